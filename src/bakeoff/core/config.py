@@ -1,0 +1,184 @@
+"""The only place where text becomes settings.
+
+Each stage has one section, and each section one YAML file in ``config/``; or one file holds them all. Every
+fault is found in one reading and told with file, line and column.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from bakeoff.core.settings import Settings
+from bakeoff.errors import ConfigError
+from bakeoff.record import Record
+
+STAGES = tuple(Settings.model_fields)
+
+
+class _Place(Record):
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[str] = ()) -> Settings:
+    """Read the settings of all stages.
+
+    Args:
+        sections: File name and YAML text of each stage; or under the one name ``""`` a file that has the
+            stages as its top-level keys.
+        overrides: ``stage.key.0.key=value``, the value in YAML.
+
+    Raises:
+        ConfigError: With every fault found.
+    """
+    values: dict[str, Any] = {}
+    places: dict[tuple[str | int, ...], _Place] = {}
+    faults: list[str] = []
+    for stage, (file, text) in sections.items():
+        path = (stage,) if stage else ()
+        try:
+            value = _read_yaml(file, text, path, places)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+            faults.append(f"{at}: no valid YAML: {error.problem or error.context}")
+            continue
+        if value is None:
+            continue
+        if stage:
+            values[stage] = value
+        elif isinstance(value, dict):
+            values.update(value)
+        else:
+            faults.append(f"{file}:1:1: found {_show(value)}; expected a mapping with {', '.join(STAGES)}")
+    for override in overrides:
+        _override(values, override, faults)
+    if faults:
+        raise ConfigError(faults)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        files = sorted({file for file, _ in sections.values()})
+        raise ConfigError([_explain(fault, places, files) for fault in error.errors()]) from None
+
+
+def _read_yaml(
+    file: str, text: str, path: tuple[str | int, ...], places: dict[tuple[str | int, ...], _Place]
+) -> Any:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _note_places(file, node, path, places)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _note_places(
+    file: str,
+    node: yaml.Node,
+    path: tuple[str | int, ...],
+    places: dict[tuple[str | int, ...], _Place],
+) -> None:
+    places.setdefault(
+        path, _Place(file=file, line=node.start_mark.line + 1, column=node.start_mark.column + 1)
+    )
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            places[inner] = _Place(file=file, line=key.start_mark.line + 1, column=key.start_mark.column + 1)
+            _note_places(file, value, inner, places)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            _note_places(file, value, (*path, number), places)
+
+
+def _override(values: dict[str, Any], override: str, faults: list[str]) -> None:
+    dotted, equals, text = override.partition("=")
+    steps = [int(step) if step.isdecimal() else step for step in dotted.split(".")]
+    if not equals or not all(step != "" for step in steps):
+        faults.append(f"--set {override}: expected stage.key=value")
+        return
+    try:
+        target: Any = values
+        for step in steps[:-1]:
+            target = target.setdefault(step, {}) if isinstance(target, dict) else target[step]
+        target[steps[-1]] = yaml.safe_load(text)
+    except (LookupError, TypeError, AttributeError):
+        faults.append(f"--set {override}: there is nothing at {dotted} to set")
+    except yaml.YAMLError as error:
+        faults.append(f"--set {override}: the value is no valid YAML: {error}")
+
+
+def _explain(
+    fault: Any, places: Mapping[tuple[str | int, ...], _Place], files: Sequence[str]
+) -> str:
+    location: tuple[str | int, ...] = fault["loc"]
+    path = _written_path(location, places)
+    place = str(places[path]) if path in places else (files[0] if len(files) == 1 else "configuration")
+    dotted = ".".join(str(step) for step in path)
+    if fault["type"] == "missing":
+        return f"{place}: {'.'.join(map(str, _without_tags(location, places)))} is missing; it has no default"
+    if fault["type"] == "extra_forbidden":
+        name = str(location[-1])
+        near = difflib.get_close_matches(name, _names_at(location[:-1]), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_names_at(location[:-1]))}"
+        return f"{place}: {dotted}: unknown key {name!r}; {hint}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: {dotted}: found {_show(fault['input'])}; {message[0].lower()}{message[1:]}"
+
+
+def _written_path(
+    location: Sequence[str | int], places: Mapping[tuple[str | int, ...], _Place]
+) -> tuple[str | int, ...]:
+    """The steps of pydantic's location that stand in the file: tags of unions do not."""
+    path: tuple[str | int, ...] = ()
+    for step in location:
+        if (*path, step) in places:
+            path = (*path, step)
+    return path
+
+
+def _without_tags(
+    location: Sequence[str | int], places: Mapping[tuple[str | int, ...], _Place]
+) -> tuple[str | int, ...]:
+    return (*_written_path(location[:-1], places), location[-1])
+
+
+def _names_at(location: Iterable[str | int]) -> list[str]:
+    """The field names that are valid below a location of the settings tree."""
+    here: list[type[BaseModel]] = [Settings]
+    for step in location:
+        inner = [_models_in(model.model_fields[str(step)].annotation) for model in here if step in model.model_fields]
+        if inner:
+            here = [model for models in inner for model in models] or here
+        else:  # an index, a free name, or the tag of a union
+            tagged = [
+                model
+                for model in here
+                if "kind" in model.model_fields and step in get_args(model.model_fields["kind"].annotation)
+            ]
+            here = tagged or here
+    return sorted({name for model in here for name in model.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
+
+
+def _show(value: JsonValue) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004

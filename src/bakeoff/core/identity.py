@@ -1,0 +1,163 @@
+"""Identity: what makes two things the same. Versioned; pinned by golden tests.
+
+A digest is SHA-256 over canonical JSON, 64 lower-case hex digits. Content is bound, never a path; a run mode
+is part of no identity. Changing anything here is a new version and a decision record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from bakeoff.digest import canonical_json, digest_json
+
+KEY_VERSION = 1
+STUDY_KEY_SCHEMA_VERSION = "2.0"
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NOT_IDENTITY = frozenset({"run"})
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text has the form of an MLflow run id: 32 hex digits, or a dashed UUID."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def compute_config_hash(config: BaseModel | Mapping[str, Any]) -> str:
+    """Digest of the settings that decide what is measured, defaults included.
+
+    Args:
+        config: A settings object, or a mapping that states every default. A ``run`` section (the run mode) is
+            left out: it says whether to measure, not what.
+    """
+    values = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
+    return digest_json({name: value for name, value in values.items() if name not in _NOT_IDENTITY})
+
+
+def compute_data_fingerprint(
+    *, files: Mapping[str, str], label_map: Mapping[str, int], split: Mapping[str, Any]
+) -> str:
+    """Fingerprint of the data of a study: their content, never where they lay.
+
+    Args:
+        files: Digest of each data file by its role, such as ``train`` and ``test``.
+        label_map: Output number of each label.
+        split: How the files were divided: fields read, examples used, folds, seed.
+    """
+    return digest_json({"files": dict(files), "label_map": dict(label_map), "split": dict(split)})
+
+
+def compute_eval_fingerprint(
+    *,
+    metric: str,
+    options: Mapping[str, Any],
+    evaluator: str,
+    thresholds: Mapping[str, float] | None = None,
+) -> str:
+    """Fingerprint of how quality is judged.
+
+    Args:
+        metric: Name of the metric.
+        options: Its options: averaging, tagging scheme, truncation.
+        evaluator: Library that defines it, with version.
+        thresholds: Decision thresholds, where the metric has any.
+    """
+    return digest_json(
+        {
+            "metric": metric,
+            "options": dict(options),
+            "evaluator": evaluator,
+            "thresholds": dict(thresholds or {}),
+        }
+    )
+
+
+def build_study_key_hash(
+    *,
+    backbone: str,
+    backbone_digest: str,
+    data_fingerprint: str,
+    eval_fingerprint: str,
+    search: Mapping[str, Any],
+) -> str:
+    """Identity of a study group: trials with the same one may be compared.
+
+    Args:
+        backbone: Name of the pretrained model family.
+        backbone_digest: Digest of the pretrained files.
+        data_fingerprint: Of the data.
+        eval_fingerprint: Of the evaluation.
+        search: Search space, fixed settings of the training, folds, objective, trainer.
+    """
+    return digest_json(
+        {
+            "schema_version": STUDY_KEY_SCHEMA_VERSION,
+            "backbone": backbone,
+            "backbone_digest": backbone_digest,
+            "data_fingerprint": data_fingerprint,
+            "eval_fingerprint": eval_fingerprint,
+            "search": dict(search),
+        }
+    )
+
+
+def build_study_family_hash(
+    *, data_fingerprint: str, eval_fingerprint: str, search: Mapping[str, Any]
+) -> str:
+    """Identity of the studies of all backbones under the same data, evaluation and search."""
+    return digest_json(
+        {
+            "schema_version": STUDY_KEY_SCHEMA_VERSION,
+            "data_fingerprint": data_fingerprint,
+            "eval_fingerprint": eval_fingerprint,
+            "search": dict(search),
+        }
+    )
+
+
+def build_trial_key_hash(study_key_hash: str, params: Mapping[str, Any]) -> str:
+    """Identity of one hyper-parameter setting of a study group."""
+    return digest_json({"study_key_hash": study_key_hash, "params": dict(params)})
+
+
+def build_benchmark_key(
+    champion_run_id: str,
+    data_fingerprint: str,
+    eval_fingerprint: str,
+    benchmark_config: BaseModel | Mapping[str, Any],
+) -> str:
+    """Identity of a measurement, its parts legible: ``run:data:evaluation:config``.
+
+    Args:
+        champion_run_id: The refit run, since its checkpoint is what is measured.
+        data_fingerprint: Of the data the champion was trained and judged on.
+        eval_fingerprint: Of how it was judged.
+        benchmark_config: All that decides the numbers: runtime, scenario, protocol, digest of the input
+            texts, digest of the checkpoint, hardware, key version.
+    """
+    return f"{champion_run_id}:{data_fingerprint}:{eval_fingerprint}:{compute_config_hash(benchmark_config)}"
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """The leaves of nested settings by dotted name, each as canonical JSON; lists are leaves.
+
+    Two settings are equal exactly when their leaves are, so this is what ``plan`` compares and what the
+    tracking store keeps as params.
+    """
+    if isinstance(value, Mapping) and value:
+        leaves: dict[str, str] = {}
+        for name, inner in value.items():
+            leaves.update(flatten(inner, f"{prefix}.{name}" if prefix else str(name)))
+        return leaves
+    return {prefix: canonical_json(_plain(value)).decode()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,294 @@
+"""The nouns of the contest as frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from bakeoff.core.identity import KEY_VERSION, build_benchmark_key, flatten
+from bakeoff.digest import digest_json
+from bakeoff.measure.backends import Backend
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import Reading
+from bakeoff.measure.scenarios import Scenario
+from bakeoff.record import Record
+
+Direction = Literal["maximize", "minimize"]
+FORMAT_VERSION = 1
+
+
+class Trial(Record):
+    """One hyper-parameter setting, as the tracking store tells it.
+
+    Attributes:
+        metric: The objective as logged; None if it was not. May be any number that the store holds, finite or
+            not: selection judges it.
+        start_time_ms: Start of the run, ms since the epoch.
+    """
+
+    model_config = Record.model_config | {"allow_inf_nan": True}
+
+    run_id: str
+    status: str
+    backbone: str
+    study_key_hash: str
+    trial_key_hash: str
+    schema_version: str
+    sweep_run_id: str
+    experiment_id: str
+    experiment_name: str
+    start_time_ms: int
+    metric: float | None
+    metric_name: str
+    direction: str | None
+    data_fingerprint: str
+    eval_fingerprint: str
+    fold_metrics: tuple[float, ...] = ()
+    params: Mapping[str, str] = {}
+
+
+class Refit(Record):
+    """A trial's setting trained once more on all training data."""
+
+    run_id: str
+    status: str
+    of_trial_run_id: str
+    start_time_ms: int
+    artifact_available: bool
+    checkpoint_digest: str | None
+    test_metric: float | None = None
+
+
+class StudyGroup(Record):
+    """What selection saw of one study group.
+
+    Attributes:
+        best_metric: Of the valid trials; None without any.
+        stable_score: Median of the top-K metrics; None for a group that is out.
+        n_trials: Finished trials.
+        left_out: Why the group could not win, or None.
+    """
+
+    study_key_hash: str
+    schema_version: str
+    best_metric: float | None
+    stable_score: float | None
+    n_trials: int
+    n_valid: int
+    n_invalid: int
+    left_out: str | None = None
+
+
+class Champion(Record):
+    """The best trial of the best study group of a backbone, with a refit that is certain.
+
+    Attributes:
+        run_id: The refit run; the same as ``refit_run_id``.
+        metric: The trial's cross-validated objective.
+        refit_metric: What the refit run logged for the test split; None if it logged nothing.
+        checkpoint_path: Where the checkpoint lies on this machine; None until it is acquired.
+    """
+
+    backbone: str
+    run_id: str
+    trial_run_id: str
+    refit_run_id: str
+    sweep_run_id: str
+    study_key_hash: str
+    trial_key_hash: str
+    metric: float
+    metric_name: str
+    stable_score: float
+    fold_metrics: tuple[float, ...]
+    schema_version: str
+    data_fingerprint: str
+    eval_fingerprint: str
+    refit_metric: float | None = None
+    checkpoint_path: Path | None = None
+    checkpoint_digest: str | None = None
+    experiment_id: str
+    experiment_name: str
+
+
+class BackboneSelection(Record):
+    """The answer for one backbone: its champion, or the reason why it has none."""
+
+    backbone: str
+    champion: Champion | None
+    all_groups: tuple[StudyGroup, ...]
+    selection_metadata: Mapping[str, Any]
+    reason: str | None = None
+
+
+class Hardware(Record):
+    """What of the machine decides the numbers; part of the benchmark key."""
+
+    machine: str
+    cpu_model: str
+    physical_cores: int
+    usable_cpus: int
+    accelerators: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """For tables and tags."""
+        return " + ".join([f"{self.cpu_model} ({self.usable_cpus} CPUs)", *self.accelerators])
+
+
+class Environment(Record):
+    """In what state of the machine a measurement was taken; recorded, not hashed.
+
+    Attributes:
+        libraries: Versions by distribution name, and Python's.
+        facts: Kernel, governor, virtualisation and other readings of the system, as text.
+    """
+
+    hardware: Hardware
+    libraries: Mapping[str, str]
+    facts: Mapping[str, str] = {}
+
+    @property
+    def digest(self) -> str:
+        """Equal where measurements may be ranked against each other."""
+        return digest_json(
+            {"hardware": self.hardware.model_dump(mode="json"), "libraries": dict(self.libraries)}
+        )
+
+
+class Job(Record):
+    """Champion × runtime × scenario × inputs × hardware: the unit of work.
+
+    Attributes:
+        protocol: Of timed scenarios; None for others, whose key no timing setting may change.
+        inputs_digest: Of the very documents that are fed.
+        max_length: Tokens after which a document is cut.
+        refit_metric: What the refit logged; to be reproduced, no part of the identity.
+    """
+
+    backbone: str
+    champion_run_id: str
+    trial_run_id: str
+    sweep_run_id: str
+    study_key_hash: str
+    trial_key_hash: str
+    checkpoint_digest: str
+    data_fingerprint: str
+    eval_fingerprint: str
+    runtime: Backend
+    scenario: Scenario
+    protocol: TimingProtocol | None
+    hardware: Hardware
+    inputs_digest: str
+    max_length: int
+    metric_name: str
+    refit_metric: float | None = None
+
+    @property
+    def label(self) -> str:
+        """For tables and logs: ``minilm-l6 × onnxruntime-fp32 × latency``."""
+        return f"{self.candidate} × {self.scenario.kind}"
+
+    @property
+    def candidate(self) -> str:
+        """Champion × runtime: what could be shipped."""
+        return f"{self.backbone} × {self.runtime.label}"
+
+    @cached_property
+    def benchmark_config(self) -> dict[str, Any]:
+        """All that decides the numbers, beside champion, data and evaluation."""
+        return {
+            "key_version": KEY_VERSION,
+            "runtime": self.runtime.model_dump(mode="json"),
+            "scenario": self.scenario.model_dump(mode="json"),
+            "protocol": self.protocol.model_dump(mode="json") if self.protocol else None,
+            "inputs_digest": self.inputs_digest,
+            "max_length": self.max_length,
+            "checkpoint_digest": self.checkpoint_digest,
+            "hardware": self.hardware.model_dump(mode="json"),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """The benchmark key."""
+        return build_benchmark_key(
+            self.champion_run_id, self.data_fingerprint, self.eval_fingerprint, self.benchmark_config
+        )
+
+    @property
+    def key_digest(self) -> str:
+        """The key as a name for files."""
+        return digest_json(self.key)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Every part of the identity by name, to say what differs."""
+        return {
+            "data_fingerprint": self.data_fingerprint,
+            "eval_fingerprint": self.eval_fingerprint,
+            **flatten(self.benchmark_config),
+        }
+
+
+class Flag(Record):
+    """Something that the reader of a measurement must know, with its figure.
+
+    Attributes:
+        name: A fixed word, such as ``few_generations``.
+        detail: The figure and its limit.
+        invalidates: Whether the measurement does not count as done.
+    """
+
+    name: str
+    detail: str
+    invalidates: bool = False
+
+
+class Measurement(Record):
+    """A job, the environment in which it ran, its readings, its validity.
+
+    Attributes:
+        attempt: Counted from 1.
+        measured_at: UTC, ISO 8601.
+        wall_s: Wall time of all worker processes of this job.
+        timed_s: Of it, time inside timed calls.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    job: Job
+    attempt: int
+    measured_at: str
+    environment: Environment
+    readings: tuple[Reading, ...]
+    flags: tuple[Flag, ...]
+    wall_s: float
+    timed_s: float
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it counts as done."""
+        return not any(flag.invalidates for flag in self.flags)
+
+    @property
+    def validity(self) -> str:
+        """``valid``, or the flags that invalidate it."""
+        return "valid" if self.is_valid else ", ".join(flag.name for flag in self.flags if flag.invalidates)
+
+    def reading(self, quantity: str, **at: int) -> Reading | None:
+        """The reading of a quantity at a place, or None."""
+        for reading in self.readings:
+            if reading.quantity == quantity and dict(reading.at) == at:
+                return reading
+        return None
+
+
+class FailedAttempt(Record):
+    """A job that ended without measurement; counted, shown, and tried again."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    job: Job
+    attempt: int
+    failed_at: str
+    reason: str
+    detail: str

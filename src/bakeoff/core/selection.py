@@ -1,0 +1,238 @@
+"""Champions: the best trial of the best study group, the same on every machine and in every order of runs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from bakeoff.core.settings import SelectionSettings
+from bakeoff.core.records import BackboneSelection, Champion, Direction, Refit, StudyGroup, Trial
+from bakeoff.errors import ConfigError
+
+FINISHED = "FINISHED"
+# How MLflow's SQL store keeps +inf and -inf.
+STORED_INFINITY = 1.797e308
+
+
+def select_champions_for_backbones(
+    backbones: Sequence[str],
+    trials: Sequence[Trial],
+    refits: Sequence[Refit],
+    settings: SelectionSettings,
+    direction: Direction,
+) -> dict[str, BackboneSelection]:
+    """Select the champion of each backbone; one without champion does not stop the others.
+
+    Args:
+        backbones: Names, matched exactly.
+        trials: All trial runs of active experiments, in any order.
+        refits: All refit runs of the same experiments, in any order.
+        settings: How groups and trials are judged.
+        direction: Of the objective.
+
+    Raises:
+        ConfigError: A run says that its objective goes the other way.
+    """
+    return {
+        backbone: select_champion_per_backbone(backbone, trials, refits, settings, direction)
+        for backbone in backbones
+    }
+
+
+def select_champion_per_backbone(
+    backbone: str,
+    trials: Iterable[Trial],
+    refits: Iterable[Refit],
+    settings: SelectionSettings,
+    direction: Direction,
+) -> BackboneSelection:
+    """Select one backbone's champion: best stable score of the groups, best metric in the group.
+
+    Args: see ``select_champions_for_backbones``.
+
+    Raises:
+        ConfigError: A run says that its objective goes the other way.
+    """
+    mine = [trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED]
+    _refuse_other_direction(mine, direction)
+    members = _group(mine)
+    newest = max((version for version, _ in members), key=_version_order, default="")
+    judged = {
+        name: _judge(name, group, settings, direction, newest) for name, group in sorted(members.items())
+    }
+    metadata: dict[str, object] = {
+        "direction": direction,
+        "n_finished_trials": len(mine),
+        "n_groups": len(judged),
+        "top_k": settings.top_k,
+        "min_trials_per_group": settings.min_trials_per_group,
+    }
+    able = [name for name, group in judged.items() if group.stable_score is not None]
+    if not able:
+        return BackboneSelection(
+            backbone=backbone,
+            champion=None,
+            all_groups=tuple(judged.values()),
+            selection_metadata=metadata,
+            reason=_why_no_group(backbone, judged),
+        )
+    best_of = {name: find_best_trial(members[name], direction) for name in able}
+    winner = min(able, key=lambda name: _group_order(judged[name], best_of[name], direction))
+    trial = best_of[winner]
+    metadata |= {
+        "tied_groups": [
+            judged[name].study_key_hash
+            for name in able
+            if name != winner and judged[name].stable_score == judged[winner].stable_score
+        ],
+        "tied_trials": _tied_trials(members[winner], trial),
+    }
+    refit, why_not = _find_refit(trial, refits, settings)
+    champion = _crown(trial, refit, judged[winner]) if refit else None
+    return BackboneSelection(
+        backbone=backbone,
+        champion=champion,
+        all_groups=tuple(judged.values()),
+        selection_metadata=metadata,
+        reason=why_not,
+    )
+
+
+def find_best_trial(trials: Iterable[Trial], direction: Direction) -> Trial:
+    """The best valid trial; ties go to the earliest start, then the lowest run id.
+
+    Raises:
+        ValueError: No trial is finished with a finite metric.
+    """
+    return min(
+        (trial for trial in trials if trial.status == FINISHED and is_valid_metric(trial.metric)),
+        key=lambda trial: (_loss(trial.metric or 0.0, direction), trial.start_time_ms, trial.run_id),
+    )
+
+
+def is_valid_metric(value: float | None) -> bool:
+    """Whether a metric is a finite number; ±1.797e308 is how the SQL store writes infinity."""
+    return value is not None and math.isfinite(value) and abs(value) < STORED_INFINITY
+
+
+def _loss(value: float, direction: Direction) -> float:
+    return -value if direction == "maximize" else value
+
+
+def _refuse_other_direction(trials: Iterable[Trial], direction: Direction) -> None:
+    faults = [
+        f"run {trial.run_id} of experiment {trial.experiment_name!r} says objective.direction "
+        f"{trial.direction!r}; the configuration says {direction!r}; "
+        "correct hpo.objective.direction or select from another experiment"
+        for trial in trials
+        if trial.direction not in (None, direction)
+    ]
+    if faults:
+        raise ConfigError(sorted(faults)[:3])
+
+
+def _group(trials: Iterable[Trial]) -> Mapping[tuple[str, str], list[Trial]]:
+    groups: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+    for trial in trials:
+        groups[(trial.schema_version, trial.study_key_hash)].append(trial)
+    return groups
+
+
+def _version_order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else -1 for part in version.split("."))
+
+
+def _judge(
+    name: tuple[str, str],
+    trials: Sequence[Trial],
+    settings: SelectionSettings,
+    direction: Direction,
+    newest: str,
+) -> StudyGroup:
+    version, study_key_hash = name
+    losses = sorted(
+        _loss(trial.metric, direction)
+        for trial in trials
+        if trial.metric is not None and is_valid_metric(trial.metric)
+    )
+    left_out = None
+    if version != newest and not settings.allow_mixed_schema_groups:
+        left_out = f"schema version {version}; {newest} is there, and they are not compared"
+    elif len(losses) < settings.min_trials_per_group:
+        left_out = f"{len(losses)} valid trials; at least {settings.min_trials_per_group} are asked for"
+    sign = -1.0 if direction == "maximize" else 1.0
+    return StudyGroup(
+        study_key_hash=study_key_hash,
+        schema_version=version,
+        best_metric=sign * losses[0] if losses else None,
+        stable_score=None if left_out else sign * statistics.median(losses[: settings.top_k]),
+        n_trials=len(trials),
+        n_valid=len(losses),
+        n_invalid=len(trials) - len(losses),
+        left_out=left_out,
+    )
+
+
+def _group_order(group: StudyGroup, best: Trial, direction: Direction) -> tuple[float, int, str]:
+    if group.stable_score is None:
+        raise ValueError("a group that is out has no place in the order")
+    return (_loss(group.stable_score, direction), best.start_time_ms, best.run_id)
+
+
+def _tied_trials(trials: Iterable[Trial], best: Trial) -> list[str]:
+    return sorted(
+        trial.run_id for trial in trials if trial.metric == best.metric and trial.run_id != best.run_id
+    )
+
+
+def _why_no_group(backbone: str, judged: Mapping[tuple[str, str], StudyGroup]) -> str:
+    if not judged:
+        return f"no finished trial of backbone {backbone!r}"
+    return "; ".join(
+        f"group {group.study_key_hash[:12]}: {group.left_out}" for group in judged.values()
+    )
+
+
+def _find_refit(
+    trial: Trial, refits: Iterable[Refit], settings: SelectionSettings
+) -> tuple[Refit | None, str | None]:
+    mine = [refit for refit in refits if refit.of_trial_run_id == trial.run_id]
+    finished = [refit for refit in mine if refit.status == FINISHED]
+    ready = [
+        refit for refit in finished if refit.artifact_available or not settings.require_artifact_available
+    ]
+    if ready:
+        return min(ready, key=lambda refit: (refit.start_time_ms, refit.run_id)), None
+    if finished:
+        return None, f"refit {finished[0].run_id} of the best trial {trial.run_id} holds no checkpoint"
+    if mine:
+        states = ", ".join(sorted({refit.status for refit in mine}))
+        return None, f"the refit of the best trial {trial.run_id} is not finished ({states})"
+    return None, f"the best trial {trial.run_id} has no refit"
+
+
+def _crown(trial: Trial, refit: Refit, group: StudyGroup) -> Champion:
+    if trial.metric is None or group.stable_score is None:
+        raise ValueError("a champion has a metric and its group a score")
+    return Champion(
+        backbone=trial.backbone,
+        run_id=refit.run_id,
+        trial_run_id=trial.run_id,
+        refit_run_id=refit.run_id,
+        sweep_run_id=trial.sweep_run_id,
+        study_key_hash=trial.study_key_hash,
+        trial_key_hash=trial.trial_key_hash,
+        metric=trial.metric,
+        metric_name=trial.metric_name,
+        stable_score=group.stable_score,
+        fold_metrics=trial.fold_metrics,
+        schema_version=trial.schema_version,
+        data_fingerprint=trial.data_fingerprint,
+        eval_fingerprint=trial.eval_fingerprint,
+        refit_metric=refit.test_metric,
+        checkpoint_digest=refit.checkpoint_digest,
+        experiment_id=trial.experiment_id,
+        experiment_name=trial.experiment_name,
+    )

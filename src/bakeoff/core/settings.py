@@ -1,0 +1,260 @@
+"""The settings of every stage: each named, bounded and given its default here, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bakeoff.core.records import Direction
+from bakeoff.core.run_mode import RunMode
+from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.scenarios import Latency, Quality, Scenario
+from bakeoff.record import Record
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Scalar = bool | int | float | str
+
+
+class TrackingSettings(Record):
+    """Where runs are kept.
+
+    Attributes:
+        uri: Of the MLflow tracking store; a relative SQLite path is taken from the project folder.
+        sweep_experiment: Of sweep, trial, fold and refit runs.
+        benchmark_experiment: Of benchmark and decision runs.
+        registered_model: Under this name ``promote`` registers the winner.
+    """
+
+    uri: str = "sqlite:///mlflow.db"
+    sweep_experiment: str = "bakeoff-sweep"
+    benchmark_experiment: str = "bakeoff-benchmark"
+    registered_model: str = "bakeoff-model"
+
+
+class DataSettings(Record):
+    """Labelled documents, one JSON object a line.
+
+    Attributes:
+        train: File for search and refit.
+        test: File that is kept for the quality of champions.
+        tokens_field: Field with the list of words.
+        tags_field: Field with one BIO tag a word.
+        max_length: Tokens after which a document is cut, in training and measuring alike.
+    """
+
+    train: str
+    test: str
+    tokens_field: str = "tokens"
+    tags_field: str = "ner_tags"
+    max_length: Annotated[int, Field(ge=8, le=8192)] = 128
+
+
+class RunSettings(Record):
+    """What to do about results that exist; null inherits."""
+
+    mode: RunMode | None = None
+
+
+class BackboneSettings(Record):
+    """A pretrained model family.
+
+    Attributes:
+        pretrained: A folder that ``save_pretrained`` wrote, relative to the project folder.
+    """
+
+    pretrained: str
+
+
+class ObjectiveSettings(Record):
+    """What the sweep optimises."""
+
+    metric: Literal["f1"] = "f1"
+    direction: Direction = "maximize"
+
+
+class FloatRange(Record):
+    """A float hyper-parameter between two bounds."""
+
+    kind: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+
+
+class IntRange(Record):
+    """A whole-number hyper-parameter between two bounds, both included."""
+
+    kind: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+
+
+class Choice(Record):
+    """A hyper-parameter out of a list."""
+
+    kind: Literal["choice"]
+    choices: Annotated[tuple[Scalar, ...], Field(min_length=1)]
+
+
+Distribution = Annotated[FloatRange | IntRange | Choice, Field(discriminator="kind")]
+
+
+class HpoSettings(Record):
+    """The sweep.
+
+    Attributes:
+        backbones: By name.
+        trainer: ``package.module:name`` of a class with a ``train`` method.
+        n_trials: Trials a study shall have.
+        folds: Of the cross-validation that scores a trial.
+        search_examples: How many of the training documents the search uses; null means all. The refit always
+            uses all.
+        seed: Of sampler, folds and trainings.
+        search_space: What is searched.
+        training: Fixed hyper-parameters, handed to the trainer beside the searched ones.
+        refit: Hyper-parameters that only the refit changes.
+        storage: Optuna's storage; a relative SQLite path is taken from the project folder.
+    """
+
+    run: RunSettings = RunSettings()
+    backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
+    trainer: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = "bakeoff.run.trainer:HuggingFaceTrainer"
+    objective: ObjectiveSettings = ObjectiveSettings()
+    n_trials: Annotated[int, Field(ge=1, le=100_000)] = 20
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    search_examples: Annotated[int, Field(ge=2)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    search_space: Annotated[dict[str, Distribution], Field(min_length=1)]
+    training: dict[str, Scalar] = {}
+    refit: dict[str, Scalar] = {}
+    storage: str = "sqlite:///optuna.db"
+
+    @model_validator(mode="after")
+    def _searched_is_not_fixed(self) -> Self:
+        both = sorted(set(self.search_space) & (set(self.training) | set(self.refit)))
+        if both:
+            raise ValueError(f"{', '.join(both)} is searched and fixed at the same time; keep one of the two")
+        return self
+
+
+class SelectionSettings(Record):
+    """How champions are picked.
+
+    Attributes:
+        min_trials_per_group: Valid trials below which a study group is out.
+        top_k_for_stable_score: The stable score is the median of so many best trials; never more than
+            ``min_trials_per_group``, so that every group in the contest can fill it.
+        require_artifact_available: Whether the refit must hold a checkpoint.
+        artifact_check_source: ``tag`` believes the refit's tag, ``store`` lists the artifacts.
+        allow_mixed_schema_groups: Whether groups of older schema versions compete with newer ones.
+    """
+
+    min_trials_per_group: Annotated[int, Field(ge=1)] = 3
+    top_k_for_stable_score: Annotated[int, Field(ge=1)] = 3
+    require_artifact_available: bool = True
+    artifact_check_source: Literal["tag", "store"] = "tag"
+    allow_mixed_schema_groups: bool = False
+
+    @property
+    def top_k(self) -> int:
+        """K of the stable score, clamped."""
+        return min(self.top_k_for_stable_score, self.min_trials_per_group)
+
+
+class BenchmarkSettings(Record):
+    """What is measured, and how.
+
+    Attributes:
+        run: Null inherits the sweep's mode.
+        runtimes: The first one is the reference of the decision.
+        n_texts: Of the test documents, how many a timed scenario feeds, drawn with the protocol's seed.
+        timeout_s: Of one worker process.
+        max_attempts: After so many failed or invalid attempts a job is left alone.
+    """
+
+    run: RunSettings = RunSettings()
+    runtimes: Annotated[tuple[Backend, ...], Field(min_length=1)] = (Torch(), OnnxRuntime())
+    scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)] = (Quality(), Latency())
+    protocol: TimingProtocol = TimingProtocol()
+    n_texts: Annotated[int, Field(ge=1)] = 256
+    timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+
+    @model_validator(mode="after")
+    def _no_twins(self) -> Self:
+        for name, entries in (("runtimes", self.runtimes), ("scenarios", self.scenarios)):
+            if len({entry.model_dump_json() for entry in entries}) < len(entries):
+                raise ValueError(f"an entry of {name} stands twice")
+        return self
+
+
+class QualityFloor(Record):
+    """A candidate must be at least this good."""
+
+    kind: Literal["quality"]
+    at_least: Annotated[float, Field(ge=0, le=1)]
+
+
+class LatencyLimit(Record):
+    """A candidate must be at least this fast."""
+
+    kind: Literal["latency"]
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    at_most_ms: Annotated[float, Field(gt=0)]
+
+
+Constraint = Annotated[QualityFloor | LatencyLimit, Field(discriminator="kind")]
+
+
+class Weights(Record):
+    """How much each side counts in the score; they are divided by their sum."""
+
+    quality: Annotated[float, Field(ge=0)] = 0.8
+    latency: Annotated[float, Field(ge=0)] = 0.2
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if self.quality + self.latency <= 0:
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
+class DecisionSettings(Record):
+    """How accuracy is weighed against cost.
+
+    Attributes:
+        batch_size: At which latency counts in the score.
+        quantile: Of the latency that counts in the score.
+        weights: Of quality and latency.
+        constraints: What a winner must meet.
+        confidence: Of all intervals; also what a clear winner needs.
+        when_tied: ``report`` names the tie and no winner; ``fastest`` lets the fastest of the tied win.
+        resamples: Of the bootstrap over documents.
+        seed: Of the bootstrap.
+        allow_unlike_environments: Rank measurements of unlike hardware or library versions all the same.
+    """
+
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    weights: Weights = Weights()
+    constraints: tuple[Constraint, ...] = ()
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    when_tied: Literal["report", "fastest"] = "report"
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    seed: int = 0
+    allow_unlike_environments: bool = False
+
+
+class Settings(Record):
+    """All stages."""
+
+    tracking: TrackingSettings = TrackingSettings()
+    data: DataSettings
+    hpo: HpoSettings
+    selection: SelectionSettings = SelectionSettings()
+    benchmark: BenchmarkSettings = BenchmarkSettings()
+    decision: DecisionSettings = DecisionSettings()

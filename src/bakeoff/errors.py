@@ -1,0 +1,119 @@
+"""Every error that bakeoff raises on purpose.
+
+    BakeoffError                      exit code
+    ├── UserError                     2  something that the user wrote or pointed at is wrong
+    │   ├── ConfigError
+    │   ├── DataError
+    │   ├── CheckpointError
+    │   └── MissingExtraError
+    ├── AnswerIsNoError               3  the question was answered, and the answer is no
+    │   ├── NoChampionError
+    │   └── NoWinnerError
+    ├── CannotTellError               4  the evidence does not suffice
+    ├── TrackingError                 5  the tracking server or the rights on it
+    ├── WorldMovedError               6  what was true when we looked is no longer
+    └── WorkerError                   3  one job or training failed in its own process; the others go on
+
+The message is built in the class, from facts, so that every place that raises says the same thing in the
+same order: where, what was found, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class BakeoffError(Exception):
+    """Base of every error that bakeoff raises on purpose; the CLI catches this one and no other."""
+
+    exit_code = 1
+
+
+class UserError(BakeoffError):
+    """Something that the user wrote or pointed at is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """Settings that cannot be used; carries all faults found, not only the first."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class DataError(UserError):
+    """A data file that cannot be read as labelled documents."""
+
+    def __init__(self, place: str, *, found: str, expected: str) -> None:
+        super().__init__(f"{place}: found {found}; expected {expected}")
+
+
+class CheckpointError(UserError):
+    """A folder that is no usable checkpoint."""
+
+    def __init__(self, folder: Path, *, found: str, cure: str) -> None:
+        self.folder = folder
+        super().__init__(f"checkpoint {folder}: {found}; {cure}")
+
+
+class MissingExtraError(UserError):
+    """A library that an optional part needs is not installed."""
+
+    def __init__(self, part: str, *, library: str, extra: str) -> None:
+        super().__init__(f"{part} needs {library}, which is not installed: pip install 'bakeoff[{extra}]'")
+
+
+class AnswerIsNoError(BakeoffError):
+    """The question was answered, and the answer is no."""
+
+    exit_code = 3
+
+
+class NoChampionError(AnswerIsNoError):
+    """No backbone has a champion."""
+
+    def __init__(self, reasons: Sequence[str], cure: str) -> None:
+        super().__init__("\n".join(["no backbone has a champion", *(f"  {line}" for line in reasons), cure]))
+
+
+class NoWinnerError(AnswerIsNoError):
+    """A promotion was asked for, but the decision names no winner."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("\n".join(["the decision names no winner", *(f"  {line}" for line in reasons)]))
+
+
+class CannotTellError(BakeoffError):
+    """The evidence does not suffice for an answer."""
+
+    exit_code = 4
+
+
+class TrackingError(BakeoffError):
+    """The tracking server did not answer, or refused."""
+
+    exit_code = 5
+
+    def __init__(self, uri: str, *, action: str, found: str, safe: str = "") -> None:
+        tail = f"; {safe}" if safe else ""
+        super().__init__(f"tracking store {uri}: {action} failed: {found}{tail}")
+
+
+class WorldMovedError(BakeoffError):
+    """What was true when we looked is no longer."""
+
+    exit_code = 6
+
+
+class WorkerError(BakeoffError):
+    """Work in a process of its own ended without a whole outcome."""
+
+    exit_code = 3
+
+    def __init__(self, reason: str, *, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)

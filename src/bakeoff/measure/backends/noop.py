@@ -1,0 +1,52 @@
+"""A backend that computes nothing: what it reads is the cost of the instrument itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bakeoff.measure.checkpoint import Checkpoint
+from bakeoff.measure.encoding import Batch
+from bakeoff.record import Record
+
+
+class Noop(Record):
+    """Answers at once with zeros of the right shape."""
+
+    kind: Literal["noop"] = "noop"
+    precision: Literal["fp32"] = "fp32"
+    device: Literal["cpu"] = "cpu"
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def label(self) -> str:
+        """Short name for tables."""
+        return "noop"
+
+    def prepare_settings(self) -> dict[str, str] | None:
+        """Nothing has to be made from the checkpoint first."""
+        return None
+
+    def load(self, checkpoint: Checkpoint, prepared: Path | None) -> NoopSession:
+        """Load nothing."""
+        del prepared
+        return NoopSession(len(checkpoint.labels))
+
+    def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
+        """Make nothing."""
+
+
+class NoopSession:
+    """Zeros for every token and label."""
+
+    def __init__(self, n_labels: int) -> None:
+        self._n_labels = n_labels
+
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
+        """Return zeros [documents, tokens, labels]."""
+        return np.zeros((*batch.arrays["input_ids"].shape, self._n_labels), dtype=np.float32)

@@ -1,0 +1,71 @@
+"""Labelled documents, and entity-level F1 as seqeval defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+
+from bakeoff.errors import MissingExtraError
+from bakeoff.record import Record
+
+OUTSIDE = "O"
+
+
+class Document(Record):
+    """One text, split into words, with one BIO tag a word."""
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+class EntityCounts(Record):
+    """Entities of one document: kept one by one, so that candidates can be compared document by document.
+
+    Attributes:
+        true_positives: Predicted entities whose type and both ends are right.
+        predicted: All predicted entities.
+        actual: All labelled entities.
+    """
+
+    true_positives: int
+    predicted: int
+    actual: int
+
+
+def count_entities(actual: Sequence[str], predicted: Sequence[str]) -> EntityCounts:
+    """Compare the entities of one document, read from BIO tags as conlleval reads them.
+
+    Raises:
+        MissingExtraError: seqeval is not installed.
+    """
+    try:
+        from seqeval.metrics.sequence_labeling import get_entities
+    except ImportError as error:
+        raise MissingExtraError("entity-level F1", library="seqeval", extra="torch") from error
+    labelled = set(get_entities(list(actual)))
+    found = set(get_entities(list(predicted)))
+    return EntityCounts(
+        true_positives=len(labelled & found), predicted=len(found), actual=len(labelled)
+    )
+
+
+def micro_f1(counts: Iterable[EntityCounts]) -> float:
+    """Micro-averaged F1 over documents: 2·TP / (predicted + actual), in [0, 1]; 0 where nothing is there.
+
+    The same number as ``seqeval.metrics.f1_score`` gives for the documents together.
+    """
+    rows = list(counts)
+    total = sum(row.predicted + row.actual for row in rows)
+    return 2 * sum(row.true_positives for row in rows) / total if total else 0.0
+
+
+def evaluator_version() -> str:
+    """The library that defines the metric, with its version; part of every evaluation fingerprint."""
+    return f"seqeval {version('seqeval')}"
+
+
+def label_list(documents: Iterable[Document]) -> tuple[str, ...]:
+    """All tags of the documents: O first, the others sorted, and an I- tag for every B- tag."""
+    tags = {tag for document in documents for tag in document.tags}
+    types = {tag[2:] for tag in tags if tag != OUTSIDE}
+    return (OUTSIDE, *sorted(f"{prefix}-{name}" for name in types for prefix in "BI"))

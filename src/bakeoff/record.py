@@ -1,0 +1,14 @@
+"""Record: the frozen base of every value that is kept, sent or hashed."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """A frozen value whose fields are checked on the way in; unknown fields are refused.
+
+    ``allow_inf_nan`` is off: a number that JSON cannot carry is no reading and no setting.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())

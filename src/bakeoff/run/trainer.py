@@ -1,0 +1,332 @@
+"""Trainer: how one hyper-parameter setting becomes a model, and the Hugging Face one."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import random
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
+from bakeoff.measure.backends.torch import TorchSession
+from bakeoff.measure.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint
+from bakeoff.measure.encoding import Batch, Encoder, Encoding, read_tags
+from bakeoff.measure.entities import Document, count_entities, micro_f1
+from bakeoff.record import Record
+
+IGNORED_LABEL = -100  # torch's cross entropy leaves these out
+EVALUATION_BATCH_SIZE = 32
+
+
+class TrainingOrder(Record):
+    """What a trainer is asked to do.
+
+    Attributes:
+        pretrained: Folder of the backbone.
+        labels: The tag of each output.
+        train: Documents to learn from.
+        evaluation: Documents to be judged on.
+        hyper_parameters: Searched and fixed ones together; a trainer refuses names that it does not know.
+        max_length: Tokens after which a document is cut.
+        seed: Of everything random.
+        checkpoint: Folder to save the model and tokenizer to; None saves nothing.
+    """
+
+    pretrained: Path
+    labels: tuple[str, ...]
+    train: tuple[Document, ...]
+    evaluation: tuple[Document, ...]
+    hyper_parameters: Mapping[str, bool | int | float | str]
+    max_length: int
+    seed: int
+    checkpoint: Path | None = None
+
+
+class TrainingOutcome(Record):
+    """What came of it.
+
+    Attributes:
+        metrics: By name; the objective of the sweep must be among them.
+        epoch_losses: Mean training loss of each epoch.
+    """
+
+    model_config = Record.model_config | {"allow_inf_nan": True}
+
+    metrics: Mapping[str, float]
+    epoch_losses: tuple[float, ...] = ()
+
+
+class Trainer(Protocol):
+    """Trains one setting; bring your own as ``package.module:name`` in ``hpo.trainer``."""
+
+    def train(self, order: TrainingOrder) -> TrainingOutcome:
+        """Train, evaluate, and save if asked to.
+
+        Promise: the same order gives the same outcome on the same machine, and every hyper-parameter is
+        applied or refused.
+
+        Raises:
+            ConfigError: A hyper-parameter is unknown or cannot be applied to this backbone.
+        """
+        ...
+
+
+def load_trainer(name: str) -> Trainer:
+    """Import a trainer and make one, without arguments.
+
+    Raises:
+        ConfigError: There is no such module or class, or it has no ``train``.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError([f"hpo.trainer: {name!r} cannot be used: {error}"]) from error
+    if not callable(getattr(made, "train", None)):
+        raise ConfigError([f"hpo.trainer: {name!r} has no train(order) method"])
+    trainer: Trainer = made
+    return trainer
+
+
+def run_training(trainer: str, order: TrainingOrder) -> TrainingOutcome:
+    """Carry out an order with the named trainer; what a training process executes."""
+    return load_trainer(trainer).train(order)
+
+
+class HyperParameters(Record):
+    """What the Hugging Face trainer can be told.
+
+    Attributes:
+        epochs: Passes over the training documents.
+        dropout: Of hidden layers and attention; null keeps the backbone's own.
+        warmup_fraction: Share of the steps in which the learning rate rises; then it falls linearly to 0.
+        freeze_embeddings: Whether the embeddings stay as pretrained.
+        max_grad_norm: Gradients are clipped to this norm.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-5
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    freeze_embeddings: bool = False
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class HuggingFaceTrainer:
+    """Fine-tunes a transformers model for token classification in a plain PyTorch loop."""
+
+    def train(self, order: TrainingOrder) -> TrainingOutcome:
+        """Train with AdamW and a linear schedule; judge after the last epoch by entity-level F1."""
+        settings = parse_hyper_parameters(order.hyper_parameters)
+        torch = _import_torch()
+        random.seed(order.seed)
+        np.random.seed(order.seed % 2**32)  # noqa: NPY002 - libraries draw from the global generator
+        torch.manual_seed(order.seed)
+        model = build_model(order.pretrained, order.labels, settings.dropout)
+        if settings.freeze_embeddings:
+            model.base_model.embeddings.requires_grad_(False)
+        base = Checkpoint(order.pretrained, order.labels, int(model.config.pad_token_id or 0))
+        encoder = Encoder(base, order.max_length)
+        losses = _fit(torch, model, encoder, order, settings)
+        f1 = _evaluate(model, encoder, order)
+        if order.checkpoint is not None:
+            _save(model, order.pretrained, order.checkpoint)
+        return TrainingOutcome(metrics={"f1": f1}, epoch_losses=losses)
+
+
+def parse_hyper_parameters(values: Mapping[str, Any]) -> HyperParameters:
+    """Read hyper-parameters; an unknown one would be searched without effect, so it is refused.
+
+    Raises:
+        ConfigError: Names or values that cannot be used.
+    """
+    try:
+        return HyperParameters.model_validate(dict(values))
+    except ValidationError as error:
+        known = ", ".join(HyperParameters.model_fields)
+        raise ConfigError(
+            [
+                f"hyper-parameter {'.'.join(map(str, fault['loc']))}: found {fault['input']!r}; "
+                f"{fault['msg'][0].lower()}{fault['msg'][1:]}; HuggingFaceTrainer knows {known}"
+                for fault in error.errors()
+            ]
+        ) from None
+
+
+def build_model(pretrained: Path, labels: Sequence[str], dropout: float | None) -> Any:
+    """A pretrained body with a new head for the labels.
+
+    Raises:
+        CheckpointError: The folder is no backbone, or weights of its body are missing.
+        ConfigError: A dropout was asked for, and the architecture has none.
+    """
+    torch = _import_torch()
+    from transformers import AutoConfig, AutoModelForTokenClassification
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    check_backbone(pretrained)
+    config = AutoConfig.from_pretrained(str(pretrained), local_files_only=True, trust_remote_code=False)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    model, info = AutoModelForTokenClassification.from_pretrained(
+        str(pretrained),
+        config=config,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    prefix = f"{model.base_model_prefix}."
+    missing = sorted(
+        str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]) if str(key).startswith(prefix)
+    )
+    if missing:
+        raise CheckpointError(
+            pretrained, found=f"pretrained weights are missing: {', '.join(missing[:3])}", cure="copy it again"
+        )
+    return model
+
+
+def check_backbone(folder: Path) -> None:
+    """Refuse a folder that no training can start from.
+
+    Raises:
+        CheckpointError: Names what is missing.
+    """
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                folder, found=f"no {name}", cure="point hpo.backbones.NAME.pretrained at a local model folder"
+            )
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+        import transformers  # noqa: F401 - both are needed, and one error names either
+    except ImportError as error:
+        raise MissingExtraError("HuggingFaceTrainer", library=error.name or "torch", extra="torch") from error
+    return torch
+
+
+def _set_dropout(config: Any, dropout: float) -> None:
+    """Set every dropout rate that the architecture's configuration knows, under whichever name."""
+    names = [
+        name
+        for name in config.to_dict()
+        if "dropout" in name and isinstance(getattr(config, name), float | int | None)
+        and not isinstance(getattr(config, name), bool)
+    ]
+    if not names:
+        raise ConfigError([f"hyper-parameter dropout: {config.model_type} has no dropout to set"])
+    for name in names:
+        setattr(config, name, dropout)
+
+
+def _fit(
+    torch: Any, model: Any, encoder: Encoder, order: TrainingOrder, settings: HyperParameters
+) -> tuple[float, ...]:
+    number = {label: position for position, label in enumerate(order.labels)}
+    encodings = [encoder.encode(document.tokens) for document in order.train]
+    shuffler = random.Random(order.seed)  # noqa: S311 - an order, not a secret
+    n_steps = settings.epochs * math.ceil(len(encodings) / settings.batch_size)
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, _linear(n_steps, max(1, round(n_steps * settings.warmup_fraction)))
+    )
+    losses = []
+    accepted = inspect.signature(model.forward).parameters
+    model.train()
+    for _ in range(settings.epochs):
+        total = 0.0
+        batches = _length_buckets([len(e.ids) for e in encodings], settings.batch_size, shuffler)
+        for rows in batches:
+            batch = encoder.pad([encodings[row] for row in rows])
+            targets = _targets(
+                batch, [encodings[row] for row in rows], [order.train[row] for row in rows], number
+            )
+            inputs = {name: torch.from_numpy(a) for name, a in batch.arrays.items() if name in accepted}
+            loss = model(**inputs, labels=torch.from_numpy(targets)).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad(set_to_none=True)
+            total += float(loss.detach())
+        losses.append(total / len(batches))
+    return tuple(losses)
+
+
+def _linear(n_steps: int, n_warmup: int) -> Callable[[int], float]:
+    """Learning-rate factor: up to 1 in the warm-up, then down to 0 at the last step."""
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / n_warmup
+        return max(0.0, (n_steps - step) / max(1, n_steps - n_warmup))
+
+    return factor
+
+
+def _length_buckets(lengths: Sequence[int], size: int, shuffler: random.Random) -> list[list[int]]:
+    """Batches of documents of like length, so that little is padding; drawn anew each epoch."""
+    order = shuffler.sample(range(len(lengths)), k=len(lengths))
+    order.sort(key=lambda row: lengths[row])
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    shuffler.shuffle(batches)
+    return batches
+
+
+def _targets(
+    batch: Batch, encodings: Sequence[Encoding], documents: Sequence[Document], number: Mapping[str, int]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The label of each word at its first token; everything else is left out of the loss."""
+    targets = np.full(batch.arrays["input_ids"].shape, IGNORED_LABEL, dtype=np.int64)
+    for row, (encoding, document) in enumerate(zip(encodings, documents, strict=True)):
+        for position, tag in zip(encoding.first_tokens, document.tags, strict=True):
+            if position is not None:
+                targets[row, position] = number[tag]
+    return targets
+
+
+def _evaluate(model: Any, encoder: Encoder, order: TrainingOrder) -> float:
+    session = TorchSession(model.eval(), "cpu")
+    encodings = [encoder.encode(document.tokens) for document in order.evaluation]
+    rows = sorted(range(len(encodings)), key=lambda row: len(encodings[row].ids))
+    counts = []
+    for start in range(0, len(rows), EVALUATION_BATCH_SIZE):
+        picked = rows[start : start + EVALUATION_BATCH_SIZE]
+        chosen = [encodings[row] for row in picked]
+        predicted = read_tags(session.infer(encoder.pad(chosen)), chosen, order.labels)
+        counts += [
+            count_entities(order.evaluation[row].tags, tags)
+            for row, tags in zip(picked, predicted, strict=True)
+        ]
+    return micro_f1(counts)
+
+
+def _save(model: Any, pretrained: Path, folder: Path) -> None:
+    """Save weights, configuration and the backbone's own tokenizer files, byte for byte."""
+    model.save_pretrained(str(folder), safe_serialization=True)
+    for name in (TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (pretrained / name).is_file():
+            shutil.copyfile(pretrained / name, folder / name)

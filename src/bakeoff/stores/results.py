@@ -1,0 +1,230 @@
+"""The disk cache of measurements: what is measured is here before anything else hears of it.
+
+    results/jobs/KEY_DIGEST/ATTEMPT.json       a Measurement without its raw values, or a FailedAttempt
+    results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first
+    results/jobs/KEY_DIGEST/ATTEMPT.logged     holds the run id; written when the tracking store has it
+    results/champions/BACKBONE-RUN/benchmark.json
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from bakeoff import durable
+from bakeoff.core.plan import ExistingBenchmark
+from bakeoff.core.records import FailedAttempt, Job, Measurement
+from bakeoff.digest import digest_json
+from bakeoff.errors import DataError
+from bakeoff.measure.readings import NS_PER_MS, NS_PER_S
+from bakeoff.measure.scenarios.latency import LATENCY
+
+_Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | FailedAttempt)
+QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+class ResultStore:
+    """Attempts of jobs in a folder; safe for several processes, since files are written whole.
+
+    Args:
+        folder: Made when the first result is stored.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the process that measures."""
+        return self.folder / ".bench.lock"
+
+    def store(self, attempt: Measurement | FailedAttempt) -> Path:
+        """Write an attempt: raw values first, then the file that makes it count."""
+        path = self._path(attempt.job, attempt.attempt)
+        document = attempt.model_dump(mode="json")
+        if isinstance(attempt, Measurement):
+            durable.write_bytes(path.with_suffix(".npz"), _detach_arrays(document))
+        durable.write_json(path, document)
+        return path
+
+    def load_valid(self, job: Job) -> Measurement | None:
+        """The newest valid measurement of a job, with its raw values; None if there is none."""
+        for path in sorted(self._attempt_files(job), reverse=True):
+            attempt = _read(path)
+            if isinstance(attempt, Measurement) and attempt.is_valid:
+                return attempt
+        return None
+
+    def list_existing(self, champion_run_ids: Iterable[str]) -> list[ExistingBenchmark]:
+        """All attempts of some champions that this disk holds."""
+        wanted = set(champion_run_ids)
+        found = []
+        for path in sorted(self.folder.glob("jobs/*/*.json")):
+            attempt = _read(path, with_arrays=False)
+            if attempt.job.champion_run_id in wanted:
+                found.append(_summarize(attempt, _read_mark(path)))
+        return found
+
+    def find_unlogged(self, champion_run_ids: Iterable[str]) -> Iterator[Measurement | FailedAttempt]:
+        """Attempts that the tracking store does not have yet."""
+        wanted = set(champion_run_ids)
+        for path in sorted(self.folder.glob("jobs/*/*.json")):
+            if _read_mark(path) is None:
+                attempt = _read(path)
+                if attempt.job.champion_run_id in wanted:
+                    yield attempt
+
+    def mark_logged(self, attempt: Measurement | FailedAttempt, run_id: str) -> None:
+        """Note that the tracking store has an attempt."""
+        durable.write_bytes(self._path(attempt.job, attempt.attempt).with_suffix(".logged"), run_id.encode())
+
+    def attempt_files(self, attempt: Measurement | FailedAttempt) -> list[Path]:
+        """The files of an attempt, for upload."""
+        path = self._path(attempt.job, attempt.attempt)
+        return [file for file in (path, path.with_suffix(".npz")) if file.is_file()]
+
+    def write_champion(self, measurements: list[Measurement]) -> Path:
+        """Write ``benchmark.json`` of one champion from its measurements.
+
+        Args:
+            measurements: All of one champion; the first timed one names the reference runtime, whose figures
+                also stand at the top level, in the field's simple shape.
+        """
+        job = measurements[0].job
+        runtimes: dict[str, dict[str, Any]] = {}
+        for measurement in measurements:
+            runtimes.setdefault(measurement.job.runtime.label, {}).update(_simple_shape(measurement))
+        reference = next((shape for shape in runtimes.values() if "device" in shape), {})
+        document = {
+            "format_version": 1,
+            "backbone": job.backbone,
+            "champion_run_id": job.champion_run_id,
+            "checkpoint_digest": job.checkpoint_digest,
+            **reference,
+            "runtimes": runtimes,
+        }
+        path = self.folder / "champions" / f"{job.backbone}-{job.champion_run_id[:12]}" / "benchmark.json"
+        durable.write_json(path, document)
+        return path
+
+    def _path(self, job: Job, attempt: int) -> Path:
+        return self.folder / "jobs" / job.key_digest / f"{attempt:03d}.json"
+
+    def _attempt_files(self, job: Job) -> list[Path]:
+        return list((self.folder / "jobs" / job.key_digest).glob("*.json"))
+
+
+def _detach_arrays(document: dict[str, Any]) -> bytes:
+    """Move the raw values of all readings out of a JSON document into npz bytes."""
+    arrays: dict[str, Any] = {}
+    for number, reading in enumerate(document["readings"]):
+        arrays[f"{number}.values"] = np.asarray(reading.pop("values"), dtype=np.float64)
+        arrays[f"{number}.generations"] = np.asarray(reading.pop("generations"), dtype=np.int64)
+        for name, column in reading.pop("columns").items():
+            arrays[f"{number}.columns.{name}"] = np.asarray(column, dtype=np.int64)
+        reading["n"] = len(arrays[f"{number}.values"])
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _attach_arrays(document: dict[str, Any], path: Path | None) -> None:
+    arrays: Mapping[str, Any] = {}
+    if path is not None:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    for number, reading in enumerate(document["readings"]):
+        del reading["n"]
+        reading["values"] = arrays[f"{number}.values"].tolist() if arrays else []
+        reading["generations"] = arrays[f"{number}.generations"].tolist() if arrays else []
+        prefix = f"{number}.columns."
+        reading["columns"] = {
+            name.removeprefix(prefix): column.tolist()
+            for name, column in arrays.items()
+            if name.startswith(prefix)
+        }
+
+
+def _read(path: Path, *, with_arrays: bool = True) -> Measurement | FailedAttempt:
+    try:
+        document = json.loads(path.read_bytes())
+        if "readings" in document:
+            _attach_arrays(document, path.with_suffix(".npz") if with_arrays else None)
+        return _Attempt.validate_python(document, strict=False)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise DataError(
+            str(path),
+            found=f"no readable attempt ({type(error).__name__}: {str(error)[:200]})",
+            expected="a file that `bakeoff bench` wrote; move it away to measure that job again",
+        ) from error
+
+
+def _read_mark(path: Path) -> str | None:
+    mark = path.with_suffix(".logged")
+    return mark.read_text(encoding="ascii") if mark.is_file() else None
+
+
+def _summarize(attempt: Measurement | FailedAttempt, run_id: str | None) -> ExistingBenchmark:
+    if isinstance(attempt, Measurement):
+        state, reason, when = (
+            "valid" if attempt.is_valid else "invalid",
+            "" if attempt.is_valid else attempt.validity,
+            attempt.measured_at,
+        )
+    else:
+        state, reason, when = "failed", attempt.reason, attempt.failed_at
+    return ExistingBenchmark.model_validate(
+        {
+            "key": attempt.job.key,
+            "champion_run_id": attempt.job.champion_run_id,
+            "parts": attempt.job.parts,
+            "state": state,
+            "attempt": attempt.attempt,
+            "reason": reason,
+            "measured_at": when,
+            "run_id": run_id,
+            "on_disk": True,
+        }
+    )
+
+
+def _simple_shape(measurement: Measurement) -> dict[str, Any]:
+    """The field's simple shape of a measurement's readings, with intervals and counts beside."""
+    shape: dict[str, Any] = {}
+    for reading in measurement.readings:
+        if reading.quantity != LATENCY:
+            continue
+        size = reading.at["batch_size"]
+        mean_ns = reading.total / len(reading.values)
+        batch: dict[str, Any] = {
+            "mean_ms": mean_ns / NS_PER_MS,
+            "throughput_docs_per_sec": size * NS_PER_S / mean_ns,
+            "n": len(reading.values),
+            "n_generations": len(reading.by_generation()),
+        }
+        for name, p in QUANTILES.items():
+            interval = reading.quantile(p)
+            batch[f"{name}_ms"] = interval.value / NS_PER_MS if interval else None
+            batch[f"{name}_interval_ms"] = (
+                [interval.low / NS_PER_MS, interval.high / NS_PER_MS if np.isfinite(interval.high) else None]
+                if interval
+                else None
+            )
+        shape[f"batch_{size}"] = batch
+    job = measurement.job
+    entry = {
+        "benchmark_key": job.key,
+        "validity": measurement.validity,
+        "flags": {flag.name: flag.detail for flag in measurement.flags},
+        "measured_at": measurement.measured_at,
+        "environment_digest": digest_json(measurement.environment.model_dump(mode="json")),
+    }
+    if shape:
+        shape |= {"device": job.runtime.device, "timestamp": measurement.measured_at}
+    return {**shape, job.scenario.kind: entry}

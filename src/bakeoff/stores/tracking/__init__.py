@@ -1,0 +1,5 @@
+"""The tracking store: the only importer of mlflow."""
+
+from bakeoff.stores.tracking.client import Tracker, create_client, quote_filter_value
+
+__all__ = ["Tracker", "create_client", "quote_filter_value"]
