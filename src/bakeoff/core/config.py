@@ -121,9 +121,7 @@ def _override(values: dict[str, Any], override: str, faults: list[str]) -> None:
         faults.append(f"--set {override}: the value is no valid YAML: {error}")
 
 
-def _explain(
-    fault: Any, places: Mapping[tuple[str | int, ...], _Place], files: Sequence[str]
-) -> str:
+def _explain(fault: Any, places: Mapping[tuple[str | int, ...], _Place], files: Sequence[str]) -> str:
     location: tuple[str | int, ...] = fault["loc"]
     path = _written_path(location, places)
     place = str(places[path]) if path in places else (files[0] if len(files) == 1 else "configuration")
@@ -133,7 +131,9 @@ def _explain(
     if fault["type"] == "extra_forbidden":
         name = str(location[-1])
         near = difflib.get_close_matches(name, _names_at(location[:-1]), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_names_at(location[:-1]))}"
+        hint = (
+            f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_names_at(location[:-1]))}"
+        )
         return f"{place}: {dotted}: unknown key {name!r}; {hint}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{place}: {dotted}: found {_show(fault['input'])}; {message[0].lower()}{message[1:]}"
@@ -160,7 +160,11 @@ def _names_at(location: Iterable[str | int]) -> list[str]:
     """The field names that are valid below a location of the settings tree."""
     here: list[type[BaseModel]] = [Settings]
     for step in location:
-        inner = [_models_in(model.model_fields[str(step)].annotation) for model in here if step in model.model_fields]
+        inner = [
+            _models_in(model.model_fields[str(step)].annotation)
+            for model in here
+            if step in model.model_fields
+        ]
         if inner:
             here = [model for models in inner for model in models] or here
         else:  # an index, a free name, or the tag of a union

@@ -4,39 +4,35 @@ The score of a candidate is a weighted geometric mean of two ratios to the refer
 
     score = (quality / quality_ref) ** w  ·  (latency_ref / latency) ** (1 - w),
 
-so that adding a candidate, or taking another reference, changes no one's place. Uncertainty comes from a
-paired bootstrap over documents (the same documents for all candidates in each resample; Efron and Tibshirani
-1993, chapter 13) and from the interval of the latency quantile, taken as normal on the log scale.
+so that adding a candidate, or taking another reference, changes no one's place.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bakeoff.core.records import Environment, Measurement
+from bakeoff.core.evidence import (
+    Candidate,
+    Draws,
+    Estimate,
+    draw_latency,
+    draw_quality,
+    estimate_from,
+    find_latency,
+    require_latency,
+    summarize_latencies,
+)
+from bakeoff.core.records import Environment
 from bakeoff.core.settings import Constraint, DecisionSettings, QualityFloor
 from bakeoff.errors import CannotTellError
-from bakeoff.measure.readings import NS_PER_MS, Reading
-from bakeoff.measure.scenarios.latency import LATENCY
-from bakeoff.measure.scenarios.quality import ENTITIES
+from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.record import Record
 
-Draws = NDArray[np.float64]
 Met = Literal["met", "failed", "cannot tell"]
 Place = Literal["winner", "tied", "beaten", "excluded"]
-
-
-class Estimate(Record):
-    """A value with its interval; ``high`` is None where the samples give no upper bound."""
-
-    value: float
-    low: float
-    high: float | None
 
 
 class ConstraintResult(Record):
@@ -44,33 +40,6 @@ class ConstraintResult(Record):
 
     result: Met
     text: str
-
-
-class Candidate(Record):
-    """Champion × runtime with what was measured of it.
-
-    Attributes:
-        entities: Counts per document of the evaluation split.
-        latency: Service times by batch size.
-        benchmark_keys: Of the measurements used.
-        flags: What a reader of these measurements must know, ``name: detail``.
-    """
-
-    backbone: str
-    runtime: str
-    champion_run_id: str
-    checkpoint_digest: str
-    quality_inputs_digest: str
-    entities: Reading
-    latency: Mapping[int, Reading]
-    environment: Environment
-    benchmark_keys: tuple[str, ...]
-    flags: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """For tables: ``minilm-l6 × onnxruntime-fp32``."""
-        return f"{self.backbone} × {self.runtime}"
 
 
 class Standing(Record):
@@ -121,53 +90,6 @@ class Decision(Record):
         return next((standing for standing in self.standings if standing.place == "winner"), None)
 
 
-def assemble_candidates(
-    measurements: Sequence[Measurement],
-) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Join the measurements of each champion × runtime.
-
-    Returns:
-        The candidates in the order of the measurements, and a line for each that lacks a measurement.
-    """
-    grouped: dict[tuple[str, str], dict[str, Measurement]] = {}
-    for measurement in measurements:
-        job = measurement.job
-        group = grouped.setdefault((job.champion_run_id, job.runtime.model_dump_json()), {})
-        group[job.scenario.kind] = measurement
-    candidates, incomplete = [], []
-    for group in grouped.values():
-        quality, latency = group.get("quality"), group.get("latency")
-        if quality is None or latency is None:
-            some = next(iter(group.values()))
-            incomplete.append(f"{some.job.candidate}: no {'latency' if quality else 'quality'} measurement")
-            continue
-        entities = quality.reading(ENTITIES)
-        if entities is None:
-            incomplete.append(f"{quality.job.candidate}: the quality measurement holds no entity counts")
-            continue
-        candidates.append(
-            Candidate(
-                backbone=quality.job.backbone,
-                runtime=quality.job.runtime.label,
-                champion_run_id=quality.job.champion_run_id,
-                checkpoint_digest=quality.job.checkpoint_digest,
-                quality_inputs_digest=quality.job.inputs_digest,
-                entities=entities,
-                latency={
-                    reading.at["batch_size"]: reading
-                    for reading in latency.readings
-                    if reading.quantity == LATENCY
-                },
-                environment=latency.environment,
-                benchmark_keys=(quality.job.key, latency.job.key),
-                flags=tuple(
-                    f"{flag.name}: {flag.detail}" for part in (quality, latency) for flag in part.flags
-                ),
-            )
-        )
-    return tuple(candidates), tuple(incomplete)
-
-
 def decide(
     candidates: Sequence[Candidate], settings: DecisionSettings, incomplete: Sequence[str] = ()
 ) -> Decision:
@@ -186,10 +108,12 @@ def decide(
     ordered = sorted(candidates, key=lambda candidate: (candidate.label, candidate.champion_run_id))
     column = {candidate.label: number for number, candidate in enumerate(ordered)}
     reference = candidates[0].label
-    latency = [_latency_estimate(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered]
-    quality_draws = _draw_quality(ordered, settings)
-    latency_draws = _draw_latency(latency, settings)
-    quality_points = np.array([_f1(c.entities) for c in ordered])
+    latency = [
+        require_latency(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered
+    ]
+    quality_draws = draw_quality(ordered, settings)
+    latency_draws = draw_latency(latency, settings)
+    quality_points = np.array([f1_of(c.entities) for c in ordered])
     latency_points = np.array([estimate.value for estimate in latency])
     score_points = _log_score(quality_points, latency_points, column[reference], settings)
     score_draws = _log_score(quality_draws, latency_draws, column[reference], settings)
@@ -211,11 +135,13 @@ def decide(
             champion_run_id=c.champion_run_id,
             checkpoint_digest=c.checkpoint_digest,
             place=_place(n, able, winner, leader, tied),
-            reason=_reason(n, ordered, results[n], able, winner, leader, tied, score_draws, settings.confidence),
-            quality=_estimate(quality_points[n], quality_draws[:, n], settings.confidence),
+            reason=_reason(
+                n, ordered, results[n], able, winner, leader, tied, score_draws, settings.confidence
+            ),
+            quality=estimate_from(quality_points[n], quality_draws[:, n], settings.confidence),
             latency_ms=latency[n],
-            latency_by_batch_ms=_all_latencies(c, settings.confidence),
-            score=_estimate(
+            latency_by_batch_ms=summarize_latencies(c, settings.confidence),
+            score=estimate_from(
                 float(np.exp(score_points[n])), np.exp(score_draws[:, n]), settings.confidence
             ),
             p_best=p_best[n],
@@ -241,7 +167,9 @@ def decide(
 
 def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:
     if not candidates:
-        raise CannotTellError("no candidate has both a quality and a latency measurement; run `bakeoff bench`")
+        raise CannotTellError(
+            "no candidate has both a quality and a latency measurement; run `bakeoff bench`"
+        )
     if len({candidate.label for candidate in candidates}) < len(candidates):
         raise CannotTellError("two candidates have the same name; decide between one champion a backbone")
     if len({candidate.quality_inputs_digest for candidate in candidates}) > 1:
@@ -258,89 +186,6 @@ def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) 
         )
 
 
-def _f1(entities: Reading) -> float:
-    total = sum(entities.columns["predicted"]) + sum(entities.columns["actual"])
-    return 2 * entities.total / total if total else 0.0
-
-
-def _draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) -> Draws:
-    """F1 of each candidate [resamples, candidates], every resample with the same documents for all."""
-    n_documents = len(candidates[0].entities.values)
-    generator = np.random.default_rng(settings.seed)
-    uniform = np.full(n_documents, 1 / n_documents)
-    weights = generator.multinomial(n_documents, uniform, size=settings.resamples).astype(np.float64)
-    hits = np.array([c.entities.values for c in candidates], dtype=np.float64).T
-    totals = np.array(
-        [np.add(c.entities.columns["predicted"], c.entities.columns["actual"]) for c in candidates],
-        dtype=np.float64,
-    ).T
-    return 2 * (weights @ hits) / np.maximum(weights @ totals, 1.0)
-
-
-def _draw_latency(estimates: Sequence[Estimate], settings: DecisionSettings) -> Draws:
-    """Latency of each candidate [resamples, candidates]; log-normal with the interval's wider side."""
-    from scipy.special import ndtri
-
-    generator = np.random.default_rng([settings.seed, 1])
-    normal = generator.standard_normal((settings.resamples, len(estimates)))
-    z = float(ndtri(0.5 + settings.confidence / 2))
-    spread = [
-        max(
-            math.log(e.value / e.low) if e.low > 0 else math.inf,
-            math.log(e.high / e.value) if e.high is not None else math.inf,
-        )
-        / z
-        for e in estimates
-    ]
-    if not all(math.isfinite(value) for value in spread):
-        raise CannotTellError(
-            f"too few samples for an interval of the {settings.quantile:g}-quantile of latency; "
-            "raise benchmark.protocol.generations or rounds"
-        )
-    drawn: Draws = np.array([e.value for e in estimates]) * np.exp(normal * np.array(spread))
-    return drawn
-
-
-def _latency_estimate(
-    candidate: Candidate, batch_size: int, quantile: float, confidence: float
-) -> Estimate:
-    estimate = _find_latency(candidate, batch_size, quantile, confidence)
-    if estimate is None:
-        measured = ", ".join(map(str, sorted(candidate.latency)))
-        raise CannotTellError(
-            f"{candidate.label}: no {quantile:g}-quantile of latency at batch size {batch_size} "
-            f"(measured: {measured}); measure that batch size, or take more samples"
-        )
-    return estimate
-
-
-def _find_latency(
-    candidate: Candidate, batch_size: int, quantile: float, confidence: float
-) -> Estimate | None:
-    reading = candidate.latency.get(batch_size)
-    interval = reading.quantile(quantile, confidence) if reading else None
-    if interval is None:
-        return None
-    high = interval.high / NS_PER_MS
-    return Estimate(
-        value=interval.value / NS_PER_MS,
-        low=interval.low / NS_PER_MS,
-        high=high if math.isfinite(high) else None,
-    )
-
-
-def _all_latencies(
-    candidate: Candidate, confidence: float
-) -> dict[int, dict[str, Estimate | None]]:
-    return {
-        size: {
-            name: _find_latency(candidate, size, p, confidence)
-            for name, p in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-        }
-        for size in sorted(candidate.latency)
-    }
-
-
 def _log_score(quality: Draws, latency: Draws, reference: int, settings: DecisionSettings) -> Draws:
     weights = settings.weights
     share = weights.quality / (weights.quality + weights.latency)
@@ -352,23 +197,18 @@ def _log_score(quality: Draws, latency: Draws, reference: int, settings: Decisio
     return score
 
 
-def _estimate(value: float, draws: Draws, confidence: float) -> Estimate:
-    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Estimate(value=float(value), low=float(low), high=float(high))
-
-
 def _check(
     candidate: Candidate, limit: Constraint, quality_draws: Draws, settings: DecisionSettings
 ) -> ConstraintResult:
     if isinstance(limit, QualityFloor):
-        estimate = _estimate(_f1(candidate.entities), quality_draws, settings.confidence)
+        estimate = estimate_from(f1_of(candidate.entities), quality_draws, settings.confidence)
         text = f"F1 {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] ≥ {limit.at_least:g}"
         if estimate.low >= limit.at_least:
             return ConstraintResult(result="met", text=text)
         below = estimate.high is not None and estimate.high < limit.at_least
         return ConstraintResult(result="failed" if below else "cannot tell", text=text)
     name = f"p{limit.quantile * 100:g} at batch size {limit.batch_size}"
-    found = _find_latency(candidate, limit.batch_size, limit.quantile, settings.confidence)
+    found = find_latency(candidate, limit.batch_size, limit.quantile, settings.confidence)
     if found is None:
         return ConstraintResult(result="cannot tell", text=f"{name}: not measured, or too few samples")
     upper = f"{found.high:.2f}" if found.high is not None else "∞"
@@ -439,9 +279,7 @@ def _judge(
     )
 
 
-def _place(
-    n: int, able: Sequence[int], winner: int | None, leader: int | None, tied: Sequence[int]
-) -> Place:
+def _place(n: int, able: Sequence[int], winner: int | None, leader: int | None, tied: Sequence[int]) -> Place:
     if n == winner:
         return "winner"
     if n not in able:

@@ -52,12 +52,14 @@ class PlannedJob(Record):
             ``leave`` it, since its attempts are used up or the run mode starts nothing new.
         reason: For the user's eyes.
         attempt: Number of the next attempt, or of the one that is reused.
+        run_id: Of the run that is reused; None if there is none.
     """
 
     job: Job
     action: Action
     reason: str
     attempt: int
+    run_id: str | None = None
 
 
 class Plan(Record):
@@ -172,10 +174,11 @@ def _plan_job(
 
 def _reuse(job: Job, done: Sequence[ExistingBenchmark]) -> PlannedJob:
     newest = max(done, key=lambda benchmark: (benchmark.attempt, benchmark.run_id or ""))
-    logged = [benchmark.run_id for benchmark in done if benchmark.run_id]
-    if logged:
-        reason = f"measured {newest.measured_at}, run {logged[0]}"
-        return PlannedJob(job=job, action="reuse", reason=reason, attempt=newest.attempt)
+    if newest.run_id is not None:
+        reason = f"measured {newest.measured_at}, run {newest.run_id}"
+        return PlannedJob(
+            job=job, action="reuse", reason=reason, attempt=newest.attempt, run_id=newest.run_id
+        )
     reason = f"measured {newest.measured_at}, not yet in the tracking store"
     return PlannedJob(job=job, action="log", reason=reason, attempt=newest.attempt)
 

@@ -7,8 +7,8 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from bakeoff.core.settings import SelectionSettings
 from bakeoff.core.records import BackboneSelection, Champion, Direction, Refit, StudyGroup, Trial
+from bakeoff.core.settings import SelectionSettings
 from bakeoff.errors import ConfigError
 
 FINISHED = "FINISHED"
@@ -190,9 +190,7 @@ def _tied_trials(trials: Iterable[Trial], best: Trial) -> list[str]:
 def _why_no_group(backbone: str, judged: Mapping[tuple[str, str], StudyGroup]) -> str:
     if not judged:
         return f"no finished trial of backbone {backbone!r}"
-    return "; ".join(
-        f"group {group.study_key_hash[:12]}: {group.left_out}" for group in judged.values()
-    )
+    return "; ".join(f"group {group.study_key_hash[:12]}: {group.left_out}" for group in judged.values())
 
 
 def _find_refit(

@@ -44,9 +44,7 @@ def count_entities(actual: Sequence[str], predicted: Sequence[str]) -> EntityCou
         raise MissingExtraError("entity-level F1", library="seqeval", extra="torch") from error
     labelled = set(get_entities(list(actual)))
     found = set(get_entities(list(predicted)))
-    return EntityCounts(
-        true_positives=len(labelled & found), predicted=len(found), actual=len(labelled)
-    )
+    return EntityCounts(true_positives=len(labelled & found), predicted=len(found), actual=len(labelled))
 
 
 def micro_f1(counts: Iterable[EntityCounts]) -> float:

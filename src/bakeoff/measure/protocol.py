@@ -110,9 +110,7 @@ def time_variants(
                     wall_start = wall()
                     work(call)
                     wall_end = wall()
-                    samples[name].append(
-                        Sample(wall_end - wall_start, cpu() - cpu_start, round_number, call)
-                    )
+                    samples[name].append(Sample(wall_end - wall_start, cpu() - cpu_start, round_number, call))
     return {
         name: Timing(tuple(samples[name]), state.first_call_ns, state.warmup_ns, state.is_steady)
         for name, state in warm.items()

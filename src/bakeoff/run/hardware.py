@@ -55,7 +55,9 @@ def _facts() -> dict[str, str]:
     return {
         "platform": platform.platform(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "hypervisor": _read("/sys/hypervisor/type") if _read("/sys/hypervisor/type") != _ABSENT else _flag("hypervisor"),
+        "hypervisor": _read("/sys/hypervisor/type")
+        if _read("/sys/hypervisor/type") != _ABSENT
+        else _flag("hypervisor"),
         "transparent_hugepage": _read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "clocksource": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "cpu_max": _read("/sys/fs/cgroup/cpu.max"),

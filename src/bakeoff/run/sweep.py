@@ -194,5 +194,3 @@ def _fold_order(
         max_length=spec.max_length,
         seed=spec.seed,
     )
-
-

@@ -129,7 +129,7 @@ class HuggingFaceTrainer:
         settings = parse_hyper_parameters(order.hyper_parameters)
         torch = _import_torch()
         random.seed(order.seed)
-        np.random.seed(order.seed % 2**32)  # noqa: NPY002 - libraries draw from the global generator
+        np.random.seed(order.seed % 2**32)
         torch.manual_seed(order.seed)
         model = build_model(order.pretrained, order.labels, settings.dropout)
         if settings.freeze_embeddings:
@@ -196,7 +196,9 @@ def build_model(pretrained: Path, labels: Sequence[str], dropout: float | None) 
     )
     if missing:
         raise CheckpointError(
-            pretrained, found=f"pretrained weights are missing: {', '.join(missing[:3])}", cure="copy it again"
+            pretrained,
+            found=f"pretrained weights are missing: {', '.join(missing[:3])}",
+            cure="copy it again",
         )
     return model
 
@@ -228,7 +230,8 @@ def _set_dropout(config: Any, dropout: float) -> None:
     names = [
         name
         for name in config.to_dict()
-        if "dropout" in name and isinstance(getattr(config, name), float | int | None)
+        if "dropout" in name
+        and isinstance(getattr(config, name), float | int | None)
         and not isinstance(getattr(config, name), bool)
     ]
     if not names:

@@ -10,7 +10,9 @@ import ctypes
 import os
 import signal
 import sys
+import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -74,11 +76,24 @@ def _measure(order: MeasureOrder) -> Done:
         protocol=order.protocol,
         generation=order.generation,
     )
+    begin_ns, delay_ns = time.perf_counter_ns(), _run_delay_ns()
+    readings = order.scenario.measure(subject)
+    wall_ns = time.perf_counter_ns() - begin_ns
     return Done(
-        readings=order.scenario.measure(subject),
+        readings=readings,
         environment=record_environment(),
         n_truncated=sum(encoding.is_truncated for encoding in encodings),
+        run_delay_share=max(0, _run_delay_ns() - delay_ns) / wall_ns,
     )
+
+
+def _run_delay_ns() -> int:
+    """Time that the threads of this process waited for a CPU, as the kernel counts it; 0 where it does not."""
+    total = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # a thread may end while we look
+            total += int(path.read_text(encoding="ascii").split()[1])
+    return total
 
 
 def _die_with_parent(parent_pid: int) -> None:

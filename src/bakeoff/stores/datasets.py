@@ -23,7 +23,9 @@ def read_documents(path: Path, settings: DataSettings) -> tuple[Document, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise DataError(str(path), found="no such file", expected="a JSON Lines file; see data.yaml") from None
+        raise DataError(
+            str(path), found="no such file", expected="a JSON Lines file; see data.yaml"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(str(path), found=str(error), expected="a readable UTF-8 file") from error
     documents = tuple(

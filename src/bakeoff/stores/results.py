@@ -1,16 +1,18 @@
 """The disk cache of measurements: what is measured is here before anything else hears of it.
 
-    results/jobs/KEY_DIGEST/ATTEMPT.json       a Measurement without its raw values, or a FailedAttempt
-    results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first
-    results/jobs/KEY_DIGEST/ATTEMPT.logged     holds the run id; written when the tracking store has it
-    results/champions/BACKBONE-RUN/benchmark.json
+results/jobs/KEY_DIGEST/ATTEMPT.json       a Measurement without its raw values, or a FailedAttempt
+results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first
+results/jobs/KEY_DIGEST/ATTEMPT.logged     holds the run id; written when the tracking store has it
+results/champions/BACKBONE-RUN/benchmark.json
 """
 
 from __future__ import annotations
 
 import io
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,32 @@ class ResultStore:
         """The files of an attempt, for upload."""
         path = self._path(attempt.job, attempt.attempt)
         return [file for file in (path, path.with_suffix(".npz")) if file.is_file()]
+
+    def work_folder(self, job: Job, attempt: int, part: str = "") -> Path:
+        """An attempt's working folder, or one part of it; its worker's order and outcome lie there."""
+        folder = self.folder / "work" / f"{job.key_digest}-{attempt:03d}" / part
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def receiving(self) -> Iterator[Path]:
+        """A folder for files on their way in."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".receiving-") as folder:
+            yield Path(folder)
+
+    def adopt(self, job: Job, attempt: int, folder: Path, run_id: str) -> None:
+        """Keep an attempt that was fetched from the tracking store, if it is of this very job.
+
+        Raises:
+            DataError: The files are broken or of another job.
+        """
+        source = folder / f"{attempt:03d}.json"
+        found = _read(source)
+        if found.job.key != job.key or found.attempt != attempt:
+            raise DataError(str(source), found=f"key {found.job.key}", expected=f"key {job.key}")
+        self.store(found)
+        self.mark_logged(found, run_id)
 
     def write_champion(self, measurements: list[Measurement]) -> Path:
         """Write ``benchmark.json`` of one champion from its measurements.

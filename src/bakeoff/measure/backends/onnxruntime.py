@@ -159,7 +159,7 @@ def _export(model: Any, sample: Batch, path: Path) -> None:
             str(path),
             input_names=names,
             output_names=["logits"],
-            dynamic_axes={name: free for name in [*names, "logits"]},
+            dynamic_axes=dict.fromkeys([*names, "logits"], free),
             opset_version=OPSET,
             dynamo=False,
         )

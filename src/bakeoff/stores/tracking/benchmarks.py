@@ -11,10 +11,9 @@ from bakeoff.core.decision import Decision
 from bakeoff.core.plan import ExistingBenchmark, State
 from bakeoff.core.records import FailedAttempt, Measurement
 from bakeoff.digest import digest_json
-from bakeoff.measure.entities import EntityCounts, micro_f1
 from bakeoff.measure.readings import NS_PER_MS
 from bakeoff.measure.scenarios.latency import LATENCY
-from bakeoff.measure.scenarios.quality import ENTITIES
+from bakeoff.measure.scenarios.quality import ENTITIES, f1_of
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking.client import Tracker
@@ -39,8 +38,17 @@ def find_benchmarks(
     ]
 
 
-def log_attempt(tracker: Tracker, experiment_id: str, attempt: Attempt, files: Sequence[Path]) -> str:
-    """Write one attempt as one run, once: a run of the same key and attempt is adopted.
+def log_attempt(
+    tracker: Tracker, experiment_id: str, attempt: Attempt, files: Sequence[Path], *, may_exist: bool
+) -> str:
+    """Write one attempt as one run, once.
+
+    Args:
+        tracker: Where to.
+        experiment_id: Of the benchmark experiment.
+        attempt: What to write.
+        files: Uploaded beside.
+        may_exist: An earlier process may have begun to log it: look first, and adopt its run.
 
     Returns:
         The run's id.
@@ -53,7 +61,7 @@ def log_attempt(tracker: Tracker, experiment_id: str, attempt: Attempt, files: S
         tags.MEASURED_AT: _when(attempt),
     }
     run_id = None
-    for run in tracker.search_runs(experiment_id, identity):
+    for run in tracker.search_runs(experiment_id, identity) if may_exist else ():
         if run.info.status != "RUNNING":
             return run.info.run_id
         run_id = run_id or run.info.run_id
@@ -144,11 +152,5 @@ def _metrics(attempt: Attempt) -> Mapping[str, float]:
                 if interval is not None:
                     values[f"latency_{name}_ms.batch_{reading.at['batch_size']}"] = interval.value / NS_PER_MS
         elif reading.quantity == ENTITIES:
-            columns = zip(
-                reading.values, reading.columns["predicted"], reading.columns["actual"], strict=True
-            )
-            values[attempt.job.metric_name] = micro_f1(
-                EntityCounts(true_positives=int(hits), predicted=predicted, actual=actual)
-                for hits, predicted, actual in columns
-            )
+            values[attempt.job.metric_name] = f1_of(reading)
     return values

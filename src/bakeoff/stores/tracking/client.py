@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bakeoff.errors import TrackingError, UserError
+from bakeoff.stores.tags import NONCE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -205,9 +206,7 @@ class Tracker:
                 return
 
     @staticmethod
-    def _page_query(
-        experiment_id: str, condition: str, token: str | None
-    ) -> Callable[[MlflowClient], Any]:
+    def _page_query(experiment_id: str, condition: str, token: str | None) -> Callable[[MlflowClient], Any]:
         return lambda client: client.search_runs(
             [experiment_id], condition, max_results=PAGE_SIZE, order_by=["start_time ASC"], page_token=token
         )
@@ -226,12 +225,12 @@ class Tracker:
         def create(client: MlflowClient) -> str:
             nonlocal first
             if not first:
-                condition = f"tags.`bakeoff.nonce` = {quote_filter_value(nonce)}"
+                condition = f"tags.`{NONCE}` = {quote_filter_value(nonce)}"
                 earlier = client.search_runs([experiment_id], condition, order_by=["start_time ASC"])
                 if earlier:
                     return str(earlier[0].info.run_id)
             first = False
-            made = client.create_run(experiment_id, run_name=name, tags={**tags, "bakeoff.nonce": nonce})
+            made = client.create_run(experiment_id, run_name=name, tags={**tags, NONCE: nonce})
             return str(made.info.run_id)
 
         return self.call("creating a run", create)
@@ -260,7 +259,8 @@ class Tracker:
 
     def _log_batch(self, run_id: str, batch: Mapping[str, Sequence[Any]]) -> None:
         self.call(
-            "logging", lambda client: client.log_batch(run_id, **batch, synchronous=True)  # type: ignore[arg-type]
+            "logging",
+            lambda client: client.log_batch(run_id, **batch, synchronous=True),  # type: ignore[arg-type]
         )
 
     def log_files(self, run_id: str, files: Sequence[Path], artifact_path: str) -> None:

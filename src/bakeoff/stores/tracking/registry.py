@@ -50,12 +50,14 @@ def promote(
     )
     version = existing or tracker.call(
         "making a model version",
-        lambda client: _find_version(client, model, version_tags, identity)
-        or client.create_model_version(
-            model,
-            source=f"runs:/{refit_run_id}/{tags.CHECKPOINT_ARTIFACT}",
-            run_id=refit_run_id,
-            tags=dict(version_tags),
+        lambda client: (
+            _find_version(client, model, version_tags, identity)
+            or client.create_model_version(
+                model,
+                source=f"runs:/{refit_run_id}/{tags.CHECKPOINT_ARTIFACT}",
+                run_id=refit_run_id,
+                tags=dict(version_tags),
+            )
         ),
     )
     number = str(version.version)

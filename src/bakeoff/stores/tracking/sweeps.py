@@ -179,10 +179,11 @@ def find_sweeps(tracker: Tracker, experiment_id: str, study_key_hash: str) -> li
 
 
 def read_trials(
-    tracker: Tracker, experiment_id: str, experiment_name: str, more: Mapping[str, str] | None = None
+    tracker: Tracker, experiment_id: str, experiment_name: str, study_key_hash: str | None = None
 ) -> Iterator[Trial]:
-    """All trial runs of an experiment, or those with further tags; parents and folds are not among them."""
-    for run in tracker.search_runs(experiment_id, {tags.STAGE: Stage.TRIAL, **(more or {})}):
+    """All trial runs of an experiment, or of one study group; parents and folds are not among them."""
+    group = {tags.STUDY_KEY_HASH: study_key_hash} if study_key_hash else {}
+    for run in tracker.search_runs(experiment_id, {tags.STAGE: Stage.TRIAL, **group}):
         yield _read_trial(run, experiment_name)
 
 

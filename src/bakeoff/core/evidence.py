@@ -1,0 +1,183 @@
+"""Evidence: what was measured of each candidate, as estimates with intervals and as draws.
+
+Quality is drawn by a paired bootstrap over documents, the same documents for all candidates in each resample
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Latency is drawn from the interval
+of its quantile, taken as normal on the log scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.core.records import Environment, Measurement
+from bakeoff.core.settings import DecisionSettings
+from bakeoff.errors import CannotTellError
+from bakeoff.measure.readings import NS_PER_MS, Reading
+from bakeoff.measure.scenarios.latency import LATENCY
+from bakeoff.measure.scenarios.quality import ENTITIES
+from bakeoff.record import Record
+
+Draws = NDArray[np.float64]
+SHOWN_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+
+
+class Estimate(Record):
+    """A value with its interval; ``high`` is None where the samples give no upper bound."""
+
+    value: float
+    low: float
+    high: float | None
+
+
+class Candidate(Record):
+    """Champion × runtime with what was measured of it.
+
+    Attributes:
+        entities: Counts per document of the evaluation split.
+        latency: Service times by batch size.
+        benchmark_keys: Of the measurements used.
+        flags: What a reader of these measurements must know, ``name: detail``.
+    """
+
+    backbone: str
+    runtime: str
+    champion_run_id: str
+    checkpoint_digest: str
+    quality_inputs_digest: str
+    entities: Reading
+    latency: Mapping[int, Reading]
+    environment: Environment
+    benchmark_keys: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """For tables: ``minilm-l6 × onnxruntime-fp32``."""
+        return f"{self.backbone} × {self.runtime}"
+
+
+def assemble_candidates(
+    measurements: Sequence[Measurement],
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Join the measurements of each champion × runtime.
+
+    Returns:
+        The candidates in the order of the measurements, and a line for each that lacks a measurement.
+    """
+    grouped: dict[tuple[str, str], dict[str, Measurement]] = {}
+    for measurement in measurements:
+        job = measurement.job
+        group = grouped.setdefault((job.champion_run_id, job.runtime.model_dump_json()), {})
+        group[job.scenario.kind] = measurement
+    candidates, incomplete = [], []
+    for group in grouped.values():
+        quality, latency = group.get("quality"), group.get("latency")
+        if quality is None or latency is None:
+            some = next(iter(group.values()))
+            incomplete.append(f"{some.job.candidate}: no {'latency' if quality else 'quality'} measurement")
+            continue
+        entities = quality.reading(ENTITIES)
+        if entities is None:
+            incomplete.append(f"{quality.job.candidate}: the quality measurement holds no entity counts")
+            continue
+        candidates.append(
+            Candidate(
+                backbone=quality.job.backbone,
+                runtime=quality.job.runtime.label,
+                champion_run_id=quality.job.champion_run_id,
+                checkpoint_digest=quality.job.checkpoint_digest,
+                quality_inputs_digest=quality.job.inputs_digest,
+                entities=entities,
+                latency={
+                    reading.at["batch_size"]: reading
+                    for reading in latency.readings
+                    if reading.quantity == LATENCY
+                },
+                environment=latency.environment,
+                benchmark_keys=(quality.job.key, latency.job.key),
+                flags=tuple(
+                    f"{flag.name}: {flag.detail}" for part in (quality, latency) for flag in part.flags
+                ),
+            )
+        )
+    return tuple(candidates), tuple(incomplete)
+
+
+def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) -> Draws:
+    """F1 of each candidate [resamples, candidates], every resample with the same documents for all."""
+    n_documents = len(candidates[0].entities.values)
+    generator = np.random.default_rng(settings.seed)
+    uniform = np.full(n_documents, 1 / n_documents)
+    weights = generator.multinomial(n_documents, uniform, size=settings.resamples).astype(np.float64)
+    hits = np.array([c.entities.values for c in candidates], dtype=np.float64).T
+    totals = np.array(
+        [np.add(c.entities.columns["predicted"], c.entities.columns["actual"]) for c in candidates],
+        dtype=np.float64,
+    ).T
+    return 2 * (weights @ hits) / np.maximum(weights @ totals, 1.0)
+
+
+def draw_latency(estimates: Sequence[Estimate], settings: DecisionSettings) -> Draws:
+    """Latency of each candidate [resamples, candidates]; log-normal with the interval's wider side."""
+    from scipy.special import ndtri
+
+    generator = np.random.default_rng([settings.seed, 1])
+    normal = generator.standard_normal((settings.resamples, len(estimates)))
+    z = float(ndtri(0.5 + settings.confidence / 2))
+    spread = [
+        max(
+            math.log(e.value / e.low) if e.low > 0 else math.inf,
+            math.log(e.high / e.value) if e.high is not None else math.inf,
+        )
+        / z
+        for e in estimates
+    ]
+    if not all(math.isfinite(value) for value in spread):
+        raise CannotTellError(
+            f"too few samples for an interval of the {settings.quantile:g}-quantile of latency; "
+            "raise benchmark.protocol.generations or rounds"
+        )
+    drawn: Draws = np.array([e.value for e in estimates]) * np.exp(normal * np.array(spread))
+    return drawn
+
+
+def require_latency(candidate: Candidate, batch_size: int, quantile: float, confidence: float) -> Estimate:
+    estimate = find_latency(candidate, batch_size, quantile, confidence)
+    if estimate is None:
+        measured = ", ".join(map(str, sorted(candidate.latency)))
+        raise CannotTellError(
+            f"{candidate.label}: no {quantile:g}-quantile of latency at batch size {batch_size} "
+            f"(measured: {measured}); measure that batch size, or take more samples"
+        )
+    return estimate
+
+
+def find_latency(
+    candidate: Candidate, batch_size: int, quantile: float, confidence: float
+) -> Estimate | None:
+    reading = candidate.latency.get(batch_size)
+    interval = reading.quantile(quantile, confidence) if reading else None
+    if interval is None:
+        return None
+    high = interval.high / NS_PER_MS
+    return Estimate(
+        value=interval.value / NS_PER_MS,
+        low=interval.low / NS_PER_MS,
+        high=high if math.isfinite(high) else None,
+    )
+
+
+def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, dict[str, Estimate | None]]:
+    return {
+        size: {name: find_latency(candidate, size, p, confidence) for name, p in SHOWN_QUANTILES}
+        for size in sorted(candidate.latency)
+    }
+
+
+def estimate_from(value: float, draws: Draws, confidence: float) -> Estimate:
+    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Estimate(value=float(value), low=float(low), high=float(high))

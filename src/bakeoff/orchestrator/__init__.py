@@ -1,0 +1,24 @@
+"""Each stage a short paragraph: gather, think, act."""
+
+from bakeoff.orchestrator.bench import bench, benchmark_champions, plan
+from bakeoff.orchestrator.champions import select_champions
+from bakeoff.orchestrator.decide import decide, load_decision, promote, save_decision
+from bakeoff.orchestrator.progress import Progress, Quiet
+from bakeoff.orchestrator.project import Project, open_project
+from bakeoff.orchestrator.sweep import sweep
+
+__all__ = [
+    "Progress",
+    "Project",
+    "Quiet",
+    "bench",
+    "benchmark_champions",
+    "decide",
+    "load_decision",
+    "open_project",
+    "plan",
+    "promote",
+    "save_decision",
+    "select_champions",
+    "sweep",
+]

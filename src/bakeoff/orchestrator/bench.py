@@ -1,0 +1,394 @@
+"""Bench: plan, acquire, measure in fresh processes, keep on disk, log once.
+
+The order is what keeps promises: a result is durable on disk before the tracking store hears of it, so that a
+crash or an outage after measuring costs an upload and never a second measurement.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bakeoff import durable
+from bakeoff.core import plan as planning
+from bakeoff.core.plan import ExistingBenchmark, Plan, PlannedJob
+from bakeoff.core.records import Champion, FailedAttempt, Flag, Hardware, Job, Measurement
+from bakeoff.core.validity import judge_measurement
+from bakeoff.digest import digest_folder, digest_json
+from bakeoff.errors import BakeoffError, ConfigError, TrackingError, UserError, WorkerError
+from bakeoff.measure.backends import Backend
+from bakeoff.measure.entities import Document
+from bakeoff.measure.readings import NS_PER_S, merge_generations
+from bakeoff.measure.scenarios import Scenario
+from bakeoff.measure.scenarios.latency import LATENCY
+from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.project import Project
+from bakeoff.record import Record
+from bakeoff.run.hardware import default_threads, detect_hardware
+from bakeoff.run.isolation import Done, MeasureOrder, PrepareOrder, run_in_fresh_process
+from bakeoff.stores.tracking import benchmarks
+
+N_CHECK_TEXTS = 64
+
+
+class BenchResult(Record):
+    """What became of each job.
+
+    Attributes:
+        result_files: ``benchmark.json`` of each backbone whose champion has a measurement.
+        unlogged: Measured and safe on disk, but not yet in the tracking store.
+    """
+
+    plan: Plan
+    measured: tuple[Measurement, ...]
+    failed: tuple[FailedAttempt, ...]
+    result_files: dict[str, Path]
+    unlogged: int
+    wall_s: float
+
+
+def plan(project: Project) -> Plan:
+    """Say of every job whether it would be measured or reused, and why; measures nothing.
+
+    Raises:
+        NoChampionError: No backbone has a champion.
+        TrackingError: The store does not answer: that is never read as "nothing exists".
+    """
+    return plan_for(project, require_champions(select_champions(project)))
+
+
+def plan_for(project: Project, champions: Sequence[Champion]) -> Plan:
+    """Plan the jobs of these champions against tracking store and disk."""
+    return planning.plan_jobs(
+        build_jobs(project, champions),
+        _find_existing(project, champions),
+        project.benchmark_mode,
+        project.settings.benchmark.max_attempts,
+    )
+
+
+def bench(project: Project) -> BenchResult:
+    """Measure what is missing for every champion, log it, and write the result files.
+
+    Raises:
+        NoChampionError: No backbone has a champion.
+        TrackingError: The store cannot say what exists.
+    """
+    champions = require_champions(select_champions(project))
+    with _measuring(project):
+        _send_waiting(project, champions)
+        return _carry_out(project, champions, plan_for(project, champions))
+
+
+def benchmark_champions(champions: Sequence[Champion], project: Project) -> dict[str, Path]:
+    """Measure champions that carry their own ids, digests and checkpoints.
+
+    Nothing is looked up for them: what exists is judged by the disk alone, and the tracking store is only
+    written to. Use ``bench`` or ``plan`` to ask the store what exists.
+
+    Args:
+        champions: One without ``checkpoint_path`` is acquired first; one that cannot be is reported and skipped.
+        project: Names runtimes, scenarios and stores.
+
+    Returns:
+        The result file of each backbone that has a measurement.
+    """
+    with _measuring(project):
+        on_disk = project.results.list_existing(champion.run_id for champion in champions)
+        settings = project.settings.benchmark
+        todo = planning.plan_jobs(
+            build_jobs(project, champions), on_disk, project.benchmark_mode, settings.max_attempts
+        )
+        return _carry_out(project, champions, todo).result_files
+
+
+def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
+    """Every champion × runtime × scenario on this machine.
+
+    Raises:
+        CheckpointError: A given checkpoint is no sound folder.
+        ConfigError: A runtime asks for more threads than this process may use.
+        DataError: The test file is missing or broken.
+    """
+    settings, hardware = project.settings.benchmark, detect_hardware()
+    runtimes = [_fix_threads(runtime, hardware) for runtime in settings.runtimes]
+    return [
+        Job(
+            backbone=champion.backbone,
+            champion_run_id=champion.run_id,
+            trial_run_id=champion.trial_run_id,
+            sweep_run_id=champion.sweep_run_id,
+            study_key_hash=champion.study_key_hash,
+            trial_key_hash=champion.trial_key_hash,
+            checkpoint_digest=_digest_of(champion),
+            data_fingerprint=champion.data_fingerprint,
+            eval_fingerprint=champion.eval_fingerprint,
+            runtime=runtime,
+            scenario=scenario,
+            protocol=settings.protocol if scenario.is_timed else None,
+            hardware=hardware,
+            inputs_digest=_digest_documents(_documents_for(project, scenario)),
+            max_length=project.settings.data.max_length,
+            metric_name=champion.metric_name,
+            refit_metric=champion.refit_metric,
+        )
+        for champion in champions
+        for runtime in runtimes
+        for scenario in settings.scenarios
+    ]
+
+
+def _measuring(project: Project):  # type: ignore[no-untyped-def]
+    return durable.exclusive(
+        project.results.lock_path,
+        lambda: project.progress.say("another process measures in this project; waiting for it"),
+    )
+
+
+def _fix_threads(runtime: Backend, hardware: Hardware) -> Backend:
+    if runtime.threads is not None and runtime.threads > hardware.usable_cpus:
+        raise ConfigError(
+            [
+                f"benchmark.runtimes: {runtime.label} asks for {runtime.threads} threads; "
+                f"this process may use {hardware.usable_cpus} CPUs; more threads than CPUs measure nothing useful"
+            ]
+        )
+    return runtime.model_copy(update={"threads": runtime.threads or default_threads(hardware)})
+
+
+def _digest_of(champion: Champion) -> str:
+    if champion.checkpoint_digest is not None:
+        return champion.checkpoint_digest
+    if champion.checkpoint_path is not None:
+        return digest_folder(champion.checkpoint_path)
+    raise UserError(
+        f"champion {champion.backbone}, run {champion.run_id}: neither a checkpoint digest nor a folder is known; "
+        "refit it with `bakeoff sweep`, or set checkpoint_path"
+    )
+
+
+def _documents_for(project: Project, scenario: Scenario) -> tuple[Document, ...]:
+    """All test documents for quality; a seeded sample of them, with their real lengths, for timing."""
+    documents = project.corpus.test
+    settings = project.settings.benchmark
+    if not scenario.is_timed or settings.n_texts >= len(documents):
+        return documents
+    return tuple(random.Random(settings.protocol.seed).sample(documents, k=settings.n_texts))  # noqa: S311
+
+
+def _digest_documents(documents: Iterable[Document]) -> str:
+    return digest_json([[list(document.tokens), list(document.tags)] for document in documents])
+
+
+def _find_existing(project: Project, champions: Sequence[Champion]) -> list[ExistingBenchmark]:
+    wanted = {champion.run_id for champion in champions}
+    experiment_id = project.tracker.find_experiment(project.settings.tracking.benchmark_experiment)
+    logged = benchmarks.find_benchmarks(project.tracker, experiment_id, wanted) if experiment_id else []
+    return [*logged, *project.results.list_existing(wanted)]
+
+
+@dataclass
+class _Work:
+    """A job on its way through the generations."""
+
+    planned: PlannedJob
+    checkpoint: Path
+    prepared: Path | None
+    done: list[Done] = field(default_factory=list)
+    wall_s: float = 0.0
+    failure: WorkerError | None = None
+
+    @property
+    def job(self) -> Job:
+        return self.planned.job
+
+    @property
+    def n_generations(self) -> int:
+        return self.job.protocol.generations if self.job.protocol else 1
+
+
+def _carry_out(project: Project, champions: Sequence[Champion], todo: Plan) -> BenchResult:
+    begin = time.monotonic()
+    for planned in todo.jobs:
+        project.progress.say(f"{planned.job.label}: {planned.action}: {planned.reason}")
+    measured, failed, unlogged = _measure_all(project, champions, todo)
+    _fetch_missing(project, todo)
+    files = {}
+    for champion in champions:
+        mine = [
+            measurement
+            for planned in todo.jobs
+            if planned.job.champion_run_id == champion.run_id
+            and (measurement := project.results.load_valid(planned.job))
+        ]
+        if mine:
+            files[champion.backbone] = project.results.write_champion(mine)
+    return BenchResult(
+        plan=todo,
+        measured=tuple(measured),
+        failed=tuple(failed),
+        result_files=files,
+        unlogged=unlogged,
+        wall_s=time.monotonic() - begin,
+    )
+
+
+def _measure_all(
+    project: Project, champions: Sequence[Champion], todo: Plan
+) -> tuple[list[Measurement], list[FailedAttempt], int]:
+    """Measure what is planned, generation by generation over all jobs, so that drift hits all alike."""
+    measured: list[Measurement] = []
+    failed: list[FailedAttempt] = []
+    unlogged = 0
+    by_run = {champion.run_id: champion for champion in champions}
+    n_steps = sum(planned.job.protocol.generations if planned.job.protocol else 1 for planned in todo.todo)
+    if not n_steps:
+        return measured, failed, unlogged
+    with project.progress.track("bench", n_steps) as advance:
+        works: list[_Work] = []
+        for planned in todo.todo:
+            try:
+                works.append(_make_ready(project, planned, by_run[planned.job.champion_run_id]))
+            except (WorkerError, UserError) as error:
+                failed.append(_keep_failure(project, planned, error))
+                advance(f"{planned.job.label}: failed: {error}")
+        for generation in range(max((work.n_generations for work in works), default=0)):
+            order = [work for work in works if generation < work.n_generations and work.failure is None]
+            random.Random(generation).shuffle(order)  # noqa: S311 - an order, not a secret
+            for work in order:
+                _run_generation(project, work, generation)
+                advance(f"{work.job.label} {generation + 1}/{work.n_generations}")
+                if work.failure is not None:
+                    failed.append(_keep_failure(project, work.planned, work.failure))
+                elif len(work.done) == work.n_generations:
+                    measured.append(_keep_measurement(project, work))
+    for attempt in (*measured, *failed):
+        unlogged += not _log(project, attempt)
+    return measured, failed, unlogged
+
+
+def _make_ready(project: Project, planned: PlannedJob, champion: Champion) -> _Work:
+    """Acquire the checkpoint, and let the backend prepare what it runs, once for each checkpoint."""
+    job = planned.job
+    checkpoint = project.checkpoints.acquire(champion, project.tracker.download)
+    settings = job.runtime.prepare_settings()
+    if settings is None:
+        return _Work(planned, checkpoint, prepared=None)
+    prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
+    if not durable.is_complete(prepared):
+        project.progress.say(f"{job.candidate}: exporting, and comparing the outputs with PyTorch's")
+        order = PrepareOrder(
+            runtime=job.runtime,
+            checkpoint=checkpoint,
+            destination=prepared,
+            texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
+        )
+        folder = project.results.work_folder(job, planned.attempt, "prepare")
+        run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s)
+    return _Work(planned, checkpoint, prepared)
+
+
+def _run_generation(project: Project, work: _Work, generation: int) -> None:
+    """One fresh process; its outcome stays on disk, so that an interrupted bench goes on from here."""
+    job = work.job
+    folder = project.results.work_folder(job, work.planned.attempt, f"generation-{generation}")
+    order = MeasureOrder(
+        runtime=job.runtime,
+        scenario=job.scenario,
+        protocol=job.protocol,
+        checkpoint=work.checkpoint,
+        prepared=work.prepared,
+        documents=_documents_for(project, job.scenario),
+        max_length=job.max_length,
+        generation=generation,
+    )
+    begin = time.monotonic()
+    try:
+        work.done.append(run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s))
+    except WorkerError as error:
+        work.failure = error
+    work.wall_s += time.monotonic() - begin
+
+
+def _keep_measurement(project: Project, work: _Work) -> Measurement:
+    readings = merge_generations([done.readings for done in work.done])
+    job, environment = work.job, work.done[0].environment
+    measurement = Measurement(
+        job=job,
+        attempt=work.planned.attempt,
+        measured_at=_now(),
+        environment=environment,
+        readings=readings,
+        flags=judge_measurement(
+            job,
+            readings,
+            n_truncated=work.done[0].n_truncated,
+            run_delay_share=max(done.run_delay_share for done in work.done),
+        ),
+        wall_s=work.wall_s,
+        timed_s=sum(reading.total for reading in readings if reading.quantity == LATENCY) / NS_PER_S,
+    )
+    if any(done.environment.digest != environment.digest for done in work.done):
+        mixed = Flag(
+            name="mixed_environments", detail="its processes saw unlike environments", invalidates=True
+        )
+        measurement = measurement.model_copy(update={"flags": (*measurement.flags, mixed)})
+    project.results.store(measurement)
+    shutil.rmtree(project.results.work_folder(job, work.planned.attempt), ignore_errors=True)
+    return measurement
+
+
+def _keep_failure(project: Project, planned: PlannedJob, error: BakeoffError) -> FailedAttempt:
+    project.progress.say(f"{planned.job.label}: failed: {error}")
+    attempt = FailedAttempt(
+        job=planned.job,
+        attempt=planned.attempt,
+        failed_at=_now(),
+        reason=error.reason if isinstance(error, WorkerError) else str(error),
+        detail=error.detail if isinstance(error, WorkerError) else "",
+    )
+    project.results.store(attempt)
+    return attempt
+
+
+def _log(project: Project, attempt: Measurement | FailedAttempt, *, may_exist: bool = False) -> bool:
+    """Log one attempt; an outage leaves it on disk for the next command."""
+    try:
+        experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
+        run_id = benchmarks.log_attempt(
+            project.tracker,
+            experiment_id,
+            attempt,
+            project.results.attempt_files(attempt),
+            may_exist=may_exist,
+        )
+    except TrackingError as error:
+        project.progress.say(f"{attempt.job.label}: measured and safe on disk, but not logged: {error}")
+        return False
+    project.results.mark_logged(attempt, run_id)
+    return True
+
+
+def _send_waiting(project: Project, champions: Sequence[Champion]) -> None:
+    """Log what an earlier command measured but could not log."""
+    for attempt in project.results.find_unlogged(champion.run_id for champion in champions):
+        if _log(project, attempt, may_exist=True):
+            project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
+
+
+def _fetch_missing(project: Project, todo: Plan) -> None:
+    """Fetch the readings of reused measurements that another machine or folder made."""
+    for planned in todo.reused:
+        if planned.run_id is not None and project.results.load_valid(planned.job) is None:
+            with project.results.receiving() as folder:
+                found = project.tracker.download(planned.run_id, "benchmark", folder)
+                project.results.adopt(planned.job, planned.attempt, found, planned.run_id)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,157 @@
+"""A project: a folder with a configuration, and the stores that the configuration names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bakeoff.core.config import STAGES, parse_settings
+from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
+from bakeoff.core.run_mode import DEFAULT_RUN_MODE, RunMode
+from bakeoff.core.settings import Settings
+from bakeoff.digest import digest_file
+from bakeoff.errors import ConfigError
+from bakeoff.measure.entities import Document, evaluator_version, label_list
+from bakeoff.orchestrator.progress import Progress, Quiet
+from bakeoff.stores.checkpoints import CheckpointStore
+from bakeoff.stores.datasets import read_documents
+from bakeoff.stores.results import ResultStore
+from bakeoff.stores.tracking import Tracker
+
+_RELATIVE_SQLITE = re.compile(r"sqlite:///(?!/)(?P<path>.+)")
+_LOCAL_SQLITE = re.compile(r"sqlite:.*")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The project's documents and what identifies them."""
+
+    train: tuple[Document, ...]
+    test: tuple[Document, ...]
+    labels: tuple[str, ...]
+    data_fingerprint: str
+    eval_fingerprint: str
+
+
+class Project:
+    """An open project; opening it reads the configuration and nothing else.
+
+    Args:
+        root: Relative paths of the configuration are taken from here.
+        settings: Of all stages.
+        progress: Who is told what goes on.
+    """
+
+    def __init__(self, root: Path, settings: Settings, progress: Progress | None = None) -> None:
+        self.root = root
+        self.settings = settings
+        self.progress: Progress = progress or Quiet()
+        uri = self.resolve_uri(settings.tracking.uri)
+        is_local = _LOCAL_SQLITE.match(uri) is not None
+        self.tracker = Tracker(uri, root / "mlartifacts" if is_local else None, self.progress.say)
+        self.results = ResultStore(root / "results")
+        self.checkpoints = CheckpointStore(root / ".cache")
+
+    @property
+    def sweep_mode(self) -> RunMode:
+        """Run mode of the sweep."""
+        return self.settings.hpo.run.mode or DEFAULT_RUN_MODE
+
+    @property
+    def benchmark_mode(self) -> RunMode:
+        """Run mode of the benchmark; null inherits the sweep's."""
+        return self.settings.benchmark.run.mode or self.sweep_mode
+
+    @property
+    def report_path(self) -> Path:
+        """Where the HTML report stands."""
+        return self.root / "results" / "report.html"
+
+    @property
+    def decision_path(self) -> Path:
+        """Where the last decision stands."""
+        return self.root / "results" / "decision.json"
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The documents, read once.
+
+        Raises:
+            DataError: A file is missing or broken.
+        """
+        data, hpo = self.settings.data, self.settings.hpo
+        train_path, test_path = self.root / data.train, self.root / data.test
+        train, test = read_documents(train_path, data), read_documents(test_path, data)
+        labels = label_list((*train, *test))
+        return Corpus(
+            train=train,
+            test=test,
+            labels=labels,
+            data_fingerprint=compute_data_fingerprint(
+                files={"train": digest_file(train_path), "test": digest_file(test_path)},
+                label_map={label: number for number, label in enumerate(labels)},
+                split={
+                    "tokens_field": data.tokens_field,
+                    "tags_field": data.tags_field,
+                    "search_examples": hpo.search_examples,
+                    "folds": hpo.folds,
+                    "seed": hpo.seed,
+                },
+            ),
+            eval_fingerprint=compute_eval_fingerprint(
+                metric=hpo.objective.metric,
+                options={
+                    "average": "micro",
+                    "scheme": "BIO",
+                    "mode": "conlleval",
+                    "max_length": data.max_length,
+                },
+                evaluator=evaluator_version(),
+            ),
+        )
+
+    def resolve_uri(self, uri: str) -> str:
+        """A URI whose relative SQLite path is taken from the project folder."""
+        match = _RELATIVE_SQLITE.fullmatch(uri)
+        return f"sqlite:///{self.root / match['path']}" if match else uri
+
+
+def open_project(config: Path, overrides: Sequence[str] = (), progress: Progress | None = None) -> Project:
+    """Open a project by its configuration.
+
+    Args:
+        config: A folder with one YAML file a stage, or one YAML file with the stages as top-level keys.
+        overrides: ``stage.key=value`` each.
+        progress: Who is told what goes on.
+
+    Raises:
+        ConfigError: With every fault of the configuration.
+    """
+    config = config.absolute()
+    if config.is_dir():
+        files = {stage: config / f"{stage}.yaml" for stage in STAGES}
+        unknown = sorted(path.name for path in config.glob("*.y*ml") if path not in files.values())
+        if unknown:
+            raise ConfigError(
+                [f"{config / unknown[0]}: no stage has this name; expected {', '.join(STAGES)}"]
+            )
+        sections = {stage: _read(path) for stage, path in files.items() if path.is_file()}
+        if not sections:
+            raise ConfigError(
+                [f"{config}: no configuration in this folder; expected {', '.join(STAGES)}.yaml"]
+            )
+    elif config.is_file():
+        sections = {"": _read(config)}
+    else:
+        raise ConfigError([f"{config}: no such file or folder; name the configuration with --config"])
+    return Project(config.parent, parse_settings(sections, overrides), progress)
+
+
+def _read(path: Path) -> tuple[str, str]:
+    try:
+        return str(path), path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
