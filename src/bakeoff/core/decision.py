@@ -9,6 +9,7 @@ so that adding a candidate, or taking another reference, changes no one's place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 

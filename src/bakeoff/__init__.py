@@ -1,0 +1,68 @@
+"""bakeoff: from hyper-parameter sweeps to the model you ship.
+
+Names are imported when they are first used, so that ``import bakeoff`` stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision import Decision
+    from bakeoff.core.plan import Plan, filter_missing_benchmarks
+    from bakeoff.core.records import Champion, Measurement
+    from bakeoff.errors import BakeoffError
+    from bakeoff.orchestrator import (
+        bench,
+        benchmark_champions,
+        decide,
+        open_project,
+        plan,
+        promote,
+        select_champions,
+        sweep,
+    )
+    from bakeoff.run.trainer import Trainer
+
+_HOMES = {
+    "BakeoffError": "bakeoff.errors",
+    "Champion": "bakeoff.core.records",
+    "Decision": "bakeoff.core.decision",
+    "Measurement": "bakeoff.core.records",
+    "Plan": "bakeoff.core.plan",
+    "Trainer": "bakeoff.run.trainer",
+    "bench": "bakeoff.orchestrator",
+    "benchmark_champions": "bakeoff.orchestrator",
+    "decide": "bakeoff.orchestrator",
+    "filter_missing_benchmarks": "bakeoff.core.plan",
+    "open_project": "bakeoff.orchestrator",
+    "plan": "bakeoff.orchestrator",
+    "promote": "bakeoff.orchestrator",
+    "select_champions": "bakeoff.orchestrator",
+    "sweep": "bakeoff.orchestrator",
+}
+
+__all__ = [
+    "BakeoffError",
+    "Champion",
+    "Decision",
+    "Measurement",
+    "Plan",
+    "Trainer",
+    "bench",
+    "benchmark_champions",
+    "decide",
+    "filter_missing_benchmarks",
+    "open_project",
+    "plan",
+    "promote",
+    "select_champions",
+    "sweep",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bakeoff' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,90 @@
+"""The command group, and the one place where errors become exit codes.
+
+Nothing heavy is imported here: ``bakeoff --help`` must answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from bakeoff.errors import BakeoffError
+
+EXIT_INTERRUPTED = 130
+
+_COMMANDS = {
+    "sweep": "Search each backbone's hyper-parameters and refit the best trial.",
+    "champions": "Pick each backbone's champion from the tracking store.",
+    "plan": "Say what bench would measure or reuse, and why.",
+    "bench": "Measure what is missing; every result is kept.",
+    "decide": "Weigh accuracy against latency and name a winner.",
+    "report": "Write the decision as one self-contained HTML page.",
+    "promote": "Register the winner and point @champion at it.",
+    "run": "champions, plan, bench, decide and report; never promotes.",
+    "demo": "The whole job on bundled text, in a folder of its own.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists the commands from a table; imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        home = "bakeoff.cli.demo" if cmd_name == "demo" else "bakeoff.cli.stages"
+        command: click.Command = getattr(importlib.import_module(home), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Stages"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bakeoff")
+def cli() -> None:
+    """From hyper-parameter sweeps to the model you ship.
+
+    sweep → champions → plan → bench → decide → report → promote
+
+    \b
+    Exit codes: 0 done · 1 a bug · 2 bad usage, configuration or input · 3 the answer is no
+    4 cannot tell · 5 tracking store · 6 the world moved · 10 plan --exit-code found work · 130 interrupted
+    """
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except BakeoffError as error:
+        _complain(str(error))
+        code = error.exit_code
+    except click.exceptions.Abort:
+        code = _interrupted()
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str) -> None:
+    from bakeoff.report.units import clean
+
+    lines = [clean(line) for line in message.splitlines()]
+    for line in lines[:1]:
+        click.echo(f"error: {line}", err=True)
+    for line in lines[1:]:
+        click.echo(f"       {line}", err=True)
+
+
+def _interrupted() -> int:
+    click.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
+    return EXIT_INTERRUPTED

@@ -1,0 +1,87 @@
+"""How commands talk: results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from bakeoff.orchestrator.progress import Advance
+from bakeoff.report.units import clean
+
+FORMAT_VERSION = 1
+MIN_WIDTH = 100
+
+
+class StderrProgress:
+    """Bars on a terminal, plain lines elsewhere; nothing with ``--quiet`` but warnings.
+
+    Args:
+        is_quiet: Whether to say only warnings.
+    """
+
+    def __init__(self, is_quiet: bool = False) -> None:
+        self._is_quiet = is_quiet
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        if not self._is_quiet or line.startswith("warning"):
+            self._console.print(clean(line))
+
+    @contextmanager
+    def track(self, what: str, total: int) -> Iterator[Advance]:
+        """Draw a bar on a terminal; print a line a step elsewhere."""
+        if self._is_quiet:
+            yield lambda _: None
+        elif self._console.is_terminal:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[step]}", markup=False),
+            )
+            with Progress(*columns, console=self._console, transient=True) as bars:
+                task = bars.add_task(what, total=total, step="")
+                yield lambda step: bars.update(task, advance=1, step=clean(step))
+        else:
+            yield self._count(what, total)
+
+    def _count(self, what: str, total: int) -> Advance:
+        begin, done = time.monotonic(), 0
+
+        def advance(step: str) -> None:
+            nonlocal done
+            done += 1
+            self._console.print(f"{what} {done}/{total} {clean(step)} ({time.monotonic() - begin:.0f} s)")
+
+        return advance
+
+
+def show(renderable: RenderableType) -> None:
+    """Print a result on stdout; a pipe gets no colour and no wrapping at 80 columns."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(console.width, MIN_WIDTH))
+    console.print(renderable)
+
+
+def show_json(command: str, result: Any) -> None:
+    """Print a versioned JSON document on stdout."""
+    document = {"format_version": FORMAT_VERSION, "command": command, "result": result}
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,197 @@
+"""One command a stage: open the project, call the stage, show what it says."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bakeoff.cli import output, tables
+from bakeoff.core.decision import Decision
+from bakeoff.core.records import BackboneSelection
+from bakeoff.digest import digest_json
+from bakeoff.durable import write_bytes
+from bakeoff.orchestrator import Project, open_project
+from bakeoff.orchestrator import bench as run_bench
+from bakeoff.orchestrator import decide as make_decision
+from bakeoff.orchestrator import load_decision, save_decision, select_champions
+from bakeoff.orchestrator import plan as make_plan
+from bakeoff.orchestrator import promote as make_promotion
+from bakeoff.orchestrator import sweep as run_sweep
+from bakeoff.orchestrator.bench import BenchResult
+from bakeoff.report import render_html, render_terminal
+
+EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_HAS_WORK = 3, 4, 10
+DEFAULT_CONFIGS = ("config", "bakeoff.yaml")
+
+
+def _stage(function: Callable[..., int | None]) -> click.Command:
+    """Give a function the options that all stages share; it receives an open project."""
+
+    @click.option(
+        "-c", "--config", type=click.Path(path_type=Path), help="Folder or file [config, bakeoff.yaml]."
+    )
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
+    @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+    @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+    @functools.wraps(function)
+    def command(
+        config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool, **more: Any
+    ) -> int | None:
+        progress = output.StderrProgress(is_quiet=quiet)
+        project = open_project(config or _find_config(), overrides, progress)
+        return function(project, as_json=as_json, **more)
+
+    return click.command(short_help=(function.__doc__ or "").split("\n")[0])(command)
+
+
+def _find_config() -> Path:
+    return next((path for name in DEFAULT_CONFIGS if (path := Path(name)).exists()), Path(DEFAULT_CONFIGS[0]))
+
+
+@_stage
+def sweep(project: Project, *, as_json: bool) -> int:
+    """Search each backbone's hyper-parameters and refit the best trial."""
+    results = run_sweep(project)
+    if as_json:
+        output.show_json("sweep", [result.model_dump(mode="json") for result in results])
+    else:
+        output.show(tables.table_of_sweep(results))
+    return EXIT_ANSWER_IS_NO if any(result.failure for result in results) else 0
+
+
+@_stage
+def champions(project: Project, *, as_json: bool) -> int:
+    """Pick each backbone's champion from the tracking store."""
+    return show_champions(select_champions(project), as_json=as_json)
+
+
+def show_champions(selections: dict[str, BackboneSelection], *, as_json: bool) -> int:
+    """Print the selection; 3 where no backbone has a champion."""
+    if as_json:
+        output.show_json("champions", {name: row.model_dump(mode="json") for name, row in selections.items()})
+    else:
+        output.show(tables.table_of_champions(selections))
+    return 0 if any(row.champion for row in selections.values()) else EXIT_ANSWER_IS_NO
+
+
+@_stage
+@click.option("--exit-code", is_flag=True, help="Leave with 10 if there is work.")
+def plan(project: Project, *, as_json: bool, exit_code: bool) -> int:
+    """Say what bench would measure or reuse, and why; measures nothing."""
+    made = make_plan(project)
+    if as_json:
+        rows = [
+            {"key": row.job.key, "job": row.job.label, **row.model_dump(mode="json", exclude={"job"})}
+            for row in made.jobs
+        ]
+        output.show_json("plan", rows)
+    else:
+        output.show(tables.table_of_plan(made))
+    return EXIT_HAS_WORK if exit_code and made.todo else 0
+
+
+@_stage
+def bench(project: Project, *, as_json: bool) -> int:
+    """Measure what is missing; every result is kept."""
+    return show_bench(run_bench(project), as_json=as_json)
+
+
+def show_bench(result: BenchResult, *, as_json: bool) -> int:
+    """Print what became of each job; 3 where one failed."""
+    if as_json:
+        document = {
+            "measured": [
+                {"key": row.job.key, "job": row.job.label, "validity": row.validity}
+                for row in result.measured
+            ],
+            "failed": [
+                {"key": row.job.key, "job": row.job.label, "reason": row.reason} for row in result.failed
+            ],
+            "reused": [row.job.key for row in result.plan.reused],
+            "left": [{"key": row.job.key, "reason": row.reason} for row in result.plan.left],
+            "result_files": {name: str(path) for name, path in result.result_files.items()},
+            "unlogged": result.unlogged,
+        }
+        output.show_json("bench", document)
+    else:
+        output.show(tables.table_of_bench(result))
+    return EXIT_ANSWER_IS_NO if result.failed else 0
+
+
+@_stage
+def decide(project: Project, *, as_json: bool) -> int:
+    """Weigh accuracy against latency and name a winner."""
+    decision = make_decision(project)
+    save_decision(project, decision)
+    return show_decision(decision, as_json=as_json)
+
+
+def show_decision(decision: Decision, *, as_json: bool) -> int:
+    """Print the decision; 3 where nobody may win, 4 for a tie."""
+    if as_json:
+        output.show_json("decide", decision.model_dump(mode="json"))
+    else:
+        output.show(render_terminal(decision))
+    return {"winner": 0, "none": EXIT_ANSWER_IS_NO, "tie": EXIT_CANNOT_TELL}[decision.outcome]
+
+
+@_stage
+def report(project: Project, *, as_json: bool) -> int:
+    """Write the last decision as one self-contained HTML page."""
+    path = write_report(project, load_decision(project), select_champions(project))
+    if as_json:
+        output.show_json("report", {"path": str(path)})
+    else:
+        click.echo(path)
+    return 0
+
+
+def write_report(project: Project, decision: Decision, selections: dict[str, BackboneSelection]) -> Path:
+    """Write the HTML page and log it beside the decision."""
+    facts = {
+        "bakeoff": version("bakeoff"),
+        "mlflow": version("mlflow"),
+        "tracking store": project.tracker.shown_uri,
+        "sweep experiment": project.settings.tracking.sweep_experiment,
+        "benchmark experiment": project.settings.tracking.benchmark_experiment,
+        "decision digest": digest_json(decision.model_dump(mode="json")),
+        "command": "bakeoff run",
+    }
+    write_bytes(project.report_path, render_html(decision, selections, facts).encode())
+    save_decision(project, decision, [project.report_path])
+    return project.report_path
+
+
+@_stage
+def promote(project: Project, *, as_json: bool) -> int:
+    """Register the winner and point @champion at it."""
+    promotion = make_promotion(project)
+    if as_json:
+        output.show_json("promote", promotion.model_dump(mode="json"))
+    else:
+        verb = "registered as" if promotion.is_new else "is already"
+        before = f"; @previous is version {promotion.previous}" if promotion.previous else ""
+        click.echo(f"the winner {verb} {promotion.model} version {promotion.version}, @champion{before}")
+    return 0
+
+
+@_stage
+def run(project: Project, *, as_json: bool) -> int:
+    """Run champions, plan, bench, decide and report; never promotes."""
+    selections = select_champions(project)
+    if not as_json:
+        show_champions(selections, as_json=False)
+    result = run_bench(project)
+    if not as_json:
+        show_bench(result, as_json=False)
+    decision = make_decision(project)
+    path = write_report(project, decision, selections)
+    code = show_decision(decision, as_json=as_json)
+    if not as_json:
+        click.echo(f"report: {path}")
+    return code or (EXIT_ANSWER_IS_NO if result.failed else 0)

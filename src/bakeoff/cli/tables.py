@@ -1,0 +1,88 @@
+"""Tables of the stages that are not the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from bakeoff.core.plan import Plan
+from bakeoff.core.records import BackboneSelection
+from bakeoff.digest import shorten
+from bakeoff.orchestrator.bench import BenchResult
+from bakeoff.orchestrator.sweep import SweepResult
+from bakeoff.report.units import clean
+
+_VERB = {"measure": "measure", "log": "log", "reuse": "reuse", "leave": "leave"}
+
+
+def table_of_sweep(results: Sequence[SweepResult]) -> Table:
+    """One row a backbone."""
+    table = _table("backbone", "study", "trials", "best (cross-validated)", "what was done")
+    for result in results:
+        best = f"{result.best_metric:.4f}" if result.best_metric is not None else "none is valid"
+        done = f"broke off: {result.failure}" if result.failure else result.action
+        _add(table, result.backbone, shorten(result.study_key_hash), str(result.n_trials), best, done)
+    return table
+
+
+def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
+    """One row a backbone, with the champion or the reason why there is none."""
+    table = _table("backbone", "champion (refit run)", "metric", "stable score", "folds", "trials", "remark")
+    for selection in selections.values():
+        champion = selection.champion
+        trials = sum(group.n_trials for group in selection.all_groups)
+        invalid = sum(group.n_invalid for group in selection.all_groups)
+        counts = f"{trials}" + (f" ({invalid} invalid)" if invalid else "")
+        if champion is None:
+            _add(table, selection.backbone, "none", "", "", "", counts, selection.reason or "")
+            continue
+        tied = selection.selection_metadata.get("tied_trials") or []
+        _add(
+            table,
+            selection.backbone,
+            champion.run_id,
+            f"{champion.metric:.4f}",
+            f"{champion.stable_score:.4f}",
+            " ".join(f"{value:.3f}" for value in champion.fold_metrics),
+            counts,
+            f"tied with {len(tied)} more" if tied else "",
+        )
+    return table
+
+
+def table_of_plan(plan: Plan) -> Table:
+    """One row a job."""
+    table = _table("job", "", "why")
+    for planned in plan.jobs:
+        _add(table, planned.job.label, _VERB[planned.action], planned.reason)
+    table.caption = f"{len(plan.todo)} to measure, {len(plan.reused)} reused, {len(plan.left)} left alone"
+    return table
+
+
+def table_of_bench(result: BenchResult) -> Table:
+    """One row a job that ran, and the counts of the others."""
+    table = _table("job", "outcome", "remark")
+    for measurement in result.measured:
+        remark = "; ".join(f"{flag.name}: {flag.detail}" for flag in measurement.flags)
+        _add(table, measurement.job.label, f"measured, {measurement.validity}", remark)
+    for attempt in result.failed:
+        _add(table, attempt.job.label, "failed", f"{attempt.reason} {attempt.detail}".strip()[:300])
+    timed_s = sum(measurement.timed_s for measurement in result.measured)
+    table.caption = (
+        f"{len(result.measured)} measured, {len(result.failed)} failed, {len(result.plan.reused)} reused, "
+        f"{len(result.plan.left)} left alone; {timed_s:.1f} s timed in {result.wall_s:.1f} s"
+    )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(clean(cell)) for cell in cells))

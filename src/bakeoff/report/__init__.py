@@ -1,0 +1,7 @@
+"""A decision for eyes: on the terminal and as one HTML page. Values in, text out."""
+
+from bakeoff.report.html import render_html
+from bakeoff.report.terminal import render_terminal
+from bakeoff.report.units import clean
+
+__all__ = ["clean", "render_html", "render_terminal"]

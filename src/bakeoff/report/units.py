@@ -1,0 +1,105 @@
+"""Numbers and names as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bakeoff.core.evidence import Estimate
+
+F1_DECIMALS = 3
+ABSENT = "–"
+
+# Whole sequences go, so that "\x1b[31mred" leaves no "[31m" behind. One that does not end is not taken for a
+# sequence: else a single stray escape would hide the rest of a name.
+_ESCAPE_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS, …: titles, links
+    r"|\x1b[ -/]+[0-~]"  # character sets
+)
+_BREAKS = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029")
+# Controls; halves of surrogate pairs, which no encoding takes; and what is not seen but turns or hides text,
+# above all the bidi controls.
+_UNSEEN = frozenset({"Cc", "Cs", "Cf"})
+_JOINERS = frozenset("\u200c\u200d")  # of the same category, but some scripts cannot be written without them
+
+
+def clean(text: str) -> str:
+    """A text from outside, fit for one line of a terminal or page.
+
+    Terminal sequences, controls and bidi controls are taken out; line breaks and tabs become spaces.
+    """
+    spaced = "".join(" " if char in _BREAKS else char for char in _ESCAPE_SEQUENCE.sub("", text))
+    return "".join(
+        char for char in spaced if char in _JOINERS or unicodedata.category(char) not in _UNSEEN
+    )
+
+
+def truncate(text: str, length: int) -> str:
+    """A cleaned text of at most so many characters, with an ellipsis where something was cut."""
+    cleaned = clean(text)
+    return cleaned if len(cleaned) <= length else cleaned[: length - 1] + "…"
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """``1 candidate``, ``2,000 resamples``."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def format_percent(share: float) -> str:
+    """A share in percent; what is not quite 0 or 1 is not shown as 0% or 100%."""
+    if 0 < share < 0.001:
+        return "<0.1%"
+    if 0.999 < share < 1:
+        return ">99.9%"
+    return f"{share:.0%}" if share in {0.0, 1.0} else f"{share:.1%}"
+
+
+def format_ratio(ratio: float) -> str:
+    """``3.4×``; three significant digits at most."""
+    return f"{ratio:,.{min(_decimals(ratio), 2)}f}×"
+
+
+def format_interval(low: float, high: float | None, decimals: int) -> str:
+    """``[0.751, 0.796]``, or ``[0.751, ∞)`` where the data give no upper bound."""
+    return f"[{low:,.{decimals}f}, {high:,.{decimals}f}]" if high is not None else f"[{low:,.{decimals}f}, ∞)"
+
+
+def format_f1(estimate: Estimate) -> str:
+    """``0.774 [0.751, 0.796]``."""
+    return f"{estimate.value:.{F1_DECIMALS}f} {f1_interval(estimate)}"
+
+
+def f1_interval(estimate: Estimate) -> str:
+    """The interval alone, with the decimals of an F1 or a score."""
+    return format_interval(estimate.low, estimate.high, F1_DECIMALS)
+
+
+def format_number_of_ms(value: float) -> str:
+    """Milliseconds with three significant digits, the unit left to the heading."""
+    return f"{value:,.{_decimals(value)}f}"
+
+
+def format_ms(value: float) -> str:
+    """``12.3 ms``."""
+    return f"{format_number_of_ms(value)} ms"
+
+
+def format_latency(estimate: Estimate) -> str:
+    """``12.3 [11.8, 12.9]``, in milliseconds, the unit left to the heading."""
+    return f"{format_number_of_ms(estimate.value)} {latency_interval(estimate)}"
+
+
+def latency_interval(estimate: Estimate) -> str:
+    """The interval alone, with as many decimals as its value has."""
+    return format_interval(estimate.low, estimate.high, _decimals(estimate.value))
+
+
+def _decimals(value: float) -> int:
+    """Decimals that give three significant digits."""
+    if value == 0 or not math.isfinite(value):
+        return 2
+    return min(max(2 - math.floor(math.log10(abs(value))), 0), 6)

@@ -1,0 +1,186 @@
+"""The words of a decision, the same on the terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bakeoff.report.units import (
+    count,
+    f1_interval,
+    format_ms,
+    format_number_of_ms,
+    format_percent,
+    format_ratio,
+    latency_interval,
+)
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision import Decision, Met, Standing
+    from bakeoff.core.settings import Constraint, DecisionSettings, Weights
+
+MET_MARK: dict[Met, str] = {"met": "✓", "failed": "✗", "cannot tell": "?"}
+
+
+class KeyFigure(NamedTuple):
+    """One number that the verdict rests on."""
+
+    name: str
+    value: str
+    note: str
+    unit: str = ""
+
+
+def name_latency(settings: DecisionSettings) -> str:
+    """What latency means in this decision: ``p50 latency, batch size 1``."""
+    return f"p{settings.quantile * 100:g} latency, batch size {settings.batch_size}"
+
+
+def describe_constraint(limit: Constraint) -> str:
+    """``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``."""
+    if limit.kind == "quality":
+        return f"F1 ≥ {limit.at_least:g}"
+    return f"p{limit.quantile * 100:g} at batch size {limit.batch_size} ≤ {limit.at_most_ms:g} ms"
+
+
+def quality_share(weights: Weights) -> float:
+    """The exponent of quality in the score; that of latency is the rest to 1."""
+    return weights.quality / (weights.quality + weights.latency)
+
+
+def headline(decision: Decision) -> str:
+    """The verdict in one line, without the reasons."""
+    if decision.winner is not None:
+        return decision.winner
+    if decision.outcome == "tie":
+        n_tied = sum(standing.place == "tied" for standing in decision.standings)
+        return f"A tie: the data do not tell {count(n_tied, 'candidate')} apart"
+    return "No winner: no candidate is known to meet every constraint"
+
+
+def describe_trade_off(decision: Decision) -> tuple[str, ...]:
+    """What the winner gives up and gains against the most accurate and the fastest of the others.
+
+    In measured values: whether a difference is more than noise is what the reasons and intervals say.
+    """
+    winner = decision.winning_standing
+    if winner is None or len(decision.standings) == 1:
+        return ()
+    others = [standing for standing in decision.standings if standing is not winner]
+    finest = max(others, key=lambda standing: standing.quality.value)
+    fastest = min(others, key=lambda standing: standing.latency_ms.value)
+    gap = finest.quality.value - winner.quality.value
+    return (
+        f"The most accurate of the others, {finest.label}, is {_gap(gap)} F1 and {_pace(finest, winner)}."
+        if finest is not fastest
+        else f"The most accurate and fastest of the others, {finest.label}, is {_gap(gap)} F1 "
+        f"and {_pace(finest, winner)}.",
+        *(
+            (
+                f"The fastest of the others, {fastest.label}, is {_pace(fastest, winner)} "
+                f"and {_gap(fastest.quality.value - winner.quality.value)} F1.",
+            )
+            if finest is not fastest
+            else ()
+        ),
+    )
+
+
+def _gap(difference: float) -> str:
+    shown = f"{abs(difference):.3f}"
+    if shown == "0.000":
+        return "at the same"
+    return f"{shown} {'above it in' if difference > 0 else 'below it in'}"
+
+
+def _pace(other: Standing, winner: Standing) -> str:
+    slower = other.latency_ms.value >= winner.latency_ms.value
+    slow, quick = (other, winner) if slower else (winner, other)
+    ratio = format_ratio(slow.latency_ms.value / quick.latency_ms.value)
+    if ratio == "1.00×":
+        return "as fast"
+    return f"{ratio} {'slower' if slower else 'faster'}"
+
+
+def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
+    """The numbers that a reader who stops here should have seen."""
+    winner = decision.winning_standing
+    if winner is not None:
+        return _figures_of_winner(decision, winner)
+    shown = [standing for standing in decision.standings if standing.place == "tied"]
+    if decision.outcome == "tie":
+        first = KeyFigure("Told apart by nothing", str(len(shown)), _of_all(decision))
+    else:
+        shown = list(decision.standings)
+        first = KeyFigure("Meet every constraint", "0", _of_all(decision))
+    qualities = [standing.quality.value for standing in shown]
+    latencies = [standing.latency_ms.value for standing in shown]
+    among = "among the tied" if decision.outcome == "tie" else "among all"
+    return (
+        first,
+        KeyFigure("F1", _span([f"{value:.3f}" for value in sorted(qualities)]), among),
+        KeyFigure(
+            _capital(name_latency(decision.settings)),
+            _span([format_number_of_ms(value) for value in sorted(latencies)]),
+            among,
+            unit="ms",
+        ),
+    )
+
+
+def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure, ...]:
+    settings = decision.settings
+    level = f"{settings.confidence * 100:g}% interval"
+    against = "it is the reference itself" if winner.label == decision.reference else "the reference has 1"
+    return (
+        KeyFigure("F1", f"{winner.quality.value:.3f}", f"{level} {f1_interval(winner.quality)}"),
+        KeyFigure(
+            name_latency(settings),
+            format_number_of_ms(winner.latency_ms.value),
+            f"{level} {latency_interval(winner.latency_ms)}",
+            unit="ms",
+        ),
+        KeyFigure("Score", f"{winner.score.value:.3f}", f"{level} {f1_interval(winner.score)}; {against}"),
+        KeyFigure(
+            "Best of all",
+            format_percent(winner.p_best),
+            f"of {count(settings.resamples, 'resample')} of the test documents and timings",
+        ),
+    )
+
+
+def explain_exchange_rate(weights: Weights) -> str:
+    """What one percent of F1 is worth in latency."""
+    share = quality_share(weights)
+    if share == 1:
+        return "Only F1 counts; latency does not."
+    if share == 0:
+        return "Only latency counts; F1 does not."
+    # Equal score: 1.01 ** share == slowdown ** (1 - share). On the log scale, or a weight of 0.9999 overflows.
+    slowdown = 1.01 ** min(share / (1 - share), 1000)
+    worth = f"{slowdown - 1:.1%} more" if slowdown < 2 else f"{slowdown:,.1f} times the"
+    return f"One percent more F1 outweighs {worth} latency."
+
+
+def explain_score(decision: Decision, standing: Standing) -> str:
+    """The score of one candidate worked out: ``(0.846 / 0.851)^0.9 × (20.3 ms / 5.12 ms)^0.1 = 1.14``."""
+    reference = next(row for row in decision.standings if row.label == decision.reference)
+    share = quality_share(decision.settings.weights)
+    return (
+        f"({standing.quality.value:.3f} / {reference.quality.value:.3f})^{share:.3g} × "
+        f"({format_ms(reference.latency_ms.value)} / {format_ms(standing.latency_ms.value)})^{1 - share:.3g} "
+        f"= {standing.score.value:.3f}"
+    )
+
+
+def _of_all(decision: Decision) -> str:
+    return f"of {count(len(decision.standings), 'candidate')}"
+
+
+def _span(shown: Sequence[str]) -> str:
+    """First and last of sorted texts: ``0.841–0.846``, or one where they are the same."""
+    return shown[0] if shown[0] == shown[-1] else f"{shown[0]}–{shown[-1]}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
