@@ -48,7 +48,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="bakeoff")
 def cli() -> None:
-    """From hyper-parameter sweeps to the model you ship.
+    r"""From hyper-parameter sweeps to the model you ship.
 
     sweep → champions → plan → bench → decide → report → promote
 

@@ -15,14 +15,13 @@ from bakeoff.core.decision import Decision
 from bakeoff.core.records import BackboneSelection
 from bakeoff.digest import digest_json
 from bakeoff.durable import write_bytes
-from bakeoff.orchestrator import Project, open_project
+from bakeoff.orchestrator import Project, load_decision, open_project, save_decision, select_champions
 from bakeoff.orchestrator import bench as run_bench
 from bakeoff.orchestrator import decide as make_decision
-from bakeoff.orchestrator import load_decision, save_decision, select_champions
 from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import promote as make_promotion
 from bakeoff.orchestrator import sweep as run_sweep
-from bakeoff.orchestrator.bench import BenchResult
+from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.report import render_html, render_terminal
 
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_HAS_WORK = 3, 4, 10

@@ -10,8 +10,8 @@ from rich.text import Text
 from bakeoff.core.plan import Plan
 from bakeoff.core.records import BackboneSelection
 from bakeoff.digest import shorten
-from bakeoff.orchestrator.bench import BenchResult
-from bakeoff.orchestrator.sweep import SweepResult
+from bakeoff.orchestrator.measurements import BenchResult
+from bakeoff.orchestrator.studies import SweepResult
 from bakeoff.report.units import clean
 
 _VERB = {"measure": "measure", "log": "log", "reuse": "reuse", "leave": "leave"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -106,63 +107,101 @@ def decide(
             documents, or the quantile asked for has too few samples.
     """
     _refuse_unlike(candidates, settings)
-    ordered = sorted(candidates, key=lambda candidate: (candidate.label, candidate.champion_run_id))
-    column = {candidate.label: number for number, candidate in enumerate(ordered)}
-    reference = candidates[0].label
-    latency = [
-        require_latency(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered
-    ]
-    quality_draws = draw_quality(ordered, settings)
-    latency_draws = draw_latency(latency, settings)
-    quality_points = np.array([f1_of(c.entities) for c in ordered])
-    latency_points = np.array([estimate.value for estimate in latency])
-    score_points = _log_score(quality_points, latency_points, column[reference], settings)
-    score_draws = _log_score(quality_draws, latency_draws, column[reference], settings)
-    results = [
-        tuple(_check(c, limit, quality_draws[:, n], settings) for limit in settings.constraints)
-        for n, c in enumerate(ordered)
-    ]
-    able = [n for n in range(len(ordered)) if all(result.result == "met" for result in results[n])]
-    front = _front(quality_draws, latency_draws, settings.confidence)
-    p_best = _p_best(score_draws, able)
-    leader = max(able, key=lambda n: score_points[n]) if able else None
-    tied = _tied(leader, able, score_draws, settings.confidence)
-    winner, outcome, reasons = _judge(ordered, leader, tied, latency_points, p_best, settings)
-    standings = [
-        Standing(
-            label=c.label,
-            backbone=c.backbone,
-            runtime=c.runtime,
-            champion_run_id=c.champion_run_id,
-            checkpoint_digest=c.checkpoint_digest,
-            place=_place(n, able, winner, leader, tied),
-            reason=_reason(
-                n, ordered, results[n], able, winner, leader, tied, score_draws, settings.confidence
-            ),
-            quality=estimate_from(quality_points[n], quality_draws[:, n], settings.confidence),
-            latency_ms=latency[n],
-            latency_by_batch_ms=summarize_latencies(c, settings.confidence),
-            score=estimate_from(
-                float(np.exp(score_points[n])), np.exp(score_draws[:, n]), settings.confidence
-            ),
-            p_best=p_best[n],
-            is_on_front=front[n],
-            constraints=results[n],
-            flags=c.flags,
-            benchmark_keys=c.benchmark_keys,
-        )
-        for n, c in enumerate(ordered)
-    ]
+    contest = _hold(candidates, settings)
+    winner, outcome, reasons = _judge(contest)
+    standings = [_stand(contest, n, winner) for n in range(len(contest.candidates))]
     rank: dict[Place, int] = {"winner": 0, "tied": 1, "beaten": 2, "excluded": 3}
     return Decision(
         outcome=outcome,
-        winner=ordered[winner].label if winner is not None else None,
+        winner=contest.candidates[winner].label if winner is not None else None,
         reasons=(*reasons, *incomplete),
-        reference=reference,
+        reference=candidates[0].label,
         standings=tuple(sorted(standings, key=lambda s: (rank[s.place], -s.score.value, s.label))),
         settings=settings,
         environment=candidates[0].environment,
         incomplete=tuple(incomplete),
+    )
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """All that is computed before anyone is placed; arrays have one column a candidate.
+
+    Attributes:
+        candidates: In an order that does not depend on how they were given.
+        able: Who is known to meet every constraint.
+        leader: The best score of the able; None without any.
+        tied: Of the able, whom the leader does not beat with confidence.
+    """
+
+    candidates: tuple[Candidate, ...]
+    settings: DecisionSettings
+    quality: Draws
+    latency: tuple[Estimate, ...]
+    log_scores: Draws
+    score_draws: Draws
+    quality_draws: Draws
+    front: tuple[bool, ...]
+    results: tuple[tuple[ConstraintResult, ...], ...]
+    able: tuple[int, ...]
+    p_best: tuple[float, ...]
+    leader: int | None
+    tied: tuple[int, ...]
+
+
+def _hold(candidates: Sequence[Candidate], settings: DecisionSettings) -> _Contest:
+    ordered = tuple(sorted(candidates, key=lambda c: (c.label, c.champion_run_id)))
+    reference = [c.label for c in ordered].index(candidates[0].label)
+    latency = tuple(
+        require_latency(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered
+    )
+    quality = np.array([f1_of(c.entities) for c in ordered])
+    quality_draws, latency_draws = draw_quality(ordered, settings), draw_latency(latency, settings)
+    log_scores = _log_score(quality, np.array([estimate.value for estimate in latency]), reference, settings)
+    score_draws = _log_score(quality_draws, latency_draws, reference, settings)
+    results = tuple(
+        tuple(_check(c, limit, quality_draws[:, n], settings) for limit in settings.constraints)
+        for n, c in enumerate(ordered)
+    )
+    able = tuple(n for n, row in enumerate(results) if all(result.result == "met" for result in row))
+    leader = max(able, key=lambda n: log_scores[n]) if able else None
+    return _Contest(
+        candidates=ordered,
+        settings=settings,
+        quality=quality,
+        latency=latency,
+        log_scores=log_scores,
+        score_draws=score_draws,
+        quality_draws=quality_draws,
+        front=tuple(_front(quality_draws, latency_draws, settings.confidence)),
+        results=results,
+        able=able,
+        p_best=tuple(_p_best(score_draws, able)),
+        leader=leader,
+        tied=tuple(_tied(leader, able, score_draws, settings.confidence)),
+    )
+
+
+def _stand(contest: _Contest, n: int, winner: int | None) -> Standing:
+    candidate, confidence = contest.candidates[n], contest.settings.confidence
+    score, score_draws = float(np.exp(contest.log_scores[n])), np.exp(contest.score_draws[:, n])
+    return Standing(
+        label=candidate.label,
+        backbone=candidate.backbone,
+        runtime=candidate.runtime,
+        champion_run_id=candidate.champion_run_id,
+        checkpoint_digest=candidate.checkpoint_digest,
+        place=_place(contest, n, winner),
+        reason=_reason(contest, n, winner),
+        quality=estimate_from(float(contest.quality[n]), contest.quality_draws[:, n], confidence),
+        latency_ms=contest.latency[n],
+        latency_by_batch_ms=summarize_latencies(candidate, confidence),
+        score=estimate_from(score, score_draws, confidence),
+        p_best=contest.p_best[n],
+        is_on_front=contest.front[n],
+        constraints=contest.results[n],
+        flags=candidate.flags,
+        benchmark_keys=candidate.benchmark_keys,
     )
 
 
@@ -253,61 +292,46 @@ def _tied(leader: int | None, able: Sequence[int], score_draws: Draws, confidenc
 
 
 def _judge(
-    candidates: Sequence[Candidate],
-    leader: int | None,
-    tied: Sequence[int],
-    latency: Draws,
-    p_best: Sequence[float],
-    settings: DecisionSettings,
+    contest: _Contest,
 ) -> tuple[int | None, Literal["winner", "tie", "none"], tuple[str, ...]]:
+    leader, candidates = contest.leader, contest.candidates
     if leader is None:
         return None, "none", ("no candidate is known to meet every constraint",)
-    if not tied:
-        reason = f"{candidates[leader].label} has the best score (best in {p_best[leader]:.1%} of resamples)"
+    name = candidates[leader].label
+    if not contest.tied:
+        reason = f"{name} has the best score (best in {contest.p_best[leader]:.1%} of resamples)"
         return leader, "winner", (reason,)
-    names = ", ".join(sorted(candidates[n].label for n in (leader, *tied)))
-    if settings.when_tied == "report":
+    level = (leader, *contest.tied)
+    names = ", ".join(sorted(candidates[n].label for n in level))
+    tie = f"the data do not tell these apart: {names}"
+    if contest.settings.when_tied == "report":
         cure = "more test documents or more generations would tell them apart, or set decision.when_tied"
-        return None, "tie", (f"the data do not tell these apart: {names}", cure)
-    fastest = min((leader, *tied), key=lambda n: (latency[n], candidates[n].label))
-    return (
-        fastest,
-        "winner",
-        (
-            f"the data do not tell these apart: {names}",
-            f"{candidates[fastest].label} is the fastest of them, and decision.when_tied is fastest",
-        ),
-    )
+        return None, "tie", (tie, cure)
+    fastest = min(level, key=lambda n: (contest.latency[n].value, candidates[n].label))
+    rule = f"{candidates[fastest].label} is the fastest of them, and decision.when_tied is fastest"
+    return fastest, "winner", (tie, rule)
 
 
-def _place(n: int, able: Sequence[int], winner: int | None, leader: int | None, tied: Sequence[int]) -> Place:
+def _place(contest: _Contest, n: int, winner: int | None) -> Place:
     if n == winner:
         return "winner"
-    if n not in able:
+    if n not in contest.able:
         return "excluded"
-    return "tied" if n == leader or n in tied else "beaten"
+    return "tied" if n == contest.leader or n in contest.tied else "beaten"
 
 
-def _reason(
-    n: int,
-    candidates: Sequence[Candidate],
-    results: Sequence[ConstraintResult],
-    able: Sequence[int],
-    winner: int | None,
-    leader: int | None,
-    tied: Sequence[int],
-    score_draws: Draws,
-    confidence: float,
-) -> str:
-    if n not in able:
-        return "; ".join(f"{result.result}: {result.text}" for result in results if result.result != "met")
+def _reason(contest: _Contest, n: int, winner: int | None) -> str:
+    leader = contest.leader
+    if n not in contest.able or leader is None:
+        missed = [result for result in contest.results[n] if result.result != "met"]
+        return "; ".join(f"{result.result}: {result.text}" for result in missed)
     if n == winner:
-        return "best score" if not tied else "fastest of the tied"
-    if leader is None or n == leader:
+        return "fastest of the tied" if contest.tied else "best score"
+    if n == leader:
         return "best score, but not with confidence"
-    low, high = np.quantile(
-        score_draws[:, leader] - score_draws[:, n], [0.5 - confidence / 2, 0.5 + confidence / 2]
-    )
+    ahead = contest.score_draws[:, leader] - contest.score_draws[:, n]
+    half = contest.settings.confidence / 2
+    low, high = np.quantile(ahead, [0.5 - half, 0.5 + half])
+    verb = "not told apart from" if n in contest.tied else "beaten by"
     span = f"{math.expm1(low):+.1%} to {math.expm1(high):+.1%}"
-    verb = "not told apart from" if n in tied else "beaten by"
-    return f"{verb} {candidates[leader].label} (score ahead by {span})"
+    return f"{verb} {contest.candidates[leader].label} (score ahead by {span})"

@@ -146,6 +146,11 @@ def draw_latency(estimates: Sequence[Estimate], settings: DecisionSettings) -> D
 
 
 def require_latency(candidate: Candidate, batch_size: int, quantile: float, confidence: float) -> Estimate:
+    """As ``find_latency``, where an answer is needed.
+
+    Raises:
+        CannotTellError: That batch size was not measured, or has too few samples.
+    """
     estimate = find_latency(candidate, batch_size, quantile, confidence)
     if estimate is None:
         measured = ", ".join(map(str, sorted(candidate.latency)))
@@ -159,6 +164,7 @@ def require_latency(candidate: Candidate, batch_size: int, quantile: float, conf
 def find_latency(
     candidate: Candidate, batch_size: int, quantile: float, confidence: float
 ) -> Estimate | None:
+    """A latency quantile in ms; None where it was not measured or has too few samples."""
     reading = candidate.latency.get(batch_size)
     interval = reading.quantile(quantile, confidence) if reading else None
     if interval is None:
@@ -172,6 +178,7 @@ def find_latency(
 
 
 def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, dict[str, Estimate | None]]:
+    """The shown quantiles of latency in ms, at every batch size."""
     return {
         size: {name: find_latency(candidate, size, p, confidence) for name, p in SHOWN_QUANTILES}
         for size in sorted(candidate.latency)
@@ -179,5 +186,6 @@ def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, di
 
 
 def estimate_from(value: float, draws: Draws, confidence: float) -> Estimate:
+    """A value with the percentile interval of its draws."""
     low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Estimate(value=float(value), low=float(low), high=float(high))

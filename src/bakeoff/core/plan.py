@@ -103,7 +103,14 @@ def plan_jobs(
     begun = {benchmark.champion_run_id for benchmark in existing}
     return Plan(
         jobs=tuple(
-            _plan_job(job, by_key[job.key], existing, mode, max_attempts, job.champion_run_id in begun)
+            _plan_job(
+                job,
+                same_key=by_key[job.key],
+                existing=existing,
+                mode=mode,
+                max_attempts=max_attempts,
+                champion_is_begun=job.champion_run_id in begun,
+            )
             for job in jobs
         )
     )
@@ -142,6 +149,7 @@ def find_differences(
 
 def _plan_job(
     job: Job,
+    *,
     same_key: Sequence[ExistingBenchmark],
     existing: Sequence[ExistingBenchmark],
     mode: RunMode,

@@ -16,7 +16,6 @@ from bakeoff.measure.scenarios import Scenario
 from bakeoff.record import Record
 
 Direction = Literal["maximize", "minimize"]
-FORMAT_VERSION = 1
 
 
 class Trial(Record):
@@ -255,7 +254,7 @@ class Measurement(Record):
         timed_s: Of it, time inside timed calls.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     job: Job
     attempt: int
     measured_at: str
@@ -286,7 +285,7 @@ class Measurement(Record):
 class FailedAttempt(Record):
     """A job that ended without measurement; counted, shown, and tried again."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     job: Job
     attempt: int
     failed_at: str

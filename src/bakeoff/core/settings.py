@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -128,8 +129,8 @@ class HpoSettings(Record):
     search_examples: Annotated[int, Field(ge=2)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     search_space: Annotated[dict[str, Distribution], Field(min_length=1)]
-    training: dict[str, Scalar] = {}
-    refit: dict[str, Scalar] = {}
+    training: Mapping[str, Scalar] = {}
+    refit: Mapping[str, Scalar] = {}
     storage: str = "sqlite:///optuna.db"
 
     @model_validator(mode="after")

@@ -82,8 +82,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     table = config.get("id2label")
-    expected = {str(number) for number in range(len(table))} if isinstance(table, dict) else set()
-    if not expected or set(table) != expected or not all(isinstance(name, str) for name in table.values()):
+    numbers = {str(number) for number in range(len(table))} if isinstance(table, dict) else set()
+    if (
+        not isinstance(table, dict)
+        or not table
+        or set(table) != numbers
+        or not all(isinstance(name, str) for name in table.values())
+    ):
         raise CheckpointError(
             folder,
             found=f"{CONFIG_FILE} has no id2label that names outputs 0, 1, …",

@@ -1,17 +1,13 @@
-"""What a scenario measures: a loaded model, and the documents that it is asked about."""
+"""What every runtime gives us: a loaded model that turns one batch into logits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.measure.checkpoint import Checkpoint
-from bakeoff.measure.encoding import Batch, Encoder, Encoding
-from bakeoff.measure.entities import Document
-from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.encoding import Batch
 
 
 class Session(Protocol):
@@ -24,26 +20,3 @@ class Session(Protocol):
         that the caller's clock sees the whole work.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Subject:
-    """All that one process of one job works on.
-
-    Attributes:
-        session: The loaded model.
-        checkpoint: Where it came from; names the labels.
-        encoder: Its tokenizer.
-        documents: What is asked, in a fixed order.
-        encodings: The same documents as token ids.
-        protocol: How to time; None for scenarios that are not timed.
-        generation: Number of this process among those of the job, from 0.
-    """
-
-    session: Session
-    checkpoint: Checkpoint
-    encoder: Encoder
-    documents: tuple[Document, ...]
-    encodings: tuple[Encoding, ...]
-    protocol: TimingProtocol | None
-    generation: int

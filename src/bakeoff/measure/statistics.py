@@ -51,7 +51,7 @@ def order_statistic_ranks(n: int, p: float, confidence: float) -> tuple[int | No
 
 
 def minimum_samples(p: float, confidence: float = 0.95) -> int:
-    """The least n for which an interval of the p-quantile has both ends: 6 for p50, 72 for p95, 368 for p99."""
+    """The least n at which the interval of the p-quantile has both ends: 6 for p50, 368 for p99."""
     tail = (1 - confidence) / 2
     return math.ceil(math.log(tail) / math.log(max(p, 1 - p)))
 

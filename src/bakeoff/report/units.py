@@ -33,9 +33,7 @@ def clean(text: str) -> str:
     Terminal sequences, controls and bidi controls are taken out; line breaks and tabs become spaces.
     """
     spaced = "".join(" " if char in _BREAKS else char for char in _ESCAPE_SEQUENCE.sub("", text))
-    return "".join(
-        char for char in spaced if char in _JOINERS or unicodedata.category(char) not in _UNSEEN
-    )
+    return "".join(char for char in spaced if char in _JOINERS or unicodedata.category(char) not in _UNSEEN)
 
 
 def truncate(text: str, length: int) -> str:

@@ -99,9 +99,9 @@ def _usable_cpus() -> int:
 
 def _accelerators() -> tuple[str, ...]:
     """NVIDIA devices as the driver lists them; read from the kernel, so that no GPU library is loaded."""
-    names = []
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in _read(str(path)).splitlines():
-            if line.startswith("Model:"):
-                names.append(line.partition(":")[2].strip())
-    return tuple(names)
+    return tuple(
+        line.partition(":")[2].strip()
+        for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        for line in _read(str(path)).splitlines()
+        if line.startswith("Model:")
+    )

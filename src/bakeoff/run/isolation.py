@@ -81,9 +81,7 @@ class Failed(Record):
     is_user_error: bool
 
 
-Outcome: TypeAdapter[Done | Failed] = TypeAdapter(
-    Annotated[Done | Failed, Field(discriminator="kind")]  # type: ignore[arg-type]
-)
+Outcome: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field(discriminator="kind")])
 
 
 def run_in_fresh_process(order: PrepareOrder | MeasureOrder, folder: Path, timeout_s: float) -> Done:

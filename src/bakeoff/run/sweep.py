@@ -1,4 +1,4 @@
-"""The sweep: Optuna asks, the trainer answers fold by fold, and every step is an event that can be recorded."""
+"""The sweep: Optuna asks, the trainer answers fold by fold, and every step is an event to be recorded."""
 
 from __future__ import annotations
 

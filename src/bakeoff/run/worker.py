@@ -21,7 +21,7 @@ from bakeoff import durable
 from bakeoff.errors import BakeoffError, CheckpointError
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.encoding import Encoder
-from bakeoff.measure.session import Subject
+from bakeoff.measure.subject import Subject
 from bakeoff.run.hardware import record_environment
 from bakeoff.run.isolation import ORDER_FILE, OUTCOME_FILE, Done, Failed, MeasureOrder, Order, PrepareOrder
 
@@ -88,7 +88,7 @@ def _measure(order: MeasureOrder) -> Done:
 
 
 def _run_delay_ns() -> int:
-    """Time that the threads of this process waited for a CPU, as the kernel counts it; 0 where it does not."""
+    """Time that this process's threads waited for a CPU, by the kernel's count; 0 where it keeps none."""
     total = 0
     for path in Path("/proc/self/task").glob("*/schedstat"):
         with suppress(OSError):  # a thread may end while we look

@@ -54,7 +54,8 @@ def _parse(place: str, line: str, settings: DataSettings) -> Document:
     if len(tokens) != len(tags):
         raise DataError(
             place,
-            found=f"{len(tokens)} words in {settings.tokens_field!r}, {len(tags)} tags in {settings.tags_field!r}",
+            found=f"{len(tokens)} words in {settings.tokens_field!r} and {len(tags)} tags in "
+            f"{settings.tags_field!r}",
             expected="one tag a word",
         )
     for tag in tags:

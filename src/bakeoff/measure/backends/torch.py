@@ -18,6 +18,8 @@ from bakeoff.record import Record
 if TYPE_CHECKING:
     import torch
 
+SHOWN_KEYS = 3
+
 
 class Torch(Record):
     """PyTorch eager mode.
@@ -95,7 +97,9 @@ def load_model(checkpoint: Checkpoint) -> Any:
         ) from error
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")  # noqa: PLR2004
+        shown = ", ".join(missing[:SHOWN_KEYS])
+        if len(missing) > SHOWN_KEYS:
+            shown += f" and {len(missing) - SHOWN_KEYS} more"
         raise CheckpointError(
             checkpoint.folder,
             found=f"weights missing or of another shape: {shown}",

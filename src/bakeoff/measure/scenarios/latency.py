@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from bakeoff.measure.encoding import Batch
 from bakeoff.measure.protocol import Timing, time_variants
 from bakeoff.measure.readings import Reading
-from bakeoff.measure.session import Subject
+from bakeoff.measure.subject import Subject
 from bakeoff.record import Record
 
 LATENCY = "latency"

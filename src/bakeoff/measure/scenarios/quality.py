@@ -9,7 +9,7 @@ from pydantic import Field
 from bakeoff.measure.encoding import read_tags
 from bakeoff.measure.entities import EntityCounts, count_entities, micro_f1
 from bakeoff.measure.readings import Reading
-from bakeoff.measure.session import Subject
+from bakeoff.measure.subject import Subject
 from bakeoff.record import Record
 
 ENTITIES = "entities"

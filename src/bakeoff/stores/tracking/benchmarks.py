@@ -63,7 +63,7 @@ def log_attempt(
     run_id = None
     for run in tracker.search_runs(experiment_id, identity) if may_exist else ():
         if run.info.status != "RUNNING":
-            return run.info.run_id
+            return str(run.info.run_id)
         run_id = run_id or run.info.run_id
     if run_id is None:
         run_id = tracker.create_run(
@@ -81,7 +81,7 @@ def log_decision(tracker: Tracker, experiment_id: str, decision: Decision, files
     identity = {tags.STAGE: Stage.DECISION, tags.DECISION_DIGEST: digest}
     for run in tracker.search_runs(experiment_id, identity):
         if run.info.status == "FINISHED":
-            return run.info.run_id
+            return str(run.info.run_id)
     run_id = tracker.create_run(
         experiment_id,
         f"decision: {decision.winner or decision.outcome}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -251,7 +252,7 @@ class Tracker:
         from mlflow.entities import Metric, Param, RunTag
 
         now_ms = int(time.time() * 1000)
-        rows = {
+        rows: dict[str, list[Any]] = {
             "metrics": [Metric(name, value, now_ms, 0) for name, value in (metrics or {}).items()],
             "params": [Param(name, value) for name, value in (params or {}).items()],
             "tags": [RunTag(name, value) for name, value in (tags or {}).items()],
@@ -264,16 +265,13 @@ class Tracker:
     def _log_batch(self, run_id: str, batch: Mapping[str, Sequence[Any]]) -> None:
         self.call(
             "logging",
-            lambda client: client.log_batch(run_id, **batch, synchronous=True),  # type: ignore[arg-type]
+            lambda client: client.log_batch(run_id, **batch, synchronous=True),
         )
 
     def log_files(self, run_id: str, files: Sequence[Path], artifact_path: str) -> None:
         """Upload files, or the content of folders, below an artifact path."""
         for path in files:
-            if path.is_dir():
-                self.call("uploading", lambda c, p=path: c.log_artifacts(run_id, str(p), artifact_path))  # type: ignore[misc]
-            else:
-                self.call("uploading", lambda c, p=path: c.log_artifact(run_id, str(p), artifact_path))  # type: ignore[misc]
+            self.call("uploading", functools.partial(_upload, run_id, path, artifact_path))
 
     def end_run(self, run_id: str, status: str) -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
@@ -301,6 +299,11 @@ class Tracker:
         """Whether this is a SQLite store that nobody has made: looking must not make one."""
         match = _SQLITE.fullmatch(self.uri)
         return match is not None and not Path(match["path"]).is_file()
+
+
+def _upload(run_id: str, path: Path, artifact_path: str, client: MlflowClient) -> None:
+    upload = client.log_artifacts if path.is_dir() else client.log_artifact
+    upload(run_id, str(path), artifact_path)
 
 
 def _first_line(error: BaseException) -> str:

@@ -202,7 +202,7 @@ def read_refits(tracker: Tracker, experiment_id: str, *, look_into_store: bool) 
 def _read_trial(run: Run, experiment_name: str) -> Trial:
     found, metrics = run.data.tags, run.data.metrics
     name = found.get(tags.OBJECTIVE_METRIC, "")
-    folds = []
+    folds: list[float] = []
     while (fold := _fold_metric(name, len(folds))) in metrics:
         folds.append(metrics[fold])
     return Trial(

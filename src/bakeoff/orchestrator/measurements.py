@@ -10,6 +10,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,11 +89,12 @@ def bench(project: Project) -> BenchResult:
 def benchmark_champions(champions: Sequence[Champion], project: Project) -> dict[str, Path]:
     """Measure champions that carry their own ids, digests and checkpoints.
 
-    Nothing is looked up for them: what exists is judged by the disk alone, and the tracking store is only
-    written to. Use ``bench`` or ``plan`` to ask the store what exists.
+    Nothing is looked up for them: the disk alone says what exists, and the tracking store is only written
+    to. Use ``bench`` or ``plan`` to ask the store what exists.
 
     Args:
-        champions: One without ``checkpoint_path`` is acquired first; one that cannot be is reported and skipped.
+        champions: One without ``checkpoint_path`` is acquired first; one that cannot be is reported and
+            skipped.
         project: Names runtimes, scenarios and stores.
 
     Returns:
@@ -143,7 +145,7 @@ def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
     ]
 
 
-def _measuring(project: Project):  # type: ignore[no-untyped-def]
+def _measuring(project: Project) -> AbstractContextManager[None]:
     return durable.exclusive(
         project.results.lock_path,
         lambda: project.progress.say("another process measures in this project; waiting for it"),
@@ -152,12 +154,11 @@ def _measuring(project: Project):  # type: ignore[no-untyped-def]
 
 def _fix_threads(runtime: Backend, hardware: Hardware) -> Backend:
     if runtime.threads is not None and runtime.threads > hardware.usable_cpus:
-        raise ConfigError(
-            [
-                f"benchmark.runtimes: {runtime.label} asks for {runtime.threads} threads; "
-                f"this process may use {hardware.usable_cpus} CPUs; more threads than CPUs measure nothing useful"
-            ]
+        fault = (
+            f"benchmark.runtimes: {runtime.label} asks for {runtime.threads} threads; this process may use "
+            f"{hardware.usable_cpus} CPUs; lower threads or leave it null"
         )
+        raise ConfigError([fault])
     return runtime.model_copy(update={"threads": runtime.threads or default_threads(hardware)})
 
 
@@ -167,8 +168,8 @@ def _digest_of(champion: Champion) -> str:
     if champion.checkpoint_path is not None:
         return digest_folder(champion.checkpoint_path)
     raise UserError(
-        f"champion {champion.backbone}, run {champion.run_id}: neither a checkpoint digest nor a folder is known; "
-        "refit it with `bakeoff sweep`, or set checkpoint_path"
+        f"champion {champion.backbone}, run {champion.run_id}: neither a checkpoint digest nor a folder "
+        "is known; refit it with `bakeoff sweep`, or set checkpoint_path"
     )
 
 
@@ -244,11 +245,10 @@ def _measure_all(
     """Measure what is planned, generation by generation over all jobs, so that drift hits all alike."""
     measured: list[Measurement] = []
     failed: list[FailedAttempt] = []
-    unlogged = 0
     by_run = {champion.run_id: champion for champion in champions}
     n_steps = sum(planned.job.protocol.generations if planned.job.protocol else 1 for planned in todo.todo)
     if not n_steps:
-        return measured, failed, unlogged
+        return measured, failed, 0
     with project.progress.track("bench", n_steps) as advance:
         works: list[_Work] = []
         for planned in todo.todo:
@@ -267,8 +267,8 @@ def _measure_all(
                     failed.append(_keep_failure(project, work.planned, work.failure))
                 elif len(work.done) == work.n_generations:
                     measured.append(_keep_measurement(project, work))
-    for attempt in (*measured, *failed):
-        unlogged += not _log(project, attempt)
+    attempts: list[Measurement | FailedAttempt] = [*measured, *failed]
+    unlogged = sum(not _log(project, attempt) for attempt in attempts)
     return measured, failed, unlogged
 
 

@@ -118,7 +118,9 @@ def _sweep_backbone(project: Project, experiment_id: str, backbone: str) -> Swee
         with open_training_executor() as executor:
             _run_trials(project, identity, recorder, executor)
             trials = _read_group(project, experiment_id, identity)
-            _refit_best(project, experiment_id, identity, recorder, executor, trials)
+            best = _find_unrefitted(project, experiment_id, trials)
+            if best is not None:
+                _refit(project, best, recorder, executor)
         recorder.finish_sweep()
     except WorkerError as error:
         failure = str(error)
@@ -173,34 +175,32 @@ def _specify(project: Project, identity: StudyIdentity, sweep_run_id: str) -> st
     )
 
 
-def _refit_best(
-    project: Project,
-    experiment_id: str,
-    identity: StudyIdentity,
-    recorder: SweepRecorder,
-    executor: Executor,
-    trials: list[Trial],
-) -> None:
-    """Train the group's best trial once more on all training documents, unless that refit is there."""
+def _find_unrefitted(project: Project, experiment_id: str, trials: list[Trial]) -> Trial | None:
+    """The group's best trial if it has no refit with a checkpoint yet."""
     if not any(_is_valid(trial) for trial in trials):
-        project.progress.say(f"warning: {identity.backbone}: no trial has a finite metric; nothing to refit")
-        return
+        project.progress.say("warning: no trial has a finite metric; nothing to refit")
+        return None
     best = find_best_trial(trials, project.settings.hpo.objective.direction)
     refits = sweeps.read_refits(project.tracker, experiment_id, look_into_store=False)
-    if any(
-        r.of_trial_run_id == best.run_id and r.status == FINISHED and r.artifact_available for r in refits
-    ):
-        return
+    is_there = any(
+        refit.of_trial_run_id == best.run_id and refit.status == FINISHED and refit.artifact_available
+        for refit in refits
+    )
+    return None if is_there else best
+
+
+def _refit(project: Project, best: Trial, recorder: SweepRecorder, executor: Executor) -> None:
+    """Train a trial's setting once more on all training documents, and log its checkpoint."""
     hpo, data, corpus = project.settings.hpo, project.settings.data, project.corpus
     params = {**hpo.training, **hpo.refit, **_typed_params(best.params, hpo.search_space)}
     run_id = recorder.start_refit(best)
     with (
-        project.progress.track(f"refit {identity.backbone}", 1) as advance,
+        project.progress.track(f"refit {best.backbone}", 1) as advance,
         tempfile.TemporaryDirectory(dir=project.root / ".cache", prefix="refit-") as folder,
     ):
         checkpoint = Path(folder) / "checkpoint"
         order = TrainingOrder(
-            pretrained=project.root / hpo.backbones[identity.backbone].pretrained,
+            pretrained=project.root / hpo.backbones[best.backbone].pretrained,
             labels=corpus.labels,
             train=corpus.train,
             evaluation=corpus.test,

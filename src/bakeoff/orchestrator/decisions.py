@@ -13,8 +13,8 @@ from bakeoff.core.decision import Decision
 from bakeoff.core.evidence import assemble_candidates
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError, DataError, NoWinnerError, UserError
-from bakeoff.orchestrator.bench import build_jobs
 from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.measurements import build_jobs
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import benchmarks, registry
