@@ -69,28 +69,24 @@ def describe_trade_off(decision: Decision) -> tuple[str, ...]:
     others = [standing for standing in decision.standings if standing is not winner]
     finest = max(others, key=lambda standing: standing.quality.value)
     fastest = min(others, key=lambda standing: standing.latency_ms.value)
-    gap = finest.quality.value - winner.quality.value
+    if finest is fastest:
+        return (f"The most accurate and fastest of the others, {_compare(finest, winner)}.",)
     return (
-        f"The most accurate of the others, {finest.label}, is {_gap(gap)} F1 and {_pace(finest, winner)}."
-        if finest is not fastest
-        else f"The most accurate and fastest of the others, {finest.label}, is {_gap(gap)} F1 "
-        f"and {_pace(finest, winner)}.",
-        *(
-            (
-                f"The fastest of the others, {fastest.label}, is {_pace(fastest, winner)} "
-                f"and {_gap(fastest.quality.value - winner.quality.value)} F1.",
-            )
-            if finest is not fastest
-            else ()
-        ),
+        f"The most accurate of the others, {_compare(finest, winner)}.",
+        f"The fastest of the others, {_compare(fastest, winner)}.",
     )
 
 
-def _gap(difference: float) -> str:
+def _compare(other: Standing, winner: Standing) -> str:
+    return f"{other.label}, has {_gap(other, winner)} and is {_pace(other, winner)}"
+
+
+def _gap(other: Standing, winner: Standing) -> str:
+    difference = other.quality.value - winner.quality.value
     shown = f"{abs(difference):.3f}"
     if shown == "0.000":
-        return "at the same"
-    return f"{shown} {'above it in' if difference > 0 else 'below it in'}"
+        return "the same F1"
+    return f"{shown} {'more' if difference > 0 else 'less'} F1"
 
 
 def _pace(other: Standing, winner: Standing) -> str:
@@ -159,7 +155,7 @@ def explain_exchange_rate(weights: Weights) -> str:
     # Equal score: 1.01 ** share == slowdown ** (1 - share). On the log scale, or a weight of 0.9999 overflows.
     slowdown = 1.01 ** min(share / (1 - share), 1000)
     worth = f"{slowdown - 1:.1%} more" if slowdown < 2 else f"{slowdown:,.1f} times the"
-    return f"One percent more F1 outweighs {worth} latency."
+    return f"One percent more F1 is worth {worth} latency."
 
 
 def explain_score(decision: Decision, standing: Standing) -> str:

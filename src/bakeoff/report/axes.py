@@ -1,0 +1,95 @@
+"""Axes: from a value to a place on the drawing, with ticks at round numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_MANY_TICKS = 8
+_FEW_TICKS = 4
+_LOG_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
+
+
+class Tick(NamedTuple):
+    """A round value and its place on the drawing."""
+
+    at: float
+    text: str
+
+
+class Axis(NamedTuple):
+    """A stretch of values laid along a stretch of the drawing.
+
+    Attributes:
+        low: Value at ``start``.
+        high: Value at ``end``.
+        is_log: Whether equal ratios, not equal differences, take equal room.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    is_log: bool = False
+
+    def place(self, value: float) -> float:
+        """Where a value lies; one beyond the axis lies at its end."""
+        clipped = min(max(value, self.low), self.high)
+        if self.is_log:
+            share = math.log(clipped / self.low) / math.log(self.high / self.low)
+        else:
+            share = (clipped - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies on the axis."""
+        return self.low <= value <= self.high
+
+    def ticks(self) -> tuple[Tick, ...]:
+        """Ticks at round values, about five."""
+        values = _log_values(self.low, self.high) if self.is_log else _linear_values(self.low, self.high)
+        return tuple(Tick(self.place(value), f"{value:,.10g}") for value in values)
+
+
+def log_axis(points: Sequence[float], ends: Sequence[float], start: float, end: float) -> Axis:
+    """A log axis with room around positive points and, within reason, around the ends of their intervals.
+
+    Args:
+        points: What must be on the axis.
+        ends: Of intervals; one that is three times beyond all points is not followed, or a single uncertain
+            candidate would squeeze all others into a corner.
+        start: Where the axis begins on the drawing.
+        end: Where it ends.
+    """
+    low, high = min(points), max(points)
+    low = max(min([low, *(value for value in ends if value > 0)]), low / 3)
+    high = min(max([high, *ends]), high * 3)
+    margin = max((high / low) ** 0.08, 1.05)
+    return Axis(low / margin, high * margin, start, end, is_log=True)
+
+
+def share_axis(values: Sequence[float], start: float, end: float) -> Axis:
+    """A linear axis with room around values in [0, 1], itself within [0, 1]."""
+    low, high = min(values), max(values)
+    margin = max((high - low) * 0.1, 0.005)
+    return Axis(max(low - margin, 0.0), min(high + margin, 1.0), start, end)
+
+
+def _log_values(low: float, high: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    for steps in _LOG_STEPS:
+        values = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [value for value in values if low <= value <= high]
+        if len(inside) >= _FEW_TICKS:
+            return inside[:: math.ceil(len(inside) / _MANY_TICKS)]
+    return _linear_values(low, high)
+
+
+def _linear_values(low: float, high: float) -> list[float]:
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    decimals = max(0, -math.floor(math.log10(step)))
+    return [round(number * step, decimals) for number in range(first, last + 1)]

@@ -1,0 +1,272 @@
+"""The plot of accuracy against latency: where everything lies. The template draws it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bakeoff.report.axes import Axis, Tick, log_axis, share_axis
+from bakeoff.report.labels import Box, Placed, Wanted, place_labels
+from bakeoff.report.units import format_f1, format_latency, truncate
+from bakeoff.report.wording import describe_constraint, name_latency, quality_share
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision import Decision, Standing
+
+# A backbone has a colour and an outline, a runtime a filling, so that nothing hangs on colour alone. After
+# the sixth backbone the pairs shift: 36 backbones still look different.
+SHAPES = (
+    "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0 -11 0z",  # circle
+    "M-5 -5h10v10h-10z",  # square
+    "M0 -6.6L6 4.4H-6z",  # triangle
+    "M0 -6.8L6.8 0L0 6.8L-6.8 0z",  # diamond
+    "M0 6.6L6 -4.4H-6z",  # triangle on its tip
+    "M-3 -6h6l4 6l-4 6h-6l-4 -6z",  # hexagon
+)
+FILLINGS = ("full", "open", "dotted", "barred")
+_ALL_ARE_LABELLED_UP_TO = 14
+_LABEL_LENGTH = 22
+_CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
+_MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
+
+
+class Look(NamedTuple):
+    """How a candidate's mark looks: number of a colour, an outline, a filling."""
+
+    colour: int
+    shape: str
+    filling: str
+
+
+class Whisker(NamedTuple):
+    """An interval along one axis; an end that lies beyond the drawing, or is unknown, is open."""
+
+    start: float
+    end: float
+    is_open_at_start: bool
+    is_open_at_end: bool
+
+
+class Point(NamedTuple):
+    """One candidate on the drawing."""
+
+    x: float
+    y: float
+    standing: Standing
+    look: Look
+    across: Whisker
+    along: Whisker
+    tooltip: str
+
+
+class Label(NamedTuple):
+    """A point's name on the drawing."""
+
+    point: Point
+    lines: tuple[str, str]
+    placed: Placed
+
+
+class Limit(NamedTuple):
+    """A constraint as a line."""
+
+    at: float
+    text: str
+    is_latency: bool
+
+
+class Plot(NamedTuple):
+    """Everything that is drawn, in units of the drawing."""
+
+    width: int
+    height: int
+    area: Box
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    points: tuple[Point, ...]
+    labels: tuple[Label, ...]
+    front: str
+    equal_score: str
+    limits: tuple[Limit, ...]
+
+
+class Legend(NamedTuple):
+    """Which look means which backbone and runtime."""
+
+    backbones: tuple[tuple[str, Look], ...]
+    runtimes: tuple[tuple[str, Look], ...]
+
+
+def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
+    """Lay out the plot of a decision.
+
+    Args:
+        decision: Its standings become the points.
+        width: Of the drawing; the labels take as much room in a small one as in a large one.
+        height: Of the drawing.
+    """
+    area = Box(48, 30, width - 16, height - 50)
+    x_axis, y_axis = _axes(decision.standings, area)
+    looks = _looks(decision)
+    points = tuple(_point(row, looks, x_axis, y_axis) for row in decision.standings)
+    return Plot(
+        width=width,
+        height=height,
+        area=area,
+        x_ticks=x_axis.ticks(),
+        y_ticks=y_axis.ticks(),
+        points=points,
+        labels=_labels(points, area),
+        front=_front(points, area),
+        equal_score=_equal_score(decision, x_axis, y_axis),
+        limits=_limits(decision, x_axis, y_axis),
+    )
+
+
+def draw_legend(decision: Decision) -> Legend:
+    """Name every look in the plot."""
+    looks = _looks(decision)
+    backbones = {row.backbone: looks[row.backbone, row.runtime] for row in decision.standings}
+    runtimes = {row.runtime: looks[row.backbone, row.runtime] for row in decision.standings}
+    return Legend(
+        tuple((name, look._replace(filling=FILLINGS[0])) for name, look in sorted(backbones.items())),
+        tuple((name, look._replace(shape=SHAPES[0])) for name, look in sorted(runtimes.items())),
+    )
+
+
+def _looks(decision: Decision) -> dict[tuple[str, str], Look]:
+    backbones = sorted({row.backbone for row in decision.standings})
+    runtimes = sorted({row.runtime for row in decision.standings})
+    return {
+        (backbone, runtime): Look(
+            number % len(SHAPES),
+            SHAPES[(number + number // len(SHAPES)) % len(SHAPES)],
+            FILLINGS[other % len(FILLINGS)],
+        )
+        for number, backbone in enumerate(backbones)
+        for other, runtime in enumerate(runtimes)
+    }
+
+
+def _axes(standings: Sequence[Standing], area: Box) -> tuple[Axis, Axis]:
+    latencies = [row.latency_ms for row in standings]
+    ends = [end for e in latencies for end in (e.low, e.high) if end is not None]
+    qualities = [row.quality for row in standings]
+    shares = [share for e in qualities for share in (e.low, e.value, e.high) if share is not None]
+    return (
+        log_axis([e.value for e in latencies], ends, area.left, area.right),
+        share_axis(shares, area.bottom, area.top),
+    )
+
+
+def _point(row: Standing, looks: dict[tuple[str, str], Look], x_axis: Axis, y_axis: Axis) -> Point:
+    quality, latency = row.quality, row.latency_ms
+    return Point(
+        x=x_axis.place(latency.value),
+        y=y_axis.place(quality.value),
+        standing=row,
+        look=looks[row.backbone, row.runtime],
+        across=_whisker(x_axis, latency.low, latency.high),
+        along=_whisker(y_axis, quality.low, quality.high),
+        tooltip=f"{row.label} ({row.place}): F1 {format_f1(quality)}, {format_latency(latency)} ms",
+    )
+
+
+def _whisker(axis: Axis, low: float, high: float | None) -> Whisker:
+    return Whisker(
+        axis.place(low),
+        axis.place(high if high is not None else axis.high),
+        is_open_at_start=not axis.holds(low),
+        is_open_at_end=high is None or not axis.holds(high),
+    )
+
+
+def _labels(points: Sequence[Point], area: Box) -> tuple[Label, ...]:
+    """Names for all points, or of many points for those that a reader looks for: winner, tied, front."""
+    chosen = [
+        point
+        for point in points
+        if len(points) <= _ALL_ARE_LABELLED_UP_TO
+        or point.standing.place in {"winner", "tied"}
+        or point.standing.is_on_front
+    ][:_ALL_ARE_LABELLED_UP_TO]
+    lines = [(_shorten(point.standing.backbone), _shorten(point.standing.runtime)) for point in chosen]
+    wanted = [
+        Wanted(
+            point.x,
+            point.y,
+            width=max(map(len, pair)) * _CHARACTER_WIDTH,
+            height=_LINE_HEIGHT * (3 if point.standing.place == "winner" else 2),
+        )
+        for point, pair in zip(chosen, lines, strict=True)
+    ]
+    bounds = Box(area.left + 2, area.top - 20, area.right + 12, area.bottom - 2)
+    places = place_labels(wanted, map(_mark_box, points), _whisker_boxes(points), bounds)
+    return tuple(
+        Label(point, pair, placed)
+        for point, pair, placed in zip(chosen, lines, places, strict=True)
+        if placed is not None
+    )
+
+
+def _shorten(name: str) -> str:
+    return truncate(name, _LABEL_LENGTH)
+
+
+def _mark_box(point: Point) -> Box:
+    radius = _RING_RADIUS if point.standing.place in {"winner", "tied"} else _MARK_RADIUS
+    return Box(point.x - radius, point.y - radius, point.x + radius, point.y + radius)
+
+
+def _whisker_boxes(points: Sequence[Point]) -> list[Box]:
+    across = [Box(p.across.start, p.y - 2, p.across.end, p.y + 2) for p in points]
+    return across + [Box(p.x - 2, p.along.end, p.x + 2, p.along.start) for p in points]
+
+
+def _front(points: Sequence[Point], area: Box) -> str:
+    """The stepped line: at each latency, the best F1 that a candidate of the front reaches.
+
+    A candidate may be on the front because nobody is known to be better, and yet lie below the line.
+    """
+    steps, height = [], area.bottom
+    for point in sorted((p for p in points if p.standing.is_on_front), key=lambda p: (p.x, p.y)):
+        if point.y < height:
+            steps.append(f"H{point.x:g}V{point.y:g}" if steps else f"M{point.x:g} {area.bottom:g}V{point.y:g}")
+            height = point.y
+    return "".join([*steps, f"H{area.right:g}"]) if steps else ""
+
+
+def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> str:
+    """The curve of candidates that would score the same as the first: above it is better."""
+    first, share = decision.standings[0], quality_share(decision.settings.weights)
+    if share in {0.0, 1.0} or first.quality.value <= 0 or first.place == "excluded":
+        return ""
+    n_steps = 60
+    places = []
+    for step in range(n_steps + 1):
+        latency = x_axis.low * (x_axis.high / x_axis.low) ** (step / n_steps)
+        growth = (1 - share) / share * math.log(latency / first.latency_ms.value)
+        # Bounded, for the exponential of a large weight is no float.
+        quality = first.quality.value * math.exp(min(growth, 20.0))
+        if y_axis.holds(quality):
+            places.append(f"{x_axis.place(latency):g} {y_axis.place(quality):g}")
+    return "M" + "L".join(places) if len(places) > 1 else ""
+
+
+def _limits(decision: Decision, x_axis: Axis, y_axis: Axis) -> tuple[Limit, ...]:
+    """The constraints that speak of the two quantities shown, where they are in sight."""
+    settings, limits = decision.settings, []
+    for limit in settings.constraints:
+        if limit.kind == "quality":
+            if y_axis.holds(limit.at_least):
+                limits.append(Limit(y_axis.place(limit.at_least), describe_constraint(limit), False))
+        elif (limit.batch_size, limit.quantile) == (settings.batch_size, settings.quantile):
+            if x_axis.holds(limit.at_most_ms):
+                limits.append(Limit(x_axis.place(limit.at_most_ms), describe_constraint(limit), True))
+    return tuple(limits)
+
+
+def name_axes(decision: Decision) -> tuple[str, str]:
+    """What the two axes show."""
+    return f"{name_latency(decision.settings)}, ms (log scale)", "F1"

@@ -1,0 +1,40 @@
+"""Scores as strips: each interval on one common scale, a small drawing beside the number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bakeoff.report.axes import log_axis
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision import Standing
+
+WIDTH, HEIGHT = 120, 16
+
+
+class Strip(NamedTuple):
+    """Places on one strip."""
+
+    low: float
+    value: float
+    high: float
+    reference: float
+
+
+def draw_strips(standings: Sequence[Standing]) -> list[Strip]:
+    """One strip a standing; the reference's score, 1, is marked on all."""
+    scores = [row.score for row in standings]
+    ends = [end for score in scores for end in (score.low, score.high) if end is not None]
+    # A candidate that finds nothing scores almost 0: it lies at the left end, and the scale is for the others.
+    floor = max(score.value for score in scores) / 10
+    axis = log_axis([1.0, *(max(score.value, floor) for score in scores)], ends, 4, WIDTH - 4)
+    return [
+        Strip(
+            axis.place(score.low),
+            axis.place(score.value),
+            axis.place(score.high if score.high is not None else axis.high),
+            axis.place(1.0),
+        )
+        for score in scores
+    ]

@@ -1,0 +1,115 @@
+"""The decision on a terminal: verdict, standings, constraints, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bakeoff.report.flags import group_flags
+from bakeoff.report.units import clean, count, format_f1, format_latency, format_percent
+from bakeoff.report.wording import MET_MARK, describe_constraint, describe_trade_off, headline
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from bakeoff.core.decision import Decision, Place
+
+FRONT_MARK = "◆"
+_STYLE: dict[Place, str] = {"winner": "bold green", "tied": "bold", "beaten": "", "excluded": "dim"}
+
+
+def render_terminal(decision: Decision) -> RenderableType:
+    """The decision as a rich renderable for 100 columns; it says the same without colour.
+
+    Names come from outside: they are never read as markup, and hold no terminal sequences when they get here.
+    """
+    parts: list[RenderableType] = [_verdict(decision), Text(), _standings(decision), _key(decision)]
+    if decision.settings.constraints:
+        parts += [_heading("Constraints"), *map(_item, _constraint_lines(decision))]
+    parts += [_heading("Reasons"), *map(_item, decision.reasons)]
+    parts += [
+        _item(f"{row.label}: {row.reason}") for row in decision.standings if row.place not in {"winner"}
+    ]
+    flags = group_flags(decision)
+    if flags:
+        parts.append(_heading("Flags"))
+        for flag in flags:
+            everywhere = len(flag.candidates) == len(decision.standings) > 1
+            parts.append(
+                _item(f"{flag.name}: {flag.detail} ({'all' if everywhere else ', '.join(flag.candidates)})")
+            )
+    return Group(*parts)
+
+
+def _verdict(decision: Decision) -> Text:
+    is_winner = decision.outcome == "winner"
+    text = Text("winner  ", style="bold green") if is_winner else Text()
+    text.append(clean(headline(decision)), style="bold")
+    for line in describe_trade_off(decision):
+        text.append(f"\n{' ' * 8}{clean(line)}")
+    return text
+
+
+def _standings(decision: Decision) -> Table:
+    settings = decision.settings
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    table.add_column("place")
+    table.add_column("candidate", overflow="fold", ratio=1)
+    table.add_column("F1", no_wrap=True)
+    table.add_column(f"p{settings.quantile * 100:g} ms, batch {settings.batch_size}", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("P(best)", justify="right", no_wrap=True)
+    for row in decision.standings:
+        style = _STYLE[row.place]
+        cells = (
+            FRONT_MARK if row.is_on_front else " ",
+            row.place,
+            clean(row.label),
+            format_f1(row.quality),
+            format_latency(row.latency_ms),
+            f"{row.score.value:.3f}",
+            format_percent(row.p_best),
+        )
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    return table
+
+
+def _key(decision: Decision) -> Text:
+    settings = decision.settings
+    return Text(
+        f"{FRONT_MARK} on the Pareto front: nobody is known to be at least as good and as fast. Intervals "
+        f"are of {settings.confidence * 100:g}%; score 1 is {clean(decision.reference)}.",
+        style="dim",
+    )
+
+
+def _constraint_lines(decision: Decision) -> Iterator[str]:
+    """Each constraint once, with those who are not known to meet it."""
+    for number, limit in enumerate(decision.settings.constraints):
+        results = [(row.label, row.constraints[number]) for row in decision.standings]
+        n_met = sum(result.result == "met" for _, result in results)
+        everybody = count(len(results), "candidate")
+        yield f"{describe_constraint(limit)}: met by {n_met} of {everybody}"
+        for label, result in results:
+            if result.result != "met":
+                yield f"  {MET_MARK[result.result]} {label}: {result.result}: {result.text}"
+
+
+def _heading(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
+def _item(line: str) -> RenderableType:
+    """A line whose continuation is indented further than its beginning."""
+    depth = len(line) - len(line.lstrip())
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=1)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text("·" if depth == 0 else " "), Text(clean(line.strip())))
+    return Padding(grid, (0, 0, 0, 2 + depth))

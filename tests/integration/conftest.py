@@ -1,0 +1,124 @@
+"""A tiny real model, made on the spot, and projects that use it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bakeoff.core.records import Champion
+from bakeoff.digest import digest_folder
+from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
+
+N_TRAIN, N_TEST = 48, 24
+QUICK_PROTOCOL = {
+    "generations": 2,
+    "rounds": 4,
+    "block_s": 0.005,
+    "max_calls": 20,
+    "warmup_min_s": 0.0,
+    "warmup_max_s": 1.0,
+}
+
+Config = dict[str, dict[str, Any]]
+
+
+def write_project(folder: Path, backbones: Mapping[str, Path], changes: Mapping[str, Any]) -> Path:
+    """Write a project whose sweep and benchmark take seconds; returns its configuration folder."""
+    source = files("bakeoff.demo").joinpath("data")
+    for name, count in (("train.jsonl", N_TRAIN), ("test.jsonl", N_TEST)):
+        lines = source.joinpath(name).read_text(encoding="utf-8").splitlines()[:count]
+        path = folder / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config: Config = {
+        "tracking": {"sweep_experiment": "sweep", "benchmark_experiment": "benchmark"},
+        "data": {"train": "data/train.jsonl", "test": "data/test.jsonl", "max_length": 32},
+        "hpo": {
+            "backbones": {name: {"pretrained": str(path)} for name, path in backbones.items()},
+            "n_trials": 3,
+            "folds": 2,
+            "search_space": {"learning_rate": {"kind": "float", "low": 0.001, "high": 0.02}},
+            "training": {"epochs": 2},
+        },
+        "benchmark": {
+            "protocol": QUICK_PROTOCOL,
+            "scenarios": [{"kind": "quality"}, {"kind": "latency", "batch_sizes": [1, 2]}],
+        },
+        "decision": {"when_tied": "fastest"},
+    }
+    for stage, section in changes.items():
+        config.setdefault(stage, {}).update(section)
+    for stage, section in config.items():
+        path = folder / "config" / f"{stage}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(section), encoding="utf-8")
+    return folder / "config"
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers and 32 units with a word-level tokenizer over the bundled text."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("backbones") / "tiny"
+    folder.mkdir()
+    lines = files("bakeoff.demo").joinpath("data", "train.jsonl").read_text(encoding="utf-8").splitlines()
+    words = sorted({word.lower() for line in lines for word in json.loads(line)["tokens"]})
+    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    model = BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **shape))
+    model.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shipped(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder in which every stage up to the decision was run once, with two real runtimes."""
+    folder = tmp_path_factory.mktemp("shipped") / "project"
+    project = open_project(write_project(folder, {"tiny": tiny_backbone}, {}))
+    results = sweep(project)
+    assert [result.failure for result in results] == [None]
+    benched = bench(project)
+    assert benched.failed == ()
+    save_decision(project, decide(project))
+    return folder
+
+
+@pytest.fixture
+def project_folder(shipped: Path, tmp_path: Path) -> Path:
+    """A copy of the shipped project, free to be changed."""
+    return Path(shutil.copytree(shipped, tmp_path / "project"))
+
+
+@pytest.fixture(scope="session")
+def champion(shipped: Path) -> Champion:
+    """The shipped project's champion, complete with its checkpoint."""
+    project = open_project(shipped / "config")
+    found = select_champions(project)["tiny"].champion
+    assert found is not None
+    checkpoint = shipped / ".cache" / "checkpoints" / found.refit_run_id / "checkpoint"
+    assert digest_folder(checkpoint) == found.checkpoint_digest
+    return found.model_copy(update={"checkpoint_path": checkpoint})
+
+
+@pytest.fixture
+def reopen(project_folder: Path) -> Callable[..., Project]:
+    """Open the copied project with overrides."""
+    return lambda *overrides: open_project(project_folder / "config", overrides)
