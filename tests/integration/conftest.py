@@ -122,3 +122,16 @@ def champion(shipped: Path) -> Champion:
 def reopen(project_folder: Path) -> Callable[..., Project]:
     """Open the copied project with overrides."""
     return lambda *overrides: open_project(project_folder / "config", overrides)
+
+
+@pytest.fixture(scope="session")
+def make_project() -> Callable[..., Path]:
+    """The function that writes projects."""
+    return write_project
+
+
+@pytest.fixture
+def champion_copy(champion: Champion, tmp_path: Path) -> Path:
+    """A copy of the champion's checkpoint folder, free to be spoilt."""
+    assert champion.checkpoint_path is not None
+    return Path(shutil.copytree(champion.checkpoint_path, tmp_path / "checkpoint"))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,11 +18,23 @@ import pytest
 
 from bakeoff.core.plan import filter_missing_benchmarks
 from bakeoff.core.records import Champion
-from bakeoff.errors import TrackingError
-from bakeoff.orchestrator import Project, bench, benchmark_champions, decide, plan, select_champions, sweep
+from bakeoff.errors import CheckpointError, TrackingError
+from bakeoff.orchestrator import (
+    Project,
+    bench,
+    benchmark_champions,
+    decide,
+    load_decision,
+    open_project,
+    plan,
+    promote,
+    save_decision,
+    select_champions,
+    sweep,
+)
 from bakeoff.orchestrator.measurements import build_jobs
 from bakeoff.stores import tags
-from bakeoff.stores.tracking import Tracker
+from bakeoff.stores.tracking import Tracker, create_client
 
 Reopen = Callable[..., Project]
 NOTHING_LISTENS = "tracking.uri=http://127.0.0.1:9"
@@ -247,6 +262,17 @@ def test_a_champion_without_checkpoint_is_acquired_and_a_poisoned_cache_is_fetch
     assert (again / "model.safetensors").read_bytes() == sound
 
 
+def test_a_checkpoint_that_is_not_what_the_refit_logged_is_refused(
+    reopen: Reopen, champion: Champion
+) -> None:
+    project = reopen(*NOOP)
+    other = champion.model_copy(update={"checkpoint_path": None, "checkpoint_digest": "0" * 64})
+    with pytest.raises(CheckpointError, match="the refit recorded 000000000000"):
+        project.checkpoints.acquire(other, project.tracker.download)
+    result = benchmark_champions([other], project)
+    assert result == {}
+
+
 def test_a_champion_whose_checkpoint_cannot_be_had_is_reported_and_the_others_go_on(
     reopen: Reopen, champion: Champion, tmp_path: Path
 ) -> None:
@@ -264,16 +290,140 @@ def test_what_another_folder_measured_is_fetched_and_not_measured_again(reopen: 
     assert decide(project).winner is not None
 
 
-def test_an_interrupted_bench_goes_on_from_the_last_whole_generation(
-    reopen: Reopen, champion: Champion
+def start_bench(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
+    options = [word for override in overrides for word in ("--set", override)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "bakeoff", "bench", "--quiet", "--config", str(folder / "config"), *options],
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def test_a_bench_killed_between_generations_measures_none_of_them_twice(
+    reopen: Reopen, project_folder: Path
 ) -> None:
-    project = reopen(*NOOP)
-    todo = plan(project).todo[0]
+    overrides = (*NOOP, "benchmark.protocol.generations=4")
+    project = reopen(*overrides)
+    (todo,) = plan(project).todo
+    folder = project.results.work_folder(todo.job, 1)
+    process = start_bench(project_folder, *overrides)
+    outcome = folder / "generation-1" / "outcome.json"
+    while not outcome.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not project.results.load_valid(todo.job)
+    kept = json.loads(outcome.read_bytes())["readings"][0]["values"]
     bench(project)
-    first = project.results.load_valid(todo.job)
-    assert first is not None
-    # What an interruption leaves: no measurement, but the working folder with one whole generation.
-    other = reopen(*NOOP, "benchmark.protocol.seed=5")
-    folder = other.results.work_folder(plan(other).todo[0].job, 1, "generation-0")
-    bench(other)
-    assert not folder.exists()
+    measurement = project.results.load_valid(todo.job)
+    assert measurement is not None
+    latency = measurement.reading("latency", batch_size=1)
+    assert latency is not None
+    assert list(latency.by_generation()[1]) == kept
+    assert len(latency.by_generation()) == 4
+
+
+def test_two_processes_that_bench_one_folder_measure_each_key_once(
+    reopen: Reopen, project_folder: Path
+) -> None:
+    processes = [start_bench(project_folder, *NOOP) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    project = reopen(*NOOP)
+    (planned,) = plan(project).jobs
+    assert planned.action == "reuse"
+    keys = [run[tags.BENCHMARK_KEY] for run in runs_of(project, "benchmark", "benchmark")]
+    assert keys.count(planned.job.key) == 1
+    assert len(list((project.results.folder / "jobs" / planned.job.key_digest).glob("*.json"))) == 1
+
+
+def test_a_killed_training_is_reported_and_the_next_sweep_resumes_the_study(
+    tiny_backbone: Path, tmp_path: Path, make_project: Callable[..., Path]
+) -> None:
+    config = make_project(tmp_path / "p", {"tiny": tiny_backbone}, {"hpo": {"training": {"epochs": 40}}})
+    project = open_project(config)
+    killer = threading.Thread(target=kill_first_training)
+    killer.start()
+    (broken,) = sweep(project)
+    killer.join()
+    assert broken.failure is not None
+    assert "training process died" in broken.failure
+    assert {run["status"] for run in runs_of(project, "sweep", "hpo_sweep")} == {"KILLED"}
+    (resumed,) = sweep(project)
+    assert (resumed.action, resumed.failure) == ("resumed", None)
+    statuses = [run["status"] for run in runs_of(project, "sweep", "hpo_trial")]
+    # The broken trial counts, as it does in Optuna's own optimize().
+    assert sorted(statuses) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def kill_first_training() -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for child in psutil.Process().children():
+            try:
+                is_pool = "spawn_main" in " ".join(child.cmdline())
+                if is_pool and child.cpu_times().user > 6:
+                    child.kill()
+                    return
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.05)
+
+
+def test_promotion_makes_one_version_and_repeating_it_changes_nothing(reopen: Reopen) -> None:
+    project = reopen()
+    first, again = promote(project), promote(project)
+    assert (first.version, first.previous, first.is_new) == ("1", None, True)
+    assert (again.version, again.is_new) == ("1", False)
+    client = create_client(project.tracker.uri)
+    version = client.get_model_version_by_alias("bakeoff-model", "champion")
+    decision = load_decision(project)
+    winner = decision.winning_standing
+    assert winner is not None
+    assert version.run_id == winner.champion_run_id
+    assert version.tags[tags.CHECKPOINT_DIGEST] == winner.checkpoint_digest
+    assert version.tags[tags.BENCHMARK_KEYS].splitlines() == list(winner.benchmark_keys)
+
+
+def test_deciding_twice_gives_the_same_bytes_and_one_decision_run(reopen: Reopen) -> None:
+    project = reopen()
+    before = project.decision_path.read_bytes()
+    save_decision(project, decide(project))
+    assert project.decision_path.read_bytes() == before
+    assert len(runs_of(project, "benchmark", "decision")) == 1
+
+
+def test_a_created_run_whose_reply_was_lost_is_found_again(reopen: Reopen) -> None:
+    tracker = reopen().tracker
+    experiment_id = tracker.ensure_experiment("lossy")
+    client = create_client(tracker.uri)
+    create, lost = client.create_run, []
+
+    def lose_first_reply(*args: Any, **kwargs: Any) -> Any:
+        made = create(*args, **kwargs)
+        if not lost:
+            lost.append(made)
+            raise OSError("connection reset")
+        return made
+
+    client.create_run = lose_first_reply  # type: ignore[method-assign]
+    tracker._client = client
+    run_id = tracker.create_run(experiment_id, "one", {"kind": "test"}, nonce="n1")
+    assert run_id == lost[0].info.run_id
+    assert len(list(tracker.search_runs(experiment_id, {"kind": "test"}))) == 1
+
+
+def test_a_tag_value_with_both_kinds_of_quotes_is_matched_all_the_same(reopen: Reopen) -> None:
+    tracker = reopen().tracker
+    experiment_id = tracker.ensure_experiment("quotes")
+    values = ["it's", 'a "word"', """both ' and " here""", "% _", "plain"]
+    for value in values:
+        tracker.create_run(experiment_id, "r", {"t": value}, nonce=value)
+    for value in values:
+        found = [run.data.tags["t"] for run in tracker.search_runs(experiment_id, {"t": value})]
+        assert found == [value]
+
+
+def test_more_runs_than_a_page_are_all_read(reopen: Reopen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bakeoff.stores.tracking.client.PAGE_SIZE", 2)
+    project = reopen()
+    assert len(runs_of(project, "sweep", "hpo_fold")) == 6
+    assert select_champions(project)["tiny"].champion is not None

@@ -1,4 +1,4 @@
-"""Builders that several unit tests share; each gives a whole value of which a test changes what it is about."""
+"""Builders that several unit tests share: whole values, of which a test changes what it is about."""
 
 from __future__ import annotations
 

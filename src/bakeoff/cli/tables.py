@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -13,8 +14,6 @@ from bakeoff.digest import shorten
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.orchestrator.studies import SweepResult
 from bakeoff.report.units import clean
-
-_VERB = {"measure": "measure", "log": "log", "reuse": "reuse", "leave": "leave"}
 
 
 def table_of_sweep(results: Sequence[SweepResult]) -> Table:
@@ -52,16 +51,16 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
     return table
 
 
-def table_of_plan(plan: Plan) -> Table:
-    """One row a job."""
+def table_of_plan(plan: Plan) -> Group:
+    """One row a job, and the counts."""
     table = _table("job", "", "why")
     for planned in plan.jobs:
-        _add(table, planned.job.label, _VERB[planned.action], planned.reason)
-    table.caption = f"{len(plan.todo)} to measure, {len(plan.reused)} reused, {len(plan.left)} left alone"
-    return table
+        _add(table, planned.job.label, planned.action, planned.reason)
+    counts = f"{len(plan.todo)} to measure, {len(plan.reused)} reused, {len(plan.left)} left alone"
+    return Group(table, Text(counts))
 
 
-def table_of_bench(result: BenchResult) -> Table:
+def table_of_bench(result: BenchResult) -> Group:
     """One row a job that ran, and the counts of the others."""
     table = _table("job", "outcome", "remark")
     for measurement in result.measured:
@@ -70,15 +69,15 @@ def table_of_bench(result: BenchResult) -> Table:
     for attempt in result.failed:
         _add(table, attempt.job.label, "failed", f"{attempt.reason} {attempt.detail}".strip()[:300])
     timed_s = sum(measurement.timed_s for measurement in result.measured)
-    table.caption = (
+    counts = (
         f"{len(result.measured)} measured, {len(result.failed)} failed, {len(result.plan.reused)} reused, "
         f"{len(result.plan.left)} left alone; {timed_s:.1f} s timed in {result.wall_s:.1f} s"
     )
-    return table
+    return Group(table, Text(counts))
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

@@ -34,21 +34,25 @@ def render_html(
     from bakeoff.measure.statistics import minimum_samples
 
     confidence = decision.settings.confidence
-    return _environment().get_template("report.html.jinja").render(
-        decision=decision,
-        selections=selections,
-        facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
-        winner=decision.winning_standing,
-        plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
-        legend=draw_legend(decision),
-        axis_names=name_axes(decision),
-        strips=strips.draw_strips(decision.standings),
-        strip_size=(strips.WIDTH, strips.HEIGHT),
-        batch_sizes=sorted({size for row in decision.standings for size in row.latency_by_batch_ms}),
-        quantiles=_quantile_names(decision),
-        p99_samples=minimum_samples(0.99, confidence),
-        flags=group_flags(decision),
-        share=wording.quality_share(decision.settings.weights),
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            decision=decision,
+            selections=selections,
+            facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
+            winner=decision.winning_standing,
+            plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
+            legend=draw_legend(decision),
+            axis_names=name_axes(decision),
+            strips=strips.draw_strips(decision.standings),
+            strip_size=(strips.WIDTH, strips.HEIGHT),
+            batch_sizes=sorted({size for row in decision.standings for size in row.latency_by_batch_ms}),
+            quantiles=_quantile_names(decision),
+            p99_samples=minimum_samples(0.99, confidence),
+            flags=group_flags(decision),
+            share=wording.quality_share(decision.settings.weights),
+        )
     )
 
 

@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-_ANGLES = tuple(math.radians(degrees) for degrees in (0, 180, 35, -35, 145, -145, 90, -90, 65, -65, 115, -115))
+_ANGLES = tuple(
+    math.radians(degrees) for degrees in (0, 180, 35, -35, 145, -145, 90, -90, 65, -65, 115, -115)
+)
 _DISTANCES = (13.0, 22.0, 34.0, 50.0, 70.0, 95.0)
 _LEADER_FROM = 20.0
 # What a square unit of overlap costs, against one unit of distance from the point.

@@ -232,7 +232,9 @@ def _front(points: Sequence[Point], area: Box) -> str:
     steps, height = [], area.bottom
     for point in sorted((p for p in points if p.standing.is_on_front), key=lambda p: (p.x, p.y)):
         if point.y < height:
-            steps.append(f"H{point.x:g}V{point.y:g}" if steps else f"M{point.x:g} {area.bottom:g}V{point.y:g}")
+            steps.append(
+                f"H{point.x:g}V{point.y:g}" if steps else f"M{point.x:g} {area.bottom:g}V{point.y:g}"
+            )
             height = point.y
     return "".join([*steps, f"H{area.right:g}"]) if steps else ""
 

@@ -142,15 +142,19 @@ def test_a_data_fingerprint_is_bound_to_every_part_of_the_content() -> None:
 
 
 def test_an_eval_fingerprint_is_bound_to_metric_options_evaluator_and_thresholds() -> None:
-    arguments = {"metric": "f1", "options": {"average": "micro"}, "evaluator": "seqeval 1.2.2"}
+    arguments: dict[str, Any] = {
+        "metric": "f1",
+        "options": {"average": "micro"},
+        "evaluator": "seqeval 1.2.2",
+    }
     changed: list[dict[str, Any]] = [
         arguments | {"metric": "precision"},
         arguments | {"options": {"average": "macro"}},
         arguments | {"evaluator": "seqeval 1.2.3"},
         arguments | {"thresholds": {"city": 0.5}},
     ]
-    same = compute_eval_fingerprint(**arguments, thresholds={})  # type: ignore[arg-type]
-    fingerprints = {compute_eval_fingerprint(**each) for each in [arguments, *changed]}  # type: ignore[arg-type]
+    same = compute_eval_fingerprint(**arguments, thresholds={})
+    fingerprints = {compute_eval_fingerprint(**each) for each in [arguments, *changed]}
     assert len(fingerprints) == 1 + len(changed)
     assert same in fingerprints
 
@@ -208,7 +212,7 @@ jobs = st.builds(
     refit_metric=st.none() | st.floats(0, 1),
 )
 
-Path_ = tuple[str, ...]
+LeafPath = tuple[str, ...]
 NAMES_ONLY = frozenset({"kind", "precision"})  # of one value each: changing them is changing the class
 
 
@@ -230,8 +234,8 @@ def identity_of(job: Job) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
-def leaves_of(values: Mapping[str, Any], prefix: Path_ = ()) -> list[Path_]:
-    found: list[Path_] = []
+def leaves_of(values: Mapping[str, Any], prefix: LeafPath = ()) -> list[LeafPath]:
+    found: list[LeafPath] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
             found += leaves_of(value, (*prefix, name))
@@ -240,7 +244,7 @@ def leaves_of(values: Mapping[str, Any], prefix: Path_ = ()) -> list[Path_]:
     return found
 
 
-def change_leaf(job: Job, path: Path_) -> Job:
+def change_leaf(job: Job, path: LeafPath) -> Job:
     values = job.model_dump(mode="json")
     parent = values
     for name in path[:-1]:
@@ -365,7 +369,7 @@ def test_a_settings_object_and_its_dump_have_one_config_hash() -> None:
 
 names = st.sampled_from(["a", "b"])
 atoms = st.sampled_from([None, True, False, 0, 1, 0.5, "", "0", "a", "null", "{}"])
-leaf_values = atoms | st.lists(atoms, max_size=2) | st.just({})
+leaf_values: st.SearchStrategy[Any] = atoms | st.lists(atoms, max_size=2) | st.just({})
 nested = st.dictionaries(
     names, st.recursive(leaf_values, lambda inner: st.dictionaries(names, inner, max_size=2), max_leaves=4)
 )

@@ -88,6 +88,7 @@ def load_model(checkpoint: Checkpoint) -> Any:
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are listed, and refused below by name
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(
@@ -95,7 +96,7 @@ def load_model(checkpoint: Checkpoint) -> Any:
             found=f"transformers cannot load it ({error})",
             cure="check config.json against the weights",
         ) from error
-    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    missing = sorted(info["missing_keys"]) + sorted(str(key[0]) for key in info["mismatched_keys"])
     if missing:
         shown = ", ".join(missing[:SHOWN_KEYS])
         if len(missing) > SHOWN_KEYS:

@@ -1,0 +1,196 @@
+"""The command line as users and scripts meet it: real processes, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+NOOP = (
+    "--set=benchmark.runtimes=[{kind: noop}]",
+    "--set=benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]",
+)
+
+
+def bakeoff(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "bakeoff", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def change(folder: Path, stage: str, **values: object) -> Path:
+    path = folder / "config" / f"{stage}.yaml"
+    section = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**section, **values}))
+    return path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from bakeoff.cli.main import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('mlflow', 'torch', 'pydantic', 'pandas', 'numpy', 'optuna', 'transformers', 'scipy', 'rich')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    for stage in ("sweep", "champions", "plan", "bench", "decide", "report", "promote", "run", "demo"):
+        assert f"\n  {stage} " in done.stdout
+
+
+def test_importing_bakeoff_imports_nothing_heavy() -> None:
+    program = "import sys, bakeoff; print([m for m in ('mlflow', 'pydantic', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_stage_works_from_the_command_line(project_folder: Path) -> None:
+    champions = bakeoff(project_folder, "champions")
+    assert champions.returncode == 0
+    assert "tiny" in champions.stdout
+    plan = bakeoff(project_folder, "plan", "--exit-code", "-q")
+    assert plan.returncode == 0
+    assert plan.stdout.count("reuse") >= 4
+    bench = bakeoff(project_folder, "bench")
+    assert bench.returncode == 0
+    assert "0 measured, 0 failed, 4 reused" in bench.stdout
+    assert "reuse: measured" in bench.stderr
+    decide = bakeoff(project_folder, "decide")
+    assert decide.returncode == 0
+    assert "tiny × " in decide.stdout
+    report = bakeoff(project_folder, "report")
+    page = Path(report.stdout.strip())
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    promote = bakeoff(project_folder, "promote")
+    assert "@champion" in promote.stdout
+
+
+def test_run_goes_from_champions_to_report_and_promotes_nothing(project_folder: Path) -> None:
+    done = bakeoff(project_folder, "run", "-q")
+    assert done.returncode == 0
+    assert (project_folder / "results" / "report.html").is_file()
+    check = bakeoff(project_folder, "promote", "--json")
+    assert json.loads(check.stdout)["result"]["is_new"] is True
+
+
+def test_json_goes_to_stdout_alone_and_is_versioned(project_folder: Path) -> None:
+    for stage in ("champions", "plan", "bench", "decide", "report", "promote", "sweep"):
+        document = json.loads(bakeoff(project_folder, stage, "--json").stdout)
+        assert (document["format_version"], document["command"]) == (1, stage)
+
+
+def test_plan_leaves_with_10_where_there_is_work(project_folder: Path) -> None:
+    done = bakeoff(project_folder, "plan", "--exit-code", *NOOP)
+    assert done.returncode == 10
+    assert "new runtime: noop" in done.stdout
+
+
+def test_all_faults_of_a_configuration_are_told_at_once_with_their_places(project_folder: Path) -> None:
+    change(project_folder, "hpo", n_trails=5)
+    benchmark = change(project_folder, "benchmark", scenarios=[{"kind": "latency", "batch_sizes": [0, "x"]}])
+    done = bakeoff(project_folder, "plan")
+    assert done.returncode == 2
+    assert "config/hpo.yaml:" in done.stderr
+    assert "unknown key 'n_trails'; did you mean n_trials?" in done.stderr
+    line = benchmark.read_text().splitlines().index("  - 0") + 1
+    assert f"config/benchmark.yaml:{line}:5: benchmark.scenarios.0.batch_sizes.0: found 0" in done.stderr
+    assert "found 'x'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "code", "message"),
+    [
+        (lambda f: (f / "data" / "test.jsonl").unlink(), "bench", 2, "test.jsonl: found no such file"),
+        (
+            lambda f: (f / "data" / "test.jsonl").write_text('{"tokens": ["a", "b"], "ner_tags": ["O"]}\n'),
+            "bench",
+            2,
+            "test.jsonl:1: found 2 words in 'tokens' and 1 tags in 'ner_tags'; expected one tag a word",
+        ),
+        (
+            lambda f: (f / "data" / "test.jsonl").write_text('{"tokens": ["a"], "ner_tags": ["X-y"]}\n'),
+            "bench",
+            2,
+            "test.jsonl:1: found tag 'X-y' in 'ner_tags'; expected O, B-TYPE or I-TYPE",
+        ),
+        (lambda f: shutil.rmtree(f / "config"), "plan", 2, "no such file or folder"),
+        (lambda f: (f / "config" / "data.yaml").unlink(), "plan", 2, "data is missing"),
+        (lambda f: (f / "config" / "bench.yaml").touch(), "plan", 2, "no stage has this name"),
+        (lambda f: change(f, "tracking", sweep_experiment="none"), "champions", 3, "'none' is not in sqlite"),
+        (lambda f: (f / "mlflow.db").unlink(), "champions", 3, "it holds: none"),
+        (
+            lambda f: change(f, "hpo", backbones={"other": {"pretrained": "x"}}),
+            "bench",
+            3,
+            "other: no finished trial of backbone 'other'",
+        ),
+        (
+            lambda f: change(f, "hpo", backbones={"other": {"pretrained": "x"}}),
+            "sweep",
+            2,
+            "no config.json; point hpo.backbones.NAME.pretrained at a local model folder",
+        ),
+        (lambda f: (f / "results" / "decision.json").unlink(), "promote", 2, "run `bakeoff decide`"),
+        (lambda f: (f / "results" / "decision.json").write_text("{}"), "promote", 2, "decision.json: found"),
+        (
+            lambda f: change(f, "benchmark", runtimes=[{"kind": "noop", "threads": 4096}]),
+            "plan",
+            2,
+            "noop asks for 4096 threads; this process may use",
+        ),
+        (
+            lambda f: change(f, "hpo", objective={"direction": "minimize"}),
+            "champions",
+            2,
+            "says objective.direction 'maximize'; the configuration says 'minimize'",
+        ),
+        (
+            lambda f: change(f, "decision", constraints=[{"kind": "quality", "at_least": 1.0}]),
+            "decide",
+            3,
+            "",
+        ),
+        (lambda f: change(f, "decision", batch_size=64), "decide", 4, "at batch size 64 (measured: 1, 2)"),
+        (lambda f: change(f, "tracking", uri="http://u:secret@127.0.0.1:9"), "plan", 5, "u:***@127.0.0.1:9"),
+    ],
+)
+def test_bad_input_gets_one_clear_line_and_its_exit_code(
+    project_folder: Path, spoil: Callable[[Path], object], words: str, code: int, message: str
+) -> None:
+    results = {path: path.read_bytes() for path in (project_folder / "results" / "jobs").rglob("*.npz")}
+    spoil(project_folder)
+    done = bakeoff(project_folder, words)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "secret" not in done.stderr
+    assert {path: path.read_bytes() for path in results} == results
+
+
+def test_a_backbone_without_refit_is_out_with_its_reason_and_the_others_go_on(project_folder: Path) -> None:
+    hpo = yaml.safe_load((project_folder / "config" / "hpo.yaml").read_text())
+    change(project_folder, "hpo", backbones={**hpo["backbones"], "absent": {"pretrained": "x"}})
+    done = bakeoff(project_folder, "champions", "--json")
+    assert done.returncode == 0
+    result = json.loads(done.stdout)["result"]
+    assert result["tiny"]["champion"] is not None
+    assert result["absent"]["reason"] == "no finished trial of backbone 'absent'"
+
+
+def test_an_unknown_command_gets_exit_code_2(project_folder: Path) -> None:
+    done = bakeoff(project_folder, "bnech")
+    assert done.returncode == 2
+    assert "No such command 'bnech'" in done.stderr

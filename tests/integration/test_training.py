@@ -1,0 +1,129 @@
+"""The Hugging Face trainer on a tiny model: every hyper-parameter is applied, or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bakeoff.core.settings import DataSettings
+from bakeoff.errors import CheckpointError, ConfigError
+from bakeoff.measure.backends.torch import load_model
+from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.entities import label_list
+from bakeoff.run.trainer import (
+    HuggingFaceTrainer,
+    HyperParameters,
+    TrainingOrder,
+    build_model,
+    load_trainer,
+)
+from bakeoff.stores.datasets import read_documents
+
+
+@pytest.fixture
+def order(tiny_backbone: Path, shipped: Path) -> TrainingOrder:
+    data = DataSettings(train="", test="")
+    train = read_documents(shipped / "data" / "train.jsonl", data)
+    test = read_documents(shipped / "data" / "test.jsonl", data)
+    return TrainingOrder(
+        pretrained=tiny_backbone,
+        labels=label_list((*train, *test)),
+        train=train,
+        evaluation=test,
+        hyper_parameters={"learning_rate": 0.01, "epochs": 2},
+        max_length=32,
+        seed=3,
+    )
+
+
+def changed(order: TrainingOrder, **hyper_parameters: float) -> TrainingOrder:
+    return order.model_copy(update={"hyper_parameters": {**order.hyper_parameters, **hyper_parameters}})
+
+
+def test_a_searched_dropout_is_the_dropout_of_every_layer(tiny_backbone: Path) -> None:
+    import torch
+
+    for rate in (0.0, 0.37):
+        model = build_model(tiny_backbone, ("O", "B-x", "I-x"), dropout=rate)
+        rates = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
+        assert rates == {rate}
+
+
+def test_every_hyper_parameter_changes_the_training(order: TrainingOrder) -> None:
+    trainer = HuggingFaceTrainer()
+    base = trainer.train(order).epoch_losses
+    others = {
+        "learning_rate": 0.02,
+        "epochs": 3,
+        "batch_size": 5,
+        "weight_decay": 0.9,
+        "dropout": 0.5,
+        "warmup_fraction": 0.9,
+        "freeze_embeddings": True,
+        "max_grad_norm": 0.01,
+    }
+    assert set(others) == set(HyperParameters.model_fields)
+    for name, value in others.items():
+        assert trainer.train(changed(order, **{name: value})).epoch_losses != base, name
+
+
+def test_the_same_order_gives_the_same_outcome(order: TrainingOrder) -> None:
+    trainer = HuggingFaceTrainer()
+    assert trainer.train(order) == trainer.train(order)
+
+
+def test_an_unknown_hyper_parameter_is_refused_with_the_known_ones(order: TrainingOrder) -> None:
+    with pytest.raises(ConfigError, match=r"lerning_rate.*HuggingFaceTrainer knows learning_rate, epochs"):
+        HuggingFaceTrainer().train(changed(order, lerning_rate=0.1))
+
+
+def test_a_saved_checkpoint_is_whole_and_carries_the_labels(order: TrainingOrder, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    HuggingFaceTrainer().train(order.model_copy(update={"checkpoint": folder}))
+    assert open_checkpoint(folder).labels == order.labels
+
+
+def test_a_backbone_without_tokenizer_or_config_is_refused(order: TrainingOrder, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json; point hpo\.backbones"):
+        HuggingFaceTrainer().train(order.model_copy(update={"pretrained": tmp_path}))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.to_be:found", "No module named 'nowhere'"),
+        ("bakeoff.run.trainer:Nobody", "Nobody"),
+        ("bakeoff.errors:BakeoffError", r"no train\(order\) method"),
+    ],
+)
+def test_a_trainer_that_cannot_be_used_is_named(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_trainer(name)
+
+
+def test_a_checkpoint_with_missing_weights_is_refused_not_filled_at_random(
+    champion_copy: Path,
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    weights = champion_copy / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors["classifier.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"weights missing or of another shape: classifier\.weight"):
+        load_model(open_checkpoint(champion_copy))
+
+
+def test_weights_of_another_shape_are_refused(champion_copy: Path) -> None:
+    path = champion_copy / "config.json"
+    config = json.loads(path.read_text())
+    config["id2label"]["9999"] = "B-more"
+    labels = [*config["id2label"].values()]
+    config["id2label"] = {str(number): label for number, label in enumerate(labels)}
+    config["label2id"] = {label: number for number, label in enumerate(labels)}
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"classifier"):
+        load_model(open_checkpoint(champion_copy))
