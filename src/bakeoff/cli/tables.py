@@ -64,7 +64,7 @@ def table_of_bench(result: BenchResult) -> Group:
     """One row a job that ran, and the counts of the others."""
     table = _table("job", "outcome", "remark")
     for measurement in result.measured:
-        remark = "; ".join(f"{flag.name}: {flag.detail}" for flag in measurement.flags)
+        remark = ", ".join(dict.fromkeys(flag.name for flag in measurement.flags))
         _add(table, measurement.job.label, f"measured, {measurement.validity}", remark)
     for attempt in result.failed:
         _add(table, attempt.job.label, "failed", f"{attempt.reason} {attempt.detail}".strip()[:300])

@@ -47,9 +47,12 @@ class Axis(NamedTuple):
         return self.low <= value <= self.high
 
     def ticks(self) -> tuple[Tick, ...]:
-        """Ticks at round values, about five."""
-        values = _log_values(self.low, self.high) if self.is_log else _linear_values(self.low, self.high)
-        return tuple(Tick(self.place(value), f"{value:,.10g}") for value in values)
+        """Ticks at round values, about five; those of a linear axis have all the same decimals."""
+        if self.is_log:
+            return tuple(Tick(self.place(v), f"{v:,.10g}") for v in _log_values(self.low, self.high))
+        values = _linear_values(self.low, self.high)
+        decimals = max(len(f"{value:.10g}".partition(".")[2]) for value in values)
+        return tuple(Tick(self.place(value), f"{value:.{decimals}f}") for value in values)
 
 
 def log_axis(points: Sequence[float], ends: Sequence[float], start: float, end: float) -> Axis:

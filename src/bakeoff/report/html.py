@@ -11,7 +11,8 @@ from markupsafe import Markup
 from bakeoff.digest import digest_json, shorten
 from bakeoff.report import strips, units, wording
 from bakeoff.report.flags import group_flags
-from bakeoff.report.plot import draw_legend, draw_plot, name_axes
+from bakeoff.report.looks import draw_legend
+from bakeoff.report.plot import draw_plot
 
 if TYPE_CHECKING:
     from bakeoff.core.decision import Decision
@@ -44,8 +45,7 @@ def render_html(
             winner=decision.winning_standing,
             plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
             legend=draw_legend(decision),
-            axis_names=name_axes(decision),
-            strips=strips.draw_strips(decision.standings),
+                strips=strips.draw_strips(decision.standings),
             strip_size=(strips.WIDTH, strips.HEIGHT),
             batch_sizes=sorted({size for row in decision.standings for size in row.latency_by_batch_ms}),
             quantiles=_quantile_names(decision),

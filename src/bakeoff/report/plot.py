@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.report.axes import Axis, Tick, log_axis, share_axis
 from bakeoff.report.labels import Box, Placed, Wanted, place_labels
+from bakeoff.report.looks import Look, choose_looks
 from bakeoff.report.units import format_f1, format_latency, truncate
-from bakeoff.report.wording import describe_constraint, name_latency, quality_share
+from bakeoff.report.wording import describe_constraint, quality_share
 
 if TYPE_CHECKING:
     from bakeoff.core.decision import Decision, Standing
 
-# A backbone has a colour and an outline, a runtime a filling, so that nothing hangs on colour alone. After
-# the sixth backbone the pairs shift: 36 backbones still look different.
-SHAPES = (
-    "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0 -11 0z",  # circle
-    "M-5 -5h10v10h-10z",  # square
-    "M0 -6.6L6 4.4H-6z",  # triangle
-    "M0 -6.8L6.8 0L0 6.8L-6.8 0z",  # diamond
-    "M0 6.6L6 -4.4H-6z",  # triangle on its tip
-    "M-3 -6h6l4 6l-4 6h-6l-4 -6z",  # hexagon
-)
-FILLINGS = ("full", "open", "dotted", "barred")
 _ALL_ARE_LABELLED_UP_TO = 14
-_LABEL_LENGTH = 22
+_NAME_LENGTH = 24
 _CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
 _MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
-
-
-class Look(NamedTuple):
-    """How a candidate's mark looks: number of a colour, an outline, a filling."""
-
-    colour: int
-    shape: str
-    filling: str
+_CURVE_STEPS = 60
 
 
 class Whisker(NamedTuple):
@@ -76,6 +60,24 @@ class Limit(NamedTuple):
     is_latency: bool
 
 
+class Line(NamedTuple):
+    """Straight pieces from corner to corner."""
+
+    corners: tuple[tuple[float, float], ...]
+
+    @property
+    def path(self) -> str:
+        """For the ``d`` of an SVG path; empty without corners."""
+        return "M" + "L".join(f"{x:g} {y:g}" for x, y in self.corners) if self.corners else ""
+
+    def boxes(self) -> list[Box]:
+        """What it covers, for labels to keep off."""
+        return [
+            Box(min(a[0], b[0]) - 2, min(a[1], b[1]) - 2, max(a[0], b[0]) + 2, max(a[1], b[1]) + 2)
+            for a, b in pairwise(self.corners)
+        ]
+
+
 class Plot(NamedTuple):
     """Everything that is drawn, in units of the drawing."""
 
@@ -86,16 +88,9 @@ class Plot(NamedTuple):
     y_ticks: tuple[Tick, ...]
     points: tuple[Point, ...]
     labels: tuple[Label, ...]
-    front: str
-    equal_score: str
+    front: Line
+    equal_score: Line
     limits: tuple[Limit, ...]
-
-
-class Legend(NamedTuple):
-    """Which look means which backbone and runtime."""
-
-    backbones: tuple[tuple[str, Look], ...]
-    runtimes: tuple[tuple[str, Look], ...]
 
 
 def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
@@ -108,8 +103,11 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
     """
     area = Box(48, 30, width - 16, height - 50)
     x_axis, y_axis = _axes(decision.standings, area)
-    looks = _looks(decision)
-    points = tuple(_point(row, looks, x_axis, y_axis) for row in decision.standings)
+    looks = choose_looks(decision)
+    points = tuple(
+        _point(row, looks[row.backbone, row.runtime], x_axis, y_axis) for row in decision.standings
+    )
+    front, equal_score = _front(points, area), _equal_score(decision, x_axis, y_axis)
     return Plot(
         width=width,
         height=height,
@@ -117,36 +115,11 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
         x_ticks=x_axis.ticks(),
         y_ticks=y_axis.ticks(),
         points=points,
-        labels=_labels(points, area),
-        front=_front(points, area),
-        equal_score=_equal_score(decision, x_axis, y_axis),
+        labels=_labels(points, [*front.boxes(), *equal_score.boxes()], area),
+        front=front,
+        equal_score=equal_score,
         limits=_limits(decision, x_axis, y_axis),
     )
-
-
-def draw_legend(decision: Decision) -> Legend:
-    """Name every look in the plot."""
-    looks = _looks(decision)
-    backbones = {row.backbone: looks[row.backbone, row.runtime] for row in decision.standings}
-    runtimes = {row.runtime: looks[row.backbone, row.runtime] for row in decision.standings}
-    return Legend(
-        tuple((name, look._replace(filling=FILLINGS[0])) for name, look in sorted(backbones.items())),
-        tuple((name, look._replace(shape=SHAPES[0])) for name, look in sorted(runtimes.items())),
-    )
-
-
-def _looks(decision: Decision) -> dict[tuple[str, str], Look]:
-    backbones = sorted({row.backbone for row in decision.standings})
-    runtimes = sorted({row.runtime for row in decision.standings})
-    return {
-        (backbone, runtime): Look(
-            number % len(SHAPES),
-            SHAPES[(number + number // len(SHAPES)) % len(SHAPES)],
-            FILLINGS[other % len(FILLINGS)],
-        )
-        for number, backbone in enumerate(backbones)
-        for other, runtime in enumerate(runtimes)
-    }
 
 
 def _axes(standings: Sequence[Standing], area: Box) -> tuple[Axis, Axis]:
@@ -160,13 +133,13 @@ def _axes(standings: Sequence[Standing], area: Box) -> tuple[Axis, Axis]:
     )
 
 
-def _point(row: Standing, looks: dict[tuple[str, str], Look], x_axis: Axis, y_axis: Axis) -> Point:
+def _point(row: Standing, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
     quality, latency = row.quality, row.latency_ms
     return Point(
         x=x_axis.place(latency.value),
         y=y_axis.place(quality.value),
         standing=row,
-        look=looks[row.backbone, row.runtime],
+        look=look,
         across=_whisker(x_axis, latency.low, latency.high),
         along=_whisker(y_axis, quality.low, quality.high),
         tooltip=f"{row.label} ({row.place}): F1 {format_f1(quality)}, {format_latency(latency)} ms",
@@ -182,7 +155,7 @@ def _whisker(axis: Axis, low: float, high: float | None) -> Whisker:
     )
 
 
-def _labels(points: Sequence[Point], area: Box) -> tuple[Label, ...]:
+def _labels(points: Sequence[Point], lines: Sequence[Box], area: Box) -> tuple[Label, ...]:
     """Names for all points, or of many points for those that a reader looks for: winner, tied, front."""
     chosen = [
         point
@@ -191,7 +164,7 @@ def _labels(points: Sequence[Point], area: Box) -> tuple[Label, ...]:
         or point.standing.place in {"winner", "tied"}
         or point.standing.is_on_front
     ][:_ALL_ARE_LABELLED_UP_TO]
-    lines = [(_shorten(point.standing.backbone), _shorten(point.standing.runtime)) for point in chosen]
+    names = [_name(point.standing) for point in chosen]
     wanted = [
         Wanted(
             point.x,
@@ -199,19 +172,21 @@ def _labels(points: Sequence[Point], area: Box) -> tuple[Label, ...]:
             width=max(map(len, pair)) * _CHARACTER_WIDTH,
             height=_LINE_HEIGHT * (3 if point.standing.place == "winner" else 2),
         )
-        for point, pair in zip(chosen, lines, strict=True)
+        for point, pair in zip(chosen, names, strict=True)
     ]
     bounds = Box(area.left + 2, area.top - 20, area.right + 12, area.bottom - 2)
-    places = place_labels(wanted, map(_mark_box, points), _whisker_boxes(points), bounds)
+    obstacles = [*_whisker_boxes(points), *lines]
+    places = place_labels(wanted, map(_mark_box, points), obstacles, bounds)
     return tuple(
         Label(point, pair, placed)
-        for point, pair, placed in zip(chosen, lines, places, strict=True)
+        for point, pair, placed in zip(chosen, names, places, strict=True)
         if placed is not None
     )
 
 
-def _shorten(name: str) -> str:
-    return truncate(name, _LABEL_LENGTH)
+def _name(row: Standing) -> tuple[str, str]:
+    runtime = truncate(row.runtime, _NAME_LENGTH)
+    return truncate(row.backbone, _NAME_LENGTH), f"{runtime}, excluded" if row.place == "excluded" else runtime
 
 
 def _mark_box(point: Point) -> Box:
@@ -224,51 +199,47 @@ def _whisker_boxes(points: Sequence[Point]) -> list[Box]:
     return across + [Box(p.x - 2, p.along.end, p.x + 2, p.along.start) for p in points]
 
 
-def _front(points: Sequence[Point], area: Box) -> str:
+def _front(points: Sequence[Point], area: Box) -> Line:
     """The stepped line: at each latency, the best F1 that a candidate of the front reaches.
 
     A candidate may be on the front because nobody is known to be better, and yet lie below the line.
     """
-    steps, height = [], area.bottom
+    corners: list[tuple[float, float]] = []
+    height = area.bottom
     for point in sorted((p for p in points if p.standing.is_on_front), key=lambda p: (p.x, p.y)):
         if point.y < height:
-            steps.append(
-                f"H{point.x:g}V{point.y:g}" if steps else f"M{point.x:g} {area.bottom:g}V{point.y:g}"
-            )
+            corners += [(point.x, height), (point.x, point.y)]
             height = point.y
-    return "".join([*steps, f"H{area.right:g}"]) if steps else ""
+    return Line((*corners, (area.right, height)) if corners else ())
 
 
-def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> str:
+def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> Line:
     """The curve of candidates that would score the same as the first: above it is better."""
     first, share = decision.standings[0], quality_share(decision.settings.weights)
     if share in {0.0, 1.0} or first.quality.value <= 0 or first.place == "excluded":
-        return ""
-    n_steps = 60
-    places = []
-    for step in range(n_steps + 1):
-        latency = x_axis.low * (x_axis.high / x_axis.low) ** (step / n_steps)
+        return Line(())
+    corners = []
+    for step in range(_CURVE_STEPS + 1):
+        latency = x_axis.low * (x_axis.high / x_axis.low) ** (step / _CURVE_STEPS)
         growth = (1 - share) / share * math.log(latency / first.latency_ms.value)
         # Bounded, for the exponential of a large weight is no float.
         quality = first.quality.value * math.exp(min(growth, 20.0))
         if y_axis.holds(quality):
-            places.append(f"{x_axis.place(latency):g} {y_axis.place(quality):g}")
-    return "M" + "L".join(places) if len(places) > 1 else ""
+            corners.append((x_axis.place(latency), y_axis.place(quality)))
+    return Line(tuple(corners))
 
 
 def _limits(decision: Decision, x_axis: Axis, y_axis: Axis) -> tuple[Limit, ...]:
     """The constraints that speak of the two quantities shown, where they are in sight."""
     settings, limits = decision.settings, []
     for limit in settings.constraints:
+        text = describe_constraint(limit)
         if limit.kind == "quality":
             if y_axis.holds(limit.at_least):
-                limits.append(Limit(y_axis.place(limit.at_least), describe_constraint(limit), False))
-        elif (limit.batch_size, limit.quantile) == (settings.batch_size, settings.quantile):
-            if x_axis.holds(limit.at_most_ms):
-                limits.append(Limit(x_axis.place(limit.at_most_ms), describe_constraint(limit), True))
+                limits.append(Limit(y_axis.place(limit.at_least), text, is_latency=False))
+        elif (limit.batch_size, limit.quantile) == (
+            settings.batch_size,
+            settings.quantile,
+        ) and x_axis.holds(limit.at_most_ms):
+            limits.append(Limit(x_axis.place(limit.at_most_ms), text, is_latency=True))
     return tuple(limits)
-
-
-def name_axes(decision: Decision) -> tuple[str, str]:
-    """What the two axes show."""
-    return f"{name_latency(decision.settings)}, ms (log scale)", "F1"

@@ -28,12 +28,14 @@ def render_terminal(decision: Decision) -> RenderableType:
 
     Names come from outside: they are never read as markup, and hold no terminal sequences when they get here.
     """
-    parts: list[RenderableType] = [_verdict(decision), Text(), _standings(decision), _key(decision)]
+    parts: list[RenderableType] = [_verdict(decision)]
+    parts += [Padding(Text(clean(line)), (0, 0, 0, 8)) for line in describe_trade_off(decision)]
+    parts += [Text(), _standings(decision), _key(decision)]
     if decision.settings.constraints:
         parts += [_heading("Constraints"), *map(_item, _constraint_lines(decision))]
     parts += [_heading("Reasons"), *map(_item, decision.reasons)]
     parts += [
-        _item(f"{row.label}: {row.reason}") for row in decision.standings if row.place not in {"winner"}
+        _item(f"{row.label}: {row.reason}") for row in decision.standings if row.place != "winner"
     ]
     flags = group_flags(decision)
     if flags:
@@ -49,10 +51,7 @@ def render_terminal(decision: Decision) -> RenderableType:
 def _verdict(decision: Decision) -> Text:
     is_winner = decision.outcome == "winner"
     text = Text("winner  ", style="bold green") if is_winner else Text()
-    text.append(clean(headline(decision)), style="bold")
-    for line in describe_trade_off(decision):
-        text.append(f"\n{' ' * 8}{clean(line)}")
-    return text
+    return text.append(clean(headline(decision)), style="bold")
 
 
 def _standings(decision: Decision) -> Table:

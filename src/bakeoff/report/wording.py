@@ -105,7 +105,7 @@ def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
         return _figures_of_winner(decision, winner)
     shown = [standing for standing in decision.standings if standing.place == "tied"]
     if decision.outcome == "tie":
-        first = KeyFigure("Told apart by nothing", str(len(shown)), _of_all(decision))
+        first = KeyFigure("Not told apart", str(len(shown)), _of_all(decision))
     else:
         shown = list(decision.standings)
         first = KeyFigure("Meet every constraint", "0", _of_all(decision))
@@ -116,7 +116,7 @@ def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
         first,
         KeyFigure("F1", _span([f"{value:.3f}" for value in sorted(qualities)]), among),
         KeyFigure(
-            _capital(name_latency(decision.settings)),
+            name_latency(decision.settings),
             _span([format_number_of_ms(value) for value in sorted(latencies)]),
             among,
             unit="ms",
@@ -138,9 +138,9 @@ def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure,
         ),
         KeyFigure("Score", f"{winner.score.value:.3f}", f"{level} {f1_interval(winner.score)}; {against}"),
         KeyFigure(
-            "Best of all",
+            "Best score",
             format_percent(winner.p_best),
-            f"of {count(settings.resamples, 'resample')} of the test documents and timings",
+            f"in so many of {count(settings.resamples, 'resample')} of documents and timings",
         ),
     )
 
@@ -176,7 +176,3 @@ def _of_all(decision: Decision) -> str:
 def _span(shown: Sequence[str]) -> str:
     """First and last of sorted texts: ``0.841–0.846``, or one where they are the same."""
     return shown[0] if shown[0] == shown[-1] else f"{shown[0]}–{shown[-1]}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

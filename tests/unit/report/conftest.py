@@ -1,0 +1,177 @@
+"""Synthetic evidence, and the decisions that the real ``decide`` makes of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from bakeoff.core.decision import Decision, decide
+from bakeoff.core.evidence import Candidate
+from bakeoff.core.records import BackboneSelection, Champion, Environment, Hardware, StudyGroup
+from bakeoff.core.settings import DecisionSettings
+from bakeoff.measure.readings import Reading
+from bakeoff.measure.scenarios.latency import LATENCY
+from bakeoff.measure.scenarios.quality import ENTITIES
+
+N_DOCUMENTS = 300
+SPEEDS_MS = {"minilm-l2": 3.1, "minilm-l3": 4.6, "minilm-l6": 8.8}
+RECALLS = {"minilm-l2": 0.72, "minilm-l3": 0.80, "minilm-l6": 0.845}
+RUNTIMES = {"torch-fp32": 1.0, "onnxruntime-fp32": 0.42}
+
+DecisionMaker = Callable[..., Decision]
+
+
+def make_candidate(backbone: str, runtime: str, recall: float, ms: float, **changes: Any) -> Candidate:
+    values: dict[str, Any] = {
+        "backbone": backbone,
+        "runtime": runtime,
+        "champion_run_id": _hex(backbone, 32),
+        "checkpoint_digest": _hex(f"checkpoint {backbone}", 64),
+        "quality_inputs_digest": "9" * 64,
+        "entities": _entities(backbone, recall),
+        # 368 samples carry a p99; those of batch size 8 do not.
+        "latency": {1: _latency(f"{backbone} {runtime}", ms, 1, 80), 8: _latency(runtime, ms * 5, 8, 30)},
+        "environment": Environment(
+            hardware=Hardware(
+                machine="x86_64", cpu_model="Example CPU @ 2.90GHz", physical_cores=4, usable_cpus=4
+            ),
+            libraries={"python": "3.11.7", "torch": "2.9.0", "onnxruntime": "1.23.0"},
+            facts={"governor": "performance", "platform": "Linux-6.1"},
+        ),
+        "benchmark_keys": (f"{backbone}:{runtime}:quality", f"{backbone}:{runtime}:latency"),
+        "flags": ("unsupported(p99): batch size 8: 150 samples, 368 are needed",),
+    }
+    return Candidate(**values | changes)
+
+
+def _hex(text: str, length: int) -> str:
+    return f"{random.Random(text).getrandbits(4 * length):0{length}x}"
+
+
+def _entities(backbone: str, recall: float) -> Reading:
+    """Three entities a document, as hard for one candidate as for another."""
+    difficulty, luck = random.Random("documents"), random.Random(backbone)
+    hits = [
+        sum(0.8 * difficulty.random() + 0.2 * luck.random() < recall for _ in range(3))
+        for _ in range(N_DOCUMENTS)
+    ]
+    return Reading(
+        quantity=ENTITIES,
+        unit="count",
+        values=tuple(map(float, hits)),
+        generations=(0,) * N_DOCUMENTS,
+        columns={"predicted": (3,) * N_DOCUMENTS, "actual": (3,) * N_DOCUMENTS},
+    )
+
+
+def _latency(name: str, ms: float, batch_size: int, calls: int, generations: int = 5) -> Reading:
+    generator = random.Random(f"{name} {batch_size}")
+    drift = [generator.gauss(0, 0.03) for _ in range(generations)]
+    return Reading(
+        quantity=LATENCY,
+        unit="ns",
+        at={"batch_size": batch_size},
+        values=tuple(
+            ms * 1e6 * 2.718 ** (drift[number] + abs(generator.gauss(0, 0.15)))
+            for number in range(generations)
+            for _ in range(calls)
+        ),
+        generations=tuple(number for number in range(generations) for _ in range(calls)),
+    )
+
+
+def make_field() -> list[Candidate]:
+    return [
+        make_candidate(backbone, runtime, RECALLS[backbone], SPEEDS_MS[backbone] * pace)
+        for backbone in ("minilm-l6", "minilm-l3", "minilm-l2")
+        for runtime, pace in RUNTIMES.items()
+    ]
+
+
+def make_decision(
+    candidates: Sequence[Candidate] | None = None, incomplete: Sequence[str] = (), **settings: Any
+) -> Decision:
+    return decide(
+        candidates or make_field(),
+        DecisionSettings.model_validate({"resamples": 400} | settings),
+        incomplete,
+    )
+
+
+def make_selections() -> dict[str, BackboneSelection]:
+    return {
+        **{name: _crowned(name) for name in ("minilm-l6", "minilm-l3", "minilm-l2")},
+        "minilm-l12": BackboneSelection(
+            backbone="minilm-l12",
+            champion=None,
+            all_groups=(_group("minilm-l12", 2, left_out="2 valid trials; at least 3 are asked for"),),
+            selection_metadata={"direction": "maximize", "n_finished_trials": 5, "top_k": 3},
+            reason="group 123456789abc: 2 valid trials; at least 3 are asked for",
+        ),
+    }
+
+
+def _group(backbone: str, n_valid: int, left_out: str | None = None, version: str = "2.0") -> StudyGroup:
+    return StudyGroup(
+        study_key_hash=_hex(f"study {backbone} {version}", 64),
+        schema_version=version,
+        best_metric=0.8123,
+        stable_score=None if left_out else 0.8044,
+        n_trials=n_valid + 3,
+        n_valid=n_valid,
+        n_invalid=3,
+        left_out=left_out,
+    )
+
+
+def _crowned(backbone: str) -> BackboneSelection:
+    group = _group(backbone, 9)
+    champion = Champion(
+        backbone=backbone,
+        run_id=_hex(backbone, 32),
+        trial_run_id=_hex(f"trial {backbone}", 32),
+        refit_run_id=_hex(backbone, 32),
+        sweep_run_id=_hex(f"sweep {backbone}", 32),
+        study_key_hash=group.study_key_hash,
+        trial_key_hash=_hex(f"setting {backbone}", 64),
+        metric=0.8123,
+        metric_name="f1",
+        stable_score=0.8044,
+        fold_metrics=(0.8011, 0.8152, 0.8206),
+        schema_version="2.0",
+        data_fingerprint="d" * 64,
+        eval_fingerprint="e" * 64,
+        refit_metric=0.8467,
+        checkpoint_digest=_hex(f"checkpoint {backbone}", 64),
+        experiment_id="1",
+        experiment_name="sweep",
+    )
+    old = _group(
+        backbone, 4, left_out="schema version 1.0; 2.0 is there, and they are not compared", version="1.0"
+    )
+    return BackboneSelection(
+        backbone=backbone,
+        champion=champion,
+        all_groups=(old, group),
+        selection_metadata={
+            "direction": "maximize",
+            "top_k": 3,
+            "tied_groups": [],
+            "tied_trials": [_hex(f"twin {backbone}", 32)] if backbone == "minilm-l3" else [],
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def decision() -> Decision:
+    """Three backbones, two runtimes, a winner."""
+    return make_decision(
+        weights={"quality": 0.9, "latency": 0.1},
+        constraints=[
+            {"kind": "latency", "batch_size": 1, "quantile": 0.95, "at_most_ms": 12},
+            {"kind": "quality", "at_least": 0.72},
+        ],
+    )
