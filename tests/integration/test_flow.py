@@ -395,7 +395,8 @@ def test_a_created_run_whose_reply_was_lost_is_found_again(reopen: Reopen) -> No
     tracker = reopen().tracker
     experiment_id = tracker.ensure_experiment("lossy")
     client = create_client(tracker.uri)
-    create, lost = client.create_run, []
+    create = client.create_run
+    lost: list[Any] = []
 
     def lose_first_reply(*args: Any, **kwargs: Any) -> Any:
         made = create(*args, **kwargs)

@@ -45,7 +45,7 @@ def render_html(
             winner=decision.winning_standing,
             plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
             legend=draw_legend(decision),
-                strips=strips.draw_strips(decision.standings),
+            strips=strips.draw_strips(decision.standings),
             strip_size=(strips.WIDTH, strips.HEIGHT),
             batch_sizes=sorted({size for row in decision.standings for size in row.latency_by_batch_ms}),
             quantiles=_quantile_names(decision),

@@ -186,7 +186,9 @@ def _labels(points: Sequence[Point], lines: Sequence[Box], area: Box) -> tuple[L
 
 def _name(row: Standing) -> tuple[str, str]:
     runtime = truncate(row.runtime, _NAME_LENGTH)
-    return truncate(row.backbone, _NAME_LENGTH), f"{runtime}, excluded" if row.place == "excluded" else runtime
+    return truncate(
+        row.backbone, _NAME_LENGTH
+    ), f"{runtime}, excluded" if row.place == "excluded" else runtime
 
 
 def _mark_box(point: Point) -> Box:

@@ -34,9 +34,7 @@ def render_terminal(decision: Decision) -> RenderableType:
     if decision.settings.constraints:
         parts += [_heading("Constraints"), *map(_item, _constraint_lines(decision))]
     parts += [_heading("Reasons"), *map(_item, decision.reasons)]
-    parts += [
-        _item(f"{row.label}: {row.reason}") for row in decision.standings if row.place != "winner"
-    ]
+    parts += [_item(f"{row.label}: {row.reason}") for row in decision.standings if row.place != "winner"]
     flags = group_flags(decision)
     if flags:
         parts.append(_heading("Flags"))

@@ -1,0 +1,515 @@
+"""The decision: what may change it, what may not, and what it refuses to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bakeoff.core.decision import Decision, Standing, decide
+from bakeoff.core.evidence import Candidate, assemble_candidates
+from bakeoff.core.records import Environment, Flag, Hardware, Job, Measurement
+from bakeoff.core.settings import DecisionSettings, LatencyLimit, QualityFloor, Weights
+from bakeoff.errors import CannotTellError
+from bakeoff.measure.backends import OnnxRuntime
+from bakeoff.measure.readings import Reading
+from bakeoff.measure.scenarios import Latency, Quality
+
+N_DOCUMENTS = 200
+MS = 1e6
+FEW = 300  # resamples: enough for what is clear, and quick
+
+HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=2, usable_cpus=2)
+ENVIRONMENT = Environment(hardware=HARDWARE, libraries={"python": "3.12.1", "torch": "2.9.0"})
+
+
+def make_entities(recall: float, seed: int) -> Reading:
+    """Three entities a document; the same documents are hard for every candidate."""
+    hard = np.random.default_rng(7).random((N_DOCUMENTS, 3))
+    luck = np.random.default_rng(seed).random((N_DOCUMENTS, 3))
+    hits = (0.8 * hard + 0.2 * luck < recall).sum(axis=1)
+    return Reading(
+        quantity="entities",
+        unit="count",
+        values=tuple(float(hit) for hit in hits),
+        generations=(0,) * N_DOCUMENTS,
+        columns={"predicted": (3,) * N_DOCUMENTS, "actual": (3,) * N_DOCUMENTS},
+    )
+
+
+def make_latency(ms: float, seed: int, batch_size: int = 1, generations: int = 5, calls: int = 80) -> Reading:
+    """Log-normal service times, with a process effect of 1 %."""
+    generator = np.random.default_rng(seed)
+    effects = generator.normal(0, 0.01, (generations, 1))
+    values = ms * MS * np.exp(effects + generator.normal(0, 0.05, (generations, calls)))
+    return Reading(
+        quantity="latency",
+        unit="ns",
+        at={"batch_size": batch_size},
+        values=tuple(float(value) for value in values.ravel()),
+        generations=tuple(g for g in range(generations) for _ in range(calls)),
+    )
+
+
+def make_candidate(name: str, recall: float = 0.8, ms: float = 5.0, **changes: Any) -> Candidate:
+    """A candidate; its noise depends on its name alone."""
+    seed = sum(ord(letter) * 31**place for place, letter in enumerate(name)) % 2**31
+    values: dict[str, Any] = {
+        "backbone": name,
+        "runtime": "torch-fp32",
+        "champion_run_id": f"{seed:032x}",
+        "checkpoint_digest": "c" * 64,
+        "quality_inputs_digest": "q" * 64,
+        "entities": make_entities(recall, seed),
+        "latency": {1: make_latency(ms, seed)},
+        "environment": ENVIRONMENT,
+        "benchmark_keys": (f"{name}:quality", f"{name}:latency"),
+    }
+    return Candidate(**values | changes)
+
+
+def constant(values: Sequence[float], **more: Any) -> Reading:
+    return Reading(values=tuple(values), generations=(0,) * len(values), **more)
+
+
+def make_exact(name: str, *, hits: int, ms: float, n: int = 400) -> Candidate:
+    """Of four entities so many are right in every document, and every call takes the same time."""
+    entities = constant(
+        [float(hits)] * 20,
+        quantity="entities",
+        unit="count",
+        columns={"predicted": (4,) * 20, "actual": (4,) * 20},
+    )
+    latency = constant([ms * MS] * n, quantity="latency", unit="ns", at={"batch_size": 1})
+    return make_candidate(name, entities=entities, latency={1: latency})
+
+
+def rule(candidates: Sequence[Candidate], **changes: Any) -> Decision:
+    return decide(candidates, DecisionSettings(**{"resamples": FEW} | changes))
+
+
+def standing_of(decision: Decision, name: str) -> Standing:
+    (found,) = (standing for standing in decision.standings if standing.backbone == name)
+    return found
+
+
+def order_of(decision: Decision) -> list[str]:
+    return [standing.backbone for standing in decision.standings]
+
+
+GOOD = make_candidate("good", 0.90, 5.0)
+FAST = make_candidate("fast", 0.70, 2.0)
+POOR = make_candidate("poor", 0.50, 5.0)
+SLOW = make_candidate("slow", 0.50, 20.0)
+FIELD = [GOOD, FAST, POOR, SLOW]
+
+
+# --- what changes nothing ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=24, deadline=None)
+@given(others=st.permutations(FIELD[1:]))
+def test_the_order_of_the_candidates_after_the_first_changes_nothing(others: list[Candidate]) -> None:
+    assert rule([GOOD, *others]).model_dump_json() == rule(FIELD).model_dump_json()
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("weights", [(0.8, 0.2), (0.2, 0.8), (0.5, 0.5)])
+def test_another_reference_leaves_the_ranking(number: int, weights: tuple[float, float]) -> None:
+    chosen = Weights(quality=weights[0], latency=weights[1])
+    other = [FIELD[number], *(candidate for candidate in FIELD if candidate is not FIELD[number])]
+    one, two = rule(FIELD, weights=chosen), rule(other, weights=chosen)
+    assert two.reference == FIELD[number].label
+    assert order_of(one) == order_of(two)
+    assert (one.outcome, one.winner) == (two.outcome, two.winner)
+    assert [(s.place, s.p_best) for s in one.standings] == [(s.place, s.p_best) for s in two.standings]
+    for standing in one.standings:
+        ratio = standing_of(two, "good").score.value / standing_of(one, "good").score.value
+        assert standing_of(two, standing.backbone).score.value == pytest.approx(standing.score.value * ratio)
+
+
+def test_the_reference_has_score_one() -> None:
+    score = standing_of(rule(FIELD), "good").score
+    assert (score.value, score.low, score.high) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["aaa", "goob", "zzz"])
+def test_a_dominated_candidate_does_not_change_the_winner(name: str) -> None:
+    dominated = make_candidate(name, 0.4, 30.0)
+    before, after = rule(FIELD), rule([*FIELD, dominated])
+    assert (before.outcome, before.winner) == (after.outcome, after.winner) == ("winner", GOOD.label)
+    assert [name_ for name_ in order_of(after) if name_ != name] == order_of(before)
+    assert standing_of(after, name).place == "beaten"
+    assert not standing_of(after, name).is_on_front
+
+
+def test_a_dominated_candidate_does_not_decide_a_close_race() -> None:
+    dominated = make_candidate("goob", 0.1, 90.0)
+    changed = []
+    for step in range(12):
+        rival = make_candidate("rival", 0.90, 5.0 * (1.02 + 0.01 * step))
+        before = rule([GOOD, rival], weights=Weights(quality=0, latency=1))
+        after = rule([GOOD, rival, dominated], weights=Weights(quality=0, latency=1))
+        share = (standing_of(before, "good").p_best, standing_of(after, "good").p_best)
+        if (before.outcome, before.winner) != (after.outcome, after.winner) or share[0] != share[1]:
+            changed.append((step, before.outcome, after.outcome, share))
+    assert not changed
+
+
+@settings(max_examples=12, deadline=None)
+@given(factor=st.sampled_from([1e-3, 0.1, 0.5, 2.0, 3.7, 1000.0]))
+def test_scaling_all_latencies_leaves_the_order(factor: float) -> None:
+    scaled = [
+        candidate.model_copy(
+            update={
+                "latency": {
+                    size: reading.model_copy(
+                        update={"values": tuple(value * factor for value in reading.values)}
+                    )
+                    for size, reading in candidate.latency.items()
+                }
+            }
+        )
+        for candidate in FIELD
+    ]
+    one, two = rule(FIELD), rule(scaled)
+    assert order_of(one) == order_of(two)
+    assert (one.outcome, one.winner) == (two.outcome, two.winner)
+    for standing in one.standings:
+        other = standing_of(two, standing.backbone)
+        assert other.latency_ms.value == pytest.approx(factor * standing.latency_ms.value)
+        assert other.score.value == pytest.approx(standing.score.value)
+
+
+def test_equal_inputs_give_an_equal_decision_byte_for_byte() -> None:
+    again = [Candidate.model_validate_json(candidate.model_dump_json()) for candidate in FIELD]
+    decision = rule(FIELD)
+    assert rule(FIELD).model_dump_json() == decision.model_dump_json() == rule(again).model_dump_json()
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+
+
+def test_another_seed_redraws_the_intervals_and_not_the_values() -> None:
+    one, two = rule(FIELD, seed=0), rule(FIELD, seed=1)
+    assert order_of(one) == order_of(two)
+    assert standing_of(one, "fast").score.value == standing_of(two, "fast").score.value
+    assert standing_of(one, "fast").score.low != standing_of(two, "fast").score.low
+
+
+# --- winner -----------------------------------------------------------------------------------------------
+
+
+def test_a_clear_winner_is_named_with_the_share_of_resamples() -> None:
+    decision = rule(FIELD)
+    assert (decision.outcome, decision.winner) == ("winner", "good × torch-fp32")
+    assert decision.reasons == ("good × torch-fp32 has the best score (best in 100.0% of resamples)",)
+    assert decision.winning_standing == decision.standings[0]
+    assert decision.standings[0].place == "winner"
+    assert decision.standings[0].reason == "best score"
+    assert standing_of(decision, "slow").reason.startswith("beaten by good × torch-fp32 (score ahead by +")
+
+
+def test_the_weights_decide_between_good_and_fast() -> None:
+    assert rule(FIELD, weights=Weights(quality=0, latency=1)).winner == FAST.label
+    assert rule(FIELD, weights=Weights(quality=1, latency=0)).winner == GOOD.label
+
+
+def test_weights_count_by_their_ratio() -> None:
+    one = rule(FIELD, weights=Weights(quality=0.8, latency=0.2))
+    two = rule(FIELD, weights=Weights(quality=4, latency=1))
+    assert [s.score for s in one.standings] == [s.score for s in two.standings]
+
+
+def test_the_score_is_the_weighted_geometric_mean_of_the_two_ratios() -> None:
+    candidates = [make_exact("one", hits=2, ms=8.0), make_exact("two", hits=3, ms=16.0)]
+    decision = rule(candidates, weights=Weights(quality=0.75, latency=0.25))
+    assert standing_of(decision, "two").score.value == pytest.approx((3 / 2) ** 0.75 * (8 / 16) ** 0.25)
+
+
+def test_a_model_that_finds_nothing_scores_as_almost_nothing() -> None:
+    decision = rule([make_exact("some", hits=1, ms=5.0), make_exact("none", hits=0, ms=5.0)])
+    assert decision.winner == "some × torch-fp32"
+    assert standing_of(decision, "none").score.value < 1e-6
+
+
+def test_a_lone_candidate_wins() -> None:
+    decision = rule([GOOD])
+    assert decision.winner == GOOD.label
+    assert decision.standings[0].p_best == 1.0
+
+
+def test_the_shares_of_the_best_add_up_to_one() -> None:
+    assert sum(standing.p_best for standing in rule(FIELD).standings) == pytest.approx(1.0)
+
+
+def test_the_latency_that_counts_is_of_the_batch_size_and_quantile_asked_for() -> None:
+    readings = {1: make_latency(5.0, 1), 8: make_latency(20.0, 2, batch_size=8)}
+    candidate = make_candidate("both", latency=readings)
+    found = standing_of(rule([candidate], batch_size=8, quantile=0.9), "both")
+    expected = readings[8].quantile(0.9)
+    assert expected is not None
+    assert found.latency_ms.value == pytest.approx(expected.value / MS)
+    assert sorted(found.latency_by_batch_ms) == [1, 8]
+
+
+def test_unsupported_tails_are_shown_as_missing() -> None:
+    shown = standing_of(rule([make_candidate("few", latency={1: make_latency(5.0, 1, calls=20)})]), "few")
+    by_name = shown.latency_by_batch_ms[1]
+    assert by_name["p95"] is not None
+    assert by_name["p99"] is None
+
+
+def test_who_is_dominated_is_not_on_the_front() -> None:
+    decision = rule(FIELD)
+    assert {s.backbone for s in decision.standings if s.is_on_front} == {"good", "fast"}
+
+
+def test_flags_and_keys_travel_to_the_standing() -> None:
+    candidate = make_candidate("flagged", flags=("few_generations: 3",))
+    standing = rule([candidate]).standings[0]
+    assert standing.flags == ("few_generations: 3",)
+    assert standing.benchmark_keys == candidate.benchmark_keys
+
+
+def test_candidates_that_cannot_be_ranked_are_told() -> None:
+    decision = decide([GOOD], DecisionSettings(resamples=FEW), ["other: no latency measurement"])
+    assert decision.incomplete == ("other: no latency measurement",)
+    assert decision.reasons[-1] == "other: no latency measurement"
+
+
+# --- ties -------------------------------------------------------------------------------------------------
+
+TWIN = make_candidate("twin", 0.90, 5.0)
+
+
+def test_a_tie_names_all_who_are_tied_and_no_winner() -> None:
+    decision = rule([GOOD, TWIN, SLOW])
+    assert (decision.outcome, decision.winner) == ("tie", None)
+    assert decision.reasons[0] == "the data do not tell these apart: good × torch-fp32, twin × torch-fp32"
+    assert {s.backbone: s.place for s in decision.standings} == {
+        "good": "tied",
+        "twin": "tied",
+        "slow": "beaten",
+    }
+    assert decision.winning_standing is None
+
+
+def test_a_tie_says_who_leads_and_by_how_much_the_others_may_be_behind() -> None:
+    reasons = [standing.reason for standing in rule([GOOD, TWIN]).standings]
+    assert "best score, but not with confidence" in reasons
+    assert any(reason.startswith("not told apart from ") for reason in reasons)
+
+
+def test_exact_twins_are_tied() -> None:
+    twins = [make_exact(name, hits=2, ms=5.0) for name in ("one", "two")]
+    assert rule(twins).outcome == "tie"
+    assert rule(twins, weights=Weights(quality=1, latency=0)).outcome == "tie"
+
+
+def test_the_fastest_of_the_tied_wins_if_that_is_asked_for() -> None:
+    one, two = make_candidate("one", 0.90, 5.2), make_candidate("two", 0.90, 5.0)
+    decision = rule([one, two, SLOW], when_tied="fastest", weights=Weights(quality=0.99, latency=0.01))
+    assert (decision.outcome, decision.winner) == ("winner", two.label)
+    assert decision.reasons[0].startswith("the data do not tell these apart: ")
+    assert standing_of(decision, "two").reason == "fastest of the tied"
+    assert standing_of(decision, "one").place == "tied"
+    assert standing_of(decision, "slow").place == "beaten"
+
+
+def test_the_fastest_of_all_does_not_win_if_it_is_beaten() -> None:
+    decision = rule([GOOD, TWIN, FAST], when_tied="fastest", weights=Weights(quality=1, latency=0))
+    assert decision.winner in (GOOD.label, TWIN.label)
+
+
+def test_when_nobody_is_tied_the_fastest_does_not_win() -> None:
+    assert rule(FIELD, when_tied="fastest").winner == GOOD.label
+
+
+# --- constraints ------------------------------------------------------------------------------------------
+
+EXACT = make_exact("exact", hits=2, ms=5.0)  # F1 is 0.5 and latency 5 ms, without any spread
+
+
+@pytest.mark.parametrize(
+    ("at_least", "result"), [(0.0, "met"), (0.5, "met"), (0.5000001, "failed"), (1.0, "failed")]
+)
+def test_a_quality_floor_is_met_at_its_very_edge(at_least: float, result: str) -> None:
+    decision = rule([EXACT], constraints=(QualityFloor(kind="quality", at_least=at_least),))
+    assert standing_of(decision, "exact").constraints[0].result == result
+
+
+@pytest.mark.parametrize(
+    ("at_most_ms", "result"), [(100.0, "met"), (5.0, "met"), (4.9999999, "failed"), (0.1, "failed")]
+)
+def test_a_latency_limit_is_met_at_its_very_edge(at_most_ms: float, result: str) -> None:
+    decision = rule([EXACT], constraints=(LatencyLimit(kind="latency", at_most_ms=at_most_ms),))
+    assert standing_of(decision, "exact").constraints[0].result == result
+
+
+def test_a_limit_inside_the_interval_cannot_be_told() -> None:
+    shown = standing_of(rule([GOOD]), "good")
+    p95 = shown.latency_by_batch_ms[1]["p95"]
+    assert p95 is not None
+    for constraint in (
+        QualityFloor(kind="quality", at_least=shown.quality.value),
+        LatencyLimit(kind="latency", at_most_ms=p95.value),
+    ):
+        decision = rule([GOOD], constraints=(constraint,))
+        assert standing_of(decision, "good").constraints[0].result == "cannot tell"
+        assert decision.outcome == "none"
+        assert standing_of(decision, "good").reason.startswith("cannot tell: ")
+
+
+def test_a_limit_at_a_batch_size_that_was_not_measured_cannot_be_told() -> None:
+    limit = LatencyLimit(kind="latency", batch_size=8, at_most_ms=100)
+    result = standing_of(rule([GOOD], constraints=(limit,)), "good").constraints[0]
+    assert (result.result, result.text) == (
+        "cannot tell",
+        "p95 at batch size 8: not measured, or too few samples",
+    )
+
+
+@pytest.mark.parametrize(("n", "result"), [(367, "cannot tell"), (368, "met")])
+def test_a_limit_on_the_99th_percentile_needs_368_samples(n: int, result: str) -> None:
+    limit = LatencyLimit(kind="latency", quantile=0.99, at_most_ms=10)
+    decision = rule([make_exact("exact", hits=2, ms=5.0, n=n)], constraints=(limit,))
+    assert standing_of(decision, "exact").constraints[0].result == result
+
+
+def test_who_fails_a_constraint_does_not_win_however_good() -> None:
+    decision = rule(FIELD, constraints=(LatencyLimit(kind="latency", at_most_ms=3),))
+    assert decision.winner == FAST.label
+    assert standing_of(decision, "good").place == "excluded"
+    assert standing_of(decision, "good").reason.startswith("failed: p95 at batch size 1 ")
+    assert standing_of(decision, "good").p_best == 0.0
+
+
+def test_every_constraint_must_be_met() -> None:
+    constraints = (
+        LatencyLimit(kind="latency", at_most_ms=3),
+        QualityFloor(kind="quality", at_least=0.8),
+    )
+    decision = rule(FIELD, constraints=constraints)
+    assert (decision.outcome, decision.winner) == ("none", None)
+    assert decision.reasons == ("no candidate is known to meet every constraint",)
+    assert {standing.place for standing in decision.standings} == {"excluded"}
+    assert all(standing.reason for standing in decision.standings)
+    assert all(standing.p_best == 0.0 for standing in decision.standings)
+
+
+# --- what it refuses --------------------------------------------------------------------------------------
+
+
+def test_nothing_to_compare_is_no_answer() -> None:
+    with pytest.raises(CannotTellError, match="bakeoff bench"):
+        rule([])
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        Environment(hardware=HARDWARE, libraries={"python": "3.12.1", "torch": "2.9.1"}),
+        Environment(
+            hardware=HARDWARE.model_copy(update={"cpu_model": "Another"}), libraries=ENVIRONMENT.libraries
+        ),
+    ],
+)
+def test_measurements_of_unlike_environments_are_not_ranked(environment: Environment) -> None:
+    candidates = [GOOD, make_candidate("other", environment=environment)]
+    with pytest.raises(CannotTellError, match="unlike environments"):
+        rule(candidates)
+    assert rule(candidates, allow_unlike_environments=True).standings
+
+
+def test_facts_that_are_recorded_only_make_no_environment_unlike() -> None:
+    noted = ENVIRONMENT.model_copy(update={"facts": {"kernel": "6.1"}})
+    assert rule([GOOD, make_candidate("other", environment=noted)]).standings
+
+
+def test_candidates_that_were_judged_on_unlike_documents_are_not_ranked() -> None:
+    with pytest.raises(CannotTellError, match="different documents"):
+        rule([GOOD, make_candidate("other", quality_inputs_digest="0" * 64)])
+
+
+def test_two_candidates_of_one_name_are_not_ranked() -> None:
+    with pytest.raises(CannotTellError, match="same name"):
+        rule([GOOD, make_candidate("good", 0.5)])
+
+
+def test_a_batch_size_that_was_not_measured_is_no_answer() -> None:
+    with pytest.raises(CannotTellError) as caught:
+        rule([GOOD], batch_size=8)
+    assert "at batch size 8 (measured: 1)" in str(caught.value)
+
+
+@pytest.mark.parametrize(("quantile", "enough"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
+def test_a_quantile_without_the_samples_for_it_is_no_answer(quantile: float, enough: int) -> None:
+    with pytest.raises(CannotTellError, match="take more samples"):
+        rule([make_exact("exact", hits=2, ms=5.0, n=enough - 1)], quantile=quantile)
+    assert rule([make_exact("exact", hits=2, ms=5.0, n=enough)], quantile=quantile).winner
+
+
+# --- from measurements to candidates ----------------------------------------------------------------------
+
+
+def make_measurement(job: Job, readings: Sequence[Reading], flags: Sequence[Flag] = ()) -> Measurement:
+    return Measurement(
+        job=job,
+        attempt=1,
+        measured_at="2026-01-02T03:04:05Z",
+        environment=ENVIRONMENT,
+        readings=tuple(readings),
+        flags=tuple(flags),
+        wall_s=1.0,
+        timed_s=0.5,
+    )
+
+
+def measure_both(make_job: Callable[..., Job], changes: Mapping[str, Any]) -> list[Measurement]:
+    quality = make_job(**{"scenario": Quality(), "protocol": None, "inputs_digest": "q" * 64} | changes)
+    latency = make_job(**{"scenario": Latency(batch_sizes=(1,))} | changes)
+    return [
+        make_measurement(quality, [make_entities(0.8, 1)], [Flag(name="no_refit_metric", detail="none")]),
+        make_measurement(latency, [make_latency(5.0, 1)]),
+    ]
+
+
+def test_the_measurements_of_one_champion_and_runtime_are_one_candidate(make_job: Callable[..., Job]) -> None:
+    measurements = measure_both(make_job, {}) + measure_both(make_job, {"runtime": OnnxRuntime(threads=2)})
+    candidates, incomplete = assemble_candidates(measurements)
+    assert [candidate.label for candidate in candidates] == [
+        "minilm-l6 × torch-fp32",
+        "minilm-l6 × onnxruntime-fp32",
+    ]
+    assert incomplete == ()
+    assert candidates[0].benchmark_keys == (measurements[0].job.key, measurements[1].job.key)
+    assert candidates[0].flags == ("no_refit_metric: none",)
+
+
+def test_a_candidate_without_one_of_its_measurements_is_told_and_not_ranked(
+    make_job: Callable[..., Job],
+) -> None:
+    quality, latency = measure_both(make_job, {})
+    assert assemble_candidates([quality]) == ((), ("minilm-l6 × torch-fp32: no latency measurement",))
+    assert assemble_candidates([latency]) == ((), ("minilm-l6 × torch-fp32: no quality measurement",))
+
+
+def test_latencies_of_several_jobs_of_one_candidate_are_all_used(make_job: Callable[..., Job]) -> None:
+    quality, small = measure_both(make_job, {})
+    large = make_measurement(
+        make_job(scenario=Latency(batch_sizes=(8,))), [make_latency(20.0, 2, batch_size=8)]
+    )
+    (candidate,), _ = assemble_candidates([quality, small, large])
+    assert sorted(candidate.latency) == [1, 8]
+
+
+def test_latencies_over_unlike_texts_are_not_ranked(make_job: Callable[..., Job]) -> None:
+    one = measure_both(make_job, {})
+    other = measure_both(make_job, {"backbone": "minilm-l3", "champion_run_id": "9" * 32})
+    texts = other[1].job.model_copy(update={"inputs_digest": "0" * 64})
+    candidates, _ = assemble_candidates([*one, other[0], other[1].model_copy(update={"job": texts})])
+    with pytest.raises(CannotTellError):
+        rule(candidates)
