@@ -22,6 +22,7 @@ NOOP = (
 def bakeoff(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "bakeoff", *words],
+        check=False,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -43,7 +44,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from bakeoff.cli.main import cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = ('mlflow', 'torch', 'pydantic', 'pandas', 'numpy', 'optuna', 'transformers', 'scipy', 'rich')\n"
+        "heavy = ('mlflow', 'torch', 'pydantic', 'pandas', 'numpy', 'optuna', 'transformers', 'rich')\n"
         "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

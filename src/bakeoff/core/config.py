@@ -57,7 +57,8 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
         if stage:
             values[stage] = value
         elif isinstance(value, dict):
-            values.update(value)
+            # An empty section means its defaults, as an empty file of its own does.
+            values.update({name: section for name, section in value.items() if section is not None})
         else:
             faults.append(f"{file}:1:1: found {_show(value)}; expected a mapping with {', '.join(STAGES)}")
     for override in overrides:

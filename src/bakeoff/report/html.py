@@ -95,5 +95,5 @@ def _environment() -> Environment:
 
 
 def _clean_text(value: Any) -> Any:
-    """Applied to everything that the template prints, before it is escaped: bidi controls lie on pages too."""
+    """Clean everything that the template prints, before escaping: bidi controls lie on pages too."""
     return units.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -26,7 +26,7 @@ def draw_strips(standings: Sequence[Standing]) -> list[Strip]:
     """One strip a standing; the reference's score, 1, is marked on all."""
     scores = [row.score for row in standings]
     ends = [end for score in scores for end in (score.low, score.high) if end is not None]
-    # A candidate that finds nothing scores almost 0: it lies at the left end, and the scale is for the others.
+    # What finds nothing scores almost 0: it lies at the left end, and the scale is for the others.
     floor = max(score.value for score in scores) / 10
     axis = log_axis([1.0, *(max(score.value, floor) for score in scores)], ends, 4, WIDTH - 4)
     return [

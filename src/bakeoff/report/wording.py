@@ -152,7 +152,7 @@ def explain_exchange_rate(weights: Weights) -> str:
         return "Only F1 counts; latency does not."
     if share == 0:
         return "Only latency counts; F1 does not."
-    # Equal score: 1.01 ** share == slowdown ** (1 - share). On the log scale, or a weight of 0.9999 overflows.
+    # Equal score: 1.01 ** share == slowdown ** (1 - share); bounded, or a weight of 0.9999 overflows.
     slowdown = 1.01 ** min(share / (1 - share), 1000)
     worth = f"{slowdown - 1:.1%} more" if slowdown < 2 else f"{slowdown:,.1f} times the"
     return f"One percent more F1 is worth {worth} latency."

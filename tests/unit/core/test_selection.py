@@ -573,7 +573,7 @@ def test_the_true_best_of_170_five_fold_trials_is_found_however_old_it_is() -> N
         for number, score in enumerate(scores)
     ]
     newest_first = trials[::-1]
-    shuffled = random.Random(0).sample(trials, k=len(trials))  # noqa: S311 - an order, not a secret
+    shuffled = random.Random(0).sample(trials, k=len(trials))
     for order in (trials, newest_first, shuffled):
         selection = select(order)
         assert champion_trial(selection) == run_id(0)
