@@ -26,7 +26,7 @@ check: $(VENV)/.dev
 	$(BIN)/python tools/check_links.py
 
 bench: $(VENV)/.dev
-	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	@for script in $(wildcard benchmarks/*.py); do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -44,7 +44,7 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
             champion.run_id,
             f"{champion.metric:.4f}",
             f"{champion.stable_score:.4f}",
-            " ".join(f"{value:.3f}" for value in champion.fold_metrics),
+            " ".join("–" if value is None else f"{value:.3f}" for value in champion.fold_metrics),
             counts,
             f"tied with {len(tied)} more" if tied else "",
         )

@@ -52,6 +52,9 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
             at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
             faults.append(f"{at}: no valid YAML: {error.problem or error.context}")
             continue
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+            faults.append(f"{file}: no valid YAML: {error}")
+            continue
         if value is None:
             continue
         if stage:
@@ -98,6 +101,8 @@ def _note_places(
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*path, str(key.value))
+            if inner in places:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
             places[inner] = _Place(file=file, line=key.start_mark.line + 1, column=key.start_mark.column + 1)
             _note_places(file, value, inner, places)
     elif isinstance(node, yaml.SequenceNode):
@@ -114,11 +119,13 @@ def _override(values: dict[str, Any], override: str, faults: list[str]) -> None:
     try:
         target: Any = values
         for step in steps[:-1]:
-            target = target.setdefault(step, {}) if isinstance(target, dict) else target[step]
+            if isinstance(target, dict) and target.get(step) is None:
+                target[step] = {}
+            target = target[step]
         target[steps[-1]] = yaml.safe_load(text)
     except (LookupError, TypeError, AttributeError):
         faults.append(f"--set {override}: there is nothing at {dotted} to set")
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         faults.append(f"--set {override}: the value is no valid YAML: {error}")
 
 

@@ -156,7 +156,10 @@ def _hold(candidates: Sequence[Candidate], settings: DecisionSettings) -> _Conte
         require_latency(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered
     )
     quality = np.array([f1_of(c.entities) for c in ordered])
-    quality_draws, latency_draws = draw_quality(ordered, settings), draw_latency(latency, settings)
+    quality_draws, latency_draws = (
+        draw_quality(ordered, settings),
+        draw_latency([c.label for c in ordered], latency, settings),
+    )
     log_scores = _log_score(quality, np.array([estimate.value for estimate in latency]), reference, settings)
     score_draws = _log_score(quality_draws, latency_draws, reference, settings)
     results = tuple(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bakeoff.core.records import Environment, Measurement
 from bakeoff.core.settings import DecisionSettings
+from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.readings import NS_PER_MS, Reading
 from bakeoff.measure.scenarios.latency import LATENCY
@@ -121,12 +122,19 @@ def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) ->
     return 2 * (weights @ hits) / np.maximum(weights @ totals, 1.0)
 
 
-def draw_latency(estimates: Sequence[Estimate], settings: DecisionSettings) -> Draws:
+def draw_latency(names: Sequence[str], estimates: Sequence[Estimate], settings: DecisionSettings) -> Draws:
     """Latency of each candidate [resamples, candidates]; log-normal with the interval's wider side."""
     from scipy.special import ndtri
 
-    generator = np.random.default_rng([settings.seed, 1])
-    normal = generator.standard_normal((settings.resamples, len(estimates)))
+    # Each candidate has draws of its own, so that another candidate changes nobody's.
+    normal = np.column_stack(
+        [
+            np.random.default_rng([settings.seed, int(digest_json(name)[:16], 16)]).standard_normal(
+                settings.resamples
+            )
+            for name in names
+        ]
+    )
     z = float(ndtri(0.5 + settings.confidence / 2))
     spread = [
         max(

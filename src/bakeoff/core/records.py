@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,7 +99,7 @@ class Champion(Record):
     metric: float
     metric_name: str
     stable_score: float
-    fold_metrics: tuple[float, ...]
+    fold_metrics: tuple[float | None, ...]
     schema_version: str
     data_fingerprint: str
     eval_fingerprint: str
@@ -194,7 +193,7 @@ class Job(Record):
         """Champion × runtime: what could be shipped."""
         return f"{self.backbone} × {self.runtime.label}"
 
-    @cached_property
+    @property
     def benchmark_config(self) -> dict[str, Any]:
         """All that decides the numbers, beside champion, data and evaluation."""
         return {
@@ -208,7 +207,7 @@ class Job(Record):
             "hardware": self.hardware.model_dump(mode="json"),
         }
 
-    @cached_property
+    @property
     def key(self) -> str:
         """The benchmark key."""
         return build_benchmark_key(

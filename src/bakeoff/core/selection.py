@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -58,7 +57,11 @@ def select_champion_per_backbone(
     mine = [trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED]
     _refuse_other_direction(mine, direction)
     members = _group(mine)
-    newest = max((version for version, _ in members), key=_version_order, default="")
+    newest = max(
+        (version for version, _ in members),
+        key=lambda version: (_version_order(version), version),
+        default="",
+    )
     judged = {
         name: _judge(name, group, settings, direction, newest) for name, group in sorted(members.items())
     }
@@ -167,12 +170,18 @@ def _judge(
         study_key_hash=study_key_hash,
         schema_version=version,
         best_metric=sign * losses[0] if losses else None,
-        stable_score=None if left_out else sign * statistics.median(losses[: settings.top_k]),
+        stable_score=None if left_out else sign * _median(losses[: settings.top_k]),
         n_trials=len(trials),
         n_valid=len(losses),
         n_invalid=len(trials) - len(losses),
         left_out=left_out,
     )
+
+
+def _median(values: Sequence[float]) -> float:
+    """Median of sorted numbers; halved before they are added, so that no sum overflows."""
+    low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
+    return low if low == high else low / 2 + high / 2
 
 
 def _group_order(group: StudyGroup, best: Trial, direction: Direction) -> tuple[float, int, str]:
@@ -196,13 +205,16 @@ def _why_no_group(backbone: str, judged: Mapping[tuple[str, str], StudyGroup]) -
 def _find_refit(
     trial: Trial, refits: Iterable[Refit], settings: SelectionSettings
 ) -> tuple[Refit | None, str | None]:
-    mine = [refit for refit in refits if refit.of_trial_run_id == trial.run_id]
+    mine = sorted(
+        (refit for refit in refits if refit.of_trial_run_id == trial.run_id),
+        key=lambda refit: (refit.start_time_ms, refit.run_id),
+    )
     finished = [refit for refit in mine if refit.status == FINISHED]
     ready = [
         refit for refit in finished if refit.artifact_available or not settings.require_artifact_available
     ]
     if ready:
-        return min(ready, key=lambda refit: (refit.start_time_ms, refit.run_id)), None
+        return ready[0], None
     if finished:
         return None, f"refit {finished[0].run_id} of the best trial {trial.run_id} holds no checkpoint"
     if mine:
@@ -225,7 +237,7 @@ def _crown(trial: Trial, refit: Refit, group: StudyGroup) -> Champion:
         metric=trial.metric,
         metric_name=trial.metric_name,
         stable_score=group.stable_score,
-        fold_metrics=trial.fold_metrics,
+        fold_metrics=tuple(value if math.isfinite(value) else None for value in trial.fold_metrics),
         schema_version=trial.schema_version,
         data_fingerprint=trial.data_fingerprint,
         eval_fingerprint=trial.eval_fingerprint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bakeoff.core.records import Direction
 from bakeoff.core.run_mode import RunMode
@@ -56,6 +56,11 @@ class RunSettings(Record):
     """What to do about results that exist; null inherits."""
 
     mode: RunMode | None = None
+
+
+def _read_run(value: object) -> object:
+    """``run: null`` inherits, as ``run: {mode: null}`` does."""
+    return {} if value is None else value
 
 
 class BackboneSettings(Record):
@@ -133,6 +138,8 @@ class HpoSettings(Record):
     refit: Mapping[str, Scalar] = {}
     storage: str = "sqlite:///optuna.db"
 
+    _null_run = field_validator("run", mode="before")(_read_run)
+
     @model_validator(mode="after")
     def _searched_is_not_fixed(self) -> Self:
         both = sorted(set(self.search_space) & (set(self.training) | set(self.refit)))
@@ -183,6 +190,8 @@ class BenchmarkSettings(Record):
     n_texts: Annotated[int, Field(ge=1)] = 256
     timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     max_attempts: Annotated[int, Field(ge=1)] = 3
+
+    _null_run = field_validator("run", mode="before")(_read_run)
 
     @model_validator(mode="after")
     def _no_twins(self) -> Self:
@@ -246,7 +255,7 @@ class DecisionSettings(Record):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     when_tied: Literal["report", "fastest"] = "report"
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     allow_unlike_environments: bool = False
 
 

@@ -49,7 +49,7 @@ class TimingProtocol(Record):
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 200
     warmup_min_s: Annotated[float, Field(ge=0, le=600)] = 0.5
     warmup_max_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
 
 class Sample(NamedTuple):

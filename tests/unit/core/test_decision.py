@@ -469,8 +469,8 @@ def make_measurement(job: Job, readings: Sequence[Reading], flags: Sequence[Flag
 
 
 def measure_both(make_job: Callable[..., Job], changes: Mapping[str, Any]) -> list[Measurement]:
-    quality = make_job(**{"scenario": Quality(), "protocol": None, "inputs_digest": "q" * 64} | changes)
-    latency = make_job(**{"scenario": Latency(batch_sizes=(1,))} | changes)
+    quality = make_job(**{"scenario": Quality(), "protocol": None, "inputs_digest": "q" * 64, **changes})
+    latency = make_job(**{"scenario": Latency(batch_sizes=(1,)), **changes})
     return [
         make_measurement(quality, [make_entities(0.8, 1)], [Flag(name="no_refit_metric", detail="none")]),
         make_measurement(latency, [make_latency(5.0, 1)]),
