@@ -15,18 +15,11 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from bakeoff.core.settings import Settings
 from bakeoff.errors import ConfigError
-from bakeoff.record import Record
 
 STAGES = tuple(Settings.model_fields)
 
 
-class _Place(Record):
-    file: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+Places = dict[tuple[str | int, ...], str]
 
 
 def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[str] = ()) -> Settings:
@@ -41,7 +34,7 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
         ConfigError: With every fault found.
     """
     values: dict[str, Any] = {}
-    places: dict[tuple[str | int, ...], _Place] = {}
+    places: Places = {}
     faults: list[str] = []
     for stage, (file, text) in sections.items():
         path = (stage,) if stage else ()
@@ -65,19 +58,26 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
         else:
             faults.append(f"{file}:1:1: found {_show(value)}; expected a mapping with {', '.join(STAGES)}")
     for override in overrides:
-        _override(values, override, faults)
+        _override(values, override, faults, places)
     if faults:
         raise ConfigError(faults)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         files = sorted({file for file, _ in sections.values()})
-        raise ConfigError([_explain(fault, places, files) for fault in error.errors()]) from None
+        found = error.errors()
+        # A list whose entry is wrong is told a second time by pydantic, as a list that is too short.
+        told = [
+            fault
+            for fault in found
+            if not any(
+                other["loc"][: len(fault["loc"])] == fault["loc"] for other in found if other is not fault
+            )
+        ]
+        raise ConfigError([_explain(fault, places, files) for fault in told or found]) from None
 
 
-def _read_yaml(
-    file: str, text: str, path: tuple[str | int, ...], places: dict[tuple[str | int, ...], _Place]
-) -> Any:
+def _read_yaml(file: str, text: str, path: tuple[str | int, ...], places: Places) -> Any:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
@@ -93,24 +93,26 @@ def _note_places(
     file: str,
     node: yaml.Node,
     path: tuple[str | int, ...],
-    places: dict[tuple[str | int, ...], _Place],
+    places: Places,
 ) -> None:
-    places.setdefault(
-        path, _Place(file=file, line=node.start_mark.line + 1, column=node.start_mark.column + 1)
-    )
+    places.setdefault(path, _place(file, node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*path, str(key.value))
             if inner in places:
                 raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
-            places[inner] = _Place(file=file, line=key.start_mark.line + 1, column=key.start_mark.column + 1)
+            places[inner] = _place(file, key)
             _note_places(file, value, inner, places)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             _note_places(file, value, (*path, number), places)
 
 
-def _override(values: dict[str, Any], override: str, faults: list[str]) -> None:
+def _place(file: str, node: yaml.Node) -> str:
+    return f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def _override(values: dict[str, Any], override: str, faults: list[str], places: Places) -> None:
     dotted, equals, text = override.partition("=")
     steps = [int(step) if step.isdecimal() else step for step in dotted.split(".")]
     if not equals or not all(step != "" for step in steps):
@@ -123,16 +125,21 @@ def _override(values: dict[str, Any], override: str, faults: list[str]) -> None:
                 target[step] = {}
             target = target[step]
         target[steps[-1]] = yaml.safe_load(text)
+        # What the file said below this key counts no longer, and must not be pointed at.
+        for path in [path for path in places if path[: len(steps)] == tuple(steps)]:
+            del places[path]
+        for end in range(1, len(steps) + 1):
+            places.setdefault(tuple(steps[:end]), f"--set {override}")
     except (LookupError, TypeError, AttributeError):
         faults.append(f"--set {override}: there is nothing at {dotted} to set")
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         faults.append(f"--set {override}: the value is no valid YAML: {error}")
 
 
-def _explain(fault: Any, places: Mapping[tuple[str | int, ...], _Place], files: Sequence[str]) -> str:
+def _explain(fault: Any, places: Mapping[tuple[str | int, ...], str], files: Sequence[str]) -> str:
     location: tuple[str | int, ...] = fault["loc"]
     path = _written_path(location, places)
-    place = str(places[path]) if path in places else (files[0] if len(files) == 1 else "configuration")
+    place = places[path] if path in places else (files[0] if len(files) == 1 else "configuration")
     dotted = ".".join(str(step) for step in path)
     if fault["type"] == "missing":
         return f"{place}: {'.'.join(map(str, _without_tags(location, places)))} is missing; it has no default"
@@ -148,7 +155,7 @@ def _explain(fault: Any, places: Mapping[tuple[str | int, ...], _Place], files: 
 
 
 def _written_path(
-    location: Sequence[str | int], places: Mapping[tuple[str | int, ...], _Place]
+    location: Sequence[str | int], places: Mapping[tuple[str | int, ...], str]
 ) -> tuple[str | int, ...]:
     """The steps of pydantic's location that stand in the file: tags of unions do not."""
     path: tuple[str | int, ...] = ()
@@ -159,7 +166,7 @@ def _written_path(
 
 
 def _without_tags(
-    location: Sequence[str | int], places: Mapping[tuple[str | int, ...], _Place]
+    location: Sequence[str | int], places: Mapping[tuple[str | int, ...], str]
 ) -> tuple[str | int, ...]:
     return (*_written_path(location[:-1], places), location[-1])
 

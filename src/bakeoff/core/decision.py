@@ -217,6 +217,8 @@ def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) 
         raise CannotTellError("two candidates have the same name; decide between one champion a backbone")
     if len({candidate.quality_inputs_digest for candidate in candidates}) > 1:
         raise CannotTellError("the candidates were judged on different documents; run `bakeoff bench`")
+    if len({candidate.latency_inputs_digest for candidate in candidates}) > 1:
+        raise CannotTellError("the candidates were timed on different texts; run `bakeoff bench`")
     environments = {candidate.environment.digest: candidate.environment for candidate in candidates}
     if len(environments) > 1 and not settings.allow_unlike_environments:
         shown = "; ".join(

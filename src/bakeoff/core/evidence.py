@@ -49,6 +49,7 @@ class Candidate(Record):
     champion_run_id: str
     checkpoint_digest: str
     quality_inputs_digest: str
+    latency_inputs_digest: str = ""
     entities: Reading
     latency: Mapping[int, Reading]
     environment: Environment
@@ -69,18 +70,20 @@ def assemble_candidates(
     Returns:
         The candidates in the order of the measurements, and a line for each that lacks a measurement.
     """
-    grouped: dict[tuple[str, str], dict[str, Measurement]] = {}
+    grouped: dict[tuple[str, str], dict[str, list[Measurement]]] = {}
     for measurement in measurements:
         job = measurement.job
         group = grouped.setdefault((job.champion_run_id, job.runtime.model_dump_json()), {})
-        group[job.scenario.kind] = measurement
+        group.setdefault(job.scenario.kind, []).append(measurement)
     candidates, incomplete = [], []
     for group in grouped.values():
-        quality, latency = group.get("quality"), group.get("latency")
-        if quality is None or latency is None:
-            some = next(iter(group.values()))
-            incomplete.append(f"{some.job.candidate}: no {'latency' if quality else 'quality'} measurement")
+        qualities, latencies = group.get("quality", []), group.get("latency", [])
+        if not qualities or not latencies:
+            some = (*qualities, *latencies)[0]
+            lacking = "latency" if qualities else "quality"
+            incomplete.append(f"{some.job.candidate}: no {lacking} measurement")
             continue
+        quality = qualities[0]
         entities = quality.reading(ENTITIES)
         if entities is None:
             incomplete.append(f"{quality.job.candidate}: the quality measurement holds no entity counts")
@@ -92,16 +95,18 @@ def assemble_candidates(
                 champion_run_id=quality.job.champion_run_id,
                 checkpoint_digest=quality.job.checkpoint_digest,
                 quality_inputs_digest=quality.job.inputs_digest,
+                latency_inputs_digest=latencies[0].job.inputs_digest,
                 entities=entities,
                 latency={
                     reading.at["batch_size"]: reading
+                    for latency in latencies
                     for reading in latency.readings
                     if reading.quantity == LATENCY
                 },
-                environment=latency.environment,
-                benchmark_keys=(quality.job.key, latency.job.key),
+                environment=latencies[0].environment,
+                benchmark_keys=(quality.job.key, *(latency.job.key for latency in latencies)),
                 flags=tuple(
-                    f"{flag.name}: {flag.detail}" for part in (quality, latency) for flag in part.flags
+                    f"{flag.name}: {flag.detail}" for part in (quality, *latencies) for flag in part.flags
                 ),
             )
         )
