@@ -47,7 +47,7 @@ class Axis(NamedTuple):
         return self.low <= value <= self.high
 
     def ticks(self) -> tuple[Tick, ...]:
-        """Ticks at round values, about five; those of a linear axis have all the same decimals."""
+        """Ticks at round values, three to eight; those of a linear axis have all the same decimals."""
         if self.is_log:
             return tuple(Tick(self.place(v), f"{v:,.10g}") for v in _log_values(self.low, self.high))
         values = _linear_values(self.low, self.high)
@@ -90,7 +90,7 @@ def _log_values(low: float, high: float) -> list[float]:
 
 
 def _linear_values(low: float, high: float) -> list[float]:
-    rough = (high - low) / 5
+    rough = (high - low) / 7
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.ceil(low / step), math.floor(high / step)

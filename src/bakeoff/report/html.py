@@ -88,6 +88,7 @@ def _environment() -> Environment:
         "key_figures": wording.list_key_figures,
         "latency_name": wording.name_latency,
         "met_mark": wording.MET_MARK,
+        "reasons": wording.list_reasons,
         "score_explained": wording.explain_score,
         "trade_off": wording.describe_trade_off,
     }

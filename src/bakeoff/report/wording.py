@@ -54,8 +54,18 @@ def headline(decision: Decision) -> str:
         return decision.winner
     if decision.outcome == "tie":
         n_tied = sum(standing.place == "tied" for standing in decision.standings)
-        return f"A tie: the data do not tell {count(n_tied, 'candidate')} apart"
-    return "No winner: no candidate is known to meet every constraint"
+        return f"A tie between {count(n_tied, 'candidate')}"
+    return "No winner"
+
+
+def list_reasons(decision: Decision) -> tuple[str, ...]:
+    """The reasons as sentences; a name at the beginning keeps its first letter."""
+    labels = tuple(row.label for row in decision.standings)
+    return tuple(
+        text if text.startswith(labels) or reason in decision.incomplete else text[:1].upper() + text[1:]
+        for reason in decision.reasons
+        if (text := reason if reason.endswith(".") else f"{reason}.")
+    )
 
 
 def describe_trade_off(decision: Decision) -> tuple[str, ...]:
