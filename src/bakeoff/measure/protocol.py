@@ -1,166 +1,443 @@
-"""The loop that all timed scenarios share: warm up until steady, then blocks in rounds.
+"""The protocol: who is measured when, until when, and which rounds count.
 
-One process of a measurement is a *generation*. In it each variant (a batch size) is warmed up, then timed in
-rounds: one block of each variant a round, in an order shuffled anew for every round, so that slow drift hits
-all variants alike.
+Candidates that will be compared are measured together in one *heat*. A *generation* is one fresh process of
+each; in it *rounds* follow each other, and a round is one *block* of calls of every candidate, in an order
+drawn anew, while all others are stopped. Slow drift of the machine then hits all alike, and the ratio of two
+candidates in one round is free of it.
+
+    stop rule: run generations until, with the least number done, every interval that was asked for is within
+    its target, or the time budget is spent; the record says which.
+
+Nothing here starts a process or reads a clock of its own: participants do the one, the caller hands in the
+other, so that the tests run whole heats on a virtual clock.
 """
 
 from __future__ import annotations
 
-import gc
 import math
 import random
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Protocol, Self
 
-import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from bakeoff.measure.statistics import BlockSummary, is_steady, summarize_block
+from bakeoff.errors import WorkerError
+from bakeoff.measure.assembly import assemble_readings
+from bakeoff.measure.heat import (
+    Block,
+    BlockRequest,
+    Finished,
+    Generation,
+    Heat,
+    Part,
+    PlacedBlock,
+    Started,
+    Stop,
+    Unmet,
+    WarmUp,
+)
+from bakeoff.measure.readings import CALL, MAX_DIRTY_SHARE, REFERENCE_CALL, ratio_to_reference
+from bakeoff.measure.statistics import Interval
 from bakeoff.record import Record
 
-WARMUP_BLOCK_CALLS = 5
-WARMUP_BLOCK_S = 0.02
 NS_PER_S = 1_000_000_000
+# Calls shorter than this are timed several at a time: the clock itself costs about 0.1 µs.
+SHORTEST_SAMPLE_NS = 100_000
 
-Clock = Callable[[], int]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "quick": {"min_generations": 3, "max_generations": 5, "time_budget_s": 60.0},
+    "standard": {},
+    "rigorous": {
+        "min_generations": 10,
+        "max_generations": 40,
+        "time_budget_s": 1800.0,
+        "targets": {"p50": 0.01, "p95": 0.05, "p99": 0.10, "ratio": 0.01},
+    },
+}
+
+
+class Targets(Record):
+    """Half-widths of 95 % intervals at which a heat may stop, relative to the value; null asks for none.
+
+    Attributes:
+        p50: Of the median latency.
+        p95: Of the 95th percentile.
+        p99: Of the 99th percentile.
+        ratio: Of the ratio to the reference candidate.
+    """
+
+    p50: Share | None = 0.02
+    p95: Share | None = 0.05
+    p99: Share | None = 0.10
+    ratio: Share | None = 0.015
+
+    @property
+    def quantiles(self) -> list[tuple[str, float, float]]:
+        """Name, p and target of each quantile that was asked for."""
+        asked = (("p50", 0.5, self.p50), ("p95", 0.95, self.p95), ("p99", 0.99, self.p99))
+        return [(name, p, target) for name, p, target in asked if target is not None]
 
 
 class TimingProtocol(Record):
     """How timed scenarios are measured; every field is part of the benchmark key.
 
+    Written as ``preset: quick`` (or ``standard``, ``rigorous``) it stands for the preset's values, and fields
+    beside it override them; ``processes: N`` stands for exactly N generations.
+
     Attributes:
-        generations: Fresh processes; intervals come from their spread, and fewer than 5 are flagged.
-        rounds: Blocks of each variant in one process.
+        version: Of the protocol itself.
+        min_generations: Fresh processes of each candidate at least; fewer than 5 are flagged.
+        max_generations: At most.
+        rounds: Rounds in a generation, not counting repeated ones.
         block_s: Aimed length of a block.
         min_calls: Least timed calls of a block.
         max_calls: Most timed calls of a block.
-        warmup_min_s: Least warm-up of a variant.
-        warmup_max_s: After this the warm-up is given up, and flagged.
+        iterations: Least timed calls of a variant over the least number of generations; 0 asks for none.
+        warmup_iterations: Least calls of a warm-up.
+        warmup_min_s: Least time of a warm-up.
+        warmup_max_s: After this a warm-up is given up, and flagged.
+        time_budget_s: Of a heat; a generation that would not fit is not begun once the least number is
+            done.
+        targets: When a heat may stop.
         seed: Of all shuffling.
     """
 
-    generations: Annotated[int, Field(ge=1, le=100)] = 5
+    version: Literal[2] = 2
+    min_generations: Annotated[int, Field(ge=1, le=100)] = 5
+    max_generations: Annotated[int, Field(ge=1, le=100)] = 20
     rounds: Annotated[int, Field(ge=1, le=1000)] = 10
     block_s: Annotated[float, Field(gt=0, le=10)] = 0.05
     min_calls: Annotated[int, Field(ge=1, le=10_000)] = 5
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 200
+    iterations: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    warmup_iterations: Annotated[int, Field(ge=0, le=100_000)] = 0
     warmup_min_s: Annotated[float, Field(ge=0, le=600)] = 0.5
     warmup_max_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    time_budget_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    targets: Targets = Targets()
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        given = dict(values)
+        preset = given.pop("preset", None)
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
+        processes = given.pop("processes", None)
+        exact = {} if processes is None else {"min_generations": processes, "max_generations": processes}
+        return {**PRESETS.get(str(preset), {}), **exact, **given}
 
-class Sample(NamedTuple):
-    """One timed call."""
+    @model_validator(mode="after")
+    def _least_is_not_above_most(self) -> Self:
+        for least, most in (("min_generations", "max_generations"), ("min_calls", "max_calls")):
+            if getattr(self, least) > getattr(self, most):
+                raise ValueError(f"{least} {getattr(self, least)} is above {most} {getattr(self, most)}")
+        return self
 
-    wall_ns: int
-    cpu_ns: int
-    round: int
-    call: int
+    def samples_per_block(self, median_ns: float, least: int | None = None) -> int:
+        """Timed samples of a block of a variant whose calls take this long.
 
-
-@dataclass(frozen=True)
-class Timing:
-    """What one process read of one variant."""
-
-    samples: tuple[Sample, ...]
-    first_call_ns: int
-    warmup_ns: int
-    is_steady: bool
-
-
-# One variant of the work: called with the running number of the call, so that inputs differ between calls.
-Work = Callable[[int], object]
+        Args:
+            median_ns: Of one call.
+            least: Samples, instead of ``min_calls``.
+        """
+        wanted = math.ceil(self.block_s * NS_PER_S / max(median_ns, SHORTEST_SAMPLE_NS))
+        asked = math.ceil(self.iterations / (self.min_generations * self.rounds))
+        return max(min(max(wanted, least or self.min_calls), self.max_calls), asked)
 
 
-def time_variants(
-    variants: Mapping[int, Work],
+class Participant(Protocol):
+    """A candidate in a process of its own, or in a test a simulated one.
+
+    Every method raises WorkerError if the process fails; it is ended then.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique in the heat."""
+        ...
+
+    def start(self, generation: int) -> Started:
+        """Begin afresh, load, warm up every variant, and stop."""
+        ...
+
+    def run_block(self, request: BlockRequest) -> Block:
+        """Go on, run one block, and stop."""
+        ...
+
+    def finish(self) -> Finished:
+        """Go on, tell the peak of memory, and end."""
+        ...
+
+    def kill(self) -> None:
+        """End at once; also when it was never started."""
+        ...
+
+
+def run_heat(
+    participants: Sequence[Participant],
     protocol: TimingProtocol,
     *,
-    generation: int,
-    wall: Clock = time.perf_counter_ns,
-    cpu: Clock = time.process_time_ns,
-) -> dict[int, Timing]:
-    """Warm up and time each variant in this process.
+    now_s: Callable[[], float],
+    memory_budget_bytes: float = math.inf,
+    earlier: Sequence[Generation] = (),
+    keep: Callable[[Generation], None] = lambda _: None,
+) -> Heat:
+    """Measure participants together.
 
     Args:
-        variants: The work of each variant, by a number that names it.
-        protocol: Rounds, block length, warm-up.
-        generation: Number of this process; decides the shuffling together with the seed.
-        wall: Clock of the samples, in ns.
-        cpu: CPU time of this process, in ns; read outside the wall-clock pair.
+        participants: The first one is the reference.
+        protocol: How.
+        now_s: Clock of the time budget, in seconds.
+        memory_budget_bytes: Beyond this the participants are not held in memory together.
+        earlier: Generations of the same heat that an interrupted run has kept.
+        keep: Called with each finished generation, before the next begins.
 
     Returns:
-        The samples of each variant, in the order of taking.
+        All generations in which at least one participant finished, and why there are no more.
     """
-    warm = {name: _warm_up(work, protocol, wall) for name, work in variants.items()}
-    calls = {name: _calls_per_block(state, protocol) for name, state in warm.items()}
-    samples: dict[int, list[Sample]] = {name: [] for name in variants}
-    shuffler = random.Random(f"{protocol.seed}:{generation}")  # noqa: S311 - an order, not a secret
-    for round_number in range(protocol.rounds):
-        for name in _shuffled(list(variants), shuffler):
-            work = variants[name]
-            start = len(samples[name])
-            with _garbage_collection_paused():
-                work(start)  # the first call after a change of variant runs on cold caches: never timed
-                for call in range(start, start + calls[name]):
-                    cpu_start = cpu()
-                    wall_start = wall()
-                    work(call)
-                    wall_end = wall()
-                    samples[name].append(Sample(wall_end - wall_start, cpu() - cpu_start, round_number, call))
-    return {
-        name: Timing(tuple(samples[name]), state.first_call_ns, state.warmup_ns, state.is_steady)
-        for name, state in warm.items()
-    }
-
-
-@dataclass(frozen=True)
-class _Warm:
-    first_call_ns: int
-    warmup_ns: int
-    median_ns: float
-    is_steady: bool
-
-
-def _warm_up(work: Work, protocol: TimingProtocol, wall: Clock) -> _Warm:
-    begin = wall()
-    work(0)
-    first_call_ns = wall() - begin
-    blocks: list[BlockSummary] = []
-    call = 1
+    begin_s = now_s()
+    state = _State(list(participants), protocol, memory_budget_bytes)
+    generations: list[Generation] = []
+    for generation in earlier:
+        state.learn(generation)
+        generations.append(generation)
+    reference = participants[0].name
+    longest_s = 0.0
     while True:
-        block_start = wall()
-        durations: list[int] = []
-        while len(durations) < WARMUP_BLOCK_CALLS or wall() - block_start < WARMUP_BLOCK_S * NS_PER_S:
-            start = wall()
-            work(call)
-            durations.append(wall() - start)
-            call += 1
-        blocks.append(summarize_block(np.maximum(np.asarray(durations, dtype=np.float64), 1.0)))
-        elapsed_s = (wall() - begin) / NS_PER_S
-        steady = is_steady(blocks)
-        if (steady and elapsed_s >= protocol.warmup_min_s) or elapsed_s >= protocol.warmup_max_s:
-            return _Warm(first_call_ns, wall() - begin, blocks[-1].median, steady)
+        done = len(generations)
+        alive = {participant.name for participant in state.alive}
+        unmet = find_unmet(generations, protocol.targets, reference, among=alive)
+        if not state.alive or done >= protocol.max_generations:
+            stopped: Stop = "generations"
+            break
+        if done >= protocol.min_generations:
+            if not unmet:
+                stopped = "targets"
+                break
+            if now_s() - begin_s + longest_s > protocol.time_budget_s:
+                stopped = "budget"
+                break
+        generation_begin_s = now_s()
+        generation = _run_generation(state, done)
+        longest_s = max(longest_s, now_s() - generation_begin_s)
+        state.learn(generation)
+        generations.append(generation)
+        keep(generation)
+    return Heat(
+        reference=reference,
+        generations=tuple(generations),
+        stopped=stopped,
+        unmet=tuple(unmet),
+        failures=state.failures,
+    )
 
 
-def _calls_per_block(state: _Warm, protocol: TimingProtocol) -> int:
-    wanted = math.ceil(protocol.block_s * NS_PER_S / state.median_ns)
-    return min(max(wanted, protocol.min_calls), max(protocol.max_calls, protocol.min_calls))
+def find_unmet(
+    generations: Sequence[Generation], targets: Targets, reference: str, *, among: Collection[str]
+) -> tuple[Unmet, ...]:
+    """Every interval that was asked for and is wider than its target, by the figures that will be reported.
+
+    Args:
+        generations: So far.
+        targets: What was asked for.
+        reference: Name of the participant to which ratios are taken.
+        among: Names of the participants that count; those that failed do not.
+    """
+    heat = Heat(reference=reference, generations=tuple(generations))
+    found: list[Unmet] = []
+    for name in sorted({part.name for generation in generations for part in generation.parts} & set(among)):
+        readings = assemble_readings(heat, name)
+        references = {row.at["batch_size"]: row for row in readings if row.quantity == REFERENCE_CALL}
+        for calls in (row for row in readings if row.quantity == CALL):
+            variant = calls.at["batch_size"]
+            for metric, p, target in targets.quantiles:
+                found += _if_wider(name, variant, metric, calls.quantile(p), target)
+            if targets.ratio is not None and variant in references:
+                ratio = ratio_to_reference(calls, references[variant])
+                found += _if_wider(name, variant, "ratio", ratio, targets.ratio)
+    return tuple(found)
 
 
-def _shuffled(names: Sequence[int], shuffler: random.Random) -> list[int]:
-    return shuffler.sample(list(names), k=len(names))
+def _if_wider(name: str, variant: int, metric: str, interval: Interval | None, target: float) -> list[Unmet]:
+    half_width = interval.half_width_ratio if interval else math.inf
+    if half_width <= target:
+        return []
+    shown = half_width if math.isfinite(half_width) else None
+    return [Unmet(participant=name, variant=variant, metric=metric, half_width=shown, target=target)]
 
 
-class _garbage_collection_paused:  # noqa: N801 - reads as a with-clause
-    def __enter__(self) -> None:
-        gc.collect()
-        gc.freeze()
-        gc.disable()
+@dataclass
+class _State:
+    """What a heat learns on its way.
 
-    def __exit__(self, *_: object) -> None:
-        gc.enable()
-        gc.unfreeze()
+    Attributes:
+        alive: Participants that have not failed.
+        shapes: Samples a block and calls a sample of each variant, fixed by its first warm-up.
+    """
+
+    alive: list[Participant]
+    protocol: TimingProtocol
+    memory_budget_bytes: float
+    is_resident: bool = True
+    failures: dict[str, str] = field(default_factory=dict)
+    shapes: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+
+    def fail(self, participant: Participant, error: WorkerError) -> None:
+        participant.kill()
+        self.failures[participant.name] = str(error)
+        self.alive = [other for other in self.alive if other.name != participant.name]
+
+    def learn(self, generation: Generation) -> None:
+        """Take over what a generation has fixed, also one of an interrupted run."""
+        self.is_resident = generation.is_resident
+        self.failures.update(generation.failures)
+        self.alive = [other for other in self.alive if other.name not in generation.failures]
+        for part in generation.parts:
+            for block in part.blocks:
+                shape = (len(block.wall_ns), block.calls_per_sample)
+                self.shapes.setdefault((part.name, block.variant), shape)
+
+    def shape(self, name: str, warm_up: WarmUp) -> tuple[int, int]:
+        place = (name, warm_up.variant)
+        if place not in self.shapes:
+            calls = max(1, math.ceil(SHORTEST_SAMPLE_NS / max(warm_up.median_ns, 1.0)))
+            samples = self.protocol.samples_per_block(warm_up.median_ns, warm_up.least_samples)
+            self.shapes[place] = (samples, calls)
+        return self.shapes[place]
+
+
+@dataclass
+class _Attempt:
+    """One generation on its way."""
+
+    started: dict[str, Started] = field(default_factory=dict)
+    blocks: dict[str, list[PlacedBlock]] = field(default_factory=dict)
+    finished: dict[str, Finished] = field(default_factory=dict)
+
+
+def _run_generation(state: _State, number: int) -> Generation:
+    failed_before = set(state.failures)
+    order = _shuffled(state.alive, f"{state.protocol.seed}:{number}:start")
+    attempt = _Attempt()
+    try:
+        if state.is_resident and not _start_together(state, order, attempt, number):
+            state.is_resident = False
+            attempt = _Attempt()
+        if state.is_resident:
+            _run_rounds(state, attempt, number)
+            _finish(state, attempt)
+        else:
+            for participant in order:
+                _run_alone(state, participant, attempt, number)
+    finally:
+        for participant in order:
+            participant.kill()
+    return Generation(
+        number=number,
+        is_resident=state.is_resident,
+        parts=tuple(
+            Part(
+                name=name,
+                started=attempt.started[name],
+                blocks=tuple(attempt.blocks[name]),
+                finished=finished,
+            )
+            for name, finished in sorted(attempt.finished.items())
+        ),
+        failures={name: why for name, why in state.failures.items() if name not in failed_before},
+    )
+
+
+def _start_together(state: _State, order: Sequence[Participant], attempt: _Attempt, number: int) -> bool:
+    """Start all, one at a time; False if they do not fit into memory together (all are ended then)."""
+    used_bytes = 0
+    for participant in order:
+        _start(state, participant, attempt, number)
+        started = attempt.started.get(participant.name)
+        used_bytes += started.resident_bytes if started else 0
+        if used_bytes > state.memory_budget_bytes:
+            for each in order:
+                each.kill()
+            return False
+    return True
+
+
+def _start(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
+    try:
+        attempt.started[participant.name] = participant.start(number)
+        attempt.blocks[participant.name] = []
+    except WorkerError as error:
+        state.fail(participant, error)
+
+
+def _run_rounds(state: _State, attempt: _Attempt, number: int) -> None:
+    """Rounds until enough are clean; a disturbed one is repeated for all, never by looking at latencies."""
+    wanted = state.protocol.rounds
+    shuffler = random.Random(f"{state.protocol.seed}:{number}:rounds")  # noqa: S311 - an order, not a secret
+    n_clean = n_dirty = 0
+    while state.alive and n_clean < wanted and n_clean + n_dirty < 2 * wanted:
+        if _run_round(state, attempt, n_clean + n_dirty, shuffler):
+            n_dirty += 1
+        else:
+            n_clean += 1
+        if n_clean + n_dirty >= wanted and n_dirty > MAX_DIRTY_SHARE * (n_clean + n_dirty):
+            return  # the machine is busy; repeating would only choose among disturbed rounds
+
+
+def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.Random) -> bool:
+    """One block of every variant of every participant; returns whether any of them was disturbed."""
+    turns = [
+        (participant, warm_up)
+        for participant in state.alive
+        for warm_up in attempt.started[participant.name].warm_ups
+    ]
+    taken: list[tuple[str, int, Block]] = []
+    for position, (participant, warm_up) in enumerate(shuffler.sample(turns, k=len(turns))):
+        if participant.name in state.failures:
+            continue
+        samples, calls = state.shape(participant.name, warm_up)
+        request = BlockRequest(
+            variant=warm_up.variant,
+            samples=samples,
+            calls_per_sample=calls,
+            first_input=number * len(warm_up.n_tokens) // state.protocol.rounds,
+        )
+        try:
+            taken.append((participant.name, position, participant.run_block(request)))
+        except WorkerError as error:
+            state.fail(participant, error)
+    is_dirty = any(block.disturbances for _, _, block in taken)
+    for name, position, block in taken:
+        placed = PlacedBlock(**block.model_dump(), round=number, position=position, is_dirty=is_dirty)
+        attempt.blocks[name].append(placed)
+    return is_dirty
+
+
+def _finish(state: _State, attempt: _Attempt) -> None:
+    for participant in list(state.alive):
+        try:
+            attempt.finished[participant.name] = participant.finish()
+        except WorkerError as error:
+            state.fail(participant, error)
+
+
+def _run_alone(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
+    """All rounds of one participant while no other is in memory: still paired by round, but wider."""
+    alone = _State([participant], state.protocol, math.inf, shapes=state.shapes)
+    _start(alone, participant, attempt, number)
+    if alone.alive:
+        _run_rounds(alone, attempt, number)
+        _finish(alone, attempt)
+    if alone.failures:
+        state.fail(participant, WorkerError(alone.failures[participant.name]))
+
+
+def _shuffled(participants: Sequence[Participant], seed: str) -> list[Participant]:
+    return random.Random(seed).sample(list(participants), k=len(participants))  # noqa: S311 - an order

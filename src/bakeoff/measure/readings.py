@@ -9,19 +9,42 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from bakeoff.measure.statistics import Interval, quantile_interval
+from bakeoff.measure.statistics import (
+    Interval,
+    paired_ratio_interval,
+    quantile_interval,
+    quantile_ratio_interval,
+    throughput_interval,
+)
 from bakeoff.record import Record
 
-Unit = Literal["ns", "bytes", "ratio", "count"]
+Unit = Literal["ns", "bytes", "ratio", "count", "per_s", "uj"]
 NS_PER_MS = 1e6
 NS_PER_S = 1e9
+MEDIAN = 0.5
+
+# The quantities that are read.
+CALL = "call"  # service time of one call; closed loop, so never a response time
+REFERENCE_CALL = "reference_call"  # the reference candidate's, in the same rounds
+FIRST_CALL = "first_call"
+BLOCK = "block"
+LOAD = "load"
+MEMORY = "memory"
+TOKENIZE = "tokenize"
+CANARY = "canary"
+OVERHEAD = "overhead"
+MODEL_SIZE = "model_size"
+
+# Why a round is left out of headline figures.
+COUNTED, DIRTY, LATE = 0, 1, 2
+MAX_DIRTY_SHARE = 0.5
 
 
 class Reading(Record):
     """Raw values of one quantity.
 
     Attributes:
-        quantity: What was read: ``latency``, ``f1``, ``peak_memory``.
+        quantity: What was read.
         unit: Of ``values``.
         at: Where it was taken: ``{"batch_size": 8}``.
         values: One number a sample, in the order of taking.
@@ -45,18 +68,114 @@ class Reading(Record):
 
     @property
     def total(self) -> float:
-        """Sum of all values."""
+        """Sum of all values, those that are left out of headline figures too."""
         return float(np.sum(self.values))
 
+    @property
+    def dirty_share(self) -> float:
+        """Share of the rounds that were disturbed, in [0, 1]."""
+        if "left_out" not in self.columns or not self.values:
+            return 0.0
+        rounds = {
+            (generation, number): why == DIRTY
+            for generation, number, why in zip(
+                self.generations, self.columns["round"], self.columns["left_out"], strict=True
+            )
+        }
+        return sum(rounds.values()) / len(rounds)
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether disturbed rounds count too: where they are the most, the rest would be a selection."""
+        return self.dirty_share > MAX_DIRTY_SHARE
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which values headline figures use."""
+        if "left_out" not in self.columns:
+            return np.ones(len(self.values), dtype=bool)
+        why = np.asarray(self.columns["left_out"])
+        return (why == COUNTED) | ((why == DIRTY) & self.counts_all)
+
+    @property
+    def n_counted(self) -> int:
+        """How many values headline figures use."""
+        return int(self.counted.sum())
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether a value is the mean of several calls, so that there is no tail to be seen."""
+        return any(calls > 1 for calls in self.columns.get("calls_per_sample", ()))
+
     def by_generation(self) -> list[NDArray[np.float64]]:
-        """The values of each fresh process, in the order of the processes."""
-        values = np.asarray(self.values)
-        generations = np.asarray(self.generations)
-        return [values[generations == generation] for generation in np.unique(generations)]
+        """The values of each fresh process that headline figures use, in the order of the processes."""
+        values, generations, counted = np.asarray(self.values), np.asarray(self.generations), self.counted
+        rows = [values[(generations == number) & counted] for number in np.unique(generations)]
+        return [row for row in rows if row.size]
 
     def quantile(self, p: float, confidence: float = 0.95) -> Interval | None:
-        """The p-quantile over all values with its interval; None where the samples do not carry it."""
-        return quantile_interval(self.by_generation(), p, confidence)
+        """The p-quantile with its interval; None where the samples do not carry it."""
+        rows = self.by_generation()
+        if not rows or (self.is_grouped and p != MEDIAN):
+            return None
+        return quantile_interval(rows, p, confidence)
+
+    def block_medians(self, column: str | None = None) -> dict[tuple[int, int], float]:
+        """Median of each counted block by (generation, round), of the values or of a column beside them."""
+        source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
+        generations, rounds = np.asarray(self.generations), np.asarray(self.columns["round"])
+        counted = self.counted
+        medians = {}
+        for place in sorted({(int(g), int(r)) for g, r in zip(generations, rounds, strict=True)}):
+            rows = source[(generations == place[0]) & (rounds == place[1]) & counted]
+            if rows.size:
+                medians[place] = float(np.median(rows))
+        return medians
+
+    def throughput(self, confidence: float = 0.95) -> Interval | None:
+        """Documents per second, over the counted blocks."""
+        values, generations = np.asarray(self.values), np.asarray(self.generations)
+        rounds, counted = np.asarray(self.columns["round"]), self.counted
+        rates: dict[int, list[float]] = {}
+        for generation, number in self.block_medians():
+            rows = values[(generations == generation) & (rounds == number) & counted]
+            rates.setdefault(generation, []).append(
+                self.columns["n_documents"][0] * rows.size * NS_PER_S / float(rows.sum())
+            )
+        if not rates:
+            return None
+        return throughput_interval([np.array(row) for _, row in sorted(rates.items())], confidence)
+
+
+def ratio_to_reference(
+    calls: Reading, reference: Reading, confidence: float = 0.95, *, p: float = MEDIAN, by_cpu: bool = False
+) -> Interval | None:
+    """How many times as long a candidate takes as the reference, from the rounds that both ran.
+
+    Args:
+        calls: The candidate's.
+        reference: The reference's, of the same session and batch size.
+        confidence: Of the interval.
+        p: The median is paired round by round; another quantile generation by generation.
+        by_cpu: Compare CPU time: what is left on a contended machine, and right for one thread only.
+
+    Returns:
+        None where the two share no round, or the samples do not carry the quantile.
+    """
+    if p != MEDIAN:
+        if calls.is_grouped or reference.is_grouped:
+            return None
+        return quantile_ratio_interval(calls.by_generation(), reference.by_generation(), p, confidence)
+    column = "cpu_ns" if by_cpu else None
+    own, other = calls.block_medians(column), reference.block_medians(column)
+    rows: dict[int, list[tuple[float, float]]] = {}
+    for place in sorted(own.keys() & other.keys()):
+        if own[place] > 0 and other[place] > 0:
+            rows.setdefault(place[0], []).append((own[place], other[place]))
+    if not rows:
+        return None
+    pairs = [np.array(row) for row in rows.values()]
+    return paired_ratio_interval([row[:, 0] for row in pairs], [row[:, 1] for row in pairs], confidence)
 
 
 def merge_generations(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]:

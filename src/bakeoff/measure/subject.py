@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from bakeoff.measure.checkpoint import Checkpoint
-from bakeoff.measure.encoding import Encoder, Encoding
+from bakeoff.measure.encoding import Batch, Encoder, Encoding
 from bakeoff.measure.entities import Document
+from bakeoff.measure.inputs import balance_order
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.session import Session
 
@@ -32,3 +34,25 @@ class Subject:
     encodings: tuple[Encoding, ...]
     protocol: TimingProtocol | None
     generation: int
+
+    @property
+    def timing(self) -> TimingProtocol:
+        """The protocol of a timed scenario.
+
+        Raises:
+            ValueError: This job is not timed.
+        """
+        if self.protocol is None:
+            raise ValueError("a timed scenario needs a timing protocol")
+        return self.protocol
+
+    @cached_property
+    def order(self) -> list[int]:
+        """This generation's order of the texts, the same for all candidates."""
+        # By words, not tokens: candidates with other tokenizers must see the same order.
+        lengths = [len(document.tokens) for document in self.documents]
+        return balance_order(lengths, f"{self.timing.seed}:{self.generation}")
+
+    def batch(self, rows: list[int]) -> Batch:
+        """Some of the documents, padded to the longest of them."""
+        return self.encoder.pad([self.encodings[row] for row in rows])

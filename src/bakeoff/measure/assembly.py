@@ -1,0 +1,244 @@
+"""From a heat to the readings of one of its jobs: everything raw, nothing summed up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from bakeoff.measure.heat import Generation, Heat, Part, PlacedBlock
+from bakeoff.measure.readings import (
+    BLOCK,
+    CALL,
+    CANARY,
+    COUNTED,
+    DIRTY,
+    FIRST_CALL,
+    LATE,
+    LOAD,
+    MEMORY,
+    OVERHEAD,
+    REFERENCE_CALL,
+    TOKENIZE,
+    Reading,
+    Unit,
+)
+from bakeoff.measure.stability import mser_truncation, summarize_block
+
+LATE_SHARE = 0.2
+LATE_CHANGE = 0.03
+LATE_GENERATIONS = 2
+
+LeftOut = Mapping[tuple[int, int], int]
+
+
+def assemble_readings(heat: Heat, name: str) -> tuple[Reading, ...]:
+    """All readings of one participant.
+
+    Args:
+        heat: The whole of it: which rounds count is judged over all participants together.
+        name: Of the participant.
+
+    Returns:
+        Per variant the calls, the reference's calls of the same rounds, and the warm-ups; then load times,
+        memory, tokenisation, canary and the instrument's overhead.
+    """
+    left_out = find_left_out(heat.generations)
+    parts = list(_parts(heat.generations, name))
+    variants = sorted({warm_up.variant for _, part in parts for warm_up in part.started.warm_ups})
+    readings: list[Reading] = []
+    for variant in variants:
+        readings.append(_calls(CALL, parts, variant, left_out))
+        if name != heat.reference:
+            reference = [
+                (number, part)
+                for number, part in _parts(heat.generations, heat.reference)
+                if number in {own for own, _ in parts}
+            ]
+            if any(warm_up.variant == variant for _, part in reference for warm_up in part.started.warm_ups):
+                readings.append(_calls(REFERENCE_CALL, reference, variant, left_out))
+        readings.append(_warm_ups(parts, variant))
+        readings.append(_blocks(parts, variant, left_out))
+    return (*readings, *_process_readings(parts))
+
+
+def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], int]:
+    """Why each (generation, round) is left out of headline figures; the same for every participant.
+
+    Dirty rounds, and rounds before a process came to its steady state after all: where in at least two
+    generations the first blocks of a variant stand apart from the rest (MSER, beyond 3 %), they are left out
+    for everybody in those generations.
+    """
+    late = _find_late(generations)
+    return {
+        (generation.number, number): LATE
+        if number < late.get(generation.number, 0)
+        else (DIRTY if is_dirty else COUNTED)
+        for generation in generations
+        for number, is_dirty in generation.rounds.items()
+    }
+
+
+def _find_late(generations: Sequence[Generation]) -> dict[int, int]:
+    """How many first rounds to leave out, by generation."""
+    cuts: dict[tuple[str, int], dict[int, int]] = {}
+    for generation in generations:
+        for part in generation.parts:
+            for warm_up in part.started.warm_ups:
+                cut = _late_rounds([b for b in part.blocks if b.variant == warm_up.variant])
+                if cut:
+                    cuts.setdefault((part.name, warm_up.variant), {})[generation.number] = cut
+    late: dict[int, int] = {}
+    for by_generation in cuts.values():
+        if len(by_generation) >= LATE_GENERATIONS:
+            for number, cut in by_generation.items():
+                late[number] = max(late.get(number, 0), cut)
+    return late
+
+
+def _late_rounds(blocks: Sequence[PlacedBlock]) -> int:
+    ordered = sorted(blocks, key=lambda block: block.round)
+    summaries = [summarize_block(np.maximum(np.array(block.wall_ns, dtype=float), 1.0)) for block in ordered]
+    medians = np.array([summary.median for summary in summaries])
+    cut = mser_truncation(medians)
+    if cut <= LATE_SHARE * len(ordered):
+        return 0
+    noise = float(np.median([summary.noise for summary in summaries]))
+    change = abs(math.log(float(np.median(medians[:cut])) / float(np.median(medians[cut:]))))
+    limit = max(LATE_CHANGE, 3 * noise / math.sqrt(cut))
+    return ordered[cut].round if change > limit else 0
+
+
+def _parts(generations: Iterable[Generation], name: str) -> Iterable[tuple[int, Part]]:
+    for generation in generations:
+        for part in generation.parts:
+            if part.name == name:
+                yield generation.number, part
+
+
+def _calls(
+    quantity: str, parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut
+) -> Reading:
+    columns: dict[str, list[int]] = {
+        name: []
+        for name in (
+            "cpu_ns", "round", "position", "input", "n_tokens", "n_padded_tokens", "block_start_ns",
+            "calls_per_sample", "n_documents", "left_out",
+        )
+    }  # fmt: skip
+    values: list[float] = []
+    numbers: list[int] = []
+    for number, part in parts:
+        warm_up = next(row for row in part.started.warm_ups if row.variant == variant)
+        n_inputs = len(warm_up.n_tokens)
+        for block in (block for block in part.blocks if block.variant == variant):
+            inputs = [
+                (block.first_input + sample * block.calls_per_sample) % n_inputs
+                for sample in range(len(block.wall_ns))
+            ]
+            values += map(float, block.wall_ns)
+            numbers += [number] * len(block.wall_ns)
+            columns["cpu_ns"] += block.cpu_ns
+            columns["input"] += inputs
+            columns["n_tokens"] += [warm_up.n_tokens[each] for each in inputs]
+            columns["n_padded_tokens"] += [warm_up.n_padded_tokens[each] for each in inputs]
+            for name, value in (
+                ("round", block.round),
+                ("position", block.position),
+                ("block_start_ns", block.start_ns),
+                ("calls_per_sample", block.calls_per_sample),
+                ("n_documents", warm_up.n_documents),
+                ("left_out", left_out[number, block.round]),
+            ):
+                columns[name] += [value] * len(block.wall_ns)
+    return Reading(
+        quantity=quantity,
+        unit="ns",
+        at={"batch_size": variant},
+        values=tuple(values),
+        generations=tuple(numbers),
+        columns={name: tuple(column) for name, column in columns.items()},
+    )
+
+
+def _blocks(parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut) -> Reading:
+    """The system's counters of each block, as the share of wall time spent waiting for a CPU and the rest."""
+    rows = [(number, block) for number, part in parts for block in part.blocks if block.variant == variant]
+    names = sorted({name for _, block in rows for name in block.counters})
+    return Reading(
+        quantity=BLOCK,
+        unit="ns",
+        at={"batch_size": variant},
+        values=tuple(float(sum(block.wall_ns) * block.calls_per_sample) for _, block in rows),
+        generations=tuple(number for number, _ in rows),
+        columns={
+            "round": tuple(block.round for _, block in rows),
+            "is_disturbed": tuple(int(bool(block.disturbances)) for _, block in rows),
+            "left_out": tuple(left_out[number, block.round] for number, block in rows),
+            **{name: tuple(int(block.counters.get(name, 0)) for _, block in rows) for name in names},
+        },
+    )
+
+
+def _warm_ups(parts: Sequence[tuple[int, Part]], variant: int) -> Reading:
+    rows = [
+        (number, row) for number, part in parts for row in part.started.warm_ups if row.variant == variant
+    ]
+    return Reading(
+        quantity=FIRST_CALL,
+        unit="ns",
+        at={"batch_size": variant},
+        values=tuple(float(row.first_call_ns) for _, row in rows),
+        generations=tuple(number for number, _ in rows),
+        columns={
+            "warmup_ns": tuple(row.warmup_ns for _, row in rows),
+            "n_calls": tuple(row.n_calls for _, row in rows),
+            "is_steady": tuple(int(row.is_steady) for _, row in rows),
+        },
+    )
+
+
+def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
+    """What is read once in a process, or a few times at its start."""
+    readings = [
+        _one_each(LOAD, "ns", [(number, part.started.load_ns) for number, part in parts]).model_copy(
+            update={
+                "columns": {
+                    "spawn_ns": tuple(part.started.spawn_ns for _, part in parts),
+                    "import_ns": tuple(part.started.import_ns for _, part in parts),
+                }
+            }
+        )
+    ]
+    marks = sorted(
+        {mark for _, part in parts for mark in (*part.started.memory_bytes, *part.finished.memory_bytes)}
+    )
+    for mark in marks:
+        rows = [
+            (number, {**part.started.memory_bytes, **part.finished.memory_bytes}.get(mark, 0))
+            for number, part in parts
+        ]
+        readings.append(_one_each(f"{MEMORY}_{mark}", "bytes", rows))
+    for quantity, rows in (
+        (TOKENIZE, [(n, each) for n, part in parts for each in part.started.tokenize_ns]),
+        (CANARY, [(n, each) for n, part in parts for each in part.started.canary_ns]),
+        (OVERHEAD, [(n, each) for n, part in parts for each in part.started.overhead_ns]),
+    ):
+        if rows:
+            readings.append(_one_each(quantity, "ns", rows))
+    energies = [(number, part.finished.energy_uj) for number, part in parts]
+    if energies and all(energy is not None for _, energy in energies):
+        readings.append(_one_each("energy", "uj", [(n, energy or 0) for n, energy in energies]))
+    return readings
+
+
+def _one_each(
+    quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]
+) -> Reading:
+    return Reading(
+        quantity=quantity,
+        unit=unit,
+        values=tuple(float(value) for _, value in rows),
+        generations=tuple(number for number, _ in rows),
+    )

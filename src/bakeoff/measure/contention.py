@@ -1,0 +1,112 @@
+"""Contention: what the kernel's own counters say of a block, and where a block counts as disturbed.
+
+Judged by causes from outside alone. A slow sample with clean counters is the model's, and stays.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+from pathlib import Path
+
+MAX_RUN_DELAY_SHARE = 0.02
+MAX_STEAL_SHARE = 0.01
+MAX_OTHERS_CPUS = 0.10
+_NS_PER_S = 1_000_000_000
+_STEAL_FIELD = 7
+_IDLE_FIELDS = (3, 4)  # idle and iowait
+_COUNTED_FIELDS = 8  # guest time is counted in user time already
+# /proc/stat counts in ticks of 10 ms: over a shorter block one tick would read as a large share.
+_MIN_TICKED_NS = 200_000_000
+
+
+class KernelCounters:
+    """Reads Linux' counters around a block; elsewhere it counts nothing.
+
+    Args:
+        threads: That the measured runtime uses.
+        usable_cpus: That this process may use; other processes matter only when none is spare.
+    """
+
+    def __init__(self, threads: int, usable_cpus: int) -> None:
+        self._fills_the_machine = threads >= usable_cpus
+        self._tick_ns = _NS_PER_S // os.sysconf("SC_CLK_TCK")
+        self._at_begin: dict[str, float] = {}
+        # Busy and stolen time come in ticks, so they are judged over several blocks together.
+        self._ticked_ns = 0
+        self._stolen_ns = self._others_ns = 0.0
+
+    def begin(self) -> None:
+        """Note where the counters stand."""
+        self._at_begin = self._read()
+
+    def end(self, wall_ns: int) -> tuple[dict[str, float], tuple[str, ...]]:
+        """What was counted since ``begin``, and which of it is a disturbance, with its figure and limit.
+
+        Args:
+            wall_ns: Length of the block.
+        """
+        now = self._read()
+        counts = {name: now[name] - self._at_begin.get(name, 0.0) for name in now}
+        reasons = []
+        delay = counts.get("run_delay_ns", 0.0) / max(wall_ns, 1)
+        if delay > MAX_RUN_DELAY_SHARE:
+            reasons.append(f"waited for a CPU {delay:.1%} of the time (limit {MAX_RUN_DELAY_SHARE:.0%})")
+        reasons += self._judge_ticks(counts, wall_ns)
+        return counts, tuple(reasons)
+
+    def _judge_ticks(self, counts: dict[str, float], wall_ns: int) -> list[str]:
+        if "busy_ns" not in counts:
+            return []
+        self._ticked_ns += wall_ns
+        self._stolen_ns += counts["steal_ns"]
+        self._others_ns += max(0.0, counts["busy_ns"] - counts["cpu_ns"])
+        if self._ticked_ns < _MIN_TICKED_NS:
+            return []
+        reasons = []
+        steal = self._stolen_ns / self._ticked_ns
+        others = self._others_ns / self._ticked_ns
+        if steal > MAX_STEAL_SHARE:
+            reasons.append(f"the hypervisor took {steal:.1%} of the time (limit {MAX_STEAL_SHARE:.0%})")
+        if self._fills_the_machine and others > MAX_OTHERS_CPUS:
+            reasons.append(
+                f"other processes used {others:.2f} CPUs (limit {MAX_OTHERS_CPUS:g}), and none is spare"
+            )
+        self._ticked_ns = 0
+        self._stolen_ns = self._others_ns = 0.0
+        return reasons
+
+    def _read(self) -> dict[str, float]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        found = {
+            "involuntary_switches": float(usage.ru_nivcsw),
+            "major_faults": float(usage.ru_majflt),
+            "cpu_ns": (usage.ru_utime + usage.ru_stime) * _NS_PER_S,
+        }
+        with suppress(OSError, ValueError, IndexError):
+            found["run_delay_ns"] = _run_delay_ns()
+        with suppress(OSError, ValueError, IndexError):
+            fields = [int(word) for word in _first_line("/proc/stat").split()[1:]]
+            busy = sum(fields[:_COUNTED_FIELDS]) - sum(fields[number] for number in _IDLE_FIELDS)
+            found["busy_ns"] = float((busy - fields[_STEAL_FIELD]) * self._tick_ns)
+            found["steal_ns"] = float(fields[_STEAL_FIELD] * self._tick_ns)
+        for name in ("cpu", "memory"):
+            with suppress(OSError, ValueError, IndexError):
+                total_us = _first_line(f"/proc/pressure/{name}").rsplit("total=", 1)[1]
+                found[f"{name}_pressure_ns"] = int(total_us) * 1000.0
+        return found
+
+
+def _run_delay_ns() -> float:
+    """Time that this process's threads stood in a run queue, by the kernel's count."""
+    total = 0
+    for task in os.scandir("/proc/self/task"):
+        with suppress(OSError):  # a thread may end while we look
+            total += int(_first_line(f"{task.path}/schedstat").split()[1])
+    return float(total)
+
+
+def _first_line(path: str) -> str:
+    with Path(path).open(encoding="ascii") as file:
+        return file.readline()

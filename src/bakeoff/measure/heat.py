@@ -1,0 +1,189 @@
+"""A heat: candidates that are measured together, in interleaved rounds. What is kept of it, all of it raw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from bakeoff.record import Record
+
+Stop = Literal["targets", "budget", "generations"]
+
+
+class WarmUp(Record):
+    """How one variant of a participant became steady in one process.
+
+    Attributes:
+        first_call_ns: Time of the very first call.
+        warmup_ns: From the first call until it was given free.
+        n_calls: Calls made.
+        median_ns: Of the last block.
+        is_steady: Whether it was steady, and not merely given up.
+        n_tokens: Of each input, without padding.
+        n_padded_tokens: Of each input, as computed.
+        n_documents: That one call answers.
+        least_samples: Of a block, instead of the protocol's own least; None leaves it.
+    """
+
+    variant: int
+    first_call_ns: int
+    warmup_ns: int
+    n_calls: int
+    median_ns: float
+    is_steady: bool
+    n_tokens: tuple[int, ...]
+    n_padded_tokens: tuple[int, ...]
+    n_documents: int = 1
+    least_samples: int | None = None
+
+
+class Started(Record):
+    """A participant that is loaded, warm and waiting.
+
+    Attributes:
+        spawn_ns: From the start of the process to its first line of ours.
+        import_ns: Imports of the runtime's libraries.
+        load_ns: From the checkpoint to a session.
+        overhead_ns: What timing a call that does nothing reads: the cost of the instrument, one a sample.
+        canary_ns: Times of a fixed computation in this process, the same on every machine.
+        tokenize_ns: Time to encode each text, one by one.
+        resident_bytes: Memory of the process now.
+        memory_bytes: Peak memory at each mark so far.
+    """
+
+    warm_ups: tuple[WarmUp, ...]
+    spawn_ns: int = 0
+    import_ns: int = 0
+    load_ns: int = 0
+    overhead_ns: tuple[int, ...] = ()
+    canary_ns: tuple[int, ...] = ()
+    tokenize_ns: tuple[int, ...] = ()
+    n_truncated: int = 0
+    resident_bytes: int = 0
+    memory_bytes: Mapping[str, int] = {}
+    facts: Mapping[str, str] = {}
+
+
+class BlockRequest(Record):
+    """One block to be run.
+
+    Attributes:
+        samples: Timed samples; one untimed call comes before them.
+        calls_per_sample: Calls that share one reading of the clock.
+        first_input: Where in the order of inputs the block begins, the same for all participants.
+    """
+
+    variant: int
+    samples: int
+    calls_per_sample: int
+    first_input: int
+
+
+class Block(Record):
+    """One block as it was run.
+
+    Attributes:
+        start_ns: Since the process was warm.
+        wall_ns: Of each sample, a single call's share of it.
+        cpu_ns: CPU time of the process over the same calls.
+        disturbances: What the system's own counters say against this block, each with its figure; never
+            judged by the latencies.
+        counters: What the system counted over the block.
+    """
+
+    variant: int
+    calls_per_sample: int
+    first_input: int
+    start_ns: int
+    wall_ns: tuple[int, ...]
+    cpu_ns: tuple[int, ...]
+    disturbances: tuple[str, ...] = ()
+    counters: Mapping[str, float] = {}
+
+
+class PlacedBlock(Block):
+    """A block with its place in the generation.
+
+    Attributes:
+        position: In the order of its round.
+        is_dirty: Whether any block of its round was disturbed.
+    """
+
+    round: int
+    position: int
+    is_dirty: bool
+
+
+class Finished(Record):
+    """What a participant says at its end.
+
+    Attributes:
+        memory_bytes: Peak memory at each mark.
+        energy_uj: Energy of the package over the blocks, where the machine tells it; None elsewhere.
+    """
+
+    memory_bytes: Mapping[str, int] = {}
+    energy_uj: int | None = None
+    facts: Mapping[str, str] = {}
+
+
+class Part(Record):
+    """One participant's share of one generation."""
+
+    name: str
+    started: Started
+    blocks: tuple[PlacedBlock, ...]
+    finished: Finished
+
+
+class Generation(Record):
+    """One fresh process of every participant.
+
+    Attributes:
+        is_resident: Whether all were loaded at once, so that rounds interleave; otherwise one after the other.
+        failures: What ended a participant, by its name; it has no part then.
+    """
+
+    number: int
+    is_resident: bool
+    parts: tuple[Part, ...]
+    failures: Mapping[str, str] = {}
+
+    @property
+    def rounds(self) -> dict[int, bool]:
+        """Each round's number, and whether a block of it was disturbed."""
+        dirty: dict[int, bool] = {}
+        for part in self.parts:
+            for block in part.blocks:
+                dirty[block.round] = dirty.get(block.round, False) or block.is_dirty
+        return dirty
+
+
+class Unmet(Record):
+    """An interval that is not within its target when the heat ends.
+
+    Attributes:
+        half_width: Relative to the value; None where the samples give no interval.
+    """
+
+    participant: str
+    variant: int
+    metric: str
+    half_width: float | None
+    target: float
+
+
+class Heat(Record):
+    """Candidates that were measured together, in interleaved rounds.
+
+    Attributes:
+        reference: Name of the participant to which the others are compared.
+        stopped: Why no further generation was run.
+        failures: What ended a participant, by its name.
+    """
+
+    reference: str
+    generations: tuple[Generation, ...]
+    stopped: Stop = "generations"
+    unmet: tuple[Unmet, ...] = ()
+    failures: Mapping[str, str] = {}

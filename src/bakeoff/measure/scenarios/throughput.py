@@ -1,0 +1,57 @@
+"""Throughput: documents per second offline, where all texts are at hand and only the total time counts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bakeoff.measure.inputs import cut_batches
+from bakeoff.measure.scenarios.latency import BatchSize
+from bakeoff.measure.subject import Subject
+from bakeoff.measure.timing import Variant
+from bakeoff.record import Record
+
+
+class Throughput(Record):
+    """Documents per second in large batches.
+
+    Attributes:
+        batch_size: Documents a call.
+        composition: ``by_length`` puts texts of like length into a batch, so that little is padding;
+            ``mixed`` takes them as they come.
+    """
+
+    kind: Literal["throughput"] = "throughput"
+    batch_size: BatchSize = 32
+    composition: Literal["by_length", "mixed"] = "by_length"
+    padding: Literal["longest"] = "longest"
+
+    @property
+    def is_timed(self) -> bool:
+        """Measured in interleaved rounds together with the other candidates."""
+        return True
+
+    def variants(self, subject: Subject) -> tuple[Variant, ...]:
+        """One variant: a call is a pass over all texts, so that every sample does the same work."""
+        return (self._variant(subject),)
+
+    def _variant(self, subject: Subject) -> Variant:
+        order = subject.order
+        if self.composition == "by_length":
+            order = sorted(order, key=lambda row: len(subject.documents[row].tokens))
+        batches = [subject.batch(rows) for rows in cut_batches(order, self.batch_size)]
+        infer = subject.session.infer
+
+        def run_pass(_: int) -> None:
+            for batch in batches:
+                infer(batch)
+
+        return Variant(
+            number=self.batch_size,
+            call=run_pass,
+            n_documents=len(batches) * self.batch_size,
+            n_tokens=(sum(batch.n_tokens for batch in batches),),
+            n_padded_tokens=(sum(batch.n_padded_tokens for batch in batches),),
+            least_samples=1,
+        )
