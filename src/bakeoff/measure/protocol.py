@@ -18,7 +18,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from bakeoff.measure.statistics import BlockSummary, is_steady, summarize_block
+from bakeoff.measure.stability import BlockSummary, is_steady, summarize_block
 from bakeoff.record import Record
 
 WARMUP_BLOCK_CALLS = 5
