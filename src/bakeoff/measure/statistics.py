@@ -3,22 +3,27 @@
 Two facts shape this file. Calls of one process are not independent, so an interval from calls alone is far
 too narrow; the unit of replication is the fresh process (a *generation*). And a tail quantile needs samples:
 where they are missing the answer is None, never a number.
+
+All intervals are made on the log scale, where a ratio and its inverse are equally far from 1.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 MIN_GENERATIONS = 5
 
+Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
+
 
 class Interval(NamedTuple):
-    """An estimate with its confidence interval; ``inf`` where the data give no bound."""
+    """An estimate with its confidence interval; 0 and ``inf`` where the data give no bound."""
 
     value: float
     low: float
@@ -30,6 +35,7 @@ class Interval(NamedTuple):
         return max(self.high - self.value, self.value - self.low) / self.value
 
 
+@lru_cache(maxsize=256)
 def order_statistic_ranks(n: int, p: float, confidence: float) -> tuple[int | None, int | None]:
     """Ranks (0-based) of the sorted sample between which the p-quantile lies with at least this confidence.
 
@@ -41,19 +47,21 @@ def order_statistic_ranks(n: int, p: float, confidence: float) -> tuple[int | No
     """
     from scipy.special import bdtr, bdtrc
 
-    tail = (1 - confidence) / 2
+    tail = _tail(confidence)
     counts = np.arange(n)
     # Sample l lies above the quantile only if at most l samples lie below it; sample u lies below it only if
     # more than u do.
-    below = int(np.searchsorted(bdtr(counts, n, p), tail, side="right")) - 1
-    above = int(np.argmax(bdtrc(counts, n, p) <= tail)) if p**n <= tail else n
-    return (below if below >= 0 else None, above if above < n else None)
+    below = np.flatnonzero(bdtr(counts, n, p) <= tail)
+    above = np.flatnonzero(bdtrc(counts, n, p) <= tail)
+    return (int(below[-1]) if below.size else None, int(above[0]) if above.size else None)
 
 
 def minimum_samples(p: float, confidence: float = 0.95) -> int:
-    """The least n at which the interval of the p-quantile has both ends: 6 for p50, 368 for p99."""
-    tail = (1 - confidence) / 2
-    return math.ceil(math.log(tail) / math.log(max(p, 1 - p)))
+    """The least n at which the interval of the p-quantile has both ends: 6 for p50, 368 for p99.
+
+    The sample must reach past the quantile on both sides: max(p, 1 - p) ** n at most half of the error.
+    """
+    return math.ceil(math.log(_tail(confidence)) / math.log(max(p, 1 - p)))
 
 
 def quantile_interval(
@@ -63,18 +71,17 @@ def quantile_interval(
 
     Sectioning takes the spread of the quantile between generations around the pooled one, on the log scale,
     with Student's t (Asmussen and Glynn, Stochastic Simulation 2007, section III.5a). The interval is never
-    narrower than the distribution-free one of the pooled sample; with a single generation it is that one.
+    narrower than the distribution-free one of the pooled sample; with a single generation it is that one,
+    which then tells of this one process alone.
 
     Args:
-        generations: Positive samples of each fresh process.
+        generations: Positive samples [calls] of each fresh process, in any unit.
         p: Between 0 and 1.
         confidence: Of the interval.
 
     Returns:
-        None with fewer than ``minimum_samples(p)`` samples in all.
+        In the unit of the samples; None with fewer than ``minimum_samples(p)`` samples in all.
     """
-    from scipy.special import stdtrit
-
     pooled = np.sort(np.concatenate(generations))
     if pooled.size < minimum_samples(p, confidence):
         return None
@@ -82,37 +89,189 @@ def quantile_interval(
     below, above = order_statistic_ranks(pooled.size, p, confidence)
     low = float(pooled[below]) if below is not None else 0.0
     high = float(pooled[above]) if above is not None else math.inf
-    count = len(generations)
-    if count > 1:
-        spread = [math.log(np.quantile(sample, p)) - math.log(value) for sample in generations]
-        variance = sum(deviation**2 for deviation in spread) / (count - 1) / count
-        half = float(stdtrit(count - 1, 0.5 + confidence / 2)) * math.sqrt(variance)
-        low, high = min(low, value * math.exp(-half)), max(high, value * math.exp(half))
+    if len(generations) > 1:
+        by_generation = np.array([float(np.quantile(sample, p)) for sample in generations])
+        sectioned = _interval_around(math.log(value), np.log(by_generation), confidence)
+        low, high = min(low, sectioned.low), max(high, sectioned.high)
     return Interval(value, low, high)
 
 
-class BlockSummary(NamedTuple):
-    """The median of a block of calls and its standard error relative to it."""
+def paired_ratio_interval(
+    blocks: Sequence[NDArray[np.float64]],
+    reference_blocks: Sequence[NDArray[np.float64]],
+    confidence: float = 0.95,
+) -> Interval:
+    """How many times the reference's time a candidate takes, from blocks taken in the same rounds.
 
-    median: float
-    noise: float
+    A round is too short for the machine to drift, so drift falls out of the log ratio within it; the median
+    over the rounds of a generation sheds disturbed rounds; and the generations, which differ by memory layout
+    and the like, give the interval: their mean ± Student's t with G - 1 degrees of freedom. Source: the paired
+    t of Law, Simulation Modeling and Analysis, 5th ed. 2015, section 10.2.1, with the process as the unit of
+    replication (Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013).
 
+    Args:
+        blocks: The candidate's positive block medians [rounds], one array a generation.
+        reference_blocks: The reference's, of the same generations and rounds, in the same order and unit.
+        confidence: Of the interval.
 
-def summarize_block(samples: NDArray[np.float64]) -> BlockSummary:
-    """Median and its relative standard error from the MAD: 1.2533 · 1.4826 · MAD / (median · sqrt(n))."""
-    median = float(np.median(samples))
-    mad = float(np.median(np.abs(samples - median)))
-    return BlockSummary(median, 1.2533 * 1.4826 * mad / (median * math.sqrt(samples.size)))
+    Returns:
+        Candidate over reference: above 1 is slower. With one generation the interval is (0, inf).
 
-
-def is_steady(blocks: Sequence[BlockSummary], *, tolerance: float = 0.02, window: int = 5) -> bool:
-    """Whether the last blocks show no trend beyond the tolerance or three times their own noise.
-
-    Compares the medians of the first three and the last three of the last five blocks.
+    Raises:
+        ValueError: The two do not pair, or there is nothing to pair.
     """
-    if len(blocks) < window:
-        return False
-    medians = [block.median for block in blocks[-window:]]
-    noise = float(np.median([block.noise for block in blocks[-window:]]))
-    trend = abs(float(np.median(medians[:3])) - float(np.median(medians[-3:]))) / float(np.median(medians))
-    return trend <= max(tolerance, 3 * noise / math.sqrt(3))
+    return _mean_interval(
+        [
+            float(np.median(np.log(mine) - np.log(theirs)))
+            for mine, theirs in _pairs(blocks, reference_blocks, same_shape=True)
+        ],
+        confidence,
+    )
+
+
+def quantile_ratio_interval(
+    generations: Sequence[NDArray[np.float64]],
+    reference_generations: Sequence[NDArray[np.float64]],
+    p: float,
+    confidence: float = 0.95,
+) -> Interval | None:
+    """The ratio of two pooled p-quantiles, by sectioning on its logarithm.
+
+    As ``quantile_interval``, on log(q_p / reference q_p) of each pair of generations (Asmussen and Glynn,
+    section III.5a). For tails it is 5 to 10 times as wide as the interval of ``paired_ratio_interval``.
+
+    Args:
+        generations: The candidate's positive samples [calls] of each fresh process.
+        reference_generations: The reference's, of the same generations; the calls need not be as many.
+        p: Between 0 and 1.
+        confidence: Of the interval.
+
+    Returns:
+        Candidate over reference; with one generation the interval is (0, inf). None where either side has
+        fewer than ``minimum_samples(p)`` samples in all.
+
+    Raises:
+        ValueError: The generations do not pair.
+    """
+    pairs = _pairs(generations, reference_generations)
+    needed = minimum_samples(p, confidence)
+    if min(sum(mine.size for mine, _ in pairs), sum(theirs.size for _, theirs in pairs)) < needed:
+        return None
+    pooled = _log_quantile_ratio(np.concatenate(generations), np.concatenate(reference_generations), p)
+    by_generation = np.array([_log_quantile_ratio(mine, theirs, p) for mine, theirs in pairs])
+    return _interval_around(pooled, by_generation, confidence)
+
+
+def throughput_interval(
+    block_rates_by_generation: Sequence[NDArray[np.float64]], confidence: float = 0.95
+) -> Interval:
+    """Documents per second: the design of ``paired_ratio_interval`` without a reference.
+
+    The median over the blocks of a generation, then mean ± Student's t over the generations.
+
+    Args:
+        block_rates_by_generation: Positive rates [blocks] in documents per second, one array a generation.
+        confidence: Of the interval.
+
+    Returns:
+        In documents per second; with one generation the interval is (0, inf).
+
+    Raises:
+        ValueError: There is no generation.
+    """
+    return _mean_interval(
+        [float(np.median(np.log(rates))) for rates in block_rates_by_generation], confidence
+    )
+
+
+def judge_ratio(interval: Interval, zone: float = 0.02) -> Verdict:
+    """What an interval of candidate over reference time allows to say.
+
+    A difference that is certain is told, however small; ``equivalent`` needs the whole interval within the
+    zone (the two one-sided tests of Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987, by intervals).
+
+    Args:
+        interval: Of the ratio; 1 is the same speed.
+        zone: Half width of what counts as the same speed: from 1 / (1 + zone) to 1 + zone.
+    """
+    if interval.low > 1:
+        return "slower"
+    if interval.high < 1:
+        return "faster"
+    if 1 / (1 + zone) < interval.low and interval.high < 1 + zone:
+        return "equivalent"
+    return "inconclusive"
+
+
+def adjusted_confidence(confidence: float, n_comparisons: int) -> float:
+    """The confidence of each of several intervals, so that all hold together with at least ``confidence``.
+
+    Bonferroni: the error is shared out evenly. That is the first step of Holm's procedure (Scand. J. Stat. 6,
+    1979) taken for all, since an interval that is shown cannot depend on the order of the others. Without a
+    comparison, or with one, nothing changes.
+    """
+    return 1 - (1 - confidence) / max(n_comparisons, 1)
+
+
+def slo_is_met(n: int, n_over: int, p: float, confidence: float = 0.95) -> bool:
+    """Whether so few of n responses were over the limit that its p-quantile lies within it, with confidence.
+
+    If the share of responses within the limit were p or less, so few would be over it with probability
+    P(binomial(n, 1 - p) <= n_over) at most; that must not exceed 1 - confidence. This is the rule by which
+    MLPerf's LoadGen stops early (loadgen/early_stopping.cc of mlcommons/inference), which has 0.99.
+
+    Args:
+        n: Responses.
+        n_over: Of them, those that took longer than the limit.
+        p: The quantile that the limit is for, between 0 and 1.
+        confidence: Of a positive answer.
+    """
+    from scipy.special import bdtrc
+
+    # The same event counted by the responses within the limit: 1 - p would be rounded, p is not.
+    return bool(bdtrc(n - n_over - 1, n, p) <= 1 - confidence)
+
+
+def _tail(confidence: float) -> float:
+    return (1 - confidence) / 2
+
+
+def _mean_interval(logs: Sequence[float], confidence: float) -> Interval:
+    if not logs:
+        raise ValueError("an interval needs at least one generation")
+    return _interval_around(float(np.mean(logs)), np.asarray(logs), confidence)
+
+
+def _interval_around(center: float, logs: NDArray[np.float64], confidence: float) -> Interval:
+    """exp(center ± t · s / sqrt(G)), where s is the spread of the G values around the center."""
+    from scipy.special import stdtrit
+
+    count = logs.size
+    if count == 1:
+        return Interval(math.exp(center), 0.0, math.inf)
+    error = math.sqrt(float(np.sum((logs - center) ** 2)) / (count - 1) / count)
+    half = float(stdtrit(count - 1, 1 - _tail(confidence))) * error
+    return Interval(math.exp(center), math.exp(center - half), math.exp(center + half))
+
+
+def _log_quantile_ratio(mine: NDArray[np.float64], theirs: NDArray[np.float64], p: float) -> float:
+    return math.log(float(np.quantile(mine, p))) - math.log(float(np.quantile(theirs, p)))
+
+
+def _pairs(
+    mine: Sequence[NDArray[np.float64]],
+    theirs: Sequence[NDArray[np.float64]],
+    *,
+    same_shape: bool = False,
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    if len(mine) != len(theirs) or not mine:
+        raise ValueError(f"{len(mine)} generations cannot be paired with {len(theirs)} of the reference")
+    pairs = list(zip(mine, theirs, strict=True))
+    if same_shape:
+        for generation, (a, b) in enumerate(pairs):
+            # numpy would stretch a single round over all of the other's.
+            if a.shape != b.shape:
+                raise ValueError(
+                    f"generation {generation} has {a.size} rounds, and {b.size} of the reference"
+                )
+    return pairs
