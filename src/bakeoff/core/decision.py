@@ -20,7 +20,7 @@ from bakeoff.core.evidence import (
     Candidate,
     Draws,
     Estimate,
-    draw_latency,
+    draw_pace,
     draw_quality,
     estimate_from,
     find_latency,
@@ -114,7 +114,7 @@ def decide(
     return Decision(
         outcome=outcome,
         winner=contest.candidates[winner].label if winner is not None else None,
-        reasons=(*reasons, *incomplete),
+        reasons=(*reasons, *_low_confidence(contest), *incomplete),
         reference=candidates[0].label,
         standings=tuple(sorted(standings, key=lambda s: (rank[s.place], -s.score.value, s.label))),
         settings=settings,
@@ -156,12 +156,9 @@ def _hold(candidates: Sequence[Candidate], settings: DecisionSettings) -> _Conte
         require_latency(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered
     )
     quality = np.array([f1_of(c.entities) for c in ordered])
-    quality_draws, latency_draws = (
-        draw_quality(ordered, settings),
-        draw_latency([c.label for c in ordered], latency, settings),
-    )
-    log_scores = _log_score(quality, np.array([estimate.value for estimate in latency]), reference, settings)
-    score_draws = _log_score(quality_draws, latency_draws, reference, settings)
+    quality_draws, pace = draw_quality(ordered, settings), draw_pace(ordered, latency, settings)
+    log_scores = _log_score(quality, pace.values, reference, settings)
+    score_draws = _log_score(quality_draws, pace.draws, reference, settings)
     results = tuple(
         tuple(_check(c, limit, quality_draws[:, n], settings) for limit in settings.constraints)
         for n, c in enumerate(ordered)
@@ -176,7 +173,7 @@ def _hold(candidates: Sequence[Candidate], settings: DecisionSettings) -> _Conte
         log_scores=log_scores,
         score_draws=score_draws,
         quality_draws=quality_draws,
-        front=tuple(_front(quality_draws, latency_draws, settings.confidence)),
+        front=tuple(_front(quality_draws, pace.draws, settings.confidence)),
         results=results,
         able=able,
         p_best=tuple(_p_best(score_draws, able)),
@@ -206,6 +203,17 @@ def _stand(contest: _Contest, n: int, winner: int | None) -> Standing:
         flags=candidate.flags,
         benchmark_keys=candidate.benchmark_keys,
     )
+
+
+def _low_confidence(contest: _Contest) -> tuple[str, ...]:
+    contended = [candidate.label for candidate in contest.candidates if candidate.is_contended]
+    if not contended:
+        return ()
+    line = (
+        f"low confidence: the machine was busy while {len(contended)} of {len(contest.candidates)} "
+        "candidates were measured, so only their ratios count; `bakeoff bench` tries again"
+    )
+    return (line,)
 
 
 def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:
@@ -260,7 +268,9 @@ def _check(
     text = f"{name} {found.value:.2f} ms [{found.low:.2f}, {upper}] ≤ {limit.at_most_ms:g} ms"
     if found.high is not None and found.high <= limit.at_most_ms:
         return ConstraintResult(result="met", text=text)
-    return ConstraintResult(result="failed" if found.low > limit.at_most_ms else "cannot tell", text=text)
+    # Other work can only have made it slower: a busy machine proves no candidate too slow.
+    is_too_slow = found.low > limit.at_most_ms and not candidate.is_contended
+    return ConstraintResult(result="failed" if is_too_slow else "cannot tell", text=text)
 
 
 def _front(quality: Draws, latency: Draws, confidence: float) -> list[bool]:

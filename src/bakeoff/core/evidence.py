@@ -1,14 +1,16 @@
 """Evidence: what was measured of each candidate, as estimates with intervals and as draws.
 
 Quality is drawn by a paired bootstrap over documents, the same documents for all candidates in each resample
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Latency is drawn from the interval
-of its quantile, taken as normal on the log scale.
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Latency is drawn from intervals
+taken as normal on the log scale: of the ratio to a reference that all candidates were measured beside, where
+there is one, since a ratio of interleaved rounds is free of the machine's drift; else of the absolute value.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,15 @@ from bakeoff.core.records import Environment, Measurement
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
-from bakeoff.measure.readings import NS_PER_MS, Reading
-from bakeoff.measure.scenarios.latency import LATENCY
-from bakeoff.measure.scenarios.quality import ENTITIES
+from bakeoff.measure.readings import (
+    ENTITIES,
+    LATENCY,
+    NS_PER_MS,
+    REFERENCE,
+    Reading,
+    ratio_to_reference,
+)
+from bakeoff.measure.statistics import Interval
 from bakeoff.record import Record
 
 Draws = NDArray[np.float64]
@@ -40,6 +48,10 @@ class Candidate(Record):
     Attributes:
         entities: Counts per document of the evaluation split.
         latency: Service times by batch size.
+        references: Of the reference in the same rounds, by batch size; none for the reference itself.
+        reference_key: Benchmark key of the reference; empty where it was measured without one.
+        latency_key: Its own benchmark key.
+        is_contended: Whether the machine was too busy: absolute latencies are upper bounds only.
         benchmark_keys: Of the measurements used.
         flags: What a reader of these measurements must know, ``name: detail``.
     """
@@ -52,6 +64,11 @@ class Candidate(Record):
     latency_inputs_digest: str = ""
     entities: Reading
     latency: Mapping[int, Reading]
+    references: Mapping[int, Reading] = {}
+    reference_key: str = ""
+    latency_key: str = ""
+    threads: int | None = None
+    is_contended: bool = False
     environment: Environment
     benchmark_keys: tuple[str, ...]
     flags: tuple[str, ...] = ()
@@ -97,12 +114,12 @@ def assemble_candidates(
                 quality_inputs_digest=quality.job.inputs_digest,
                 latency_inputs_digest=latencies[0].job.inputs_digest,
                 entities=entities,
-                latency={
-                    reading.at["batch_size"]: reading
-                    for latency in latencies
-                    for reading in latency.readings
-                    if reading.quantity == LATENCY
-                },
+                latency=_by_batch_size(latencies, LATENCY),
+                references=_by_batch_size(latencies, REFERENCE),
+                reference_key=latencies[0].heat.reference_key if latencies[0].heat else "",
+                latency_key=latencies[0].job.key,
+                threads=latencies[0].job.runtime.threads,
+                is_contended=not all(latency.is_valid for latency in latencies),
                 environment=latencies[0].environment,
                 benchmark_keys=(quality.job.key, *(latency.job.key for latency in latencies)),
                 flags=tuple(
@@ -127,8 +144,84 @@ def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) ->
     return 2 * (weights @ hits) / np.maximum(weights @ totals, 1.0)
 
 
-def draw_latency(names: Sequence[str], estimates: Sequence[Estimate], settings: DecisionSettings) -> Draws:
-    """Latency of each candidate [resamples, candidates]; log-normal with the interval's wider side."""
+class Pace(NamedTuple):
+    """How long the candidates take, on a scale that they share.
+
+    Attributes:
+        values: [candidates], relative to a common reference, or in ms where there is none.
+        draws: [resamples, candidates] on the same scale.
+        is_paired: Whether they are relative to a common reference.
+    """
+
+    values: Draws
+    draws: Draws
+    is_paired: bool
+
+
+def draw_pace(
+    candidates: Sequence[Candidate], estimates: Sequence[Estimate], settings: DecisionSettings
+) -> Pace:
+    """Draw how long each candidate takes.
+
+    Args:
+        candidates: In any order.
+        estimates: The absolute latency of each, in ms.
+        settings: Batch size, quantile, confidence, resamples, seed.
+
+    Raises:
+        CannotTellError: There are too few samples for an interval.
+    """
+    ratios = _find_common_ratios(candidates, settings)
+    intervals = ratios or [(e.value, e.low, math.inf if e.high is None else e.high) for e in estimates]
+    names = [candidate.label for candidate in candidates]
+    return Pace(
+        values=np.array([value for value, _, _ in intervals]),
+        draws=_draw_log_normal(names, intervals, settings),
+        is_paired=ratios is not None,
+    )
+
+
+def find_ratio(candidate: Candidate, settings: DecisionSettings) -> Interval | None:
+    """How many times as long as its reference a candidate takes; None where that was not measured.
+
+    On a contended machine by CPU time, if it used one thread: what others take of the clock is not in it.
+    """
+    calls = candidate.latency.get(settings.batch_size)
+    reference = candidate.references.get(settings.batch_size)
+    if calls is None or reference is None:
+        return None
+    return ratio_to_reference(
+        calls,
+        reference,
+        settings.confidence,
+        p=settings.quantile,
+        by_cpu=candidate.is_contended and candidate.threads == 1,
+    )
+
+
+def _find_common_ratios(
+    candidates: Sequence[Candidate], settings: DecisionSettings
+) -> list[tuple[float, float, float]] | None:
+    """The ratio of every candidate to the one reference that all were measured beside; None without one."""
+    anchors = {candidate.reference_key for candidate in candidates}
+    if len(anchors) != 1 or "" in anchors:
+        return None
+    ratios: list[tuple[float, float, float]] = []
+    for candidate in candidates:
+        if candidate.latency_key in anchors:
+            ratios.append((1.0, 1.0, 1.0))
+            continue
+        ratio = find_ratio(candidate, settings)
+        if ratio is None or not (ratio.low > 0 and math.isfinite(ratio.high)):
+            return None
+        ratios.append((ratio.value, ratio.low, ratio.high))
+    return ratios
+
+
+def _draw_log_normal(
+    names: Sequence[str], intervals: Sequence[tuple[float, float, float]], settings: DecisionSettings
+) -> Draws:
+    """Log-normal draws [resamples, names], each as wide as the wider side of its interval."""
     from scipy.special import ndtri
 
     # Each candidate has draws of its own, so that another candidate changes nobody's.
@@ -142,20 +235,25 @@ def draw_latency(names: Sequence[str], estimates: Sequence[Estimate], settings: 
     )
     z = float(ndtri(0.5 + settings.confidence / 2))
     spread = [
-        max(
-            math.log(e.value / e.low) if e.low > 0 else math.inf,
-            math.log(e.high / e.value) if e.high is not None else math.inf,
-        )
-        / z
-        for e in estimates
+        max(math.log(value / low) if low > 0 else math.inf, math.log(high / value)) / z
+        for value, low, high in intervals
     ]
-    if not all(math.isfinite(value) for value in spread):
+    if not all(math.isfinite(each) for each in spread):
         raise CannotTellError(
             f"too few samples for an interval of the {settings.quantile:g}-quantile of latency; "
-            "raise benchmark.protocol.generations or rounds"
+            "raise benchmark.protocol.min_generations or rounds"
         )
-    drawn: Draws = np.array([e.value for e in estimates]) * np.exp(normal * np.array(spread))
+    drawn: Draws = np.array([value for value, _, _ in intervals]) * np.exp(normal * np.array(spread))
     return drawn
+
+
+def _by_batch_size(measurements: Sequence[Measurement], quantity: str) -> dict[int, Reading]:
+    return {
+        reading.at["batch_size"]: reading
+        for measurement in measurements
+        for reading in measurement.readings
+        if reading.quantity == quantity
+    }
 
 
 def require_latency(candidate: Candidate, batch_size: int, quantile: float, confidence: float) -> Estimate:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from bakeoff.core.identity import KEY_VERSION, build_benchmark_key, flatten
 from bakeoff.digest import digest_json
 from bakeoff.measure.backends import Backend
+from bakeoff.measure.heat import Stop, Unmet
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import Reading
 from bakeoff.measure.scenarios import Scenario
@@ -243,21 +244,50 @@ class Flag(Record):
     invalidates: bool = False
 
 
+class HeatFacts(Record):
+    """With whom a job was measured, in interleaved rounds.
+
+    Attributes:
+        heat_id: Equal for all that were measured together.
+        reference_key: Benchmark key of the candidate that all were compared to. Two measurements of unlike
+            heats with the same reference are comparable by their ratios to it.
+        reference: Its name, for eyes.
+        candidates: Names of all that were measured together.
+        generations: Fresh processes of each.
+        is_resident: Whether all were in memory at once.
+        stopped: Why no further generation was run.
+        unmet: Intervals of this job that are wider than was asked for.
+    """
+
+    heat_id: str
+    reference_key: str
+    reference: str
+    candidates: tuple[str, ...]
+    generations: int
+    is_resident: bool
+    stopped: Stop
+    unmet: tuple[Unmet, ...] = ()
+
+
 class Measurement(Record):
     """A job, the environment in which it ran, its readings, its validity.
 
     Attributes:
         attempt: Counted from 1.
         measured_at: UTC, ISO 8601.
-        wall_s: Wall time of all worker processes of this job.
-        timed_s: Of it, time inside timed calls.
+        heat: With whom it was measured; None for what is measured alone.
+        runtime_facts: What the runtime said of itself: what was in force, not what was asked for.
+        wall_s: Wall time of its worker processes; of the whole heat, where it was measured in one.
+        timed_s: Time inside its own timed calls.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     job: Job
     attempt: int
     measured_at: str
     environment: Environment
+    heat: HeatFacts | None = None
+    runtime_facts: Mapping[str, str] = {}
     readings: tuple[Reading, ...]
     flags: tuple[Flag, ...]
     wall_s: float

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bakeoff.core.records import Flag, Job
-from bakeoff.measure.readings import Reading
-from bakeoff.measure.scenarios.latency import FIRST_CALL, LATENCY
-from bakeoff.measure.scenarios.quality import ENTITIES, Quality, f1_of
+import numpy as np
+
+from bakeoff.core.records import Environment, Flag, HeatFacts, Job
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import (
+    ENTITIES,
+    FIRST_CALL,
+    LATE,
+    LATENCY,
+    MAX_DIRTY_SHARE,
+    OVERHEAD,
+    PASS,
+    REFERENCE,
+    Reading,
+)
+from bakeoff.measure.scenarios.quality import Quality, f1_of
+from bakeoff.measure.stability import find_drift, spread_excess
 from bakeoff.measure.statistics import MIN_GENERATIONS, minimum_samples
 
-MAX_RUN_DELAY_SHARE = 0.02
 QUANTILES = (0.5, 0.95, 0.99)
+WARN_DIRTY_SHARE = 0.10
+MAX_RUN_DELAY_SHARE = 0.02
+MAX_SPREAD_EXCESS = 3.0
+MAX_TAIL_RATIO = 3.0
+MAX_OVERHEAD_SHARE = 0.01
+CONTENDED = "contended"
 
 
 def judge_measurement(
-    job: Job, readings: Sequence[Reading], *, n_truncated: int, run_delay_share: float
+    job: Job,
+    readings: Sequence[Reading],
+    environment: Environment,
+    *,
+    heat: HeatFacts | None = None,
+    n_truncated: int = 0,
+    run_delay_share: float = 0.0,
 ) -> tuple[Flag, ...]:
     """Find every flag of a measurement.
 
     Args:
         job: What was to be measured.
         readings: What was read.
+        environment: In which.
+        heat: With whom; None for what is measured alone.
         n_truncated: Documents of which words were cut off.
-        run_delay_share: The worst share of its wall time in which a process waited for a CPU, in [0, 1].
+        run_delay_share: Of a job that is measured alone, the worst share of its wall time in which a process
+            waited for a CPU, in [0, 1].
     """
-    flags = []
+    flags: list[Flag] = []
     if n_truncated:
         flags.append(
             Flag(name="truncated", detail=f"{n_truncated} documents longer than {job.max_length} tokens")
@@ -33,23 +60,16 @@ def judge_measurement(
     for reading in readings:
         if reading.quantity == ENTITIES and isinstance(job.scenario, Quality):
             flags += _judge_quality(job, job.scenario, reading)
-        elif reading.quantity == LATENCY:
-            flags += _judge_latency(reading)
-        elif reading.quantity == FIRST_CALL and not all(reading.columns["is_steady"]):
-            flags.append(
-                Flag(
-                    name="warmup_not_steady",
-                    detail=f"batch size {reading.at['batch_size']}: still drifting when warm-up was given up",
-                )
-            )
-    if job.protocol is not None:
-        if job.protocol.generations < MIN_GENERATIONS:
-            detail = f"{job.protocol.generations} fresh processes; intervals are wide below {MIN_GENERATIONS}"
-            flags.append(Flag(name="few_generations", detail=detail))
+    if job.protocol is None:
+        return tuple(flags)
+    flags += _judge_generations(job.protocol, heat, readings)
+    if heat is None:
         if run_delay_share > MAX_RUN_DELAY_SHARE:
             detail = f"waited for a CPU {run_delay_share:.1%} of the time (limit {MAX_RUN_DELAY_SHARE:.0%})"
-            flags.append(Flag(name="contended", detail=detail))
-    return tuple(flags)
+            flags.append(Flag(name=CONTENDED, detail=detail))
+    else:
+        flags += _judge_heat(heat, readings)
+    return (*flags, *_judge_environment(environment))
 
 
 def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
@@ -67,13 +87,121 @@ def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
     return [Flag(name="metric_not_reproduced", detail=detail, invalidates=True)]
 
 
-def _judge_latency(reading: Reading) -> list[Flag]:
-    n = len(reading.values)
-    return [
+def _judge_generations(
+    protocol: TimingProtocol, heat: HeatFacts | None, readings: Sequence[Reading]
+) -> list[Flag]:
+    count = heat.generations if heat else max((len(set(row.generations)) for row in readings), default=0)
+    if count >= MIN_GENERATIONS:
+        return []
+    detail = f"{count} fresh processes; intervals are wide below {MIN_GENERATIONS}"
+    del protocol
+    return [Flag(name="few_generations", detail=detail)]
+
+
+def _judge_heat(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
+    flags: list[Flag] = []
+    overhead_ns = next((float(np.median(row.values)) for row in readings if row.quantity == OVERHEAD), 0.0)
+    worst = max((row for row in readings if _is_timed(row)), key=lambda row: row.dirty_share, default=None)
+    if worst is not None:
+        flags += _judge_contention(worst.dirty_share)
+    for reading in readings:
+        if _is_timed(reading):
+            flags += _judge_samples(reading, overhead_ns)
+        elif reading.quantity == FIRST_CALL and not all(reading.columns["is_steady"]):
+            detail = f"{_place(reading)}: still drifting when warm-up was given up"
+            flags.append(Flag(name="warmup_not_steady", detail=detail))
+    flags += _judge_drift(readings)
+    flags += [
         Flag(
-            name=f"unsupported(p{p * 100:g})",
-            detail=f"batch size {reading.at['batch_size']}: {n} samples, {minimum_samples(p)} are needed",
+            name=f"ci_not_reached({unmet.metric})",
+            detail=f"batch size {unmet.variant}: "
+            + (f"±{unmet.half_width:.1%}" if unmet.half_width is not None else "no interval")
+            + f" where ±{unmet.target:.1%} was asked for, when the {heat.stopped} ended the heat",
+        )
+        for unmet in heat.unmet
+    ]
+    if not heat.is_resident:
+        detail = "the candidates did not fit into memory together; intervals are 4 to 5 times as wide"
+        flags.append(Flag(name="not_resident", detail=detail))
+    return flags
+
+
+def _is_timed(reading: Reading) -> bool:
+    return reading.quantity in (LATENCY, PASS)
+
+
+def _place(reading: Reading) -> str:
+    return f"batch size {reading.at['batch_size']}"
+
+
+def _judge_contention(share: float) -> list[Flag]:
+    if share > MAX_DIRTY_SHARE:
+        detail = (
+            f"{share:.0%} of the rounds were disturbed by other work (limit {MAX_DIRTY_SHARE:.0%}): "
+            "only ratios can be read, with low confidence"
+        )
+        return [Flag(name=CONTENDED, detail=detail, invalidates=True)]
+    if share > WARN_DIRTY_SHARE:
+        detail = f"{share:.0%} of the rounds were disturbed, repeated and left out"
+        return [Flag(name=CONTENDED, detail=detail)]
+    return []
+
+
+def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
+    n, place = reading.n_counted, _place(reading)
+    flags = [
+        Flag(
+            name=f"unsupported(p{p * 100:g})", detail=f"{place}: {n} samples, {minimum_samples(p)} are needed"
         )
         for p in QUANTILES
-        if n < minimum_samples(p)
+        if n < minimum_samples(p) and not (reading.quantity == PASS and p > QUANTILES[0])
     ]
+    if reading.is_grouped:
+        detail = f"{place}: calls are too short to be timed one by one; there is no p95 and no p99"
+        flags.append(Flag(name="batched_timing", detail=detail))
+    if LATE in reading.columns["left_out"]:
+        n_late = reading.columns["left_out"].count(LATE)
+        detail = f"{place}: {n_late} samples before the steady state are left out"
+        flags.append(Flag(name="late_warmup", detail=detail))
+    rows = reading.by_generation()
+    excess = spread_excess(rows) if len(rows) > 1 else 0.0
+    if excess > MAX_SPREAD_EXCESS:
+        detail = f"{place}: processes differ {excess:.1f} times as much as their noise explains"
+        flags.append(Flag(name="multimodal", detail=detail))
+    middle, tail = reading.quantile(0.5), reading.quantile(0.99)
+    if middle and tail and tail.value > MAX_TAIL_RATIO * middle.value:
+        detail = f"{place}: p99 is {tail.value / middle.value:.1f} times p50 (limit {MAX_TAIL_RATIO:g})"
+        flags.append(Flag(name="heavy_tail", detail=detail))
+    if middle and overhead_ns > MAX_OVERHEAD_SHARE * middle.value and not reading.is_grouped:
+        detail = f"{place}: the instrument takes {overhead_ns / middle.value:.1%} of a call"
+        flags.append(Flag(name="overhead", detail=detail))
+    return flags
+
+
+def _judge_drift(readings: Sequence[Reading]) -> list[Flag]:
+    """Whether the machine changed its speed: seen at the reference, whose work is the same all along."""
+    watched = [row for row in readings if row.quantity == REFERENCE] or [
+        row for row in readings if _is_timed(row)
+    ]
+    if not watched:
+        return []
+    medians = watched[0].block_medians()
+    drift = find_drift(np.array([medians[place] for place in sorted(medians)]))
+    if drift is None:
+        return []
+    detail = f"the reference became {abs(drift.change):.1%} {'slower' if drift.change > 0 else 'faster'}"
+    return [Flag(name="drift", detail=f"{detail} over the heat ({drift.kind}); ratios are free of it")]
+
+
+def _judge_environment(environment: Environment) -> list[Flag]:
+    facts: Mapping[str, str] = environment.facts
+    flags = []
+    if facts.get("freeze") == "no":
+        flags.append(Flag(name="no_freeze", detail="idle candidates could not be stopped on this system"))
+    if facts.get("hypervisor") not in (None, "n/a", "no"):
+        flags.append(
+            Flag(name="virtualised", detail="a virtual machine; slowness of its host cannot be seen")
+        )
+    if facts.get("governor") == "powersave":
+        flags.append(Flag(name="powersave", detail="the CPU governor saves power"))
+    return flags

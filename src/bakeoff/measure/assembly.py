@@ -10,16 +10,16 @@ import numpy as np
 from bakeoff.measure.heat import Generation, Heat, Part, PlacedBlock
 from bakeoff.measure.readings import (
     BLOCK,
-    CALL,
     CANARY,
     COUNTED,
     DIRTY,
     FIRST_CALL,
     LATE,
+    LATENCY,
     LOAD,
     MEMORY,
     OVERHEAD,
-    REFERENCE_CALL,
+    REFERENCE,
     TOKENIZE,
     Reading,
     Unit,
@@ -33,12 +33,13 @@ LATE_GENERATIONS = 2
 LeftOut = Mapping[tuple[int, int], int]
 
 
-def assemble_readings(heat: Heat, name: str) -> tuple[Reading, ...]:
+def assemble_readings(heat: Heat, name: str, quantity: str = LATENCY) -> tuple[Reading, ...]:
     """All readings of one participant.
 
     Args:
         heat: The whole of it: which rounds count is judged over all participants together.
         name: Of the participant.
+        quantity: What its calls stand for.
 
     Returns:
         Per variant the calls, the reference's calls of the same rounds, and the warm-ups; then load times,
@@ -49,7 +50,7 @@ def assemble_readings(heat: Heat, name: str) -> tuple[Reading, ...]:
     variants = sorted({warm_up.variant for _, part in parts for warm_up in part.started.warm_ups})
     readings: list[Reading] = []
     for variant in variants:
-        readings.append(_calls(CALL, parts, variant, left_out))
+        readings.append(_calls(quantity, parts, variant, left_out))
         if name != heat.reference:
             reference = [
                 (number, part)
@@ -57,7 +58,7 @@ def assemble_readings(heat: Heat, name: str) -> tuple[Reading, ...]:
                 if number in {own for own, _ in parts}
             ]
             if any(warm_up.variant == variant for _, part in reference for warm_up in part.started.warm_ups):
-                readings.append(_calls(REFERENCE_CALL, reference, variant, left_out))
+                readings.append(_calls(REFERENCE, reference, variant, left_out))
         readings.append(_warm_ups(parts, variant))
         readings.append(_blocks(parts, variant, left_out))
     return (*readings, *_process_readings(parts))
@@ -117,9 +118,7 @@ def _parts(generations: Iterable[Generation], name: str) -> Iterable[tuple[int, 
                 yield generation.number, part
 
 
-def _calls(
-    quantity: str, parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut
-) -> Reading:
+def _calls(quantity: str, parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut) -> Reading:
     columns: dict[str, list[int]] = {
         name: []
         for name in (
@@ -233,9 +232,7 @@ def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
     return readings
 
 
-def _one_each(
-    quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]
-) -> Reading:
+def _one_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Reading:
     return Reading(
         quantity=quantity,
         unit=unit,

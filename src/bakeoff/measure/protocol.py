@@ -37,7 +37,7 @@ from bakeoff.measure.heat import (
     Unmet,
     WarmUp,
 )
-from bakeoff.measure.readings import CALL, MAX_DIRTY_SHARE, REFERENCE_CALL, ratio_to_reference
+from bakeoff.measure.readings import LATENCY, MAX_DIRTY_SHARE, REFERENCE, ratio_to_reference
 from bakeoff.measure.statistics import Interval
 from bakeoff.record import Record
 
@@ -254,8 +254,8 @@ def find_unmet(
     found: list[Unmet] = []
     for name in sorted({part.name for generation in generations for part in generation.parts} & set(among)):
         readings = assemble_readings(heat, name)
-        references = {row.at["batch_size"]: row for row in readings if row.quantity == REFERENCE_CALL}
-        for calls in (row for row in readings if row.quantity == CALL):
+        references = {row.at["batch_size"]: row for row in readings if row.quantity == REFERENCE}
+        for calls in (row for row in readings if row.quantity == LATENCY):
             variant = calls.at["batch_size"]
             for metric, p, target in targets.quantiles:
                 found += _if_wider(name, variant, metric, calls.quantile(p), target)

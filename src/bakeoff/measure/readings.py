@@ -24,8 +24,10 @@ NS_PER_S = 1e9
 MEDIAN = 0.5
 
 # The quantities that are read.
-CALL = "call"  # service time of one call; closed loop, so never a response time
-REFERENCE_CALL = "reference_call"  # the reference candidate's, in the same rounds
+LATENCY = "latency"  # service time of one call; closed loop, so never a response time
+PASS = "pass"  # of all documents in large batches
+REFERENCE = "reference"  # the same of the heat's reference, in the same rounds
+ENTITIES = "entities"  # of each document: found and right
 FIRST_CALL = "first_call"
 BLOCK = "block"
 LOAD = "load"
@@ -34,6 +36,9 @@ TOKENIZE = "tokenize"
 CANARY = "canary"
 OVERHEAD = "overhead"
 MODEL_SIZE = "model_size"
+MAX_RATE = "max_rate"  # of an open loop
+PROBE = "probed_rate"
+RESPONSE = "response"  # from scheduled arrival to answer; open loop, never a service time
 
 # Why a round is left out of headline figures.
 COUNTED, DIRTY, LATE = 0, 1, 2

@@ -6,32 +6,23 @@ crash or an outage after measuring costs an upload and never a second measuremen
 
 from __future__ import annotations
 
-import random
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bakeoff import durable
 from bakeoff.core import plan as planning
-from bakeoff.core.plan import ExistingBenchmark, Plan, PlannedJob
-from bakeoff.core.records import Champion, FailedAttempt, Flag, Hardware, Job, Measurement
-from bakeoff.core.validity import judge_measurement
+from bakeoff.core.plan import ExistingBenchmark, Plan
+from bakeoff.core.records import Champion, FailedAttempt, Hardware, Job, Measurement
 from bakeoff.digest import digest_folder, digest_json
-from bakeoff.errors import BakeoffError, ConfigError, TrackingError, UserError, WorkerError
+from bakeoff.errors import ConfigError, TrackingError, UserError
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.entities import Document
-from bakeoff.measure.readings import NS_PER_S, merge_generations
-from bakeoff.measure.scenarios import Scenario
-from bakeoff.measure.scenarios.latency import LATENCY
 from bakeoff.orchestrator.champions import require_champions, select_champions
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.run.hardware import default_threads, detect_hardware
-from bakeoff.run.isolation import Done, MeasureOrder, PrepareOrder, run_in_fresh_process
 from bakeoff.stores.tracking import benchmarks
 
 N_CHECK_TEXTS = 64
@@ -134,7 +125,7 @@ def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
             scenario=scenario,
             protocol=settings.protocol if scenario.is_timed else None,
             hardware=hardware,
-            inputs_digest=_digest_documents(_documents_for(project, scenario)),
+            inputs_digest=_digest_documents(documents_for(project, scenario)),
             max_length=project.settings.data.max_length,
             metric_name=champion.metric_name,
             refit_metric=champion.refit_metric,
@@ -173,15 +164,6 @@ def _digest_of(champion: Champion) -> str:
     )
 
 
-def _documents_for(project: Project, scenario: Scenario) -> tuple[Document, ...]:
-    """All test documents for quality; a seeded sample of them, with their real lengths, for timing."""
-    documents = project.corpus.test
-    settings = project.settings.benchmark
-    if not scenario.is_timed or settings.n_texts >= len(documents):
-        return documents
-    return tuple(random.Random(settings.protocol.seed).sample(documents, k=settings.n_texts))  # noqa: S311
-
-
 def _digest_documents(documents: Iterable[Document]) -> str:
     return digest_json([[list(document.tokens), list(document.tags)] for document in documents])
 
@@ -193,31 +175,12 @@ def _find_existing(project: Project, champions: Sequence[Champion]) -> list[Exis
     return [*logged, *project.results.list_existing(wanted)]
 
 
-@dataclass
-class _Work:
-    """A job on its way through the generations."""
-
-    planned: PlannedJob
-    checkpoint: Path
-    prepared: Path | None
-    done: list[Done] = field(default_factory=list)
-    wall_s: float = 0.0
-    failure: WorkerError | None = None
-
-    @property
-    def job(self) -> Job:
-        return self.planned.job
-
-    @property
-    def n_generations(self) -> int:
-        return self.job.protocol.generations if self.job.protocol else 1
-
-
 def _carry_out(project: Project, champions: Sequence[Champion], todo: Plan) -> BenchResult:
     begin = time.monotonic()
     for planned in todo.jobs:
         project.progress.say(f"{planned.job.label}: {planned.action}: {planned.reason}")
-    measured, failed, unlogged = _measure_all(project, champions, todo)
+    attempts = measure_all(project, champions, todo)
+    unlogged = sum(not _log(project, attempt) for attempt in attempts)
     _fetch_missing(project, todo)
     files = {}
     for champion in champions:
@@ -231,129 +194,12 @@ def _carry_out(project: Project, champions: Sequence[Champion], todo: Plan) -> B
             files[champion.backbone] = project.results.write_champion(mine)
     return BenchResult(
         plan=todo,
-        measured=tuple(measured),
-        failed=tuple(failed),
+        measured=tuple(attempt for attempt in attempts if isinstance(attempt, Measurement)),
+        failed=tuple(attempt for attempt in attempts if isinstance(attempt, FailedAttempt)),
         result_files=files,
         unlogged=unlogged,
         wall_s=time.monotonic() - begin,
     )
-
-
-def _measure_all(
-    project: Project, champions: Sequence[Champion], todo: Plan
-) -> tuple[list[Measurement], list[FailedAttempt], int]:
-    """Measure what is planned, generation by generation over all jobs, so that drift hits all alike."""
-    measured: list[Measurement] = []
-    failed: list[FailedAttempt] = []
-    by_run = {champion.run_id: champion for champion in champions}
-    n_steps = sum(planned.job.protocol.generations if planned.job.protocol else 1 for planned in todo.todo)
-    if not n_steps:
-        return measured, failed, 0
-    with project.progress.track("bench", n_steps) as advance:
-        works: list[_Work] = []
-        for planned in todo.todo:
-            try:
-                works.append(_make_ready(project, planned, by_run[planned.job.champion_run_id]))
-            except (WorkerError, UserError) as error:
-                failed.append(_keep_failure(project, planned, error))
-                advance(f"{planned.job.label}: failed: {error}")
-        for generation in range(max((work.n_generations for work in works), default=0)):
-            order = [work for work in works if generation < work.n_generations and work.failure is None]
-            random.Random(generation).shuffle(order)  # noqa: S311 - an order, not a secret
-            for work in order:
-                _run_generation(project, work, generation)
-                advance(f"{work.job.label} {generation + 1}/{work.n_generations}")
-                if work.failure is not None:
-                    failed.append(_keep_failure(project, work.planned, work.failure))
-                elif len(work.done) == work.n_generations:
-                    measured.append(_keep_measurement(project, work))
-    attempts: list[Measurement | FailedAttempt] = [*measured, *failed]
-    unlogged = sum(not _log(project, attempt) for attempt in attempts)
-    return measured, failed, unlogged
-
-
-def _make_ready(project: Project, planned: PlannedJob, champion: Champion) -> _Work:
-    """Acquire the checkpoint, and let the backend prepare what it runs, once for each checkpoint."""
-    job = planned.job
-    checkpoint = project.checkpoints.acquire(champion, project.tracker.download)
-    settings = job.runtime.prepare_settings()
-    if settings is None:
-        return _Work(planned, checkpoint, prepared=None)
-    prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
-    if not durable.is_complete(prepared):
-        project.progress.say(f"{job.candidate}: exporting, and comparing the outputs with PyTorch's")
-        order = PrepareOrder(
-            runtime=job.runtime,
-            checkpoint=checkpoint,
-            destination=prepared,
-            texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
-        )
-        folder = project.results.work_folder(job, planned.attempt, "prepare")
-        run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s)
-    return _Work(planned, checkpoint, prepared)
-
-
-def _run_generation(project: Project, work: _Work, generation: int) -> None:
-    """One fresh process; its outcome stays on disk, so that an interrupted bench goes on from here."""
-    job = work.job
-    folder = project.results.work_folder(job, work.planned.attempt, f"generation-{generation}")
-    order = MeasureOrder(
-        runtime=job.runtime,
-        scenario=job.scenario,
-        protocol=job.protocol,
-        checkpoint=work.checkpoint,
-        prepared=work.prepared,
-        documents=_documents_for(project, job.scenario),
-        max_length=job.max_length,
-        generation=generation,
-    )
-    begin = time.monotonic()
-    try:
-        work.done.append(run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s))
-    except WorkerError as error:
-        work.failure = error
-    work.wall_s += time.monotonic() - begin
-
-
-def _keep_measurement(project: Project, work: _Work) -> Measurement:
-    readings = merge_generations([done.readings for done in work.done])
-    job, environment = work.job, work.done[0].environment
-    measurement = Measurement(
-        job=job,
-        attempt=work.planned.attempt,
-        measured_at=_now(),
-        environment=environment,
-        readings=readings,
-        flags=judge_measurement(
-            job,
-            readings,
-            n_truncated=work.done[0].n_truncated,
-            run_delay_share=max(done.run_delay_share for done in work.done),
-        ),
-        wall_s=work.wall_s,
-        timed_s=sum(reading.total for reading in readings if reading.quantity == LATENCY) / NS_PER_S,
-    )
-    if any(done.environment.digest != environment.digest for done in work.done):
-        mixed = Flag(
-            name="mixed_environments", detail="its processes saw unlike environments", invalidates=True
-        )
-        measurement = measurement.model_copy(update={"flags": (*measurement.flags, mixed)})
-    project.results.store(measurement)
-    shutil.rmtree(project.results.work_folder(job, work.planned.attempt), ignore_errors=True)
-    return measurement
-
-
-def _keep_failure(project: Project, planned: PlannedJob, error: BakeoffError) -> FailedAttempt:
-    project.progress.say(f"{planned.job.label}: failed: {error}")
-    attempt = FailedAttempt(
-        job=planned.job,
-        attempt=planned.attempt,
-        failed_at=_now(),
-        reason=error.reason if isinstance(error, WorkerError) else str(error),
-        detail=error.detail if isinstance(error, WorkerError) else "",
-    )
-    project.results.store(attempt)
-    return attempt
 
 
 def _log(project: Project, attempt: Measurement | FailedAttempt, *, may_exist: bool = False) -> bool:
@@ -388,7 +234,3 @@ def _fetch_missing(project: Project, todo: Plan) -> None:
             with project.results.receiving() as folder:
                 found = project.tracker.download(planned.run_id, "benchmark", folder)
                 project.results.adopt(planned.job, planned.attempt, found, planned.run_id)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,13 +1,8 @@
-"""One order in one fresh process: started clean, waited for without burning CPU, and never left behind."""
+"""One order in one fresh process, and the words in which orders and outcomes are written."""
 
 from __future__ import annotations
 
 import os
-import select
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,11 +17,11 @@ from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import Reading
 from bakeoff.measure.scenarios import Scenario
 from bakeoff.record import Record
+from bakeoff.run import processes
 
 ORDER_FILE = "order.json"
 OUTCOME_FILE = "outcome.json"
-STDERR_TAIL_BYTES = 2000
-_GRACE_S = 2.0
+WORKER = "bakeoff.run.worker"
 
 
 class PrepareOrder(Record):
@@ -40,7 +35,7 @@ class PrepareOrder(Record):
 
 
 class MeasureOrder(Record):
-    """Measure one scenario once, as one generation of a job."""
+    """Measure one scenario in one fresh process, as one generation of a job."""
 
     kind: Literal["measure"] = "measure"
     runtime: Backend
@@ -63,6 +58,7 @@ class Done(Record):
         n_truncated: Documents of which words were cut off.
         run_delay_share: Share of the scenario's wall time in which the process waited for a CPU; by the
             kernel's count, never by the latencies.
+        facts: What the runtime says of itself.
     """
 
     kind: Literal["done"] = "done"
@@ -70,6 +66,7 @@ class Done(Record):
     environment: Environment
     n_truncated: int = 0
     run_delay_share: float = 0.0
+    facts: dict[str, str] = {}
 
 
 class Failed(Record):
@@ -80,11 +77,18 @@ class Failed(Record):
     message: str
     is_user_error: bool
 
+    @property
+    def text(self) -> str:
+        """For eyes."""
+        return self.message if self.is_user_error else f"{self.error}: {self.message}"
+
 
 Outcome: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field(discriminator="kind")])
 
 
-def run_in_fresh_process(order: PrepareOrder | MeasureOrder, folder: Path, timeout_s: float) -> Done:
+def run_in_fresh_process(
+    order: PrepareOrder | MeasureOrder, folder: Path, timeout_s: float, *, worker: str = WORKER
+) -> Done:
     """Carry out an order in a new interpreter and return what it wrote.
 
     A folder that already holds the whole outcome of this very order is answered from there.
@@ -93,6 +97,7 @@ def run_in_fresh_process(order: PrepareOrder | MeasureOrder, folder: Path, timeo
         order: What to do.
         folder: For order, outcome and the process's output.
         timeout_s: After this the process and its children are killed.
+        worker: The module that is run.
 
     Raises:
         WorkerError: The process failed, was killed, hung, or left no whole outcome.
@@ -102,24 +107,21 @@ def run_in_fresh_process(order: PrepareOrder | MeasureOrder, folder: Path, timeo
         return earlier
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     durable.write_bytes(folder / ORDER_FILE, wanted)
-    stderr_path = folder / "stderr.txt"
-    with (folder / "stdout.txt").open("wb") as stdout, stderr_path.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bakeoff.run.worker", str(folder), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=_environment(order),
-            start_new_session=True,
-        )
+    process = processes.start_process(worker, (str(folder), str(os.getpid())), folder, environment_for(order))
     try:
-        ended_in_time = _wait(process, timeout_s)
+        ended_in_time = processes.wait_for(process, timeout_s)
     finally:
-        _end(process)
-    tail = _tail(stderr_path)
+        processes.end_process(process, grace_s=0.0 if process.returncode is not None else processes.GRACE_S)
+    tail = processes.read_tail(folder)
     if not ended_in_time:
         raise WorkerError(f"no outcome after {timeout_s:g} s", detail=tail)
-    return _read_outcome(folder / OUTCOME_FILE, process.returncode, tail)
+    return _read_outcome(folder / OUTCOME_FILE, processes.describe_end(process), process.returncode, tail)
+
+
+def environment_for(order: PrepareOrder | MeasureOrder) -> dict[str, str]:
+    """The variables under which an order is carried out."""
+    hash_seed = order.generation if isinstance(order, MeasureOrder) else 0
+    return processes.thread_environment(order.runtime.threads or 1, hash_seed)
 
 
 def _find_outcome(folder: Path, order: bytes) -> Done | None:
@@ -132,74 +134,15 @@ def _find_outcome(folder: Path, order: bytes) -> Done | None:
     return outcome if isinstance(outcome, Done) else None
 
 
-def _environment(order: PrepareOrder | MeasureOrder) -> dict[str, str]:
-    """Thread pools must be sized before the libraries are imported, so it is done from outside."""
-    threads = str(order.runtime.threads or 1)
-    hash_seed = order.generation if isinstance(order, MeasureOrder) else 0
-    return os.environ | {
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "PYTHONHASHSEED": str(hash_seed),
-    }
-
-
-def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Block until the process ends; Popen.wait(timeout) would poll, and disturb what is measured."""
-    if not hasattr(os, "pidfd_open"):  # not Linux
-        try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-    descriptor = os.pidfd_open(process.pid)
-    try:
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        deadline = time.monotonic() + timeout_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            if poller.poll(left_s * 1000):
-                process.wait()
-                return True
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it started: they share a session of their own."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            break
-        if process.poll() is not None:
-            continue
-        try:
-            process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
-
-
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - STDERR_TAIL_BYTES))
-        return file.read().decode(errors="replace").strip()
-
-
-def _read_outcome(path: Path, returncode: int, tail: str) -> Done:
+def _read_outcome(path: Path, end: str, returncode: int, tail: str) -> Done:
     if returncode < 0:
-        raise WorkerError(f"killed by {signal.Signals(-returncode).name}", detail=tail)
+        raise WorkerError(end, detail=tail)
     try:
         outcome = Outcome.validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise WorkerError(f"exit code {returncode} and no outcome", detail=tail) from None
+        raise WorkerError(f"{end} and no outcome", detail=tail) from None
     except ValidationError:
-        raise WorkerError(f"exit code {returncode} and a broken outcome", detail=tail) from None
+        raise WorkerError(f"{end} and a broken outcome", detail=tail) from None
     if isinstance(outcome, Failed):
-        raise WorkerError(outcome.message if outcome.is_user_error else f"{outcome.error}: {outcome.message}")
+        raise WorkerError(outcome.text)
     return outcome

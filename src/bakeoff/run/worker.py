@@ -1,51 +1,70 @@
 """The process that measures: an order in, an outcome out, nothing else of ours running beside it.
 
-Started as ``python -m bakeoff.run.worker FOLDER PARENT_PID``. It never imports mlflow, and imports of the
-heavy libraries only what the ordered runtime needs.
+Started as ``python -m bakeoff.run.worker FOLDER PARENT_PID`` it writes one outcome; with two pipes more it
+stays, and answers command by command. It never imports mlflow, and of the heavy libraries only what the
+ordered runtime needs.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import importlib
 import os
 import signal
 import sys
 import time
 import traceback
-from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import TypeAdapter
 
 from bakeoff import durable
 from bakeoff.errors import BakeoffError, CheckpointError
+from bakeoff.measure import memory
+from bakeoff.measure.backends import Backend
 from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.contention import KernelCounters
 from bakeoff.measure.encoding import Encoder
+from bakeoff.measure.heat import Finished, Started
+from bakeoff.measure.scenarios import Alone, Interleaved
 from bakeoff.measure.subject import Subject
-from bakeoff.run.hardware import record_environment
+from bakeoff.measure.timing import Variant, run_block, time_canary, time_each, time_instrument, warm_up
+from bakeoff.run.hardware import detect_hardware, record_environment
 from bakeoff.run.isolation import ORDER_FILE, OUTCOME_FILE, Done, Failed, MeasureOrder, Order, PrepareOrder
+from bakeoff.run.resident import Command, Ended, Finish, Ran, Ready
 
 _PR_SET_PDEATHSIG = 1
 
 
-def main(folder: Path, parent_pid: int) -> int:
+def main(words: list[str]) -> int:
     """Carry out the order in a folder; returns the exit code."""
+    folder, parent_pid = Path(words[0]), int(words[1])
     _die_with_parent(parent_pid)
+    if len(words) > 2:  # noqa: PLR2004 - folder and parent, then the pipes
+        commands, answers, spawned_ns = (int(word) for word in words[2:])
+        return _reside(folder, commands, answers, spawned_ns)
     outcome: Done | Failed
     try:
-        order: PrepareOrder | MeasureOrder = TypeAdapter[PrepareOrder | MeasureOrder](Order).validate_json(
-            (folder / ORDER_FILE).read_bytes()
-        )
+        order = _read_order(folder)
         outcome = _prepare(order) if isinstance(order, PrepareOrder) else _measure(order)
     except BaseException as error:  # noqa: BLE001 - the rim: whatever happens becomes a recorded failure
-        traceback.print_exc()
-        outcome = Failed(
-            error=type(error).__name__,
-            message=str(error),
-            is_user_error=isinstance(error, BakeoffError),
-        )
+        outcome = _record(error)
     durable.write_bytes(folder / OUTCOME_FILE, outcome.model_dump_json().encode())
     return 0 if isinstance(outcome, Done) else 1
+
+
+def _read_order(folder: Path) -> PrepareOrder | MeasureOrder:
+    adapter: TypeAdapter[PrepareOrder | MeasureOrder] = TypeAdapter(Order)
+    return adapter.validate_json((folder / ORDER_FILE).read_bytes())
+
+
+def _record(error: BaseException) -> Failed:
+    traceback.print_exc()
+    return Failed(
+        error=type(error).__name__, message=str(error), is_user_error=isinstance(error, BakeoffError)
+    )
 
 
 def _prepare(order: PrepareOrder) -> Done:
@@ -57,6 +76,108 @@ def _prepare(order: PrepareOrder) -> Done:
 
 
 def _measure(order: MeasureOrder) -> Done:
+    if not isinstance(order.scenario, Alone):
+        raise TypeError(f"{order.scenario.kind} is measured together with others")
+    subject = _load(order)
+    counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    counters.begin()
+    begin_ns = time.perf_counter_ns()
+    readings = order.scenario.measure(subject)
+    wall_ns = time.perf_counter_ns() - begin_ns
+    counts, _ = counters.end(wall_ns)
+    return Done(
+        readings=readings,
+        environment=record_environment(),
+        n_truncated=_count_truncated(subject),
+        run_delay_share=max(0.0, counts.get("run_delay_ns", 0.0)) / wall_ns,
+    )
+
+
+def _reside(folder: Path, commands: int, answers: int, spawned_ns: int) -> int:
+    """Load, warm up, then answer each command until the last."""
+    for descriptor in (commands, answers):
+        os.set_inheritable(descriptor, False)
+    with os.fdopen(commands, "rb") as asked, os.fdopen(answers, "wb", buffering=0) as told:
+        try:
+            _answer_all(folder, asked, told, spawned_ns)
+        except BaseException as error:  # noqa: BLE001 - the rim: whatever happens becomes a recorded failure
+            _tell(told, _record(error))
+            return 1
+    return 0
+
+
+def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) -> None:
+    spawn_ns = time.monotonic_ns() - spawned_ns
+    order = _read_order(folder)
+    if not isinstance(order, MeasureOrder) or not isinstance(order.scenario, Interleaved):
+        raise TypeError("only scenarios that are measured together with others stay in memory")
+    # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
+    canary_ns, overhead_ns = time_canary(), time_instrument()
+    marks = {"start": memory.read_peak_bytes()}
+    import_ns = _import_libraries(order.runtime)
+    marks["imports"] = memory.read_peak_bytes()
+    begin_ns = time.perf_counter_ns()
+    subject = _load(order)
+    load_ns = time.perf_counter_ns() - begin_ns
+    marks["load"] = memory.read_peak_bytes()
+    memory.reset_peak()
+    variants = {variant.number: variant for variant in order.scenario.variants(subject)}
+    texts = [document.tokens for document in subject.documents]
+    tokenize_ns = time_each([functools.partial(subject.encoder.encode, text) for text in texts])
+    warm_ups = tuple(warm_up(variant, subject.timing) for variant in variants.values())
+    started = Started(
+        warm_ups=warm_ups,
+        spawn_ns=spawn_ns,
+        import_ns=import_ns,
+        load_ns=load_ns,
+        overhead_ns=overhead_ns,
+        canary_ns=canary_ns,
+        tokenize_ns=tokenize_ns,
+        n_truncated=_count_truncated(subject),
+        resident_bytes=memory.read_resident_bytes(),
+        memory_bytes=marks,
+    )
+    _tell(told, Ready(started=started, environment=record_environment()))
+    _answer_blocks(asked, told, order, variants)
+
+
+def _answer_blocks(
+    asked: BinaryIO, told: BinaryIO, order: MeasureOrder, variants: dict[int, Variant]
+) -> None:
+    counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    epoch_ns = time.perf_counter_ns()
+    energy_uj: int | None = 0
+    while line := asked.readline():
+        command = Command.validate_json(line)
+        if isinstance(command, Finish):
+            finished = Finished(
+                memory_bytes={"run": memory.read_peak_bytes()},
+                energy_uj=energy_uj if energy_uj else None,
+            )
+            _tell(told, Ended(finished=finished))
+            return
+        before_uj = memory.read_energy_uj()
+        block = run_block(variants[command.request.variant], command.request, counters, epoch_ns=epoch_ns)
+        after_uj = memory.read_energy_uj()
+        if energy_uj is not None and before_uj is not None and after_uj is not None:
+            energy_uj += max(0, after_uj - before_uj)  # a counter that wrapped around tells nothing
+        _tell(told, Ran(block=block))
+
+
+def _tell(told: BinaryIO, answer: Ready | Ran | Ended | Failed) -> None:
+    line = memoryview(answer.model_dump_json().encode() + b"\n")
+    while line:  # a pipe takes what it has room for
+        line = line[told.write(line) :]
+
+
+def _import_libraries(runtime: Backend) -> int:
+    begin_ns = time.perf_counter_ns()
+    for name in runtime.imports:
+        importlib.import_module(name)
+    return time.perf_counter_ns() - begin_ns
+
+
+def _load(order: MeasureOrder) -> Subject:
     checkpoint = open_checkpoint(order.checkpoint)
     unknown = {tag for document in order.documents for tag in document.tags} - set(checkpoint.labels)
     if unknown:
@@ -66,34 +187,19 @@ def _measure(order: MeasureOrder) -> Done:
             cure="evaluate with the data that it was trained for",
         )
     encoder = Encoder(checkpoint, order.max_length)
-    encodings = tuple(encoder.encode(document.tokens) for document in order.documents)
-    subject = Subject(
+    return Subject(
         session=order.runtime.load(checkpoint, order.prepared),
         checkpoint=checkpoint,
         encoder=encoder,
         documents=order.documents,
-        encodings=encodings,
+        encodings=tuple(encoder.encode(document.tokens) for document in order.documents),
         protocol=order.protocol,
         generation=order.generation,
     )
-    begin_ns, delay_ns = time.perf_counter_ns(), _run_delay_ns()
-    readings = order.scenario.measure(subject)
-    wall_ns = time.perf_counter_ns() - begin_ns
-    return Done(
-        readings=readings,
-        environment=record_environment(),
-        n_truncated=sum(encoding.is_truncated for encoding in encodings),
-        run_delay_share=max(0, _run_delay_ns() - delay_ns) / wall_ns,
-    )
 
 
-def _run_delay_ns() -> int:
-    """Time that this process's threads waited for a CPU, by the kernel's count; 0 where it keeps none."""
-    total = 0
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError):  # a thread may end while we look
-            total += int(path.read_text(encoding="ascii").split()[1])
-    return total
+def _count_truncated(subject: Subject) -> int:
+    return sum(encoding.is_truncated for encoding in subject.encodings)
 
 
 def _die_with_parent(parent_pid: int) -> None:
@@ -106,4 +212,4 @@ def _die_with_parent(parent_pid: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(sys.argv[1:]))

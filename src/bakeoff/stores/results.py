@@ -24,8 +24,7 @@ from bakeoff.core.plan import ExistingBenchmark
 from bakeoff.core.records import FailedAttempt, Job, Measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import DataError
-from bakeoff.measure.readings import NS_PER_MS, NS_PER_S
-from bakeoff.measure.scenarios.latency import LATENCY
+from bakeoff.measure.readings import LATENCY, NS_PER_MS, NS_PER_S
 
 _Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | FailedAttempt)
 QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -94,6 +93,12 @@ class ResultStore:
     def work_folder(self, job: Job, attempt: int, part: str = "") -> Path:
         """An attempt's working folder, or one part of it; its worker's order and outcome lie there."""
         folder = self.folder / "work" / f"{job.key_digest}-{attempt:03d}" / part
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def heat_folder(self, heat_id: str) -> Path:
+        """A heat's working folder; its generations lie there until all its measurements are stored."""
+        folder = self.folder / "work" / f"heat-{heat_id[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -28,6 +28,11 @@ class Noop(Record):
         """Short name for tables."""
         return "noop"
 
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Libraries whose import is timed apart from loading."""
+        return ()
+
     def prepare_settings(self) -> dict[str, str] | None:
         """Nothing has to be made from the checkpoint first."""
         return None

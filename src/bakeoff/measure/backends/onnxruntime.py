@@ -43,6 +43,11 @@ class OnnxRuntime(Record):
         """Short name for tables: ``onnxruntime-fp32``."""
         return f"{self.kind}-{self.precision}"
 
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Libraries whose import is timed apart from loading."""
+        return ("onnxruntime",)
+
     def prepare_settings(self) -> dict[str, str] | None:
         """What decides the exported file beside the checkpoint: the key of its cache."""
         return {"format": "onnx", "opset": str(OPSET), "precision": self.precision, "version": "1"}

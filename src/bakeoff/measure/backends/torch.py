@@ -40,6 +40,11 @@ class Torch(Record):
         """Short name for tables: ``torch-fp32``."""
         return f"{self.kind}-{self.precision}" + ("" if self.device == "cpu" else f"-{self.device}")
 
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Libraries whose import is timed apart from loading."""
+        return ("torch", "transformers")
+
     def prepare_settings(self) -> dict[str, str] | None:
         """Nothing has to be made from the checkpoint first."""
         return None

@@ -8,7 +8,13 @@ from pydantic import Field
 
 from bakeoff.measure.scenarios.latency import Latency
 from bakeoff.measure.scenarios.quality import Quality
+from bakeoff.measure.scenarios.server import Server
+from bakeoff.measure.scenarios.throughput import Throughput
 
-Scenario = Annotated[Latency | Quality, Field(discriminator="kind")]
+Scenario = Annotated[Latency | Quality | Server | Throughput, Field(discriminator="kind")]
+# Measured together with the other candidates, in interleaved rounds.
+Interleaved = Latency | Throughput
+# Measured alone, in fresh processes of their own.
+Alone = Quality | Server
 
-__all__ = ["Latency", "Quality", "Scenario"]
+__all__ = ["Alone", "Interleaved", "Latency", "Quality", "Scenario", "Server", "Throughput"]

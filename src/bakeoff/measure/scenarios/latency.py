@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from bakeoff.measure.encoding import read_tags
 from bakeoff.measure.inputs import cut_batches
+from bakeoff.measure.readings import LATENCY
 from bakeoff.measure.subject import Subject
 from bakeoff.measure.timing import Variant
 from bakeoff.record import Record
@@ -42,6 +43,11 @@ class Latency(Record):
     def is_timed(self) -> bool:
         """Measured in interleaved rounds together with the other candidates."""
         return True
+
+    @property
+    def quantity(self) -> str:
+        """What its calls stand for."""
+        return LATENCY
 
     def variants(self, subject: Subject) -> tuple[Variant, ...]:
         """One variant a batch size; its batches are made before any timing."""

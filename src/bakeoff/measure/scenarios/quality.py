@@ -8,11 +8,9 @@ from pydantic import Field
 
 from bakeoff.measure.encoding import read_tags
 from bakeoff.measure.entities import EntityCounts, count_entities, micro_f1
-from bakeoff.measure.readings import Reading
+from bakeoff.measure.readings import ENTITIES, Reading
 from bakeoff.measure.subject import Subject
 from bakeoff.record import Record
-
-ENTITIES = "entities"
 
 
 class Quality(Record):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from bakeoff.measure.inputs import cut_batches
+from bakeoff.measure.readings import PASS
 from bakeoff.measure.scenarios.latency import BatchSize
 from bakeoff.measure.subject import Subject
 from bakeoff.measure.timing import Variant
@@ -31,6 +30,11 @@ class Throughput(Record):
     def is_timed(self) -> bool:
         """Measured in interleaved rounds together with the other candidates."""
         return True
+
+    @property
+    def quantity(self) -> str:
+        """What its calls stand for."""
+        return PASS
 
     def variants(self, subject: Subject) -> tuple[Variant, ...]:
         """One variant: a call is a pass over all texts, so that every sample does the same work."""

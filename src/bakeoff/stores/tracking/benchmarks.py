@@ -11,9 +11,8 @@ from bakeoff.core.decision import Decision
 from bakeoff.core.plan import ExistingBenchmark, State
 from bakeoff.core.records import FailedAttempt, Measurement
 from bakeoff.digest import digest_json
-from bakeoff.measure.readings import NS_PER_MS
-from bakeoff.measure.scenarios.latency import LATENCY
-from bakeoff.measure.scenarios.quality import ENTITIES, f1_of
+from bakeoff.measure.readings import ENTITIES, LATENCY, NS_PER_MS
+from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking.client import Tracker

@@ -1,0 +1,212 @@
+"""A candidate that stays in memory between its blocks: one fresh process a generation, stopped while others run.
+
+The process gets its order as a file and is then asked line by line, JSON over two pipes of its own, so that
+nothing a library prints can be taken for an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bakeoff import durable
+from bakeoff.core.records import Environment
+from bakeoff.errors import WorkerError
+from bakeoff.measure.heat import Block, BlockRequest, Finished, Started
+from bakeoff.record import Record
+from bakeoff.run import processes
+from bakeoff.run.isolation import ORDER_FILE, WORKER, Failed, MeasureOrder, environment_for
+
+MIN_BLOCK_TIMEOUT_S = 30.0
+BLOCK_TIMEOUT_FACTOR = 20.0
+_NS_PER_S = 1_000_000_000
+_READ_BYTES = 1 << 20
+
+
+class RunBlock(Record):
+    """Run one block."""
+
+    kind: Literal["block"] = "block"
+    request: BlockRequest
+
+
+class Finish(Record):
+    """Say what is to be said at the end, and end."""
+
+    kind: Literal["finish"] = "finish"
+
+
+Command: TypeAdapter[RunBlock | Finish] = TypeAdapter(
+    Annotated[RunBlock | Finish, Field(discriminator="kind")]
+)
+
+
+class Ready(Record):
+    """Loaded and warm."""
+
+    kind: Literal["ready"] = "ready"
+    started: Started
+    environment: Environment
+
+
+class Ran(Record):
+    """A block was run."""
+
+    kind: Literal["ran"] = "ran"
+    block: Block
+
+
+class Ended(Record):
+    """The last answer."""
+
+    kind: Literal["ended"] = "ended"
+    finished: Finished
+
+
+Answer: TypeAdapter[Ready | Ran | Ended | Failed] = TypeAdapter(
+    Annotated[Ready | Ran | Ended | Failed, Field(discriminator="kind")]
+)
+
+
+class ResidentWorker:
+    """A participant of a heat in a process of its own.
+
+    Args:
+        name: Unique in the heat.
+        order: What every generation is started with, but for its number.
+        folder: Gets a folder for each generation, with order and output.
+        timeout_s: Of loading and warming up.
+        worker: The module that is run.
+
+    Attributes:
+        environments: What each generation's process saw, by its number.
+    """
+
+    def __init__(
+        self, name: str, order: MeasureOrder, folder: Path, timeout_s: float, *, worker: str = WORKER
+    ) -> None:
+        self._name = name
+        self._order = order
+        self._folder = folder
+        self._timeout_s = timeout_s
+        self._worker = worker
+        self._process: subprocess.Popen[bytes] | None = None
+        self._commands = self._answers = -1
+        self._buffer = b""
+        self._slowest_call_ns = 0.0
+        self.environments: dict[int, Environment] = {}
+
+    @property
+    def name(self) -> str:
+        """Unique in the heat."""
+        return self._name
+
+    def start(self, generation: int) -> Started:
+        """Start a fresh process; back when it is loaded, warm and stopped.
+
+        Raises:
+            WorkerError: It failed, died or took too long.
+        """
+        folder = self._folder / f"generation-{generation}"
+        folder.mkdir(parents=True, exist_ok=True)
+        order = self._order.model_copy(update={"generation": generation})
+        durable.write_bytes(folder / ORDER_FILE, order.model_dump_json().encode())
+        theirs_in, self._commands = os.pipe()
+        self._answers, theirs_out = os.pipe()
+        self._buffer = b""
+        words = (str(folder), str(os.getpid()), str(theirs_in), str(theirs_out), str(time.monotonic_ns()))
+        try:
+            self._process = processes.start_process(
+                self._worker, words, folder, environment_for(order), (theirs_in, theirs_out)
+            )
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+        answer = self._receive(folder, self._timeout_s)
+        if not isinstance(answer, Ready):
+            raise self._complain(folder, f"answered {answer.kind} where ready was expected")
+        processes.freeze(self._process)
+        self.environments[generation] = answer.environment
+        self._slowest_call_ns = max(row.median_ns for row in answer.started.warm_ups)
+        self._current = folder
+        return answer.started
+
+    def run_block(self, request: BlockRequest) -> Block:
+        """Let the process go on for one block.
+
+        Raises:
+            WorkerError: It failed, died or took too long.
+        """
+        expected_s = self._slowest_call_ns * (request.samples * request.calls_per_sample + 1) / _NS_PER_S
+        answer = self._ask(
+            RunBlock(request=request), max(MIN_BLOCK_TIMEOUT_S, BLOCK_TIMEOUT_FACTOR * expected_s)
+        )
+        if not isinstance(answer, Ran):
+            raise self._complain(self._current, f"answered {answer.kind} where a block was expected")
+        return answer.block
+
+    def finish(self) -> Finished:
+        """Let the process say its last word and end.
+
+        Raises:
+            WorkerError: It failed, died or took too long.
+        """
+        answer = self._ask(Finish(), MIN_BLOCK_TIMEOUT_S)
+        if not isinstance(answer, Ended):
+            raise self._complain(self._current, f"answered {answer.kind} where the end was expected")
+        self.kill()
+        return answer.finished
+
+    def kill(self) -> None:
+        """End the process at once, if there is one."""
+        if self._process is not None:
+            processes.end_process(self._process, grace_s=0.0)
+            self._process = None
+        for descriptor in (self._commands, self._answers):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._commands = self._answers = -1
+
+    def _ask(self, command: RunBlock | Finish, timeout_s: float) -> Ready | Ran | Ended:
+        if self._process is None:
+            raise WorkerError(f"{self._name}: there is no process to ask")
+        processes.thaw(self._process)
+        with suppress(BrokenPipeError):  # it died: reading its answer says how
+            os.write(self._commands, command.model_dump_json().encode() + b"\n")
+        answer = self._receive(self._current, timeout_s)
+        processes.freeze(self._process)
+        return answer
+
+    def _receive(self, folder: Path, timeout_s: float) -> Ready | Ran | Ended:
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._buffer:
+            if not processes.wait_readable(self._answers, deadline - time.monotonic()):
+                raise self._complain(folder, f"no answer after {timeout_s:g} s")
+            read = os.read(self._answers, _READ_BYTES)
+            if not read:
+                raise self._complain(folder, None)
+            self._buffer += read
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            answer = Answer.validate_json(line)
+        except ValidationError:
+            raise self._complain(folder, "a broken answer") from None
+        if isinstance(answer, Failed):
+            self.kill()
+            raise WorkerError(answer.text)
+        return answer
+
+    def _complain(self, folder: Path, reason: str | None) -> WorkerError:
+        """End the process and say what was wrong with it; without a reason, how it ended by itself."""
+        process = self._process
+        if process is not None and reason is None:
+            processes.wait_for(process, processes.GRACE_S)
+        self.kill()
+        end = processes.describe_end(process) if process is not None else "no process"
+        return WorkerError(reason or f"{end} and no outcome", detail=processes.read_tail(folder))
