@@ -257,6 +257,7 @@ class HeatFacts(Record):
         is_resident: Whether all were in memory at once.
         stopped: Why no further generation was run.
         unmet: Intervals of this job that are wider than was asked for.
+        wall_s: Wall time of the whole heat.
     """
 
     heat_id: str
@@ -267,6 +268,7 @@ class HeatFacts(Record):
     is_resident: bool
     stopped: Stop
     unmet: tuple[Unmet, ...] = ()
+    wall_s: float
 
 
 class Measurement(Record):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bakeoff.core.records import Environment, Flag, HeatFacts, Job
-from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import (
     ENTITIES,
     FIRST_CALL,
@@ -62,7 +61,7 @@ def judge_measurement(
             flags += _judge_quality(job, job.scenario, reading)
     if job.protocol is None:
         return tuple(flags)
-    flags += _judge_generations(job.protocol, heat, readings)
+    flags += _judge_generations(heat, readings)
     if heat is None:
         if run_delay_share > MAX_RUN_DELAY_SHARE:
             detail = f"waited for a CPU {run_delay_share:.1%} of the time (limit {MAX_RUN_DELAY_SHARE:.0%})"
@@ -87,14 +86,11 @@ def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
     return [Flag(name="metric_not_reproduced", detail=detail, invalidates=True)]
 
 
-def _judge_generations(
-    protocol: TimingProtocol, heat: HeatFacts | None, readings: Sequence[Reading]
-) -> list[Flag]:
+def _judge_generations(heat: HeatFacts | None, readings: Sequence[Reading]) -> list[Flag]:
     count = heat.generations if heat else max((len(set(row.generations)) for row in readings), default=0)
     if count >= MIN_GENERATIONS:
         return []
     detail = f"{count} fresh processes; intervals are wide below {MIN_GENERATIONS}"
-    del protocol
     return [Flag(name="few_generations", detail=detail)]
 
 
@@ -199,9 +195,7 @@ def _judge_environment(environment: Environment) -> list[Flag]:
     if facts.get("freeze") == "no":
         flags.append(Flag(name="no_freeze", detail="idle candidates could not be stopped on this system"))
     if facts.get("hypervisor") not in (None, "n/a", "no"):
-        flags.append(
-            Flag(name="virtualised", detail="a virtual machine; slowness of its host cannot be seen")
-        )
+        flags.append(Flag(name="virtualised", detail="a virtual machine; what its host does cannot be seen"))
     if facts.get("governor") == "powersave":
         flags.append(Flag(name="powersave", detail="the CPU governor saves power"))
     return flags

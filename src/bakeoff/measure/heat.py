@@ -140,7 +140,7 @@ class Generation(Record):
     """One fresh process of every participant.
 
     Attributes:
-        is_resident: Whether all were loaded at once, so that rounds interleave; otherwise one after the other.
+        is_resident: Whether all were in memory at once, so that rounds interleave; else one after the other.
         failures: What ended a participant, by its name; it has no part then.
     """
 

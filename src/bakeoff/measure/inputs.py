@@ -1,7 +1,8 @@
 """Inputs: in which order texts are fed, and how they become batches.
 
-All candidates see the same order in a generation. Candidates of unlike speed take blocks of unlike length from
-it, so every stretch of the order must hold the same mix of lengths, or the mix would pass for a difference.
+All candidates see the same order in a generation. Candidates of unlike speed take blocks of unlike length
+from it, so every stretch of the order must hold the same mix of lengths, or the mix would pass for a
+difference.
 """
 
 from __future__ import annotations

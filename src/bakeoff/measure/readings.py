@@ -25,7 +25,7 @@ MEDIAN = 0.5
 
 # The quantities that are read.
 LATENCY = "latency"  # service time of one call; closed loop, so never a response time
-PASS = "pass"  # of all documents in large batches
+PASS = "pass"  # noqa: S105 - of all documents in large batches
 REFERENCE = "reference"  # the same of the heat's reference, in the same rounds
 ENTITIES = "entities"  # of each document: found and right
 FIRST_CALL = "first_call"
@@ -100,7 +100,8 @@ class Reading(Record):
         if "left_out" not in self.columns:
             return np.ones(len(self.values), dtype=bool)
         why = np.asarray(self.columns["left_out"])
-        return (why == COUNTED) | ((why == DIRTY) & self.counts_all)
+        counted: NDArray[np.bool_] = (why == COUNTED) | ((why == DIRTY) & self.counts_all)
+        return counted
 
     @property
     def n_counted(self) -> int:

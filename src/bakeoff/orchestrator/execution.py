@@ -70,7 +70,6 @@ def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> 
     todo = plan.todo
     if not todo:
         return []
-    attempts: list[Attempt] = []
     by_run = {champion.run_id: champion for champion in champions}
     heats = _group_heats(plan)
     alone = [planned for planned in todo if not isinstance(planned.job.scenario, Interleaved)]
@@ -78,8 +77,10 @@ def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> 
         _protocol_of(group[0].job).min_generations for group in heats
     )
     with project.progress.track("bench", n_steps) as advance:
-        for planned in alone:
-            attempts.append(_measure_alone(project, planned, by_run[planned.job.champion_run_id], advance))
+        attempts: list[Attempt] = [
+            _measure_alone(project, planned, by_run[planned.job.champion_run_id], advance)
+            for planned in alone
+        ]
         for group in heats:
             attempts += _measure_heat(project, group, by_run, advance)
     return attempts
@@ -175,7 +176,8 @@ def _measure_heat(
             attempts.append(_keep_failure(project, work.planned, WorkerError(reason, detail=detail)))
         else:
             mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
-            attempts.append(_keep_measurement(project, work, works, heat, mine, heat_id, wall_s))
+            facts = _describe_heat(heat, heat_id, works, work.job, wall_s)
+            attempts.append(_keep_measurement(project, work, heat, facts, mine))
     shutil.rmtree(folder, ignore_errors=True)
     return attempts
 
@@ -237,38 +239,15 @@ def _generation_path(folder: Path, number: int) -> Path:
 
 
 def _keep_measurement(
-    project: Project,
-    work: Work,
-    works: Sequence[Work],
-    heat: Heat,
-    environments: Sequence[Environment],
-    heat_id: str,
-    wall_s: float,
+    project: Project, work: Work, heat: Heat, facts: HeatFacts, environments: Sequence[Environment]
 ) -> Measurement:
     job = work.job
     if not isinstance(job.scenario, Interleaved):
         raise TypeError(f"{job.scenario.kind} is not measured in heats")
-    parts = [part for generation in heat.generations for part in generation.parts if part.name == job.key]
-    labels = {each.job.key: each.job.candidate for each in works}
-    facts = HeatFacts(
-        heat_id=heat_id,
-        reference_key=heat.reference,
-        reference=labels[heat.reference],
-        candidates=tuple(labels.values()),
-        generations=len(parts),
-        is_resident=all(generation.is_resident for generation in heat.generations),
-        stopped=heat.stopped,
-        unmet=tuple(each for each in heat.unmet if each.participant == job.key),
-    )
-    size = Reading(
-        quantity=MODEL_SIZE,
-        unit="bytes",
-        values=(float(_model_size_bytes(work)),),
-        generations=(0,),
-    )
-    readings = (*assemble_readings(heat, job.key, job.scenario.quantity), size)
+    first = next(part for each in heat.generations for part in each.parts if part.name == job.key)
+    readings = (*assemble_readings(heat, job.key, job.scenario.quantity), _read_model_size(work))
     flags = judge_measurement(
-        job, readings, environments[0], heat=facts, n_truncated=parts[0].started.n_truncated
+        job, readings, environments[0], heat=facts, n_truncated=first.started.n_truncated
     )
     measurement = Measurement(
         job=job,
@@ -276,14 +255,29 @@ def _keep_measurement(
         measured_at=_now(),
         environment=environments[0],
         heat=facts,
-        runtime_facts=parts[0].started.facts,
+        runtime_facts=first.started.facts,
         readings=readings,
         flags=(*flags, *_mixed(environments)),
-        wall_s=wall_s,
+        wall_s=facts.wall_s,
         timed_s=sum(_timed_ns(row) for row in readings if row.quantity in (LATENCY, PASS)) / NS_PER_S,
     )
     project.results.store(measurement)
     return measurement
+
+
+def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:
+    labels = {work.job.key: work.job.candidate for work in works}
+    return HeatFacts(
+        heat_id=heat_id,
+        reference_key=heat.reference,
+        reference=labels[heat.reference],
+        candidates=tuple(labels.values()),
+        generations=sum(part.name == job.key for each in heat.generations for part in each.parts),
+        is_resident=all(generation.is_resident for generation in heat.generations),
+        stopped=heat.stopped,
+        unmet=tuple(each for each in heat.unmet if each.participant == job.key),
+        wall_s=wall_s,
+    )
 
 
 def _timed_ns(reading: Reading) -> float:
@@ -338,9 +332,10 @@ def _order(project: Project, work: Work, generation: int) -> MeasureOrder:
     )
 
 
-def _model_size_bytes(work: Work) -> int:
+def _read_model_size(work: Work) -> Reading:
     folder = work.prepared or work.checkpoint
-    return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES)
+    size_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES)
+    return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), generations=(0,))
 
 
 def _keep_failure(project: Project, planned: PlannedJob, error: BakeoffError) -> FailedAttempt:

@@ -20,6 +20,8 @@ from bakeoff.errors import ConfigError, TrackingError, UserError
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.entities import Document
 from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.execution import measure_all
+from bakeoff.orchestrator.inputs import documents_for
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.run.hardware import default_threads, detect_hardware

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,7 +67,7 @@ class Done(Record):
     environment: Environment
     n_truncated: int = 0
     run_delay_share: float = 0.0
-    facts: dict[str, str] = {}
+    facts: Mapping[str, str] = {}
 
 
 class Failed(Record):

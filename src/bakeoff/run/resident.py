@@ -1,4 +1,4 @@
-"""A candidate that stays in memory between its blocks: one fresh process a generation, stopped while others run.
+"""A candidate that stays in memory between its blocks, in a fresh process each generation.
 
 The process gets its order as a file and is then asked line by line, JSON over two pipes of its own, so that
 nothing a library prints can be taken for an answer.

@@ -1,4 +1,4 @@
-"""Server: the highest request rate at which the response time stays under a limit; open loop, Poisson arrivals.
+"""Server: the highest request rate at which responses stay under a limit; open loop, Poisson arrivals.
 
 A response time counts from the scheduled arrival, so that a stall is felt by every request that had to wait
 for it. It is another quantity than the service time of a closed loop, and never shown under the same name.
