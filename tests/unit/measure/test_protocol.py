@@ -1,0 +1,394 @@
+"""Whole heats on a virtual clock: who runs when, which rounds count, when it ends, what the ratios are."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bakeoff.measure.assembly import assemble_readings, find_left_out
+from bakeoff.measure.heat import Generation, Heat
+from bakeoff.measure.protocol import TimingProtocol, run_heat
+from bakeoff.measure.readings import COUNTED, DIRTY, LATE, LATENCY, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.statistics import Interval, judge_ratio
+from tests.unit.measure.heats import N_INPUTS, Simulated, World, make_protocol
+
+
+def hold(world: World, *participants: Simulated, protocol: TimingProtocol | None = None) -> Heat:
+    return run_heat(participants, protocol or make_protocol(), now_s=world.now_s)
+
+
+def reading_of(heat: Heat, name: str, quantity: str = LATENCY) -> Reading:
+    return next(row for row in assemble_readings(heat, name) if row.quantity == quantity)
+
+
+def ratio_of(heat: Heat, name: str) -> Interval:
+    ratio = ratio_to_reference(reading_of(heat, name), reading_of(heat, name, REFERENCE))
+    assert ratio is not None
+    return ratio
+
+
+# --- order ------------------------------------------------------------------------------------------------
+
+
+def test_every_round_has_one_block_of_every_variant_of_every_candidate() -> None:
+    world = World()
+    heat = hold(world, Simulated(world, "a", variants=(1, 8)), Simulated(world, "b", variants=(1, 8)))
+    for generation in heat.generations:
+        for part in generation.parts:
+            places = [(block.round, block.variant) for block in part.blocks]
+            assert sorted(places) == [(number, variant) for number in range(4) for variant in (1, 8)]
+
+
+def test_the_order_is_drawn_anew_in_each_round_and_favours_no_position() -> None:
+    world = World()
+    protocol = make_protocol(rounds=40, min_generations=5, max_generations=5)
+    heat = hold(world, *(Simulated(world, name) for name in "abcd"), protocol=protocol)
+    positions = np.array(
+        [
+            [block.position for block in part.blocks]
+            for generation in heat.generations
+            for part in generation.parts
+        ]
+    )
+    # Each of 4 positions is expected 50 times in 200; four standard deviations are 24.
+    counts = [np.bincount(row, minlength=4) for row in positions.reshape(5, 4, 40).swapaxes(0, 1).reshape(4, -1)]
+    assert all(abs(int(count) - 50) <= 24 for row in counts for count in row)
+
+
+def test_all_candidates_begin_a_round_at_the_same_input() -> None:
+    world = World()
+    hold(world, Simulated(world, "fast", call_ns=1e5), Simulated(world, "slow", call_ns=5e7))
+    by_round = [world.log[start : start + 2] for start in range(0, len(world.log), 2)]
+    assert all(len({first for _, _, first in turns}) == 1 for turns in by_round)
+    assert [turns[0][2] for turns in by_round[:4]] == [0, N_INPUTS // 4, N_INPUTS // 2, 3 * N_INPUTS // 4]
+
+
+def test_the_number_of_calls_is_fixed_by_the_first_process_and_kept() -> None:
+    world = World(slowness=lambda now_s: 1.0 if now_s < 2 else 3.0)
+    protocol = make_protocol(min_calls=5, max_calls=200)
+    heat = hold(world, Simulated(world, "a", call_ns=1e6, process_effect=0.3), protocol=protocol)
+    lengths = {len(block.wall_ns) for each in heat.generations for part in each.parts for block in part.blocks}
+    assert lengths == {50}
+
+
+def test_calls_too_short_for_the_clock_are_timed_together_and_have_no_tail() -> None:
+    world = World()
+    heat = hold(world, Simulated(world, "a", call_ns=2_000), protocol=make_protocol(min_calls=500, max_calls=500))
+    latency = reading_of(heat, "a")
+    assert set(latency.columns["calls_per_sample"]) == {50}
+    assert latency.is_grouped
+    middle = latency.quantile(0.5)
+    assert middle is not None
+    assert middle.value == pytest.approx(2_000, rel=0.01)
+    assert latency.quantile(0.95) is None
+
+
+# --- ratios -----------------------------------------------------------------------------------------------
+
+
+def random_walk(seed: int) -> World:
+    """A machine whose speed wanders by ±30 % over minutes, the same for all who run on it."""
+    generator = np.random.default_rng(seed)
+    steps = np.cumsum(generator.normal(0, 0.02, 10_000)) % 1.2
+    walk = np.exp(np.where(steps < 0.6, steps, 1.2 - steps) - 0.3)  # reflected at both bounds
+    return World(seed=seed, slowness=lambda now_s: float(walk[int(now_s * 4) % len(walk)]))
+
+
+@pytest.mark.parametrize("true_ratio", [1.03, 1.05, 1.10])
+def test_interleaved_rounds_rank_rightly_on_a_machine_that_drifts(true_ratio: float) -> None:
+    found = []
+    for seed in range(40):
+        world = random_walk(seed)
+        heat = hold(
+            world,
+            Simulated(world, "reference", process_effect=0.01),
+            Simulated(world, "other", call_ns=true_ratio * 1e6, process_effect=0.01),
+            protocol=make_protocol(min_generations=5, max_generations=5, rounds=10),
+        )
+        found.append(ratio_of(heat, "other"))
+    wrong = sum(ratio.value <= 1 for ratio in found)
+    covered = sum(ratio.low <= true_ratio <= ratio.high for ratio in found)
+    assert wrong == 0 if true_ratio >= 1.05 else wrong <= 2
+    assert covered >= 36  # 0.90 of 40
+
+
+def test_measuring_one_after_the_other_fails_where_interleaving_does_not() -> None:
+    """The check of the test above: the naive schedule must be seen to fail on the same machine."""
+    wrong = 0
+    for seed in range(40):
+        world = random_walk(seed)
+        medians = []
+        for name, call_ns in (("reference", 1e6), ("other", 1.05e6)):
+            heat = hold(world, Simulated(world, name, call_ns=call_ns, start_s=30.0, process_effect=0.01))
+            interval = reading_of(heat, name).quantile(0.5)
+            assert interval is not None
+            medians.append(interval.value)
+        wrong += medians[1] <= medians[0]
+    assert wrong > 8  # 0.2 of 40
+
+
+def test_two_identical_candidates_are_seldom_told_apart_and_never_by_their_place() -> None:
+    verdicts = []
+    for seed in range(100):
+        world = random_walk(seed)
+        names = ["x", "y"] if seed % 2 else ["y", "x"]
+        heat = hold(
+            world,
+            *(Simulated(world, name, process_effect=0.005) for name in names),
+            protocol=make_protocol(min_generations=5, max_generations=5, rounds=6),
+        )
+        verdicts.append(judge_ratio(ratio_of(heat, names[1])))
+    claims = [verdict for verdict in verdicts if verdict in ("faster", "slower")]
+    assert len(claims) <= 11  # 7 % of 100, and three standard deviations of that binomial above 5 %
+    assert abs(claims.count("faster") - claims.count("slower")) <= 7
+
+
+@settings(max_examples=25, deadline=None)
+@given(factors=st.lists(st.floats(0.1, 10), min_size=4, max_size=4))
+def test_a_factor_common_to_a_round_changes_no_ratio(factors: list[float]) -> None:
+    world = World(seed=3)
+    heat = hold(world, Simulated(world, "a"), Simulated(world, "b", call_ns=1.2e6))
+    own, other = reading_of(heat, "b"), reading_of(heat, "b", REFERENCE)
+
+    def scaled(reading: Reading) -> Reading:
+        rounds = reading.columns["round"]
+        values = tuple(value * factors[number] for value, number in zip(reading.values, rounds, strict=True))
+        return reading.model_copy(update={"values": values})
+
+    plain, moved = ratio_to_reference(own, other), ratio_to_reference(scaled(own), scaled(other))
+    assert plain is not None
+    assert moved is not None
+    assert moved.value == pytest.approx(plain.value, rel=1e-12)
+    assert moved.high == pytest.approx(plain.high, rel=1e-9)
+
+
+# --- when it ends -----------------------------------------------------------------------------------------
+
+
+def test_a_heat_on_easy_data_stops_at_the_least_number_of_generations() -> None:
+    world = World()
+    targets = {"p50": 0.02, "p95": None, "p99": None, "ratio": 0.02}
+    protocol = make_protocol(min_generations=5, max_generations=20, max_calls=50, targets=targets)
+    heat = hold(world, Simulated(world, "a"), Simulated(world, "b"), protocol=protocol)
+    assert (heat.stopped, len(heat.generations), heat.unmet) == ("targets", 5, ())
+
+
+def test_a_heat_that_cannot_reach_its_targets_ends_with_its_budget_and_says_what_is_missing() -> None:
+    world = World()
+    targets = {"p50": 0.02, "p95": None, "p99": 0.10, "ratio": None}
+    protocol = make_protocol(
+        min_generations=5, max_generations=100, max_calls=200, time_budget_s=60.0, targets=targets
+    )
+    heat = hold(world, Simulated(world, "a", stalls=0.02), protocol=protocol)
+    assert heat.stopped == "budget"
+    longest_s = max(
+        (later.parts[0].blocks[-1].start_ns - each.parts[0].blocks[-1].start_ns) / 1e9
+        for each, later in pairwise(heat.generations)
+    )
+    assert world.now_s() <= 60 + longest_s
+    (unmet,) = heat.unmet
+    assert (unmet.metric, unmet.target) == ("p99", 0.10)
+    assert unmet.half_width is None or unmet.half_width > 0.10
+
+
+def test_a_quantile_without_enough_samples_is_missing_not_narrow() -> None:
+    world = World()
+    targets = {"p50": None, "p95": None, "p99": 0.5, "ratio": None}
+    heat = hold(world, Simulated(world, "a"), protocol=make_protocol(targets=targets))
+    assert [(unmet.metric, unmet.half_width) for unmet in heat.unmet] == [("p99", None)]
+
+
+def test_a_machine_so_busy_that_twice_the_budget_is_gone_ends_the_heat_early() -> None:
+    world = World()
+    protocol = make_protocol(min_generations=5, max_generations=20, time_budget_s=30.0)
+    heat = hold(world, Simulated(world, "a", start_s=40.0), protocol=protocol)
+    assert (heat.stopped, len(heat.generations)) == ("budget", 2)
+
+
+def test_stopping_early_keeps_the_interval_honest() -> None:
+    true_ns, covered, n = 1e6 * math.exp(0), 0, 60
+    targets = {"p50": 0.02, "p95": None, "p99": None, "ratio": None}
+    protocol = make_protocol(min_generations=5, max_generations=20, targets=targets)
+    for seed in range(n):
+        world = World(seed=seed)
+        heat = hold(world, Simulated(world, "a", noise=0.1, process_effect=0.02), protocol=protocol)
+        interval = reading_of(heat, "a").quantile(0.5)
+        assert interval is not None
+        covered += interval.low <= true_ns <= interval.high
+    assert covered / n >= 0.88
+
+
+# --- disturbances -----------------------------------------------------------------------------------------
+
+
+def test_a_disturbed_round_is_repeated_for_all_kept_and_left_out() -> None:
+    world = World()
+    disturbed = Simulated(world, "b", is_disturbed=lambda _, block: block == 1)
+    heat = hold(world, Simulated(world, "a"), disturbed)
+    for generation in heat.generations:
+        assert generation.rounds == {0: False, 1: True, 2: False, 3: False, 4: False}
+    for name in ("a", "b"):
+        latency = reading_of(heat, name)
+        assert latency.columns["left_out"].count(DIRTY) == 3 * 10
+        assert latency.n_counted == 3 * 40
+        assert len(latency.values) == 3 * 50
+
+
+def test_where_most_rounds_are_disturbed_none_is_repeated_and_all_count() -> None:
+    world = World()
+    heat = hold(world, Simulated(world, "a", is_disturbed=lambda _, block: block != 0), Simulated(world, "b"))
+    assert all(len(generation.rounds) == 4 for generation in heat.generations)
+    latency = reading_of(heat, "b")
+    assert latency.dirty_share == 0.75
+    assert latency.n_counted == len(latency.values)
+
+
+def test_slow_samples_with_clean_counters_are_never_left_out() -> None:
+    world = World()
+    protocol = make_protocol(min_generations=5, max_generations=5, rounds=10, max_calls=20, min_calls=20)
+    heat = hold(world, Simulated(world, "a", stalls=0.05), protocol=protocol)
+    latency = reading_of(heat, "a")
+    assert latency.n_counted == len(latency.values) == 1000
+    tail = latency.quantile(0.99)
+    assert tail is not None
+    assert tail.value > 20e6
+
+
+def test_what_counts_is_the_same_rounds_for_everybody() -> None:
+    world = World()
+    heat = hold(
+        world,
+        Simulated(world, "a", is_disturbed=lambda generation, block: (generation, block) == (0, 2)),
+        Simulated(world, "b", is_disturbed=lambda generation, block: (generation, block) == (1, 0)),
+    )
+    left_out = find_left_out(heat.generations)
+    assert [place for place, why in left_out.items() if why == DIRTY] == [(0, 2), (1, 0)]
+    for name in ("a", "b"):
+        places = set(reading_of(heat, name).block_medians())
+        assert places == {place for place, why in left_out.items() if why == COUNTED}
+
+
+def test_blocks_before_a_late_steady_state_are_left_out_for_all() -> None:
+    world = World()
+    protocol = make_protocol(rounds=10)
+    heat = hold(world, Simulated(world, "a", late_blocks=4), Simulated(world, "b"), protocol=protocol)
+    latency = reading_of(heat, "b")
+    late = {
+        (generation, number)
+        for generation, number, why in zip(
+            latency.generations, latency.columns["round"], latency.columns["left_out"], strict=True
+        )
+        if why == LATE
+    }
+    assert late == {(generation, number) for generation in range(3) for number in range(4)}
+
+
+def test_a_stationary_heat_leaves_nothing_out() -> None:
+    for seed in range(20):
+        world = World(seed=seed)
+        protocol = make_protocol(rounds=10, min_generations=5, max_generations=5)
+        heat = hold(world, Simulated(world, "a"), Simulated(world, "b"), protocol=protocol)
+        assert set(find_left_out(heat.generations).values()) == {COUNTED}
+
+
+# --- faults -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails_at", [-1, 0, 2])
+def test_a_candidate_that_dies_is_out_and_the_others_finish(fails_at: int) -> None:
+    world = World()
+    broken = Simulated(world, "broken", fails_at=fails_at)
+    heat = hold(world, Simulated(world, "a"), broken, Simulated(world, "b"))
+    assert list(heat.failures) == ["broken"]
+    assert heat.failures["broken"].startswith("killed by")
+    for name in ("a", "b"):
+        assert reading_of(heat, name).n_counted == 3 * 40
+    assert not broken.is_alive
+
+
+def test_without_its_reference_a_heat_still_measures_the_others() -> None:
+    world = World()
+    targets = {"p50": 0.5, "p95": None, "p99": None, "ratio": 0.01}
+    heat = hold(
+        world,
+        Simulated(world, "reference", fails_at=0),
+        Simulated(world, "b"),
+        protocol=make_protocol(targets=targets, max_generations=10),
+    )
+    assert (heat.stopped, heat.unmet) == ("targets", ())
+    assert [row.quantity for row in assemble_readings(heat, "b")].count(REFERENCE) == 0
+
+
+def test_nobody_is_left_alive_when_something_else_breaks() -> None:
+    world = World()
+    participants = [Simulated(world, "a"), Simulated(world, "b")]
+
+    def interrupt(_: Generation) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_heat(participants, make_protocol(), now_s=world.now_s, keep=interrupt)
+    assert not any(participant.is_alive for participant in participants)
+
+
+def test_candidates_that_do_not_fit_into_memory_together_run_one_after_the_other() -> None:
+    world = World()
+    participants = [Simulated(world, name, resident_bytes=600) for name in ("a", "b")]
+    heat = run_heat(participants, make_protocol(), now_s=world.now_s, memory_budget_bytes=1000)
+    assert not any(generation.is_resident for generation in heat.generations)
+    assert {len(generation.parts) for generation in heat.generations} == {2}
+    assert ratio_of(heat, "b").low < 1 < ratio_of(heat, "b").high
+
+
+def test_an_interrupted_heat_goes_on_after_the_generations_that_it_kept() -> None:
+    kept: list[Generation] = []
+    world = World()
+    whole = hold(world, Simulated(world, "a"), Simulated(world, "b"))
+    kept += whole.generations[:2]
+    later = World(seed=1)
+    heat = run_heat(
+        [Simulated(later, "a", call_ns=9e6), Simulated(later, "b")],
+        make_protocol(),
+        now_s=later.now_s,
+        earlier=kept,
+    )
+    assert heat.generations[:2] == whole.generations[:2]
+    assert [generation.number for generation in heat.generations] == [0, 1, 2]
+    # The number of calls was fixed by the first generation, not by the new process.
+    assert {len(block.wall_ns) for part in heat.generations[2].parts for block in part.blocks} == {10}
+
+
+# --- settings ---------------------------------------------------------------------------------------------
+
+
+def test_presets_stand_for_their_values_and_can_be_overridden() -> None:
+    quick = TimingProtocol.model_validate({"preset": "quick"})
+    assert (quick.min_generations, quick.max_generations) == (3, 5)
+    assert TimingProtocol.model_validate({"preset": "standard"}) == TimingProtocol()
+    assert TimingProtocol.model_validate({"preset": "quick", "time_budget_s": 9}).time_budget_s == 9
+    assert TimingProtocol.model_validate({"processes": 7}).max_generations == 7
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"preset": "fast"}, "expected one of quick, standard, rigorous"),
+        ({"min_generations": 9, "max_generations": 3}, "min_generations 9 is above max_generations 3"),
+        ({"min_calls": 9, "max_calls": 3}, "min_calls 9 is above max_calls 3"),
+        ({"targets": {"p50": 0}}, "greater than 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TimingProtocol.model_validate(values)
+
+
+def test_iterations_are_a_bound_from_below() -> None:
+    protocol = TimingProtocol(iterations=10_000, max_calls=10, min_calls=1)
+    assert protocol.samples_per_block(1e6) * protocol.rounds * protocol.min_generations >= 10_000
