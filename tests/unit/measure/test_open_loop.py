@@ -236,6 +236,12 @@ def test_a_generator_that_wakes_in_time_adds_less_than_a_look_at_the_clock() -> 
     assert clock.slept_s > idle_s - 500 * 0.0002
 
 
+def test_a_request_due_at_the_begin_of_the_schedule_is_awaited_like_any_other() -> None:
+    served = serve(np.array([0], dtype=np.int64), lambda _: 0.01)
+    assert 0 <= served.start_ns[0] < 20_000
+    assert served.response_ns[0] == pytest.approx(0.01 * 1e9, rel=0.005)
+
+
 def test_requests_that_queue_are_not_late_by_the_generators_fault() -> None:
     served = serve(np.array([0, 1, 2], dtype=np.int64) * MS, lambda _: 0.01)
     assert served.lateness_ns[1:].tolist() == [0, 0]
