@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 NS_PER_S = 1_000_000_000
 # Sleeping overshoots by some 100 us; the rest of a wait is spun.
 SPIN_NS = 200_000
-LEAD_NS = 1_000_000
 # Shares of the capacity at which a search for the highest rate begins.
 LADDER = (0.3, 0.5, 0.7, 0.8, 0.9)
 
@@ -106,19 +105,20 @@ def serve_open_loop(
         sleep_s: Gives the processor away for so many seconds.
         stop_backlog_s: Give up when the next request has waited so long.
     """
-    begin = clock() + LEAD_NS
-    due: list[int] = (arrivals_ns + begin).tolist()
+    arrivals: list[int] = arrivals_ns.tolist()
     batches: list[_Batch] = []
-    first, now, is_overloaded = 0, clock(), False
-    while first < len(due):
-        is_overloaded = now - due[first] > stop_backlog_s * NS_PER_S
+    first, is_overloaded = 0, False
+    begin = now = clock()
+    while first < len(arrivals):
+        due = begin + arrivals[first]
+        is_overloaded = now - due > stop_backlog_s * NS_PER_S
         if is_overloaded:
             break
-        was_waited_for = now < due[first]
+        was_waited_for = now < due
         if was_waited_for:
-            now = _wait_until(due[first], clock, sleep_s)
+            now = _wait_until(due, clock, sleep_s)
         end = first + 1
-        while end < len(due) and end - first < batch_max and due[end] <= now:
+        while end < len(arrivals) and end - first < batch_max and begin + arrivals[end] <= now:
             end += 1
         run(range(first, end))
         start, now = now, clock()

@@ -95,8 +95,7 @@ def find_drift(block_medians: NDArray[np.float64]) -> Drift | None:
     than 3 % and by more than 5 standard errors, taken from the MAD around them. Where both hold, the one that
     leaves the smaller absolute residuals is told.
 
-    What differs between processes looks like drift too, if blocks of several are joined: divide each process's
-    blocks by their median to see the drift inside processes alone.
+    What differs between processes looks like drift too where blocks of several processes are joined.
 
     Args:
         block_medians: Positive [blocks], in the order of taking; with fewer than 10 nothing is found.
@@ -125,7 +124,8 @@ def spread_excess(generation_samples: Sequence[NDArray[np.float64]]) -> float:
     Between: the standard deviation of the log medians of the generations. Inside: each generation is cut into
     10 consecutive batches, whose log medians give the standard error of its own median. Batches, not calls,
     since neighbouring calls are not independent (batch means: Law, Simulation Modeling and Analysis, 5th ed.
-    2015, section 9.5.3). Near 1 when the process makes no difference.
+    2015, section 9.5.3); a batch must be longer than a disturbance lasts. Near 1 when the process makes no
+    difference.
 
     Args:
         generation_samples: Positive samples [calls] of each fresh process, in the order of taking.

@@ -105,9 +105,9 @@ def paired_ratio_interval(
 
     A round is too short for the machine to drift, so drift falls out of the log ratio within it; the median
     over the rounds of a generation sheds disturbed rounds; and the generations, which differ by memory layout
-    and the like, give the interval: their mean ± Student's t with G - 1 degrees of freedom. Source: the paired
-    t of Law, Simulation Modeling and Analysis, 5th ed. 2015, section 10.2.1, with the process as the unit of
-    replication (Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013).
+    and the like, give the interval: their mean ± Student's t with G - 1 degrees of freedom. Source: the
+    paired t of Law, Simulation Modeling and Analysis, 5th ed. 2015, section 10.2.1, with the process as the
+    unit of replication (Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013).
 
     Args:
         blocks: The candidate's positive block medians [rounds], one array a generation.
