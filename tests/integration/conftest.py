@@ -13,15 +13,19 @@ import pytest
 import yaml
 
 from bakeoff.core.records import Champion
+from bakeoff.core.settings import DataSettings
 from bakeoff.digest import digest_folder
+from bakeoff.measure.entities import Document
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
+from bakeoff.stores.datasets import read_documents
 
 N_TRAIN, N_TEST = 48, 24
 QUICK_PROTOCOL = {
-    "generations": 2,
+    "processes": 2,
     "rounds": 4,
     "block_s": 0.005,
     "max_calls": 20,
+    "time_budget_s": 600,
     "warmup_min_s": 0.0,
     "warmup_max_s": 1.0,
 }
@@ -128,6 +132,12 @@ def reopen(project_folder: Path) -> Callable[..., Project]:
 def make_project() -> Callable[..., Path]:
     """The function that writes projects."""
     return write_project
+
+
+@pytest.fixture(scope="session")
+def documents(shipped: Path) -> tuple[Document, ...]:
+    """The shipped project's test documents."""
+    return read_documents(shipped / "data" / "test.jsonl", DataSettings(train="", test=""))
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tests.unit.measure.heats import N_INPUTS, Simulated, World, make_protocol
 
 from bakeoff.measure.assembly import assemble_readings, find_left_out
 from bakeoff.measure.heat import Generation, Heat
 from bakeoff.measure.protocol import TimingProtocol, run_heat
 from bakeoff.measure.readings import COUNTED, DIRTY, LATE, LATENCY, REFERENCE, Reading, ratio_to_reference
 from bakeoff.measure.statistics import Interval, judge_ratio
-from tests.unit.measure.heats import N_INPUTS, Simulated, World, make_protocol
 
 
 def hold(world: World, *participants: Simulated, protocol: TimingProtocol | None = None) -> Heat:
@@ -57,7 +57,9 @@ def test_the_order_is_drawn_anew_in_each_round_and_favours_no_position() -> None
         ]
     )
     # Each of 4 positions is expected 50 times in 200; four standard deviations are 24.
-    counts = [np.bincount(row, minlength=4) for row in positions.reshape(5, 4, 40).swapaxes(0, 1).reshape(4, -1)]
+    counts = [
+        np.bincount(row, minlength=4) for row in positions.reshape(5, 4, 40).swapaxes(0, 1).reshape(4, -1)
+    ]
     assert all(abs(int(count) - 50) <= 24 for row in counts for count in row)
 
 
@@ -73,13 +75,17 @@ def test_the_number_of_calls_is_fixed_by_the_first_process_and_kept() -> None:
     world = World(slowness=lambda now_s: 1.0 if now_s < 2 else 3.0)
     protocol = make_protocol(min_calls=5, max_calls=200)
     heat = hold(world, Simulated(world, "a", call_ns=1e6, process_effect=0.3), protocol=protocol)
-    lengths = {len(block.wall_ns) for each in heat.generations for part in each.parts for block in part.blocks}
+    lengths = {
+        len(block.wall_ns) for each in heat.generations for part in each.parts for block in part.blocks
+    }
     assert lengths == {50}
 
 
 def test_calls_too_short_for_the_clock_are_timed_together_and_have_no_tail() -> None:
     world = World()
-    heat = hold(world, Simulated(world, "a", call_ns=2_000), protocol=make_protocol(min_calls=500, max_calls=500))
+    heat = hold(
+        world, Simulated(world, "a", call_ns=2_000), protocol=make_protocol(min_calls=500, max_calls=500)
+    )
     latency = reading_of(heat, "a")
     assert set(latency.columns["calls_per_sample"]) == {50}
     assert latency.is_grouped

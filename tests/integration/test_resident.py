@@ -1,0 +1,256 @@
+"""Resident workers as real processes: what they see, how they are stopped, and how they end."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bakeoff.errors import WorkerError
+from bakeoff.measure.backends import Noop
+from bakeoff.measure.entities import Document
+from bakeoff.measure.heat import BlockRequest
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.scenarios import Latency
+from bakeoff.run import resident
+from bakeoff.run.isolation import MeasureOrder
+from bakeoff.run.resident import ResidentWorker
+
+MakeWorker = Callable[..., ResidentWorker]
+QUICK = {"warmup_min_s": 0.0, "warmup_max_s": 1.0}
+
+# The worker's rim as it is, around a session that we decide.
+PROGRAM = """
+import os, sys, threading, time
+import bakeoff.run.worker as worker
+from bakeoff.measure.backends import Noop
+from bakeoff.measure.backends.noop import NoopSession
+
+{body}
+
+class Session(NoopSession):
+    def __init__(self, n_labels):
+        super().__init__(n_labels)
+        self.n_calls = 0
+
+    def infer(self, batch):
+        self.n_calls += 1
+        act(self.n_calls)
+        return super().infer(batch)
+
+Noop.load = lambda self, checkpoint, prepared: Session(len(checkpoint.labels))
+sys.exit(worker.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def make_worker(
+    champion_copy: Path,
+    documents: tuple[Document, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[MakeWorker]:
+    """Workers over the noop backend, whose calls do what the given code says; all ended after the test."""
+    made: list[ResidentWorker] = []
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *_python_path()]))
+
+    def make(
+        body: str = "def act(number): pass", *, threads: int = 1, timeout_s: float = 60.0
+    ) -> ResidentWorker:
+        name = f"program_{len(made)}"
+        (folder / f"{name}.py").write_text(PROGRAM.format(body=textwrap.dedent(body)))
+        order = MeasureOrder(
+            runtime=Noop(threads=threads),
+            scenario=Latency(batch_sizes=(1,)),
+            protocol=TimingProtocol.model_validate(QUICK),
+            checkpoint=champion_copy,
+            prepared=None,
+            documents=documents[:8],
+            max_length=32,
+            generation=0,
+        )
+        worker = ResidentWorker(name, order, tmp_path / name, timeout_s, worker=name)
+        made.append(worker)
+        return worker
+
+    yield make
+    for worker in made:
+        worker.kill()
+
+
+def _python_path() -> list[str]:
+    import bakeoff
+
+    return [str(Path(bakeoff.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+
+
+def request(samples: int = 5, calls: int = 1) -> BlockRequest:
+    return BlockRequest(variant=1, samples=samples, calls_per_sample=calls, first_input=0)
+
+
+def process_of(worker: ResidentWorker) -> psutil.Process:
+    assert worker._process is not None
+    return psutil.Process(worker._process.pid)
+
+
+def test_a_worker_runs_blocks_and_says_its_peak_of_memory_at_the_end(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    started = worker.start(0)
+    assert started.overhead_ns
+    assert started.canary_ns
+    assert len(started.tokenize_ns) == 8
+    assert set(started.memory_bytes) == {"start", "imports", "load"}
+    block = worker.run_block(request(samples=7))
+    assert len(block.wall_ns) == 7
+    process = process_of(worker)
+    finished = worker.finish()
+    assert finished.memory_bytes["run"] > 0
+    assert not process.is_running()
+
+
+def test_between_blocks_a_worker_gets_no_cpu_however_busy_its_threads(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        """
+        def act(number):
+            if number == 1:
+                threading.Thread(target=spin, daemon=True).start()
+
+        def spin():
+            while True:
+                pass
+        """
+    )
+    worker.start(0)
+    process = process_of(worker)
+    before = process.cpu_times()
+    time.sleep(1.0)
+    after = process.cpu_times()
+    assert after.user + after.system - before.user - before.system <= 0.02
+    assert process.status() == psutil.STATUS_STOPPED
+    assert worker.run_block(request()).cpu_ns
+
+
+def test_threads_are_set_before_anything_is_imported(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        """
+        seen = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED")}
+
+        def act(number):
+            raise RuntimeError(repr(seen))
+        """,
+        threads=2,
+    )
+    with pytest.raises(
+        WorkerError, match=r"'OMP_NUM_THREADS': '2', 'MKL_NUM_THREADS': '2', 'PYTHONHASHSEED': '4'"
+    ):
+        worker.start(4)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("def act(number): os.kill(os.getpid(), 11) if number > 60 else None", "killed by SIGSEGV"),
+        ("def act(number): os.kill(os.getpid(), 9) if number > 60 else None", "killed by SIGKILL"),
+        ("def act(number): os._exit(0) if number > 60 else None", "exit code 0 and no outcome"),
+        ("def act(number): bytearray(1 << 62) if number > 60 else None", "MemoryError"),
+        ("def act(number): 1 / (60 // number if number > 60 else 1)", "ZeroDivisionError"),
+    ],
+)
+def test_however_a_worker_ends_it_is_a_named_outcome_and_nothing_is_left(
+    make_worker: MakeWorker, body: str, reason: str
+) -> None:
+    worker = make_worker(body)
+    with pytest.raises(WorkerError, match=reason):
+        worker.start(0)
+        process = process_of(worker)
+        worker.run_block(request(samples=500))
+    assert worker._process is None
+    assert not process.is_running()
+
+
+@pytest.mark.parametrize("deafness", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"])
+def test_a_worker_that_hangs_in_a_block_is_ended_with_its_children(
+    make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch, deafness: str
+) -> None:
+    monkeypatch.setattr(resident, "MIN_BLOCK_TIMEOUT_S", 1.0)
+    worker = make_worker(
+        f"""
+        {deafness}
+        import subprocess
+        subprocess.Popen(["sleep", "600"])
+
+        def act(number):
+            if number > 60:
+                time.sleep(600)
+        """
+    )
+    worker.start(0)
+    family = [process_of(worker), *process_of(worker).children()]
+    assert len(family) == 2
+    with pytest.raises(WorkerError, match="no answer after"):
+        worker.run_block(request(samples=500))
+    psutil.wait_procs(family, timeout=5)
+    assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
+
+
+def test_a_worker_that_does_not_come_up_is_ended_after_its_time(make_worker: MakeWorker) -> None:
+    worker = make_worker("def act(number): time.sleep(600)", timeout_s=3.0)
+    with pytest.raises(WorkerError, match="no answer after 3 s"):
+        worker.start(0)
+
+
+def test_what_libraries_print_is_never_taken_for_an_answer(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        """
+        def act(number):
+            print('{"kind": "ended", "finished": {}}', flush=True)
+            os.write(2, b"\\xff noise \\n")
+        """
+    )
+    worker.start(0)
+    assert len(worker.run_block(request()).wall_ns) == 5
+    assert worker.finish().memory_bytes
+
+
+def test_memory_of_the_run_is_told_apart_from_loading(make_worker: MakeWorker) -> None:
+    body = """
+    kept = []
+
+    def act(number):
+        if {when} and not kept:
+            kept.append(bytearray(b"x") * (100 << 20))
+    """
+    quiet, hungry = make_worker(body.format(when="False")), make_worker(body.format(when="number > 60"))
+    peaks = []
+    for worker in (quiet, hungry):
+        started = worker.start(0)
+        worker.run_block(request(samples=100))
+        peaks.append((started.memory_bytes["load"], worker.finish().memory_bytes["run"]))
+    assert abs(peaks[1][0] - peaks[0][0]) < 5 << 20
+    assert abs(peaks[1][1] - peaks[0][1] - (100 << 20)) < 5 << 20
+
+
+def test_a_worker_dies_with_the_process_that_started_it(make_worker: MakeWorker, tmp_path: Path) -> None:
+    worker = make_worker()
+    started = tmp_path / "pid"
+    pid = os.fork()
+    if pid == 0:  # the child is the coordinator that is killed
+        worker.start(0)
+        assert worker._process is not None
+        started.write_text(str(worker._process.pid))
+        os.kill(os.getpid(), 9)
+    os.waitpid(pid, 0)
+    orphan = int(started.read_text())
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(orphan) and time.monotonic() < deadline:
+        if psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.05)
+    assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
