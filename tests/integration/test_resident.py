@@ -31,6 +31,9 @@ import bakeoff.run.worker as worker
 from bakeoff.measure.backends import Noop
 from bakeoff.measure.backends.noop import NoopSession
 
+def is_armed():
+    return os.path.exists({armed!r})
+
 {body}
 
 class Session(NoopSession):
@@ -65,7 +68,9 @@ def make_worker(
         body: str = "def act(number): pass", *, threads: int = 1, timeout_s: float = 60.0
     ) -> ResidentWorker:
         name = f"program_{len(made)}"
-        (folder / f"{name}.py").write_text(PROGRAM.format(body=textwrap.dedent(body)))
+        (folder / f"{name}.py").write_text(
+            PROGRAM.format(body=textwrap.dedent(body), armed=str(folder / "armed"))
+        )
         order = MeasureOrder(
             runtime=Noop(threads=threads),
             scenario=Latency(batch_sizes=(1,)),
@@ -89,6 +94,12 @@ def _python_path() -> list[str]:
     import bakeoff
 
     return [str(Path(bakeoff.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Callable[[], None]:
+    """Let the workers do from now on what they are told to do when armed."""
+    return (tmp_path / "programs" / "armed").touch
 
 
 def request(samples: int = 5, calls: int = 1) -> BlockRequest:
@@ -140,7 +151,8 @@ def test_between_blocks_a_worker_gets_no_cpu_however_busy_its_threads(make_worke
 def test_threads_are_set_before_anything_is_imported(make_worker: MakeWorker) -> None:
     worker = make_worker(
         """
-        seen = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED")}
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED")
+        seen = {name: os.environ.get(name) for name in names}
 
         def act(number):
             raise RuntimeError(repr(seen))
@@ -156,28 +168,29 @@ def test_threads_are_set_before_anything_is_imported(make_worker: MakeWorker) ->
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("def act(number): os.kill(os.getpid(), 11) if number > 60 else None", "killed by SIGSEGV"),
-        ("def act(number): os.kill(os.getpid(), 9) if number > 60 else None", "killed by SIGKILL"),
-        ("def act(number): os._exit(0) if number > 60 else None", "exit code 0 and no outcome"),
-        ("def act(number): bytearray(1 << 62) if number > 60 else None", "MemoryError"),
-        ("def act(number): 1 / (60 // number if number > 60 else 1)", "ZeroDivisionError"),
+        ("def act(number): os.kill(os.getpid(), 11) if is_armed() else None", "killed by SIGSEGV"),
+        ("def act(number): os.kill(os.getpid(), 9) if is_armed() else None", "killed by SIGKILL"),
+        ("def act(number): os._exit(0) if is_armed() else None", "exit code 0 and no outcome"),
+        ("def act(number): bytearray(1 << 62) if is_armed() else None", "MemoryError"),
+        ("def act(number): 1 / (0 if is_armed() else 1)", "ZeroDivisionError"),
     ],
 )
 def test_however_a_worker_ends_it_is_a_named_outcome_and_nothing_is_left(
-    make_worker: MakeWorker, body: str, reason: str
+    make_worker: MakeWorker, arm: Callable[[], None], body: str, reason: str
 ) -> None:
     worker = make_worker(body)
+    worker.start(0)
+    process = process_of(worker)
+    arm()
     with pytest.raises(WorkerError, match=reason):
-        worker.start(0)
-        process = process_of(worker)
-        worker.run_block(request(samples=500))
+        worker.run_block(request())
     assert worker._process is None
     assert not process.is_running()
 
 
 @pytest.mark.parametrize("deafness", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"])
 def test_a_worker_that_hangs_in_a_block_is_ended_with_its_children(
-    make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch, deafness: str
+    make_worker: MakeWorker, arm: Callable[[], None], monkeypatch: pytest.MonkeyPatch, deafness: str
 ) -> None:
     monkeypatch.setattr(resident, "MIN_BLOCK_TIMEOUT_S", 1.0)
     worker = make_worker(
@@ -187,15 +200,16 @@ def test_a_worker_that_hangs_in_a_block_is_ended_with_its_children(
         subprocess.Popen(["sleep", "600"])
 
         def act(number):
-            if number > 60:
+            if is_armed():
                 time.sleep(600)
         """
     )
     worker.start(0)
     family = [process_of(worker), *process_of(worker).children()]
     assert len(family) == 2
+    arm()
     with pytest.raises(WorkerError, match="no answer after"):
-        worker.run_block(request(samples=500))
+        worker.run_block(request())
     psutil.wait_procs(family, timeout=5)
     assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
 
@@ -219,7 +233,9 @@ def test_what_libraries_print_is_never_taken_for_an_answer(make_worker: MakeWork
     assert worker.finish().memory_bytes
 
 
-def test_memory_of_the_run_is_told_apart_from_loading(make_worker: MakeWorker) -> None:
+def test_memory_of_the_run_is_told_apart_from_loading(
+    make_worker: MakeWorker, arm: Callable[[], None]
+) -> None:
     body = """
     kept = []
 
@@ -227,11 +243,12 @@ def test_memory_of_the_run_is_told_apart_from_loading(make_worker: MakeWorker) -
         if {when} and not kept:
             kept.append(bytearray(b"x") * (100 << 20))
     """
-    quiet, hungry = make_worker(body.format(when="False")), make_worker(body.format(when="number > 60"))
+    quiet, hungry = make_worker(body.format(when="False")), make_worker(body.format(when="is_armed()"))
     peaks = []
     for worker in (quiet, hungry):
         started = worker.start(0)
-        worker.run_block(request(samples=100))
+        arm()
+        worker.run_block(request())
         peaks.append((started.memory_bytes["load"], worker.finish().memory_bytes["run"]))
     assert abs(peaks[1][0] - peaks[0][0]) < 5 << 20
     assert abs(peaks[1][1] - peaks[0][1] - (100 << 20)) < 5 << 20

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.core.records import Environment, Measurement
+from bakeoff.core.records import CONTENDED, Environment, Measurement
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
@@ -119,7 +119,7 @@ def assemble_candidates(
                 reference_key=latencies[0].heat.reference_key if latencies[0].heat else "",
                 latency_key=latencies[0].job.key,
                 threads=latencies[0].job.runtime.threads,
-                is_contended=not all(latency.is_valid for latency in latencies),
+                is_contended=any(flag.name == CONTENDED for latency in latencies for flag in latency.flags),
                 environment=latencies[0].environment,
                 benchmark_keys=(quality.job.key, *(latency.job.key for latency in latencies)),
                 flags=tuple(

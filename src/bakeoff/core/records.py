@@ -16,6 +16,8 @@ from bakeoff.measure.scenarios import Scenario
 from bakeoff.record import Record
 
 Direction = Literal["maximize", "minimize"]
+# The flag of a measurement of which only ratios can be read: the machine was too busy.
+CONTENDED = "contended"
 
 
 class Trial(Record):
@@ -258,6 +260,7 @@ class HeatFacts(Record):
         stopped: Why no further generation was run.
         unmet: Intervals of this job that are wider than was asked for.
         wall_s: Wall time of the whole heat.
+        canary_ns: Median time of the canary in each process of the heat, in the order in which they began.
     """
 
     heat_id: str
@@ -269,6 +272,7 @@ class HeatFacts(Record):
     stopped: Stop
     unmet: tuple[Unmet, ...] = ()
     wall_s: float
+    canary_ns: tuple[float, ...] = ()
 
 
 class Measurement(Record):

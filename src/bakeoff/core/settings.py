@@ -181,6 +181,8 @@ class BenchmarkSettings(Record):
         n_texts: Of the test documents, how many a timed scenario feeds, drawn with the protocol's seed.
         timeout_s: Of one worker process.
         max_attempts: After so many failed or invalid attempts a job is left alone.
+        accept_contended: Whether a measurement counts as done although most of its rounds were disturbed by
+            other work; it is flagged, and only ratios are ranked, in either case.
     """
 
     run: RunSettings = RunSettings()
@@ -190,6 +192,7 @@ class BenchmarkSettings(Record):
     n_texts: Annotated[int, Field(ge=1)] = 256
     timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     max_attempts: Annotated[int, Field(ge=1)] = 3
+    accept_contended: bool = False
 
     _null_run = field_validator("run", mode="before")(_read_run)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job
+from bakeoff.core.records import CONTENDED, Environment, Flag, HeatFacts, Job
 from bakeoff.measure.readings import (
     ENTITIES,
     FIRST_CALL,
@@ -15,7 +15,6 @@ from bakeoff.measure.readings import (
     MAX_DIRTY_SHARE,
     OVERHEAD,
     PASS,
-    REFERENCE,
     Reading,
 )
 from bakeoff.measure.scenarios.quality import Quality, f1_of
@@ -25,10 +24,12 @@ from bakeoff.measure.statistics import MIN_GENERATIONS, minimum_samples
 QUANTILES = (0.5, 0.95, 0.99)
 WARN_DIRTY_SHARE = 0.10
 MAX_RUN_DELAY_SHARE = 0.02
+# Both must be passed: that processes differ by a per cent or two is usual, and the interval holds it.
 MAX_SPREAD_EXCESS = 3.0
+MAX_SPREAD = 0.05
 MAX_TAIL_RATIO = 3.0
 MAX_OVERHEAD_SHARE = 0.01
-CONTENDED = "contended"
+DISTURBED = "disturbed"
 
 
 def judge_measurement(
@@ -39,6 +40,7 @@ def judge_measurement(
     heat: HeatFacts | None = None,
     n_truncated: int = 0,
     run_delay_share: float = 0.0,
+    accepts_contention: bool = False,
 ) -> tuple[Flag, ...]:
     """Find every flag of a measurement.
 
@@ -50,6 +52,7 @@ def judge_measurement(
         n_truncated: Documents of which words were cut off.
         run_delay_share: Of a job that is measured alone, the worst share of its wall time in which a process
             waited for a CPU, in [0, 1].
+        accepts_contention: Whether a measurement on a busy machine counts as done; it is flagged in any case.
     """
     flags: list[Flag] = []
     if n_truncated:
@@ -65,9 +68,9 @@ def judge_measurement(
     if heat is None:
         if run_delay_share > MAX_RUN_DELAY_SHARE:
             detail = f"waited for a CPU {run_delay_share:.1%} of the time (limit {MAX_RUN_DELAY_SHARE:.0%})"
-            flags.append(Flag(name=CONTENDED, detail=detail))
+            flags.append(Flag(name=DISTURBED, detail=detail))
     else:
-        flags += _judge_heat(heat, readings)
+        flags += _judge_heat(heat, readings, accepts_contention=accepts_contention)
     return (*flags, *_judge_environment(environment))
 
 
@@ -94,19 +97,19 @@ def _judge_generations(heat: HeatFacts | None, readings: Sequence[Reading]) -> l
     return [Flag(name="few_generations", detail=detail)]
 
 
-def _judge_heat(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
+def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_contention: bool) -> list[Flag]:
     flags: list[Flag] = []
     overhead_ns = next((float(np.median(row.values)) for row in readings if row.quantity == OVERHEAD), 0.0)
     worst = max((row for row in readings if _is_timed(row)), key=lambda row: row.dirty_share, default=None)
     if worst is not None:
-        flags += _judge_contention(worst.dirty_share)
+        flags += _judge_contention(worst.dirty_share, accepts_contention=accepts_contention)
     for reading in readings:
         if _is_timed(reading):
             flags += _judge_samples(reading, overhead_ns)
         elif reading.quantity == FIRST_CALL and not all(reading.columns["is_steady"]):
             detail = f"{_place(reading)}: still drifting when warm-up was given up"
             flags.append(Flag(name="warmup_not_steady", detail=detail))
-    flags += _judge_drift(readings)
+    flags += _judge_drift(heat)
     flags += [
         Flag(
             name=f"ci_not_reached({unmet.metric})",
@@ -130,16 +133,16 @@ def _place(reading: Reading) -> str:
     return f"batch size {reading.at['batch_size']}"
 
 
-def _judge_contention(share: float) -> list[Flag]:
+def _judge_contention(share: float, *, accepts_contention: bool) -> list[Flag]:
     if share > MAX_DIRTY_SHARE:
         detail = (
             f"{share:.0%} of the rounds were disturbed by other work (limit {MAX_DIRTY_SHARE:.0%}): "
             "only ratios can be read, with low confidence"
         )
-        return [Flag(name=CONTENDED, detail=detail, invalidates=True)]
+        return [Flag(name=CONTENDED, detail=detail, invalidates=not accepts_contention)]
     if share > WARN_DIRTY_SHARE:
         detail = f"{share:.0%} of the rounds were disturbed, repeated and left out"
-        return [Flag(name=CONTENDED, detail=detail)]
+        return [Flag(name=DISTURBED, detail=detail)]
     return []
 
 
@@ -160,9 +163,10 @@ def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
         detail = f"{place}: {n_late} samples before the steady state are left out"
         flags.append(Flag(name="late_warmup", detail=detail))
     rows = reading.by_generation()
-    excess = spread_excess(rows) if len(rows) > 1 else 0.0
-    if excess > MAX_SPREAD_EXCESS:
-        detail = f"{place}: processes differ {excess:.1f} times as much as their noise explains"
+    excess = spread_excess(rows)
+    spread = float(np.std([np.log(np.median(row)) for row in rows], ddof=1)) if len(rows) > 1 else 0.0
+    if excess > MAX_SPREAD_EXCESS and spread > MAX_SPREAD:
+        detail = f"{place}: processes differ by {spread:.1%}, {excess:.1f} times what their noise explains"
         flags.append(Flag(name="multimodal", detail=detail))
     middle, tail = reading.quantile(0.5), reading.quantile(0.99)
     if middle and tail and tail.value > MAX_TAIL_RATIO * middle.value:
@@ -174,18 +178,15 @@ def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
     return flags
 
 
-def _judge_drift(readings: Sequence[Reading]) -> list[Flag]:
-    """Whether the machine changed its speed: seen at the reference, whose work is the same all along."""
-    watched = [row for row in readings if row.quantity == REFERENCE] or [
-        row for row in readings if _is_timed(row)
-    ]
-    if not watched:
-        return []
-    medians = watched[0].block_medians()
-    drift = find_drift(np.array([medians[place] for place in sorted(medians)]))
+def _judge_drift(heat: HeatFacts) -> list[Flag]:
+    """Whether the machine changed its speed: seen at the canary, which is the same work in every process.
+
+    Not at a candidate: what differs between its processes would pass for drift.
+    """
+    drift = find_drift(np.array(heat.canary_ns)) if heat.canary_ns else None
     if drift is None:
         return []
-    detail = f"the reference became {abs(drift.change):.1%} {'slower' if drift.change > 0 else 'faster'}"
+    detail = f"the machine became {abs(drift.change):.1%} {'slower' if drift.change > 0 else 'faster'}"
     return [Flag(name="drift", detail=f"{detail} over the heat ({drift.kind}); ratios are free of it")]
 
 

@@ -41,6 +41,7 @@ class Started(Record):
     """A participant that is loaded, warm and waiting.
 
     Attributes:
+        at_ns: When it began, on the system's monotonic clock.
         spawn_ns: From the start of the process to its first line of ours.
         import_ns: Imports of the runtime's libraries.
         load_ns: From the checkpoint to a session.
@@ -52,6 +53,7 @@ class Started(Record):
     """
 
     warm_ups: tuple[WarmUp, ...]
+    at_ns: int = 0
     spawn_ns: int = 0
     import_ns: int = 0
     load_ns: int = 0

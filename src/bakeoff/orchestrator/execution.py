@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import psutil
 from pydantic import ValidationError
 
@@ -247,7 +248,12 @@ def _keep_measurement(
     first = next(part for each in heat.generations for part in each.parts if part.name == job.key)
     readings = (*assemble_readings(heat, job.key, job.scenario.quantity), _read_model_size(work))
     flags = judge_measurement(
-        job, readings, environments[0], heat=facts, n_truncated=first.started.n_truncated
+        job,
+        readings,
+        environments[0],
+        heat=facts,
+        n_truncated=first.started.n_truncated,
+        accepts_contention=project.settings.benchmark.accept_contended,
     )
     measurement = Measurement(
         job=job,
@@ -277,6 +283,14 @@ def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wa
         stopped=heat.stopped,
         unmet=tuple(each for each in heat.unmet if each.participant == job.key),
         wall_s=wall_s,
+        canary_ns=tuple(
+            float(np.median(started.canary_ns))
+            for started in sorted(
+                (part.started for each in heat.generations for part in each.parts),
+                key=lambda started: started.at_ns,
+            )
+            if started.canary_ns
+        ),
     )
 
 

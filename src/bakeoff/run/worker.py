@@ -107,7 +107,7 @@ def _reside(folder: Path, commands: int, answers: int, spawned_ns: int) -> int:
 
 
 def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) -> None:
-    spawn_ns = time.monotonic_ns() - spawned_ns
+    at_ns = time.monotonic_ns()
     order = _read_order(folder)
     if not isinstance(order, MeasureOrder) or not isinstance(order.scenario, Interleaved):
         raise TypeError("only scenarios that are measured together with others stay in memory")
@@ -127,7 +127,8 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
     warm_ups = tuple(warm_up(variant, subject.timing) for variant in variants.values())
     started = Started(
         warm_ups=warm_ups,
-        spawn_ns=spawn_ns,
+        at_ns=at_ns,
+        spawn_ns=at_ns - spawned_ns,
         import_ns=import_ns,
         load_ns=load_ns,
         overhead_ns=overhead_ns,
