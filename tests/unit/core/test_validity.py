@@ -5,25 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bakeoff.core.records import Environment, Flag, Job, Measurement
+from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
 from bakeoff.core.validity import judge_measurement
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import Reading
+from bakeoff.measure.heat import Unmet
+from bakeoff.measure.readings import COUNTED, DIRTY, LATE, Reading
 from bakeoff.measure.scenarios import Quality
 
 MakeJob = Callable[..., Job]
+ENVIRONMENT = Environment.model_validate(
+    {
+        "hardware": {"machine": "x", "cpu_model": "y", "physical_cores": 2, "usable_cpus": 2},
+        "libraries": {},
+        "facts": {"hypervisor": "no", "governor": "performance"},
+    }
+)
+N_ROUNDS = 10
 
 
-def make_latency(n: int, batch_size: int = 1) -> Reading:
-    return Reading(
-        quantity="latency",
-        unit="ns",
-        at={"batch_size": batch_size},
-        values=(5e6,) * n,
-        generations=tuple(i % 5 for i in range(n)),
-    )
+def make_latency(n: int, batch_size: int = 1, **changes: Any) -> Reading:
+    """Calls of five processes of which each stands apart a little, in ten rounds."""
+    noise = np.random.default_rng(0).normal(0, 0.02, n)
+    values: dict[str, Any] = {
+        "quantity": "latency",
+        "unit": "ns",
+        "at": {"batch_size": batch_size},
+        "values": tuple((5e6 * np.exp(noise)).tolist()),
+        "generations": tuple(i % 5 for i in range(n)),
+        "columns": {
+            "round": tuple(i // 5 % N_ROUNDS for i in range(n)),
+            "left_out": (COUNTED,) * n,
+            "calls_per_sample": (1,) * n,
+        },
+    }
+    return Reading(**values | changes)
+
+
+def with_left_out(reading: Reading, why: Callable[[int], int]) -> Reading:
+    """The reading with each round counted, or left out for this reason."""
+    columns = {**reading.columns, "left_out": tuple(why(number) for number in reading.columns["round"])}
+    return reading.model_copy(update={"columns": columns})
 
 
 def make_first_call(*steady: int) -> Reading:
@@ -47,8 +70,31 @@ def make_entities(hits: int, of: int = 1000) -> Reading:
     )
 
 
-def judge(job: Job, *readings: Reading, n_truncated: int = 0, run_delay_share: float = 0.0) -> list[Flag]:
-    return list(judge_measurement(job, readings, n_truncated=n_truncated, run_delay_share=run_delay_share))
+def make_heat(**changes: Any) -> HeatFacts:
+    values: dict[str, Any] = {
+        "heat_id": "1" * 64,
+        "reference_key": "k",
+        "reference": "r",
+        "candidates": ("r",),
+        "generations": 5,
+        "is_resident": True,
+        "stopped": "targets",
+        "wall_s": 1.0,
+    }
+    return HeatFacts(**values | changes)
+
+
+def judge(
+    job: Job,
+    *readings: Reading,
+    heat: HeatFacts | None = None,
+    facts: dict[str, str] | None = None,
+    **more: Any,
+) -> list[Flag]:
+    environment = ENVIRONMENT.model_copy(update={"facts": {**ENVIRONMENT.facts, **(facts or {})}})
+    if heat is None and job.protocol is not None:
+        heat = make_heat()
+    return list(judge_measurement(job, readings, environment, heat=heat, **more))
 
 
 def names(flags: list[Flag]) -> list[str]:
@@ -82,27 +128,130 @@ def test_the_flag_tells_batch_size_and_both_counts(make_job: MakeJob) -> None:
     assert not flag.invalidates
 
 
+def test_samples_that_are_left_out_carry_no_percentile(make_job: MakeJob) -> None:
+    latency = with_left_out(make_latency(400), lambda number: DIRTY if number == 0 else COUNTED)
+    (flag,) = judge(make_job(), latency)
+    assert flag.detail == "batch size 1: 360 samples, 368 are needed"
+
+
 def test_one_process_whose_warm_up_was_given_up_is_flagged(make_job: MakeJob) -> None:
     assert names(judge(make_job(), make_first_call(1, 1, 0, 1, 1))) == ["warmup_not_steady"]
 
 
 @pytest.mark.parametrize(("generations", "expected"), [(1, True), (4, True), (5, False), (20, False)])
 def test_fewer_than_five_processes_are_flagged(make_job: MakeJob, generations: int, expected: bool) -> None:
-    flags = judge(make_job(protocol=TimingProtocol(generations=generations)), make_latency(368))
+    flags = judge(make_job(), make_latency(368), heat=make_heat(generations=generations))
     assert names(flags) == (["few_generations"] if expected else [])
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, False), (0.02, False), (0.0201, True), (0.9, True)])
-def test_waiting_for_a_cpu_for_more_than_two_per_cent_is_flagged(
-    make_job: MakeJob, share: float, expected: bool
+@pytest.mark.parametrize(
+    ("n_dirty", "expected"),
+    [(0, []), (1, []), (2, ["disturbed"]), (5, ["disturbed"]), (6, ["contended"]), (10, ["contended"])],
+)
+def test_disturbed_rounds_warn_above_a_tenth_and_invalidate_above_a_half(
+    make_job: MakeJob, n_dirty: int, expected: list[str]
 ) -> None:
-    flags = judge(make_job(), make_latency(368), run_delay_share=share)
-    assert names(flags) == (["contended"] if expected else [])
+    latency = with_left_out(make_latency(5000), lambda number: DIRTY if number < n_dirty else COUNTED)
+    flags = judge(make_job(), latency)
+    assert names(flags) == expected
+    assert [flag.invalidates for flag in flags] == [name == "contended" for name in expected]
+
+
+def test_a_busy_machine_can_be_accepted_and_is_flagged_all_the_same(make_job: MakeJob) -> None:
+    latency = with_left_out(make_latency(5000), lambda _: DIRTY)
+    (flag,) = judge(make_job(), latency, accepts_contention=True)
+    assert (flag.name, flag.invalidates) == ("contended", False)
+    assert "only ratios can be read" in flag.detail
+
+
+def test_rounds_before_the_steady_state_are_told(make_job: MakeJob) -> None:
+    latency = with_left_out(make_latency(500), lambda number: LATE if number < 2 else COUNTED)
+    assert names(judge(make_job(), latency)) == ["late_warmup"]
+
+
+def test_processes_that_differ_beyond_their_noise_are_multimodal(make_job: MakeJob) -> None:
+    plain = make_latency(1000)
+    levels = tuple(
+        value * (1.3 if g == 2 else 1) for value, g in zip(plain.values, plain.generations, strict=True)
+    )
+    (flag,) = judge(make_job(), plain.model_copy(update={"values": levels}))
+    assert flag.name == "multimodal"
+
+
+def test_a_usual_difference_between_processes_is_not_multimodal(make_job: MakeJob) -> None:
+    plain = make_latency(5000)
+    levels = tuple(value * (1 + 0.02 * g) for value, g in zip(plain.values, plain.generations, strict=True))
+    assert judge(make_job(), plain.model_copy(update={"values": levels})) == []
+
+
+def test_a_tail_far_above_the_middle_is_flagged(make_job: MakeJob) -> None:
+    plain = make_latency(2000)
+    stalled = tuple(value * (9 if number % 25 == 0 else 1) for number, value in enumerate(plain.values))
+    assert names(judge(make_job(), plain.model_copy(update={"values": stalled}))) == ["heavy_tail"]
+
+
+def test_calls_that_were_timed_together_are_flagged(make_job: MakeJob) -> None:
+    plain = make_latency(368)
+    grouped = plain.model_copy(update={"columns": {**plain.columns, "calls_per_sample": (20,) * 368}})
+    assert names(judge(make_job(), grouped)) == ["batched_timing"]
+
+
+def test_an_instrument_that_takes_more_than_a_hundredth_of_a_call_is_flagged(make_job: MakeJob) -> None:
+    overhead = Reading(quantity="overhead", unit="ns", values=(60_000.0,) * 9, generations=(0,) * 9)
+    (flag,) = judge(make_job(), make_latency(368), overhead)
+    assert (flag.name, flag.detail) == ("overhead", "batch size 1: the instrument takes 1.2% of a call")
+
+
+def test_a_machine_that_changed_its_speed_is_seen_at_the_canary(make_job: MakeJob) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.003, 30)
+    ramp = tuple((1e5 * (1 + 0.08 * np.arange(30) / 29) * np.exp(noise)).tolist())
+    (flag,) = judge(make_job(), make_latency(368), heat=make_heat(canary_ns=ramp))
+    assert flag.name == "drift"
+    assert "slower over the heat (trend)" in flag.detail
+    steady = tuple((1e5 * np.exp(noise)).tolist())
+    assert judge(make_job(), make_latency(368), heat=make_heat(canary_ns=steady)) == []
+
+
+def test_intervals_that_stayed_too_wide_are_told_with_both_widths(make_job: MakeJob) -> None:
+    unmet = (
+        Unmet(participant="k", variant=1, metric="p99", half_width=0.314, target=0.1),
+        Unmet(participant="k", variant=8, metric="ratio", half_width=None, target=0.015),
+    )
+    flags = judge(make_job(), make_latency(368), heat=make_heat(unmet=unmet, stopped="budget"))
+    assert [(flag.name, flag.detail) for flag in flags] == [
+        (
+            "ci_not_reached(p99)",
+            "batch size 1: ±31.4% where ±10.0% was asked for, when the budget ended the heat",
+        ),
+        (
+            "ci_not_reached(ratio)",
+            "batch size 8: no interval where ±1.5% was asked for, when the budget ended the heat",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"hypervisor": "yes"}, ["virtualised"]),
+        ({"governor": "powersave"}, ["powersave"]),
+        ({"freeze": "no"}, ["no_freeze"]),
+    ],
+)
+def test_what_the_machine_says_of_itself_is_told(
+    make_job: MakeJob, facts: dict[str, str], expected: list[str]
+) -> None:
+    assert names(judge(make_job(), make_latency(368), facts=facts)) == expected
+
+
+def test_candidates_that_did_not_share_the_memory_are_told(make_job: MakeJob) -> None:
+    flags = judge(make_job(), make_latency(368), heat=make_heat(is_resident=False))
+    assert names(flags) == ["not_resident"]
 
 
 def test_what_is_not_timed_is_not_flagged_for_its_timing(make_job: MakeJob) -> None:
     job = make_job(scenario=Quality(), protocol=None, refit_metric=0.9)
-    assert judge(job, make_entities(900), run_delay_share=0.9) == []
+    assert judge(job, make_entities(900), run_delay_share=0.9, facts={"hypervisor": "yes"}) == []
 
 
 def test_documents_that_were_cut_are_counted(make_job: MakeJob) -> None:
