@@ -1,0 +1,141 @@
+"""Scenarios over a real tokenizer: what one call is, and what an open loop finds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.encoding import Batch, Encoder
+from bakeoff.measure.entities import Document
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import MAX_RATE, PROBE, RESPONSE
+from bakeoff.measure.scenarios import Latency, Server, Throughput
+from bakeoff.measure.subject import Subject
+
+MakeSubject = Callable[..., Subject]
+
+
+class Recording:
+    """A session that notes what it is asked, and takes as long as it is told."""
+
+    def __init__(self, n_labels: int, call_s: float = 0.0) -> None:
+        self.n_labels = n_labels
+        self.call_s = call_s
+        self.batches: list[Batch] = []
+
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
+        self.batches.append(batch)
+        end = time.perf_counter() + self.call_s
+        while time.perf_counter() < end:
+            pass
+        return np.zeros((*batch.arrays["input_ids"].shape, self.n_labels), dtype=np.float32)
+
+
+@pytest.fixture
+def make_subject(champion_copy: Path, documents: tuple[Document, ...]) -> MakeSubject:
+    checkpoint = open_checkpoint(champion_copy)
+    encoder = Encoder(checkpoint, 32)
+
+    def make(generation: int = 0, call_s: float = 0.0) -> Subject:
+        return Subject(
+            session=Recording(len(checkpoint.labels), call_s),  # type: ignore[arg-type]
+            checkpoint=checkpoint,
+            encoder=encoder,
+            documents=documents,
+            encodings=tuple(encoder.encode(document.tokens) for document in documents),
+            protocol=TimingProtocol(warmup_min_s=0.0, warmup_max_s=0.5),
+            generation=generation,
+        )
+
+    return make
+
+
+def batches_of(subject: Subject) -> list[Batch]:
+    assert isinstance(subject.session, Recording)
+    return subject.session.batches
+
+
+def test_latency_feeds_real_lengths_padded_to_the_longest_of_the_batch(make_subject: MakeSubject) -> None:
+    subject = make_subject()
+    one, eight = Latency(batch_sizes=(1, 8)).variants(subject)
+    assert (one.number, eight.number) == (1, 8)
+    assert sorted(one.n_tokens) == sorted(len(encoding.ids) for encoding in subject.encodings)
+    assert one.n_tokens == one.n_padded_tokens
+    eight.call(0)
+    (batch,) = batches_of(subject)
+    assert batch.arrays["input_ids"].shape[0] == 8
+    assert batch.n_tokens == eight.n_tokens[0] < eight.n_padded_tokens[0] == batch.n_padded_tokens
+
+
+def test_all_candidates_of_a_generation_see_one_order_and_the_next_another(make_subject: MakeSubject) -> None:
+    orders = [make_subject(generation).order for generation in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_end_to_end_latency_tokenises_inside_the_call(make_subject: MakeSubject) -> None:
+    subject = make_subject()
+    (variant,) = Latency(batch_sizes=(2,), region="e2e").variants(subject)
+    tags = variant.call(0)
+    rows = subject.order[:2]
+    assert isinstance(tags, list)
+    assert [len(row) for row in tags] == [len(subject.documents[row].tokens) for row in rows]
+
+
+def test_a_throughput_sample_is_a_pass_over_all_texts(make_subject: MakeSubject) -> None:
+    subject = make_subject()
+    (variant,) = Throughput(batch_size=5).variants(subject)
+    variant.call(0)
+    batches = batches_of(subject)
+    assert {batch.arrays["input_ids"].shape[0] for batch in batches} == {5}
+    assert len(batches) * 5 == variant.n_documents >= len(subject.documents)
+    assert sum(batch.n_padded_tokens for batch in batches) == variant.n_padded_tokens[0]
+
+
+def test_batches_by_length_hold_less_padding_than_mixed_ones(make_subject: MakeSubject) -> None:
+    subject = make_subject()
+    (sorted_,) = Throughput(batch_size=5).variants(subject)
+    (mixed,) = Throughput(batch_size=5, composition="mixed").variants(subject)
+    assert sorted_.n_padded_tokens[0] < mixed.n_padded_tokens[0]
+
+
+def test_a_server_finds_a_rate_below_its_capacity_and_keeps_every_probe(make_subject: MakeSubject) -> None:
+    subject = make_subject(call_s=0.001)
+    readings = {row.quantity: row for row in Server(limit_ms=50, n_queries=473).measure(subject)}
+    (rate,) = readings[MAX_RATE].values
+    assert 0 < rate < 1000
+    probes = readings[PROBE]
+    assert rate in probes.values
+    assert (
+        max(value for value, met in zip(probes.values, probes.columns["is_met"], strict=True) if met) == rate
+    )
+    response = readings[RESPONSE]
+    assert len(response.values) == 473
+    # A response holds its own service at least: it counts from the scheduled arrival.
+    assert all(
+        value >= service
+        for value, service in zip(response.values, response.columns["service_ns"], strict=True)
+    )
+
+
+def test_a_limit_that_nobody_can_meet_is_answered_with_zero(make_subject: MakeSubject) -> None:
+    readings = {
+        row.quantity: row for row in Server(limit_ms=0.5, n_queries=473).measure(make_subject(call_s=0.001))
+    }
+    assert readings[MAX_RATE].values == (0.0,)
+    assert RESPONSE not in readings
+    assert readings[PROBE].columns["is_met"] == (0,)
+
+
+def test_two_processes_get_unlike_arrivals(make_subject: MakeSubject) -> None:
+    schedules = []
+    for generation in (0, 1):
+        subject = make_subject(generation, call_s=0.0005)
+        readings = {row.quantity: row for row in Server(limit_ms=100, n_queries=473).measure(subject)}
+        schedules.append(readings[RESPONSE].columns["scheduled_ns"][:5])
+    assert schedules[0] != schedules[1]
