@@ -22,6 +22,7 @@ from bakeoff.core.records import Champion, FailedAttempt, Flag, Hardware, Job, M
 from bakeoff.core.validity import judge_measurement
 from bakeoff.digest import digest_folder, digest_json
 from bakeoff.errors import BakeoffError, ConfigError, TrackingError, UserError, WorkerError
+from bakeoff.folders import find_whole
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.entities import Document
 from bakeoff.measure.readings import NS_PER_S, merge_generations
@@ -280,7 +281,7 @@ def _make_ready(project: Project, planned: PlannedJob, champion: Champion) -> _W
     if settings is None:
         return _Work(planned, checkpoint, prepared=None)
     prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
-    if not durable.is_complete(prepared):
+    if find_whole(prepared, rehash=True) is None:
         project.progress.say(f"{job.candidate}: exporting, and comparing the outputs with PyTorch's")
         order = PrepareOrder(
             runtime=job.runtime,

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from bakeoff import durable
 from bakeoff.errors import BakeoffError, CheckpointError
+from bakeoff.folders import build_folder
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.subject import Subject
@@ -50,9 +51,7 @@ def main(folder: Path, parent_pid: int) -> int:
 
 def _prepare(order: PrepareOrder) -> Done:
     checkpoint = open_checkpoint(order.checkpoint)
-    durable.build_folder(
-        order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts)
-    )
+    build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts))
     return Done(environment=record_environment())
 
 
