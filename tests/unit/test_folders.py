@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff import folders
-from bakeoff.digest import digest_folder
+from bakeoff.digest import digest_file, digest_folder
 from bakeoff.folders import COMPLETE_MARKER, Manifest, build_folder, find_whole, look_at
 
 
@@ -45,7 +45,7 @@ def whole(tmp_path: Path) -> Path:
 def files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read for their digest."""
     read: list[str] = []
-    real = folders.digest_file
+    real = digest_file
 
     def spy(path: Path) -> str:
         read.append(path.name)
@@ -156,7 +156,7 @@ def test_a_touched_file_with_the_same_content_is_read_once_and_then_known(
 def test_what_is_seen_changing_in_the_moment_of_reading_shows_at_the_next_look(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = folders.digest_file
+    real = digest_file
 
     def read_then_change(path: Path) -> str:
         digest = real(path)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from bakeoff.names import NameRegister, find_name_fault, find_path_fault
 
 
-@pytest.mark.parametrize("name", ["config.json", "model-00001-of-00002.safetensors", ".gitattributes", "modèle"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model-00001-of-00002.safetensors", ".gitattributes", "modèle"]
+)
 def test_an_ordinary_name_is_taken(name: str) -> None:
     assert find_name_fault(name) is None
 
@@ -41,7 +43,9 @@ def test_a_name_that_means_another_place_or_reads_as_another_is_refused(name: st
     assert fault.isprintable()
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up", "a//b", "./a", "a/", "a/" * 600 + "a"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../up", "a/../../up", "a//b", "./a", "a/", "a/" * 600 + "a"]
+)
 def test_a_path_that_could_leave_its_folder_is_refused(path: str) -> None:
     assert find_path_fault(path) is not None
 

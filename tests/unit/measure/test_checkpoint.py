@@ -82,7 +82,7 @@ def test_a_shard_that_is_a_link_is_refused(sharded: Path, tmp_path: Path) -> Non
 
 def test_a_missing_shard_and_a_missing_tensor_are_named(sharded: Path) -> None:
     write_index(sharded, {"a": SHARDS[0], "d": SHARDS[1]})
-    with pytest.raises(CheckpointError, match="1 tensors are not in the file .*, first 'd'"):
+    with pytest.raises(CheckpointError, match=r"1 tensors are not in the file .*, first 'd'"):
         open_checkpoint(sharded)
     write_index(sharded, {"a": SHARDS[0], "c": "model-3.safetensors"})
     with pytest.raises(CheckpointError, match=r"names model-3\.safetensors, which is not in the folder"):
@@ -105,7 +105,9 @@ def test_an_index_without_a_usable_table_is_refused(sharded: Path, weight_map: A
 
 def test_pickled_weights_are_not_taken_and_the_message_says_to_convert_them(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin, which is pickled and never loaded; convert"):
+    with pytest.raises(
+        CheckpointError, match=r"pytorch_model\.bin, which is pickled and never loaded; convert"
+    ):
         open_checkpoint(checkpoint)
 
 

@@ -27,7 +27,9 @@ def file_member(name: str, data: bytes = b"data", kind: bytes = tarfile.REGTYPE,
     return info, data
 
 
-def write_tar(path: Path, members: list[Member], mode: Literal["w", "w:gz", "w:bz2", "w:xz"] = "w:gz") -> Path:
+def write_tar(
+    path: Path, members: list[Member], mode: Literal["w", "w:gz", "w:bz2", "w:xz"] = "w:gz"
+) -> Path:
     with tarfile.open(path, mode) as tar:
         for info, data in members:
             tar.addfile(info, io.BytesIO(data))
@@ -217,7 +219,9 @@ def test_an_archive_with_none_or_several_checkpoints_says_what_it_holds(tmp_path
 
 
 NAMES = st.one_of(
-    st.sampled_from(["config.json", "Config.json", "..", "../up", "/abs", "a", "a/b", "a/b/../../..", "./a", "."]),
+    st.sampled_from(
+        ["config.json", "Config.json", "..", "../up", "/abs", "a", "a/b", "a/b/../../..", "./a", "."]
+    ),
     st.text(max_size=20),
     st.lists(st.sampled_from(["..", ".", "a", "b", "", "\u202e", "ａ"]), max_size=6).map("/".join),
 )
@@ -257,15 +261,17 @@ def test_no_archive_whatsoever_writes_outside_or_leaves_anything_but_plain_files
                 tar.addfile(info, io.BytesIO(data))
     except (ValueError, UnicodeError):
         return  # this format cannot hold such a name
-    data = bytearray(buffer.getvalue())
+    spoilt = bytearray(buffer.getvalue())
     for position, value in flips:
-        data[position % len(data)] = value
-    (folder / "archive").write_bytes(data)
+        spoilt[position % len(spoilt)] = value
+    (folder / "archive").write_bytes(spoilt)
     with nothing_written_outside(folder) as inside:
+        said = ""
         try:
             unpack(folder / "archive", inside, "archive")
         except CheckpointError as error:
-            assert str(error).isprintable()
+            said = str(error)
+        assert said.isprintable()
         for path in inside.rglob("*"):
             assert not path.is_symlink()
             assert path.is_dir() or path.stat().st_nlink == 1
