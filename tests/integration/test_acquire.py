@@ -17,8 +17,11 @@ import pytest
 from bakeoff.core.records import Champion
 from bakeoff.digest import digest_folder
 from bakeoff.errors import CheckpointError, StorageError, TrackingError
+from bakeoff.folders import find_whole
+from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.backends.torch import load_model
 from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.run.isolation import PrepareOrder, run_in_fresh_process
 from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.tracking import Tracker
 
@@ -180,12 +183,14 @@ def test_pickled_weights_in_the_store_are_refused_with_the_way_to_convert_them(
         CheckpointStore(tmp_path / "cache").acquire(champion, tracker.download)
 
 
-def test_a_run_without_the_artifact_is_an_error_that_names_the_store_and_leaves_nothing(
-    tracker: Tracker, run_id: str, tmp_path: Path
+@pytest.mark.parametrize("artifact", ["nothing", "nothing.tar.gz", "checkpoint/nothing"])
+def test_an_artifact_that_the_run_lacks_is_named_at_once_and_leaves_nothing(
+    tracker: Tracker, run_id: str, tmp_path: Path, artifact: str
 ) -> None:
-    champion = make_champion(run_id, checkpoint_artifact="nothing")
-    with pytest.raises((TrackingError, CheckpointError)):
+    champion, before = make_champion(run_id, checkpoint_artifact=artifact), tracker.n_requests
+    with pytest.raises(CheckpointError, match=f"{artifact}' of run {run_id}: the run holds no such artifact"):
         CheckpointStore(tmp_path / "cache").acquire(champion, tracker.download)
+    assert tracker.n_requests == before + 1
     assert [
         path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"
     ] == []
@@ -208,3 +213,42 @@ def test_a_disk_that_fills_up_under_a_download_is_named(
         assert [path for path in disk.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_store_that_cannot_be_read_is_an_outage_and_not_a_missing_artifact(
+    tracker: Tracker, run_id: str, tmp_path: Path
+) -> None:
+    store = CheckpointStore(tmp_path / "cache")
+    artifacts = Path(tracker.uri.removeprefix("sqlite:///")).with_name("artifacts")
+    source = artifacts / "sweep" / run_id / "artifacts" / "checkpoint" / "config.json"
+    away = source.with_name("away")
+    source.rename(away)
+    source.symlink_to(source)  # whoever opens it is told of too many links, as by a broken file server
+    try:
+        with pytest.raises(TrackingError, match="downloading failed"):
+            store.acquire(make_champion(run_id), tracker.download)
+    finally:
+        source.unlink()
+        away.rename(source)
+    assert store.find_digest(make_champion(run_id)) is None
+
+
+def test_an_export_that_changed_on_disk_is_not_taken_and_is_made_again(
+    tiny_classifier: Path, tmp_path: Path
+) -> None:
+    prepared = CheckpointStore(tmp_path).prepared_folder("3" * 64, {"format": "onnx"})
+    order = PrepareOrder(
+        runtime=OnnxRuntime(threads=1),
+        checkpoint=tiny_classifier,
+        destination=prepared,
+        texts=(("Anna", "lives", "in", "Rome"), ("Yes",)),
+    )
+    (tmp_path / "work").mkdir()
+    run_in_fresh_process(order, tmp_path / "work", timeout_s=200)
+    model = prepared / "model.onnx"
+    assert find_whole(prepared, rehash=True) is not None
+    model.write_bytes(model.read_bytes()[:-1])
+    assert find_whole(prepared, rehash=True) is None
+    run_in_fresh_process(order, tmp_path / "work", timeout_s=200)
+    assert find_whole(prepared, rehash=True) is not None
+    OnnxRuntime(threads=1).load(open_checkpoint(tiny_classifier), prepared)

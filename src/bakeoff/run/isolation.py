@@ -26,6 +26,7 @@ from bakeoff.record import Record
 ORDER_FILE = "order.json"
 OUTCOME_FILE = "outcome.json"
 STDERR_TAIL_BYTES = 2000
+WORKER = "bakeoff.run.worker"
 _GRACE_S = 2.0
 
 
@@ -84,7 +85,9 @@ class Failed(Record):
 Outcome: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field(discriminator="kind")])
 
 
-def run_in_fresh_process(order: PrepareOrder | MeasureOrder, folder: Path, timeout_s: float) -> Done:
+def run_in_fresh_process(
+    order: PrepareOrder | MeasureOrder, folder: Path, timeout_s: float, worker: str = WORKER
+) -> Done:
     """Carry out an order in a new interpreter and return what it wrote.
 
     A folder that already holds the whole outcome of this very order is answered from there.
@@ -93,6 +96,7 @@ def run_in_fresh_process(order: PrepareOrder | MeasureOrder, folder: Path, timeo
         order: What to do.
         folder: For order, outcome and the process's output.
         timeout_s: After this the process and its children are killed.
+        worker: The module that the process runs, with the folder and our process id as its arguments.
 
     Raises:
         WorkerError: The process failed, was killed, hung, or left no whole outcome.
@@ -105,7 +109,7 @@ def run_in_fresh_process(order: PrepareOrder | MeasureOrder, folder: Path, timeo
     stderr_path = folder / "stderr.txt"
     with (folder / "stdout.txt").open("wb") as stdout, stderr_path.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bakeoff.run.worker", str(folder), str(os.getpid())],
+            [sys.executable, "-m", worker, str(folder), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

@@ -147,12 +147,12 @@ def _fetch(champion: Champion, download: Download, aside: Path) -> None:
     except TrackingError as error:
         if fault := _find_disk_fault(error):
             raise StorageError(aside.parent, action="downloading a checkpoint", error=fault) from error
+        if getattr(error.__cause__, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+            raise _nothing_there(place) from error
         raise
     found = received / champion.checkpoint_artifact
     if found.is_symlink() or not found.exists():
-        raise CheckpointError(
-            place, found="the run holds no such artifact", cure="log it, or name it as it was logged"
-        )
+        raise _nothing_there(place)
     if found.is_file():
         unpacked.mkdir()
         unpack(found, unpacked, place)
@@ -167,6 +167,12 @@ def _fetch(champion: Champion, download: Download, aside: Path) -> None:
         _check(inner, digest_folder(inner), champion.checkpoint_digest)
     except CheckpointError as error:  # what it says of this folder is true of the artifact, which will remain
         raise CheckpointError(place, found=error.found, cure=error.cure) from error
+
+
+def _nothing_there(place: str) -> CheckpointError:
+    return CheckpointError(
+        place, found="the run holds no such artifact", cure="log it, or name it as it was logged"
+    )
 
 
 def _check_names(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
+from bakeoff.stores.tracking.artifacts import download_artifact
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -284,7 +285,9 @@ class Tracker:
     def download(self, run_id: str, artifact_path: str, destination: Path) -> Path:
         """Fetch an artifact of a run, a folder or a file, into a folder; returns where it lies."""
         return Path(
-            self.call("downloading", functools.partial(_download, run_id, artifact_path, str(destination)))
+            self.call(
+                "downloading", functools.partial(download_artifact, run_id, artifact_path, str(destination))
+            )
         )
 
     def list_artifacts(self, run_id: str, artifact_path: str) -> list[str]:
@@ -301,20 +304,6 @@ class Tracker:
 def _upload(run_id: str, path: Path, artifact_path: str, client: MlflowClient) -> None:
     upload = client.log_artifacts if path.is_dir() else client.log_artifact
     upload(run_id, str(path), artifact_path)
-
-
-def _download(run_id: str, artifact_path: str, destination: str, client: MlflowClient) -> str:
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    try:
-        return client.download_artifacts(run_id, artifact_path, destination)
-    except MlflowException:
-        # It looks in two places, swallows every error of both and says "does not exist", be it an outage or a
-        # full disk. The run's own store tells the true reason, which decides whether to try again.
-        repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri)
-        found: str = repository.download_artifacts(artifact_path, destination)  # type: ignore[no-untyped-call]
-        return found
 
 
 def _first_line(error: BaseException) -> str:
