@@ -28,6 +28,7 @@ OUTCOME_FILE = "outcome.json"
 STDERR_TAIL_BYTES = 2000
 WORKER = "bakeoff.run.worker"
 _GRACE_S = 2.0
+_LOOK_S = 0.01
 
 
 class PrepareOrder(Record):
@@ -187,6 +188,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
+    deadline = time.monotonic() + _GRACE_S
+    while _has_members(process.pid) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)  # dying takes a moment, and what is measured next shall not meet it
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _tail(path: Path) -> str:
