@@ -192,6 +192,19 @@ def test_the_digest_of_an_older_writers_checkpoint_is_known_once_it_was_acquired
     assert shelf.n_downloads == 1
 
 
+def test_an_identified_champion_is_held_to_the_digest_that_its_plan_was_made_with(
+    store: CheckpointStore, shelf: Shelf, make_checkpoint: Callable[..., Path]
+) -> None:
+    champion = store.identify(make_champion(), shelf.download)
+    assert champion.checkpoint_digest == digest_folder(shelf.folder / "checkpoint")
+    assert store.identify(champion, shelf.download) == champion
+    assert shelf.n_downloads == 1
+    shutil.rmtree(store.folder)
+    make_checkpoint(shelf.folder / "checkpoint", model_type="roberta")
+    with pytest.raises(CheckpointError, match="the refit recorded"):
+        store.acquire(champion, shelf.download)
+
+
 def test_a_given_folder_is_used_as_it_is_and_checked_against_the_recorded_digest(
     store: CheckpointStore, shelf: Shelf
 ) -> None:

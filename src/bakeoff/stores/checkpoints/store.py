@@ -99,6 +99,18 @@ class CheckpointStore:
         cached = find_whole(self._cached_folder(champion), rehash=False)
         return cached.digest(_INNER) if cached else None
 
+    def identify(self, champion: Champion, download: Download) -> Champion:
+        """The champion with its content digest, which a plan needs and older writers did not record.
+
+        From then on the digest is what the checkpoint must have, also if the cache has to be fetched again.
+
+        Raises:
+            BakeoffError: As ``acquire`` does, if the checkpoint has to be acquired to know its digest.
+        """
+        if self.find_digest(champion) is None:
+            self.acquire(champion, download, rehash=False)
+        return champion.model_copy(update={"checkpoint_digest": self.find_digest(champion)})
+
     def prepared_folder(self, checkpoint_digest: str, settings: dict[str, str]) -> Path:
         """Where the export of a checkpoint stands, or will stand."""
         return self.folder / "prepared" / digest_json({"checkpoint": checkpoint_digest, "settings": settings})
