@@ -313,6 +313,37 @@ def test_a_hostile_or_broken_artifact_is_refused_by_its_name_and_the_cache_stays
     assert asides(cache) == []
 
 
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        ("../../../escaped", tarfile.REGTYPE, ""),
+        ("/tmp/escaped", tarfile.REGTYPE, ""),
+        ("checkpoint/vocab.txt", tarfile.SYMTYPE, "/etc/passwd"),
+        ("checkpoint/vocab.txt", tarfile.LNKTYPE, "checkpoint/config.json"),
+        ("checkpoint/CONFIG.json", tarfile.REGTYPE, ""),
+        ("checkpoint/pipe", tarfile.FIFOTYPE, ""),
+        ("fold1/config.json", tarfile.REGTYPE, ""),
+    ],
+)
+def test_a_hostile_archive_changes_neither_the_cache_nor_anything_around_it(
+    store: CheckpointStore, shelf: Shelf, tmp_path: Path, hostile: tuple[str, bytes, str]
+) -> None:
+    store.acquire(make_champion(), shelf.download)
+    with tarfile.open(shelf.folder / "hostile.tar.gz", "w:gz") as tar:
+        tar.add(shelf.folder / "checkpoint", arcname="checkpoint")
+        member = tarfile.TarInfo(hostile[0])
+        _, member.type, member.linkname = hostile
+        tar.addfile(member)
+    before = picture(tmp_path)
+    with pytest.raises(CheckpointError, match=r"^checkpoint 'hostile\.tar\.gz' of run b+: ") as caught:
+        store.acquire(
+            make_champion(refit_run_id=OTHER_RUN_ID, checkpoint_artifact="hostile.tar.gz"), shelf.download
+        )
+    assert "\n" not in str(caught.value)
+    assert picture(tmp_path) == before
+    assert asides(store.folder) == []
+
+
 def test_an_artifact_that_the_run_does_not_hold_is_named(store: CheckpointStore, shelf: Shelf) -> None:
     with pytest.raises(CheckpointError, match=r"'nothing' of run a+: the run holds no such artifact"):
         store.acquire(make_champion(checkpoint_artifact="nothing"), shelf.download)

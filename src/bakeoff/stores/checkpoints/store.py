@@ -41,7 +41,7 @@ class CheckpointStore:
     def acquire(self, champion: Champion, download: Download, *, rehash: bool = True) -> Path:
         """Return a folder with the champion's checkpoint, whole and with the digest that the refit recorded.
 
-        A refit that recorded none is believed once: the digest of what was fetched is kept beside it.
+        Where it recorded none, the digest of what was fetched is kept beside it, so that a change is noticed.
 
         Args:
             champion: With ``checkpoint_path`` if the folder is known.
@@ -119,7 +119,7 @@ class CheckpointStore:
         """A folder of the user's: nothing is written there, so its stamps are kept in the cache."""
         if not folder.is_dir():
             open_checkpoint(folder)  # says so
-        name = digest_json(str(folder.absolute()))
+        name = digest_json(os.fsencode(folder.absolute()).hex())  # a path need not be text
         return look_at(folder, self.folder / "given" / f"{name}.json", rehash=rehash)
 
     def _cached_folder(self, champion: Champion) -> Path:
