@@ -44,9 +44,12 @@ def list_files(folder: Path) -> dict[str, Path]:
     """All files below a folder by their path in it, its parts divided by ``/``, in the order of the names.
 
     Raises:
-        CheckpointError: Something that is neither file nor folder stands there, such as a symbolic link,
-            whose target could change or lie outside; or a name is no text.
+        CheckpointError: There is no such folder, for it must not pass for an empty one; something that is
+            neither file nor folder stands in it, such as a symbolic link, whose target could change or lie
+            outside; or a name is no text.
     """
+    if not folder.is_dir():
+        raise CheckpointError(folder, found="no such folder", cure="check the path")
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

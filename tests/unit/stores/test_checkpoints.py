@@ -220,6 +220,13 @@ def test_a_given_folder_is_used_as_it_is_and_checked_against_the_recorded_digest
         store.acquire(champion.model_copy(update={"checkpoint_digest": "0" * 64}), shelf.download)
 
 
+def test_a_given_folder_that_is_not_there_is_no_empty_one(store: CheckpointStore, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such folder"):
+        digest_folder(tmp_path / "nothing")
+    with pytest.raises(CheckpointError, match="no such folder"):
+        store.find_digest(make_champion(checkpoint_path=tmp_path / "nothing"))
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder-link"])
 def test_a_given_folder_with_links_or_special_files_is_refused(
     store: CheckpointStore, shelf: Shelf, tmp_path: Path, kind: str
