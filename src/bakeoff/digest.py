@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,38 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def list_files(folder: Path) -> dict[str, Path]:
+    """All files below a folder by their path in it, its parts divided by ``/``, in the order of the names.
+
+    Raises:
+        CheckpointError: There is no such folder, for it must not pass for an empty one; something that is
+            neither file nor folder stands in it, such as a symbolic link, whose target could change or lie
+            outside; or a name is no text.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(folder, found="no such folder", cure="check the path")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            raise CheckpointError(folder, found=f"{name!r} is a symbolic link", cure="copy the file itself")
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise CheckpointError(folder, found=f"{name!r} is neither file nor folder", cure="remove it")
+        if stat.S_ISREG(mode):
+            if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
+                raise CheckpointError(folder, found=f"the name {name!r} is no UTF-8", cure="rename the file")
+            files[name] = path
+    return files
+
+
 def digest_folder(folder: Path) -> str:
     """Digest of the names and bytes of all files below a folder; empty folders do not count.
 
     Raises:
-        CheckpointError: A symbolic link stands in the folder: its target could change or lie outside.
+        CheckpointError: As ``list_files`` does.
     """
-    files: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            raise CheckpointError(
-                folder, found=f"{path.relative_to(folder)} is a symbolic link", cure="copy the file itself"
-            )
-        if path.is_file():
-            files[path.relative_to(folder).as_posix()] = digest_file(path)
-    return digest_json(files)
+    return digest_json({name: digest_file(path) for name, path in list_files(folder).items()})
 
 
 def shorten(digest: str) -> str:

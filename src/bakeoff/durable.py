@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,58 +12,34 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-COMPLETE_MARKER = "COMPLETE"
+from bakeoff.errors import StorageError
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, now or after a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            # A temporary file is private; what we keep is as readable as any file of the user.
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
+    """Write a file so that a reader, now or after a crash, sees the old content or the new, never a part.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with storage_faults(path, "writing"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all; NaN is refused."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, text.encode() + b"\n")
-
-
-def build_folder(final: Path, build: Callable[[Path], None]) -> None:
-    """Fill a folder aside and move it into place; its marker file is written last.
-
-    Args:
-        final: Where the folder shall stand. A folder without marker that stands there is replaced.
-        build: Fills the empty folder that it is given.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
-    try:
-        build(aside)
-        for path in aside.rglob("*"):
-            _sync(path)
-        if final.exists():
-            shutil.rmtree(final)
-        aside.replace(final)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    write_bytes(final / COMPLETE_MARKER, b"")
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether ``build_folder`` finished here."""
-    return (folder / COMPLETE_MARKER).is_file()
 
 
 @contextmanager
@@ -74,27 +49,39 @@ def exclusive(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
     Args:
         path: The lock file.
         on_wait: Called once if another process holds the lock, before waiting for it.
+
+    Raises:
+        StorageError: The lock file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        on_wait()
-        lock.acquire()
+    with storage_faults(path, "locking"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
     try:
         yield
     finally:
         lock.release()
 
 
-def _umask() -> int:
-    mask = os.umask(0o077)  # it can only be read by setting it
-    os.umask(mask)
-    return mask
+@contextmanager
+def storage_faults(path: Path, action: str) -> Iterator[None]:
+    """Turn every fault of the disk into the one error that names the place.
+
+    Raises:
+        StorageError: The body met a full disk, missing rights or another fault of the file system.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path, action=action, error=error) from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the kernel write a file or a folder's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

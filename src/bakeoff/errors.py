@@ -11,6 +11,7 @@
     │   └── NoWinnerError
     ├── CannotTellError               4  the evidence does not suffice
     ├── TrackingError                 5  the tracking server or the rights on it
+    ├── StorageError                  5  the disk or the rights on it
     ├── WorldMovedError               6  what was true when we looked is no longer
     └── WorkerError                   3  one job or training failed in its own process; the others go on
 
@@ -20,6 +21,7 @@ same order: where, what was found, what was expected, what to do.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,11 +54,12 @@ class DataError(UserError):
 
 
 class CheckpointError(UserError):
-    """A folder that is no usable checkpoint."""
+    """What was given or logged is no usable checkpoint."""
 
-    def __init__(self, folder: Path, *, found: str, cure: str) -> None:
-        self.folder = folder
-        super().__init__(f"checkpoint {folder}: {found}; {cure}")
+    def __init__(self, place: Path | str, *, found: str, cure: str) -> None:
+        self.found = found
+        self.cure = cure
+        super().__init__(f"checkpoint {place}: {found}; {cure}")
 
 
 class MissingExtraError(UserError):
@@ -100,6 +103,25 @@ class TrackingError(BakeoffError):
     def __init__(self, uri: str, *, action: str, found: str, safe: str = "") -> None:
         tail = f"; {safe}" if safe else ""
         super().__init__(f"tracking store {uri}: {action} failed: {found}{tail}")
+
+
+class StorageError(BakeoffError):
+    """The disk is full or broken, or the rights on it are missing."""
+
+    exit_code = 5
+
+    def __init__(self, path: Path, *, action: str, error: OSError) -> None:
+        found = error.strerror or str(error)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            cure = "free some space there"
+        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            cure = "make it readable and writable for you"
+        else:
+            cure = "check the disk"
+        super().__init__(
+            f"{path}: {action} failed: {found}; nothing half-made was left, and what was whole before "
+            f"still is; {cure}, then repeat the command"
+        )
 
 
 class WorldMovedError(BakeoffError):

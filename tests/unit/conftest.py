@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +52,26 @@ def _environment(**libraries: str) -> Environment:
     return Environment(hardware=_hardware(), libraries={"python": "3.12.1", "torch": "2.9.0"} | libraries)
 
 
+def _write_safetensors(path: Path, tensors: Mapping[str, bytes]) -> None:
+    """Write byte tensors in the format's own layout: length of the header, header, data."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name, data in tensors.items():
+        header[name] = {"dtype": "U8", "shape": [len(data)], "data_offsets": [offset, offset + len(data)]}
+        offset += len(data)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(tensors.values()))
+
+
+def _write_checkpoint(folder: Path, tensors: Mapping[str, bytes] | None = None, **config: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"model_type": "bert", "id2label": {"0": "O", "1": "B-PER"}} | config
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    _write_safetensors(folder / "model.safetensors", tensors or {"classifier.weight": bytes(range(256)) * 4})
+    return folder
+
+
 @pytest.fixture(scope="session")
 def make_hardware() -> Callable[..., Hardware]:
     """Hardware; keyword arguments replace its fields."""
@@ -65,3 +88,15 @@ def make_job() -> Callable[..., Job]:
 def make_environment() -> Callable[..., Environment]:
     """An environment; keyword arguments replace library versions."""
     return _environment
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint() -> Callable[..., Path]:
+    """Write a checkpoint into a folder; keyword arguments are settings of its config.json."""
+    return _write_checkpoint
+
+
+@pytest.fixture(scope="session")
+def make_safetensors() -> Callable[[Path, Mapping[str, bytes]], None]:
+    """Write a safetensors file of byte tensors."""
+    return _write_safetensors

@@ -89,6 +89,7 @@ class Champion(Record):
         run_id: The refit run; the same as ``refit_run_id``.
         metric: The trial's cross-validated objective.
         refit_metric: What the refit run logged for the test split; None if it logged nothing.
+        checkpoint_artifact: Name of the run's artifact that holds the checkpoint: a folder or a tar archive.
         checkpoint_path: Where the checkpoint lies on this machine; None until it is acquired.
     """
 
@@ -107,6 +108,7 @@ class Champion(Record):
     data_fingerprint: str
     eval_fingerprint: str
     refit_metric: float | None = None
+    checkpoint_artifact: str = "checkpoint"
     checkpoint_path: Path | None = None
     checkpoint_digest: str | None = None
     experiment_id: str

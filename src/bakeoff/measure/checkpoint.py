@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import CheckpointError
+from bakeoff.measure.weights import WEIGHTS_FILE, check_weights, read_json
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
-_LENGTH_BYTES = 8
-_MAX_HEADER_BYTES = 100_000_000  # the limit that the safetensors format itself sets
+MAX_CONFIG_BYTES = 5_000_000  # a label map of 100,000 names fits twice
 
 
 @dataclass(frozen=True)
@@ -22,14 +19,16 @@ class Checkpoint:
     """A fine-tuned token-classification checkpoint whose files are all there and whole.
 
     Attributes:
-        folder: The folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+        folder: The folder with ``config.json``, weights and ``tokenizer.json``.
         labels: The tag of each output, in the order of the outputs.
         pad_token_id: What fills up shorter rows of a batch; masked, so it decides nothing.
+        weight_files: Names of the safetensors files: one, or several shards.
     """
 
     folder: Path
     labels: tuple[str, ...]
     pad_token_id: int
+    weight_files: tuple[str, ...] = (WEIGHTS_FILE,)
 
     @property
     def tokenizer_file(self) -> Path:
@@ -39,7 +38,7 @@ class Checkpoint:
     @property
     def size_bytes(self) -> int:
         """Size of the weights on disk."""
-        return (self.folder / WEIGHTS_FILE).stat().st_size
+        return sum((self.folder / name).stat().st_size for name in self.weight_files)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -59,8 +58,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             found=f"no {TOKENIZER_FILE}",
             cure="save the fast tokenizer beside the weights: tokenizer.save_pretrained(folder)",
         )
-    _check_weights(folder)
-    return Checkpoint(folder, _labels(folder, config), pad_token_id=int(config.get("pad_token_id") or 0))
+    return Checkpoint(
+        folder,
+        _labels(folder, config),
+        pad_token_id=_pad_token_id(folder, config),
+        weight_files=check_weights(folder),
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -69,14 +72,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             folder, found=f"no {CONFIG_FILE}", cure="give a folder that save_pretrained() wrote"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    config = read_json(folder, CONFIG_FILE, MAX_CONFIG_BYTES)
+    if config.get("transformers_weights") is not None:
         raise CheckpointError(
-            folder, found=f"{CONFIG_FILE} is no JSON ({error})", cure="log the checkpoint again"
-        ) from error
-    if not isinstance(config, dict):
-        raise CheckpointError(folder, found=f"{CONFIG_FILE} is no mapping", cure="log the checkpoint again")
+            folder,
+            found=f"{CONFIG_FILE} names other weights in transformers_weights",
+            cure=f"save the weights as {WEIGHTS_FILE}: only they are checked",
+        )
     return config
 
 
@@ -97,29 +99,14 @@ def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(table[str(number)] for number in range(len(table)))
 
 
-def _check_weights(folder: Path) -> None:
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
+def _pad_token_id(folder: Path, config: dict[str, Any]) -> int:
+    value = config.get("pad_token_id")
+    if value is None:
+        return 0
+    if not isinstance(value, int) or value < 0:
         raise CheckpointError(
             folder,
-            found=f"no {WEIGHTS_FILE}",
-            cure="save with safe_serialization; pickled weights are never loaded",
+            found=f"{CONFIG_FILE} has the pad_token_id {str(value)[:40]!r}",
+            cure="set it to the id of the tokenizer's padding token",
         )
-    with path.open("rb") as file:
-        start = file.read(_LENGTH_BYTES)
-        header_bytes = struct.unpack("<Q", start)[0] if len(start) == _LENGTH_BYTES else _MAX_HEADER_BYTES + 1
-        header = file.read(header_bytes) if header_bytes <= _MAX_HEADER_BYTES else b""
-    try:
-        tensors = json.loads(header)
-        end = max(entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__")
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise CheckpointError(
-            folder, found=f"{WEIGHTS_FILE} has no readable header", cure="acquire the checkpoint again"
-        ) from error
-    expected_bytes = _LENGTH_BYTES + header_bytes + end
-    if path.stat().st_size != expected_bytes:
-        raise CheckpointError(
-            folder,
-            found=f"{WEIGHTS_FILE} has {path.stat().st_size} bytes, its header says {expected_bytes}",
-            cure="it was cut short; acquire the checkpoint again",
-        )
+    return value

@@ -19,6 +19,7 @@ from bakeoff.core.records import Champion, Environment, FailedAttempt, Flag, Hea
 from bakeoff.core.validity import judge_measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import BakeoffError, UserError, WorkerError
+from bakeoff.folders import find_whole
 from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.heat import Generation, Heat
 from bakeoff.measure.protocol import TimingProtocol, run_heat
@@ -319,7 +320,7 @@ def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Wor
     if settings is None:
         return Work(planned, checkpoint, prepared=None)
     prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
-    if not durable.is_complete(prepared):
+    if find_whole(prepared, rehash=True) is None:
         project.progress.say(f"{job.candidate}: preparing, and comparing the outputs with PyTorch's")
         order = PrepareOrder(
             runtime=job.runtime,

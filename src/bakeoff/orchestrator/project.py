@@ -53,7 +53,7 @@ class Project:
         is_local = _LOCAL_SQLITE.match(uri) is not None
         self.tracker = Tracker(uri, root / "mlartifacts" if is_local else None, self.progress.say)
         self.results = ResultStore(root / "results")
-        self.checkpoints = CheckpointStore(root / ".cache")
+        self.checkpoints = CheckpointStore(root / ".cache", self.progress.say)
 
     @property
     def sweep_mode(self) -> RunMode:

@@ -88,7 +88,7 @@ Outcome: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field
 
 
 def run_in_fresh_process(
-    order: PrepareOrder | MeasureOrder, folder: Path, timeout_s: float, *, worker: str = WORKER
+    order: PrepareOrder | MeasureOrder, folder: Path, timeout_s: float, worker: str = WORKER
 ) -> Done:
     """Carry out an order in a new interpreter and return what it wrote.
 
@@ -98,7 +98,7 @@ def run_in_fresh_process(
         order: What to do.
         folder: For order, outcome and the process's output.
         timeout_s: After this the process and its children are killed.
-        worker: The module that is run.
+        worker: The module that the process runs, with the folder and our process id as its arguments.
 
     Raises:
         WorkerError: The process failed, was killed, hung, or left no whole outcome.

@@ -15,6 +15,7 @@ STDERR_FILE = "stderr.txt"
 STDOUT_FILE = "stdout.txt"
 STDERR_TAIL_BYTES = 2000
 GRACE_S = 2.0
+LOOK_S = 0.01
 CAN_FREEZE = hasattr(signal, "SIGSTOP")
 
 
@@ -111,6 +112,9 @@ def end_process(process: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -
     # Also after a good end: what it started may still be there.
     _signal(process, signal.SIGKILL)
     process.wait()
+    deadline = time.monotonic() + GRACE_S
+    while _signal(process, 0) and time.monotonic() < deadline:
+        time.sleep(LOOK_S)  # dying takes a moment, and what is measured next shall not meet it
 
 
 def describe_end(process: subprocess.Popen[bytes]) -> str:
@@ -126,8 +130,10 @@ def read_tail(folder: Path) -> str:
         return file.read().decode(errors="replace").strip()
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to a process and all that it started; False if none of them is left."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
-        return  # it is gone, and its group with it
+        return False
+    return True

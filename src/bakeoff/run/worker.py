@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from bakeoff import durable
 from bakeoff.errors import BakeoffError, CheckpointError
+from bakeoff.folders import build_folder
 from bakeoff.measure import memory
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.checkpoint import open_checkpoint
@@ -69,9 +70,7 @@ def _record(error: BaseException) -> Failed:
 
 def _prepare(order: PrepareOrder) -> Done:
     checkpoint = open_checkpoint(order.checkpoint)
-    durable.build_folder(
-        order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts)
-    )
+    build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts))
     return Done(environment=record_environment())
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
+from bakeoff.stores.tracking.artifacts import download_artifact
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -282,11 +283,10 @@ class Tracker:
         self.call("reopening a run", lambda client: client.update_run(run_id, status="RUNNING"))
 
     def download(self, run_id: str, artifact_path: str, destination: Path) -> Path:
-        """Fetch an artifact folder of a run into a folder; returns where it lies."""
+        """Fetch an artifact of a run, a folder or a file, into a folder; returns where it lies."""
         return Path(
             self.call(
-                "downloading",
-                lambda client: client.download_artifacts(run_id, artifact_path, str(destination)),
+                "downloading", functools.partial(download_artifact, run_id, artifact_path, str(destination))
             )
         )
 

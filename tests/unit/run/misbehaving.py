@@ -1,0 +1,80 @@
+"""A worker that ends in the way that its environment names: python -m misbehaving FOLDER PARENT_PID."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bakeoff.core.records import Environment, Hardware
+from bakeoff.run.isolation import OUTCOME_FILE, Done
+
+FOLDER = Path(sys.argv[1])
+HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=1, usable_cpus=1)
+OUTCOME = Done(environment=Environment(hardware=HARDWARE, libraries={})).model_dump_json()
+
+
+def succeed() -> None:
+    (FOLDER / OUTCOME_FILE).write_text(OUTCOME, encoding="utf-8")
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_itself() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def exhaust_memory() -> None:
+    bytearray(2**60)
+
+
+def say_nothing() -> None:
+    """End as if all were well."""
+
+
+def write_half() -> None:
+    (FOLDER / OUTCOME_FILE).write_text(OUTCOME[: len(OUTCOME) // 2], encoding="utf-8")
+
+
+def exit_by_number() -> None:
+    sys.exit(7)
+
+
+def hang() -> None:
+    time.sleep(3600)
+
+
+def hang_deaf() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(3600)
+
+
+def be_noisy() -> None:
+    for descriptor in (1, 2):
+        for _ in range(100):
+            os.write(descriptor, b"\xff\x1b[31mnoise\0" * 1000)
+    succeed()
+
+
+def leave_grandchild() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    (FOLDER / "grandchild").write_text(str(child.pid), encoding="utf-8")
+    succeed()
+
+
+def hang_with_grandchild() -> None:
+    leave_grandchild()
+    hang_deaf()
+
+
+globals()[os.environ["MISBEHAVIOUR"]]()

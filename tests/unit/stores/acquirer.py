@@ -1,0 +1,34 @@
+"""A process of its own that acquires a checkpoint: acquirer.py CACHE CHAMPION SOURCE LOG [PAUSE_S].
+
+It writes a line into the log for every download that it begins, and sleeps in the middle of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from bakeoff.core.records import Champion
+from bakeoff.stores.checkpoints import CheckpointStore
+
+
+def main(cache: str, champion: str, source: str, log: str, pause_s: str = "0") -> None:
+    def download(run_id: str, artifact: str, destination: Path) -> Path:
+        target = destination / artifact
+        target.mkdir()
+        with Path(log).open("a", encoding="utf-8") as file:
+            file.write(f"{run_id} {artifact}\n")
+        for number, path in enumerate(sorted(Path(source).iterdir())):
+            shutil.copy(path, target)
+            if number == 1:
+                time.sleep(float(pause_s))
+        return target
+
+    folder = CheckpointStore(Path(cache)).acquire(Champion.model_validate_json(champion), download)
+    print(folder)  # noqa: T201 - this is the program's answer
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
