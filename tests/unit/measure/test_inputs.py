@@ -19,8 +19,6 @@ def test_any_five_in_a_row_come_from_the_five_fifths() -> None:
     lengths = [number % 97 for number in range(250)]
     by_length = sorted(range(250), key=lambda text: (lengths[text], text))
     fifth_of = {text: place // 50 for place, text in enumerate(by_length)}
-        text: place // 50 for place, text in enumerate(sorted(range(250), key=lambda t: (lengths[t], t)))
-    }
     order = balance_order(lengths, "0:0")
     for start in range(0, 250, 5):
         assert sorted(fifth_of[text] for text in order[start : start + 5]) == [0, 1, 2, 3, 4]
