@@ -1,7 +1,7 @@
 """Does a runtime answer as PyTorch does? Compared on real texts before anything is timed.
 
-A runtime that is fast and wrong must not be measured at all. The comparison leaves ``check.json`` behind, with
-the digest of every file that the runtime will load, so that what is measured later is what was compared.
+A runtime that is fast and wrong must not be measured at all. The comparison leaves ``check.json`` behind,
+with the digest of every file that the runtime will load: what is measured later is what was compared.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ CHECK_MAX_LENGTH = 128
 _FIRST_SIZES = (1, 3)
 _SIZE = 8
 
-# For fp32. Reordered sums gave up to 1.3e-5 with ONNX Runtime and 3.1e-5 with OpenVINO on fine-tuned MiniLMs of
-# two, three and six layers; OpenVINO left to itself computes in bf16, which gave 0.06 and more. 1e-4 tells the
-# two apart, and no tag changed below it.
+# For fp32. Reordered sums gave up to 1.3e-5 with ONNX Runtime and 3.1e-5 with OpenVINO on fine-tuned MiniLMs
+# of two, three and six layers, and changed no tag; OpenVINO left to itself computes in bf16, which gave 0.06
+# and more. This limit tells the two apart.
 MAX_ABS_DIFFERENCE = 1e-4
-# For bf16 and int8, whose logits may be far off (int8: up to 2.5 on those models) without changing what the user
-# reads. Over 64 texts each the share of equal tags was never below 0.998 with bf16 and 0.983 with int8. How much
-# quality the remaining ones cost is what the quality scenario measures.
+# For bf16 and int8, whose logits may be far off (int8: up to 2.5 on those models) without changing what the
+# user reads. Over any 64 texts the share of equal tags was never below 0.983 with ONNX Runtime's int8, the
+# farthest off. What the remaining words cost in quality is for the quality scenario to measure.
 MIN_TAG_AGREEMENT = 0.98
 
 
@@ -64,7 +64,8 @@ class Agreement:
             return f"differ from PyTorch's by {self.max_abs_difference} (limit: any finite number)"
         if self.tag_agreement >= MIN_TAG_AGREEMENT:
             return None
-        return f"give {self.tag_agreement:.4f} of {self.n_words} words PyTorch's tag (limit {MIN_TAG_AGREEMENT:g})"
+        share = f"{self.tag_agreement:.4f} of {self.n_words} words"
+        return f"give {share} PyTorch's tag (limit {MIN_TAG_AGREEMENT:g})"
 
 
 class Check(Record):
@@ -116,7 +117,7 @@ def compare(
         if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
             raise CheckpointError(
                 checkpoint.folder,
-                found=f"logits are {found.dtype} {found.shape} where PyTorch's are {wanted.dtype} {wanted.shape}",
+                found=f"logits {found.dtype} {found.shape} where PyTorch's are {wanted.dtype} {wanted.shape}",
                 cure="it is not measured with this runtime; report the architecture",
             )
         kept = batch.arrays["attention_mask"].astype(bool)

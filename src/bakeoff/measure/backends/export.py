@@ -49,6 +49,6 @@ def export_onnx(model: Any, sample: Batch, path: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
-    # The older exporter restores the training flag of what it was given, and a model in train mode drops out at
-    # random: what is compared with, and what is measured later, must be in eval mode.
+    # The older exporter restores the training flag of what it was given, and a model in train mode drops out
+    # at random: what is compared with, and what is measured later, must be in eval mode.
     model.eval()

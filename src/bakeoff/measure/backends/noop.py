@@ -31,6 +31,9 @@ class Noop(Record):
     def require_installed(self) -> None:
         """Nothing is needed."""
 
+    def import_libraries(self) -> None:
+        """Nothing is imported."""
+
     def prepare_settings(self) -> dict[str, str] | None:
         """Nothing has to be made from the checkpoint first."""
         return None

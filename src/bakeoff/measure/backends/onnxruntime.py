@@ -30,8 +30,8 @@ class OnnxRuntime(Record):
     """ONNX Runtime on the CPU.
 
     Attributes:
-        precision: ``int8`` keeps the weights in eight bits and quantises activations at every call, each tensor
-            as a whole: what a document is answered depends a little on those that share its batch.
+        precision: ``int8`` keeps the weights in eight bits and quantises activations at every call, each
+            tensor as a whole: what a document is answered depends a little on those that share its batch.
         threads: Intra-op threads; null means all physical cores this process may use.
         spinning: Whether idle threads of the pool wait busily for the next operator: faster, and a core that
             does nothing looks busy to everything beside it.
@@ -60,6 +60,17 @@ class OnnxRuntime(Record):
             MissingExtraError: onnxruntime is not installed.
         """
         require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=("onnxruntime",))
+
+    def import_libraries(self) -> None:
+        """Import what loading needs, so that its time can be told apart from loading's.
+
+        Raises:
+            MissingExtraError: A library of the ``onnx`` extra is not installed.
+        """
+        self.require_installed()
+        import onnxruntime
+
+        del onnxruntime
 
     def prepare_settings(self) -> dict[str, str] | None:
         """What decides the file beside the checkpoint: the key of its cache.
@@ -97,7 +108,7 @@ class OnnxRuntime(Record):
             found,
             folder,
             checkpoint,
-            runtime=self.label,
+            runtime=f"{self.kind}-{self.precision}",  # whatever else is set, the files are the same
             precision=self.precision,
             made_by=f"torch.onnx.export, opset {OPSET}"
             + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
@@ -111,7 +122,7 @@ class OnnxRuntime(Record):
             CheckpointError: The exported file is not the one that was checked.
             MissingExtraError: onnxruntime is not installed.
         """
-        self.require_installed()
+        self.import_libraries()
         return self._open(agreement.verify(prepared, checkpoint) / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:

@@ -25,7 +25,7 @@ EXTRA = "openvino"
 MODEL_FILE = "model.xml"  # the weights stand beside it in model.bin
 MADE_WITH = ("torch", "transformers", "onnx", "openvino", "nncf")
 _INT8_METHOD = "nncf compress_weights, INT8_SYM"
-# Left to itself it computes in bf16 wherever the CPU can, whatever the weights are, so the hint is always given.
+# Left to itself it computes in bf16 wherever the CPU can, so the hint is always given.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _DESCRIBED = {
     "execution_devices": "EXECUTION_DEVICES",
@@ -43,8 +43,8 @@ _DESCRIBED = {
 class OpenVino(Record):
     """OpenVINO on the CPU, one stream, tuned for latency.
 
-    Shapes are dynamic. Each new shape is prepared at its first call, so a warm-up must visit the lengths that are
-    measured.
+    Shapes are dynamic. Each new shape is prepared at its first call, so a warm-up must visit the lengths that
+    are measured.
 
     Attributes:
         precision: ``bf16`` is arithmetic on fp32 weights. ``int8`` keeps the weights in eight bits (nncf) and
@@ -69,6 +69,15 @@ class OpenVino(Record):
             MissingExtraError: openvino is not installed.
         """
         require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=("openvino",))
+
+    def import_libraries(self) -> None:
+        """Import what loading needs, so that its time can be told apart from loading's.
+
+        Raises:
+            MissingExtraError: A library of the ``openvino`` extra is not installed.
+        """
+        self.require_installed()
+        _import_openvino()
 
     def prepare_settings(self) -> dict[str, str] | None:
         """What decides the file beside the checkpoint, and the comparison: the key of its cache."""
@@ -118,7 +127,7 @@ class OpenVino(Record):
             MissingExtraError: openvino is not installed.
             UnsupportedRuntimeError: The CPU does not compute in this precision.
         """
-        self.require_installed()
+        self.import_libraries()
         return self._open(agreement.verify(prepared, checkpoint) / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:

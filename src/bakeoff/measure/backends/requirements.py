@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bakeoff.errors import MissingExtraError, UnsupportedRuntimeError
 
-# Arithmetic on bfloat16 in hardware: AVX-512 or AMX on x86, its own flag on Arm. Without one of them libraries
-# fall back to conversions around fp32, which is slower than fp32 and would be measured under the wrong name.
+# Arithmetic on bfloat16 in hardware: AVX-512 or AMX on x86, its own flag on Arm. Without one of them
+# libraries convert around fp32, which is slower than fp32 and would be measured under the wrong name.
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 ABSENT = "n/a"
 _CPUINFO = Path("/proc/cpuinfo")

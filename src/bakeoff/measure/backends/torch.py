@@ -63,6 +63,18 @@ class Torch(Record):
         """
         require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
 
+    def import_libraries(self) -> None:
+        """Import what loading needs, so that its time can be told apart from loading's.
+
+        Raises:
+            MissingExtraError: A library of the ``torch`` extra is not installed.
+        """
+        self.require_installed()
+        import torch
+        from transformers import AutoModelForTokenClassification
+
+        del torch, AutoModelForTokenClassification
+
     def prepare_settings(self) -> dict[str, str] | None:
         """What decides the comparison with plain PyTorch, which itself needs none: the key of its cache."""
         if self._is_reference:
@@ -123,7 +135,7 @@ class Torch(Record):
         return (self.precision, self.device, self.compile) == ("fp32", "cpu", False)
 
     def _open(self, checkpoint: Checkpoint) -> TorchSession:
-        self.require_installed()
+        self.import_libraries()
         import torch
 
         self._require_device()
