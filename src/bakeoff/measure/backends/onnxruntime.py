@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,9 +69,7 @@ class OnnxRuntime(Record):
             MissingExtraError: A library of the ``onnx`` extra is not installed.
         """
         self.require_installed()
-        import onnxruntime
-
-        del onnxruntime
+        _import_onnxruntime()
 
     def prepare_settings(self) -> dict[str, str] | None:
         """What decides the file beside the checkpoint: the key of its cache.
@@ -93,6 +92,7 @@ class OnnxRuntime(Record):
             MissingExtraError: A library of the ``torch`` or ``onnx`` extra is not installed.
         """
         require_libraries("export to ONNX", extra=EXTRA, libraries=("onnxruntime", "onnx"))
+        _import_onnxruntime()
         model = load_model(checkpoint)
         encoder = Encoder(checkpoint, agreement.CHECK_MAX_LENGTH)
         sample = encoder.pad([encoder.encode(tokens) for tokens in texts[:2]])
@@ -130,8 +130,7 @@ class OnnxRuntime(Record):
         return agreement.checked_size_bytes(prepared, checkpoint)
 
     def _open(self, path: Path) -> OnnxSession:
-        import onnxruntime
-
+        onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self.threads or 0
@@ -161,8 +160,6 @@ class OnnxSession:
 
     def describe(self) -> Mapping[str, str]:
         """The session's options as the library gives them back."""
-        import onnxruntime
-
         options = self._session.get_session_options()
         return {
             "providers": ", ".join(self._session.get_providers()),
@@ -172,12 +169,24 @@ class OnnxSession:
             "graph_optimization": options.graph_optimization_level.name,
             "memory_arena": str(options.enable_cpu_mem_arena),
             "spinning": options.get_session_config_entry(_SPINNING),
-            "build": onnxruntime.get_build_info(),
+            "build": _import_onnxruntime().get_build_info(),
         }
 
     def device_memory_bytes(self) -> Mapping[str, int]:
         """Nothing: it runs on the CPU."""
         return {}
+
+
+def _import_onnxruntime() -> Any:
+    """Import onnxruntime without its telemetry.
+
+    Importing it starts a thread beside what is measured, which reports to a server, and writes an identifier
+    into the user's cache folder; the variable is read while the library loads.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
 
 
 def _quantize(source: Path, destination: Path) -> None:
