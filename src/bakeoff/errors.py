@@ -5,7 +5,8 @@
     │   ├── ConfigError
     │   ├── DataError
     │   ├── CheckpointError
-    │   └── MissingExtraError
+    │   ├── MissingExtraError
+    │   └── UnsupportedRuntimeError
     ├── AnswerIsNoError               3  the question was answered, and the answer is no
     │   ├── NoChampionError
     │   └── NoWinnerError
@@ -67,6 +68,13 @@ class MissingExtraError(UserError):
 
     def __init__(self, part: str, *, library: str, extra: str) -> None:
         super().__init__(f"{part} needs {library}, which is not installed: pip install 'bakeoff[{extra}]'")
+
+
+class UnsupportedRuntimeError(UserError):
+    """A runtime that this machine cannot run."""
+
+    def __init__(self, label: str, *, needs: str, found: str, cure: str) -> None:
+        super().__init__(f"runtime {label} needs {needs}; found {found}; {cure}")
 
 
 class AnswerIsNoError(BakeoffError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -147,3 +148,47 @@ def champion_copy(champion: Champion, tmp_path: Path) -> Path:
     """A copy of the champion's checkpoint folder, free to be spoilt."""
     assert champion.checkpoint_path is not None
     return Path(shutil.copytree(champion.checkpoint_path, tmp_path / "checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make a tiny checkpoint of an architecture by its name in transformers, taught to tag by number."""
+    import torch
+    from transformers import AutoConfig, AutoModelForTokenClassification
+
+    n_ids = len(json.loads((tiny_backbone / "tokenizer.json").read_text())["model"]["vocab"])
+    labels = ["O", "B-a", "I-a", "B-b", "I-b"]
+    shapes: dict[str, dict[str, Any]] = {
+        "bert": {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+        },
+        "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    }
+
+    @functools.cache
+    def make(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name) / "checkpoint"
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(
+            name,
+            vocab_size=n_ids,
+            max_position_embeddings=64,
+            id2label=dict(enumerate(labels)),
+            label2id={label: number for number, label in enumerate(labels)},
+            **shapes[name],
+        )
+        model = AutoModelForTokenClassification.from_config(config)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+        for _ in range(60):
+            ids = torch.randint(0, n_ids, (16, 16))
+            model(input_ids=ids, labels=ids % len(labels)).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        model.eval().save_pretrained(str(folder), safe_serialization=True)
+        shutil.copyfile(tiny_backbone / "tokenizer.json", folder / "tokenizer.json")
+        return folder
+
+    return make

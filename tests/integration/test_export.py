@@ -1,104 +1,211 @@
-"""Export to ONNX: equal to PyTorch on real texts, in eval mode, or refused."""
+"""What is prepared from a checkpoint: near PyTorch on real texts, or refused; and unchanged since."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import shutil
+from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from bakeoff.core.settings import DataSettings
+from bakeoff.digest import digest_file
 from bakeoff.errors import CheckpointError, WorkerError
-from bakeoff.measure.backends import OnnxRuntime, Torch
-from bakeoff.measure.checkpoint import open_checkpoint
-from bakeoff.measure.encoding import Encoder
-from bakeoff.measure.entities import Document
+from bakeoff.measure.backends import Backend, OnnxRuntime, OpenVino, Torch
+from bakeoff.measure.backends.agreement import Agreement, compare, read_check, write_check
+from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.run.isolation import PrepareOrder, run_in_fresh_process
-from bakeoff.stores.datasets import read_documents
+
+Weights = NDArray[np.float32]
+Texts = tuple[tuple[str, ...], ...]
+N_LABELS = 5
 
 
 @pytest.fixture(scope="session")
-def documents(shipped: Path) -> tuple[Document, ...]:
-    return read_documents(shipped / "data" / "test.jsonl", DataSettings(train="", test=""))
+def texts() -> Texts:
+    lines = files("bakeoff.demo").joinpath("data", "test.jsonl").read_text(encoding="utf-8").splitlines()
+    return tuple(tuple(json.loads(line)["tokens"]) for line in lines[:24])
 
 
 @pytest.fixture(scope="session")
-def exported(shipped: Path) -> Path:
-    """The export that the shipped project's bench made."""
-    (folder,) = (shipped / ".cache" / "prepared").glob("[0-9a-f]*")
-    return folder if folder.is_dir() else folder.parent
+def checkpoint(make_classifier: Callable[[str], Path]) -> Checkpoint:
+    return open_checkpoint(make_classifier("bert"))
 
 
-def test_an_exported_model_answers_as_pytorch_does_at_shapes_it_was_not_traced_with(
-    champion_copy: Path, exported: Path, documents: tuple[Document, ...]
+@pytest.fixture(scope="session")
+def exported(checkpoint: Checkpoint, texts: Texts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    OnnxRuntime(threads=1).prepare(checkpoint, folder, texts)
+    return folder
+
+
+@pytest.fixture
+def export_copy(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "exported"))
+
+
+def test_the_check_says_how_far_the_outputs_are_from_pytorchs_and_who_made_them(exported: Path) -> None:
+    check = json.loads((exported / "check.json").read_text())
+    assert check["runtime"] == "onnxruntime-fp32"
+    assert 0 < check["max_abs_difference"] <= 1e-4
+    assert check["tag_agreement"] == 1
+    assert (check["n_texts"], check["n_words"] > 24) == (24, True)
+    assert check["files"] == {"model.onnx": digest_file(exported / "model.onnx")}
+    assert check["versions"].keys() == {"torch", "transformers", "onnx", "onnxruntime"}
+    assert "n/a" not in check["versions"].values()
+
+
+# --- wrong outputs ----------------------------------------------------------------------------------------
+
+Change = Callable[[Weights], Weights]
+CompareSpoilt = Callable[[Change], Agreement]
+
+
+def spoil(export: Path, change: Change) -> None:
+    """Change the classifier's weights inside the graph, and forge the digest that would give it away."""
+    import onnx
+    from onnx import numpy_helper
+
+    path = export / "model.onnx"
+    model = onnx.load(str(path))
+    classifier = [one for one in model.graph.initializer if one.dims[-1] == N_LABELS]
+    assert len(classifier) == 2, "matrix and bias"
+    for tensor in classifier:
+        tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor)), tensor.name))
+    onnx.save(model, str(path))
+    check = json.loads((export / "check.json").read_text())
+    check["files"]["model.onnx"] = digest_file(path)
+    (export / "check.json").write_text(json.dumps(check))
+
+
+def shift_bias(by: float) -> Change:
+    return lambda weights: weights + np.float32(by) if weights.ndim == 1 else weights
+
+
+def swap_labels(weights: Weights) -> Weights:
+    return weights[..., [0, 1, 2, 4, 3]]
+
+
+def keep(agreement: Agreement, folder: Path, checkpoint: Checkpoint, precision: str) -> None:
+    write_check(
+        agreement,
+        folder,
+        checkpoint,
+        runtime=f"onnxruntime-{precision}",
+        precision=precision,
+        made_by="a test",
+        versions={},
+    )
+
+
+@pytest.fixture
+def compare_spoilt(checkpoint: Checkpoint, exported: Path, texts: Texts, tmp_path: Path) -> CompareSpoilt:
+    """Compare a copy of the export, with its classifier changed, with PyTorch."""
+    reference = Torch(threads=1).load(checkpoint, None)
+
+    def compare_copy(change: Change) -> Agreement:
+        copy = Path(shutil.copytree(exported, tmp_path / "spoilt", dirs_exist_ok=True))
+        spoil(copy, change)
+        return compare(reference, OnnxRuntime(threads=1).load(checkpoint, copy), checkpoint, texts)
+
+    return compare_copy
+
+
+@pytest.mark.parametrize(
+    ("change", "figure"),
+    [
+        (shift_bias(2e-4), r"0\.0002\d*"),
+        (lambda weights: weights * np.float32("nan"), "nan"),
+        (swap_labels, r"\d+(\.\d+)?"),
+    ],
+    ids=["shifted", "nan", "swapped labels"],
+)
+def test_outputs_that_differ_are_refused_with_the_figure_and_the_limit(
+    checkpoint: Checkpoint, compare_spoilt: CompareSpoilt, tmp_path: Path, change: Change, figure: str
 ) -> None:
-    checkpoint = open_checkpoint(champion_copy)
-    encoder = Encoder(checkpoint, 32)
-    torch, onnx = Torch(threads=1).load(checkpoint, None), OnnxRuntime(threads=1).load(checkpoint, exported)
-    for size in (1, 3, 7):
-        batch = encoder.pad([encoder.encode(document.tokens) for document in documents[:size]])
-        kept = batch.arrays["attention_mask"].astype(bool)
-        np.testing.assert_allclose(torch.infer(batch)[kept], onnx.infer(batch)[kept], atol=1e-4)
-        # Dropout left on would answer differently each time.
-        np.testing.assert_array_equal(onnx.infer(batch), onnx.infer(batch))
+    agreement = compare_spoilt(change)
+    said = rf"outputs of onnxruntime-fp32 differ from PyTorch's by {figure} \(limit 0\.0001\)"
+    with pytest.raises(CheckpointError, match=said):
+        keep(agreement, tmp_path, checkpoint, "fp32")
+    assert not (tmp_path / "check.json").exists()
 
 
-def test_the_export_says_how_far_its_outputs_are_from_pytorchs(exported: Path) -> None:
-    facts = json.loads((exported / "export.json").read_text())
-    assert 0 <= facts["max_abs_difference"] <= 1e-4
-    assert facts["texts"] == 24
-
-
-def test_an_exported_file_that_changed_since_the_check_is_refused(
-    champion_copy: Path, exported: Path, tmp_path: Path
+def test_fewer_bits_may_move_logits_but_not_tags(
+    checkpoint: Checkpoint, compare_spoilt: CompareSpoilt, tmp_path: Path
 ) -> None:
-    for name in ("model.onnx", "export.json"):
-        (tmp_path / name).write_bytes((exported / name).read_bytes())
-    with (tmp_path / "model.onnx").open("ab") as file:
-        file.write(b"x")
-    with pytest.raises(CheckpointError, match=r"model\.onnx changed since it was checked"):
-        OnnxRuntime().load(open_checkpoint(champion_copy), tmp_path)
+    shifted = compare_spoilt(shift_bias(2))  # all labels alike
+    assert shifted.max_abs_difference == pytest.approx(2, abs=1e-3)
+    keep(shifted, tmp_path / "kept", checkpoint, "int8")
+    assert read_check(tmp_path / "kept").tag_agreement == 1
+
+    with pytest.raises(CheckpointError, match=r"give 0\.\d{4} of \d+ words PyTorch's tag \(limit 0\.98\)"):
+        keep(compare_spoilt(swap_labels), tmp_path, checkpoint, "int8")
+    with pytest.raises(CheckpointError, match=r"by nan \(limit: any finite number\)"):
+        keep(compare_spoilt(lambda weights: weights * np.float32("nan")), tmp_path, checkpoint, "bf16")
 
 
-def test_an_export_whose_outputs_differ_is_refused_and_leaves_nothing(
-    champion_copy: Path, documents: tuple[Document, ...], tmp_path: Path
+def test_logits_of_another_shape_are_refused(compare_spoilt: CompareSpoilt) -> None:
+    said = r"float32 \(1, \d+, 6\) where PyTorch's are float32 \(1, \d+, 5\)"
+    with pytest.raises(CheckpointError, match=said):
+        compare_spoilt(lambda weights: np.concatenate([weights, weights[..., :1]], axis=-1))
+
+
+def test_without_texts_nothing_is_taken_for_equal(checkpoint: Checkpoint) -> None:
+    session = Torch(threads=1).load(checkpoint, None)
+    with pytest.raises(ValueError, match="no texts"):
+        compare(session, session, checkpoint, [])
+
+
+@pytest.mark.parametrize(
+    "runtime", [OnnxRuntime(precision="int8"), OpenVino(), Torch(compile=True)], ids=lambda one: one.label
+)
+def test_a_checkpoint_that_answers_nan_is_refused_and_leaves_nothing(
+    checkpoint: Checkpoint, texts: Texts, tmp_path: Path, runtime: Backend
 ) -> None:
     from safetensors.numpy import load_file, save_file
 
-    weights = champion_copy / "model.safetensors"
-    tensors = {name: tensor.copy() for name, tensor in load_file(weights).items()}
+    spoilt = Path(shutil.copytree(checkpoint.folder, tmp_path / "checkpoint"))
+    tensors = {name: tensor.copy() for name, tensor in load_file(spoilt / "model.safetensors").items()}
     tensors["classifier.bias"][0] = np.nan  # never within a tolerance of anything
-    save_file(tensors, weights, metadata={"format": "pt"})
-    destination = tmp_path / "out" / "prepared"
+    save_file(tensors, spoilt / "model.safetensors", metadata={"format": "pt"})
     order = PrepareOrder(
-        runtime=OnnxRuntime(threads=1),
-        checkpoint=champion_copy,
-        destination=destination,
-        texts=tuple(document.tokens for document in documents[:4]),
+        runtime=runtime,
+        checkpoint=spoilt,
+        destination=tmp_path / "out" / "prepared",
+        texts=texts[:4],
     )
     (tmp_path / "work").mkdir()
-    with pytest.raises(WorkerError, match=r"outputs differ from PyTorch's by nan \(limit 0\.0001\)"):
-        run_in_fresh_process(order, tmp_path / "work", timeout_s=120)
-    assert not destination.exists()
+    said = rf"outputs of {runtime.label} differ from PyTorch's by nan \(limit"
+    with pytest.raises(WorkerError, match=said):
+        run_in_fresh_process(order, tmp_path / "work", timeout_s=300)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_onnxruntime_worker_imports_neither_torch_nor_transformers_nor_mlflow(
-    champion_copy: Path, exported: Path
+# --- changed since ----------------------------------------------------------------------------------------
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"x")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("model.onnx", append, r"model\.onnx changed since it was checked"),
+        ("model.onnx", Path.unlink, r"no model\.onnx"),
+        ("check.json", Path.unlink, r"no check\.json"),
+        ("check.json", append, r"check\.json is no whole record"),
+        ("check.json", lambda path: path.write_text("{}"), r"check\.json is no whole record"),
+    ],
+    ids=["file changed", "file gone", "check gone", "check broken", "check empty"],
+)
+def test_what_changed_since_it_was_checked_is_refused(
+    checkpoint: Checkpoint, export_copy: Path, name: str, change: Callable[[Path], None], said: str
 ) -> None:
-    program = (
-        "import sys; from pathlib import Path; import bakeoff.run.worker;"
-        "from bakeoff.measure.backends import OnnxRuntime;"
-        "from bakeoff.measure.checkpoint import open_checkpoint;"
-        "OnnxRuntime(threads=1).load(open_checkpoint(Path(sys.argv[1])), Path(sys.argv[2]));"
-        "print([m for m in ('torch', 'transformers', 'mlflow', 'optuna') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(champion_copy), str(exported)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"
+    change(export_copy / name)
+    with pytest.raises(CheckpointError, match=said + ".*; remove this folder"):
+        OnnxRuntime().load(checkpoint, export_copy)

@@ -21,7 +21,8 @@ from bakeoff.digest import digest_json
 from bakeoff.errors import BakeoffError, UserError, WorkerError
 from bakeoff.folders import find_whole
 from bakeoff.measure.assembly import assemble_readings
-from bakeoff.measure.heat import Generation, Heat
+from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.heat import Generation, Heat, Part
 from bakeoff.measure.protocol import TimingProtocol, run_heat
 from bakeoff.measure.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading, merge_generations
 from bakeoff.measure.scenarios import Interleaved
@@ -35,7 +36,6 @@ from bakeoff.run.resident import ResidentWorker
 N_CHECK_TEXTS = 64
 # Of the free memory; beyond it the candidates of a heat are not held together.
 MEMORY_SHARE = 0.6
-_WEIGHT_SUFFIXES = frozenset({".safetensors", ".onnx", ".xml", ".bin", ".data"})
 
 Attempt = Measurement | FailedAttempt
 
@@ -246,7 +246,8 @@ def _keep_measurement(
     job = work.job
     if not isinstance(job.scenario, Interleaved):
         raise TypeError(f"{job.scenario.kind} is not measured in heats")
-    first = next(part for each in heat.generations for part in each.parts if part.name == job.key)
+    parts = [part for each in heat.generations for part in each.parts if part.name == job.key]
+    first = parts[0]
     readings = (*assemble_readings(heat, job.key, job.scenario.quantity), _read_model_size(work))
     flags = judge_measurement(
         job,
@@ -264,7 +265,7 @@ def _keep_measurement(
         heat=facts,
         runtime_facts=first.started.facts,
         readings=readings,
-        flags=(*flags, *_mixed(environments)),
+        flags=(*flags, *_mixed(environments), *_recompiled(parts)),
         wall_s=facts.wall_s,
         timed_s=sum(_timed_ns(row) for row in readings if row.quantity in (LATENCY, PASS)) / NS_PER_S,
     )
@@ -305,6 +306,19 @@ def _mixed(environments: Sequence[Environment]) -> tuple[Flag, ...]:
         return ()
     detail = "its processes saw unlike environments"
     return (Flag(name="mixed_environments", detail=detail, invalidates=True),)
+
+
+def _recompiled(parts: Sequence[Part]) -> tuple[Flag, ...]:
+    """Whether a compiler was still at work between the warm-up and the end."""
+    late = [part for part in parts if _graphs(part.started.facts) != _graphs(part.finished.facts)]
+    if not late:
+        return ()
+    detail = f"calls had to compile after the warm-up in {len(late)} of {len(parts)} processes"
+    return (Flag(name="recompiled", detail=detail),)
+
+
+def _graphs(facts: Mapping[str, str]) -> str:
+    return facts.get("compiled_graphs", "")
 
 
 def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Work:
@@ -348,8 +362,7 @@ def _order(project: Project, work: Work, generation: int) -> MeasureOrder:
 
 
 def _read_model_size(work: Work) -> Reading:
-    folder = work.prepared or work.checkpoint
-    size_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES)
+    size_bytes = work.job.runtime.model_size_bytes(work.prepared, open_checkpoint(work.checkpoint))
     return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), generations=(0,))
 
 

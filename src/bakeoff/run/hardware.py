@@ -15,7 +15,7 @@ from bakeoff.core.records import Environment, Hardware
 
 # The libraries that can change the numbers, whether a job uses them or not: the list must be the same for all
 # jobs, so that environments can be compared.
-_LIBRARIES = ("torch", "transformers", "tokenizers", "onnxruntime", "onnx", "numpy", "seqeval")
+_LIBRARIES = ("torch", "transformers", "tokenizers", "onnxruntime", "openvino", "onnx", "numpy", "seqeval")
 _ABSENT = "n/a"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import os
 import signal
 import sys
@@ -24,7 +23,6 @@ from bakeoff import durable
 from bakeoff.errors import BakeoffError, CheckpointError
 from bakeoff.folders import build_folder
 from bakeoff.measure import memory
-from bakeoff.measure.backends import Backend
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.contention import KernelCounters
 from bakeoff.measure.encoding import Encoder
@@ -89,6 +87,7 @@ def _measure(order: MeasureOrder) -> Done:
         environment=record_environment(),
         n_truncated=_count_truncated(subject),
         run_delay_share=max(0.0, counts.get("run_delay_ns", 0.0)) / wall_ns,
+        facts=subject.session.describe(),
     )
 
 
@@ -113,7 +112,9 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
     # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
     canary_ns, overhead_ns = time_canary(), time_instrument()
     marks = {"start": memory.read_peak_bytes()}
-    import_ns = _import_libraries(order.runtime)
+    begin_ns = time.perf_counter_ns()
+    order.runtime.import_libraries()
+    import_ns = time.perf_counter_ns() - begin_ns
     marks["imports"] = memory.read_peak_bytes()
     begin_ns = time.perf_counter_ns()
     subject = _load(order)
@@ -136,13 +137,14 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
         n_truncated=_count_truncated(subject),
         resident_bytes=memory.read_resident_bytes(),
         memory_bytes=marks,
+        facts=dict(subject.session.describe()),
     )
     _tell(told, Ready(started=started, environment=record_environment()))
-    _answer_blocks(asked, told, order, variants)
+    _answer_blocks(asked, told, subject, order, variants)
 
 
 def _answer_blocks(
-    asked: BinaryIO, told: BinaryIO, order: MeasureOrder, variants: dict[int, Variant]
+    asked: BinaryIO, told: BinaryIO, subject: Subject, order: MeasureOrder, variants: dict[int, Variant]
 ) -> None:
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
     epoch_ns = time.perf_counter_ns()
@@ -151,8 +153,9 @@ def _answer_blocks(
         command = Command.validate_json(line)
         if isinstance(command, Finish):
             finished = Finished(
-                memory_bytes={"run": memory.read_peak_bytes()},
+                memory_bytes={"run": memory.read_peak_bytes(), **subject.session.device_memory_bytes()},
                 energy_uj=energy_uj if energy_uj else None,
+                facts=subject.session.describe(),
             )
             _tell(told, Ended(finished=finished))
             return
@@ -168,13 +171,6 @@ def _tell(told: BinaryIO, answer: Ready | Ran | Ended | Failed) -> None:
     line = memoryview(answer.model_dump_json().encode() + b"\n")
     while line:  # a pipe takes what it has room for
         line = line[told.write(line) :]
-
-
-def _import_libraries(runtime: Backend) -> int:
-    begin_ns = time.perf_counter_ns()
-    for name in runtime.imports:
-        importlib.import_module(name)
-    return time.perf_counter_ns() - begin_ns
 
 
 def _load(order: MeasureOrder) -> Subject:

@@ -30,12 +30,12 @@ from bakeoff.core.records import Hardware, Job
 from bakeoff.core.run_mode import RunMode
 from bakeoff.core.settings import BenchmarkSettings, RunSettings
 from bakeoff.digest import canonical_json, digest_folder, digest_json
-from bakeoff.measure.backends import Noop, OnnxRuntime, Torch
+from bakeoff.measure.backends import Noop, OnnxRuntime, OpenVino, Torch
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality
 
 GOLDEN: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "golden" / "keys_v1.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "golden" / "keys_v2.json").read_text(encoding="utf-8")
 )
 CASES: dict[str, list[dict[str, Any]]] = GOLDEN["cases"]
 QUICK = settings(max_examples=100, deadline=None)
@@ -101,10 +101,10 @@ def test_a_benchmark_key_is_what_hashlib_makes_of_hand_written_json() -> None:
         '"hardware":{"accelerators":[],"cpu_model":"AMD EPYC","machine":"x86_64","physical_cores":2,'
         '"usable_cpus":2},'
         '"inputs_digest":"' + job.inputs_digest + '",'
-        '"key_version":1,"max_length":128,'
+        '"key_version":2,"max_length":128,'
         '"protocol":{"block_s":0.05,"generations":5,"max_calls":200,"min_calls":5,"rounds":10,"seed":0,'
         '"warmup_max_s":30,"warmup_min_s":0.5},'
-        '"runtime":{"device":"cpu","kind":"torch","precision":"fp32","threads":2},'
+        '"runtime":{"compile":false,"device":"cpu","kind":"torch","precision":"fp32","threads":2},'
         '"scenario":{"batch_sizes":[1,8],"kind":"latency"}}'
     )
     config_hash = hashlib.sha256(written.encode()).hexdigest()
@@ -164,8 +164,21 @@ def test_an_eval_fingerprint_is_bound_to_metric_options_evaluator_and_thresholds
 digests = st.integers(0, 2).map(lambda number: f"{number:064x}")
 threads = st.none() | st.integers(1, 4)
 runtimes = st.one_of(
-    st.builds(Torch, threads=threads, device=st.sampled_from(["cpu", "cuda"])),
-    st.builds(OnnxRuntime, threads=threads),
+    st.builds(
+        Torch,
+        threads=threads,
+        precision=st.sampled_from(["fp32", "bf16"]),
+        device=st.sampled_from(["cpu", "cuda"]),
+        compile=st.booleans(),
+    ),
+    st.builds(
+        OnnxRuntime,
+        threads=threads,
+        precision=st.sampled_from(["fp32", "int8"]),
+        spinning=st.booleans(),
+        memory_arena=st.booleans(),
+    ),
+    st.builds(OpenVino, threads=threads, precision=st.sampled_from(["fp32", "bf16", "int8"])),
     st.builds(Noop, threads=threads),
 )
 scenarios = st.one_of(
@@ -213,7 +226,7 @@ jobs = st.builds(
 )
 
 LeafPath = tuple[str, ...]
-NAMES_ONLY = frozenset({"kind", "precision"})  # of one value each: changing them is changing the class
+NAMES_ONLY = frozenset({"kind"})  # of one value each: changing it is changing the class
 
 
 def identity_of(job: Job) -> dict[str, Any]:
@@ -244,6 +257,12 @@ def leaves_of(values: Mapping[str, Any], prefix: LeafPath = ()) -> list[LeafPath
     return found
 
 
+def fixed_leaves(job: Job) -> set[LeafPath]:
+    """What a runtime lets nobody change: all but PyTorch know one device, and Noop knows one precision."""
+    fixed: set[LeafPath] = set() if isinstance(job.runtime, Torch) else {("runtime", "device")}
+    return fixed | ({("runtime", "precision")} if isinstance(job.runtime, Noop) else set())
+
+
 def change_leaf(job: Job, path: LeafPath) -> Job:
     values = job.model_dump(mode="json")
     parent = values
@@ -253,6 +272,11 @@ def change_leaf(job: Job, path: LeafPath) -> Job:
     match value:
         case "cpu" | "cuda":
             changed: Any = {"cpu": "cuda", "cuda": "cpu"}[value]
+        case "fp32" | "bf16" | "int8":
+            reduced = "bf16" if parent["kind"] == "torch" else "int8"
+            changed = reduced if value == "fp32" else "fp32"
+        case bool():
+            changed = not value
         case str():
             changed = value + "0"
         case list():
@@ -270,9 +294,7 @@ def change_leaf(job: Job, path: LeafPath) -> Job:
 @QUICK
 @given(job=jobs, data=st.data())
 def test_changing_one_leaf_of_what_is_measured_changes_the_key(job: Job, data: st.DataObject) -> None:
-    leaves = leaves_of(identity_of(job))
-    if not isinstance(job.runtime, Torch):  # the others know one device
-        leaves.remove(("runtime", "device"))
+    leaves = [path for path in leaves_of(identity_of(job)) if path not in fixed_leaves(job)]
     path = data.draw(st.sampled_from(leaves))
     changed = change_leaf(job, path)
     assert changed.key != job.key
@@ -282,7 +304,7 @@ def test_changing_one_leaf_of_what_is_measured_changes_the_key(job: Job, data: s
 @QUICK
 @given(job=jobs)
 def test_every_leaf_that_decides_the_numbers_is_in_the_key(job: Job) -> None:
-    leaves = [path for path in leaves_of(identity_of(job)) if path != ("runtime", "device")]
+    leaves = [path for path in leaves_of(identity_of(job)) if path not in fixed_leaves(job)]
     assert len({job.key, *(change_leaf(job, path).key for path in leaves)}) == 1 + len(leaves)
 
 

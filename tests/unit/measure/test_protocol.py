@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.unit.measure.heats import N_INPUTS, Simulated, World, make_protocol
 
 from bakeoff.measure.assembly import assemble_readings, find_left_out
 from bakeoff.measure.heat import Generation, Heat
 from bakeoff.measure.protocol import TimingProtocol, run_heat
 from bakeoff.measure.readings import COUNTED, DIRTY, LATE, LATENCY, REFERENCE, Reading, ratio_to_reference
 from bakeoff.measure.statistics import Interval, judge_ratio
+
+from .heats import N_INPUTS, Simulated, World, make_protocol
 
 
 def hold(world: World, *participants: Simulated, protocol: TimingProtocol | None = None) -> Heat:

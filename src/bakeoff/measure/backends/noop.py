@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,10 +28,11 @@ class Noop(Record):
         """Short name for tables."""
         return "noop"
 
-    @property
-    def imports(self) -> tuple[str, ...]:
-        """Libraries whose import is timed apart from loading."""
-        return ()
+    def require_installed(self) -> None:
+        """Nothing is needed."""
+
+    def import_libraries(self) -> None:
+        """Nothing is imported."""
 
     def prepare_settings(self) -> dict[str, str] | None:
         """Nothing has to be made from the checkpoint first."""
@@ -45,6 +46,11 @@ class Noop(Record):
     def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
         """Make nothing."""
 
+    def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
+        """No file is loaded."""
+        del prepared, checkpoint
+        return 0
+
 
 class NoopSession:
     """Zeros for every token and label."""
@@ -55,3 +61,11 @@ class NoopSession:
     def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Return zeros [documents, tokens, labels]."""
         return np.zeros((*batch.arrays["input_ids"].shape, self._n_labels), dtype=np.float32)
+
+    def describe(self) -> Mapping[str, str]:
+        """Nothing is in force."""
+        return {}
+
+    def device_memory_bytes(self) -> Mapping[str, int]:
+        """Nothing is used."""
+        return {}

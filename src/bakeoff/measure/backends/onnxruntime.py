@@ -2,88 +2,118 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bakeoff import durable
-from bakeoff.digest import digest_file
-from bakeoff.errors import CheckpointError, MissingExtraError
+from bakeoff.measure.backends import agreement
+from bakeoff.measure.backends.export import OPSET, export_onnx
+from bakeoff.measure.backends.requirements import library_versions, require_libraries
+from bakeoff.measure.backends.torch import TorchSession, load_model
 from bakeoff.measure.checkpoint import Checkpoint
-from bakeoff.measure.encoding import INPUT_NAMES, Batch, Encoder
+from bakeoff.measure.encoding import Batch, Encoder
 from bakeoff.record import Record
 
+EXTRA = "onnx"
 MODEL_FILE = "model.onnx"
-EXPORT_FILE = "export.json"
-OPSET = 17
-MAX_ABS_DIFFERENCE = 1e-4
-CHECK_MAX_LENGTH = 128
+MADE_WITH = ("torch", "transformers", "onnx", "onnxruntime")
+_INT8_METHOD = "onnxruntime quantize_dynamic, weights QInt8 by channel, activations by call"
+_SPINNING = "session.intra_op.allow_spinning"
 
 
 class OnnxRuntime(Record):
     """ONNX Runtime on the CPU.
 
     Attributes:
-        precision: Of weights and arithmetic.
+        precision: ``int8`` keeps the weights in eight bits and quantises activations at every call, each
+            tensor as a whole: what a document is answered depends a little on those that share its batch.
         threads: Intra-op threads; null means all physical cores this process may use.
+        spinning: Whether idle threads of the pool wait busily for the next operator: faster, and a core that
+            does nothing looks busy to everything beside it.
+        memory_arena: Whether freed memory is kept for the next call: faster, and never given back.
     """
 
     kind: Literal["onnxruntime"] = "onnxruntime"
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "int8"] = "fp32"
     device: Literal["cpu"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
+    spinning: bool = True
+    memory_arena: bool = True
 
     @property
     def label(self) -> str:
-        """Short name for tables: ``onnxruntime-fp32``."""
-        return f"{self.kind}-{self.precision}"
+        """Short name for tables: ``onnxruntime-fp32``, ``onnxruntime-int8-nospin``."""
+        parts: list[str] = [self.kind, self.precision]
+        parts += [] if self.spinning else ["nospin"]
+        parts += [] if self.memory_arena else ["noarena"]
+        return "-".join(parts)
 
-    @property
-    def imports(self) -> tuple[str, ...]:
-        """Libraries whose import is timed apart from loading."""
-        return ("onnxruntime",)
+    def require_installed(self) -> None:
+        """Refuse before anything is measured.
+
+        Raises:
+            MissingExtraError: onnxruntime is not installed.
+        """
+        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=("onnxruntime",))
+
+    def import_libraries(self) -> None:
+        """Import what loading needs, so that its time can be told apart from loading's.
+
+        Raises:
+            MissingExtraError: A library of the ``onnx`` extra is not installed.
+        """
+        self.require_installed()
+        _import_onnxruntime()
 
     def prepare_settings(self) -> dict[str, str] | None:
-        """What decides the exported file beside the checkpoint: the key of its cache."""
-        return {"format": "onnx", "opset": str(OPSET), "precision": self.precision, "version": "1"}
+        """What decides the file beside the checkpoint: the key of its cache.
+
+        Library versions belong to it, so that outputs are compared again after an upgrade.
+        """
+        return {
+            "format": "onnx",
+            "opset": str(OPSET),
+            "precision": self.precision,
+            "version": "2",
+            **library_versions(*MADE_WITH),
+        }
 
     def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
         """Export the checkpoint into a folder and compare the outputs with PyTorch's on real texts.
 
         Raises:
-            CheckpointError: The outputs differ by more than the tolerance; nothing may be timed then.
+            CheckpointError: The outputs are too far off; nothing may be timed then.
             MissingExtraError: A library of the ``torch`` or ``onnx`` extra is not installed.
         """
-        from bakeoff.measure.backends.torch import TorchSession, load_model
-
+        require_libraries("export to ONNX", extra=EXTRA, libraries=("onnxruntime", "onnx"))
+        _import_onnxruntime()
         model = load_model(checkpoint)
+        encoder = Encoder(checkpoint, agreement.CHECK_MAX_LENGTH)
+        sample = encoder.pad([encoder.encode(tokens) for tokens in texts[:2]])
         path = folder / MODEL_FILE
-        encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
-        encodings = [encoder.encode(tokens) for tokens in texts]
-        _export(model, encoder.pad(encodings[:2]), path)
-        # The older exporter restores the training flag of what it was given, and a model in train mode drops
-        # out at random: what is compared, and what is measured later, must be in eval mode.
-        model.eval()
-        reference, exported = TorchSession(model, "cpu"), open_session(path, threads=1)
-        worst = 0.0
-        for start in range(0, len(encodings), 8):
-            batch = encoder.pad(encodings[start : start + 8])
-            kept = batch.arrays["attention_mask"].astype(bool)
-            gap = np.abs(reference.infer(batch)[kept] - exported.infer(batch)[kept])
-            worst = float(np.maximum(worst, gap.max()))  # unlike max(), it does not lose a NaN
-        if not worst <= MAX_ABS_DIFFERENCE:  # also refuses NaN
-            raise CheckpointError(
-                checkpoint.folder,
-                found=f"exported outputs differ from PyTorch's by {worst:.3g} (limit {MAX_ABS_DIFFERENCE:g})",
-                cure="this checkpoint is not measured with onnxruntime; report the architecture",
-            )
-        facts = {"max_abs_difference": worst, "texts": len(encodings), "sha256": digest_file(path)}
-        durable.write_json(folder / EXPORT_FILE, facts)
+        if self.precision == "fp32":
+            export_onnx(model, sample, path)
+        else:
+            with TemporaryDirectory(dir=folder) as aside:
+                export_onnx(model, sample, Path(aside) / MODEL_FILE)
+                _quantize(Path(aside) / MODEL_FILE, path)
+        found = agreement.compare(TorchSession(model, "cpu"), self._open(path), checkpoint, texts)
+        agreement.write_check(
+            found,
+            folder,
+            checkpoint,
+            runtime=f"{self.kind}-{self.precision}",  # whatever else is set, the files are the same
+            precision=self.precision,
+            made_by=f"torch.onnx.export, opset {OPSET}"
+            + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
+            versions=library_versions(*MADE_WITH),
+        )
 
     def load(self, checkpoint: Checkpoint, prepared: Path | None) -> OnnxSession:
         """Load the exported model.
@@ -92,34 +122,26 @@ class OnnxRuntime(Record):
             CheckpointError: The exported file is not the one that was checked.
             MissingExtraError: onnxruntime is not installed.
         """
-        if prepared is None:
-            raise CheckpointError(checkpoint.folder, found="no exported model", cure="export it first")
-        path = prepared / MODEL_FILE
-        expected = json.loads((prepared / EXPORT_FILE).read_text(encoding="utf-8"))["sha256"]
-        if digest_file(path) != expected:
-            raise CheckpointError(
-                prepared, found=f"{MODEL_FILE} changed since it was checked", cure="remove this folder"
-            )
-        return open_session(path, self.threads)
+        self.import_libraries()
+        return self._open(agreement.verify(prepared, checkpoint) / MODEL_FILE)
 
+    def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
+        """Size of the exported files, graph and weights."""
+        return agreement.checked_size_bytes(prepared, checkpoint)
 
-def open_session(path: Path, threads: int | None) -> OnnxSession:
-    """Open an ONNX file with our settings: threads explicit, all graph optimisations.
-
-    Raises:
-        MissingExtraError: onnxruntime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("the onnxruntime backend", library="onnxruntime", extra="onnx") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
-    options.inter_op_num_threads = 1
-    return OnnxSession(
-        onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
-    )
+    def _open(self, path: Path) -> OnnxSession:
+        onnxruntime = _import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = self.threads or 0
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.enable_cpu_mem_arena = self.memory_arena
+        options.add_session_config_entry(_SPINNING, str(int(self.spinning)))
+        return OnnxSession(
+            onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+        )
 
 
 class OnnxSession:
@@ -136,35 +158,39 @@ class OnnxSession:
         )[0]
         return logits
 
+    def describe(self) -> Mapping[str, str]:
+        """The session's options as the library gives them back."""
+        options = self._session.get_session_options()
+        return {
+            "providers": ", ".join(self._session.get_providers()),
+            "threads": str(options.intra_op_num_threads),
+            "interop_threads": str(options.inter_op_num_threads),
+            "execution_mode": options.execution_mode.name,
+            "graph_optimization": options.graph_optimization_level.name,
+            "memory_arena": str(options.enable_cpu_mem_arena),
+            "spinning": options.get_session_config_entry(_SPINNING),
+            "build": _import_onnxruntime().get_build_info(),
+        }
 
-def _export(model: Any, sample: Batch, path: Path) -> None:
-    """Write an ONNX file with free batch and sequence dimensions, from a wrapper in eval mode."""
-    import inspect
-    import warnings
+    def device_memory_bytes(self) -> Mapping[str, int]:
+        """Nothing: it runs on the CPU."""
+        return {}
 
-    import torch
 
-    accepted = inspect.signature(model.forward).parameters
-    names = [name for name in INPUT_NAMES if name in accepted]
+def _import_onnxruntime() -> Any:
+    """Import onnxruntime without its telemetry.
 
-    class Logits(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
+    Importing it starts a thread beside what is measured, which reports to a server, and writes an identifier
+    into the user's cache folder; the variable is read while the library loads.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
 
-        def forward(self, *arrays: Any) -> Any:
-            return self.model(**dict(zip(names, arrays, strict=True))).logits
+    return onnxruntime
 
-    free = {0: "documents", 1: "tokens"}
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # tracer warnings speak to authors of models
-        torch.onnx.export(
-            Logits().eval(),
-            tuple(torch.from_numpy(sample.arrays[name]) for name in names),
-            str(path),
-            input_names=names,
-            output_names=["logits"],
-            dynamic_axes=dict.fromkeys([*names, "logits"], free),
-            opset_version=OPSET,
-            dynamo=False,
-        )
+
+def _quantize(source: Path, destination: Path) -> None:
+    """Write the model with weights in eight bits."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(str(source), str(destination), per_channel=True, weight_type=QuantType.QInt8)

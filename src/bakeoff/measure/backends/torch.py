@@ -1,8 +1,10 @@
-"""PyTorch eager: the checkpoint as transformers loads it."""
+"""PyTorch: the checkpoint as transformers loads it, eager or compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bakeoff.errors import CheckpointError, MissingExtraError
+from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
+from bakeoff.measure.backends import agreement
+from bakeoff.measure.backends.requirements import library_versions, require_bf16, require_libraries
 from bakeoff.measure.checkpoint import Checkpoint
 from bakeoff.measure.encoding import Batch
 from bakeoff.record import Record
@@ -18,54 +22,161 @@ from bakeoff.record import Record
 if TYPE_CHECKING:
     import torch
 
+EXTRA = "torch"
+LIBRARIES = ("torch", "transformers", "safetensors")
 SHOWN_KEYS = 3
+INTEROP_THREADS = 1  # one call after the other: nothing runs side by side inside the model
 
 
 class Torch(Record):
-    """PyTorch eager mode.
+    """PyTorch.
 
     Attributes:
-        precision: Of weights and arithmetic.
+        precision: Of weights and arithmetic. ``bf16`` converts the fp32 weights of the checkpoint; logits are
+            float32 in any case.
         device: ``cuda`` is written with care but has not been run: no such device was at hand.
         threads: Intra-op threads; null means all physical cores this process may use.
+        compile: Translate the model with torch.compile, which needs a C++ compiler. Every process compiles
+            again or reads the cache that PyTorch keeps in its own temporary folder; shapes are dynamic, so
+            that a new length compiles nothing, but a batch of one document is a graph of its own.
     """
 
     kind: Literal["torch"] = "torch"
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
+    compile: bool = False
 
     @property
     def label(self) -> str:
-        """Short name for tables: ``torch-fp32``."""
-        return f"{self.kind}-{self.precision}" + ("" if self.device == "cpu" else f"-{self.device}")
+        """Short name for tables: ``torch-fp32``, ``torch-bf16-compile``."""
+        parts: list[str] = [self.kind, self.precision]
+        parts += ["compile"] if self.compile else []
+        parts += ["cuda"] if self.device == "cuda" else []
+        return "-".join(parts)
 
-    @property
-    def imports(self) -> tuple[str, ...]:
-        """Libraries whose import is timed apart from loading."""
-        return ("torch", "transformers")
+    def require_installed(self) -> None:
+        """Refuse before anything is measured.
+
+        Raises:
+            MissingExtraError: A library of the ``torch`` extra is not installed.
+        """
+        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
+
+    def import_libraries(self) -> None:
+        """Import what loading needs, so that its time can be told apart from loading's.
+
+        Raises:
+            MissingExtraError: A library of the ``torch`` extra is not installed.
+        """
+        self.require_installed()
+        import torch
+        from transformers import AutoModelForTokenClassification
+
+        del torch, AutoModelForTokenClassification
 
     def prepare_settings(self) -> dict[str, str] | None:
-        """Nothing has to be made from the checkpoint first."""
-        return None
+        """What decides the comparison with plain PyTorch, which itself needs none: the key of its cache."""
+        if self._is_reference:
+            return None
+        return {"check": self.label, "version": "1", **library_versions("torch", "transformers")}
 
     def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
-        """Make nothing."""
+        """Compare the outputs with those of fp32, eager, on the CPU; no file is made but the finding.
+
+        Raises:
+            CheckpointError: The outputs are too far off; nothing may be timed then.
+            MissingExtraError: A library of the ``torch`` extra is not installed.
+            UnsupportedRuntimeError: This machine lacks what the settings ask for.
+        """
+        if self._is_reference:
+            return
+        session = self._open(checkpoint)
+        try:
+            found = agreement.compare(TorchSession(load_model(checkpoint), "cpu"), session, checkpoint, texts)
+        except _compile_errors() as error:
+            raise UnsupportedRuntimeError(
+                self.label,
+                needs="a C++ compiler that torch.compile can use",
+                found=_first_line(error),
+                cure="install g++ or set CXX, or use compile: false",
+            ) from error
+        agreement.write_check(
+            found,
+            folder,
+            checkpoint,
+            runtime=self.label,
+            precision=self.precision,
+            made_by="nothing made; the checkpoint is loaded as it is",
+            versions=library_versions("torch", "transformers"),
+        )
 
     def load(self, checkpoint: Checkpoint, prepared: Path | None) -> TorchSession:
         """Load the checkpoint in eval mode.
 
         Raises:
-            CheckpointError: Weights are missing or do not fit the architecture.
-            MissingExtraError: torch or transformers is not installed.
+            CheckpointError: Weights are missing or do not fit the architecture, or the outputs of these
+                settings were not compared yet.
+            MissingExtraError: A library of the ``torch`` extra is not installed.
+            UnsupportedRuntimeError: This machine lacks what the settings ask for.
         """
+        if not self._is_reference:
+            agreement.verify(prepared, checkpoint)
+        return self._open(checkpoint)
+
+    def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
+        """Size of the weights as loaded from disk."""
         del prepared
-        model = load_model(checkpoint)
+        return checkpoint.size_bytes
+
+    @property
+    def _is_reference(self) -> bool:
+        """Whether this is what all others are compared with."""
+        return (self.precision, self.device, self.compile) == ("fp32", "cpu", False)
+
+    def _open(self, checkpoint: Checkpoint) -> TorchSession:
+        self.import_libraries()
         import torch
 
+        self._require_device()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        return TorchSession(model.to(self.device), self.device)
+        with suppress(RuntimeError):  # too late once work has begun; describe() tells what is in force
+            torch.set_num_interop_threads(INTEROP_THREADS)
+        model = load_model(checkpoint)
+        if self.precision == "bf16":
+            model = model.to(torch.bfloat16)
+        if self.compile:
+            # Else helper processes compile ahead, and stay beside what is measured.
+            import torch._inductor.config
+
+            torch._inductor.config.compile_threads = 1
+        session = TorchSession(model.to(self.device), self.device, is_compiled=self.compile)
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        return session
+
+    def _require_device(self) -> None:
+        import torch
+
+        if self.device == "cpu":
+            if self.precision == "bf16":
+                require_bf16(self.label)
+            return
+        if not torch.cuda.is_available():
+            raise UnsupportedRuntimeError(
+                self.label,
+                needs="a CUDA device",
+                found=f"none by torch {torch.__version__}",
+                cure="set device: cpu",
+            )
+        if self.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise UnsupportedRuntimeError(
+                self.label,
+                needs="a CUDA device that computes in bf16",
+                found=torch.cuda.get_device_name(),
+                cure="use precision: fp32",
+            )
 
 
 def load_model(checkpoint: Checkpoint) -> Any:
@@ -75,11 +186,9 @@ def load_model(checkpoint: Checkpoint) -> Any:
         CheckpointError: transformers would fill missing weights with random values in silence.
         MissingExtraError: torch or transformers is not installed.
     """
-    try:
-        import torch
-        from transformers import AutoModelForTokenClassification
-    except ImportError as error:
-        raise MissingExtraError("the torch backend", library=error.name or "torch", extra="torch") from error
+    require_libraries("loading a checkpoint", extra=EXTRA, libraries=LIBRARIES)
+    import torch
+    from transformers import AutoModelForTokenClassification
     from transformers.utils import logging as transformers_logging
 
     # It draws progress bars and prints its own load report; ours is the error below.
@@ -115,14 +224,22 @@ def load_model(checkpoint: Checkpoint) -> Any:
 
 
 class TorchSession:
-    """A model on its device."""
+    """A model on its device.
 
-    def __init__(self, model: Any, device: str) -> None:
-        import inspect
+    Args:
+        model: Of transformers, in eval mode, already there.
+        device: ``cpu`` or ``cuda``.
+        is_compiled: Whether calls go through torch.compile.
+    """
+
+    def __init__(self, model: Any, device: str, *, is_compiled: bool = False) -> None:
+        import torch
 
         self._model = model
         self._device = device
+        self._is_compiled = is_compiled
         self._names = frozenset(inspect.signature(model.forward).parameters)
+        self._call = torch.compile(model, dynamic=True) if is_compiled else model
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Return logits [documents, tokens, labels]; the copy to host waits for the device."""
@@ -134,5 +251,56 @@ class TorchSession:
                 for name, array in batch.arrays.items()
                 if name in self._names
             }
-            logits: NDArray[np.float32] = self._model(**inputs).logits.float().cpu().numpy()
+            logits: NDArray[np.float32] = self._call(**inputs).logits.float().cpu().numpy()
             return logits
+
+    def describe(self) -> Mapping[str, str]:
+        """What PyTorch says of itself and of the model."""
+        import torch
+
+        facts = {
+            "device": str(self._model.device),
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "attention": str(self._model.config._attn_implementation),
+            "threads": str(torch.get_num_threads()),
+            "interop_threads": str(torch.get_num_interop_threads()),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "parallel": "; ".join(
+                line.strip() for line in torch.__config__.parallel_info().split("\n") if line
+            ),
+            "compile": "off",
+        }
+        if self._is_compiled:
+            from torch._dynamo.utils import counters
+
+            # It grows when a call had to compile: seen between two blocks, the second was not steady.
+            facts |= {
+                "compile": "inductor, dynamic shapes",
+                "compiled_graphs": str(counters["stats"]["unique_graphs"]),
+            }
+        if self._device == "cuda":
+            facts["device_name"] = torch.cuda.get_device_name()
+        return facts
+
+    def device_memory_bytes(self) -> Mapping[str, int]:
+        """Peaks of tensors and of PyTorch's allocator since loading, weights included; no other library's."""
+        if self._device != "cuda":
+            return {}
+        import torch
+
+        return {
+            "max_allocated": torch.cuda.max_memory_allocated(),
+            "max_reserved": torch.cuda.max_memory_reserved(),
+        }
+
+
+def _compile_errors() -> tuple[type[Exception], ...]:
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+
+    return (TorchDynamoException, CppCompileError, InvalidCxxCompiler)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

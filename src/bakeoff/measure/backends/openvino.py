@@ -1,0 +1,209 @@
+"""OpenVINO: the ONNX export converted once, checked against PyTorch, then run without PyTorch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bakeoff.errors import UnsupportedRuntimeError
+from bakeoff.measure.backends import agreement
+from bakeoff.measure.backends.export import OPSET, export_onnx
+from bakeoff.measure.backends.requirements import library_versions, require_bf16, require_libraries
+from bakeoff.measure.backends.torch import TorchSession, load_model
+from bakeoff.measure.checkpoint import Checkpoint
+from bakeoff.measure.encoding import Batch, Encoder
+from bakeoff.record import Record
+
+EXTRA = "openvino"
+MODEL_FILE = "model.xml"  # the weights stand beside it in model.bin
+MADE_WITH = ("torch", "transformers", "onnx", "openvino", "nncf")
+_INT8_METHOD = "nncf compress_weights, INT8_SYM"
+# Left to itself it computes in bf16 wherever the CPU can, so the hint is always given.
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_DESCRIBED = {
+    "execution_devices": "EXECUTION_DEVICES",
+    "threads": "INFERENCE_NUM_THREADS",
+    "streams": "NUM_STREAMS",
+    "performance_hint": "PERFORMANCE_HINT",
+    "execution_mode": "EXECUTION_MODE_HINT",
+    "dynamic_quantization_group": "DYNAMIC_QUANTIZATION_GROUP_SIZE",
+    "cpu_pinning": "ENABLE_CPU_PINNING",
+    "hyper_threading": "ENABLE_HYPER_THREADING",
+    "isa": "RUNTIME_REQUIREMENTS",
+}
+
+
+class OpenVino(Record):
+    """OpenVINO on the CPU, one stream, tuned for latency.
+
+    Shapes are dynamic. Each new shape is prepared at its first call, so a warm-up must visit the lengths that
+    are measured.
+
+    Attributes:
+        precision: ``bf16`` is arithmetic on fp32 weights. ``int8`` keeps the weights in eight bits (nncf) and
+            lets the library quantise activations at every call; the rest is fp32.
+        threads: Null means all physical cores this process may use.
+    """
+
+    kind: Literal["openvino"] = "openvino"
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    device: Literal["cpu"] = "cpu"
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def label(self) -> str:
+        """Short name for tables: ``openvino-fp32``."""
+        return f"{self.kind}-{self.precision}"
+
+    def require_installed(self) -> None:
+        """Refuse before anything is measured.
+
+        Raises:
+            MissingExtraError: openvino is not installed.
+        """
+        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=("openvino",))
+
+    def import_libraries(self) -> None:
+        """Import what loading needs, so that its time can be told apart from loading's.
+
+        Raises:
+            MissingExtraError: A library of the ``openvino`` extra is not installed.
+        """
+        self.require_installed()
+        _import_openvino()
+
+    def prepare_settings(self) -> dict[str, str] | None:
+        """What decides the file beside the checkpoint, and the comparison: the key of its cache."""
+        return {
+            "format": "openvino",
+            "opset": str(OPSET),
+            "precision": self.precision,
+            "version": "1",
+            **library_versions(*MADE_WITH),
+        }
+
+    def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
+        """Convert the checkpoint into a folder and compare the outputs with PyTorch's on real texts.
+
+        Raises:
+            CheckpointError: The outputs are too far off; nothing may be timed then.
+            MissingExtraError: A library of the ``torch`` or ``openvino`` extra is not installed.
+            UnsupportedRuntimeError: The CPU does not compute in this precision.
+        """
+        needed = ("openvino", "onnx", *(("nncf",) if self.precision == "int8" else ()))
+        require_libraries("conversion to OpenVINO", extra=EXTRA, libraries=needed)
+        model = load_model(checkpoint)
+        encoder = Encoder(checkpoint, agreement.CHECK_MAX_LENGTH)
+        sample = encoder.pad([encoder.encode(tokens) for tokens in texts[:2]])
+        with TemporaryDirectory(dir=folder) as aside:
+            exported = Path(aside) / "model.onnx"
+            export_onnx(model, sample, exported)
+            self._convert(exported, folder / MODEL_FILE)
+        session = self._open(folder / MODEL_FILE)
+        found = agreement.compare(TorchSession(model, "cpu"), session, checkpoint, texts)
+        agreement.write_check(
+            found,
+            folder,
+            checkpoint,
+            runtime=self.label,
+            precision=self.precision,
+            made_by=f"torch.onnx.export, opset {OPSET}; openvino.convert_model"
+            + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
+            versions=library_versions(*MADE_WITH),
+        )
+
+    def load(self, checkpoint: Checkpoint, prepared: Path | None) -> OpenVinoSession:
+        """Compile the converted model for this CPU.
+
+        Raises:
+            CheckpointError: The converted files are not those that were checked.
+            MissingExtraError: openvino is not installed.
+            UnsupportedRuntimeError: The CPU does not compute in this precision.
+        """
+        self.import_libraries()
+        return self._open(agreement.verify(prepared, checkpoint) / MODEL_FILE)
+
+    def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
+        """Size of the converted files, graph and weights."""
+        return agreement.checked_size_bytes(prepared, checkpoint)
+
+    def _convert(self, source: Path, destination: Path) -> None:
+        openvino = _import_openvino()
+        model = openvino.convert_model(str(source))
+        if self.precision == "int8":
+            import nncf
+
+            model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+        # Its default would round the weights to fp16 on the way to disk.
+        openvino.save_model(model, str(destination), compress_to_fp16=False)
+
+    def _open(self, path: Path) -> OpenVinoSession:
+        if self.precision == "bf16":
+            require_bf16(self.label)
+        hint = _HINTS[self.precision]
+        settings = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        if self.threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self.threads
+        compiled = _import_openvino().Core().compile_model(str(path), "CPU", settings)
+        session = OpenVinoSession(compiled)
+        if session.precision != hint:
+            raise UnsupportedRuntimeError(
+                self.label,
+                needs=f"arithmetic in {hint}",
+                found=f"{session.precision} in force",
+                cure="use fp32",
+            )
+        return session
+
+
+class OpenVinoSession:
+    """A compiled model and its one inference request; it takes those inputs that its graph names."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._names = [entry.get_any_name() for entry in compiled.inputs]
+
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
+        """Return logits [documents, tokens, labels], copied out of the request that the next call reuses."""
+        inputs = {name: batch.arrays[name] for name in self._names}
+        logits: NDArray[np.float32] = self._request.infer(inputs, share_inputs=True)[0]
+        return logits
+
+    @property
+    def precision(self) -> str:
+        """The type of the arithmetic as the compiled model states it: ``f32``, ``bf16``."""
+        return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+
+    def describe(self) -> Mapping[str, str]:
+        """The properties of the compiled model, as far as this version of the library has them."""
+        known = self._compiled.get_property("SUPPORTED_PROPERTIES")
+        facts = {
+            ours: str(self._compiled.get_property(theirs))
+            for ours, theirs in _DESCRIBED.items()
+            if theirs in known
+        }
+        return {"precision_hint": self.precision, **facts, "build": _import_openvino().get_version()}
+
+    def device_memory_bytes(self) -> Mapping[str, int]:
+        """Nothing: it runs on the CPU."""
+        return {}
+
+
+def _import_openvino() -> Any:
+    """Import openvino without its telemetry.
+
+    Importing it tells a server so, from a thread beside what is measured, and writes an identifier into the
+    user's home. It goes without where that module is not installed, and here it is made to seem so.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino

@@ -1,0 +1,70 @@
+"""What a runtime needs of the machine: libraries that are optional, and instructions of the CPU."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from bakeoff.errors import MissingExtraError, UnsupportedRuntimeError
+
+# Arithmetic on bfloat16 in hardware: AVX-512 or AMX on x86, its own flag on Arm. Without one of them
+# libraries convert around fp32, which is slower than fp32 and would be measured under the wrong name.
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+ABSENT = "n/a"
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def require_libraries(part: str, *, extra: str, libraries: tuple[str, ...]) -> None:
+    """Refuse to go on where a library is not installed; nothing is imported to find out.
+
+    Raises:
+        MissingExtraError: Names the first library that is missing and the extra that holds it.
+    """
+    for name in libraries:
+        if not _is_installed(name):
+            raise MissingExtraError(part, library=name, extra=extra)
+
+
+def require_bf16(label: str, cpuinfo: Path = _CPUINFO) -> None:
+    """Refuse bfloat16 on a CPU that does not compute in it.
+
+    Args:
+        label: Of the runtime that asks.
+        cpuinfo: Where Linux lists the CPU's flags.
+
+    Raises:
+        UnsupportedRuntimeError: None of ``BF16_FLAGS`` is listed, or the system lists no flags at all.
+    """
+    needs = f"a CPU with one of the flags {', '.join(BF16_FLAGS)}"
+    cure = "use precision: fp32 here, or bench on a machine that has one"
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        raise UnsupportedRuntimeError(label, needs=needs, found=f"no {cpuinfo}", cure=cure) from None
+    flags = {
+        flag
+        for line in lines
+        if line.startswith(("flags", "Features"))  # x86, Arm
+        for flag in line.partition(":")[2].split()
+    }
+    if not flags.intersection(BF16_FLAGS):
+        raise UnsupportedRuntimeError(label, needs=needs, found=f"none of them in {cpuinfo}", cure=cure)
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """The installed version of each distribution, or ``n/a``."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ABSENT
+    return found
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # an import hook forbids it, or a half-made module of that name stands
+        return False
