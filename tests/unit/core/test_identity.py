@@ -102,10 +102,12 @@ def test_a_benchmark_key_is_what_hashlib_makes_of_hand_written_json() -> None:
         '"usable_cpus":2},'
         '"inputs_digest":"' + job.inputs_digest + '",'
         '"key_version":2,"max_length":128,'
-        '"protocol":{"block_s":0.05,"generations":5,"max_calls":200,"min_calls":5,"rounds":10,"seed":0,'
-        '"warmup_max_s":30,"warmup_min_s":0.5},'
+        '"protocol":{"block_s":0.05,"iterations":0,"max_calls":200,"max_generations":20,"min_calls":5,'
+        '"min_generations":5,"rounds":10,"seed":0,'
+        '"targets":{"p50":0.02,"p95":0.05,"p99":0.1,"ratio":0.015},'
+        '"time_budget_s":300,"version":2,"warmup_iterations":0,"warmup_max_s":10,"warmup_min_s":0.5},'
         '"runtime":{"compile":false,"device":"cpu","kind":"torch","precision":"fp32","threads":2},'
-        '"scenario":{"batch_sizes":[1,8],"kind":"latency"}}'
+        '"scenario":{"batch_sizes":[1,8],"kind":"latency","padding":"longest","region":"model"}}'
     )
     config_hash = hashlib.sha256(written.encode()).hexdigest()
     assert job.key == f"{job.champion_run_id}:{job.data_fingerprint}:{job.eval_fingerprint}:{config_hash}"
@@ -187,7 +189,7 @@ scenarios = st.one_of(
 )
 protocols = st.none() | st.builds(
     TimingProtocol,
-    generations=st.integers(1, 9),
+    min_generations=st.integers(1, 9),
     rounds=st.integers(1, 9),
     block_s=st.floats(0.01, 1),
     min_calls=st.integers(1, 9),
@@ -258,8 +260,9 @@ def leaves_of(values: Mapping[str, Any], prefix: LeafPath = ()) -> list[LeafPath
 
 
 def fixed_leaves(job: Job) -> set[LeafPath]:
-    """What a runtime lets nobody change: all but PyTorch know one device, and Noop knows one precision."""
-    fixed: set[LeafPath] = set() if isinstance(job.runtime, Torch) else {("runtime", "device")}
+    """What has one value only: all but PyTorch know one device, and Noop knows one precision."""
+    fixed: set[LeafPath] = {("protocol", "version"), ("scenario", "padding")}
+    fixed |= set() if isinstance(job.runtime, Torch) else {("runtime", "device")}
     return fixed | ({("runtime", "precision")} if isinstance(job.runtime, Noop) else set())
 
 
@@ -272,6 +275,8 @@ def change_leaf(job: Job, path: LeafPath) -> Job:
     match value:
         case "cpu" | "cuda":
             changed: Any = {"cpu": "cuda", "cuda": "cpu"}[value]
+        case "model" | "e2e":
+            changed = {"model": "e2e", "e2e": "model"}[value]
         case "fp32" | "bf16" | "int8":
             reduced = "bf16" if parent["kind"] == "torch" else "int8"
             changed = reduced if value == "fp32" else "fp32"

@@ -12,9 +12,7 @@ from bakeoff.core.decision import Decision, decide
 from bakeoff.core.evidence import Candidate
 from bakeoff.core.records import BackboneSelection, Champion, Environment, Hardware, StudyGroup
 from bakeoff.core.settings import DecisionSettings
-from bakeoff.measure.readings import Reading
-from bakeoff.measure.scenarios.latency import LATENCY
-from bakeoff.measure.scenarios.quality import ENTITIES
+from bakeoff.measure.readings import ENTITIES, LATENCY, Reading
 
 N_DOCUMENTS = 300
 SPEEDS_MS = {"minilm-l2": 3.1, "minilm-l3": 4.6, "minilm-l6": 8.8}
