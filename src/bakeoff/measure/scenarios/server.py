@@ -65,7 +65,7 @@ class Server(Record):
         rates = [probe.rate_per_s for probe in search.probes]
         chosen = trials[search.rate_per_s] if search.rate_per_s is not None else None
         generation = subject.generation
-        readings = [
+        readings = (
             Reading(
                 quantity=MAX_RATE,
                 unit="per_s",
@@ -91,22 +91,8 @@ class Server(Record):
                     ),
                 },
             ),
-        ]
-        if chosen is not None:
-            readings.append(
-                Reading(
-                    quantity=RESPONSE,
-                    unit="ns",
-                    values=tuple(chosen.response_ns.astype(float).tolist()),
-                    generations=(generation,) * len(chosen.response_ns),
-                    columns={
-                        "scheduled_ns": tuple(chosen.scheduled_ns.tolist()),
-                        "service_ns": tuple(chosen.service_ns.tolist()),
-                        "batch": tuple(chosen.batch.tolist()),
-                    },
-                )
-            )
-        return tuple(readings)
+        )
+        return (*readings, _responses(chosen, generation))
 
     def _serve(self, subject: Subject, rate_per_s: float) -> Served:
         seed = digest_json([subject.timing.seed, subject.generation, f"{rate_per_s:.6g}"])
@@ -124,3 +110,19 @@ class Server(Record):
     def _is_met(self, served: Served) -> bool:
         n = len(served.response_ns)
         return not served.is_overloaded and slo_is_met(n, self._count_late(served), self.quantile)
+
+
+def _responses(served: Served | None, generation: int) -> Reading:
+    """Every response at the rate that was found; none where no rate was."""
+    arrays = served or Served(*(np.zeros(0, dtype=np.int64),) * 6, is_overloaded=False)
+    return Reading(
+        quantity=RESPONSE,
+        unit="ns",
+        values=tuple(arrays.response_ns.astype(float).tolist()),
+        generations=(generation,) * len(arrays.response_ns),
+        columns={
+            "scheduled_ns": tuple(arrays.scheduled_ns.tolist()),
+            "service_ns": tuple(arrays.service_ns.tolist()),
+            "batch": tuple(arrays.batch.tolist()),
+        },
+    )

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from bakeoff.measure.assembly import assemble_readings, find_left_out
 from bakeoff.measure.heat import Generation, Heat
-from bakeoff.measure.protocol import TimingProtocol, run_heat
+from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import COUNTED, DIRTY, LATE, LATENCY, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.rounds import run_heat
 from bakeoff.measure.statistics import Interval, judge_ratio
 
 from .heats import N_INPUTS, Simulated, World, make_protocol

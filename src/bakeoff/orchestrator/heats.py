@@ -1,0 +1,250 @@
+"""Heats: candidates measured together; each generation is on disk before the next begins."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+from pydantic import ValidationError
+
+from bakeoff import durable
+from bakeoff.core.plan import Plan, PlannedJob
+from bakeoff.core.records import Champion, Environment, Flag, HeatFacts, Job, Measurement
+from bakeoff.core.validity import judge_measurement
+from bakeoff.digest import digest_json
+from bakeoff.errors import UserError, WorkerError
+from bakeoff.measure.assembly import assemble_readings
+from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.heat import Generation, Heat, Part
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
+from bakeoff.measure.rounds import run_heat
+from bakeoff.measure.scenarios import Interleaved
+from bakeoff.orchestrator.progress import Advance
+from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.works import (
+    Attempt,
+    Work,
+    flag_mixed,
+    keep_failure,
+    make_order,
+    make_ready,
+    now_text,
+)
+from bakeoff.record import Record
+from bakeoff.run.resident import ResidentWorker
+
+# Of the free memory; beyond it the candidates of a heat are not held together.
+MEMORY_SHARE = 0.6
+
+
+class KeptGeneration(Record):
+    """One generation of a heat on disk: an interrupted heat goes on after it."""
+
+    generation: Generation
+    environments: Mapping[str, Environment]
+
+
+def group_heats(plan: Plan) -> list[list[PlannedJob]]:
+    """Jobs that can be interleaved, the reference first; groups in which nothing is to be measured are out.
+
+    The reference is the first candidate of the plan, measured or not: run beside the new ones again it joins
+    them to all that were ever compared to it.
+    """
+    groups: dict[str, list[PlannedJob]] = {}
+    for planned in plan.jobs:
+        job = planned.job
+        if isinstance(job.scenario, Interleaved):
+            alike = {"scenario": job.benchmark_config["scenario"], "inputs": job.inputs_digest}
+            groups.setdefault(
+                digest_json({**alike, "protocol": job.benchmark_config["protocol"]}), []
+            ).append(planned)
+    heats = []
+    for group in groups.values():
+        measured = [planned for planned in group if planned.action == "measure"]
+        if not measured:
+            continue
+        reference = next(planned for planned in group if planned.action != "leave")
+        heats.append([reference, *(planned for planned in measured if planned is not reference)])
+    return heats
+
+
+def measure_heat(
+    project: Project, group: Sequence[PlannedJob], by_run: Mapping[str, Champion], advance: Advance
+) -> list[Attempt]:
+    """Measure a group together; candidates that cannot be made ready are out, the others go on."""
+    attempts: list[Attempt] = []
+    works: list[Work] = []
+    for planned in group:
+        try:
+            works.append(make_ready(project, planned, by_run[planned.job.champion_run_id]))
+        except (WorkerError, UserError) as error:
+            if planned.action == "measure":
+                attempts.append(keep_failure(project, planned, error))
+            else:
+                project.progress.say(f"{planned.job.candidate} cannot be the reference: {error}")
+    if not any(work.planned.action == "measure" for work in works):
+        return attempts
+    begin_s = time.monotonic()
+    heat_id = digest_json([[work.job.key, work.planned.attempt] for work in works])
+    folder = project.results.heat_folder(heat_id)
+    heat, environments = _run_heat(project, works, folder, advance)
+    wall_s = time.monotonic() - begin_s
+    for work in works:
+        if work.planned.action != "measure":
+            continue
+        if work.job.key in heat.failures:
+            reason, _, detail = heat.failures[work.job.key].partition(": ")
+            attempts.append(keep_failure(project, work.planned, WorkerError(reason, detail=detail)))
+        else:
+            mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
+            facts = _describe_heat(heat, heat_id, works, work.job, wall_s)
+            attempts.append(_keep_measurement(project, work, heat, facts, mine))
+    shutil.rmtree(folder, ignore_errors=True)
+    return attempts
+
+
+def _run_heat(
+    project: Project, works: Sequence[Work], folder: Path, advance: Advance
+) -> tuple[Heat, list[Mapping[str, Environment]]]:
+    """Run the generations that are missing; each is on disk before the next begins."""
+    participants = {
+        work.job.key: ResidentWorker(
+            work.job.key,
+            make_order(project, work, 0),
+            folder / work.job.key_digest,
+            project.settings.benchmark.timeout_s,
+        )
+        for work in works
+    }
+    protocol = protocol_of(works[0].job)
+    kept = _load_generations(folder)
+    environments = [each.environments for each in kept]
+
+    def keep(generation: Generation) -> None:
+        seen = {
+            name: participant.environments[generation.number]
+            for name, participant in participants.items()
+            if generation.number in participant.environments
+        }
+        environments.append(seen)
+        path = _generation_path(folder, generation.number)
+        document = KeptGeneration(generation=generation, environments=seen)
+        durable.write_bytes(path, document.model_dump_json().encode())
+        n_dirty = sum(generation.rounds.values())
+        remark = f", {n_dirty} rounds disturbed" if n_dirty else ""
+        advance(f"{len(works)} candidates, generation {generation.number + 1}{remark}")
+
+    heat = run_heat(
+        list(participants.values()),
+        protocol,
+        now_s=time.monotonic,
+        memory_budget_bytes=MEMORY_SHARE * psutil.virtual_memory().available,
+        earlier=[each.generation for each in kept],
+        keep=keep,
+    )
+    return heat, environments
+
+
+def _load_generations(folder: Path) -> list[KeptGeneration]:
+    found: list[KeptGeneration] = []
+    while (path := _generation_path(folder, len(found))).is_file():
+        try:
+            found.append(KeptGeneration.model_validate_json(path.read_bytes()))
+        except ValidationError:
+            break  # of another version: measured again from here
+    return found
+
+
+def _generation_path(folder: Path, number: int) -> Path:
+    return folder / f"generation-{number:03d}.json"
+
+
+def _keep_measurement(
+    project: Project, work: Work, heat: Heat, facts: HeatFacts, environments: Sequence[Environment]
+) -> Measurement:
+    job = work.job
+    if not isinstance(job.scenario, Interleaved):
+        raise TypeError(f"{job.scenario.kind} is not measured in heats")
+    parts = [part for each in heat.generations for part in each.parts if part.name == job.key]
+    first = parts[0]
+    readings = (*assemble_readings(heat, job.key, job.scenario.quantity), _read_model_size(work))
+    flags = judge_measurement(
+        job,
+        readings,
+        environments[0],
+        heat=facts,
+        n_truncated=first.started.n_truncated,
+        accepts_contention=project.settings.benchmark.accept_contended,
+    )
+    measurement = Measurement(
+        job=job,
+        attempt=work.planned.attempt,
+        measured_at=now_text(),
+        environment=environments[0],
+        heat=facts,
+        runtime_facts=first.started.facts,
+        readings=readings,
+        flags=(*flags, *flag_mixed(environments), *_recompiled(parts)),
+        wall_s=facts.wall_s,
+        timed_s=sum(_timed_ns(row) for row in readings if row.quantity in (LATENCY, PASS)) / NS_PER_S,
+    )
+    project.results.store(measurement)
+    return measurement
+
+
+def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:
+    labels = {work.job.key: work.job.candidate for work in works}
+    return HeatFacts(
+        heat_id=heat_id,
+        reference_key=heat.reference,
+        reference=labels[heat.reference],
+        candidates=tuple(labels.values()),
+        generations=sum(part.name == job.key for each in heat.generations for part in each.parts),
+        is_resident=all(generation.is_resident for generation in heat.generations),
+        stopped=heat.stopped,
+        unmet=tuple(each for each in heat.unmet if each.participant == job.key),
+        wall_s=wall_s,
+        canary_ns=tuple(
+            float(np.median(started.canary_ns))
+            for started in sorted(
+                (part.started for each in heat.generations for part in each.parts),
+                key=lambda started: started.at_ns,
+            )
+            if started.canary_ns
+        ),
+    )
+
+
+def _timed_ns(reading: Reading) -> float:
+    calls = reading.columns["calls_per_sample"]
+    return sum(value * count for value, count in zip(reading.values, calls, strict=True))
+
+
+def _recompiled(parts: Sequence[Part]) -> tuple[Flag, ...]:
+    """Whether a compiler was still at work between the warm-up and the end."""
+    late = [part for part in parts if _graphs(part.started.facts) != _graphs(part.finished.facts)]
+    if not late:
+        return ()
+    detail = f"calls had to compile after the warm-up in {len(late)} of {len(parts)} processes"
+    return (Flag(name="recompiled", detail=detail),)
+
+
+def _graphs(facts: Mapping[str, str]) -> str:
+    return facts.get("compiled_graphs", "")
+
+
+def _read_model_size(work: Work) -> Reading:
+    size_bytes = work.job.runtime.model_size_bytes(work.prepared, open_checkpoint(work.checkpoint))
+    return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), generations=(0,))
+
+
+def protocol_of(job: Job) -> TimingProtocol:
+    """The protocol of a timed job."""
+    if job.protocol is None:
+        raise ValueError(f"{job.label} is not timed")
+    return job.protocol

@@ -1,0 +1,103 @@
+"""What a job needs before it can run, and what is kept when it cannot."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bakeoff.core.plan import PlannedJob
+from bakeoff.core.records import Champion, Environment, FailedAttempt, Flag, Job, Measurement
+from bakeoff.errors import BakeoffError, WorkerError
+from bakeoff.folders import find_whole
+from bakeoff.orchestrator.inputs import documents_for
+from bakeoff.orchestrator.project import Project
+from bakeoff.run.isolation import MeasureOrder, PrepareOrder, run_in_fresh_process
+
+N_CHECK_TEXTS = 64
+
+Attempt = Measurement | FailedAttempt
+
+
+@dataclass(frozen=True)
+class Work:
+    """A planned job whose checkpoint is here and whose runtime is prepared."""
+
+    planned: PlannedJob
+    checkpoint: Path
+    prepared: Path | None
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self.planned.job
+
+
+def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Work:
+    """Acquire the checkpoint, and let the backend prepare what it runs, once for each checkpoint.
+
+    Raises:
+        UserError: The checkpoint is not there, or not what the refit logged.
+        WorkerError: The runtime cannot be prepared, or its outputs are wrong.
+    """
+    job = planned.job
+    checkpoint = project.checkpoints.acquire(champion, project.tracker.download)
+    settings = job.runtime.prepare_settings()
+    if settings is None:
+        return Work(planned, checkpoint, prepared=None)
+    prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
+    if find_whole(prepared, rehash=True) is None:
+        project.progress.say(f"{job.candidate}: preparing, and comparing the outputs with PyTorch's")
+        order = PrepareOrder(
+            runtime=job.runtime,
+            checkpoint=checkpoint,
+            destination=prepared,
+            texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
+        )
+        folder = project.results.work_folder(job, planned.attempt, "prepare")
+        run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s)
+        shutil.rmtree(folder, ignore_errors=True)
+    return Work(planned, checkpoint, prepared)
+
+
+def make_order(project: Project, work: Work, generation: int) -> MeasureOrder:
+    """What one process of a job is told to do."""
+    return MeasureOrder(
+        runtime=work.job.runtime,
+        scenario=work.job.scenario,
+        protocol=work.job.protocol,
+        checkpoint=work.checkpoint,
+        prepared=work.prepared,
+        documents=documents_for(project, work.job.scenario),
+        max_length=work.job.max_length,
+        generation=generation,
+    )
+
+
+def keep_failure(project: Project, planned: PlannedJob, error: BakeoffError) -> FailedAttempt:
+    """Store a failed attempt; the other jobs go on."""
+    project.progress.say(f"{planned.job.label}: failed: {error}")
+    attempt = FailedAttempt(
+        job=planned.job,
+        attempt=planned.attempt,
+        failed_at=now_text(),
+        reason=error.reason if isinstance(error, WorkerError) else str(error),
+        detail=error.detail if isinstance(error, WorkerError) else "",
+    )
+    project.results.store(attempt)
+    return attempt
+
+
+def flag_mixed(environments: Sequence[Environment]) -> tuple[Flag, ...]:
+    """Whether the processes of one job saw the machine or the libraries change."""
+    if len({environment.digest for environment in environments}) < 2:  # noqa: PLR2004
+        return ()
+    detail = "its processes saw unlike environments"
+    return (Flag(name="mixed_environments", detail=detail, invalidates=True),)
+
+
+def now_text() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
