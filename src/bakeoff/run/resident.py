@@ -208,5 +208,7 @@ class ResidentWorker:
         if process is not None and reason is None:
             processes.wait_for(process, processes.GRACE_S)
         self.kill()
-        end = processes.describe_end(process) if process is not None else "no process"
-        return WorkerError(reason or f"{end} and no outcome", detail=processes.read_tail(folder))
+        if reason is None and process is not None:
+            reason = processes.describe_end(process)
+            reason += " and no outcome" if process.returncode >= 0 else ""
+        return WorkerError(reason or "there is no process", detail=processes.read_tail(folder))
