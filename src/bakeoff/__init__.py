@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bakeoff.core.decision import Decision
-    from bakeoff.core.plan import Plan, filter_missing_benchmarks
+    from bakeoff.core.plan import Plan
     from bakeoff.core.records import Champion, Measurement
     from bakeoff.errors import BakeoffError
     from bakeoff.orchestrator import (
         bench,
         benchmark_champions,
         decide,
+        filter_missing_benchmarks,
         open_project,
         plan,
         promote,
@@ -35,7 +36,7 @@ _HOMES = {
     "bench": "bakeoff.orchestrator",
     "benchmark_champions": "bakeoff.orchestrator",
     "decide": "bakeoff.orchestrator",
-    "filter_missing_benchmarks": "bakeoff.core.plan",
+    "filter_missing_benchmarks": "bakeoff.orchestrator",
     "open_project": "bakeoff.orchestrator",
     "plan": "bakeoff.orchestrator",
     "promote": "bakeoff.orchestrator",

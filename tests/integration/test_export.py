@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bakeoff.core.settings import DataSettings
+from bakeoff.digest import digest_folder
 from bakeoff.errors import CheckpointError, WorkerError
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.checkpoint import open_checkpoint
@@ -76,6 +77,7 @@ def test_an_export_whose_outputs_differ_is_refused_and_leaves_nothing(
     order = PrepareOrder(
         runtime=OnnxRuntime(threads=1),
         checkpoint=champion_copy,
+        checkpoint_digest=digest_folder(champion_copy),
         destination=destination,
         texts=tuple(document.tokens for document in documents[:4]),
     )

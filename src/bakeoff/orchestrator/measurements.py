@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bakeoff import durable
 from bakeoff.core import plan as planning
+from bakeoff.core.champions import GivenChampions, parse_champions
 from bakeoff.core.plan import ExistingBenchmark, Plan, PlannedJob
 from bakeoff.core.records import Champion, FailedAttempt, Flag, Hardware, Job, Measurement
 from bakeoff.core.validity import judge_measurement
@@ -28,6 +29,7 @@ from bakeoff.measure.entities import Document
 from bakeoff.measure.readings import NS_PER_S, merge_generations
 from bakeoff.measure.scenarios import Scenario
 from bakeoff.measure.scenarios.latency import LATENCY
+from bakeoff.orchestrator.acquisition import acquire_for, identify_checkpoints
 from bakeoff.orchestrator.champions import require_champions, select_champions
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
@@ -87,27 +89,36 @@ def bench(project: Project) -> BenchResult:
         return _carry_out(project, champions, plan_for(project, champions))
 
 
-def benchmark_champions(champions: Sequence[Champion], project: Project) -> dict[str, Path]:
+def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str, Path]:
     """Measure champions that carry their own ids, digests and checkpoints.
 
     Nothing is looked up for them: the disk alone says what exists, and the tracking store is only written
     to. Use ``bench`` or ``plan`` to ask the store what exists.
 
     Args:
-        champions: One without ``checkpoint_path`` is acquired first; one that cannot be is reported and
-            skipped.
+        champions: In any shape that ``parse_champions`` reads. The checkpoint of one without
+            ``checkpoint_path`` is acquired first; one whose checkpoint cannot be had is reported and skipped.
         project: Names runtimes, scenarios and stores.
 
     Returns:
         The result file of each backbone that has a measurement.
+
+    Raises:
+        ChampionError: A champion lacks something, or contradicts itself; nothing was measured.
+        ConfigError: A runtime asks for more threads than this process may use.
+        DataError: The test file is missing or broken.
     """
+    parsed = parse_champions(champions, project.progress.say)
     with _measuring(project):
-        on_disk = project.results.list_existing(champion.run_id for champion in champions)
-        settings = project.settings.benchmark
+        identified = identify_checkpoints(parsed, project)
         todo = planning.plan_jobs(
-            build_jobs(project, champions), on_disk, project.benchmark_mode, settings.max_attempts
+            build_jobs(project, identified),
+            project.results.list_existing(champion.run_id for champion in identified),
+            project.benchmark_mode,
+            project.settings.benchmark.max_attempts,
         )
-        return _carry_out(project, champions, todo).result_files
+        able, ready = acquire_for(todo, identified, project)
+        return _carry_out(project, ready, able).result_files
 
 
 def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
@@ -286,6 +297,7 @@ def _make_ready(project: Project, planned: PlannedJob, champion: Champion) -> _W
         order = PrepareOrder(
             runtime=job.runtime,
             checkpoint=checkpoint,
+            checkpoint_digest=job.checkpoint_digest,
             destination=prepared,
             texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
         )
@@ -303,6 +315,7 @@ def _run_generation(project: Project, work: _Work, generation: int) -> None:
         scenario=job.scenario,
         protocol=job.protocol,
         checkpoint=work.checkpoint,
+        checkpoint_digest=job.checkpoint_digest,
         prepared=work.prepared,
         documents=_documents_for(project, job.scenario),
         max_length=job.max_length,

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from bakeoff import durable
 from bakeoff.errors import BakeoffError, CheckpointError
 from bakeoff.folders import build_folder
-from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.checkpoint import open_verified_checkpoint
 from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.subject import Subject
 from bakeoff.run.hardware import record_environment
@@ -50,13 +50,13 @@ def main(folder: Path, parent_pid: int) -> int:
 
 
 def _prepare(order: PrepareOrder) -> Done:
-    checkpoint = open_checkpoint(order.checkpoint)
+    checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
     build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts))
     return Done(environment=record_environment())
 
 
 def _measure(order: MeasureOrder) -> Done:
-    checkpoint = open_checkpoint(order.checkpoint)
+    checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
     unknown = {tag for document in order.documents for tag in document.tags} - set(checkpoint.labels)
     if unknown:
         raise CheckpointError(

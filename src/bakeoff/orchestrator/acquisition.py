@@ -1,0 +1,74 @@
+"""Checkpoints for champions: what is given is taken, the rest is fetched; one that fails stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bakeoff.core.plan import Plan
+from bakeoff.core.records import Champion
+from bakeoff.digest import digest_folder
+from bakeoff.errors import BakeoffError
+from bakeoff.orchestrator.project import Project
+
+
+def acquire_checkpoints(champions: Iterable[Champion], project: Project) -> tuple[Champion, ...]:
+    """Give each champion the folder of its checkpoint on this machine, and its digest.
+
+    Args:
+        champions: Of one that has ``checkpoint_path``, the folder is checked and nothing is fetched.
+        project: Its cache is looked into first, then its tracking store.
+
+    Returns:
+        The champions whose checkpoint is there; of each other one a warning was told.
+    """
+    ready = []
+    for champion in champions:
+        try:
+            ready.append(_acquire(champion, project))
+        except BakeoffError as error:
+            project.progress.say(f"warning: {champion.backbone}: skipped, it has no checkpoint: {error}")
+    return tuple(ready)
+
+
+def identify_checkpoints(champions: Iterable[Champion], project: Project) -> tuple[Champion, ...]:
+    """Give each champion the digest of its checkpoint, which its jobs are known by.
+
+    Only a champion whose writer recorded none has its checkpoint acquired for that.
+
+    Returns:
+        The champions whose digest is known, in their order; of each other one a warning was told.
+    """
+    return tuple(
+        identified
+        for champion in champions
+        for identified in (
+            (champion,) if champion.checkpoint_digest else acquire_checkpoints([champion], project)
+        )
+    )
+
+
+def acquire_for(
+    todo: Plan, champions: Sequence[Champion], project: Project
+) -> tuple[Plan, tuple[Champion, ...]]:
+    """Acquire the checkpoints that a plan needs, and take the jobs out of it that must go without.
+
+    Returns:
+        The plan that can be carried out, and all champions, those to be measured with their checkpoints.
+    """
+    busy = {planned.job.champion_run_id for planned in todo.todo}
+    ready = {
+        champion.run_id: champion
+        for champion in acquire_checkpoints((one for one in champions if one.run_id in busy), project)
+    }
+    jobs = tuple(
+        planned
+        for planned in todo.jobs
+        if planned.action != "measure" or planned.job.champion_run_id in ready
+    )
+    return Plan(jobs=jobs), tuple(ready.get(champion.run_id, champion) for champion in champions)
+
+
+def _acquire(champion: Champion, project: Project) -> Champion:
+    folder = project.checkpoints.acquire(champion, project.tracker.download)
+    digest = champion.checkpoint_digest or digest_folder(folder)
+    return champion.model_copy(update={"checkpoint_path": folder, "checkpoint_digest": digest})
