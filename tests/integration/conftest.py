@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +17,7 @@ import yaml
 from bakeoff.core.records import Champion
 from bakeoff.digest import digest_folder
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
+from bakeoff.stores.tracking import Tracker
 
 N_TRAIN, N_TEST = 48, 24
 QUICK_PROTOCOL = {
@@ -135,3 +138,32 @@ def champion_copy(champion: Champion, tmp_path: Path) -> Path:
     """A copy of the champion's checkpoint folder, free to be spoilt."""
     assert champion.checkpoint_path is not None
     return Path(shutil.copytree(champion.checkpoint_path, tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often this process calls a hash, asks the tracking store, or searches a folder."""
+    counts: Counter[str] = Counter()
+
+    def count(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return counted
+
+    modules = [module for name, module in sys.modules.items() if name.startswith("bakeoff.")]
+    for name in ("digest_folder", "build_study_key_hash", "build_trial_key_hash"):
+        for module in modules:
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, count(name, getattr(module, name)))
+    call = Tracker.call
+
+    def counted_call(self: Tracker, action: str, function: Callable[..., object]) -> object:
+        counts[action] += 1
+        return call(self, action, function)
+
+    monkeypatch.setattr(Tracker, "call", counted_call)
+    rglob = Path.rglob
+    monkeypatch.setattr(Path, "rglob", count("search", rglob))
+    return counts

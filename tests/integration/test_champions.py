@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from bakeoff.core.records import Champion
 from bakeoff.errors import ChampionError
 from bakeoff.orchestrator import Project, Quiet, benchmark_champions, select_champions
-from bakeoff.stores.tracking import Tracker
 
 Reopen = Callable[..., Project]
 NOTHING_LISTENS = "tracking.uri=http://127.0.0.1:9"
@@ -31,35 +29,6 @@ class Told(Quiet):
 
     def say(self, line: str) -> None:
         self.lines.append(line)
-
-
-@pytest.fixture
-def count_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often this process calls a hash, asks the tracking store, or searches a folder."""
-    counts: Counter[str] = Counter()
-
-    def count(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            counts[name] += 1
-            return function(*args, **kwargs)
-
-        return counted
-
-    modules = [module for name, module in sys.modules.items() if name.startswith("bakeoff.")]
-    for name in ("digest_folder", "build_study_key_hash", "build_trial_key_hash"):
-        for module in modules:
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, count(name, getattr(module, name)))
-    call = Tracker.call
-
-    def counted_call(self: Tracker, action: str, function: Callable[..., object]) -> object:
-        counts[action] += 1
-        return call(self, action, function)
-
-    monkeypatch.setattr(Tracker, "call", counted_call)
-    rglob = Path.rglob
-    monkeypatch.setattr(Path, "rglob", count("search", rglob))
-    return counts
 
 
 def test_a_complete_champion_costs_no_look_up_no_search_and_no_hash(
