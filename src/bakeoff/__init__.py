@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bakeoff.core.records import Champion, Measurement
     from bakeoff.errors import BakeoffError
     from bakeoff.orchestrator import (
+        acquire_checkpoints,
         bench,
         benchmark_champions,
         decide,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         select_champions,
         sweep,
     )
+    from bakeoff.report.notebook import show
     from bakeoff.run.trainer import Trainer
 
 _HOMES = {
@@ -33,6 +35,7 @@ _HOMES = {
     "Measurement": "bakeoff.core.records",
     "Plan": "bakeoff.core.plan",
     "Trainer": "bakeoff.run.trainer",
+    "acquire_checkpoints": "bakeoff.orchestrator",
     "bench": "bakeoff.orchestrator",
     "benchmark_champions": "bakeoff.orchestrator",
     "decide": "bakeoff.orchestrator",
@@ -41,6 +44,7 @@ _HOMES = {
     "plan": "bakeoff.orchestrator",
     "promote": "bakeoff.orchestrator",
     "select_champions": "bakeoff.orchestrator",
+    "show": "bakeoff.report.notebook",
     "sweep": "bakeoff.orchestrator",
 }
 
@@ -51,6 +55,7 @@ __all__ = [
     "Measurement",
     "Plan",
     "Trainer",
+    "acquire_checkpoints",
     "bench",
     "benchmark_champions",
     "decide",
@@ -59,6 +64,7 @@ __all__ = [
     "plan",
     "promote",
     "select_champions",
+    "show",
     "sweep",
 ]
 
