@@ -149,21 +149,3 @@ def test_what_is_measured_already_needs_neither_checkpoint_nor_tracking_store(
     shutil.rmtree(project.checkpoints.folder)
     bare = champion.model_copy(update={"checkpoint_path": None})
     assert benchmark_champions([bare], project) == first
-
-
-def test_benchmark_json_keeps_the_simple_shape_at_its_top_level(shipped: Path) -> None:
-    (path,) = (shipped / "results" / "champions").glob("*/benchmark.json")
-    document = json.loads(path.read_text())
-    for size in (1, 2):
-        batch = document[f"batch_{size}"]
-        for name in ("mean_ms", "median_ms", "p95_ms", "throughput_docs_per_sec"):
-            assert batch[name] > 0
-        # 16 calls do not support a 99th percentile, so none is claimed.
-        assert batch["p99_ms"] is None
-        assert batch["throughput_docs_per_sec"] == pytest.approx(size * 1000 / batch["mean_ms"])
-        low, high = batch["median_interval_ms"]
-        assert low <= batch["median_ms"] <= high
-    assert document["device"] == "cpu"
-    assert document["timestamp"] == document["latency"]["measured_at"]
-    assert document["latency"]["validity"] == "valid"
-    assert document["batch_1"] == document["runtimes"]["torch-fp32"]["batch_1"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from bakeoff.core.plan import Plan
 from bakeoff.core.records import Champion
 from bakeoff.digest import digest_folder
 from bakeoff.errors import BakeoffError
+from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.orchestrator.project import Project
 
 
@@ -68,7 +70,22 @@ def acquire_for(
     return Plan(jobs=jobs), tuple(ready.get(champion.run_id, champion) for champion in champions)
 
 
+def find_checkpoint(champion: Champion, project: Project) -> Path:
+    """The folder of one champion's checkpoint, acquired if need be.
+
+    Of a folder that is given together with its digest, only the form is checked here: the worker compares the
+    content with the digest, right before it loads it.
+
+    Raises:
+        CheckpointError: It is no checkpoint, or not the one that the refit logged.
+        TrackingError: It had to be fetched, and could not.
+    """
+    if champion.checkpoint_path is not None and champion.checkpoint_digest is not None:
+        return open_checkpoint(champion.checkpoint_path).folder
+    return project.checkpoints.acquire(champion, project.tracker.download)
+
+
 def _acquire(champion: Champion, project: Project) -> Champion:
-    folder = project.checkpoints.acquire(champion, project.tracker.download)
+    folder = find_checkpoint(champion, project)
     digest = champion.checkpoint_digest or digest_folder(folder)
     return champion.model_copy(update={"checkpoint_path": folder, "checkpoint_digest": digest})

@@ -29,7 +29,7 @@ from bakeoff.measure.entities import Document
 from bakeoff.measure.readings import NS_PER_S, merge_generations
 from bakeoff.measure.scenarios import Scenario
 from bakeoff.measure.scenarios.latency import LATENCY
-from bakeoff.orchestrator.acquisition import acquire_for, identify_checkpoints
+from bakeoff.orchestrator.acquisition import acquire_for, find_checkpoint, identify_checkpoints
 from bakeoff.orchestrator.champions import require_champions, select_champions
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
@@ -287,7 +287,7 @@ def _measure_all(
 def _make_ready(project: Project, planned: PlannedJob, champion: Champion) -> _Work:
     """Acquire the checkpoint, and let the backend prepare what it runs, once for each checkpoint."""
     job = planned.job
-    checkpoint = project.checkpoints.acquire(champion, project.tracker.download)
+    checkpoint = find_checkpoint(champion, project)
     settings = job.runtime.prepare_settings()
     if settings is None:
         return _Work(planned, checkpoint, prepared=None)
