@@ -13,7 +13,13 @@ import pytest
 
 from bakeoff.core.records import Champion
 from bakeoff.errors import ChampionError
-from bakeoff.orchestrator import Project, Quiet, benchmark_champions, select_champions
+from bakeoff.orchestrator import (
+    Project,
+    Quiet,
+    benchmark_champions,
+    filter_missing_benchmarks,
+    select_champions,
+)
 
 Reopen = Callable[..., Project]
 NOTHING_LISTENS = "tracking.uri=http://127.0.0.1:9"
@@ -149,3 +155,12 @@ def test_what_is_measured_already_needs_neither_checkpoint_nor_tracking_store(
     shutil.rmtree(project.checkpoints.folder)
     bare = champion.model_copy(update={"checkpoint_path": None})
     assert benchmark_champions([bare], project) == first
+
+
+def test_champions_of_every_shape_are_filtered_by_what_is_left_to_measure(
+    reopen: Reopen, champion: Champion
+) -> None:
+    selections = select_champions(reopen())
+    assert filter_missing_benchmarks(selections, reopen()) == []
+    nested = {"tiny": {"champion": champion.model_dump(mode="json")}, "mini": {"champion": None}}
+    assert filter_missing_benchmarks(nested, reopen(*NOOP)) == [champion]

@@ -11,8 +11,8 @@ from bakeoff.core.records import BackboneSelection, Champion
 from bakeoff.core.settings import Name, ObjectiveSettings
 from bakeoff.errors import ChampionError
 
-GivenChampion = Champion | BackboneSelection | Mapping[str, object]
-GivenChampions = Mapping[str, GivenChampion] | Iterable[Champion | BackboneSelection]
+# By backbone, or in a row. What a mapping holds is not trusted to be anything before it is parsed.
+GivenChampions = Mapping[str, object] | Iterable[Champion | BackboneSelection]
 
 _RUN_IDS = ("run_id", "trial_run_id", "refit_run_id", "sweep_run_id")
 _Backbone: TypeAdapter[str] = TypeAdapter(Name)
@@ -56,7 +56,7 @@ def parse_champions(
     return tuple(champions.values())
 
 
-def _by_backbone(given: GivenChampions) -> Iterator[tuple[str, GivenChampion]]:
+def _by_backbone(given: GivenChampions) -> Iterator[tuple[str, object]]:
     if isinstance(given, Mapping):
         yield from given.items()
         return
@@ -68,7 +68,7 @@ def _by_backbone(given: GivenChampions) -> Iterator[tuple[str, GivenChampion]]:
         yield one.backbone, one
 
 
-def _unwrap(backbone: str, given: GivenChampion) -> tuple[object, object]:
+def _unwrap(backbone: str, given: object) -> tuple[object, object]:
     """The champion as it was given, or None and the reason why there is none."""
     match given:
         case Champion():
