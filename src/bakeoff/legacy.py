@@ -269,16 +269,23 @@ def _look_up(trial: _OldTrial, project: Project, *, is_fold: bool) -> Champion:
     what the refit left.
     """
     study, trial_key = _identify_trial(trial, project)
-    tracker, name = project.tracker, project.settings.tracking.sweep_experiment
-    experiment_id = tracker.find_experiment(name)
-    if experiment_id is None:
-        raise trial.fault("runs", f"found no experiment {name!r} in {tracker.shown_uri}")
+    all_trials, all_refits = _read_sweep(trial, project)
     runs = [
         run
-        for run in sweeps.read_trials(tracker, experiment_id, name, study_key_hash=study)
-        if run.trial_key_hash == trial_key and trial.trial_run_id in (None, run.run_id)
+        for run in all_trials
+        if (run.study_key_hash, run.trial_key_hash) == (study, trial_key)
+        and trial.trial_run_id in (None, run.run_id)
     ]
-    refits = [] if is_fold else _read_refits(trial, {run.run_id for run in runs}, project, experiment_id)
+    of = {run.run_id for run in runs if not is_fold}
+    refits = [
+        refit
+        for refit in all_refits
+        if refit.of_trial_run_id in of
+        and refit.status == FINISHED
+        and trial.refit_run_id in (None, refit.run_id)
+    ]
+    if trial.refit_run_id and of and not refits:
+        raise trial.fault("refit_run_id", f"found {trial.refit_run_id}: no finished refit of this trial")
     found = select_champion_per_backbone(
         trial.backbone,
         runs,
@@ -287,25 +294,19 @@ def _look_up(trial: _OldTrial, project: Project, *, is_fold: bool) -> Champion:
         project.settings.hpo.objective.direction,
     )
     if found.champion is None:
-        raise trial.fault("runs", f"not found in experiment {name!r}: {found.reason}")
+        raise trial.fault("runs", f"not found in {project.tracker.shown_uri}: {found.reason}")
     return found.champion
 
 
-def _read_refits(
-    trial: _OldTrial, trial_run_ids: set[str], project: Project, experiment_id: str
-) -> list[Refit]:
-    refits = [
-        refit
-        for refit in sweeps.read_refits(project.tracker, experiment_id, look_into_store=False)
-        if refit.of_trial_run_id in trial_run_ids
-        and refit.status == FINISHED
-        and trial.refit_run_id in (None, refit.run_id)
-    ]
-    if trial.refit_run_id and not refits:
-        raise trial.fault(
-            "refit_run_id", f"found {trial.refit_run_id}, which is no finished refit of this trial"
-        )
-    return refits
+def _read_sweep(trial: _OldTrial, project: Project) -> tuple[Sequence[Trial], Sequence[Refit]]:
+    tracker, name = project.tracker, project.settings.tracking.sweep_experiment
+    experiment_id = tracker.find_experiment(name)
+    if experiment_id is None:
+        raise trial.fault("runs", f"found no experiment {name!r} in {tracker.shown_uri}")
+    return (
+        list(sweeps.read_trials(tracker, experiment_id, name)),
+        list(sweeps.read_refits(tracker, experiment_id, look_into_store=False)),
+    )
 
 
 def _own_run(trial: Trial) -> Refit:

@@ -224,10 +224,10 @@ def test_a_trial_without_refit_is_measured_under_its_own_run(
         ({"hyperparameters": {"x": []}}, "hyperparameters.x"),
         ({"trial_dir": 3}, "trial_dir: Input is not a valid path"),
         ({"hyperparameters": None}, "hyperparameters: missing; give them, or trial_key_hash"),
-        ({"hyperparameters": {"learning_rate": 9.0}}, "not found in experiment 'sweep': no finished trial"),
+        ({"hyperparameters": {"learning_rate": 9.0}}, "no finished trial of backbone 'tiny'"),
         ({"run_id": "0" * 32}, f"run_id: found {'0' * 32}; its trial is "),
-        ({"refit_run_id": "0" * 32}, "which is no finished refit of this trial"),
-        ({"trial_run_id": "0" * 32}, "not found in experiment 'sweep': no finished trial"),
+        ({"refit_run_id": "0" * 32}, "no finished refit of this trial"),
+        ({"trial_run_id": "0" * 32}, "no finished trial of backbone 'tiny'"),
     ],
 )
 def test_a_trial_that_cannot_be_completed_is_skipped_with_its_reason_and_the_others_go_on(
