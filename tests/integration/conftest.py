@@ -153,7 +153,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return counted
 
     modules = [module for name, module in sys.modules.items() if name.startswith("bakeoff.")]
-    for name in ("digest_folder", "build_study_key_hash", "build_trial_key_hash"):
+    for name in ("digest_folder", "look_at", "build_study_key_hash", "build_trial_key_hash"):
         for module in modules:
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, count(name, getattr(module, name)))

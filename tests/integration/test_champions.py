@@ -42,7 +42,7 @@ def test_a_complete_champion_costs_no_look_up_no_search_and_no_hash(
 ) -> None:
     files = benchmark_champions([champion], reopen(*NOOP))
     assert list(files) == ["tiny"]
-    hashes = ("digest_folder", "build_study_key_hash", "build_trial_key_hash")
+    hashes = ("digest_folder", "look_at", "build_study_key_hash", "build_trial_key_hash")
     assert {name: count_calls[name] for name in (*hashes, "search", *LOOK_UPS)} == dict.fromkeys(
         (*hashes, "search", *LOOK_UPS), 0
     )

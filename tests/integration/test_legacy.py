@@ -157,6 +157,7 @@ def test_complete_champion_data_costs_no_look_up_no_search_and_no_hash(
     assert (list(files), warned) == (["tiny"], [])
     counted = (
         "digest_folder",
+        "look_at",
         "build_study_key_hash",
         "build_trial_key_hash",
         "search",

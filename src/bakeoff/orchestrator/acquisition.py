@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bakeoff.core.plan import Plan
 from bakeoff.core.records import Champion
-from bakeoff.digest import digest_folder
 from bakeoff.errors import BakeoffError
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.orchestrator.project import Project
@@ -23,30 +22,18 @@ def acquire_checkpoints(champions: Iterable[Champion], project: Project) -> tupl
     Returns:
         The champions whose checkpoint is there; of each other one a warning was told.
     """
-    ready = []
-    for champion in champions:
-        try:
-            ready.append(_acquire(champion, project))
-        except BakeoffError as error:
-            project.progress.say(f"warning: {champion.backbone}: skipped, it has no checkpoint: {error}")
-    return tuple(ready)
+    return _keep_able(_acquire, champions, project)
 
 
 def identify_checkpoints(champions: Iterable[Champion], project: Project) -> tuple[Champion, ...]:
     """Give each champion the digest of its checkpoint, which its jobs are known by.
 
-    Only a champion whose writer recorded none has its checkpoint acquired for that.
+    Only a champion whose writer recorded none has its checkpoint looked at, or acquired, for that.
 
     Returns:
-        The champions whose digest is known, in their order; of each other one a warning was told.
+        The champions whose digest is known; of each other one a warning was told.
     """
-    return tuple(
-        identified
-        for champion in champions
-        for identified in (
-            (champion,) if champion.checkpoint_digest else acquire_checkpoints([champion], project)
-        )
-    )
+    return _keep_able(_identify, champions, project)
 
 
 def acquire_for(
@@ -86,6 +73,21 @@ def find_checkpoint(champion: Champion, project: Project) -> Path:
 
 
 def _acquire(champion: Champion, project: Project) -> Champion:
-    folder = find_checkpoint(champion, project)
-    digest = champion.checkpoint_digest or digest_folder(folder)
-    return champion.model_copy(update={"checkpoint_path": folder, "checkpoint_digest": digest})
+    identified = _identify(champion, project)
+    return identified.model_copy(update={"checkpoint_path": find_checkpoint(identified, project)})
+
+
+def _identify(champion: Champion, project: Project) -> Champion:
+    return project.checkpoints.identify(champion, project.tracker.download)
+
+
+def _keep_able(
+    act: Callable[[Champion, Project], Champion], champions: Iterable[Champion], project: Project
+) -> tuple[Champion, ...]:
+    able = []
+    for champion in champions:
+        try:
+            able.append(act(champion, project))
+        except BakeoffError as error:
+            project.progress.say(f"warning: {champion.backbone}: skipped, it has no checkpoint: {error}")
+    return tuple(able)

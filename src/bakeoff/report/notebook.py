@@ -130,7 +130,7 @@ def _show_bench(result: BenchResult) -> Shown:
 def _show_decision(decision: Decision) -> Shown:
     winner = decision.winning_standing
     return Shown(
-        title=wording.headline(decision),
+        title=f"{'Winner: ' if winner else ''}{wording.headline(decision)}",
         columns=(
             "Candidate",
             "Place",

@@ -21,7 +21,7 @@ def test_a_decision_is_shown_with_its_winner_reasons_and_every_candidate() -> No
     decision = make_decision()
     page = rendered(decision)
     assert decision.winner is not None
-    assert f"<strong>{decision.winner}</strong>" in page
+    assert f"<strong>Winner: {decision.winner}</strong>" in page
     assert page.count("<tr") == 1 + len(decision.standings)
     assert all(standing.label in page for standing in decision.standings)
     (bold,) = [line for line in page.splitlines() if "font-weight: bold" in line]
@@ -81,4 +81,4 @@ def test_names_from_outside_are_escaped_and_cleaned(make_job: Callable[..., Job]
 
 def test_the_public_name_is_the_same_function() -> None:
     assert bakeoff.show is show
-    assert repr(show(make_decision())).startswith("<minilm-")
+    assert repr(show(make_decision())).startswith("<Winner: minilm-")
