@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bakeoff.core.decision import Decision
-    from bakeoff.core.plan import Plan, filter_missing_benchmarks
+    from bakeoff.core.plan import Plan
     from bakeoff.core.records import Champion, Measurement
     from bakeoff.errors import BakeoffError
     from bakeoff.orchestrator import (
+        acquire_checkpoints,
         bench,
         benchmark_champions,
         decide,
+        filter_missing_benchmarks,
         open_project,
         plan,
         promote,
         select_champions,
         sweep,
     )
+    from bakeoff.report.notebook import show
     from bakeoff.run.trainer import Trainer
 
 _HOMES = {
@@ -32,14 +35,16 @@ _HOMES = {
     "Measurement": "bakeoff.core.records",
     "Plan": "bakeoff.core.plan",
     "Trainer": "bakeoff.run.trainer",
+    "acquire_checkpoints": "bakeoff.orchestrator",
     "bench": "bakeoff.orchestrator",
     "benchmark_champions": "bakeoff.orchestrator",
     "decide": "bakeoff.orchestrator",
-    "filter_missing_benchmarks": "bakeoff.core.plan",
+    "filter_missing_benchmarks": "bakeoff.orchestrator",
     "open_project": "bakeoff.orchestrator",
     "plan": "bakeoff.orchestrator",
     "promote": "bakeoff.orchestrator",
     "select_champions": "bakeoff.orchestrator",
+    "show": "bakeoff.report.notebook",
     "sweep": "bakeoff.orchestrator",
 }
 
@@ -50,6 +55,7 @@ __all__ = [
     "Measurement",
     "Plan",
     "Trainer",
+    "acquire_checkpoints",
     "bench",
     "benchmark_champions",
     "decide",
@@ -58,6 +64,7 @@ __all__ = [
     "plan",
     "promote",
     "select_champions",
+    "show",
     "sweep",
 ]
 

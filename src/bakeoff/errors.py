@@ -2,6 +2,7 @@
 
     BakeoffError                      exit code
     ├── UserError                     2  something that the user wrote or pointed at is wrong
+    │   ├── ChampionError
     │   ├── ConfigError
     │   ├── DataError
     │   ├── CheckpointError
@@ -41,6 +42,14 @@ class UserError(BakeoffError):
 
 class ConfigError(UserError):
     """Settings that cannot be used; carries all faults found, not only the first."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class ChampionError(UserError):
+    """Champions that were handed over and cannot be used; carries all faults found, not only the first."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)

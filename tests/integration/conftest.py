@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +21,7 @@ from bakeoff.digest import digest_folder
 from bakeoff.measure.entities import Document
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
 from bakeoff.stores.datasets import read_documents
+from bakeoff.stores.tracking import Tracker
 
 N_TRAIN, N_TEST = 48, 24
 QUICK_PROTOCOL = {
@@ -192,3 +195,32 @@ def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactor
         return folder
 
     return make
+
+
+@pytest.fixture
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often this process calls a hash, asks the tracking store, or searches a folder."""
+    counts: Counter[str] = Counter()
+
+    def count(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return counted
+
+    modules = [module for name, module in sys.modules.items() if name.startswith("bakeoff.")]
+    for name in ("digest_folder", "look_at", "build_study_key_hash", "build_trial_key_hash"):
+        for module in modules:
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, count(name, getattr(module, name)))
+    call = Tracker.call
+
+    def counted_call(self: Tracker, action: str, function: Callable[..., object]) -> object:
+        counts[action] += 1
+        return call(self, action, function)
+
+    monkeypatch.setattr(Tracker, "call", counted_call)
+    rglob = Path.rglob
+    monkeypatch.setattr(Path, "rglob", count("search", rglob))
+    return counts

@@ -240,6 +240,7 @@ def test_an_export_that_changed_on_disk_is_not_taken_and_is_made_again(
     order = PrepareOrder(
         runtime=OnnxRuntime(threads=1),
         checkpoint=tiny_classifier,
+        checkpoint_digest=digest_folder(tiny_classifier),
         destination=prepared,
         texts=(("Anna", "lives", "in", "Rome"), ("Yes",)),
     )

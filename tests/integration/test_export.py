@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bakeoff.digest import digest_file
+from bakeoff.digest import digest_file, digest_folder
 from bakeoff.errors import CheckpointError, WorkerError
 from bakeoff.measure.backends import Backend, OnnxRuntime, OpenVino, Torch
 from bakeoff.measure.backends.agreement import Agreement, compare, read_check, write_check
@@ -174,6 +174,7 @@ def test_a_checkpoint_that_answers_nan_is_refused_and_leaves_nothing(
     order = PrepareOrder(
         runtime=runtime,
         checkpoint=spoilt,
+        checkpoint_digest=digest_folder(spoilt),
         destination=tmp_path / "out" / "prepared",
         texts=texts[:4],
     )

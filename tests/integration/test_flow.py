@@ -277,7 +277,12 @@ def test_a_champion_whose_checkpoint_cannot_be_had_is_reported_and_the_others_go
     reopen: Reopen, champion: Champion, tmp_path: Path
 ) -> None:
     broken = champion.model_copy(
-        update={"backbone": "broken", "run_id": "0" * 32, "checkpoint_path": tmp_path / "nothing"}
+        update={
+            "backbone": "broken",
+            "run_id": "0" * 32,
+            "refit_run_id": "0" * 32,
+            "checkpoint_path": tmp_path / "nothing",
+        }
     )
     assert list(benchmark_champions([broken, champion], reopen(*NOOP))) == ["tiny"]
 

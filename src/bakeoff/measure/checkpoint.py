@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bakeoff.digest import digest_folder, shorten
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.weights import WEIGHTS_FILE, check_weights, read_json
 
@@ -64,6 +65,23 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         pad_token_id=_pad_token_id(folder, config),
         weight_files=check_weights(folder),
     )
+
+
+def open_verified_checkpoint(folder: Path, digest: str) -> Checkpoint:
+    """Check a checkpoint folder's form, then that its content is what the refit recorded.
+
+    Raises:
+        CheckpointError: It is no checkpoint, or another one.
+    """
+    checkpoint = open_checkpoint(folder)
+    found = digest_folder(folder)
+    if found != digest:
+        raise CheckpointError(
+            folder,
+            found=f"its content has digest {shorten(found)}, the refit recorded {shorten(digest)}",
+            cure="it is not what was trained; restore it, or run the refit again",
+        )
+    return checkpoint
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

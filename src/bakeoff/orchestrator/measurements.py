@@ -13,12 +13,14 @@ from pathlib import Path
 
 from bakeoff import durable
 from bakeoff.core import plan as planning
+from bakeoff.core.champions import GivenChampions, parse_champions
 from bakeoff.core.plan import ExistingBenchmark, Plan
 from bakeoff.core.records import Champion, FailedAttempt, Hardware, Job, Measurement
 from bakeoff.digest import digest_folder, digest_json
 from bakeoff.errors import ConfigError, TrackingError, UserError
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.entities import Document
+from bakeoff.orchestrator.acquisition import acquire_for, identify_checkpoints
 from bakeoff.orchestrator.champions import require_champions, select_champions
 from bakeoff.orchestrator.execution import measure_all
 from bakeoff.orchestrator.inputs import documents_for
@@ -26,8 +28,6 @@ from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.run.hardware import default_threads, detect_hardware
 from bakeoff.stores.tracking import benchmarks
-
-N_CHECK_TEXTS = 64
 
 
 class BenchResult(Record):
@@ -79,27 +79,36 @@ def bench(project: Project) -> BenchResult:
         return _carry_out(project, champions, plan_for(project, champions))
 
 
-def benchmark_champions(champions: Sequence[Champion], project: Project) -> dict[str, Path]:
+def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str, Path]:
     """Measure champions that carry their own ids, digests and checkpoints.
 
     Nothing is looked up for them: the disk alone says what exists, and the tracking store is only written
     to. Use ``bench`` or ``plan`` to ask the store what exists.
 
     Args:
-        champions: One without ``checkpoint_path`` is acquired first; one that cannot be is reported and
-            skipped.
+        champions: In any shape that ``parse_champions`` reads. The checkpoint of one without
+            ``checkpoint_path`` is acquired first; one whose checkpoint cannot be had is reported and skipped.
         project: Names runtimes, scenarios and stores.
 
     Returns:
         The result file of each backbone that has a measurement.
+
+    Raises:
+        ChampionError: A champion lacks something, or contradicts itself; nothing was measured.
+        ConfigError: A runtime asks for more threads than this process may use.
+        DataError: The test file is missing or broken.
     """
+    parsed = parse_champions(champions, project.progress.say)
     with _measuring(project):
-        on_disk = project.results.list_existing(champion.run_id for champion in champions)
-        settings = project.settings.benchmark
+        identified = identify_checkpoints(parsed, project)
         todo = planning.plan_jobs(
-            build_jobs(project, champions), on_disk, project.benchmark_mode, settings.max_attempts
+            build_jobs(project, identified),
+            project.results.list_existing(champion.run_id for champion in identified),
+            project.benchmark_mode,
+            project.settings.benchmark.max_attempts,
         )
-        return _carry_out(project, champions, todo).result_files
+        able, ready = acquire_for(todo, identified, project)
+        return _carry_out(project, ready, able).result_files
 
 
 def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
@@ -109,8 +118,11 @@ def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
         CheckpointError: A given checkpoint is no sound folder.
         ConfigError: A runtime asks for more threads than this process may use.
         DataError: The test file is missing or broken.
+        MissingExtraError: A runtime's library is not installed.
     """
     settings, hardware = project.settings.benchmark, detect_hardware()
+    for runtime in settings.runtimes:
+        runtime.require_installed()
     runtimes = [_fix_threads(runtime, hardware) for runtime in settings.runtimes]
     return [
         Job(

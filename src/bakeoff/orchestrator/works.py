@@ -12,6 +12,7 @@ from bakeoff.core.plan import PlannedJob
 from bakeoff.core.records import Champion, Environment, FailedAttempt, Flag, Job, Measurement
 from bakeoff.errors import BakeoffError, WorkerError
 from bakeoff.folders import find_whole
+from bakeoff.orchestrator.acquisition import find_checkpoint
 from bakeoff.orchestrator.inputs import documents_for
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.isolation import MeasureOrder, PrepareOrder, run_in_fresh_process
@@ -43,7 +44,7 @@ def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Wor
         WorkerError: The runtime cannot be prepared, or its outputs are wrong.
     """
     job = planned.job
-    checkpoint = project.checkpoints.acquire(champion, project.tracker.download)
+    checkpoint = find_checkpoint(champion, project)
     settings = job.runtime.prepare_settings()
     if settings is None:
         return Work(planned, checkpoint, prepared=None)
@@ -53,6 +54,7 @@ def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Wor
         order = PrepareOrder(
             runtime=job.runtime,
             checkpoint=checkpoint,
+            checkpoint_digest=job.checkpoint_digest,
             destination=prepared,
             texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
         )
@@ -69,6 +71,7 @@ def make_order(project: Project, work: Work, generation: int) -> MeasureOrder:
         scenario=work.job.scenario,
         protocol=work.job.protocol,
         checkpoint=work.checkpoint,
+        checkpoint_digest=work.job.checkpoint_digest,
         prepared=work.prepared,
         documents=documents_for(project, work.job.scenario),
         max_length=work.job.max_length,

@@ -36,7 +36,7 @@ def render_html(
 
     confidence = decision.settings.confidence
     return (
-        _environment()
+        make_environment()
         .get_template("report.html.jinja")
         .render(
             decision=decision,
@@ -62,7 +62,8 @@ def _quantile_names(decision: Decision) -> list[str]:
     )
 
 
-def _environment() -> Environment:
+def make_environment() -> Environment:
+    """The templates of this package: what they print is cleaned and escaped."""
     environment = Environment(
         loader=PackageLoader("bakeoff.report"),
         autoescape=True,

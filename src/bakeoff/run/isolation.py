@@ -31,6 +31,7 @@ class PrepareOrder(Record):
     kind: Literal["prepare"] = "prepare"
     runtime: Backend
     checkpoint: Path
+    checkpoint_digest: str
     destination: Path
     texts: tuple[tuple[str, ...], ...]
 
@@ -43,6 +44,7 @@ class MeasureOrder(Record):
     scenario: Scenario
     protocol: TimingProtocol | None
     checkpoint: Path
+    checkpoint_digest: str
     prepared: Path | None
     documents: tuple[Document, ...]
     max_length: int

@@ -23,7 +23,7 @@ from bakeoff import durable
 from bakeoff.errors import BakeoffError, CheckpointError
 from bakeoff.folders import build_folder
 from bakeoff.measure import memory
-from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.measure.contention import KernelCounters
 from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.heat import Finished, Started
@@ -67,7 +67,7 @@ def _record(error: BaseException) -> Failed:
 
 
 def _prepare(order: PrepareOrder) -> Done:
-    checkpoint = open_checkpoint(order.checkpoint)
+    checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
     build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts))
     return Done(environment=record_environment())
 
@@ -174,7 +174,10 @@ def _tell(told: BinaryIO, answer: Ready | Ran | Ended | Failed) -> None:
 
 
 def _load(order: MeasureOrder) -> Subject:
-    checkpoint = open_checkpoint(order.checkpoint)
+    if order.generation == 0:
+        checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
+    else:  # hashing the weights once a job is enough
+        checkpoint = open_checkpoint(order.checkpoint)
     unknown = {tag for document in order.documents for tag in document.tags} - set(checkpoint.labels)
     if unknown:
         raise CheckpointError(

@@ -49,7 +49,13 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunAs:
 
     def run_as(behaviour: str, timeout_s: float = PATIENCE_S) -> Done:
         monkeypatch.setenv("MISBEHAVIOUR", behaviour)
-        order = PrepareOrder(runtime=Noop(), checkpoint=folder, destination=folder / "out", texts=())
+        order = PrepareOrder(
+            runtime=Noop(),
+            checkpoint=folder,
+            checkpoint_digest="3" * 64,
+            destination=folder / "out",
+            texts=(),
+        )
         return run_in_fresh_process(order, folder, timeout_s, worker="misbehaving")
 
     return run_as

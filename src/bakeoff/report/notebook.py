@@ -1,0 +1,163 @@
+"""What the stages return, as a notebook shows it: a title, a table, a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bakeoff.core.decision import Decision
+from bakeoff.core.plan import Plan
+from bakeoff.core.records import BackboneSelection, Champion
+from bakeoff.digest import shorten
+from bakeoff.orchestrator.measurements import BenchResult
+from bakeoff.report import units, wording
+from bakeoff.report.html import make_environment
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision import Standing
+
+Showable = Plan | Decision | BenchResult | Mapping[str, BackboneSelection] | Iterable[Champion]
+
+_CHAMPION_COLUMNS = ("Backbone", "Champion (refit run)", "F1, cross-validated", "Stable score", "Folds")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A value as a notebook shows it.
+
+    Attributes:
+        title: In one line.
+        columns: Headings of the table.
+        rows: Cells as text; the first one names the row.
+        notes: Sentences below the table.
+        strong: Number of the row that stands out; None if none does.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    strong: int | None = None
+
+    def _repr_html_(self) -> str:
+        return make_environment().get_template("notebook.html.jinja").render(shown=self)
+
+    def __repr__(self) -> str:
+        return f"<{units.clean(self.title)}>"
+
+
+def show(value: Showable) -> Shown:
+    """Show what a stage returned as a table in a notebook.
+
+    Args:
+        value: Selections by backbone, champions, a plan, what ``bench`` returned, or a decision.
+    """
+    match value:
+        case Plan():
+            return _show_plan(value)
+        case BenchResult():
+            return _show_bench(value)
+        case Decision():
+            return _show_decision(value)
+        case Mapping():
+            return _show_selections(value)
+    champions = tuple(value)
+    return Shown(
+        title=units.count(len(champions), "champion"),
+        columns=_CHAMPION_COLUMNS,
+        rows=tuple(_champion_cells(champion) for champion in champions),
+    )
+
+
+def _show_selections(selections: Mapping[str, BackboneSelection]) -> Shown:
+    rows = []
+    for selection in selections.values():
+        n_trials = sum(group.n_trials for group in selection.all_groups)
+        invalid = sum(group.n_invalid for group in selection.all_groups)
+        trials = f"{n_trials} ({invalid} invalid)" if invalid else str(n_trials)
+        champion = selection.champion
+        cells = _champion_cells(champion) if champion else (selection.backbone, *[units.ABSENT] * 4)
+        rows.append((*cells, trials, selection.reason or ""))
+    n_found = sum(selection.champion is not None for selection in selections.values())
+    return Shown(
+        title=f"{n_found} of {units.count(len(selections), 'backbone')} with a champion",
+        columns=(*_CHAMPION_COLUMNS, "Trials", "Remark"),
+        rows=tuple(rows),
+    )
+
+
+def _champion_cells(champion: Champion) -> tuple[str, ...]:
+    return (
+        champion.backbone,
+        shorten(champion.run_id),
+        f"{champion.metric:.4f}",
+        f"{champion.stable_score:.4f}",
+        " ".join(units.ABSENT if value is None else f"{value:.3f}" for value in champion.fold_metrics),
+    )
+
+
+def _show_plan(plan: Plan) -> Shown:
+    return Shown(
+        title=f"{len(plan.todo)} to measure, {len(plan.reused)} reused, {len(plan.left)} left alone",
+        columns=("Job", "What to do", "Why"),
+        rows=tuple((planned.job.label, planned.action, planned.reason) for planned in plan.jobs),
+    )
+
+
+def _show_bench(result: BenchResult) -> Shown:
+    rows = [
+        (
+            measurement.job.label,
+            f"measured, {measurement.validity}",
+            ", ".join(dict.fromkeys(flag.name for flag in measurement.flags)),
+        )
+        for measurement in result.measured
+    ]
+    rows += [(attempt.job.label, "failed", attempt.reason) for attempt in result.failed]
+    rows += [(planned.job.label, "reused", planned.reason) for planned in result.plan.reused]
+    rows += [(planned.job.label, "left alone", planned.reason) for planned in result.plan.left]
+    waiting = f"{units.count(result.unlogged, 'result')} on disk, not yet in the tracking store."
+    return Shown(
+        title=f"{len(result.measured)} measured, {len(result.failed)} failed, "
+        f"{len(result.plan.reused)} reused, {len(result.plan.left)} left alone",
+        columns=("Job", "Outcome", "Remark"),
+        rows=tuple(rows),
+        notes=(waiting,) if result.unlogged else (),
+    )
+
+
+def _show_decision(decision: Decision) -> Shown:
+    winner = decision.winning_standing
+    return Shown(
+        title=f"{'Winner: ' if winner else ''}{wording.headline(decision)}",
+        columns=(
+            "Candidate",
+            "Place",
+            "F1",
+            f"{wording.name_latency(decision.settings)}, ms",
+            "Score",
+            "P(best)",
+            "Constraints",
+        ),
+        rows=tuple(_standing_cells(standing) for standing in decision.standings),
+        notes=(*wording.list_reasons(decision), *wording.describe_trade_off(decision)),
+        strong=None if winner is None else decision.standings.index(winner),
+    )
+
+
+def _standing_cells(standing: Standing) -> tuple[str, ...]:
+    return (
+        standing.label,
+        standing.place,
+        units.format_f1(standing.quality),
+        units.format_latency(standing.latency_ms),
+        f"{standing.score.value:.3f}",
+        units.format_percent(standing.p_best),
+        "; ".join(_constraints(standing)) or units.ABSENT,
+    )
+
+
+def _constraints(standing: Standing) -> Iterator[str]:
+    for constraint in standing.constraints:
+        yield f"{wording.MET_MARK[constraint.result]} {constraint.text}"
