@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bakeoff.digest import digest_folder
 from bakeoff.errors import WorkerError
 from bakeoff.measure.backends import Noop
 from bakeoff.measure.entities import Document
@@ -76,6 +77,7 @@ def make_worker(
             scenario=Latency(batch_sizes=(1,)),
             protocol=TimingProtocol.model_validate(QUICK),
             checkpoint=champion_copy,
+            checkpoint_digest=digest_folder(champion_copy),
             prepared=None,
             documents=documents[:8],
             max_length=32,

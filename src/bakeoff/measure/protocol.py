@@ -66,8 +66,8 @@ class TimingProtocol(Record):
         max_calls: Most timed calls of a block.
         iterations: Least timed calls of a variant over the least number of generations; 0 asks for none.
         warmup_iterations: Least calls of a warm-up.
-        warmup_min_s: Least time of a warm-up.
-        warmup_max_s: After this a warm-up is given up, and flagged.
+        warmup_min_s: Least time of the warm-up of a process; its variants share it.
+        warmup_max_s: After this the warm-up of a variant is given up, and flagged.
         time_budget_s: Of a heat. A generation that would not fit is not begun once the least number is done;
             on a machine so busy that twice the budget is gone before, none at all.
         targets: When a heat may stop.

@@ -69,6 +69,14 @@ class Counters(Protocol):
         ...
 
 
+def warm_up_all(
+    variants: Sequence[Variant], protocol: TimingProtocol, wall: Clock = time.perf_counter_ns
+) -> tuple[WarmUp, ...]:
+    """Warm up every variant of a process; they share the least time, which is one of the process."""
+    share = protocol.model_copy(update={"warmup_min_s": protocol.warmup_min_s / len(variants)})
+    return tuple(warm_up(variant, share, wall) for variant in variants)
+
+
 def warm_up(variant: Variant, protocol: TimingProtocol, wall: Clock = time.perf_counter_ns) -> WarmUp:
     """Call a variant until block medians show no trend.
 

@@ -29,7 +29,7 @@ from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.heat import Finished, Started
 from bakeoff.measure.scenarios import Alone, Interleaved
 from bakeoff.measure.subject import Subject
-from bakeoff.measure.timing import Variant, run_block, time_canary, time_each, time_instrument, warm_up
+from bakeoff.measure.timing import Variant, run_block, time_canary, time_each, time_instrument, warm_up_all
 from bakeoff.run.hardware import detect_hardware, record_environment
 from bakeoff.run.isolation import ORDER_FILE, OUTCOME_FILE, Done, Failed, MeasureOrder, Order, PrepareOrder
 from bakeoff.run.resident import Command, Ended, Finish, Ran, Ready
@@ -124,7 +124,7 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
     variants = {variant.number: variant for variant in order.scenario.variants(subject)}
     texts = [document.tokens for document in subject.documents]
     tokenize_ns = time_each([functools.partial(subject.encoder.encode, text) for text in texts])
-    warm_ups = tuple(warm_up(variant, subject.timing) for variant in variants.values())
+    warm_ups = warm_up_all(list(variants.values()), subject.timing)
     started = Started(
         warm_ups=warm_ups,
         at_ns=at_ns,

@@ -11,9 +11,8 @@ import pytest
 
 from bakeoff.core.records import Environment, Job, Measurement
 from bakeoff.measure.backends import OnnxRuntime, Torch
-from bakeoff.measure.readings import Reading
+from bakeoff.measure.readings import LATENCY, Reading
 from bakeoff.measure.scenarios import Quality
-from bakeoff.measure.scenarios.latency import LATENCY
 from bakeoff.stores.results import ResultStore
 
 MS = 1_000_000

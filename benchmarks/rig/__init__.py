@@ -1,0 +1,106 @@
+"""What the benchmarks of bakeoff itself share: small real candidates, and the last line of each script."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from bakeoff.core.settings import DataSettings
+from bakeoff.demo.backbones import make_backbone
+from bakeoff.digest import digest_folder
+from bakeoff.measure.backends import OnnxRuntime, Torch
+from bakeoff.measure.entities import Document, label_list
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.scenarios import Latency
+from bakeoff.run.isolation import WORKER, MeasureOrder, PrepareOrder, run_in_fresh_process
+from bakeoff.run.resident import ResidentWorker
+from bakeoff.stores.datasets import read_documents
+
+TIMEOUT_S = 600.0
+N_TEXTS = 256
+
+
+def report(name: str, figure: str, bar: str, holds: bool) -> int:
+    """Print the line that a benchmark ends with; returns the exit code."""
+    print(f"{name}: {figure} (bar {bar}) {'holds' if holds else 'falls short'}", flush=True)
+    return 0
+
+
+def read_texts() -> tuple[Document, ...]:
+    """Texts of the demo, with their real lengths."""
+    path = Path(str(files("bakeoff.demo").joinpath("data", "test.jsonl")))
+    return read_documents(path, DataSettings(train="", test=""))[:N_TEXTS]
+
+
+def make_checkpoint(backbone: str, folder: Path) -> Path:
+    """A checkpoint of one of the demo's backbones with a fresh head: as fast as a trained one."""
+    from bakeoff.run.trainer import build_model
+
+    pretrained, final = folder / "backbones" / backbone, folder / "checkpoints" / backbone
+    if not final.is_dir():
+        make_backbone(backbone, pretrained)
+        model = build_model(pretrained, label_list(read_texts()), None)
+        model.save_pretrained(str(final), safe_serialization=True)
+        (final / "tokenizer.json").write_bytes((pretrained / "tokenizer.json").read_bytes())
+    return final
+
+
+def make_worker(
+    name: str,
+    checkpoint: Path,
+    folder: Path,
+    *,
+    runtime: OnnxRuntime | Torch | None = None,
+    protocol: TimingProtocol | None = None,
+    batch_sizes: Sequence[int] = (1, 8),
+    worker: str = WORKER,
+) -> ResidentWorker:
+    """A participant for a heat, its export made once."""
+    threads = min(2, len(os.sched_getaffinity(0)))
+    runtime = runtime or OnnxRuntime(threads=threads)
+    digest, texts = digest_folder(checkpoint), read_texts()
+    prepared = None
+    if runtime.prepare_settings() is not None:
+        prepared = folder / "prepared" / f"{checkpoint.name}-{runtime.label}"
+        if not prepared.is_dir():
+            preparation = PrepareOrder(
+                runtime=runtime,
+                checkpoint=checkpoint,
+                checkpoint_digest=digest,
+                destination=prepared,
+                texts=tuple(document.tokens for document in texts[:16]),
+            )
+            work = folder / "work" / f"prepare-{checkpoint.name}"
+            work.mkdir(parents=True, exist_ok=True)
+            run_in_fresh_process(preparation, work, TIMEOUT_S)
+    order = MeasureOrder(
+        runtime=runtime,
+        scenario=Latency(batch_sizes=tuple(batch_sizes)),
+        protocol=protocol or TimingProtocol(),
+        checkpoint=checkpoint,
+        checkpoint_digest=digest,
+        prepared=prepared,
+        documents=texts,
+        max_length=64,
+        generation=0,
+    )
+    return ResidentWorker(name, order, folder / "work" / name, TIMEOUT_S, worker=worker)
+
+
+def let_workers_find_the_rig() -> None:
+    """Put this folder on the path of the processes that we start."""
+    here = str(Path(__file__).parents[1])
+    sys.path.insert(0, here)
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+__all__ = [
+    "let_workers_find_the_rig",
+    "make_checkpoint",
+    "make_worker",
+    "read_texts",
+    "report",
+]

@@ -1,0 +1,147 @@
+"""How repeatable a measurement is, and how often it ranks wrongly, beside the naive way in the same run.
+
+The naive way: one process a candidate, 10 warm-ups, 100 calls, the smaller median wins. Two candidates that
+are exactly 5 % apart run the same model 20 and 21 times a call; two identical ones run it 20 times both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from rig import let_workers_find_the_rig, make_checkpoint, make_worker, report
+
+from bakeoff.measure.assembly import assemble_readings
+from bakeoff.measure.heat import BlockRequest, Heat
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import LATENCY, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.rounds import run_heat
+from bakeoff.measure.statistics import Interval, judge_ratio
+from bakeoff.run.resident import ResidentWorker
+
+BURN = "while True: pass"
+NAIVE = {"warmup_min_s": 0.0, "warmup_max_s": 0.01}
+
+
+def main() -> int:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measurements", type=int, default=10, help="of one candidate")
+    parser.add_argument("--pairs", type=int, default=30, help="5 %% apart, and as many with a load beside")
+    parser.add_argument("--twins", type=int, default=30, help="identical pairs")
+    arguments = parser.parse_args()
+    let_workers_find_the_rig()
+    with tempfile.TemporaryDirectory() as name:
+        rig = Rig(Path(name))
+        ours, naive = rig.spread(arguments.measurements)
+        print(f"p50 of one candidate, interquartile range over median: ours {ours:.2%}, naive {naive:.2%}")
+        wrong = {"idle": rig.count_wrong(arguments.pairs)}
+        load = subprocess.Popen([sys.executable, "-c", BURN])
+        try:
+            wrong["loaded"] = rig.count_wrong(arguments.pairs)
+        finally:
+            load.kill()
+            load.wait()
+        for state, (our, other) in wrong.items():
+            print(f"wrong ranks of {arguments.pairs}, {state}: ours {our}, naive {other}")
+        claims = rig.count_claims(arguments.twins)
+        print(f"identical candidates told apart: {claims} of {arguments.twins}")
+    our, other = (sum(pair[side] for pair in wrong.values()) for side in (0, 1))
+    claim_share = claims / max(arguments.twins, 1)
+    figure = (
+        f"spread {ours / naive:.2f} of naive, wrong ranks {our} against {other}, "
+        f"false claims {claim_share:.0%}"
+    )
+    holds = ours <= naive / 2 and our <= other / 3 and claim_share <= 0.07
+    return report("spread", figure, "0.5, a third, 7%", holds)
+
+
+class Rig:
+    """Candidates that run the smallest backbone several times a call."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoint = make_checkpoint("minilm-l2", folder)
+        self.protocol = TimingProtocol.model_validate(
+            {"processes": 5, "targets": {"p50": None, "p95": None, "p99": None, "ratio": None}}
+        )
+        self.naive_protocol = TimingProtocol.model_validate(NAIVE)
+
+    def make(self, times: int, protocol: TimingProtocol, name: str = "a") -> ResidentWorker:
+        """A worker whose call is so many calls."""
+        return make_worker(
+            name,
+            self.checkpoint,
+            self.folder,
+            protocol=protocol,
+            batch_sizes=(1,),
+            worker=f"rig.repeating_{times}",
+        )
+
+    def spread(self, count: int) -> tuple[float, float]:
+        """Interquartile range over median of repeated measurements, ours and the naive way, taking turns."""
+        ours, naive = [], []
+        for _ in range(count):
+            heat = self._heat(self.make(20, self.protocol))
+            interval = _calls(heat, "a").quantile(0.5)
+            assert interval is not None
+            ours.append(interval.value)
+            naive.append(self._naive(20))
+        return _iqr_ratio(ours), _iqr_ratio(naive)
+
+    def count_wrong(self, count: int) -> tuple[int, int]:
+        """Pairs 5 % apart that are ranked the wrong way round, ours and the naive way, taking turns."""
+        ours = naive = 0
+        for number in range(count):
+            ours += self._ratio(20, 21, flip=bool(number % 2)).value <= 1
+            naive += self._naive(21) <= self._naive(20)
+        return ours, naive
+
+    def count_claims(self, count: int) -> int:
+        """Identical pairs of which one is called faster or slower."""
+        return sum(
+            judge_ratio(self._ratio(20, 20, flip=bool(number % 2))) in ("faster", "slower")
+            for number in range(count)
+        )
+
+    def _ratio(self, reference: int, other: int, *, flip: bool) -> Interval:
+        """Ratio of the other to the reference; flipped, it is taken the other way round and inverted."""
+        first, second = (other, reference) if flip else (reference, other)
+        heat = self._heat(self.make(first, self.protocol, "a"), self.make(second, self.protocol, "b"))
+        ratio = ratio_to_reference(_calls(heat, "b"), _calls(heat, "b", REFERENCE))
+        assert ratio is not None
+        return Interval(1 / ratio.value, 1 / ratio.high, 1 / ratio.low) if flip else ratio
+
+    def _heat(self, *workers: ResidentWorker) -> Heat:
+        return run_heat(workers, self.protocol, now_s=time.monotonic)
+
+    def _naive(self, times: int) -> float:
+        worker = self.make(times, self.naive_protocol, "naive")
+        worker.start(0)
+        try:
+            worker.run_block(_request(10))
+            return float(np.median(worker.run_block(_request(100)).wall_ns))
+        finally:
+            worker.kill()
+
+
+def _request(samples: int) -> BlockRequest:
+    return BlockRequest(variant=1, samples=samples, calls_per_sample=1, first_input=0)
+
+
+def _calls(heat: Heat, name: str, quantity: str = LATENCY) -> Reading:
+    return next(row for row in assemble_readings(heat, name) if row.quantity == quantity)
+
+
+def _iqr_ratio(values: list[float]) -> float:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return float((high - low) / middle)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
