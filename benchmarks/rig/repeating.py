@@ -24,5 +24,5 @@ def main(times: int) -> int:
             infer(self, batch)
         return infer(self, batch)
 
-    onnxruntime.OnnxSession.infer = repeated  # type: ignore[method-assign,assignment]
+    onnxruntime.OnnxSession.infer = repeated  # type: ignore[method-assign]
     return worker.main(sys.argv[1:])
