@@ -9,33 +9,31 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bakeoff import durable
-from bakeoff.core import plan as planning
 from bakeoff.core.champions import GivenChampions, parse_champions
-from bakeoff.core.plan import ExistingBenchmark, Plan, PlannedJob
-from bakeoff.core.records import Champion, FailedAttempt, Flag, Hardware, Job, Measurement
+from bakeoff.core.existing import ExistingBenchmark, valid_attempts
+from bakeoff.core.plan import Plan, PlannedJob
+from bakeoff.core.records import Champion, FailedAttempt, Flag, Job, Measurement
 from bakeoff.core.validity import judge_measurement
-from bakeoff.digest import digest_folder, digest_json
-from bakeoff.errors import BakeoffError, ConfigError, TrackingError, UserError, WorkerError
+from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
 from bakeoff.folders import find_whole
-from bakeoff.measure.backends import Backend
-from bakeoff.measure.entities import Document
 from bakeoff.measure.readings import NS_PER_S, merge_generations
-from bakeoff.measure.scenarios import Scenario
 from bakeoff.measure.scenarios.latency import LATENCY
 from bakeoff.orchestrator.acquisition import acquire_for, find_checkpoint, identify_checkpoints
 from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.planning import documents_for, find_existing, plan_against
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
-from bakeoff.run.hardware import default_threads, detect_hardware
 from bakeoff.run.isolation import Done, MeasureOrder, PrepareOrder, run_in_fresh_process
+from bakeoff.stores.results import LoggedRun
 from bakeoff.stores.tracking import benchmarks
+from bakeoff.stores.tracking.benchmarks import Attempt
 
 N_CHECK_TEXTS = 64
 
@@ -56,26 +54,6 @@ class BenchResult(Record):
     wall_s: float
 
 
-def plan(project: Project) -> Plan:
-    """Say of every job whether it would be measured or reused, and why; measures nothing.
-
-    Raises:
-        NoChampionError: No backbone has a champion.
-        TrackingError: The store does not answer: that is never read as "nothing exists".
-    """
-    return plan_for(project, require_champions(select_champions(project)))
-
-
-def plan_for(project: Project, champions: Sequence[Champion]) -> Plan:
-    """Plan the jobs of these champions against tracking store and disk."""
-    return planning.plan_jobs(
-        build_jobs(project, champions),
-        _find_existing(project, champions),
-        project.benchmark_mode,
-        project.settings.benchmark.max_attempts,
-    )
-
-
 def bench(project: Project) -> BenchResult:
     """Measure what is missing for every champion, log it, and write the result files.
 
@@ -85,8 +63,11 @@ def bench(project: Project) -> BenchResult:
     """
     champions = require_champions(select_champions(project))
     with _measuring(project):
-        _send_waiting(project, champions)
-        return _carry_out(project, champions, plan_for(project, champions))
+        if not project.is_offline:
+            # What would keep results from being logged is better told before they are measured.
+            project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
+        existing = _send_waiting(project, find_existing(project, champions))
+        return _carry_out(project, champions, plan_against(project, champions, existing), existing)
 
 
 def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str, Path]:
@@ -111,50 +92,10 @@ def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str
     parsed = parse_champions(champions, project.progress.say)
     with _measuring(project):
         identified = identify_checkpoints(parsed, project)
-        todo = planning.plan_jobs(
-            build_jobs(project, identified),
-            project.results.list_existing(champion.run_id for champion in identified),
-            project.benchmark_mode,
-            project.settings.benchmark.max_attempts,
-        )
+        on_disk = project.results.list_existing(champion.run_id for champion in identified)
+        todo = plan_against(project, identified, on_disk)
         able, ready = acquire_for(todo, identified, project)
-        return _carry_out(project, ready, able).result_files
-
-
-def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
-    """Every champion × runtime × scenario on this machine.
-
-    Raises:
-        CheckpointError: A given checkpoint is no sound folder.
-        ConfigError: A runtime asks for more threads than this process may use.
-        DataError: The test file is missing or broken.
-    """
-    settings, hardware = project.settings.benchmark, detect_hardware()
-    runtimes = [_fix_threads(runtime, hardware) for runtime in settings.runtimes]
-    return [
-        Job(
-            backbone=champion.backbone,
-            champion_run_id=champion.run_id,
-            trial_run_id=champion.trial_run_id,
-            sweep_run_id=champion.sweep_run_id,
-            study_key_hash=champion.study_key_hash,
-            trial_key_hash=champion.trial_key_hash,
-            checkpoint_digest=_digest_of(champion),
-            data_fingerprint=champion.data_fingerprint,
-            eval_fingerprint=champion.eval_fingerprint,
-            runtime=runtime,
-            scenario=scenario,
-            protocol=settings.protocol if scenario.is_timed else None,
-            hardware=hardware,
-            inputs_digest=_digest_documents(_documents_for(project, scenario)),
-            max_length=project.settings.data.max_length,
-            metric_name=champion.metric_name,
-            refit_metric=champion.refit_metric,
-        )
-        for champion in champions
-        for runtime in runtimes
-        for scenario in settings.scenarios
-    ]
+        return _carry_out(project, ready, able, on_disk).result_files
 
 
 def _measuring(project: Project) -> AbstractContextManager[None]:
@@ -162,47 +103,6 @@ def _measuring(project: Project) -> AbstractContextManager[None]:
         project.results.lock_path,
         lambda: project.progress.say("another process measures in this project; waiting for it"),
     )
-
-
-def _fix_threads(runtime: Backend, hardware: Hardware) -> Backend:
-    if runtime.threads is not None and runtime.threads > hardware.usable_cpus:
-        fault = (
-            f"benchmark.runtimes: {runtime.label} asks for {runtime.threads} threads; this process may use "
-            f"{hardware.usable_cpus} CPUs; lower threads or leave it null"
-        )
-        raise ConfigError([fault])
-    return runtime.model_copy(update={"threads": runtime.threads or default_threads(hardware)})
-
-
-def _digest_of(champion: Champion) -> str:
-    if champion.checkpoint_digest is not None:
-        return champion.checkpoint_digest
-    if champion.checkpoint_path is not None:
-        return digest_folder(champion.checkpoint_path)
-    raise UserError(
-        f"champion {champion.backbone}, run {champion.run_id}: neither a checkpoint digest nor a folder "
-        "is known; refit it with `bakeoff sweep`, or set checkpoint_path"
-    )
-
-
-def _documents_for(project: Project, scenario: Scenario) -> tuple[Document, ...]:
-    """All test documents for quality; a seeded sample of them, with their real lengths, for timing."""
-    documents = project.corpus.test
-    settings = project.settings.benchmark
-    if not scenario.is_timed or settings.n_texts >= len(documents):
-        return documents
-    return tuple(random.Random(settings.protocol.seed).sample(documents, k=settings.n_texts))  # noqa: S311
-
-
-def _digest_documents(documents: Iterable[Document]) -> str:
-    return digest_json([[list(document.tokens), list(document.tags)] for document in documents])
-
-
-def _find_existing(project: Project, champions: Sequence[Champion]) -> list[ExistingBenchmark]:
-    wanted = {champion.run_id for champion in champions}
-    experiment_id = project.tracker.find_experiment(project.settings.tracking.benchmark_experiment)
-    logged = benchmarks.find_benchmarks(project.tracker, experiment_id, wanted) if experiment_id else []
-    return [*logged, *project.results.list_existing(wanted)]
 
 
 @dataclass
@@ -225,20 +125,21 @@ class _Work:
         return self.job.protocol.generations if self.job.protocol else 1
 
 
-def _carry_out(project: Project, champions: Sequence[Champion], todo: Plan) -> BenchResult:
+def _carry_out(
+    project: Project, champions: Sequence[Champion], todo: Plan, existing: Sequence[ExistingBenchmark]
+) -> BenchResult:
     begin = time.monotonic()
     for planned in todo.jobs:
         project.progress.say(f"{planned.job.label}: {planned.action}: {planned.reason}")
     measured, failed, unlogged = _measure_all(project, champions, todo)
     _fetch_missing(project, todo)
+    fresh = {measurement.job.key: {measurement.attempt} for measurement in measured}
     files = {}
     for champion in champions:
-        mine = [
-            measurement
-            for planned in todo.jobs
-            if planned.job.champion_run_id == champion.run_id
-            and (measurement := project.results.load_valid(planned.job))
-        ]
+        jobs = [planned.job for planned in todo.jobs if planned.job.champion_run_id == champion.run_id]
+        counting = [(job, valid_attempts(existing, job.key) | fresh.get(job.key, set())) for job in jobs]
+        found = [project.results.load_valid(job, among) for job, among in counting]
+        mine = [measurement for measurement in found if measurement is not None]
         if mine:
             files[champion.backbone] = project.results.write_champion(mine)
     return BenchResult(
@@ -257,6 +158,7 @@ def _measure_all(
     """Measure what is planned, generation by generation over all jobs, so that drift hits all alike."""
     measured: list[Measurement] = []
     failed: list[FailedAttempt] = []
+    unready: list[FailedAttempt] = []
     by_run = {champion.run_id: champion for champion in champions}
     n_steps = sum(planned.job.protocol.generations if planned.job.protocol else 1 for planned in todo.todo)
     if not n_steps:
@@ -269,6 +171,9 @@ def _measure_all(
             except (WorkerError, UserError) as error:
                 failed.append(_keep_failure(project, planned, error))
                 advance(f"{planned.job.label}: failed: {error}")
+            except TrackingError as error:  # nothing was tried, so nothing is kept or counted
+                unready.append(_describe_failure(project, planned, error))
+                advance(f"{planned.job.label}: its checkpoint could not be fetched")
         for generation in range(max((work.n_generations for work in works), default=0)):
             order = [work for work in works if generation < work.n_generations and work.failure is None]
             random.Random(generation).shuffle(order)  # noqa: S311 - an order, not a secret
@@ -279,9 +184,7 @@ def _measure_all(
                     failed.append(_keep_failure(project, work.planned, work.failure))
                 elif len(work.done) == work.n_generations:
                     measured.append(_keep_measurement(project, work))
-    attempts: list[Measurement | FailedAttempt] = [*measured, *failed]
-    unlogged = sum(not _log(project, attempt) for attempt in attempts)
-    return measured, failed, unlogged
+    return measured, [*failed, *unready], _log_all(project, [*measured, *failed])
 
 
 def _make_ready(project: Project, planned: PlannedJob, champion: Champion) -> _Work:
@@ -317,7 +220,7 @@ def _run_generation(project: Project, work: _Work, generation: int) -> None:
         checkpoint=work.checkpoint,
         checkpoint_digest=job.checkpoint_digest,
         prepared=work.prepared,
-        documents=_documents_for(project, job.scenario),
+        documents=documents_for(project, job.scenario),
         max_length=job.max_length,
         generation=generation,
     )
@@ -358,20 +261,34 @@ def _keep_measurement(project: Project, work: _Work) -> Measurement:
 
 
 def _keep_failure(project: Project, planned: PlannedJob, error: BakeoffError) -> FailedAttempt:
+    attempt = _describe_failure(project, planned, error)
+    project.results.store(attempt)
+    return attempt
+
+
+def _describe_failure(project: Project, planned: PlannedJob, error: BakeoffError) -> FailedAttempt:
     project.progress.say(f"{planned.job.label}: failed: {error}")
-    attempt = FailedAttempt(
+    return FailedAttempt(
         job=planned.job,
         attempt=planned.attempt,
         failed_at=_now(),
         reason=error.reason if isinstance(error, WorkerError) else str(error),
         detail=error.detail if isinstance(error, WorkerError) else "",
     )
-    project.results.store(attempt)
-    return attempt
 
 
-def _log(project: Project, attempt: Measurement | FailedAttempt, *, may_exist: bool = False) -> bool:
-    """Log one attempt; an outage leaves it on disk for the next command."""
+def _log_all(project: Project, attempts: Sequence[Attempt]) -> int:
+    """Log attempts until the store fails; returns how many are left to the next command."""
+    for number, attempt in enumerate(attempts):
+        if _log(project, attempt) is None:
+            return len(attempts) - number
+    return 0
+
+
+def _log(project: Project, attempt: Attempt, *, may_exist: bool = False) -> str | None:
+    """Log one attempt and return its run; an outage leaves it on disk for the next command."""
+    if project.is_offline:
+        return None
     try:
         experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
         run_id = benchmarks.log_attempt(
@@ -383,25 +300,41 @@ def _log(project: Project, attempt: Measurement | FailedAttempt, *, may_exist: b
         )
     except TrackingError as error:
         project.progress.say(f"{attempt.job.label}: measured and safe on disk, but not logged: {error}")
-        return False
-    project.results.mark_logged(attempt, run_id)
-    return True
+        return None
+    project.results.mark_logged(attempt, _logged_run(project, experiment_id, run_id))
+    return run_id
 
 
-def _send_waiting(project: Project, champions: Sequence[Champion]) -> None:
-    """Log what an earlier command measured but could not log."""
-    for attempt in project.results.find_unlogged(champion.run_id for champion in champions):
-        if _log(project, attempt, may_exist=True):
-            project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
+def _logged_run(project: Project, experiment_id: str, run_id: str) -> LoggedRun:
+    return LoggedRun(store=project.tracker.shown_uri, experiment_id=experiment_id, run_id=run_id)
+
+
+def _send_waiting(project: Project, existing: Sequence[ExistingBenchmark]) -> list[ExistingBenchmark]:
+    """Log what the disk has and the store has not; returns what exists, with the new run ids."""
+    sent = list(existing)
+    for number, benchmark in enumerate(existing):
+        is_waiting = benchmark.on_disk and benchmark.run_id is None
+        if project.is_offline or not is_waiting or benchmark.key is None:
+            continue
+        attempt = project.results.load(benchmark.key, benchmark.attempt)
+        run_id = _log(project, attempt, may_exist=True)
+        if run_id is None:
+            break
+        project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
+        sent[number] = benchmark.model_copy(update={"run_id": run_id})
+    return sent
 
 
 def _fetch_missing(project: Project, todo: Plan) -> None:
     """Fetch the readings of reused measurements that another machine or folder made."""
     for planned in todo.reused:
-        if planned.run_id is not None and project.results.load_valid(planned.job) is None:
+        is_here = project.results.load_valid(planned.job, {planned.attempt}) is not None
+        if planned.run_id is not None and planned.has_readings and not is_here:
+            experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
+            logged = _logged_run(project, experiment_id, planned.run_id)
             with project.results.receiving() as folder:
                 found = project.tracker.download(planned.run_id, "benchmark", folder)
-                project.results.adopt(planned.job, planned.attempt, found, planned.run_id)
+                project.results.adopt(planned.job, planned.attempt, found, logged)
 
 
 def _now() -> str:

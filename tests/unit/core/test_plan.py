@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.core.plan import (
-    ExistingBenchmark,
-    Plan,
-    PlannedJob,
-    filter_missing_benchmarks,
-    find_differences,
-    find_nearest,
-    plan_jobs,
-)
+from bakeoff.core.existing import ExistingBenchmark, find_differences, find_nearest
+from bakeoff.core.plan import Plan, PlannedJob, champions_to_measure, plan_jobs
 from bakeoff.core.records import Champion, Hardware, Job
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Noop, OnnxRuntime, Torch
@@ -26,6 +19,7 @@ from bakeoff.measure.scenarios import Latency, Quality
 
 REUSE, FORCE, RESUME = RunMode.REUSE_IF_EXISTS, RunMode.FORCE_NEW, RunMode.RESUME_IF_INCOMPLETE
 MakeJob = Callable[..., Job]
+STATES = ("valid", "invalid", "failed", "deleted")
 
 
 def existing(job: Job, **changes: Any) -> ExistingBenchmark:
@@ -247,6 +241,29 @@ def test_attempts_under_another_key_do_not_count(make_job: MakeJob) -> None:
     assert outcome(plan_one(make_job(), *spoilt)) == ("measure", "config changed: max_length (64 → 128)", 1)
 
 
+# --- deleted runs -----------------------------------------------------------------------------------------
+
+
+def test_what_was_deleted_in_the_store_is_measured_again_and_the_copy_keeps_its_number(
+    make_job: MakeJob,
+) -> None:
+    deleted = existing(make_job(), state="deleted", reason="its run b was deleted", on_disk=True)
+    assert outcome(plan_one(make_job(), deleted)) == ("measure", "its run b was deleted", 2)
+
+
+def test_a_deleted_attempt_uses_up_none_of_the_attempts(make_job: MakeJob) -> None:
+    job = make_job()
+    deleted = [existing(job, state="deleted", attempt=n, reason="its run was deleted") for n in (1, 2)]
+    planned = plan_one(job, *deleted, existing(job, state="failed", attempt=3, reason="timeout"), attempts=2)
+    assert outcome(planned) == ("measure", "earlier attempt failed: timeout", 4)
+
+
+def test_a_deleted_attempt_hides_no_valid_one(make_job: MakeJob) -> None:
+    job = make_job()
+    deleted = existing(job, state="deleted", attempt=2, reason="its run was deleted")
+    assert plan_one(job, deleted, existing(job, attempt=1)).action == "reuse"
+
+
 # --- run modes --------------------------------------------------------------------------------------------
 
 
@@ -268,9 +285,28 @@ def test_resume_leaves_a_champion_of_which_nothing_was_begun(make_job: MakeJob) 
 
 
 def test_resume_measures_what_is_missing_of_a_champion_that_was_begun(make_job: MakeJob) -> None:
-    quality = make_job(scenario=Quality(), protocol=None)
-    planned = plan_one(make_job(), existing(quality), mode=RESUME)
-    assert outcome(planned) == ("measure", "new scenario: latency", 1)
+    quality, latency = make_job(scenario=Quality(), protocol=None), make_job()
+    plan = plan_jobs([quality, latency], [existing(quality)], RESUME, 3)
+    assert [outcome(planned)[:2] for planned in plan.jobs] == [
+        ("reuse", f"measured 2026-01-02T03:04:05Z, run {'b' * 32}"),
+        ("measure", "new scenario: latency"),
+    ]
+
+
+def test_resume_starts_nothing_where_only_other_settings_were_measured(make_job: MakeJob) -> None:
+    planned = plan_one(make_job(max_length=64), existing(make_job()), mode=RESUME)
+    assert planned.action == "leave"
+
+
+def test_resume_finishes_a_job_of_which_a_part_is_measured(make_job: MakeJob) -> None:
+    job, other = make_job(), make_job(champion_run_id="9" * 32)
+    plan = plan_jobs([job, other], [], RESUME, 3, interrupted=[job.key_digest])
+    assert [planned.action for planned in plan.jobs] == ["measure", "leave"]
+
+
+def test_resume_does_not_measure_again_what_was_deleted(make_job: MakeJob) -> None:
+    deleted = existing(make_job(), state="deleted", reason="its run b was deleted")
+    assert plan_one(make_job(), deleted, mode=RESUME).action == "leave"
 
 
 def test_resume_tries_a_spoilt_attempt_again(make_job: MakeJob) -> None:
@@ -283,11 +319,11 @@ def test_resume_tries_a_spoilt_attempt_again(make_job: MakeJob) -> None:
 
 
 @pytest.mark.parametrize("changes", [change for change, _ in CHANGES])
-@pytest.mark.parametrize("mode", [REUSE, RESUME])
+@pytest.mark.parametrize(("mode", "action"), [(REUSE, "measure"), (RESUME, "leave")])
 def test_a_benchmark_with_a_different_key_is_never_a_match(
-    make_job: MakeJob, changes: dict[str, Any], mode: RunMode
+    make_job: MakeJob, changes: dict[str, Any], mode: RunMode, action: str
 ) -> None:
-    assert plan_one(make_job(**changes), existing(make_job()), mode=mode).action == "measure"
+    assert plan_one(make_job(**changes), existing(make_job()), mode=mode).action == action
 
 
 def test_equal_parts_under_a_different_key_are_no_match(make_job: MakeJob) -> None:
@@ -325,9 +361,9 @@ def test_champions_with_anything_left_to_measure_are_the_missing_ones(make_job: 
     ]
     done = [existing(jobs[0]), existing(jobs[1]), existing(jobs[2])]
     plan = plan_jobs(jobs, done, REUSE, 3)
-    assert filter_missing_benchmarks(champions, plan) == champions[1:]
-    assert filter_missing_benchmarks(champions, plan_jobs(jobs, done, FORCE, 3)) == champions
-    assert filter_missing_benchmarks(champions, Plan(jobs=())) == []
+    assert champions_to_measure(champions, plan) == champions[1:]
+    assert champions_to_measure(champions, plan_jobs(jobs, done, FORCE, 3)) == champions
+    assert champions_to_measure(champions, Plan(jobs=())) == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -336,9 +372,7 @@ def test_the_order_of_the_benchmarks_changes_no_plan(
     make_job: MakeJob, data: st.DataObject, mode: RunMode, attempts: int
 ) -> None:
     jobs = [make_job(), make_job(max_length=64), make_job(champion_run_id="9" * 32)]
-    facts = st.tuples(
-        st.sampled_from(jobs), st.sampled_from(["valid", "invalid", "failed"]), st.sampled_from([None, "run"])
-    )
+    facts = st.tuples(st.sampled_from(jobs), st.sampled_from(STATES), st.sampled_from([None, "run"]))
     benchmarks = [
         existing(job, state=state, attempt=n + 1, reason=f"reason {n}", run_id=run and f"{run}{n}")
         for n, (job, state, run) in enumerate(data.draw(st.lists(facts, max_size=6)))
@@ -353,7 +387,7 @@ def test_nothing_is_reused_but_a_valid_benchmark_of_the_very_key(
     make_job: MakeJob, data: st.DataObject
 ) -> None:
     jobs = [make_job(), make_job(max_length=64), make_job(champion_run_id="9" * 32)]
-    states = st.sampled_from(["valid", "invalid", "failed"])
+    states = st.sampled_from(STATES)
     benchmarks = [
         existing(job, state=state)
         for job, state in data.draw(st.lists(st.tuples(st.sampled_from(jobs), states)))
