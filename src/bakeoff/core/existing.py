@@ -65,7 +65,7 @@ def agrees(recorded: Mapping[str, str], job: Job) -> bool:
         if part is None:
             return False
         is_label = part == "runtime.kind" and value == job.runtime.label
-        if not is_label and _canonical(value) != wanted[part]:
+        if not is_label and wanted[part] not in (value, _canonical(value)):
             return False
         found.add(part)
     return found >= _ENOUGH

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.core.existing import ExistingBenchmark, find_differences, find_nearest
-from bakeoff.core.plan import Plan, PlannedJob, champions_to_measure, plan_jobs
+from bakeoff.core.existing import ExistingBenchmark, agrees, find_differences, find_nearest
+from bakeoff.core.plan import Plan, PlannedJob, champions_to_measure, explain_job, find_planned, plan_jobs
 from bakeoff.core.records import Champion, Hardware, Job
 from bakeoff.core.run_mode import RunMode
+from bakeoff.errors import JobNotFoundError
 from bakeoff.measure.backends import Noop, OnnxRuntime, Torch
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality
@@ -336,6 +337,137 @@ def test_the_run_mode_alone_changes_no_key_and_no_match(make_job: MakeJob) -> No
     plans = [plan_one(job, existing(job), mode=mode) for mode in RunMode]
     assert {planned.job.key for planned in plans} == {job.key}
     assert [planned.action for planned in plans] == ["reuse", "measure", "reuse"]
+
+
+# --- runs without a key -----------------------------------------------------------------------------------
+
+
+def recorded(job: Job, **changes: str) -> dict[str, str]:
+    names = ("runtime.kind", "runtime.device", "scenario.batch_sizes")
+    return {name: job.parts[name] for name in names} | changes
+
+
+def test_a_run_without_key_is_reused_without_readings(make_job: MakeJob) -> None:
+    job = make_job()
+    planned = plan_one(job, existing(job, key=None, parts=recorded(job)))
+    assert (planned.action, planned.run_id, planned.has_readings) == ("reuse", "b" * 32, False)
+
+
+def test_a_run_with_the_key_comes_before_one_without(make_job: MakeJob) -> None:
+    job = make_job()
+    older = existing(job, key=None, parts=recorded(job), attempt=9, run_id="9" * 32)
+    for order in ((older, existing(job)), (existing(job), older)):
+        planned = plan_one(job, *order)
+        assert (planned.run_id, planned.has_readings) == ("b" * 32, True)
+
+
+def test_a_run_without_key_of_another_champion_is_no_match(make_job: MakeJob) -> None:
+    job = make_job()
+    stranger = existing(job, key=None, champion_run_id="9" * 32, parts=recorded(job))
+    assert plan_one(job, stranger).action == "measure"
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_what_an_older_writer_recorded_agrees_only_if_every_part_does(
+    make_job: MakeJob, data: st.DataObject
+) -> None:
+    job = make_job()
+    names = data.draw(st.sets(st.sampled_from(sorted(job.parts)))) | set(recorded(job))
+    parts = {name: job.parts[name] for name in names}
+    assert agrees(parts, job)
+    broken = data.draw(st.sampled_from(sorted(names)))
+    assert not agrees(parts | {broken: "something else"}, job)
+    missing = data.draw(st.sampled_from(sorted(recorded(job))))
+    assert not agrees({name: parts[name] for name in names - {missing}}, job)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backend", "torch"),
+        ("runtime", "torch-fp32"),
+        ("benchmark_batch_sizes", "[1, 8]"),
+        ("device", "cpu"),
+        ("config.max_length", "128"),
+        ("rounds", "10"),
+        ("cpu_model", "Example CPU"),
+    ],
+)
+def test_older_names_and_spellings_are_understood(make_job: MakeJob, name: str, value: str) -> None:
+    job = make_job()
+    assert agrees(recorded(job) | {name: value}, job)
+    assert not agrees(recorded(job) | {name: f"{value}0"}, job)
+
+
+@pytest.mark.parametrize("name", ["kind", "iterations", "backbone", "", "runtime."])
+def test_a_recorded_part_without_counterpart_does_not_agree(make_job: MakeJob, name: str) -> None:
+    job = make_job()
+    assert not agrees(recorded(job) | {name: "1"}, job)
+
+
+# --- one job, explained -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(make_job: MakeJob) -> Plan:
+    return plan_jobs([make_job(), make_job(scenario=Quality(), protocol=None)], [], REUSE, 3)
+
+
+def test_a_job_is_found_by_label_key_digest_or_their_beginning(two: Plan) -> None:
+    for planned in two.jobs:
+        job = planned.job
+        for text in (job.label, job.key, job.key_digest, job.key_digest[:12], job.key[:-50]):
+            assert find_planned(two, text) == planned
+
+
+@pytest.mark.parametrize("text", ["c" * 32, "c"])
+def test_a_beginning_that_several_jobs_share_is_refused_with_the_candidates(two: Plan, text: str) -> None:
+    with pytest.raises(JobNotFoundError, match="more than one job begins so") as caught:
+        find_planned(two, text)
+    assert caught.value.candidates == tuple(
+        f"{planned.job.key_digest[:12]}  {planned.job.label}" for planned in two.jobs
+    )
+
+
+@pytest.mark.parametrize("text", ["nothing", "", "minilm-l6"])
+def test_an_unknown_job_is_refused_with_all_candidates(two: Plan, text: str) -> None:
+    with pytest.raises(JobNotFoundError, match="no job has this key or label") as caught:
+        find_planned(two, text)
+    assert len(caught.value.candidates) == 2
+    assert two.jobs[0].job.label in str(caught.value)
+
+
+def test_jobs_of_one_label_are_told_apart_by_their_digests(make_job: MakeJob) -> None:
+    plan = plan_jobs([make_job(), make_job(runtime=Torch(threads=1))], [], REUSE, 3)
+    with pytest.raises(JobNotFoundError, match="more than one"):
+        find_planned(plan, plan.jobs[0].job.label)
+    assert find_planned(plan, plan.jobs[1].job.key_digest[:12]) == plan.jobs[1]
+
+
+def test_an_explanation_names_the_nearest_benchmark_and_every_part_found_and_wanted(
+    make_job: MakeJob,
+) -> None:
+    job, nearest = make_job(max_length=64), existing(make_job())
+    explanation = explain_job(plan_one(job, nearest), [nearest])
+    assert explanation.nearest == nearest
+    assert {part.name: part.wanted for part in explanation.parts} == job.parts
+    assert [(part.name, part.found, part.wanted) for part in explanation.parts if not part.is_same] == [
+        ("max_length", "128", "64")
+    ]
+
+
+def test_an_explanation_of_a_new_champion_has_nothing_found(make_job: MakeJob) -> None:
+    explanation = explain_job(plan_one(make_job()), [])
+    assert explanation.nearest is None
+    assert {part.found for part in explanation.parts} == {None}
+
+
+def test_an_explanation_shows_parts_that_only_the_benchmark_has(make_job: MakeJob) -> None:
+    job = make_job()
+    other = existing(job, key="other", parts=job.parts | {"protocol.new": "1"})
+    last = explain_job(plan_one(job, other), [other]).parts[-1]
+    assert (last.name, last.found, last.wanted) == ("protocol.new", "1", None)
 
 
 # --- the whole plan ---------------------------------------------------------------------------------------
