@@ -135,8 +135,8 @@ def test_a_server_that_recovers_is_asked_again_and_every_retry_is_told(server: S
 
 def test_waiting_for_a_dead_server_ends_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(client_module.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
-    monkeypatch.setattr(client_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda s: now.__setitem__(0, now[0] + s))
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     with pytest.raises(TrackingError, match="connection refused"):
         Tracker("http://127.0.0.1:9").find_experiment("sweep")
     assert 5 <= now[0] <= 15
