@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group
@@ -15,6 +16,8 @@ from bakeoff.digest import shorten
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.orchestrator.studies import SweepResult
 from bakeoff.report.units import clean
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def table_of_sweep(results: Sequence[SweepResult]) -> Table:
@@ -74,10 +77,18 @@ def table_of_explanation(explanation: Explanation) -> Group:
     table = _table("part", "found", "", "wanted")
     for part in explanation.parts:
         sign = "=" if part.is_same else "→"
-        _add(table, part.name, part.found or "–", sign, part.wanted or "–")
+        _add(table, part.name, _show_part(part.found), sign, _show_part(part.wanted))
     n_differing = sum(not part.is_same for part in explanation.parts)
     counts = f"{n_differing} of {len(explanation.parts)} parts differ"
     return Group(*(Text(clean(line), overflow="fold") for line in lines), table, Text(counts))
+
+
+def _show_part(value: str | None) -> str:
+    """A part for eyes: digests shortened."""
+    if value is None:
+        return "–"
+    bare = value.strip('"')
+    return shorten(bare) if _DIGEST.fullmatch(bare) else value
 
 
 def _describe_nearest(nearest: ExistingBenchmark | None) -> str:

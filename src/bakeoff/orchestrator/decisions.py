@@ -86,7 +86,7 @@ def save_decision(
     """
     durable.write_json(project.decision_path, decision.model_dump(mode="json"))
     if project.is_offline:
-        project.progress.say("offline: the decision is on disk; the next `bakeoff decide` logs it")
+        project.progress.say("offline: the decision is on disk; `bakeoff decide` logs it later")
         return None
     experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
     return benchmarks.log_decision(
