@@ -76,6 +76,8 @@ def test_what_is_measured_offline_waits_on_disk_and_the_next_bench_sends_it(
     assert (len(result.measured), result.unlogged) == (1, 1)
     (measured,) = result.measured
     assert [planned.action for planned in plan(offline(*NOOP)).jobs] == ["log"]
+    again = bench(offline(*NOOP))
+    assert (again.measured, again.unlogged) == ((), 1)
     online = open_project(project_folder / "config", NOOP)
     assert (bench(online).measured, bench(online).unlogged) == ((), 0)
     experiment_id = online.tracker.ensure_experiment("benchmark")

@@ -147,7 +147,7 @@ def _carry_out(
         measured=tuple(measured),
         failed=tuple(failed),
         result_files=files,
-        unlogged=unlogged,
+        unlogged=unlogged + sum(map(_is_waiting, existing)),
         wall_s=time.monotonic() - begin,
     )
 
@@ -313,8 +313,7 @@ def _send_waiting(project: Project, existing: Sequence[ExistingBenchmark]) -> li
     """Log what the disk has and the store has not; returns what exists, with the new run ids."""
     sent = list(existing)
     for number, benchmark in enumerate(existing):
-        is_waiting = benchmark.on_disk and benchmark.run_id is None
-        if project.is_offline or not is_waiting or benchmark.key is None:
+        if project.is_offline or not _is_waiting(benchmark) or benchmark.key is None:
             continue
         attempt = project.results.load(benchmark.key, benchmark.attempt)
         run_id = _log(project, attempt, may_exist=True)
@@ -323,6 +322,11 @@ def _send_waiting(project: Project, existing: Sequence[ExistingBenchmark]) -> li
         project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
         sent[number] = benchmark.model_copy(update={"run_id": run_id})
     return sent
+
+
+def _is_waiting(benchmark: ExistingBenchmark) -> bool:
+    """Whether the disk has it and the store has not."""
+    return benchmark.on_disk and benchmark.run_id is None
 
 
 def _fetch_missing(project: Project, todo: Plan) -> None:
