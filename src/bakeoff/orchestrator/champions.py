@@ -11,7 +11,7 @@ from bakeoff import durable
 from bakeoff.core.records import BackboneSelection, Champion
 from bakeoff.core.selection import select_champions_for_backbones
 from bakeoff.digest import digest_json
-from bakeoff.errors import DataError, NoChampionError, UserError
+from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.stores.tracking import sweeps
@@ -54,7 +54,7 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
         )
         try:
             durable.write_json(project.selection_path, kept.model_dump(mode="json"))
-        except OSError as error:  # a look at a folder that may not be written to
+        except StorageError as error:  # a look at a folder that may not be written to
             project.progress.say(f"warning: the selection is not kept for --offline: {error}")
     return selections
 

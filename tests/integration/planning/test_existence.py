@@ -12,7 +12,7 @@ import pytest
 import bakeoff
 from bakeoff.core.existing import valid_attempts
 from bakeoff.errors import TrackingError, UserError
-from bakeoff.orchestrator import Project, bench, filter_missing_benchmarks, plan
+from bakeoff.orchestrator import Project, bench, filter_missing_benchmarks, plan, select_champions
 from bakeoff.orchestrator.planning import find_existing, plan_for
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
@@ -96,6 +96,12 @@ def test_a_finished_run_that_says_it_is_invalid_does_not_count(
     shutil.rmtree(project.results.folder / "jobs")
     project.tracker.log(run_id, tags={tags.VALIDITY: "contention"})
     assert facts(project)[0] == ("measure", "earlier attempt invalid: contention", 2)
+
+
+def test_a_selection_is_told_even_where_it_cannot_be_kept(open_written: Open) -> None:
+    project = open_written()
+    project.results.folder.write_text("a file where the folder should be")
+    assert all(row.champion for row in select_champions(project).values())
 
 
 # --- deleted, elsewhere, lost -----------------------------------------------------------------------------
