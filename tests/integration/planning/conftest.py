@@ -38,6 +38,7 @@ def write_champion(tracker: Tracker, experiment_id: str, name: str) -> None:
         tags.EVAL_FINGERPRINT: "e" * 64,
         tags.OBJECTIVE_METRIC: "f1",
         tags.OBJECTIVE_DIRECTION: "maximize",
+        tags.PARENT_RUN_ID: "5" * 32,
     }
     trial = tracker.create_run(
         experiment_id, "trial", {**shared, tags.STAGE: Stage.TRIAL}, nonce=f"t{number}"
