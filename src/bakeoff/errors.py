@@ -6,6 +6,7 @@
     │   ├── ConfigError
     │   ├── DataError
     │   ├── CheckpointError
+    │   ├── JobNotFoundError
     │   ├── MissingExtraError
     │   └── UnsupportedRuntimeError
     ├── AnswerIsNoError               3  the question was answered, and the answer is no
@@ -70,6 +71,16 @@ class CheckpointError(UserError):
         self.found = found
         self.cure = cure
         super().__init__(f"checkpoint {place}: {found}; {cure}")
+
+
+class JobNotFoundError(UserError):
+    """A job was asked for by a name that no job has, or several."""
+
+    def __init__(self, text: str, candidates: Sequence[str], *, is_ambiguous: bool) -> None:
+        self.candidates = tuple(candidates)
+        found = "more than one job begins so" if is_ambiguous else "no job has this key or label"
+        cure = "name one of these by label or key digest:" if candidates else "nothing is planned"
+        super().__init__("\n".join([f"{text!r}: {found}; {cure}", *(f"  {line}" for line in candidates)]))
 
 
 class MissingExtraError(UserError):

@@ -94,6 +94,34 @@ def test_json_goes_to_stdout_alone_and_is_versioned(project_folder: Path) -> Non
         assert (document["format_version"], document["command"]) == (1, stage)
 
 
+def test_plan_explains_one_job_part_by_part(project_folder: Path) -> None:
+    changed = "--set=benchmark.scenarios.1.batch_sizes=[1, 3]"
+    label = "tiny × torch-fp32 × latency"
+    shown = bakeoff(project_folder, "plan", changed, "--explain", label)
+    assert shown.returncode == 0, shown.stderr
+    assert "config changed: batch_sizes ([1,2] → [1,3])" in shown.stdout
+    assert "1 of " in shown.stdout
+    document = json.loads(bakeoff(project_folder, "plan", changed, "--explain", label, "--json").stdout)
+    result = document["result"]
+    assert result["job"] == label
+    assert result["nearest"]["state"] == "valid"
+    assert result["nearest"]["run_id"] in shown.stdout
+    differing = [part for part in result["parts"] if not part["is_same"]]
+    assert [(part["name"], part["found"], part["wanted"]) for part in differing] == [
+        ("scenario.batch_sizes", "[1,2]", "[1,3]")
+    ]
+    by_digest = bakeoff(project_folder, "plan", changed, "--explain", result["key_digest"][:10], "--json")
+    assert json.loads(by_digest.stdout)["result"] == result
+
+
+@pytest.mark.parametrize("text", ["", "nothing"])
+def test_a_job_that_is_not_there_gets_exit_code_2_and_the_candidates(project_folder: Path, text: str) -> None:
+    done = bakeoff(project_folder, "plan", "--explain", text)
+    assert done.returncode == 2
+    assert "no job has this key or label" in done.stderr
+    assert done.stderr.count("tiny × ") == 4
+
+
 def test_plan_leaves_with_10_where_there_is_work(project_folder: Path) -> None:
     done = bakeoff(project_folder, "plan", "--exit-code", *NOOP)
     assert done.returncode == 10

@@ -16,7 +16,6 @@ import numpy as np
 import psutil
 import pytest
 
-from bakeoff.core.plan import filter_missing_benchmarks
 from bakeoff.core.records import Champion
 from bakeoff.errors import CheckpointError, TrackingError
 from bakeoff.orchestrator import (
@@ -24,6 +23,7 @@ from bakeoff.orchestrator import (
     bench,
     benchmark_champions,
     decide,
+    filter_missing_benchmarks,
     load_decision,
     open_project,
     plan,
@@ -32,7 +32,7 @@ from bakeoff.orchestrator import (
     select_champions,
     sweep,
 )
-from bakeoff.orchestrator.measurements import build_jobs
+from bakeoff.orchestrator.planning import build_jobs
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 
@@ -147,7 +147,7 @@ def test_changed_batch_sizes_are_measured_and_the_plan_names_the_field(reopen: R
     todo = plan(project).todo
     assert {planned.job.scenario.kind for planned in todo} == {"latency"}
     assert {planned.reason for planned in todo} == {"config changed: batch_sizes ([1,2] → [1,3])"}
-    assert filter_missing_benchmarks([], plan(project)) == []
+    assert filter_missing_benchmarks([], project) == []
 
 
 def test_force_new_measures_again_under_the_same_key(reopen: Reopen, champion: Champion) -> None:

@@ -41,10 +41,10 @@ def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     output.show(tables.table_of_plan(make_plan(project)))
     _head("bench", config)
     benched = bench(project)
-    stages.show_bench(benched, as_json=False)
+    stages.show_bench(project, benched, as_json=False)
     _head("decide", config)
     decision = decide(project)
-    code = stages.show_decision(decision, as_json=False)
+    code = stages.show_decision(project, decision, as_json=False)
     _head("report", config)
     click.echo(stages.write_report(project, decision, selections))
     if decision.winner is None:

@@ -81,7 +81,7 @@ def show(renderable: RenderableType) -> None:
     console.print(renderable)
 
 
-def show_json(command: str, result: Any) -> None:
-    """Print a versioned JSON document on stdout."""
-    document = {"format_version": FORMAT_VERSION, "command": command, "result": result}
+def show_json(command: str, result: Any, **remarks: Any) -> None:
+    """Print a versioned JSON document on stdout; remarks on how the result was had stand beside it."""
+    document = {"format_version": FORMAT_VERSION, "command": command, **remarks, "result": result}
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

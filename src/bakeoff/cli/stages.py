@@ -12,17 +12,28 @@ import click
 
 from bakeoff.cli import output, tables
 from bakeoff.core.decision import Decision
+from bakeoff.core.plan import Explanation, PlannedJob
 from bakeoff.core.records import BackboneSelection
+from bakeoff.core.run_mode import RunMode
 from bakeoff.digest import digest_json
 from bakeoff.durable import write_bytes
-from bakeoff.orchestrator import Project, load_decision, open_project, save_decision, select_champions
+from bakeoff.orchestrator import (
+    Project,
+    load_decision,
+    open_project,
+    recall_selection,
+    save_decision,
+    select_champions,
+)
 from bakeoff.orchestrator import bench as run_bench
 from bakeoff.orchestrator import decide as make_decision
+from bakeoff.orchestrator import explain as explain_job
 from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import promote as make_promotion
 from bakeoff.orchestrator import sweep as run_sweep
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.report import render_html, render_terminal
+from bakeoff.report.units import clean
 
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_HAS_WORK = 3, 4, 10
 DEFAULT_CONFIGS = ("config", "bakeoff.yaml")
@@ -39,13 +50,23 @@ def _stage(function: Callable[..., int | None]) -> click.Command:
     @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
     @functools.wraps(function)
     def command(
-        config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool, **more: Any
+        config: Path | None,
+        overrides: tuple[str, ...],
+        as_json: bool,
+        quiet: bool,
+        offline: bool = False,
+        **more: Any,
     ) -> int | None:
         progress = output.StderrProgress(is_quiet=quiet)
-        project = open_project(config or _find_config(), overrides, progress)
+        project = open_project(config or _find_config(), overrides, progress, is_offline=offline)
         return function(project, as_json=as_json, **more)
 
     return click.command(short_help=(function.__doc__ or "").split("\n")[0])(command)
+
+
+_offline = click.option(
+    "--offline", is_flag=True, help="Ask this disk alone, and the last selection of champions."
+)
 
 
 def _find_config() -> Path:
@@ -79,28 +100,74 @@ def show_champions(selections: dict[str, BackboneSelection], *, as_json: bool) -
 
 
 @_stage
+@_offline
 @click.option("--exit-code", is_flag=True, help="Leave with 10 if there is work.")
-def plan(project: Project, *, as_json: bool, exit_code: bool) -> int:
+@click.option(
+    "--explain", "text", metavar="KEY", help="Compare one job, by label or key, with what is measured."
+)
+def plan(project: Project, *, as_json: bool, exit_code: bool, text: str | None) -> int:
     """Say what bench would measure or reuse, and why; measures nothing."""
+    if text is not None:
+        return show_explanation(project, explain_job(project, text), as_json=as_json)
     made = make_plan(project)
     if as_json:
-        rows = [
-            {"key": row.job.key, "job": row.job.label, **row.model_dump(mode="json", exclude={"job"})}
-            for row in made.jobs
-        ]
-        output.show_json("plan", rows)
+        rows = [_row_of(planned) for planned in made.jobs]
+        output.show_json("plan", rows, **_remarks(project))
     else:
         output.show(tables.table_of_plan(made))
+        _say_offline(project)
     return EXIT_HAS_WORK if exit_code and made.todo else 0
 
 
+def show_explanation(project: Project, explanation: Explanation, *, as_json: bool) -> int:
+    """Print a job beside the benchmark that is nearest to it."""
+    if as_json:
+        document = {
+            **_row_of(explanation.planned),
+            "nearest": explanation.nearest and explanation.nearest.model_dump(mode="json", exclude={"parts"}),
+            "parts": [
+                {**part.model_dump(mode="json"), "is_same": part.is_same} for part in explanation.parts
+            ],
+        }
+        output.show_json("plan", document, **_remarks(project))
+    else:
+        output.show(tables.table_of_explanation(explanation))
+        _say_offline(project)
+    return 0
+
+
+def _row_of(planned: PlannedJob) -> dict[str, Any]:
+    job = planned.job
+    named = {"key": job.key, "key_digest": job.key_digest, "job": job.label}
+    return {**named, **planned.model_dump(mode="json", exclude={"job"})}
+
+
+def _remarks(project: Project) -> dict[str, Any]:
+    """What a document says about how its result was had."""
+    if not project.is_offline:
+        return {"offline": None}
+    kept = recall_selection(project)
+    return {"offline": {"champions_selected_at": kept.selected_at, "champions_from": kept.store}}
+
+
+def _say_offline(project: Project) -> None:
+    if project.is_offline:
+        kept = recall_selection(project)
+        click.echo(
+            clean(
+                f"offline: this disk alone answers; champions as {kept.store} had them on {kept.selected_at}"
+            )
+        )
+
+
 @_stage
+@_offline
 def bench(project: Project, *, as_json: bool) -> int:
     """Measure what is missing; every result is kept."""
-    return show_bench(run_bench(project), as_json=as_json)
+    return show_bench(project, run_bench(project), as_json=as_json)
 
 
-def show_bench(result: BenchResult, *, as_json: bool) -> int:
+def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
     """Print what became of each job; 3 where one failed."""
     if as_json:
         document = {
@@ -116,26 +183,29 @@ def show_bench(result: BenchResult, *, as_json: bool) -> int:
             "result_files": {name: str(path) for name, path in result.result_files.items()},
             "unlogged": result.unlogged,
         }
-        output.show_json("bench", document)
+        output.show_json("bench", document, **_remarks(project))
     else:
         output.show(tables.table_of_bench(result))
+        _say_offline(project)
     return EXIT_ANSWER_IS_NO if result.failed else 0
 
 
 @_stage
+@_offline
 def decide(project: Project, *, as_json: bool) -> int:
     """Weigh accuracy against latency and name a winner."""
     decision = make_decision(project)
-    save_decision(project, decision)
-    return show_decision(decision, as_json=as_json)
+    save_decision(project, decision, is_new=project.decision_mode is RunMode.FORCE_NEW)
+    return show_decision(project, decision, as_json=as_json)
 
 
-def show_decision(decision: Decision, *, as_json: bool) -> int:
+def show_decision(project: Project, decision: Decision, *, as_json: bool) -> int:
     """Print the decision; 3 where nobody may win, 4 for a tie."""
     if as_json:
-        output.show_json("decide", decision.model_dump(mode="json"))
+        output.show_json("decide", decision.model_dump(mode="json"), **_remarks(project))
     else:
         output.show(render_terminal(decision))
+        _say_offline(project)
     return {"winner": 0, "none": EXIT_ANSWER_IS_NO, "tie": EXIT_CANNOT_TELL}[decision.outcome]
 
 
@@ -187,10 +257,12 @@ def run(project: Project, *, as_json: bool) -> int:
         show_champions(selections, as_json=False)
     result = run_bench(project)
     if not as_json:
-        show_bench(result, as_json=False)
+        show_bench(project, result, as_json=False)
     decision = make_decision(project)
+    if project.decision_mode is RunMode.FORCE_NEW:
+        save_decision(project, decision, is_new=True)
     path = write_report(project, decision, selections)
-    code = show_decision(decision, as_json=as_json)
+    code = show_decision(project, decision, as_json=as_json)
     if not as_json:
         click.echo(f"report: {path}")
     return code or (EXIT_ANSWER_IS_NO if result.failed else 0)

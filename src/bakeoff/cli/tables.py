@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bakeoff.core.plan import Plan
+from bakeoff.core.existing import ExistingBenchmark
+from bakeoff.core.plan import Explanation, Plan
 from bakeoff.core.records import BackboneSelection
 from bakeoff.digest import shorten
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.orchestrator.studies import SweepResult
 from bakeoff.report.units import clean
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def table_of_sweep(results: Sequence[SweepResult]) -> Table:
@@ -60,6 +64,41 @@ def table_of_plan(plan: Plan) -> Group:
     return Group(table, Text(counts))
 
 
+def table_of_explanation(explanation: Explanation) -> Group:
+    """A job, the benchmark that is nearest to it, and every part of the identity: found and wanted."""
+    planned, nearest = explanation.planned, explanation.nearest
+    lines = [
+        planned.job.label,
+        f"key      {planned.job.key}",
+        f"digest   {planned.job.key_digest}",
+        f"{planned.action:<8} {planned.reason}",
+        f"nearest  {_describe_nearest(nearest)}",
+    ]
+    table = _table("part", "found", "", "wanted")
+    for part in explanation.parts:
+        sign = "=" if part.is_same else "→"
+        _add(table, part.name, _show_part(part.found), sign, _show_part(part.wanted))
+    n_differing = sum(not part.is_same for part in explanation.parts)
+    counts = f"{n_differing} of {len(explanation.parts)} parts differ"
+    return Group(*(Text(clean(line), overflow="fold") for line in lines), table, Text(counts))
+
+
+def _show_part(value: str | None) -> str:
+    """A part for eyes: digests shortened."""
+    if value is None:
+        return "–"
+    bare = value.strip('"')
+    return shorten(bare) if _DIGEST.fullmatch(bare) else value
+
+
+def _describe_nearest(nearest: ExistingBenchmark | None) -> str:
+    if nearest is None:
+        return "nothing of this champion is measured"
+    where = f"run {nearest.run_id}" if nearest.run_id else "on this disk alone"
+    reason = f": {nearest.reason}" if nearest.reason and nearest.state != "valid" else ""
+    return f"{where}, {nearest.measured_at}, attempt {nearest.attempt}, {nearest.state}{reason}"
+
+
 def table_of_bench(result: BenchResult) -> Group:
     """One row a job that ran, and the counts of the others."""
     table = _table("job", "outcome", "remark")
@@ -73,6 +112,8 @@ def table_of_bench(result: BenchResult) -> Group:
         f"{len(result.measured)} measured, {len(result.failed)} failed, {len(result.plan.reused)} reused, "
         f"{len(result.plan.left)} left alone; {timed_s:.1f} s timed in {result.wall_s:.1f} s"
     )
+    if result.unlogged:
+        counts += f"; {result.unlogged} not logged yet, safe on disk"
     return Group(table, Text(counts))
 
 

@@ -27,8 +27,9 @@ from bakeoff.core.evidence import (
     require_latency,
     summarize_latencies,
 )
-from bakeoff.core.records import Environment
+from bakeoff.core.records import Environment, Measurement
 from bakeoff.core.settings import Constraint, DecisionSettings, QualityFloor
+from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.record import Record
@@ -74,9 +75,14 @@ class Standing(Record):
 
 
 class Decision(Record):
-    """Standings, winner or tie, reasons."""
+    """Standings, winner or tie, reasons.
+
+    Attributes:
+        inputs_digest: Of all that it was made from; empty where that was not noted.
+    """
 
     format_version: Literal[1] = 1
+    inputs_digest: str = ""
     outcome: Literal["winner", "tie", "none"]
     winner: str | None
     reasons: tuple[str, ...]
@@ -120,6 +126,22 @@ def decide(
         settings=settings,
         environment=candidates[0].environment,
         incomplete=tuple(incomplete),
+    )
+
+
+def digest_inputs(measurements: Sequence[Measurement], settings: DecisionSettings) -> str:
+    """Digest of what a decision is made from; decisions of equal inputs are equal.
+
+    Args:
+        measurements: In the order of their jobs, which names the reference.
+        settings: Of the decision; its run mode does not count.
+    """
+    return digest_json(
+        {
+            "format_version": Decision.model_fields["format_version"].default,
+            "settings": settings.model_dump(mode="json", exclude={"run"}),
+            "measurements": [[each.job.key, each.attempt, each.measured_at] for each in measurements],
+        }
     )
 
 

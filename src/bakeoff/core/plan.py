@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
+from bakeoff.core.existing import (
+    ExistingBenchmark,
+    agrees,
+    describe_differences,
+    find_differences,
+    find_nearest,
+)
 from bakeoff.core.records import Champion, Job
-from bakeoff.core.run_mode import RunMode, has_work
+from bakeoff.core.run_mode import RunMode, Step, choose_step
+from bakeoff.digest import shorten
+from bakeoff.errors import JobNotFoundError
 from bakeoff.record import Record
 
-State = Literal["valid", "invalid", "failed"]
 Action = Literal["measure", "log", "reuse", "leave"]
-
-_IN_WORDS = {
-    "data_fingerprint": "other training data",
-    "eval_fingerprint": "other evaluation",
-    "inputs_digest": "other input texts",
-    "checkpoint_digest": "other checkpoint",
-    "key_version": "older key version",
-}
-
-
-class ExistingBenchmark(Record):
-    """A measurement or failed attempt that the tracking store or the disk knows.
-
-    Attributes:
-        parts: Its identity by name, as ``Job.parts``; empty where the writer left none.
-        state: ``invalid`` was measured but does not count; ``failed`` has no numbers.
-        reason: Of an invalid or failed one.
-        run_id: In the tracking store; None if only the disk has it.
-        on_disk: Whether this machine holds the readings.
-    """
-
-    key: str
-    champion_run_id: str
-    parts: Mapping[str, str] = {}
-    state: State
-    attempt: int = 1
-    reason: str = ""
-    measured_at: str = ""
-    run_id: str | None = None
-    on_disk: bool = False
 
 
 class PlannedJob(Record):
@@ -53,6 +31,7 @@ class PlannedJob(Record):
         reason: For the user's eyes.
         attempt: Number of the next attempt, or of the one that is reused.
         run_id: Of the run that is reused; None if there is none.
+        has_readings: Whether what is reused can be ranked; an older writer left no readings.
     """
 
     job: Job
@@ -60,6 +39,7 @@ class PlannedJob(Record):
     reason: str
     attempt: int
     run_id: str | None = None
+    has_readings: bool = True
 
 
 class Plan(Record):
@@ -83,105 +63,166 @@ class Plan(Record):
         return tuple(planned for planned in self.jobs if planned.action == "leave")
 
 
+class PartComparison(Record):
+    """One part of an identity: as found at a benchmark, as wanted by a job; None where a side lacks it."""
+
+    name: str
+    found: str | None
+    wanted: str | None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both sides say the same."""
+        return self.found == self.wanted
+
+
+class Explanation(Record):
+    """A planned job beside the existing benchmark that is nearest to it.
+
+    Attributes:
+        nearest: Of the same champion; None if nothing of it is measured.
+        parts: Every part of the identity.
+    """
+
+    planned: PlannedJob
+    nearest: ExistingBenchmark | None
+    parts: tuple[PartComparison, ...]
+
+
 def plan_jobs(
     jobs: Sequence[Job],
     existing: Sequence[ExistingBenchmark],
     mode: RunMode,
     max_attempts: int,
+    interrupted: Collection[str] = (),
 ) -> Plan:
-    """Decide about each job; matching is by benchmark key and nothing else.
+    """Decide about each job; matching is by benchmark key, or for older writers by all that they recorded.
 
     Args:
-        jobs: What is asked for.
+        jobs: What is asked for. Those of one champion are its benchmark, which is begun when one of them is.
         existing: All benchmarks of these champions.
         mode: Run mode of the benchmark.
         max_attempts: Failed and invalid attempts after which a job is left alone.
+        interrupted: Key digests of jobs of which a part is measured.
     """
     by_key: dict[str, list[ExistingBenchmark]] = defaultdict(list)
+    keyless: dict[str, list[ExistingBenchmark]] = defaultdict(list)
     for benchmark in existing:
-        by_key[benchmark.key].append(benchmark)
-    begun = {benchmark.champion_run_id for benchmark in existing}
+        if benchmark.key is not None:
+            by_key[benchmark.key].append(benchmark)
+        else:
+            keyless[benchmark.champion_run_id].append(benchmark)
+    found = [
+        [*by_key[job.key], *(each for each in keyless[job.champion_run_id] if agrees(each.parts, job))]
+        for job in jobs
+    ]
+    begun = {
+        job.champion_run_id
+        for job, same in zip(jobs, found, strict=True)
+        if job.key_digest in interrupted or any(benchmark.state != "deleted" for benchmark in same)
+    }
     return Plan(
         jobs=tuple(
             _plan_job(
                 job,
-                same_key=by_key[job.key],
+                same=same,
                 existing=existing,
                 mode=mode,
                 max_attempts=max_attempts,
-                champion_is_begun=job.champion_run_id in begun,
+                is_begun=job.champion_run_id in begun,
             )
-            for job in jobs
+            for job, same in zip(jobs, found, strict=True)
         )
     )
 
 
-def filter_missing_benchmarks(champions: Sequence[Champion], plan: Plan) -> list[Champion]:
+def champions_to_measure(champions: Sequence[Champion], plan: Plan) -> list[Champion]:
     """The champions for which anything is left to measure."""
     wanted = {planned.job.champion_run_id for planned in plan.todo}
     return [champion for champion in champions if champion.run_id in wanted]
 
 
-def find_nearest(job: Job, existing: Sequence[ExistingBenchmark]) -> ExistingBenchmark | None:
-    """The benchmark of the same champion that shares most parts with a job."""
-    candidates = [
-        benchmark
-        for benchmark in existing
-        if benchmark.champion_run_id == job.champion_run_id and benchmark.parts
+def find_planned(plan: Plan, text: str) -> PlannedJob:
+    """The one job that is meant by its label, its key, the key's digest, or the beginning of either.
+
+    Raises:
+        JobNotFoundError: No job is meant, or several.
+    """
+    exact = [
+        planned
+        for planned in plan.jobs
+        if text in (planned.job.label, planned.job.key, planned.job.key_digest)
     ]
-    return min(
-        candidates,
-        key=lambda benchmark: (len(find_differences(job.parts, benchmark.parts)), benchmark.key),
-        default=None,
+    begins = [
+        planned
+        for planned in plan.jobs
+        if text and (planned.job.key.startswith(text) or planned.job.key_digest.startswith(text))
+    ]
+    meant = exact or begins
+    if len(meant) != 1:
+        candidates = [f"{shorten(each.job.key_digest)}  {each.job.label}" for each in meant or plan.jobs]
+        raise JobNotFoundError(text, candidates, is_ambiguous=bool(meant))
+    return meant[0]
+
+
+def explain_job(planned: PlannedJob, existing: Sequence[ExistingBenchmark]) -> Explanation:
+    """Set a job beside the benchmark that is nearest to it, part by part."""
+    nearest = find_nearest(planned.job, existing)
+    wanted, found = planned.job.parts, dict(nearest.parts) if nearest else {}
+    return Explanation(
+        planned=planned,
+        nearest=nearest,
+        parts=tuple(
+            PartComparison(name=name, found=found.get(name), wanted=wanted.get(name))
+            for name in [*wanted, *sorted(found.keys() - wanted.keys())]
+        ),
     )
-
-
-def find_differences(
-    wanted: Mapping[str, str], found: Mapping[str, str]
-) -> dict[str, tuple[str | None, str | None]]:
-    """Each part that differs, with the value found and the value wanted."""
-    return {
-        name: (found.get(name), wanted.get(name))
-        for name in sorted(wanted.keys() | found.keys())
-        if wanted.get(name) != found.get(name)
-    }
 
 
 def _plan_job(
     job: Job,
     *,
-    same_key: Sequence[ExistingBenchmark],
+    same: Sequence[ExistingBenchmark],
     existing: Sequence[ExistingBenchmark],
     mode: RunMode,
     max_attempts: int,
-    champion_is_begun: bool,
+    is_begun: bool,
 ) -> PlannedJob:
-    last = max((benchmark.attempt for benchmark in same_key), default=0)
-    done = [benchmark for benchmark in same_key if benchmark.state == "valid"]
-    spoilt = [benchmark for benchmark in same_key if benchmark.state != "valid"]
-    if done and mode is not RunMode.FORCE_NEW:
-        return _reuse(job, done)
+    done = [benchmark for benchmark in same if benchmark.state == "valid"]
+    last = max((benchmark.attempt for benchmark in same), default=0)
+    step = choose_step(mode, exists=is_begun, is_complete=bool(done))
     if mode is RunMode.FORCE_NEW:
         return PlannedJob(job=job, action="measure", reason="run.mode is force_new", attempt=last + 1)
+    if done:
+        return _reuse(job, done)
+    spoilt = [benchmark for benchmark in same if benchmark.state in ("invalid", "failed")]
     attempts = len({benchmark.attempt for benchmark in spoilt})
     if attempts >= max_attempts:
-        why = max(spoilt, key=lambda benchmark: benchmark.attempt)
+        why = _last(spoilt)
         reason = f"{attempts} of {max_attempts} attempts used up; the last: {why.state}: {why.reason}"
         return PlannedJob(job=job, action="leave", reason=reason, attempt=last)
-    if not has_work(mode, exists=champion_is_begun, is_complete=False):
+    if step is Step.LEAVE:
         reason = "run.mode is resume_if_incomplete, and nothing of this champion was begun"
         return PlannedJob(job=job, action="leave", reason=reason, attempt=last)
-    if spoilt:
-        why = max(spoilt, key=lambda benchmark: benchmark.attempt)
-        word = "invalid" if why.state == "invalid" else "failed"
-        reason = f"earlier attempt {word}: {why.reason}"
-    else:
-        reason = _why_new(job, existing)
-    return PlannedJob(job=job, action="measure", reason=reason, attempt=last + 1)
+    return PlannedJob(job=job, action="measure", reason=_why(job, same, existing), attempt=last + 1)
 
 
 def _reuse(job: Job, done: Sequence[ExistingBenchmark]) -> PlannedJob:
-    newest = max(done, key=lambda benchmark: (benchmark.attempt, benchmark.run_id or ""))
+    keyed = [benchmark for benchmark in done if benchmark.key is not None]
+    newest = max(keyed or done, key=lambda benchmark: (benchmark.attempt, benchmark.run_id or ""))
+    if newest.key is None:
+        reason = (
+            f"measured {newest.measured_at}, run {newest.run_id} of an older writer, whose settings agree; "
+            "it left no readings to rank: force_new measures again"
+        )
+        return PlannedJob(
+            job=job,
+            action="reuse",
+            reason=reason,
+            attempt=newest.attempt,
+            run_id=newest.run_id,
+            has_readings=False,
+        )
     if newest.run_id is not None:
         reason = f"measured {newest.measured_at}, run {newest.run_id}"
         return PlannedJob(
@@ -191,28 +232,17 @@ def _reuse(job: Job, done: Sequence[ExistingBenchmark]) -> PlannedJob:
     return PlannedJob(job=job, action="log", reason=reason, attempt=newest.attempt)
 
 
-def _why_new(job: Job, existing: Sequence[ExistingBenchmark]) -> str:
+def _why(job: Job, same: Sequence[ExistingBenchmark], existing: Sequence[ExistingBenchmark]) -> str:
+    """Why a job is measured of which nothing counts."""
+    if same:
+        last = _last(same)
+        return last.reason if last.state == "deleted" else f"earlier attempt {last.state}: {last.reason}"
     nearest = find_nearest(job, existing)
     if nearest is None:
         return "new champion"
-    return describe_differences(job, find_differences(job.parts, nearest.parts))
+    differences = find_differences(job.parts, nearest.parts)
+    return describe_differences(job, differences)
 
 
-def describe_differences(job: Job, differences: Mapping[str, tuple[str | None, str | None]]) -> str:
-    """One line that says what sets a job apart from a benchmark."""
-    if "scenario.kind" in differences:
-        return f"new scenario: {job.scenario.kind}"
-    if "runtime.kind" in differences:
-        return f"new runtime: {job.runtime.label}"
-    lines: list[str] = []
-    for name, (found, wanted) in differences.items():
-        if name.startswith("hardware."):
-            line = "other hardware"
-        elif name in _IN_WORDS:
-            line = _IN_WORDS[name]
-        else:
-            leaf = name.rsplit(".", 1)[-1]
-            line = f"config changed: {leaf} ({found or 'unset'} → {wanted or 'unset'})"
-        if line not in lines:
-            lines.append(line)
-    return "; ".join(lines)
+def _last(benchmarks: Sequence[ExistingBenchmark]) -> ExistingBenchmark:
+    return max(benchmarks, key=lambda benchmark: (benchmark.attempt, benchmark.state, benchmark.reason))

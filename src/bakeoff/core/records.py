@@ -307,6 +307,11 @@ class Measurement(Record):
         return not any(flag.invalidates for flag in self.flags)
 
     @property
+    def is_only_contended(self) -> bool:
+        """Whether nothing but a busy machine keeps it from counting as done: its ratios can be read."""
+        return {flag.name for flag in self.flags if flag.invalidates} == {CONTENDED}
+
+    @property
     def validity(self) -> str:
         """``valid``, or the flags that invalidate it."""
         return "valid" if self.is_valid else ", ".join(flag.name for flag in self.flags if flag.invalidates)

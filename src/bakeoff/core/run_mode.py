@@ -1,4 +1,4 @@
-"""Run modes: whether what exists is used, made again or finished. One table for sweep and bench alike."""
+"""Run modes: whether what exists is used, made again or finished; one table for sweep, bench and decide."""
 
 from __future__ import annotations
 
@@ -35,38 +35,59 @@ def get_benchmark_run_mode(benchmark_config: Mapping[str, Any], hpo_config: Mapp
     Raises:
         ConfigError: One of the values is none of the three modes.
     """
-    return _own_mode(benchmark_config) or get_run_mode(hpo_config)
+    return inherit_mode(_own_mode(benchmark_config), _own_mode(hpo_config))
 
 
-def should_reuse_existing(mode: RunMode, exists: bool, is_complete: bool) -> bool:
-    """Whether what exists is built upon.
+def inherit_mode(*modes: RunMode | None) -> RunMode:
+    """The first mode that is stated: a stage's own, else that of the stage before; else the default."""
+    return next((mode for mode in modes if mode is not None), DEFAULT_RUN_MODE)
+
+
+class Step(StrEnum):
+    """What a stage does with what it found."""
+
+    START = "start"
+    RESUME = "resume"
+    REUSE = "reuse"
+    LEAVE = "leave"
+
+
+def choose_step(mode: RunMode, exists: bool, is_complete: bool) -> Step:
+    """The one table that sweep, bench and decide follow.
 
     ==================== ======= ========== =====
     mode                 nothing incomplete whole
     ==================== ======= ========== =====
-    force_new            no      no         no
-    reuse_if_exists      no      yes        yes
-    resume_if_incomplete no      yes        no
+    reuse_if_exists      start   resume     reuse
+    force_new            start   start      start
+    resume_if_incomplete leave   resume     leave
     ==================== ======= ========== =====
 
-    Under ``resume_if_incomplete`` a whole result is simply left as it is: there is nothing to resume.
+    What is whole is left as it is under ``resume_if_incomplete``: there is nothing to resume, and later
+    stages use it as they would after ``reuse``.
+
+    Args:
+        mode: Of the stage.
+        exists: Whether the stage was begun.
+        is_complete: Whether nothing of it is missing; counts only where something exists.
     """
-    if mode is RunMode.FORCE_NEW or not exists:
-        return False
-    return mode is RunMode.REUSE_IF_EXISTS or not is_complete
+    if mode is RunMode.FORCE_NEW:
+        return Step.START
+    if not exists:
+        return Step.LEAVE if mode is RunMode.RESUME_IF_INCOMPLETE else Step.START
+    if not is_complete:
+        return Step.RESUME
+    return Step.LEAVE if mode is RunMode.RESUME_IF_INCOMPLETE else Step.REUSE
+
+
+def should_reuse_existing(mode: RunMode, exists: bool, is_complete: bool) -> bool:
+    """Whether what exists is built upon; see ``choose_step``."""
+    return choose_step(mode, exists, is_complete) in (Step.RESUME, Step.REUSE)
 
 
 def has_work(mode: RunMode, exists: bool, is_complete: bool) -> bool:
-    """Whether anything is to be run at all.
-
-    ``resume_if_incomplete`` finishes what was begun and starts nothing else; ``reuse_if_exists`` runs what is
-    missing; ``force_new`` always runs.
-    """
-    if mode is RunMode.FORCE_NEW:
-        return True
-    if mode is RunMode.RESUME_IF_INCOMPLETE:
-        return exists and not is_complete
-    return not is_complete
+    """Whether anything is to be run at all; see ``choose_step``."""
+    return choose_step(mode, exists, is_complete) in (Step.START, Step.RESUME)
 
 
 def _own_mode(config: Mapping[str, Any]) -> RunMode | None:

@@ -240,6 +240,7 @@ class DecisionSettings(Record):
     """How accuracy is weighed against cost.
 
     Attributes:
+        run: Null inherits the benchmark's mode.
         batch_size: At which latency counts in the score.
         quantile: Of the latency that counts in the score.
         weights: Of quality and latency.
@@ -251,6 +252,7 @@ class DecisionSettings(Record):
         allow_unlike_environments: Rank measurements of unlike hardware or library versions all the same.
     """
 
+    run: RunSettings = RunSettings()
     batch_size: Annotated[int, Field(ge=1)] = 1
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     weights: Weights = Weights()
@@ -260,6 +262,8 @@ class DecisionSettings(Record):
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     allow_unlike_environments: bool = False
+
+    _null_run = field_validator("run", mode="before")(_read_run)
 
 
 class Settings(Record):

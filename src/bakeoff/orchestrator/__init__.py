@@ -1,10 +1,10 @@
 """Each stage a short paragraph: gather, think, act."""
 
 from bakeoff.orchestrator.acquisition import acquire_checkpoints
-from bakeoff.orchestrator.champions import select_champions
+from bakeoff.orchestrator.champions import recall_selection, select_champions
 from bakeoff.orchestrator.decisions import decide, load_decision, promote, save_decision
-from bakeoff.orchestrator.measurements import bench, benchmark_champions, plan
-from bakeoff.orchestrator.planning import filter_missing_benchmarks
+from bakeoff.orchestrator.measurements import bench, benchmark_champions
+from bakeoff.orchestrator.planning import explain, filter_missing_benchmarks, plan
 from bakeoff.orchestrator.progress import Progress, Quiet
 from bakeoff.orchestrator.project import Project, open_project
 from bakeoff.orchestrator.studies import sweep
@@ -17,11 +17,13 @@ __all__ = [
     "bench",
     "benchmark_champions",
     "decide",
+    "explain",
     "filter_missing_benchmarks",
     "load_decision",
     "open_project",
     "plan",
     "promote",
+    "recall_selection",
     "save_decision",
     "select_champions",
     "sweep",

@@ -9,12 +9,15 @@ from pydantic import ValidationError
 
 from bakeoff import durable
 from bakeoff.core import decision as deciding
-from bakeoff.core.decision import Decision
+from bakeoff.core.decision import Decision, digest_inputs
 from bakeoff.core.evidence import assemble_candidates
+from bakeoff.core.existing import invalid_attempts, valid_attempts
+from bakeoff.core.run_mode import Step, choose_step
+from bakeoff.core.settings import RunSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError, DataError, NoWinnerError, UserError
 from bakeoff.orchestrator.champions import require_champions, select_champions
-from bakeoff.orchestrator.measurements import build_jobs
+from bakeoff.orchestrator.planning import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import benchmarks, registry
@@ -22,33 +25,88 @@ from bakeoff.stores.tracking.registry import Promotion
 
 
 def decide(project: Project) -> Decision:
-    """Rank all candidates of the champions that have valid measurements on this hardware.
+    """Rank all candidates of the champions that are measured on this hardware.
+
+    Where a machine was too busy for a measurement to count as done, its ratios are ranked all the same, and the
+    decision says that it has low confidence.
+
+    What the run mode of the decision says is done: the stored decision answers where its inputs are those of
+    now; ``force_new`` decides anew.
 
     Raises:
         CannotTellError: Nothing is measured, or it cannot be compared.
         NoChampionError: No backbone has a champion.
+        TrackingError: The store does not answer.
+        UserError: The run mode starts nothing new, and no decision was begun.
     """
     champions = require_champions(select_champions(project))
     jobs = build_jobs(project, champions)
-    found = [project.results.load_valid(job) for job in jobs]
-    missing = [job.label for job, measurement in zip(jobs, found, strict=True) if measurement is None]
-    candidates, incomplete = assemble_candidates([measurement for measurement in found if measurement])
+    existing = find_existing(project, champions)
+    found = [
+        project.results.load_valid(job, valid_attempts(existing, job.key))
+        or project.results.load_contended(job, invalid_attempts(existing, job.key))
+        for job in jobs
+    ]
+    measurements = [measurement for measurement in found if measurement is not None]
+    settings = project.settings.decision.model_copy(update={"run": RunSettings()})
+    inputs = digest_inputs(measurements, settings)
+    stored = _find_stored(project)
+    step = choose_step(
+        project.decision_mode,
+        exists=stored is not None,
+        is_complete=stored is not None and stored.inputs_digest == inputs,
+    )
+    if step in (Step.REUSE, Step.LEAVE):
+        if stored is None:
+            raise UserError(
+                "decision.run.mode is resume_if_incomplete, and no decision was begun; "
+                "set it to reuse_if_exists to make one"
+            )
+        project.progress.say(f"nothing that decides has changed: {project.decision_path} stands")
+        return stored
+    candidates, incomplete = assemble_candidates(measurements)
     if not candidates:
+        missing = [job.label for job, measurement in zip(jobs, found, strict=True) if measurement is None]
         raise CannotTellError(
             f"no candidate is measured on this hardware; missing: {', '.join(missing)}; run `bakeoff bench`"
         )
-    return deciding.decide(candidates, project.settings.decision, incomplete)
+    made = deciding.decide(candidates, settings, incomplete)
+    return made.model_copy(update={"inputs_digest": inputs})
 
 
-def save_decision(project: Project, decision: Decision, files: Sequence[Path] = ()) -> str:
-    """Write the decision to disk, then log it with further files; returns the decision run's id.
+def save_decision(
+    project: Project, decision: Decision, files: Sequence[Path] = (), *, is_new: bool = False
+) -> str | None:
+    """Write the decision to disk, then log it with further files.
+
+    Args:
+        project: Whose decision.
+        decision: As ``decide`` made it.
+        files: Logged beside.
+        is_new: Log a run of its own; otherwise the run of the same decision is adopted, if there is one.
+
+    Returns:
+        The decision run's id; None offline, where nothing is logged.
 
     Raises:
         TrackingError: The store does not answer; the decision is on disk.
     """
     durable.write_json(project.decision_path, decision.model_dump(mode="json"))
+    if project.is_offline:
+        project.progress.say("offline: the decision is on disk; `bakeoff decide` logs it later")
+        return None
     experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
-    return benchmarks.log_decision(project.tracker, experiment_id, decision, [project.decision_path, *files])
+    return benchmarks.log_decision(
+        project.tracker, experiment_id, decision, [project.decision_path, *files], is_new=is_new
+    )
+
+
+def _find_stored(project: Project) -> Decision | None:
+    """The stored decision, or None where there is none that can be read: then one is made."""
+    try:
+        return load_decision(project)
+    except UserError:
+        return None
 
 
 def load_decision(project: Project) -> Decision:

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from bakeoff.core.plan import Plan, PlannedJob
 from bakeoff.core.records import Champion, Job, Measurement
 from bakeoff.core.validity import judge_measurement
-from bakeoff.errors import UserError, WorkerError
 from bakeoff.measure.readings import merge_generations
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.heats import group_heats, measure_heat, protocol_of
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
-from bakeoff.orchestrator.works import Attempt, flag_mixed, keep_failure, make_order, make_ready, now_text
+from bakeoff.orchestrator.works import EndsOneJob, Outcomes, flag_mixed, make_order, make_ready, now_text
 from bakeoff.run.isolation import Done, run_in_fresh_process
 
 
-def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> list[Attempt]:
+def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> Outcomes:
     """Measure what a plan says; every attempt, good or failed, is on disk when this returns.
 
     Args:
@@ -27,9 +26,9 @@ def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> 
         champions: Whose checkpoints are measured.
         plan: All jobs; one that is reused may be run beside new ones as their reference.
     """
-    todo = plan.todo
+    outcomes, todo = Outcomes(), plan.todo
     if not todo:
-        return []
+        return outcomes
     by_run = {champion.run_id: champion for champion in champions}
     heats = group_heats(plan)
     alone = [planned for planned in todo if not isinstance(planned.job.scenario, Interleaved)]
@@ -37,16 +36,17 @@ def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> 
         protocol_of(group[0].job).min_generations for group in heats
     )
     with project.progress.track("bench", n_steps) as advance:
-        attempts: list[Attempt] = [
-            _measure_alone(project, planned, by_run[planned.job.champion_run_id], advance)
-            for planned in alone
-        ]
+        for planned in alone:
+            champion = by_run[planned.job.champion_run_id]
+            _measure_alone(project, planned, champion, outcomes, advance)
         for group in heats:
-            attempts += measure_heat(project, group, by_run, advance)
-    return attempts
+            measure_heat(project, group, by_run, outcomes, advance)
+    return outcomes
 
 
-def _measure_alone(project: Project, planned: PlannedJob, champion: Champion, advance: Advance) -> Attempt:
+def _measure_alone(
+    project: Project, planned: PlannedJob, champion: Champion, outcomes: Outcomes, advance: Advance
+) -> None:
     """All generations of a job that no other is measured beside; outcomes on disk are not repeated."""
     job, done = planned.job, list[Done]()
     begin_s = time.monotonic()
@@ -57,8 +57,9 @@ def _measure_alone(project: Project, planned: PlannedJob, champion: Champion, ad
             order = make_order(project, work, generation)
             done.append(run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s))
             advance(f"{job.label} {generation + 1}/{_n_generations(job)}")
-    except (WorkerError, UserError) as error:
-        return keep_failure(project, planned, error)
+    except EndsOneJob as error:
+        outcomes.fail(project, planned, error)
+        return
     readings = merge_generations([each.readings for each in done])
     flags = judge_measurement(
         job,
@@ -78,9 +79,8 @@ def _measure_alone(project: Project, planned: PlannedJob, champion: Champion, ad
         wall_s=time.monotonic() - begin_s,
         timed_s=0.0,
     )
-    project.results.store(measurement)
+    outcomes.keep(project, measurement)
     shutil.rmtree(project.results.work_folder(job, planned.attempt), ignore_errors=True)
-    return measurement
 
 
 def _n_generations(job: Job) -> int:

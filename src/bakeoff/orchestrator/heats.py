@@ -16,7 +16,7 @@ from bakeoff.core.plan import Plan, PlannedJob
 from bakeoff.core.records import Champion, Environment, Flag, HeatFacts, Job, Measurement
 from bakeoff.core.validity import judge_measurement
 from bakeoff.digest import digest_json
-from bakeoff.errors import UserError, WorkerError
+from bakeoff.errors import WorkerError
 from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.heat import Generation, Heat, Part
@@ -27,10 +27,10 @@ from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.works import (
-    Attempt,
+    EndsOneJob,
+    Outcomes,
     Work,
     flag_mixed,
-    keep_failure,
     make_order,
     make_ready,
     now_text,
@@ -74,21 +74,24 @@ def group_heats(plan: Plan) -> list[list[PlannedJob]]:
 
 
 def measure_heat(
-    project: Project, group: Sequence[PlannedJob], by_run: Mapping[str, Champion], advance: Advance
-) -> list[Attempt]:
+    project: Project,
+    group: Sequence[PlannedJob],
+    by_run: Mapping[str, Champion],
+    outcomes: Outcomes,
+    advance: Advance,
+) -> None:
     """Measure a group together; candidates that cannot be made ready are out, the others go on."""
-    attempts: list[Attempt] = []
     works: list[Work] = []
     for planned in group:
         try:
             works.append(make_ready(project, planned, by_run[planned.job.champion_run_id]))
-        except (WorkerError, UserError) as error:
+        except EndsOneJob as error:
             if planned.action == "measure":
-                attempts.append(keep_failure(project, planned, error))
+                outcomes.fail(project, planned, error)
             else:
                 project.progress.say(f"{planned.job.candidate} cannot be the reference: {error}")
     if not any(work.planned.action == "measure" for work in works):
-        return attempts
+        return
     begin_s = time.monotonic()
     heat_id = digest_json([[work.job.key, work.planned.attempt] for work in works])
     folder = project.results.heat_folder(heat_id)
@@ -99,13 +102,12 @@ def measure_heat(
             continue
         if work.job.key in heat.failures:
             reason, _, detail = heat.failures[work.job.key].partition(": ")
-            attempts.append(keep_failure(project, work.planned, WorkerError(reason, detail=detail)))
+            outcomes.fail(project, work.planned, WorkerError(reason, detail=detail))
         else:
             mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
             facts = _describe_heat(heat, heat_id, works, work.job, wall_s)
-            attempts.append(_keep_measurement(project, work, heat, facts, mine))
+            outcomes.keep(project, _assemble(project, work, heat, facts, mine))
     shutil.rmtree(folder, ignore_errors=True)
-    return attempts
 
 
 def _run_heat(
@@ -164,7 +166,7 @@ def _generation_path(folder: Path, number: int) -> Path:
     return folder / f"generation-{number:03d}.json"
 
 
-def _keep_measurement(
+def _assemble(
     project: Project, work: Work, heat: Heat, facts: HeatFacts, environments: Sequence[Environment]
 ) -> Measurement:
     job = work.job
@@ -181,7 +183,7 @@ def _keep_measurement(
         n_truncated=first.started.n_truncated,
         accepts_contention=project.settings.benchmark.accept_contended,
     )
-    measurement = Measurement(
+    return Measurement(
         job=job,
         attempt=work.planned.attempt,
         measured_at=now_text(),
@@ -193,8 +195,6 @@ def _keep_measurement(
         wall_s=facts.wall_s,
         timed_s=sum(_timed_ns(row) for row in readings if row.quantity in (LATENCY, PASS)) / NS_PER_S,
     )
-    project.results.store(measurement)
-    return measurement
 
 
 def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:

@@ -7,27 +7,25 @@ crash or an outage after measuring costs an upload and never a second measuremen
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from bakeoff import durable
-from bakeoff.core import plan as planning
 from bakeoff.core.champions import GivenChampions, parse_champions
-from bakeoff.core.plan import ExistingBenchmark, Plan
-from bakeoff.core.records import Champion, FailedAttempt, Hardware, Job, Measurement
-from bakeoff.digest import digest_folder, digest_json
-from bakeoff.errors import ConfigError, TrackingError, UserError
-from bakeoff.measure.backends import Backend
-from bakeoff.measure.entities import Document
+from bakeoff.core.existing import ExistingBenchmark, valid_attempts
+from bakeoff.core.plan import Plan
+from bakeoff.core.records import Champion, FailedAttempt, Measurement
+from bakeoff.errors import TrackingError
 from bakeoff.orchestrator.acquisition import acquire_for, identify_checkpoints
 from bakeoff.orchestrator.champions import require_champions, select_champions
 from bakeoff.orchestrator.execution import measure_all
-from bakeoff.orchestrator.inputs import documents_for
+from bakeoff.orchestrator.planning import find_existing, plan_against
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
-from bakeoff.run.hardware import default_threads, detect_hardware
+from bakeoff.stores.results import LoggedRun
 from bakeoff.stores.tracking import benchmarks
+from bakeoff.stores.tracking.benchmarks import Attempt
 
 
 class BenchResult(Record):
@@ -46,26 +44,6 @@ class BenchResult(Record):
     wall_s: float
 
 
-def plan(project: Project) -> Plan:
-    """Say of every job whether it would be measured or reused, and why; measures nothing.
-
-    Raises:
-        NoChampionError: No backbone has a champion.
-        TrackingError: The store does not answer: that is never read as "nothing exists".
-    """
-    return plan_for(project, require_champions(select_champions(project)))
-
-
-def plan_for(project: Project, champions: Sequence[Champion]) -> Plan:
-    """Plan the jobs of these champions against tracking store and disk."""
-    return planning.plan_jobs(
-        build_jobs(project, champions),
-        _find_existing(project, champions),
-        project.benchmark_mode,
-        project.settings.benchmark.max_attempts,
-    )
-
-
 def bench(project: Project) -> BenchResult:
     """Measure what is missing for every champion, log it, and write the result files.
 
@@ -75,8 +53,11 @@ def bench(project: Project) -> BenchResult:
     """
     champions = require_champions(select_champions(project))
     with _measuring(project):
-        _send_waiting(project, champions)
-        return _carry_out(project, champions, plan_for(project, champions))
+        if not project.is_offline:
+            # What would keep results from being logged is better told before they are measured.
+            project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
+        existing = _send_waiting(project, find_existing(project, champions))
+        return _carry_out(project, champions, plan_against(project, champions, existing), existing)
 
 
 def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str, Path]:
@@ -101,53 +82,10 @@ def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str
     parsed = parse_champions(champions, project.progress.say)
     with _measuring(project):
         identified = identify_checkpoints(parsed, project)
-        todo = planning.plan_jobs(
-            build_jobs(project, identified),
-            project.results.list_existing(champion.run_id for champion in identified),
-            project.benchmark_mode,
-            project.settings.benchmark.max_attempts,
-        )
+        on_disk = project.results.list_existing(champion.run_id for champion in identified)
+        todo = plan_against(project, identified, on_disk)
         able, ready = acquire_for(todo, identified, project)
-        return _carry_out(project, ready, able).result_files
-
-
-def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
-    """Every champion × runtime × scenario on this machine.
-
-    Raises:
-        CheckpointError: A given checkpoint is no sound folder.
-        ConfigError: A runtime asks for more threads than this process may use.
-        DataError: The test file is missing or broken.
-        MissingExtraError: A runtime's library is not installed.
-    """
-    settings, hardware = project.settings.benchmark, detect_hardware()
-    for runtime in settings.runtimes:
-        runtime.require_installed()
-    runtimes = [_fix_threads(runtime, hardware) for runtime in settings.runtimes]
-    return [
-        Job(
-            backbone=champion.backbone,
-            champion_run_id=champion.run_id,
-            trial_run_id=champion.trial_run_id,
-            sweep_run_id=champion.sweep_run_id,
-            study_key_hash=champion.study_key_hash,
-            trial_key_hash=champion.trial_key_hash,
-            checkpoint_digest=_digest_of(champion),
-            data_fingerprint=champion.data_fingerprint,
-            eval_fingerprint=champion.eval_fingerprint,
-            runtime=runtime,
-            scenario=scenario,
-            protocol=settings.protocol if scenario.is_timed else None,
-            hardware=hardware,
-            inputs_digest=_digest_documents(documents_for(project, scenario)),
-            max_length=project.settings.data.max_length,
-            metric_name=champion.metric_name,
-            refit_metric=champion.refit_metric,
-        )
-        for champion in champions
-        for runtime in runtimes
-        for scenario in settings.scenarios
-    ]
+        return _carry_out(project, ready, able, on_disk).result_files
 
 
 def _measuring(project: Project) -> AbstractContextManager[None]:
@@ -157,67 +95,48 @@ def _measuring(project: Project) -> AbstractContextManager[None]:
     )
 
 
-def _fix_threads(runtime: Backend, hardware: Hardware) -> Backend:
-    if runtime.threads is not None and runtime.threads > hardware.usable_cpus:
-        fault = (
-            f"benchmark.runtimes: {runtime.label} asks for {runtime.threads} threads; this process may use "
-            f"{hardware.usable_cpus} CPUs; lower threads or leave it null"
-        )
-        raise ConfigError([fault])
-    return runtime.model_copy(update={"threads": runtime.threads or default_threads(hardware)})
-
-
-def _digest_of(champion: Champion) -> str:
-    if champion.checkpoint_digest is not None:
-        return champion.checkpoint_digest
-    if champion.checkpoint_path is not None:
-        return digest_folder(champion.checkpoint_path)
-    raise UserError(
-        f"champion {champion.backbone}, run {champion.run_id}: neither a checkpoint digest nor a folder "
-        "is known; refit it with `bakeoff sweep`, or set checkpoint_path"
-    )
-
-
-def _digest_documents(documents: Iterable[Document]) -> str:
-    return digest_json([[list(document.tokens), list(document.tags)] for document in documents])
-
-
-def _find_existing(project: Project, champions: Sequence[Champion]) -> list[ExistingBenchmark]:
-    wanted = {champion.run_id for champion in champions}
-    experiment_id = project.tracker.find_experiment(project.settings.tracking.benchmark_experiment)
-    logged = benchmarks.find_benchmarks(project.tracker, experiment_id, wanted) if experiment_id else []
-    return [*logged, *project.results.list_existing(wanted)]
-
-
-def _carry_out(project: Project, champions: Sequence[Champion], todo: Plan) -> BenchResult:
+def _carry_out(
+    project: Project, champions: Sequence[Champion], todo: Plan, existing: Sequence[ExistingBenchmark]
+) -> BenchResult:
     begin = time.monotonic()
     for planned in todo.jobs:
         project.progress.say(f"{planned.job.label}: {planned.action}: {planned.reason}")
-    attempts = measure_all(project, champions, todo)
-    unlogged = sum(not _log(project, attempt) for attempt in attempts)
+    outcomes = measure_all(project, champions, todo)
+    unlogged = _log_all(project, outcomes.kept)
+    measured = [attempt for attempt in outcomes.kept if isinstance(attempt, Measurement)]
+    failed = [attempt for attempt in outcomes.kept if isinstance(attempt, FailedAttempt)]
     _fetch_missing(project, todo)
+    fresh = {measurement.job.key: {measurement.attempt} for measurement in measured}
     files = {}
     for champion in champions:
-        mine = [
-            measurement
-            for planned in todo.jobs
-            if planned.job.champion_run_id == champion.run_id
-            and (measurement := project.results.load_valid(planned.job))
-        ]
+        jobs = [planned.job for planned in todo.jobs if planned.job.champion_run_id == champion.run_id]
+        counting = [(job, valid_attempts(existing, job.key) | fresh.get(job.key, set())) for job in jobs]
+        found = [project.results.load_valid(job, among) for job, among in counting]
+        mine = [measurement for measurement in found if measurement is not None]
         if mine:
             files[champion.backbone] = project.results.write_champion(mine)
     return BenchResult(
         plan=todo,
-        measured=tuple(attempt for attempt in attempts if isinstance(attempt, Measurement)),
-        failed=tuple(attempt for attempt in attempts if isinstance(attempt, FailedAttempt)),
+        measured=tuple(measured),
+        failed=(*failed, *outcomes.unready),
         result_files=files,
-        unlogged=unlogged,
+        unlogged=unlogged + sum(map(_is_waiting, existing)),
         wall_s=time.monotonic() - begin,
     )
 
 
-def _log(project: Project, attempt: Measurement | FailedAttempt, *, may_exist: bool = False) -> bool:
-    """Log one attempt; an outage leaves it on disk for the next command."""
+def _log_all(project: Project, attempts: Sequence[Attempt]) -> int:
+    """Log attempts until the store fails; returns how many are left to the next command."""
+    for number, attempt in enumerate(attempts):
+        if _log(project, attempt) is None:
+            return len(attempts) - number
+    return 0
+
+
+def _log(project: Project, attempt: Attempt, *, may_exist: bool = False) -> str | None:
+    """Log one attempt and return its run; an outage leaves it on disk for the next command."""
+    if project.is_offline:
+        return None
     try:
         experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
         run_id = benchmarks.log_attempt(
@@ -229,22 +148,42 @@ def _log(project: Project, attempt: Measurement | FailedAttempt, *, may_exist: b
         )
     except TrackingError as error:
         project.progress.say(f"{attempt.job.label}: measured and safe on disk, but not logged: {error}")
-        return False
-    project.results.mark_logged(attempt, run_id)
-    return True
+        return None
+    project.results.mark_logged(attempt, _logged_run(project, experiment_id, run_id))
+    return run_id
 
 
-def _send_waiting(project: Project, champions: Sequence[Champion]) -> None:
-    """Log what an earlier command measured but could not log."""
-    for attempt in project.results.find_unlogged(champion.run_id for champion in champions):
-        if _log(project, attempt, may_exist=True):
-            project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
+def _logged_run(project: Project, experiment_id: str, run_id: str) -> LoggedRun:
+    return LoggedRun(store=project.tracker.shown_uri, experiment_id=experiment_id, run_id=run_id)
+
+
+def _send_waiting(project: Project, existing: Sequence[ExistingBenchmark]) -> list[ExistingBenchmark]:
+    """Log what the disk has and the store has not; returns what exists, with the new run ids."""
+    sent = list(existing)
+    for number, benchmark in enumerate(existing):
+        if project.is_offline or not _is_waiting(benchmark) or benchmark.key is None:
+            continue
+        attempt = project.results.load(benchmark.key, benchmark.attempt)
+        run_id = _log(project, attempt, may_exist=True)
+        if run_id is None:
+            break
+        project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
+        sent[number] = benchmark.model_copy(update={"run_id": run_id})
+    return sent
+
+
+def _is_waiting(benchmark: ExistingBenchmark) -> bool:
+    """Whether the disk has it and the store has not."""
+    return benchmark.on_disk and benchmark.run_id is None
 
 
 def _fetch_missing(project: Project, todo: Plan) -> None:
     """Fetch the readings of reused measurements that another machine or folder made."""
     for planned in todo.reused:
-        if planned.run_id is not None and project.results.load_valid(planned.job) is None:
+        is_here = project.results.load_valid(planned.job, {planned.attempt}) is not None
+        if planned.run_id is not None and planned.has_readings and not is_here:
+            experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
+            logged = _logged_run(project, experiment_id, planned.run_id)
             with project.results.receiving() as folder:
                 found = project.tracker.download(planned.run_id, "benchmark", folder)
-                project.results.adopt(planned.job, planned.attempt, found, planned.run_id)
+                project.results.adopt(planned.job, planned.attempt, found, logged)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bakeoff.core.config import STAGES, parse_settings
 from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
-from bakeoff.core.run_mode import DEFAULT_RUN_MODE, RunMode
+from bakeoff.core.run_mode import RunMode, inherit_mode
 from bakeoff.core.settings import Settings
 from bakeoff.digest import digest_file
 from bakeoff.errors import ConfigError
@@ -43,27 +43,42 @@ class Project:
         root: Relative paths of the configuration are taken from here.
         settings: Of all stages.
         progress: Who is told what goes on.
+        is_offline: The disk answers instead of the tracking store, which is never asked.
     """
 
-    def __init__(self, root: Path, settings: Settings, progress: Progress | None = None) -> None:
+    def __init__(
+        self, root: Path, settings: Settings, progress: Progress | None = None, *, is_offline: bool = False
+    ) -> None:
         self.root = root
+        self.is_offline = is_offline
         self.settings = settings
         self.progress: Progress = progress or Quiet()
         uri = self.resolve_uri(settings.tracking.uri)
         is_local = _LOCAL_SQLITE.match(uri) is not None
-        self.tracker = Tracker(uri, root / "mlartifacts" if is_local else None, self.progress.say)
+        artifact_root = root / "mlartifacts" if is_local else None
+        self.tracker = Tracker(uri, artifact_root, self.progress.say, is_offline=is_offline)
         self.results = ResultStore(root / "results")
         self.checkpoints = CheckpointStore(root / ".cache", self.progress.say)
 
     @property
     def sweep_mode(self) -> RunMode:
         """Run mode of the sweep."""
-        return self.settings.hpo.run.mode or DEFAULT_RUN_MODE
+        return inherit_mode(self.settings.hpo.run.mode)
 
     @property
     def benchmark_mode(self) -> RunMode:
         """Run mode of the benchmark; null inherits the sweep's."""
-        return self.settings.benchmark.run.mode or self.sweep_mode
+        return inherit_mode(self.settings.benchmark.run.mode, self.settings.hpo.run.mode)
+
+    @property
+    def decision_mode(self) -> RunMode:
+        """Run mode of the decision; null inherits the benchmark's."""
+        return inherit_mode(self.settings.decision.run.mode, self.benchmark_mode)
+
+    @property
+    def selection_path(self) -> Path:
+        """Where the last selection of champions stands."""
+        return self.root / "results" / "champions.json"
 
     @property
     def report_path(self) -> Path:
@@ -119,13 +134,20 @@ class Project:
         return f"sqlite:///{self.root / match['path']}" if match else uri
 
 
-def open_project(config: Path, overrides: Sequence[str] = (), progress: Progress | None = None) -> Project:
+def open_project(
+    config: Path,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+    *,
+    is_offline: bool = False,
+) -> Project:
     """Open a project by its configuration.
 
     Args:
         config: A folder with one YAML file a stage, or one YAML file with the stages as top-level keys.
         overrides: ``stage.key=value`` each.
         progress: Who is told what goes on.
+        is_offline: The disk answers instead of the tracking store, which is never asked.
 
     Raises:
         ConfigError: With every fault of the configuration.
@@ -147,7 +169,7 @@ def open_project(config: Path, overrides: Sequence[str] = (), progress: Progress
         sections = {"": _read(config)}
     else:
         raise ConfigError([f"{config}: no such file or folder; name the configuration with --config"])
-    return Project(config.parent, parse_settings(sections, overrides), progress)
+    return Project(config.parent, parse_settings(sections, overrides), progress, is_offline=is_offline)
 
 
 def _read(path: Path) -> tuple[str, str]:

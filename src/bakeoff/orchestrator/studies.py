@@ -13,7 +13,7 @@ from typing import Literal
 from bakeoff import durable
 from bakeoff.core.identity import build_study_family_hash, build_study_key_hash
 from bakeoff.core.records import Trial
-from bakeoff.core.run_mode import has_work, should_reuse_existing
+from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.core.selection import FINISHED, find_best_trial, is_valid_metric
 from bakeoff.core.settings import Choice, Distribution, FloatRange
 from bakeoff.digest import digest_folder
@@ -107,11 +107,12 @@ def _sweep_backbone(project: Project, experiment_id: str, backbone: str) -> Swee
     trials = _read_group(project, experiment_id, identity)
     exists = bool(earlier)
     is_complete = exists and earlier[-1][1] == FINISHED and _count(trials) >= project.settings.hpo.n_trials
-    if not has_work(project.sweep_mode, exists, is_complete):
+    step = choose_step(project.sweep_mode, exists, is_complete)
+    if step in (Step.REUSE, Step.LEAVE):
         action: Literal["reused", "left"] = "reused" if exists else "left"
         project.progress.say(f"{backbone}: {_count(trials)} finished trials are there; nothing to run")
         return _result(identity, action, trials)
-    is_resumed = should_reuse_existing(project.sweep_mode, exists, is_complete)
+    is_resumed = step is Step.RESUME
     recorder = SweepRecorder(project.tracker, experiment_id, identity, earlier[-1][0] if is_resumed else None)
     failure = None
     try:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bakeoff.core.plan import PlannedJob
 from bakeoff.core.records import Champion, Environment, FailedAttempt, Flag, Job, Measurement
-from bakeoff.errors import BakeoffError, WorkerError
+from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
 from bakeoff.folders import find_whole
 from bakeoff.orchestrator.acquisition import find_checkpoint
-from bakeoff.orchestrator.inputs import documents_for
+from bakeoff.orchestrator.planning import documents_for
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.isolation import MeasureOrder, PrepareOrder, run_in_fresh_process
 
 N_CHECK_TEXTS = 64
 
 Attempt = Measurement | FailedAttempt
+# What ends one job and no other.
+EndsOneJob = (WorkerError, UserError, TrackingError)
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,38 @@ def make_order(project: Project, work: Work, generation: int) -> MeasureOrder:
     )
 
 
-def keep_failure(project: Project, planned: PlannedJob, error: BakeoffError) -> FailedAttempt:
-    """Store a failed attempt; the other jobs go on."""
-    project.progress.say(f"{planned.job.label}: failed: {error}")
-    attempt = FailedAttempt(
-        job=planned.job,
-        attempt=planned.attempt,
-        failed_at=now_text(),
-        reason=error.reason if isinstance(error, WorkerError) else str(error),
-        detail=error.detail if isinstance(error, WorkerError) else "",
-    )
-    project.results.store(attempt)
-    return attempt
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of the jobs so far.
+
+    Attributes:
+        kept: Every attempt that is on disk, measured or failed.
+        unready: Jobs that were not tried, since their checkpoint could not be fetched; nothing is kept.
+    """
+
+    kept: list[Attempt] = field(default_factory=list)
+    unready: list[FailedAttempt] = field(default_factory=list)
+
+    def keep(self, project: Project, measurement: Measurement) -> None:
+        """Store a measurement."""
+        project.results.store(measurement)
+        self.kept.append(measurement)
+
+    def fail(self, project: Project, planned: PlannedJob, error: BakeoffError) -> None:
+        """Store a failed attempt; the other jobs go on."""
+        project.progress.say(f"{planned.job.label}: failed: {error}")
+        attempt = FailedAttempt(
+            job=planned.job,
+            attempt=planned.attempt,
+            failed_at=now_text(),
+            reason=error.reason if isinstance(error, WorkerError) else str(error),
+            detail=error.detail if isinstance(error, WorkerError) else "",
+        )
+        if isinstance(error, TrackingError):
+            self.unready.append(attempt)
+        else:
+            project.results.store(attempt)
+            self.kept.append(attempt)
 
 
 def flag_mixed(environments: Sequence[Environment]) -> tuple[Flag, ...]:

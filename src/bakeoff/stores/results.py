@@ -2,7 +2,8 @@
 
 results/jobs/KEY_DIGEST/ATTEMPT.json       a Measurement without its raw values, or a FailedAttempt
 results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first
-results/jobs/KEY_DIGEST/ATTEMPT.logged     holds the run id; written when the tracking store has it
+results/jobs/KEY_DIGEST/ATTEMPT.logged     a LoggedRun; written when the tracking store has it
+results/work/KEY_DIGEST-ATTEMPT/           what is measured of an attempt that is not whole yet
 results/champions/BACKBONE-RUN/benchmark.json
 """
 
@@ -11,23 +12,40 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from bakeoff import durable
-from bakeoff.core.plan import ExistingBenchmark
+from bakeoff.core.existing import ExistingBenchmark
 from bakeoff.core.records import FailedAttempt, Job, Measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import DataError
 from bakeoff.measure.readings import LATENCY, NS_PER_MS, NS_PER_S
+from bakeoff.record import Record
 
 _Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | FailedAttempt)
+HEAT_PREFIX = "heat-"
 QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+class LoggedRun(Record):
+    """Where an attempt was logged.
+
+    Attributes:
+        store: URI of the tracking store, without password.
+        experiment_id: Of the run, in that store.
+        run_id: Of the run.
+    """
+
+    format_version: Literal[1] = 1
+    store: str
+    experiment_id: str
+    run_id: str
 
 
 class ResultStore:
@@ -54,13 +72,41 @@ class ResultStore:
         durable.write_json(path, document)
         return path
 
-    def load_valid(self, job: Job) -> Measurement | None:
-        """The newest valid measurement of a job, with its raw values; None if there is none."""
+    def load_valid(self, job: Job, among: Collection[int] | None = None) -> Measurement | None:
+        """The newest valid measurement of a job, with its raw values; None if there is none.
+
+        Args:
+            job: Of which job.
+            among: Numbers of the attempts that may count; None means all.
+        """
         for path in sorted(self._attempt_files(job), reverse=True):
+            if among is not None and path.stem not in {f"{number:03d}" for number in among}:
+                continue
             attempt = _read(path)
             if isinstance(attempt, Measurement) and attempt.is_valid:
                 return attempt
         return None
+
+    def load_contended(self, job: Job, among: Collection[int]) -> Measurement | None:
+        """The newest measurement of a job that does not count as done for a busy machine alone.
+
+        Args:
+            job: Of which job.
+            among: Numbers of the attempts that may be taken.
+        """
+        for path in sorted(self._attempt_files(job), reverse=True):
+            attempt = _read(path) if path.stem in {f"{number:03d}" for number in among} else None
+            if isinstance(attempt, Measurement) and attempt.is_only_contended:
+                return attempt
+        return None
+
+    def load(self, key: str, attempt: int) -> Measurement | FailedAttempt:
+        """One attempt, with its raw values.
+
+        Raises:
+            DataError: It is not there, or broken.
+        """
+        return _read(self._attempt_path(digest_json(key), attempt))
 
     def list_existing(self, champion_run_ids: Iterable[str]) -> list[ExistingBenchmark]:
         """All attempts of some champions that this disk holds."""
@@ -72,18 +118,30 @@ class ResultStore:
                 found.append(_summarize(attempt, _read_mark(path)))
         return found
 
-    def find_unlogged(self, champion_run_ids: Iterable[str]) -> Iterator[Measurement | FailedAttempt]:
-        """Attempts that the tracking store does not have yet."""
-        wanted = set(champion_run_ids)
-        for path in sorted(self.folder.glob("jobs/*/*.json")):
-            if _read_mark(path) is None:
-                attempt = _read(path)
-                if attempt.job.champion_run_id in wanted:
-                    yield attempt
+    def list_interrupted(self) -> frozenset[str]:
+        """Key digests of the jobs of which a part is measured and no whole attempt was kept."""
+        alone = (
+            folder.name.rsplit("-", 1)[0]
+            for folder in self.folder.glob("work/*-*")
+            if not folder.name.startswith(HEAT_PREFIX) and any(path.is_file() for path in folder.rglob("*"))
+        )
+        together = (
+            folder.name
+            for heat in self.folder.glob(f"work/{HEAT_PREFIX}*")
+            if any(heat.glob("generation-*.json"))
+            for folder in heat.iterdir()
+            if folder.is_dir()
+        )
+        return frozenset((*alone, *together))
 
-    def mark_logged(self, attempt: Measurement | FailedAttempt, run_id: str) -> None:
-        """Note that the tracking store has an attempt."""
-        durable.write_bytes(self._path(attempt.job, attempt.attempt).with_suffix(".logged"), run_id.encode())
+    def find_logged(self, key: str, attempt: int) -> LoggedRun | None:
+        """Where an attempt was logged; None if it was not."""
+        return _read_mark(self._attempt_path(digest_json(key), attempt))
+
+    def mark_logged(self, attempt: Measurement | FailedAttempt, logged: LoggedRun) -> None:
+        """Note that a tracking store has an attempt."""
+        path = self._path(attempt.job, attempt.attempt).with_suffix(".logged")
+        durable.write_json(path, logged.model_dump(mode="json"))
 
     def attempt_files(self, attempt: Measurement | FailedAttempt) -> list[Path]:
         """The files of an attempt, for upload."""
@@ -98,7 +156,7 @@ class ResultStore:
 
     def heat_folder(self, heat_id: str) -> Path:
         """A heat's working folder; its generations lie there until all its measurements are stored."""
-        folder = self.folder / "work" / f"heat-{heat_id[:16]}"
+        folder = self.folder / "work" / f"{HEAT_PREFIX}{heat_id[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -109,7 +167,7 @@ class ResultStore:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".receiving-") as folder:
             yield Path(folder)
 
-    def adopt(self, job: Job, attempt: int, folder: Path, run_id: str) -> None:
+    def adopt(self, job: Job, attempt: int, folder: Path, logged: LoggedRun) -> None:
         """Keep an attempt that was fetched from the tracking store, if it is of this very job.
 
         Raises:
@@ -120,7 +178,7 @@ class ResultStore:
         if found.job.key != job.key or found.attempt != attempt:
             raise DataError(str(source), found=f"key {found.job.key}", expected=f"key {job.key}")
         self.store(found)
-        self.mark_logged(found, run_id)
+        self.mark_logged(found, logged)
 
     def write_champion(self, measurements: list[Measurement]) -> Path:
         """Write ``benchmark.json`` of one champion from its measurements.
@@ -147,7 +205,10 @@ class ResultStore:
         return path
 
     def _path(self, job: Job, attempt: int) -> Path:
-        return self.folder / "jobs" / job.key_digest / f"{attempt:03d}.json"
+        return self._attempt_path(job.key_digest, attempt)
+
+    def _attempt_path(self, key_digest: str, attempt: int) -> Path:
+        return self.folder / "jobs" / key_digest / f"{attempt:03d}.json"
 
     def _attempt_files(self, job: Job) -> list[Path]:
         return list((self.folder / "jobs" / job.key_digest).glob("*.json"))
@@ -198,12 +259,15 @@ def _read(path: Path, *, with_arrays: bool = True) -> Measurement | FailedAttemp
         ) from error
 
 
-def _read_mark(path: Path) -> str | None:
-    mark = path.with_suffix(".logged")
-    return mark.read_text(encoding="ascii") if mark.is_file() else None
+def _read_mark(path: Path) -> LoggedRun | None:
+    """A mark that cannot be read counts as none: logging again finds the run that is there and adopts it."""
+    try:
+        return LoggedRun.model_validate_json(path.with_suffix(".logged").read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
-def _summarize(attempt: Measurement | FailedAttempt, run_id: str | None) -> ExistingBenchmark:
+def _summarize(attempt: Measurement | FailedAttempt, logged: LoggedRun | None) -> ExistingBenchmark:
     if isinstance(attempt, Measurement):
         state, reason, when = (
             "valid" if attempt.is_valid else "invalid",
@@ -221,7 +285,7 @@ def _summarize(attempt: Measurement | FailedAttempt, run_id: str | None) -> Exis
             "attempt": attempt.attempt,
             "reason": reason,
             "measured_at": when,
-            "run_id": run_id,
+            "run_id": logged.run_id if logged else None,
             "on_disk": True,
         }
     )

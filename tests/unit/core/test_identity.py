@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bakeoff.core.existing import find_differences
 from bakeoff.core.identity import (
     KEY_VERSION,
     STUDY_KEY_SCHEMA_VERSION,
@@ -307,6 +308,19 @@ def test_changing_one_leaf_of_what_is_measured_changes_the_key(job: Job, data: s
 
 
 @QUICK
+@given(job=jobs, data=st.data())
+def test_changing_one_leaf_changes_the_part_that_is_named_after_it_and_no_other(
+    job: Job, data: st.DataObject
+) -> None:
+    leaves = [path for path in leaves_of(identity_of(job)) if path != ("champion_run_id",)]
+    if not isinstance(job.runtime, Torch):
+        leaves.remove(("runtime", "device"))
+    path = data.draw(st.sampled_from(leaves))
+    changed = change_leaf(job, path)
+    assert set(find_differences(job.parts, changed.parts)) == {".".join(path)}
+
+
+@QUICK
 @given(job=jobs)
 def test_every_leaf_that_decides_the_numbers_is_in_the_key(job: Job) -> None:
     leaves = [path for path in leaves_of(identity_of(job)) if path not in fixed_leaves(job)]
@@ -380,6 +394,13 @@ def test_the_run_mode_is_part_of_no_config_hash(section: dict[str, Any] | None) 
 def test_the_run_mode_of_a_settings_object_is_part_of_no_config_hash(mode: RunMode | None) -> None:
     changed = BenchmarkSettings(run=RunSettings(mode=mode))
     assert compute_config_hash(changed) == compute_config_hash(BenchmarkSettings())
+
+
+@pytest.mark.parametrize("changes", [{"timeout_s": 5.0}, {"max_attempts": 9}])
+def test_how_long_and_how_often_it_is_tried_is_part_of_no_config_hash(changes: dict[str, Any]) -> None:
+    assert compute_config_hash(BenchmarkSettings(**changes)) == compute_config_hash(BenchmarkSettings())
+    config = {"batch_sizes": [1, 8]}
+    assert compute_config_hash(config | changes) == compute_config_hash(config)
 
 
 def test_no_part_of_a_job_is_a_run_mode(make_job: Callable[..., Job]) -> None:

@@ -9,23 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.core.plan import (
-    ExistingBenchmark,
-    Plan,
-    PlannedJob,
-    filter_missing_benchmarks,
-    find_differences,
-    find_nearest,
-    plan_jobs,
-)
+from bakeoff.core.existing import ExistingBenchmark, agrees, find_differences, find_nearest
+from bakeoff.core.plan import Plan, PlannedJob, champions_to_measure, explain_job, find_planned, plan_jobs
 from bakeoff.core.records import Champion, Hardware, Job
 from bakeoff.core.run_mode import RunMode
+from bakeoff.errors import JobNotFoundError
 from bakeoff.measure.backends import Noop, OnnxRuntime, Torch
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality
 
 REUSE, FORCE, RESUME = RunMode.REUSE_IF_EXISTS, RunMode.FORCE_NEW, RunMode.RESUME_IF_INCOMPLETE
 MakeJob = Callable[..., Job]
+STATES = ("valid", "invalid", "failed", "deleted")
 
 
 def existing(job: Job, **changes: Any) -> ExistingBenchmark:
@@ -247,6 +242,29 @@ def test_attempts_under_another_key_do_not_count(make_job: MakeJob) -> None:
     assert outcome(plan_one(make_job(), *spoilt)) == ("measure", "config changed: max_length (64 → 128)", 1)
 
 
+# --- deleted runs -----------------------------------------------------------------------------------------
+
+
+def test_what_was_deleted_in_the_store_is_measured_again_and_the_copy_keeps_its_number(
+    make_job: MakeJob,
+) -> None:
+    deleted = existing(make_job(), state="deleted", reason="its run b was deleted", on_disk=True)
+    assert outcome(plan_one(make_job(), deleted)) == ("measure", "its run b was deleted", 2)
+
+
+def test_a_deleted_attempt_uses_up_none_of_the_attempts(make_job: MakeJob) -> None:
+    job = make_job()
+    deleted = [existing(job, state="deleted", attempt=n, reason="its run was deleted") for n in (1, 2)]
+    planned = plan_one(job, *deleted, existing(job, state="failed", attempt=3, reason="timeout"), attempts=2)
+    assert outcome(planned) == ("measure", "earlier attempt failed: timeout", 4)
+
+
+def test_a_deleted_attempt_hides_no_valid_one(make_job: MakeJob) -> None:
+    job = make_job()
+    deleted = existing(job, state="deleted", attempt=2, reason="its run was deleted")
+    assert plan_one(job, deleted, existing(job, attempt=1)).action == "reuse"
+
+
 # --- run modes --------------------------------------------------------------------------------------------
 
 
@@ -268,9 +286,28 @@ def test_resume_leaves_a_champion_of_which_nothing_was_begun(make_job: MakeJob) 
 
 
 def test_resume_measures_what_is_missing_of_a_champion_that_was_begun(make_job: MakeJob) -> None:
-    quality = make_job(scenario=Quality(), protocol=None)
-    planned = plan_one(make_job(), existing(quality), mode=RESUME)
-    assert outcome(planned) == ("measure", "new scenario: latency", 1)
+    quality, latency = make_job(scenario=Quality(), protocol=None), make_job()
+    plan = plan_jobs([quality, latency], [existing(quality)], RESUME, 3)
+    assert [outcome(planned)[:2] for planned in plan.jobs] == [
+        ("reuse", f"measured 2026-01-02T03:04:05Z, run {'b' * 32}"),
+        ("measure", "new scenario: latency"),
+    ]
+
+
+def test_resume_starts_nothing_where_only_other_settings_were_measured(make_job: MakeJob) -> None:
+    planned = plan_one(make_job(max_length=64), existing(make_job()), mode=RESUME)
+    assert planned.action == "leave"
+
+
+def test_resume_finishes_a_job_of_which_a_part_is_measured(make_job: MakeJob) -> None:
+    job, other = make_job(), make_job(champion_run_id="9" * 32)
+    plan = plan_jobs([job, other], [], RESUME, 3, interrupted=[job.key_digest])
+    assert [planned.action for planned in plan.jobs] == ["measure", "leave"]
+
+
+def test_resume_does_not_measure_again_what_was_deleted(make_job: MakeJob) -> None:
+    deleted = existing(make_job(), state="deleted", reason="its run b was deleted")
+    assert plan_one(make_job(), deleted, mode=RESUME).action == "leave"
 
 
 def test_resume_tries_a_spoilt_attempt_again(make_job: MakeJob) -> None:
@@ -283,11 +320,11 @@ def test_resume_tries_a_spoilt_attempt_again(make_job: MakeJob) -> None:
 
 
 @pytest.mark.parametrize("changes", [change for change, _ in CHANGES])
-@pytest.mark.parametrize("mode", [REUSE, RESUME])
+@pytest.mark.parametrize(("mode", "action"), [(REUSE, "measure"), (RESUME, "leave")])
 def test_a_benchmark_with_a_different_key_is_never_a_match(
-    make_job: MakeJob, changes: dict[str, Any], mode: RunMode
+    make_job: MakeJob, changes: dict[str, Any], mode: RunMode, action: str
 ) -> None:
-    assert plan_one(make_job(**changes), existing(make_job()), mode=mode).action == "measure"
+    assert plan_one(make_job(**changes), existing(make_job()), mode=mode).action == action
 
 
 def test_equal_parts_under_a_different_key_are_no_match(make_job: MakeJob) -> None:
@@ -300,6 +337,137 @@ def test_the_run_mode_alone_changes_no_key_and_no_match(make_job: MakeJob) -> No
     plans = [plan_one(job, existing(job), mode=mode) for mode in RunMode]
     assert {planned.job.key for planned in plans} == {job.key}
     assert [planned.action for planned in plans] == ["reuse", "measure", "reuse"]
+
+
+# --- runs without a key -----------------------------------------------------------------------------------
+
+
+def recorded(job: Job, **changes: str) -> dict[str, str]:
+    names = ("runtime.kind", "runtime.device", "scenario.batch_sizes")
+    return {name: job.parts[name] for name in names} | changes
+
+
+def test_a_run_without_key_is_reused_without_readings(make_job: MakeJob) -> None:
+    job = make_job()
+    planned = plan_one(job, existing(job, key=None, parts=recorded(job)))
+    assert (planned.action, planned.run_id, planned.has_readings) == ("reuse", "b" * 32, False)
+
+
+def test_a_run_with_the_key_comes_before_one_without(make_job: MakeJob) -> None:
+    job = make_job()
+    older = existing(job, key=None, parts=recorded(job), attempt=9, run_id="9" * 32)
+    for order in ((older, existing(job)), (existing(job), older)):
+        planned = plan_one(job, *order)
+        assert (planned.run_id, planned.has_readings) == ("b" * 32, True)
+
+
+def test_a_run_without_key_of_another_champion_is_no_match(make_job: MakeJob) -> None:
+    job = make_job()
+    stranger = existing(job, key=None, champion_run_id="9" * 32, parts=recorded(job))
+    assert plan_one(job, stranger).action == "measure"
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_what_an_older_writer_recorded_agrees_only_if_every_part_does(
+    make_job: MakeJob, data: st.DataObject
+) -> None:
+    job = make_job()
+    names = data.draw(st.sets(st.sampled_from(sorted(job.parts)))) | set(recorded(job))
+    parts = {name: job.parts[name] for name in names}
+    assert agrees(parts, job)
+    broken = data.draw(st.sampled_from(sorted(names)))
+    assert not agrees(parts | {broken: "something else"}, job)
+    missing = data.draw(st.sampled_from(sorted(recorded(job))))
+    assert not agrees({name: parts[name] for name in names - {missing}}, job)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backend", "torch"),
+        ("runtime", "torch-fp32"),
+        ("benchmark_batch_sizes", "[1, 8]"),
+        ("device", "cpu"),
+        ("config.max_length", "128"),
+        ("rounds", "10"),
+        ("cpu_model", "Example CPU"),
+    ],
+)
+def test_older_names_and_spellings_are_understood(make_job: MakeJob, name: str, value: str) -> None:
+    job = make_job()
+    assert agrees(recorded(job) | {name: value}, job)
+    assert not agrees(recorded(job) | {name: f"{value}0"}, job)
+
+
+@pytest.mark.parametrize("name", ["kind", "iterations", "backbone", "", "runtime."])
+def test_a_recorded_part_without_counterpart_does_not_agree(make_job: MakeJob, name: str) -> None:
+    job = make_job()
+    assert not agrees(recorded(job) | {name: "1"}, job)
+
+
+# --- one job, explained -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(make_job: MakeJob) -> Plan:
+    return plan_jobs([make_job(), make_job(scenario=Quality(), protocol=None)], [], REUSE, 3)
+
+
+def test_a_job_is_found_by_label_key_digest_or_their_beginning(two: Plan) -> None:
+    for planned in two.jobs:
+        job = planned.job
+        for text in (job.label, job.key, job.key_digest, job.key_digest[:12], job.key[:-50]):
+            assert find_planned(two, text) == planned
+
+
+@pytest.mark.parametrize("text", ["c" * 32, "c"])
+def test_a_beginning_that_several_jobs_share_is_refused_with_the_candidates(two: Plan, text: str) -> None:
+    with pytest.raises(JobNotFoundError, match="more than one job begins so") as caught:
+        find_planned(two, text)
+    assert caught.value.candidates == tuple(
+        f"{planned.job.key_digest[:12]}  {planned.job.label}" for planned in two.jobs
+    )
+
+
+@pytest.mark.parametrize("text", ["nothing", "", "minilm-l6"])
+def test_an_unknown_job_is_refused_with_all_candidates(two: Plan, text: str) -> None:
+    with pytest.raises(JobNotFoundError, match="no job has this key or label") as caught:
+        find_planned(two, text)
+    assert len(caught.value.candidates) == 2
+    assert two.jobs[0].job.label in str(caught.value)
+
+
+def test_jobs_of_one_label_are_told_apart_by_their_digests(make_job: MakeJob) -> None:
+    plan = plan_jobs([make_job(), make_job(runtime=Torch(threads=1))], [], REUSE, 3)
+    with pytest.raises(JobNotFoundError, match="more than one"):
+        find_planned(plan, plan.jobs[0].job.label)
+    assert find_planned(plan, plan.jobs[1].job.key_digest[:12]) == plan.jobs[1]
+
+
+def test_an_explanation_names_the_nearest_benchmark_and_every_part_found_and_wanted(
+    make_job: MakeJob,
+) -> None:
+    job, nearest = make_job(max_length=64), existing(make_job())
+    explanation = explain_job(plan_one(job, nearest), [nearest])
+    assert explanation.nearest == nearest
+    assert {part.name: part.wanted for part in explanation.parts} == job.parts
+    assert [(part.name, part.found, part.wanted) for part in explanation.parts if not part.is_same] == [
+        ("max_length", "128", "64")
+    ]
+
+
+def test_an_explanation_of_a_new_champion_has_nothing_found(make_job: MakeJob) -> None:
+    explanation = explain_job(plan_one(make_job()), [])
+    assert explanation.nearest is None
+    assert {part.found for part in explanation.parts} == {None}
+
+
+def test_an_explanation_shows_parts_that_only_the_benchmark_has(make_job: MakeJob) -> None:
+    job = make_job()
+    other = existing(job, key="other", parts=job.parts | {"protocol.new": "1"})
+    last = explain_job(plan_one(job, other), [other]).parts[-1]
+    assert (last.name, last.found, last.wanted) == ("protocol.new", "1", None)
 
 
 # --- the whole plan ---------------------------------------------------------------------------------------
@@ -325,9 +493,9 @@ def test_champions_with_anything_left_to_measure_are_the_missing_ones(make_job: 
     ]
     done = [existing(jobs[0]), existing(jobs[1]), existing(jobs[2])]
     plan = plan_jobs(jobs, done, REUSE, 3)
-    assert filter_missing_benchmarks(champions, plan) == champions[1:]
-    assert filter_missing_benchmarks(champions, plan_jobs(jobs, done, FORCE, 3)) == champions
-    assert filter_missing_benchmarks(champions, Plan(jobs=())) == []
+    assert champions_to_measure(champions, plan) == champions[1:]
+    assert champions_to_measure(champions, plan_jobs(jobs, done, FORCE, 3)) == champions
+    assert champions_to_measure(champions, Plan(jobs=())) == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -336,9 +504,7 @@ def test_the_order_of_the_benchmarks_changes_no_plan(
     make_job: MakeJob, data: st.DataObject, mode: RunMode, attempts: int
 ) -> None:
     jobs = [make_job(), make_job(max_length=64), make_job(champion_run_id="9" * 32)]
-    facts = st.tuples(
-        st.sampled_from(jobs), st.sampled_from(["valid", "invalid", "failed"]), st.sampled_from([None, "run"])
-    )
+    facts = st.tuples(st.sampled_from(jobs), st.sampled_from(STATES), st.sampled_from([None, "run"]))
     benchmarks = [
         existing(job, state=state, attempt=n + 1, reason=f"reason {n}", run_id=run and f"{run}{n}")
         for n, (job, state, run) in enumerate(data.draw(st.lists(facts, max_size=6)))
@@ -353,7 +519,7 @@ def test_nothing_is_reused_but_a_valid_benchmark_of_the_very_key(
     make_job: MakeJob, data: st.DataObject
 ) -> None:
     jobs = [make_job(), make_job(max_length=64), make_job(champion_run_id="9" * 32)]
-    states = st.sampled_from(["valid", "invalid", "failed"])
+    states = st.sampled_from(STATES)
     benchmarks = [
         existing(job, state=state)
         for job, state in data.draw(st.lists(st.tuples(st.sampled_from(jobs), states)))

@@ -8,6 +8,8 @@ import pytest
 
 from bakeoff.core.run_mode import (
     RunMode,
+    Step,
+    choose_step,
     get_benchmark_run_mode,
     get_run_mode,
     has_work,
@@ -17,26 +19,27 @@ from bakeoff.errors import ConfigError
 
 REUSE, FORCE, RESUME = RunMode.REUSE_IF_EXISTS, RunMode.FORCE_NEW, RunMode.RESUME_IF_INCOMPLETE
 
-# mode, exists, is_complete → should_reuse_existing, has_work
+# mode, exists, is_complete → the step, and (should_reuse_existing, has_work)
 TABLE = [
-    (REUSE, False, False, False, True),
-    (REUSE, True, False, True, True),
-    (REUSE, True, True, True, False),
-    (FORCE, False, False, False, True),
-    (FORCE, True, False, False, True),
-    (FORCE, True, True, False, True),
-    (RESUME, False, False, False, False),
-    (RESUME, True, False, True, True),
-    (RESUME, True, True, False, False),
+    (REUSE, False, False, Step.START, (False, True)),
+    (REUSE, True, False, Step.RESUME, (True, True)),
+    (REUSE, True, True, Step.REUSE, (True, False)),
+    (FORCE, False, False, Step.START, (False, True)),
+    (FORCE, True, False, Step.START, (False, True)),
+    (FORCE, True, True, Step.START, (False, True)),
+    (RESUME, False, False, Step.LEAVE, (False, False)),
+    (RESUME, True, False, Step.RESUME, (True, True)),
+    (RESUME, True, True, Step.LEAVE, (False, False)),
 ]
 
 
-@pytest.mark.parametrize(("mode", "exists", "is_complete", "reuses", "works"), TABLE)
+@pytest.mark.parametrize(("mode", "exists", "is_complete", "step", "answers"), TABLE)
 def test_the_table_says_what_is_reused_and_what_is_run(
-    mode: RunMode, exists: bool, is_complete: bool, reuses: bool, works: bool
+    mode: RunMode, exists: bool, is_complete: bool, step: Step, answers: tuple[bool, bool]
 ) -> None:
-    assert should_reuse_existing(mode, exists, is_complete) is reuses
-    assert has_work(mode, exists, is_complete) is works
+    assert choose_step(mode, exists, is_complete) is step
+    reuses = should_reuse_existing(mode, exists, is_complete)
+    assert (reuses, has_work(mode, exists, is_complete)) == answers
 
 
 def test_there_are_three_modes_with_fixed_names() -> None:

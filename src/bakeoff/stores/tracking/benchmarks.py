@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.core.decision import Decision
-from bakeoff.core.plan import ExistingBenchmark, State
-from bakeoff.core.records import FailedAttempt, Measurement
+from bakeoff.core.existing import ExistingBenchmark, State
+from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.digest import digest_json
 from bakeoff.measure.readings import ENTITIES, LATENCY, NS_PER_MS
 from bakeoff.measure.scenarios.quality import f1_of
@@ -22,19 +23,34 @@ if TYPE_CHECKING:
 
 Attempt = Measurement | FailedAttempt
 VALID, FAILED = "valid", "failed"
+MAX_DIGITS = 6
+WRITERS = ("bakeoff.", "code.")
 
 
 def find_benchmarks(
-    tracker: Tracker, experiment_id: str, champion_run_ids: Collection[str]
+    tracker: Tracker, experiment_id: str, champions: Collection[Champion]
 ) -> list[ExistingBenchmark]:
-    """All finished benchmark runs of some champions, in one paged query however many there are."""
-    return [
-        _read_benchmark(run)
-        for run in tracker.search_runs(experiment_id, {tags.STAGE: Stage.BENCHMARK})
-        if run.info.status in ("FINISHED", "FAILED")
-        and run.data.tags.get(tags.LINEAGE_REFIT) in champion_run_ids
-        and tags.BENCHMARK_KEY in run.data.tags
-    ]
+    """All ended benchmark runs of some champions, in one paged query however many there are.
+
+    No filter of MLflow's can say "this writer's tags or that one's", so all runs of the experiment are read;
+    it holds benchmarks and decisions. A run that is still RUNNING, or was KILLED, is no evidence.
+    """
+    run_ids = {champion.run_id for champion in champions}
+    by_hashes = {
+        (champion.study_key_hash, champion.trial_key_hash): champion.run_id
+        for champion in champions
+        if champion.study_key_hash and champion.trial_key_hash
+    }
+    found = []
+    for run in tracker.search_runs(experiment_id, {}):
+        if run.info.status not in ("FINISHED", "FAILED"):
+            continue
+        if tags.BENCHMARK_KEY in run.data.tags:
+            if run.data.tags.get(tags.LINEAGE_REFIT) in run_ids:
+                found.append(_read_benchmark(run))
+        elif (older := _read_keyless(run, by_hashes)) is not None:
+            found.append(older)
+    return found
 
 
 def log_attempt(
@@ -74,19 +90,33 @@ def log_attempt(
     return run_id
 
 
-def log_decision(tracker: Tracker, experiment_id: str, decision: Decision, files: Sequence[Path]) -> str:
-    """Write a decision as a run, once: the same decision is adopted."""
+def log_decision(
+    tracker: Tracker, experiment_id: str, decision: Decision, files: Sequence[Path], *, is_new: bool
+) -> str:
+    """Write a decision as a run with its files.
+
+    Args:
+        tracker: Where to.
+        experiment_id: Of the benchmark experiment.
+        decision: What to write.
+        files: Uploaded beside.
+        is_new: Write a run of its own; otherwise the newest run of the same decision is adopted.
+
+    Returns:
+        The run's id.
+    """
     digest = digest_json(decision.model_dump(mode="json"))
     identity = {tags.STAGE: Stage.DECISION, tags.DECISION_DIGEST: digest}
-    for run in tracker.search_runs(experiment_id, identity):
-        if run.info.status == "FINISHED":
-            return str(run.info.run_id)
-    run_id = tracker.create_run(
-        experiment_id,
-        f"decision: {decision.winner or decision.outcome}",
-        identity | {tags.SCHEMA_VERSION: tags.TAG_SCHEMA, tags.NOTE: "; ".join(decision.reasons)},
-        nonce=uuid.uuid4().hex,
-    )
+    run_id = None
+    for run in () if is_new else tracker.search_runs(experiment_id, identity):
+        run_id = run.info.run_id
+    if run_id is None:
+        run_id = tracker.create_run(
+            experiment_id,
+            f"decision: {decision.winner or decision.outcome}",
+            identity | {tags.SCHEMA_VERSION: tags.TAG_SCHEMA, tags.NOTE: "; ".join(decision.reasons)},
+            nonce=uuid.uuid4().hex,
+        )
     tracker.log_files(run_id, files, "decision")
     tracker.end_run(run_id, "FINISHED")
     return run_id
@@ -100,16 +130,39 @@ def _read_benchmark(run: Run) -> ExistingBenchmark:
     else:
         state = "valid" if validity == VALID else "invalid"
     attempt = found.get(tags.ATTEMPT, "1")
+    reason = found.get(tags.NOTE, "") if state == "failed" else validity or "no validity is recorded"
     return ExistingBenchmark(
         key=found[tags.BENCHMARK_KEY],
         champion_run_id=found[tags.LINEAGE_REFIT],
         parts=dict(run.data.params),
         state=state,
-        attempt=int(attempt) if attempt.isdecimal() else 1,
-        reason=found.get(tags.NOTE, "") if state == "failed" else validity,
+        attempt=int(attempt) if attempt.isdecimal() and len(attempt) < MAX_DIGITS else 1,
+        reason="" if state == "valid" else reason,
         measured_at=found.get(tags.MEASURED_AT, ""),
         run_id=run.info.run_id,
     )
+
+
+def _read_keyless(run: Run, by_hashes: Mapping[tuple[str, str], str]) -> ExistingBenchmark | None:
+    """A run of an older writer that names study and trial and has no benchmark key; None for all others."""
+    found = run.data.tags
+    if run.info.status != "FINISHED" or any(f"{prefix}benchmark_key" in found for prefix in WRITERS):
+        return None
+    for prefix in WRITERS:
+        stage = found.get(f"{prefix}stage", Stage.BENCHMARK)
+        hashes = found.get(f"{prefix}study_key_hash", ""), found.get(f"{prefix}trial_key_hash", "")
+        if hashes in by_hashes and stage == Stage.BENCHMARK:
+            ended = datetime.fromtimestamp((run.info.end_time or 0) / 1000, UTC)
+            return ExistingBenchmark(
+                key=None,
+                champion_run_id=by_hashes[hashes],
+                parts=dict(run.data.params),
+                state="valid" if found.get(f"{prefix}validity", VALID) == VALID else "invalid",
+                reason=found.get(f"{prefix}validity", ""),
+                measured_at=ended.isoformat(timespec="seconds"),
+                run_id=run.info.run_id,
+            )
+    return None
 
 
 def _when(attempt: Attempt) -> str:

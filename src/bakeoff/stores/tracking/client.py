@@ -1,22 +1,22 @@
-"""One way to reach MLflow: one function makes the client, one runs a query, one quotes a filter value."""
+"""One way to ask MLflow: every request is counted and retried here, one function runs a query, one quotes."""
 
 from __future__ import annotations
 
 import functools
-import logging
-import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
 from bakeoff.stores.tracking.artifacts import download_artifact
+from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade, knock
+from bakeoff.stores.tracking.faults import describe_fault, is_transient, mask_password
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
+    from mlflow.store.entities import PagedList
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
@@ -24,53 +24,12 @@ Notify = Callable[[str], None]
 
 PAGE_SIZE = 1000
 MAX_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
-RETRY_WAITS_S = (0.5, 1.0, 2.0)
-_SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
-# MLflow's own defaults retry in silence for minutes, and it reports its use to its makers.
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
-_FORCED = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-_FINAL = frozenset(
-    {
-        "RESOURCE_DOES_NOT_EXIST",
-        "RESOURCE_ALREADY_EXISTS",
-        "INVALID_PARAMETER_VALUE",
-        "INVALID_STATE",
-        "PERMISSION_DENIED",
-        "UNAUTHENTICATED",
-        "CUSTOMER_UNAUTHORIZED",
-        "NOT_IMPLEMENTED",
-        "BAD_REQUEST",
-        "ENDPOINT_NOT_FOUND",
-    }
+MAX_RUN_IDS = 1000
+RETRY_WAITS_S = (0.5, 1.0, 2.0, 4.0)
+_SAFE = (
+    "everything measured is safe on disk; repeat the command when the store answers (plan, bench and decide "
+    "know --offline)"
 )
-
-
-def create_client(uri: str) -> MlflowClient:
-    """Make the MLflow client; it connects at its first request.
-
-    Raises:
-        TrackingError: The URI is of no kind that MLflow serves.
-    """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    os.environ.update(_FORCED)
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
-
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    except (MlflowException, ValueError) as error:
-        raise TrackingError(mask_password(uri), action="making a client", found=str(error)) from error
 
 
 def quote_filter_value(value: str) -> str:
@@ -86,11 +45,6 @@ def quote_filter_value(value: str) -> str:
     raise ValueError(f"no MLflow filter can carry {value!r}")
 
 
-def mask_password(uri: str) -> str:
-    """A URI for eyes: the password in it replaced by stars."""
-    return re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:***@", uri)
-
-
 class Tracker:
     """A tracking store, counted and retried.
 
@@ -100,17 +54,27 @@ class Tracker:
         uri: Of the store.
         artifact_root: Where new experiments of a SQLite store keep their files; None leaves it to the server.
         notify: Told about every retry.
+        is_offline: Refuse every request at once instead of making it.
 
     Attributes:
         n_requests: Calls made so far.
     """
 
-    def __init__(self, uri: str, artifact_root: Path | None = None, notify: Notify = lambda _: None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        artifact_root: Path | None = None,
+        notify: Notify = lambda _: None,
+        *,
+        is_offline: bool = False,
+    ) -> None:
         self.uri = uri
         self.n_requests = 0
+        self.is_offline = is_offline
         self._artifact_root = artifact_root
         self._notify = notify
         self._client: MlflowClient | None = None
+        self._experiments: dict[str, str] = {}
 
     @property
     def shown_uri(self) -> str:
@@ -118,7 +82,7 @@ class Tracker:
         return mask_password(self.uri)
 
     def call(self, action: str, function: Callable[[MlflowClient], T]) -> T:
-        """Run one request; transient faults are tried again a bounded number of times.
+        """Run one request; transient faults are tried again, for about 15 s in all.
 
         Args:
             action: For the messages: ``reading runs``.
@@ -127,38 +91,61 @@ class Tracker:
         Raises:
             TrackingError: The store refused, or did not answer within the budget.
         """
+        if self.is_offline:
+            found = "--offline: it was not asked"
+            raise TrackingError(self.shown_uri, action=action, found=found, safe="repeat without --offline")
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
-        if self._client is None:
-            self._client = create_client(self.uri)
+        deadline = time.monotonic() + BUDGET_S
         for wait_s in (*RETRY_WAITS_S, None):
             self.n_requests += 1
             try:
-                return function(self._client)
-            except (MlflowException, OSError) as error:
-                code = getattr(error, "error_code", "")
-                found = _first_line(error)
-                if wait_s is None or code in _FINAL:
-                    raise TrackingError(
-                        self.shown_uri,
-                        action=action,
-                        found=found,
-                        safe="everything measured is safe on disk; repeat the command when the store answers",
-                    ) from error
+                return function(self._connect())
+            except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+                found = describe_fault(error)
+                is_late = wait_s is None or time.monotonic() + wait_s > deadline
+                if wait_s is None or is_late or not is_transient(error):
+                    raise TrackingError(self.shown_uri, action=action, found=found, safe=_SAFE) from error
                 self._notify(f"tracking store: {action} failed ({found}); again in {wait_s:g} s")
                 time.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 
+    def _connect(self) -> MlflowClient:
+        if self._client is None:
+            knock(self.uri)
+            self._client = create_client(self.uri)
+        return self._client
+
     def find_experiment(self, name: str) -> str | None:
-        """The id of an active experiment, or None."""
-        if self._lacks_file():
+        """The id of an active experiment, or None; one that was found once is not asked for again.
+
+        Raises:
+            TrackingError: The store does not answer, or not as an MLflow store would.
+        """
+        if name in self._experiments:
+            return self._experiments[name]
+        if is_unmade(self.uri):
             return None
         found = self.call("finding an experiment", lambda client: client.get_experiment_by_name(name))
-        return found.experiment_id if found and found.lifecycle_stage == "active" else None
+        self._check_experiment(found, name)
+        if found is None or found.lifecycle_stage != "active":
+            return None
+        self._experiments[name] = str(found.experiment_id)
+        return self._experiments[name]
+
+    def _check_experiment(self, found: Experiment | None, name: str) -> None:
+        """An answer that is about nothing asked must not be read as "there is none"."""
+        if found is not None and found.name != name:
+            raise TrackingError(
+                self.shown_uri,
+                action="finding an experiment",
+                found=f"asked for {name!r}, it answered about {found.name!r}: no MLflow server speaks there",
+            )
 
     def list_experiments(self) -> list[str]:
         """Names of the active experiments, at most 1,000 of them: for messages."""
-        if self._lacks_file():
+        if is_unmade(self.uri):
             return []
         found = self.call("listing experiments", lambda client: client.search_experiments(max_results=1000))
         return sorted(experiment.name for experiment in found)
@@ -169,9 +156,12 @@ class Tracker:
         Raises:
             UserError: A deleted experiment has this name.
         """
-        existing = self.find_experiment(name)
-        if existing is not None:
-            return existing
+        found = self.find_experiment(name)
+        if found is None:
+            found = self._experiments[name] = self._create_experiment(name)
+        return found
+
+    def _create_experiment(self, name: str) -> str:
         location = (self._artifact_root / name).as_uri() if self._artifact_root else None
 
         def create(client: MlflowClient) -> str:
@@ -197,25 +187,45 @@ class Tracker:
                 conditions.append(f"tags.`{name}` = {quote_filter_value(value)}")
             except ValueError:
                 unquotable[name] = value
+        for run in self._read_pages([experiment_id], " and ".join(conditions)):
+            if all(run.data.tags.get(name) == value for name, value in unquotable.items()):
+                yield run
+
+    def find_lifecycles(self, run_ids: Iterable[str], experiment_ids: Iterable[str]) -> dict[str, str]:
+        """Whether each of some runs is ``active`` or ``deleted``; one that the store does not know is absent.
+
+        Args:
+            run_ids: Which runs.
+            experiment_ids: Where they were logged; a deleted experiment counts too.
+        """
+        wanted, experiments = sorted(set(run_ids)), sorted(set(experiment_ids))
+        found: dict[str, str] = {}
+        if not experiments or is_unmade(self.uri):
+            return found
+        for start in range(0, len(wanted), MAX_RUN_IDS):
+            listed = ", ".join(quote_filter_value(each) for each in wanted[start : start + MAX_RUN_IDS])
+            for run in self._read_pages(experiments, f"attributes.run_id IN ({listed})", with_deleted=True):
+                found[run.info.run_id] = run.info.lifecycle_stage
+        return found
+
+    def _read_pages(
+        self, experiment_ids: list[str], condition: str, *, with_deleted: bool = False
+    ) -> Iterator[Run]:
         token: str | None = None
         seen: set[str] = set()
         while True:
-            page = self.call("reading runs", self._page_query(experiment_id, " and ".join(conditions), token))
+            query = functools.partial(
+                _query, experiment_ids, condition, token=token, with_deleted=with_deleted
+            )
+            page = self.call("reading runs", query)
             for run in page:
                 # Pages are offsets: a run that was added meanwhile can push one over the edge twice.
-                fits = all(run.data.tags.get(name) == value for name, value in unquotable.items())
-                if fits and run.info.run_id not in seen:
+                if run.info.run_id not in seen:
                     seen.add(run.info.run_id)
                     yield run
             token = page.token
             if not token:
                 return
-
-    @staticmethod
-    def _page_query(experiment_id: str, condition: str, token: str | None) -> Callable[[MlflowClient], Any]:
-        return lambda client: client.search_runs(
-            [experiment_id], condition, max_results=PAGE_SIZE, order_by=["start_time ASC"], page_token=token
-        )
 
     def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], nonce: str) -> str:
         """Create a run; a try whose reply was lost is found again by its nonce, not repeated.
@@ -232,7 +242,7 @@ class Tracker:
             nonlocal first
             if not first:
                 condition = f"tags.`{NONCE}` = {quote_filter_value(nonce)}"
-                earlier = client.search_runs([experiment_id], condition, order_by=["start_time ASC"])
+                earlier = _query([experiment_id], condition, client)
                 if earlier:
                     return str(earlier[0].info.run_id)
             first = False
@@ -295,17 +305,28 @@ class Tracker:
         found = self.call("listing artifacts", lambda client: client.list_artifacts(run_id, artifact_path))
         return [entry.path for entry in found]
 
-    def _lacks_file(self) -> bool:
-        """Whether this is a SQLite store that nobody has made: looking must not make one."""
-        match = _SQLITE.fullmatch(self.uri)
-        return match is not None and not Path(match["path"]).is_file()
+
+def _query(
+    experiment_ids: list[str],
+    condition: str,
+    client: MlflowClient,
+    *,
+    token: str | None = None,
+    with_deleted: bool = False,
+) -> PagedList[Run]:
+    """The one place where runs are asked for: oldest first, one page."""
+    from mlflow.entities import ViewType
+
+    return client.search_runs(
+        experiment_ids,
+        condition,
+        run_view_type=ViewType.ALL if with_deleted else ViewType.ACTIVE_ONLY,
+        max_results=PAGE_SIZE,
+        order_by=["start_time ASC"],
+        page_token=token,
+    )
 
 
 def _upload(run_id: str, path: Path, artifact_path: str, client: MlflowClient) -> None:
     upload = client.log_artifacts if path.is_dir() else client.log_artifact
     upload(run_id, str(path), artifact_path)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return mask_password(lines[0])[:300] if lines else type(error).__name__

@@ -1,0 +1,114 @@
+"""One way to reach MLflow: the one function that makes its client, and what must be settled before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from bakeoff.errors import TrackingError
+from bakeoff.stores.tracking.faults import describe_fault, mask_password
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+BUDGET_S = 15.0
+CONNECT_TIMEOUT_S = 5.0
+_SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+# MLflow's own defaults retry in silence for minutes, and it reports its use to its makers. Here a request is
+# tried again by ``Tracker.call`` alone, which says so. The timeout leaves room for a slow page of runs.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{BUDGET_S:.0f}",
+}
+_FORCED = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def create_client(uri: str) -> MlflowClient:
+    """Make the MLflow client; one for a server connects at its first request, one for a database at once.
+
+    Raises:
+        TrackingError: The URI is of no kind that MLflow serves, or a database does not answer, or a file is
+            something else than an MLflow store.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(_FORCED)
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.db import utils as mlflow_database
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for name in ("alembic", "mlflow.tracking"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It would try ten times, 100 s in all, and log each time what it raises in the end.
+    mlflow_database.MAX_RETRY_COUNT = 2
+    logging.getLogger(mlflow_database.__name__).setLevel(logging.CRITICAL)
+    _refuse_foreign_file(uri)
+    try:
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except ImportError as error:
+        found, cure = f"{describe_fault(error)}: its driver is not installed", "install it beside bakeoff"
+        raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure) from error
+    except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
+        found, cure = describe_fault(error), ""
+        if "filesystem tracking backend" in str(error):
+            found = "MLflow no longer serves file stores such as ./mlruns"
+            cure = (
+                "set tracking.uri to a database or a server, such as sqlite:///mlflow.db; "
+                "`mlflow migrate-filestore` moves what is there"
+            )
+        raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure) from error
+
+
+def _refuse_foreign_file(uri: str) -> None:
+    """MLflow would add its tables to whatever SQLite file it is pointed at, an Optuna study for one."""
+    match = _SQLITE.fullmatch(uri)
+    if match is None or not Path(match["path"]).is_file():
+        return
+    from mlflow.store.tracking.dbmodels.models import SqlRun
+
+    try:
+        with closing(sqlite3.connect(f"file:{quote(match['path'])}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    except sqlite3.OperationalError:
+        return  # locked or unreadable: MLflow says it better
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(
+            uri, action="opening it", found=f"no MLflow store, but a file of another kind ({error})"
+        ) from error
+    tables = {str(row[0]) for row in rows}
+    if tables and tables.isdisjoint(SqlRun.metadata.tables):
+        found = f"no MLflow store, but a database with the tables {', '.join(sorted(tables)[:5])}"
+        raise TrackingError(uri, action="opening it", found=found, safe="correct tracking.uri")
+
+
+def knock(uri: str) -> None:
+    """Connect to a database server's port: its driver would wait for minutes without a word.
+
+    Raises:
+        OSError: Nobody answers there.
+    """
+    parts = urlsplit(uri)
+    default_port = _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    if default_port is not None and parts.hostname:
+        address = (parts.hostname, parts.port or default_port)
+        socket.create_connection(address, timeout=CONNECT_TIMEOUT_S).close()
+
+
+def is_unmade(uri: str) -> bool:
+    """Whether this is a SQLite store that nobody has made: looking must not make one."""
+    match = _SQLITE.fullmatch(uri)
+    return match is not None and not Path(match["path"]).is_file()

@@ -1,0 +1,70 @@
+"""What a tracking store's faults mean: in plain words, without passwords, and whether waiting can help."""
+
+from __future__ import annotations
+
+import re
+
+MAX_SHOWN = 300
+_FINAL_CODES = frozenset(
+    {
+        "RESOURCE_DOES_NOT_EXIST",
+        "RESOURCE_ALREADY_EXISTS",
+        "INVALID_PARAMETER_VALUE",
+        "INVALID_STATE",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "CUSTOMER_UNAUTHORIZED",
+        "NOT_IMPLEMENTED",
+        "BAD_REQUEST",
+        "ENDPOINT_NOT_FOUND",
+    }
+)
+_FINAL_KINDS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+# MLflow reports nearly every fault of a connection as INTERNAL_ERROR; only its text tells them apart.
+_NO_JSON = "not in a valid JSON format"
+_OLD_SCHEMA = "out-of-date database schema"
+_IN_WORDS = (
+    (re.compile(r"too many 429 error responses"), "it answers 429: too many requests"),
+    (re.compile(r"too many (\d{3}) error responses"), r"it answers with error \1"),
+    (re.compile(r"Connection refused"), "connection refused: nothing listens there"),
+    (re.compile(r"NameResolutionError|Name or service not known"), "there is no host of this name"),
+    (re.compile(r"timed out|timeout exception"), "no answer in time"),
+    (
+        re.compile(r"RemoteDisconnected|Connection aborted|Connection broken|IncompleteRead|reset by peer"),
+        "the connection broke off",
+    ),
+    (
+        re.compile(_NO_JSON + r"\. Response body: (.{0,60})"),
+        r"the answer is no JSON, but \1; check tracking.uri",
+    ),
+    (
+        re.compile(r"failed with error code 404"),
+        "there is no MLflow API at this address (404); check tracking.uri",
+    ),
+    (re.compile(r"failed with error code (401|403)"), r"the server refuses these credentials (\1)"),
+)
+
+
+def mask_password(text: str) -> str:
+    """A text for eyes: passwords in URIs replaced by stars."""
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def describe_fault(error: BaseException) -> str:
+    """One line about what is wrong, without password."""
+    text = str(error).strip()
+    for pattern, words in _IN_WORDS:
+        match = pattern.search(text)
+        if match:
+            return mask_password(match.expand(words))
+    lines = text.splitlines()
+    return mask_password(lines[0])[:MAX_SHOWN] if lines else type(error).__name__
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(error, (ImportError, *_FINAL_KINDS)) or getattr(error, "error_code", "") in _FINAL_CODES:
+        return False
+    text = str(error)
+    return _NO_JSON not in text and _OLD_SCHEMA not in text

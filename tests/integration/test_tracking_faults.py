@@ -1,0 +1,308 @@
+"""A tracking store that is down, slow, broken or another thing: bounded retries, one line, no password."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff.errors import TrackingError, UserError
+from bakeoff.stores.tracking import Tracker, create_client, quote_filter_value
+from bakeoff.stores.tracking import client as client_module
+from bakeoff.stores.tracking.faults import describe_fault, mask_password
+
+N_TRIES = len(client_module.RETRY_WAITS_S) + 1
+SOUND = b'{"experiment": {"experiment_id": "7", "name": "sweep", "lifecycle_stage": "active"}}'
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each request with the next of ``answers``, the last one for ever; counts the requests."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: list[tuple[int, bytes]] = []
+        self.n_requests = 0
+        self.hang = threading.Event()
+
+    @property
+    def uri(self) -> str:
+        return f"http://user:secret@127.0.0.1:{self.server_port}"
+
+
+DROP, TRUNCATE, HANG = 0, 1, 2
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answers, self.server.n_requests = self.server.answers, self.server.n_requests + 1
+        status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.close_connection = True
+        if status == HANG:
+            self.server.hang.wait(30)
+        if status in (DROP, HANG):
+            return
+        self.send_response(200 if status == TRUNCATE else status)
+        self.send_header("Content-Length", str(len(body) + (100 if status == TRUNCATE else 0)))
+        if status == 429:
+            self.send_header("Retry-After", "600")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - the name is the standard library's
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+        thread.start()
+        yield made
+        made.hang.set()
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "RETRY_WAITS_S", (0.01,) * (N_TRIES - 1))
+
+
+Ask = Callable[[Tracker], object]
+ASKS: dict[str, Ask] = {
+    "experiment": lambda tracker: tracker.find_experiment("sweep"),
+    "runs": lambda tracker: list(tracker.search_runs("0", {"a": "b"})),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+@pytest.mark.parametrize(
+    ("answer", "message", "n_tries"),
+    [
+        ((500, b"oops"), "it answers with error 500", N_TRIES),
+        ((503, b"oops"), "it answers with error 503", N_TRIES),
+        ((429, b"slow down"), "it answers 429: too many requests", N_TRIES),
+        ((DROP, b""), "the connection broke off", N_TRIES),
+        ((TRUNCATE, b'{"runs": ['), "the connection broke off", N_TRIES),
+        ((200, b"<html>log in</html>"), "the answer is no JSON, but '<html>log in</html>'; check", 1),
+        ((404, b"not here"), "there is no MLflow API at this address (404); check tracking.uri", 1),
+        ((401, b"who?"), "the server refuses these credentials (401)", 1),
+        ((403, b'{"error_code": "PERMISSION_DENIED", "message": "not yours"}'), "not yours", 1),
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+def test_a_fault_of_the_server_is_tried_again_only_where_that_can_help_and_told_in_one_line(
+    server: Server, ask: Ask, answer: tuple[int, bytes], message: str, n_tries: int
+) -> None:
+    server.answers = [answer]
+    said: list[str] = []
+    tracker = Tracker(server.uri, notify=said.append)
+    with pytest.raises(TrackingError) as caught:
+        ask(tracker)
+    line = str(caught.value)
+    assert message in line
+    assert "\n" not in line
+    assert f"http://user:***@127.0.0.1:{server.server_port}" in line
+    assert server.n_requests == tracker.n_requests == n_tries
+    assert len(said) == n_tries - 1
+    assert "secret" not in "".join([line, *said])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_recovers_is_asked_again_and_every_retry_is_told(server: Server) -> None:
+    server.answers = [(503, b"busy"), (DROP, b""), (200, SOUND)]
+    said: list[str] = []
+    assert Tracker(server.uri, notify=said.append).find_experiment("sweep") == "7"
+    assert said == [
+        "tracking store: finding an experiment failed (it answers with error 503); again in 0.01 s",
+        "tracking store: finding an experiment failed (the connection broke off); again in 0.01 s",
+    ]
+
+
+def test_waiting_for_a_dead_server_ends_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.sleep", lambda s: now.__setitem__(0, now[0] + s))
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with pytest.raises(TrackingError, match="connection refused"):
+        Tracker("http://127.0.0.1:9").find_experiment("sweep")
+    assert 5 <= now[0] <= 15
+
+
+def test_a_server_that_accepts_and_never_answers_gets_no_second_chance_past_the_budget(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(client_module, "BUDGET_S", 1.0)
+    server.answers = [(HANG, b"")]
+    with pytest.raises(TrackingError, match="no answer in time"):
+        Tracker(server.uri).find_experiment("sweep")
+    assert server.n_requests == 1
+
+
+def test_our_client_waits_as_long_as_the_budget_and_leaves_a_user_his_own_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import os
+
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    create_client("http://127.0.0.1:9")
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "15"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "90")
+    create_client("http://127.0.0.1:9")
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "90"
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"experiment": {"name": "other", "lifecycle_stage": "active"}}'])
+def test_a_server_of_another_kind_is_not_read_as_an_empty_store(server: Server, body: bytes) -> None:
+    server.answers = [(200, body)]
+    with pytest.raises(TrackingError, match="no MLflow server speaks there"):
+        Tracker(server.uri).find_experiment("sweep")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2", "mysql+pymysql", "mssql+pyodbc"])
+def test_a_database_server_that_is_down_is_told_like_any_other(scheme: str) -> None:
+    tracker = Tracker(f"{scheme}://user:secret@127.0.0.1:9/mlflow")
+    with pytest.raises(TrackingError, match=r"user:\*\*\*@127\.0\.0\.1:9/mlflow.*connection refused"):
+        tracker.find_experiment("sweep")
+    assert tracker.n_requests == N_TRIES
+
+
+@pytest.mark.skipif(find_spec("MySQLdb") is not None, reason="the driver is installed here")
+def test_a_database_whose_driver_is_not_installed_is_told_so(server: Server) -> None:
+    with pytest.raises(TrackingError, match="its driver is not installed") as caught:
+        Tracker(f"mysql+mysqldb://user:secret@127.0.0.1:{server.server_port}/x").find_experiment("sweep")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "/tmp/mlruns"])
+def test_a_file_store_is_refused_with_the_way_out(uri: str) -> None:
+    with pytest.raises(TrackingError, match=r"no longer serves file stores.*sqlite:///mlflow\.db.*migrate"):
+        create_client(uri)
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/x", "s3://bucket/x"])
+def test_a_uri_that_mlflow_does_not_know_is_refused(uri: str) -> None:
+    with pytest.raises(TrackingError, match="unsupported URI"):
+        create_client(uri)
+
+
+def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE studies (id INTEGER)")
+        database.commit()
+    before = path.read_bytes()
+    for ask in ASKS.values():
+        with pytest.raises(TrackingError, match="no MLflow store, but a database with the tables studies"):
+            ask(Tracker(f"sqlite:///{path}"))
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    path.write_text("tracking:\n  uri: none\n" * 100)
+    with pytest.raises(TrackingError, match="no MLflow store, but a file of another kind"):
+        Tracker(f"sqlite:///{path}").find_experiment("sweep")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_database_that_cannot_be_opened_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="unable to open database file") as caught:
+        create_client(f"sqlite:///file:{tmp_path}/none.db?mode=ro&uri=true")
+    assert "\n" not in str(caught.value)
+
+
+def test_looking_into_a_sqlite_store_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert tracker.find_experiment("sweep") is None
+    assert tracker.list_experiments() == []
+    assert tracker.find_lifecycles(["a" * 32], ["1"]) == {}
+    assert list(tmp_path.iterdir()) == []
+    assert tracker.n_requests == 0
+
+
+def test_an_offline_tracker_makes_no_request(server: Server) -> None:
+    tracker = Tracker(server.uri, is_offline=True)
+    for ask in ASKS.values():
+        with pytest.raises(TrackingError, match="--offline: it was not asked; repeat without --offline"):
+            ask(tracker)
+    assert (server.n_requests, tracker.n_requests) == (0, 0)
+
+
+def test_a_deleted_experiment_is_not_made_again_under_its_name(tmp_path: Path) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment_id = tracker.ensure_experiment("benchmark")
+    create_client(tracker.uri).delete_experiment(experiment_id)
+    other = Tracker(tracker.uri)
+    assert other.find_experiment("benchmark") is None
+    with pytest.raises(UserError, match="'benchmark' was deleted; restore it or take another name"):
+        other.ensure_experiment("benchmark")
+
+
+def test_the_store_says_of_each_run_whether_it_lives_was_deleted_or_was_never_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    kept, doomed = tracker.ensure_experiment("kept"), tracker.ensure_experiment("doomed")
+    runs = [tracker.create_run(kept, "r", {}, nonce=str(n)) for n in range(3)]
+    lost = tracker.create_run(doomed, "r", {}, nonce="d")
+    client = create_client(tracker.uri)
+    client.delete_run(runs[1])
+    client.delete_experiment(doomed)
+    before = tracker.n_requests
+    asked = [*runs, lost, "f" * 32]
+    expected = {runs[0]: "active", runs[1]: "deleted", runs[2]: "active", lost: "deleted"}
+    assert tracker.find_lifecycles(asked, [kept, doomed, "404"]) == expected
+    assert tracker.n_requests == before + 1
+    monkeypatch.setattr(client_module, "MAX_RUN_IDS", 2)
+    assert tracker.find_lifecycles(asked, [kept, doomed]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://user:secret@host:5000/x", "http://user:***@host:5000/x"),
+        ("postgresql://user:se:cr@et/@host/db", "postgresql://user:***@host/db"),
+        ("https://:secret@host", "https://:***@host"),
+        ("postgresql://host/db?user=u&password=secret&x=1", "postgresql://host/db?user=u&password=***&x=1"),
+        (
+            "a call to http://u:secret@h/a failed; see http://docs/b",
+            "a call to http://u:***@h/a failed; see http://docs/b",
+        ),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_a_password_in_a_uri_is_not_shown(text: str, shown: str) -> None:
+    assert mask_password(text) == shown
+
+
+def test_a_fault_without_text_is_told_by_its_kind() -> None:
+    assert describe_fault(ConnectionResetError()) == "ConnectionResetError"
+    assert describe_fault(OSError("first\nsecond")) == "first"
+
+
+def test_a_filter_value_is_quoted_with_the_kind_of_quotes_that_it_lacks() -> None:
+    assert [quote_filter_value(text) for text in ("plain", "it's", 'a "b"')] == [
+        "'plain'",
+        '"it\'s"',
+        "'a \"b\"'",
+    ]
+    with pytest.raises(ValueError, match="no MLflow filter can carry"):
+        quote_filter_value("""both ' and " """)
