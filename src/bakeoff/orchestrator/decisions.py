@@ -27,8 +27,8 @@ from bakeoff.stores.tracking.registry import Promotion
 def decide(project: Project) -> Decision:
     """Rank all candidates of the champions that are measured on this hardware.
 
-    Where a machine was too busy for a measurement to count as done, its ratios are ranked all the same, and the
-    decision says that it has low confidence.
+    Where a machine was too busy for a measurement to count as done, its ratios are ranked all the same, and
+    the decision says that it has low confidence.
 
     What the run mode of the decision says is done: the stored decision answers where its inputs are those of
     now; ``force_new`` decides anew.
