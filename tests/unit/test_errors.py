@@ -27,7 +27,7 @@ _DRAWN = re.compile(r"^ {4}(?P<branch>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: +(?
 
 
 def drawn_tree() -> list[tuple[str, str, int]]:
-    """Each class of the drawing with its parent's name and its exit code; a child without one has its parent's."""
+    """Each class of the drawing: its name, its parent's, its exit code or else its parent's."""
     above: list[tuple[str, int]] = [("Exception", BakeoffError.exit_code)]
     rows = []
     for line in _DRAWN.finditer(errors.__doc__ or ""):

@@ -216,19 +216,26 @@ def _front(points: Sequence[Point], area: Box) -> Line:
 
 
 def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> Line:
-    """The curve of candidates that would score the same as the first: above it is better."""
+    """The curve of candidates that would score the same as the first: above it is better.
+
+    On it, log latency = that of the first + slope · log (quality / that of the first).
+    """
     first, share = decision.standings[0], quality_share(decision.settings.weights)
     if share in {0.0, 1.0} or first.quality.value <= 0 or first.place == "excluded":
         return Line(())
-    corners = []
-    for step in range(_CURVE_STEPS + 1):
-        latency = x_axis.low * (x_axis.high / x_axis.low) ** (step / _CURVE_STEPS)
-        growth = (1 - share) / share * math.log(latency / first.latency_ms.value)
-        # Bounded, for the exponential of a large weight is no float.
-        quality = first.quality.value * math.exp(min(growth, 20.0))
-        if y_axis.holds(quality):
-            corners.append((x_axis.place(latency), y_axis.place(quality)))
-    return Line(tuple(corners))
+    slope, here = share / (1 - share), math.log(first.latency_ms.value)
+    # Where it enters and leaves the drawing, through its sides or through floor and ceiling.
+    floor = math.log(max(y_axis.low, 1e-9) / first.quality.value)
+    ceiling = math.log(y_axis.high / first.quality.value)
+    begin = max(floor, (math.log(x_axis.low) - here) / slope)
+    end = min(ceiling, (math.log(x_axis.high) - here) / slope)
+    gains = (begin + (end - begin) * step / _CURVE_STEPS for step in range(_CURVE_STEPS + 1))
+    return Line(
+        tuple(
+            (x_axis.place(math.exp(here + slope * gain)), y_axis.place(first.quality.value * math.exp(gain)))
+            for gain in gains
+        )
+    )
 
 
 def _limits(decision: Decision, x_axis: Axis, y_axis: Axis) -> tuple[Limit, ...]:

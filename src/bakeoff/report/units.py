@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from typing import TYPE_CHECKING
@@ -57,7 +56,7 @@ def format_percent(share: float) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """``3.4×``; three significant digits at most."""
+    """``3.40×``; three significant digits, and two decimals at most."""
     return f"{ratio:,.{min(_decimals(ratio), 2)}f}×"
 
 
@@ -97,7 +96,6 @@ def latency_interval(estimate: Estimate) -> str:
 
 
 def _decimals(value: float) -> int:
-    """Decimals that give three significant digits."""
-    if value == 0 or not math.isfinite(value):
-        return 2
-    return min(max(2 - math.floor(math.log10(abs(value))), 0), 6)
+    """Decimals that give three significant digits of the rounded value: 9.996 is shown as 10.0."""
+    exponent = int(f"{value:.2e}".partition("e")[2])
+    return min(max(2 - exponent, 0), 6)
