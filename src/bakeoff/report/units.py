@@ -60,19 +60,14 @@ def format_ratio(ratio: float) -> str:
     return f"{ratio:,.{min(_decimals(ratio), 2)}f}×"
 
 
-def format_interval(low: float, high: float | None, decimals: int) -> str:
-    """``[0.751, 0.796]``, or ``[0.751, ∞)`` where the data give no upper bound."""
-    return f"[{low:,.{decimals}f}, {high:,.{decimals}f}]" if high is not None else f"[{low:,.{decimals}f}, ∞)"
-
-
 def format_f1(estimate: Estimate) -> str:
     """``0.774 [0.751, 0.796]``."""
     return f"{estimate.value:.{F1_DECIMALS}f} {f1_interval(estimate)}"
 
 
 def f1_interval(estimate: Estimate) -> str:
-    """The interval alone, with the decimals of an F1 or a score."""
-    return format_interval(estimate.low, estimate.high, F1_DECIMALS)
+    """``[0.751, 0.796]``, of an F1 or a score; ``[0.751, ∞)`` where the data give no upper bound."""
+    return _interval(estimate, F1_DECIMALS, F1_DECIMALS)
 
 
 def format_number_of_ms(value: float) -> str:
@@ -91,8 +86,21 @@ def format_latency(estimate: Estimate) -> str:
 
 
 def latency_interval(estimate: Estimate) -> str:
-    """The interval alone, with as many decimals as its value has."""
-    return format_interval(estimate.low, estimate.high, _decimals(estimate.value))
+    """The interval alone, with as many decimals as its value has.
+
+    An end that is ten times smaller or larger has three digits of its own: 0.3 ms is not 0, beside 108 ms.
+    """
+    near, value = _decimals(estimate.value), estimate.value
+    low, high = (
+        near if end is None or value / 10 < end < value * 10 else _decimals(end)
+        for end in (estimate.low, estimate.high)
+    )
+    return _interval(estimate, low, high)
+
+
+def _interval(estimate: Estimate, low_decimals: int, high_decimals: int) -> str:
+    low = f"[{estimate.low:,.{low_decimals}f}"
+    return f"{low}, {estimate.high:,.{high_decimals}f}]" if estimate.high is not None else f"{low}, ∞)"
 
 
 def _decimals(value: float) -> int:

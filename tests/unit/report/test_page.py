@@ -17,6 +17,7 @@ from bakeoff.core.evidence import Candidate, Estimate
 from bakeoff.core.records import BackboneSelection
 from bakeoff.digest import digest_json
 from bakeoff.report import render_html
+from bakeoff.report.plot import draw_plot
 
 CandidateMaker = Callable[..., Candidate]
 DecisionMaker = Callable[..., Decision]
@@ -210,6 +211,32 @@ def test_each_constraint_has_an_answer_for_each_candidate(decision: Decision) ->
 
 def test_without_constraints_the_page_says_that_everyone_may_win(alone: Decision) -> None:
     assert "No constraint was set: every candidate may win." in Page(render(alone)).text
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+@pytest.mark.parametrize(("kind", "width", "height"), [("wide", 1040, 560), ("narrow", 460, 460)])
+def test_marks_and_whiskers_are_drawn_where_the_plot_has_them(
+    name: str, kind: str, width: int, height: int, request: pytest.FixtureRequest
+) -> None:
+    decision: Decision = request.getfixturevalue(name)
+    plot = draw_plot(decision, width=width, height=height)
+    html = render(decision)
+    _, _, rest = html.partition(f'<svg class="plot {kind}" viewBox="0 0 {width} {height}"')
+    elements = Page(f"<svg{rest.partition('</svg>')[0]}</svg>").elements
+    marks = [e.attributes["transform"] for e in elements if e.attributes.get("class", "").startswith("mark ")]
+    # The most important is drawn last, on top of the others.
+    assert marks == [f"translate({point.x} {point.y})" for point in reversed(plot.points)]
+    whiskers = [e.attributes["d"] for e in elements if e.attributes.get("class") == "whisker"]
+    assert len(whiskers) == 2 * len(plot.points)
+    for point, across, along in zip(reversed(plot.points), whiskers[::2], whiskers[1::2], strict=True):
+        assert f"M{point.across.start} {point.y}H{point.across.end}" in across
+        assert f"M{point.x} {point.along.start}V{point.along.end}" in along
+        assert across.endswith("v8") != point.across.is_open_at_end
+        assert along.endswith("h8") != point.along.is_open_at_end
+        assert across.startswith(f"M{point.across.start} {point.y - 4}v8") != point.across.is_open_at_start
+    paths = {e.attributes.get("class"): e.attributes.get("d") for e in elements if e.tag == "path"}
+    assert paths["front"] == plot.front.path
+    assert paths.get("equal", "") == plot.equal_score.path
 
 
 # --- nothing is left unsaid -------------------------------------------------------------------------------

@@ -250,6 +250,17 @@ def test_constraints_in_sight_are_lines_at_their_limits(
     assert plot.limits[1].at == pytest.approx(along(0.8), abs=NEAR)
 
 
+@pytest.mark.parametrize("limit_ms", [1.5, 1.7, 3.0, 5.0, 9.5])
+def test_the_name_of_a_latency_limit_stands_inside_the_drawing(
+    make_decision: DecisionMaker, field: list[Candidate], size: tuple[int, int], limit_ms: float
+) -> None:
+    limit = {"kind": "latency", "batch_size": 1, "quantile": 0.5, "at_most_ms": limit_ms}
+    plot = draw(make_decision(field, constraints=[limit, {"kind": "quality", "at_least": 0.8}]), size)
+    for drawn in plot.limits:
+        assert drawn.box.is_within(plot.area)
+    assert len(plot.limits) == 2
+
+
 def test_a_constraint_on_another_quantity_or_out_of_sight_is_no_line(
     make_decision: DecisionMaker, field: list[Candidate]
 ) -> None:

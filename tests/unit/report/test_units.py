@@ -49,7 +49,7 @@ def test_what_is_shown_of_a_latency_is_within_half_a_percent_of_it(value: float)
     assert len(digits) == 3 or value >= 999.5
 
 
-@given(LATENCIES_MS, st.floats(0.1, 1), st.floats(1, 10) | st.none())
+@given(LATENCIES_MS, st.floats(0.11, 1), st.floats(1, 9.9) | st.none())
 def test_an_interval_has_the_decimals_of_its_value_and_holds_it(
     value: float, down: float, up: float | None
 ) -> None:
@@ -64,6 +64,11 @@ def test_an_interval_has_the_decimals_of_its_value_and_holds_it(
 def test_an_interval_without_upper_bound_is_open() -> None:
     assert units.format_latency(Estimate(value=12.34, low=11.76, high=None)) == "12.3 [11.8, ∞)"
     assert units.format_latency(Estimate(value=12.34, low=11.76, high=12.91)) == "12.3 [11.8, 12.9]"
+
+
+def test_an_end_far_from_its_value_keeps_its_digits() -> None:
+    assert units.format_latency(Estimate(value=108.2, low=0.2134, high=618786.0)) == "108 [0.213, 618,786]"
+    assert units.format_latency(Estimate(value=0.993, low=0.055, high=18.0)) == "0.993 [0.0550, 18.0]"
 
 
 def test_f1_has_three_decimals_and_so_have_its_ends() -> None:
