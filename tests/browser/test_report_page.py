@@ -41,6 +41,12 @@ MARKS = """() => {
     };
   });
 }"""
+# Texts of the drawing that is seen which stick out of it, and would be cut off.
+OUTSIDE = """() => [...document.querySelectorAll("svg.plot")].filter(svg => svg.checkVisibility())
+  .flatMap(svg => [...svg.querySelectorAll("text")].filter(text => {
+    const box = svg.getBoundingClientRect(), b = text.getBoundingClientRect();
+    return b.left < box.left || b.right > box.right || b.top < box.top || b.bottom > box.bottom;
+  }).map(text => text.textContent))"""
 # Contrast of the text of an element with the page, as WCAG 2.2 defines it (relative luminance of sRGB).
 CONTRAST = """([selector, property]) => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -94,12 +100,34 @@ def test_only_tables_scroll_sideways_never_the_page(
 ) -> None:
     page = open_page(render_html(request.getfixturevalue(name), selections, FACTS), width=width).page
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(OUTSIDE) == []
     # The smallest text of the drawing can still be read.
     sizes = page.evaluate(
         """() => [...document.querySelectorAll("svg.plot")].filter(svg => svg.checkVisibility())
         .map(svg => 13 * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"""
     )
     assert all(size > 8.5 for size in sizes)
+
+
+@pytest.mark.parametrize("width", [500, 1280])
+def test_long_names_are_not_cut_off_at_the_edge_of_the_drawing(
+    open_page: Open,
+    make_decision: Callable[..., Decision],
+    make_candidate: Callable[..., Candidate],
+    width: int,
+) -> None:
+    names = ("multilingual-minilm-l12-h384", "distilbert-base-uncased-ner")
+    candidates = [
+        make_candidate(name, runtime, recall, ms)
+        for name, recall in zip(names, (0.8, 0.6), strict=True)
+        for runtime, ms in (("onnxruntime-int8-cuda-t16", 3.0), ("torch-fp32-compiled-cuda-t16", 30.0))
+    ]
+    limits = [
+        {"kind": "latency", "batch_size": 1, "quantile": 0.5, "at_most_ms": 10},
+        {"kind": "quality", "at_least": 0.8},
+    ]
+    page = open_page(render_html(make_decision(candidates, constraints=limits), {}, FACTS), width=width).page
+    assert page.evaluate(OUTSIDE) == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
