@@ -21,11 +21,12 @@ def canonical_json(value: Any) -> bytes:
         value: Mappings with string keys, lists or tuples, strings, finite numbers, booleans, None.
 
     Raises:
-        ValueError: The value holds something JSON has no form for, a NaN, or an integer past 2**53.
+        ValueError: The value holds something JSON has no form for: a NaN, half of a surrogate pair, or an
+            integer from 2**53 on, which a float may not hold exactly.
     """
     try:
         return rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise ValueError(f"no canonical JSON for {value!r}: {error}") from error
 
 

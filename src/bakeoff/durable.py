@@ -23,7 +23,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with storage_faults(path, "writing"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        ensure_folder(path.parent)
         try:
             with aside.open("xb") as file:
                 file.write(data)
@@ -54,7 +54,7 @@ def exclusive(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
         StorageError: The lock file cannot be made.
     """
     with storage_faults(path, "locking"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        ensure_folder(path.parent)
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
@@ -78,6 +78,14 @@ def storage_faults(path: Path, action: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(path, action=action, error=error) from error
+
+
+def ensure_folder(folder: Path) -> None:
+    """Make a folder whose name survives a crash: it stands in its parent, which must be synced for that."""
+    if not folder.is_dir():
+        ensure_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
 
 
 def sync(path: Path) -> None:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from bakeoff.orchestrator import (
     sweep,
 )
 from bakeoff.orchestrator.planning import build_jobs
+from bakeoff.orchestrator.progress import Advance, Quiet
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 
@@ -340,15 +342,32 @@ def test_two_processes_that_bench_one_folder_measure_each_key_once(
     assert len(list((project.results.folder / "jobs" / planned.job.key_digest).glob("*.json"))) == 1
 
 
+class KillsAfterTheFirstFold(Quiet):
+    """Someone who watches the sweep, and kills the training process when the first fold is judged."""
+
+    def __init__(self) -> None:
+        self.killed: list[int] = []
+
+    @contextmanager
+    def track(self, what: str, total: int) -> Iterator[Advance]:
+        def advance(step: str) -> None:
+            if self.killed or not step.endswith("fold 0"):
+                return
+            for child in psutil.Process().children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
+                    self.killed.append(child.pid)
+
+        yield advance
+
+
 def test_a_killed_training_is_reported_and_the_next_sweep_resumes_the_study(
     tiny_backbone: Path, tmp_path: Path, make_project: Callable[..., Path]
 ) -> None:
-    config = make_project(tmp_path / "p", {"tiny": tiny_backbone}, {"hpo": {"training": {"epochs": 40}}})
-    project = open_project(config)
-    killer = threading.Thread(target=kill_first_training)
-    killer.start()
+    watcher = KillsAfterTheFirstFold()
+    project = open_project(make_project(tmp_path / "p", {"tiny": tiny_backbone}, {}), progress=watcher)
     (broken,) = sweep(project)
-    killer.join()
+    assert len(watcher.killed) == 1
     assert broken.failure is not None
     assert "training process died" in broken.failure
     assert {run["status"] for run in runs_of(project, "sweep", "hpo_sweep")} == {"KILLED"}
@@ -357,20 +376,6 @@ def test_a_killed_training_is_reported_and_the_next_sweep_resumes_the_study(
     statuses = [run["status"] for run in runs_of(project, "sweep", "hpo_trial")]
     # The broken trial counts, as it does in Optuna's own optimize().
     assert sorted(statuses) == ["FAILED", "FINISHED", "FINISHED"]
-
-
-def kill_first_training() -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for child in psutil.Process().children():
-            try:
-                is_pool = "spawn_main" in " ".join(child.cmdline())
-                if is_pool and child.cpu_times().user > 6:
-                    child.kill()
-                    return
-            except psutil.NoSuchProcess:
-                continue
-        time.sleep(0.05)
 
 
 def test_promotion_makes_one_version_and_repeating_it_changes_nothing(reopen: Reopen) -> None:

@@ -90,9 +90,11 @@ def _log_values(low: float, high: float) -> list[float]:
 
 
 def _linear_values(low: float, high: float) -> list[float]:
-    rough = (high - low) / 7
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.ceil(low / step), math.floor(high / step)
-    decimals = max(0, -math.floor(math.log10(step)))
-    return [round(number * step, decimals) for number in range(first, last + 1)]
+    """Three to eight multiples of one step: the smallest of 1, 2, 5 × 10^n that gives no more."""
+    decade = math.floor(math.log10(high - low)) - 1
+    for factor, power in ((factor, decade + more) for more in (0, 1) for factor in (1, 2, 5)):
+        step = factor * 10.0**power
+        first, last = math.ceil(low / step), math.floor(high / step)
+        if last - first < _MANY_TICKS:
+            break
+    return [round(number * step, max(0, -power)) for number in range(first, last + 1)]

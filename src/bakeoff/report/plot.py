@@ -15,12 +15,14 @@ from bakeoff.report.wording import describe_constraint, quality_share
 
 if TYPE_CHECKING:
     from bakeoff.core.decision import Decision, Standing
+    from bakeoff.core.settings import DecisionSettings, LatencyLimit
 
 _ALL_ARE_LABELLED_UP_TO = 14
 _NAME_LENGTH = 24
 _CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
 _MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
 _CURVE_STEPS = 60
+_LEAST_F1 = 1e-9  # what finds nothing scores as if it had this
 
 
 class Whisker(NamedTuple):
@@ -53,11 +55,19 @@ class Label(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """A constraint as a line."""
+    """A constraint as a line.
+
+    Attributes:
+        at: Along the axis of latency or of F1.
+        box: Of the name, where it stands beside the line.
+        is_left: Whether the name ends at the line of a latency, which has more room to its left.
+    """
 
     at: float
     text: str
     is_latency: bool
+    box: Box
+    is_left: bool
 
 
 class Line(NamedTuple):
@@ -108,6 +118,7 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
         _point(row, looks[row.backbone, row.runtime], x_axis, y_axis) for row in decision.standings
     )
     front, equal_score = _front(points, area), _equal_score(decision, x_axis, y_axis)
+    limits = _limits(decision, x_axis, y_axis, area)
     return Plot(
         width=width,
         height=height,
@@ -115,10 +126,15 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
         x_ticks=x_axis.ticks(),
         y_ticks=y_axis.ticks(),
         points=points,
-        labels=_labels(points, [*front.boxes(), *equal_score.boxes()], area),
+        labels=_labels(
+            points,
+            [limit.box for limit in limits],
+            [*front.boxes(), *equal_score.boxes(), *_limit_lines(limits, area)],
+            area,
+        ),
         front=front,
         equal_score=equal_score,
-        limits=_limits(decision, x_axis, y_axis),
+        limits=limits,
     )
 
 
@@ -155,7 +171,9 @@ def _whisker(axis: Axis, low: float, high: float | None) -> Whisker:
     )
 
 
-def _labels(points: Sequence[Point], lines: Sequence[Box], area: Box) -> tuple[Label, ...]:
+def _labels(
+    points: Sequence[Point], names_of_limits: Sequence[Box], lines: Sequence[Box], area: Box
+) -> tuple[Label, ...]:
     """Names for all points, or of many points for those that a reader looks for: winner, tied, front."""
     chosen = [
         point
@@ -176,7 +194,7 @@ def _labels(points: Sequence[Point], lines: Sequence[Box], area: Box) -> tuple[L
     ]
     bounds = Box(area.left + 2, area.top - 20, area.right + 12, area.bottom - 2)
     obstacles = [*_whisker_boxes(points), *lines]
-    places = place_labels(wanted, map(_mark_box, points), obstacles, bounds)
+    places = place_labels(wanted, [*map(_mark_box, points), *names_of_limits], obstacles, bounds)
     return tuple(
         Label(point, pair, placed)
         for point, pair, placed in zip(chosen, names, places, strict=True)
@@ -216,32 +234,56 @@ def _front(points: Sequence[Point], area: Box) -> Line:
 
 
 def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> Line:
-    """The curve of candidates that would score the same as the first: above it is better."""
+    """The curve of candidates that would score the same as the first: above it is better.
+
+    On it, log latency = that of the first + slope · log (quality / that of the first).
+    """
     first, share = decision.standings[0], quality_share(decision.settings.weights)
-    if share in {0.0, 1.0} or first.quality.value <= 0 or first.place == "excluded":
+    if share in {0.0, 1.0} or first.quality.value < _LEAST_F1 or first.place == "excluded":
         return Line(())
-    corners = []
-    for step in range(_CURVE_STEPS + 1):
-        latency = x_axis.low * (x_axis.high / x_axis.low) ** (step / _CURVE_STEPS)
-        growth = (1 - share) / share * math.log(latency / first.latency_ms.value)
-        # Bounded, for the exponential of a large weight is no float.
-        quality = first.quality.value * math.exp(min(growth, 20.0))
-        if y_axis.holds(quality):
-            corners.append((x_axis.place(latency), y_axis.place(quality)))
-    return Line(tuple(corners))
+    slope, here = share / (1 - share), math.log(first.latency_ms.value)
+    # Where it enters and leaves the drawing, through its sides or through floor and ceiling.
+    floor = math.log(max(y_axis.low, _LEAST_F1) / first.quality.value)
+    ceiling = math.log(y_axis.high / first.quality.value)
+    begin = max(floor, (math.log(x_axis.low) - here) / slope)
+    end = min(ceiling, (math.log(x_axis.high) - here) / slope)
+    gains = (begin + (end - begin) * step / _CURVE_STEPS for step in range(_CURVE_STEPS + 1))
+    return Line(
+        tuple(
+            (x_axis.place(math.exp(here + slope * gain)), y_axis.place(first.quality.value * math.exp(gain)))
+            for gain in gains
+        )
+    )
 
 
-def _limits(decision: Decision, x_axis: Axis, y_axis: Axis) -> tuple[Limit, ...]:
+def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[Limit, ...]:
     """The constraints that speak of the two quantities shown, where they are in sight."""
     settings, limits = decision.settings, []
-    for limit in settings.constraints:
-        text = describe_constraint(limit)
-        if limit.kind == "quality":
-            if y_axis.holds(limit.at_least):
-                limits.append(Limit(y_axis.place(limit.at_least), text, is_latency=False))
-        elif (limit.batch_size, limit.quantile) == (
-            settings.batch_size,
-            settings.quantile,
-        ) and x_axis.holds(limit.at_most_ms):
-            limits.append(Limit(x_axis.place(limit.at_most_ms), text, is_latency=True))
+    for constraint in settings.constraints:
+        text = describe_constraint(constraint)
+        width = len(text) * _CHARACTER_WIDTH
+        if constraint.kind == "quality":
+            if y_axis.holds(constraint.at_least):
+                at = y_axis.place(constraint.at_least)
+                box = Box(area.right - width, at - 18, area.right, at - 2)
+                limits.append(Limit(at, text, is_latency=False, box=box, is_left=True))
+        elif _is_shown(constraint, settings) and x_axis.holds(constraint.at_most_ms):
+            at = x_axis.place(constraint.at_most_ms)
+            is_left = at - area.left > area.right - at
+            left = at - 6 - width if is_left else at + 6
+            box = Box(left, area.bottom - 20, left + width, area.bottom - 4)
+            limits.append(Limit(at, text, is_latency=True, box=box, is_left=is_left))
     return tuple(limits)
+
+
+def _is_shown(limit: LatencyLimit, settings: DecisionSettings) -> bool:
+    return (limit.batch_size, limit.quantile) == (settings.batch_size, settings.quantile)
+
+
+def _limit_lines(limits: Sequence[Limit], area: Box) -> list[Box]:
+    return [
+        Box(limit.at - 2, area.top, limit.at + 2, area.bottom)
+        if limit.is_latency
+        else Box(area.left, limit.at - 2, area.right, limit.at + 2)
+        for limit in limits
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from typing import TYPE_CHECKING
@@ -57,13 +56,8 @@ def format_percent(share: float) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """``3.4×``; three significant digits at most."""
+    """``3.40×``; three significant digits, and two decimals at most."""
     return f"{ratio:,.{min(_decimals(ratio), 2)}f}×"
-
-
-def format_interval(low: float, high: float | None, decimals: int) -> str:
-    """``[0.751, 0.796]``, or ``[0.751, ∞)`` where the data give no upper bound."""
-    return f"[{low:,.{decimals}f}, {high:,.{decimals}f}]" if high is not None else f"[{low:,.{decimals}f}, ∞)"
 
 
 def format_f1(estimate: Estimate) -> str:
@@ -72,8 +66,8 @@ def format_f1(estimate: Estimate) -> str:
 
 
 def f1_interval(estimate: Estimate) -> str:
-    """The interval alone, with the decimals of an F1 or a score."""
-    return format_interval(estimate.low, estimate.high, F1_DECIMALS)
+    """``[0.751, 0.796]``, of an F1 or a score; ``[0.751, ∞)`` where the data give no upper bound."""
+    return _interval(estimate, F1_DECIMALS, F1_DECIMALS)
 
 
 def format_number_of_ms(value: float) -> str:
@@ -92,12 +86,24 @@ def format_latency(estimate: Estimate) -> str:
 
 
 def latency_interval(estimate: Estimate) -> str:
-    """The interval alone, with as many decimals as its value has."""
-    return format_interval(estimate.low, estimate.high, _decimals(estimate.value))
+    """The interval alone, with as many decimals as its value has.
+
+    An end that is ten times smaller or larger has three digits of its own: 0.3 ms is not 0, beside 108 ms.
+    """
+    near, value = _decimals(estimate.value), estimate.value
+    low, high = (
+        near if end is None or value / 10 < end < value * 10 else _decimals(end)
+        for end in (estimate.low, estimate.high)
+    )
+    return _interval(estimate, low, high)
+
+
+def _interval(estimate: Estimate, low_decimals: int, high_decimals: int) -> str:
+    low = f"[{estimate.low:,.{low_decimals}f}"
+    return f"{low}, {estimate.high:,.{high_decimals}f}]" if estimate.high is not None else f"{low}, ∞)"
 
 
 def _decimals(value: float) -> int:
-    """Decimals that give three significant digits."""
-    if value == 0 or not math.isfinite(value):
-        return 2
-    return min(max(2 - math.floor(math.log10(abs(value))), 0), 6)
+    """Decimals that give three significant digits of the rounded value: 9.996 is shown as 10.0."""
+    exponent = int(f"{value:.2e}".partition("e")[2])
+    return min(max(2 - exponent, 0), 6)

@@ -164,12 +164,12 @@ def explain_exchange_rate(weights: Weights) -> str:
         return "Only latency counts; F1 does not."
     # Equal score: 1.01 ** share == slowdown ** (1 - share); bounded, or a weight of 0.9999 overflows.
     slowdown = 1.01 ** min(share / (1 - share), 1000)
-    worth = f"{slowdown - 1:.1%} more" if slowdown < 2 else f"{slowdown:,.1f} times the"
+    worth = f"{format_percent(slowdown - 1)} more" if slowdown < 2 else f"{slowdown:,.1f} times the"
     return f"One percent more F1 is worth {worth} latency."
 
 
 def explain_score(decision: Decision, standing: Standing) -> str:
-    """The score of one candidate worked out: ``(0.846 / 0.851)^0.9 × (20.3 ms / 5.12 ms)^0.1 = 1.14``."""
+    """The score of one candidate worked out: ``(0.846 / 0.851)^0.9 × (20.3 ms / 5.12 ms)^0.1 = 1.141``."""
     reference = next(row for row in decision.standings if row.label == decision.reference)
     share = quality_share(decision.settings.weights)
     return (

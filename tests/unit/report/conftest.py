@@ -19,7 +19,9 @@ SPEEDS_MS = {"minilm-l2": 3.1, "minilm-l3": 4.6, "minilm-l6": 8.8}
 RECALLS = {"minilm-l2": 0.72, "minilm-l3": 0.80, "minilm-l6": 0.845}
 RUNTIMES = {"torch-fp32": 1.0, "onnxruntime-fp32": 0.42}
 
+CandidateMaker = Callable[..., Candidate]
 DecisionMaker = Callable[..., Decision]
+Selections = dict[str, BackboneSelection]
 
 
 def make_candidate(backbone: str, runtime: str, recall: float, ms: float, **changes: Any) -> Candidate:
@@ -163,6 +165,61 @@ def _crowned(backbone: str) -> BackboneSelection:
     )
 
 
+@pytest.fixture(scope="session", name="make_candidate")
+def _candidate_maker() -> CandidateMaker:
+    """The function that makes candidates; keyword arguments replace fields."""
+    return make_candidate
+
+
+@pytest.fixture(scope="session", name="make_decision")
+def _decision_maker() -> DecisionMaker:
+    """The function that decides between candidates, or between those of ``make_field``."""
+    return make_decision
+
+
+@pytest.fixture(scope="session")
+def field() -> list[Candidate]:
+    """Three backbones, two runtimes."""
+    return make_field()
+
+
+@pytest.fixture(scope="session")
+def selections() -> Selections:
+    """Three backbones with a champion, one without."""
+    return make_selections()
+
+
+@pytest.fixture(scope="session")
+def tie(field: list[Candidate]) -> Decision:
+    """Twins that no data tell apart, and one that is beaten."""
+    best = field[1]
+    return make_decision([best, best.model_copy(update={"backbone": "minilm-twin"}), field[4]])
+
+
+@pytest.fixture(scope="session")
+def nobody(field: list[Candidate]) -> Decision:
+    """Nobody meets the constraint."""
+    return make_decision(field, constraints=[{"kind": "quality", "at_least": 0.99}])
+
+
+@pytest.fixture(scope="session")
+def alone(field: list[Candidate]) -> Decision:
+    """One candidate."""
+    return make_decision(field[:1])
+
+
+@pytest.fixture(scope="session")
+def crowd() -> Decision:
+    """Forty candidates: ten backbones on four runtimes."""
+    return make_decision(
+        [
+            make_candidate(f"backbone-{n}", f"runtime-{m}", 0.5 + 0.04 * n, 2.0 * 1.5**n * (1 + m))
+            for n in range(10)
+            for m in range(4)
+        ]
+    )
+
+
 @pytest.fixture(scope="session")
 def decision() -> Decision:
     """Three backbones, two runtimes, a winner."""
@@ -170,6 +227,6 @@ def decision() -> Decision:
         weights={"quality": 0.9, "latency": 0.1},
         constraints=[
             {"kind": "latency", "batch_size": 1, "quantile": 0.95, "at_most_ms": 12},
-            {"kind": "quality", "at_least": 0.72},
+            {"kind": "quality", "at_least": 0.78},
         ],
     )

@@ -1,0 +1,209 @@
+"""The report in a real browser: drawn, legible, quiet, and harmless whatever the names are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bakeoff.core.decision import Decision
+from bakeoff.core.evidence import Candidate
+from bakeoff.core.records import BackboneSelection
+from bakeoff.report import render_html
+from bakeoff.report.plot import draw_plot
+
+pytestmark = pytest.mark.slow
+
+Open = Callable[..., Any]
+Selections = dict[str, BackboneSelection]
+FACTS = {"bakeoff": "0.1.0"}
+DECISIONS = ["decision", "tie", "nobody", "alone", "crowd"]
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=https://example.org/x onerror=alert(1)>',
+    "</title></style><iframe src=https://example.org></iframe>",
+    "model\u202egnp.exe",
+)
+
+# Centre, size and paint of every mark of the drawing that is seen, in units of the drawing.
+MARKS = """() => {
+  const seen = [...document.querySelectorAll("svg.plot")].filter(svg => svg.checkVisibility());
+  if (seen.length !== 1) throw new Error(`${seen.length} drawings are seen`);
+  const [svg] = seen, box = svg.getBoundingClientRect(), scale = box.width / svg.viewBox.baseVal.width;
+  return [...svg.querySelectorAll(".mark")].map(mark => {
+    const outline = mark.querySelector(".outline"), b = outline.getBoundingClientRect();
+    const ctm = mark.getScreenCTM();
+    return {
+      x: (ctm.e - box.left) / scale, y: (ctm.f - box.top) / scale, width: b.width / scale,
+      stroke: getComputedStyle(outline).stroke, fill: getComputedStyle(outline).fill,
+      inside: b.left >= box.left && b.right <= box.right && b.top >= box.top && b.bottom <= box.bottom,
+    };
+  });
+}"""
+# Texts of the drawing that is seen which stick out of it, and would be cut off.
+OUTSIDE = """() => [...document.querySelectorAll("svg.plot")].filter(svg => svg.checkVisibility())
+  .flatMap(svg => [...svg.querySelectorAll("text")].filter(text => {
+    const box = svg.getBoundingClientRect(), b = text.getBoundingClientRect();
+    return b.left < box.left || b.right > box.right || b.top < box.top || b.bottom > box.bottom;
+  }).map(text => text.textContent))"""
+# Contrast of the text of an element with the page, as WCAG 2.2 defines it (relative luminance of sRGB).
+CONTRAST = """([selector, property]) => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const luminance = colour => {
+    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const page = luminance(getComputedStyle(document.body).backgroundColor);
+  return [...document.querySelectorAll(selector)].map(element => {
+    const text = luminance(getComputedStyle(element)[property]);
+    return (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
+  });
+}"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(("width", "size"), [(1280, (1040, 560)), (500, (460, 460))])
+@pytest.mark.parametrize("name", DECISIONS)
+def test_every_mark_is_drawn_at_its_place_and_the_page_is_quiet(
+    *,
+    open_page: Open,
+    selections: Selections,
+    request: pytest.FixtureRequest,
+    name: str,
+    width: int,
+    size: tuple[int, int],
+    dark: bool,
+) -> None:
+    decision: Decision = request.getfixturevalue(name)
+    opened = open_page(render_html(decision, selections, FACTS), width=width, dark=dark)
+    marks = opened.page.evaluate(MARKS)
+    points = draw_plot(decision, width=size[0], height=size[1]).points
+    assert len(marks) == len(points) == len(decision.standings)
+    for mark, point in zip(reversed(marks), points, strict=True):
+        assert (mark["x"], mark["y"]) == pytest.approx((point.x, point.y), abs=0.1)
+        assert mark["inside"]
+        assert 5 < mark["width"] < 20
+        assert mark["stroke"].startswith(("rgb(", "color("))
+        assert (mark["fill"] == mark["stroke"]) == (point.look.filling == "full")
+    assert opened.complaints == []
+    assert len(opened.requests) == 1
+    assert opened.requests[0].startswith("file:")
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+@pytest.mark.parametrize("width", [360, 500, 800, 1280])
+def test_only_tables_scroll_sideways_never_the_page(
+    open_page: Open, selections: Selections, request: pytest.FixtureRequest, name: str, width: int
+) -> None:
+    page = open_page(render_html(request.getfixturevalue(name), selections, FACTS), width=width).page
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(OUTSIDE) == []
+    # The smallest text of the drawing can still be read.
+    sizes = page.evaluate(
+        """() => [...document.querySelectorAll("svg.plot")].filter(svg => svg.checkVisibility())
+        .map(svg => 13 * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"""
+    )
+    assert all(size > 8.5 for size in sizes)
+
+
+@pytest.mark.parametrize("width", [500, 1280])
+def test_long_names_are_not_cut_off_at_the_edge_of_the_drawing(
+    open_page: Open,
+    make_decision: Callable[..., Decision],
+    make_candidate: Callable[..., Candidate],
+    width: int,
+) -> None:
+    names = ("multilingual-minilm-l12-h384", "distilbert-base-uncased-ner")
+    candidates = [
+        make_candidate(name, runtime, recall, ms)
+        for name, recall in zip(names, (0.8, 0.6), strict=True)
+        for runtime, ms in (("onnxruntime-int8-cuda-t16", 3.0), ("torch-fp32-compiled-cuda-t16", 30.0))
+    ]
+    limits = [
+        {"kind": "latency", "batch_size": 1, "quantile": 0.5, "at_most_ms": 10},
+        {"kind": "quality", "at_least": 0.8},
+    ]
+    page = open_page(render_html(make_decision(candidates, constraints=limits), {}, FACTS), width=width).page
+    assert page.evaluate(OUTSIDE) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_all_text_stands_out_from_the_page(open_page: Open, decision: Decision, dark: bool) -> None:
+    page = open_page(render_html(decision, {}, FACTS), dark=dark).page
+    colours = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, colours.strip("rgb()").split(","))) < 64) == dark
+    for selector, property_ in (
+        ("body, .soft, .sub, .note, .eyebrow, .place, .answer, summary, thead th", "color"),
+        (".plot text", "fill"),
+    ):
+        ratios = page.evaluate(CONTRAST, [selector, property_])
+        assert len(ratios) > 5
+        assert min(ratios) >= 4.5
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_are_shown_as_text_and_do_nothing(
+    open_page: Open,
+    make_decision: Callable[..., Decision],
+    make_candidate: Callable[..., Candidate],
+    text: str,
+) -> None:
+    candidates = [
+        make_candidate(f"a {text}", f"r {text}", 0.84, 8.0, flags=(f"flag: {text}",)),
+        make_candidate(f"b {text}", f"r {text}", 0.70, 3.0),
+    ]
+    decision = make_decision(candidates, [f"left out: {text}"])
+    opened = open_page(render_html(decision, {}, {text: text}))
+    shown = text.replace("\u202e", "")
+    assert opened.page.inner_text("h1") in {f"a {shown} × r {shown}", f"b {shown} × r {shown}"}
+    assert opened.page.title() == f"{opened.page.inner_text('h1')} – bakeoff"
+    everything = opened.page.inner_text("body")
+    assert everything.count(shown) > 10
+    assert f"left out: {shown}" in everything
+    assert opened.page.locator("script, img, iframe, [onerror]").count() == 0
+    assert opened.complaints == []
+    assert len(opened.requests) == 1
+
+
+def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
+    open_page: Open, decision: Decision, selections: Selections
+) -> None:
+    # MLflow shows HTML artifacts in a sandboxed frame, from a blob.
+    html = render_html(decision, selections, FACTS)
+    page = open_page("<!doctype html><title>viewer</title>").page
+    page.evaluate(
+        """html => {
+          const frame = document.createElement("iframe");
+          frame.sandbox = "allow-scripts"; frame.width = 1200; frame.height = 800;
+          frame.src = URL.createObjectURL(new Blob([html], {type: "text/html"}));
+          document.body.append(frame);
+        }""",
+        html,
+    )
+    frame = page.frame_locator("iframe")
+    assert frame.locator("h1").inner_text() == decision.winner
+    marks = frame.locator("svg.plot.wide .mark")
+    assert marks.count() == len(decision.standings)
+    for number in range(marks.count()):
+        box = marks.nth(number).bounding_box()
+        assert box is not None
+        assert box["width"] > 5
+
+
+def test_what_is_folded_away_opens_by_keyboard(open_page: Open, decision: Decision) -> None:
+    page = open_page(render_html(decision, {}, FACTS)).page
+    key = page.get_by_text(decision.standings[0].benchmark_keys[0], exact=True)
+    assert not key.is_visible()
+    page.get_by_text("Checkpoints and benchmark keys").focus()
+    page.keyboard.press("Enter")
+    assert key.is_visible()
+
+
+def test_a_printed_page_holds_what_is_folded_away_on_screen(open_page: Open, decision: Decision) -> None:
+    page = open_page(render_html(decision, {}, FACTS), dark=True).page
+    page.emulate_media(media="print")
+    assert page.get_by_text(decision.standings[0].benchmark_keys[0], exact=True).is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

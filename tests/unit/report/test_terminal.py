@@ -1,0 +1,152 @@
+"""The decision on a terminal: who wins and why, for everyone, also without colour."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from bakeoff.core.decision import Decision
+from bakeoff.core.evidence import Candidate
+from bakeoff.report import render_terminal
+
+CandidateMaker = Callable[..., Candidate]
+DecisionMaker = Callable[..., Decision]
+HOSTILE = (
+    "\x1b[31mred\x1b[0m",
+    "\x1b]8;;https://example.org\x07link\x1b]8;;\x07",
+    "\x1b[2J\x1b[1;1H",
+    "model\u202egnp.exe",
+    "[bold red]markup[/]",
+    "[link=https://example.org]click[/link]",
+    "two\nlines\r",
+)
+
+
+def show(decision: Decision, width: int = 100, **options: bool) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, **options)  # type: ignore[arg-type]
+    console.print(render_terminal(decision))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def flat(text: str) -> str:
+    """Without the breaks that the width makes."""
+    return " ".join(text.split())
+
+
+def section(text: str, name: str) -> str:
+    """The lines below a heading, up to the next."""
+    _, _, rest = text.partition(f"\n{name}\n")
+    lines = rest.splitlines()
+    end = next((n for n, line in enumerate(lines) if not line.strip()), len(lines))
+    return "\n".join(lines[:end])
+
+
+def test_the_first_line_is_the_verdict(decision: Decision, tie: Decision, nobody: Decision) -> None:
+    assert show(decision).splitlines()[0].rstrip() == f"winner  {decision.winner}"
+    assert show(tie).splitlines()[0].rstrip() == "A tie between 2 candidates"
+    assert show(nobody).splitlines()[0].rstrip() == "No winner"
+
+
+@pytest.mark.parametrize("name", ["decision", "tie", "nobody", "alone", "crowd"])
+def test_every_candidate_has_its_place_its_numbers_and_its_reason(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    decision: Decision = request.getfixturevalue(name)
+    text = show(decision, width=180)
+    reasons = flat(section(text, "Reasons"))
+    for row in decision.standings:
+        (line,) = (
+            line for line in text.splitlines() if f" {row.place} " in line and f" {row.label} " in line[:60]
+        )
+        assert f"{row.quality.value:.3f} [{row.quality.low:.3f}, {row.quality.high:.3f}]" in line
+        assert f"{row.score.value:.3f}" in line
+        assert line.lstrip().startswith("◆") == row.is_on_front
+        if row.place != "winner":
+            assert f"{row.label}: {row.reason}" in reasons
+    for reason in decision.reasons:
+        assert reason in reasons
+
+
+def test_the_units_the_level_and_the_reference_are_told(make_decision: DecisionMaker) -> None:
+    decision = make_decision(confidence=0.9, batch_size=8, quantile=0.95)
+    text = flat(show(decision))
+    assert "p95 ms, batch 8" in text
+    assert "Intervals are of 90%; score 1 is minilm-l6 × torch-fp32." in text
+
+
+def test_what_the_winner_gives_up_is_told(decision: Decision) -> None:
+    text = flat(show(decision))
+    assert "The most accurate of the others, minilm-l6 × onnxruntime-fp32, has " in text
+    assert "more F1 and is " in text
+    assert "The fastest of the others, minilm-l2 × onnxruntime-fp32, has " in text
+
+
+def test_each_constraint_is_told_with_all_who_are_not_known_to_meet_it(decision: Decision) -> None:
+    lines = section(show(decision, width=180), "Constraints")
+    for number, name in enumerate(("p95 at batch size 1 ≤ 12 ms", "F1 ≥ 0.78")):
+        results = [(row.label, row.constraints[number]) for row in decision.standings]
+        n_met = sum(result.result == "met" for _, result in results)
+        assert f"{name}: met by {n_met} of 6 candidates" in lines
+        for label, result in results:
+            assert (f"{label}: {result.result}: {result.text}" in lines) == (result.result != "met")
+
+
+def test_every_flag_is_told_with_those_whom_it_concerns(
+    make_decision: DecisionMaker, field: list[Candidate]
+) -> None:
+    marked = field[0].model_copy(
+        update={"flags": (*field[0].flags, "contended: waited for a CPU 9.1% of the time (limit 2%)")}
+    )
+    lines = section(show(make_decision([marked, *field[1:]]), width=180), "Flags")
+    assert f"contended: waited for a CPU 9.1% of the time (limit 2%) ({marked.label})" in lines
+    assert "unsupported(p99): batch size 8: 150 samples, 368 are needed (all)" in lines
+
+
+def test_candidates_that_could_not_be_ranked_are_told(make_decision: DecisionMaker) -> None:
+    left_out = "minilm-l12 × torch-fp32: no latency measurement"
+    assert left_out in section(show(make_decision(None, [left_out])), "Reasons")
+
+
+def test_without_constraints_and_flags_there_are_no_empty_sections(
+    make_decision: DecisionMaker, field: list[Candidate]
+) -> None:
+    text = show(make_decision([candidate.model_copy(update={"flags": ()}) for candidate in field]))
+    assert "Constraints" not in text
+    assert "Flags" not in text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_names_from_outside_bring_no_terminal_sequence_no_markup_and_no_line(
+    make_decision: DecisionMaker, make_candidate: CandidateMaker, text: str
+) -> None:
+    candidates = [
+        make_candidate(f"a{text}", f"r{text}", 0.84, 8.0, flags=(f"{text}: {text}",)),
+        make_candidate(f"b{text}", f"r{text}", 0.70, 3.0),
+    ]
+    limit = {"kind": "quality", "at_least": 0.75}
+    decision = make_decision(candidates, [f"left out: {text}"], constraints=[limit])
+    shown = show(decision, width=400, force_terminal=False)
+    seen = [char for char in shown if char != "\n"]
+    assert not [char for char in seen if unicodedata.category(char) in {"Cc", "Cf"}]
+    if text.startswith("["):
+        assert f"a{text} × r{text}" in shown
+    coloured = show(decision, width=400, force_terminal=True)
+    assert "example.org\x07" not in coloured
+    assert "\x1b]8" not in coloured
+    assert "\x1b[2J" not in coloured
+    tame = make_decision([c.model_copy(update={"backbone": c.backbone[0]}) for c in candidates], ["left out"])
+    assert len(shown.splitlines()) <= len(show(tame, width=400).splitlines()) + 4
+
+
+def test_a_narrow_terminal_loses_no_number(decision: Decision) -> None:
+    lines = show(decision, width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    for row in decision.standings:
+        assert f"{row.quality.value:.3f} [{row.quality.low:.3f}, {row.quality.high:.3f}]" in text
+    assert "…" not in text
