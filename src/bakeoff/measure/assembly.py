@@ -29,6 +29,8 @@ from bakeoff.measure.stability import mser_truncation, summarize_block
 LATE_SHARE = 0.2
 LATE_CHANGE = 0.03
 LATE_GENERATIONS = 2
+# Of fewer blocks the truncation rule knows next to nothing.
+LATE_MIN_BLOCKS = 8
 
 LeftOut = Mapping[tuple[int, int], int]
 
@@ -99,6 +101,8 @@ def _find_late(generations: Sequence[Generation]) -> dict[int, int]:
 
 
 def _late_rounds(blocks: Sequence[PlacedBlock]) -> int:
+    if len(blocks) < LATE_MIN_BLOCKS:
+        return 0
     ordered = sorted(blocks, key=lambda block: block.round)
     summaries = [summarize_block(np.maximum(np.array(block.wall_ns, dtype=float), 1.0)) for block in ordered]
     medians = np.array([summary.median for summary in summaries])

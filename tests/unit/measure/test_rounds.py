@@ -400,3 +400,12 @@ def test_settings_that_make_no_sense_are_refused(values: dict[str, object], mess
 def test_iterations_are_a_bound_from_below() -> None:
     protocol = TimingProtocol(iterations=10_000, max_calls=10, min_calls=1)
     assert protocol.samples_per_block(1e6) * protocol.rounds * protocol.min_generations >= 10_000
+
+
+def test_disturbed_rounds_count_where_the_others_are_before_the_steady_state() -> None:
+    world = World()
+    late_then_disturbed = Simulated(world, "a", late_blocks=4, is_disturbed=lambda _, block: block >= 4)
+    heat = hold(world, late_then_disturbed, protocol=make_protocol(rounds=10))
+    latency = reading_of(heat, "a")
+    assert latency.dirty_share == 1.0
+    assert latency.n_counted == latency.columns["left_out"].count(DIRTY) > 0
