@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bakeoff.core.records import Flag, Job
+from bakeoff.measure.entities import ENTITY_F1
 from bakeoff.measure.readings import Reading
 from bakeoff.measure.scenarios.latency import FIRST_CALL, LATENCY
 from bakeoff.measure.scenarios.quality import ENTITIES, Quality, f1_of
@@ -54,6 +55,9 @@ def judge_measurement(
 
 def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
     measured = f1_of(reading)
+    if job.metric_name != ENTITY_F1:
+        detail = f"the sweep's {job.metric_name} is another metric than the entity F1 of {measured:.4f} here"
+        return [Flag(name="no_refit_metric", detail=detail)]
     if job.refit_metric is None:
         detail = f"the refit logged no test {job.metric_name} to compare {measured:.4f} with"
         return [Flag(name="no_refit_metric", detail=detail)]
