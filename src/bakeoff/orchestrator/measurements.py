@@ -25,8 +25,12 @@ from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
 from bakeoff.folders import find_whole
 from bakeoff.measure.readings import NS_PER_S, merge_generations
 from bakeoff.measure.scenarios.latency import LATENCY
-from bakeoff.orchestrator.acquisition import acquire_for, find_checkpoint, identify_checkpoints
-from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.acquisition import (
+    acquire_for,
+    find_champions,
+    find_checkpoint,
+    identify_checkpoints,
+)
 from bakeoff.orchestrator.planning import documents_for, find_existing, plan_against
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
@@ -61,7 +65,7 @@ def bench(project: Project) -> BenchResult:
         NoChampionError: No backbone has a champion.
         TrackingError: The store cannot say what exists.
     """
-    champions = require_champions(select_champions(project))
+    champions = find_champions(project)
     with _measuring(project):
         if not project.is_offline:
             # What would keep results from being logged is better told before they are measured.

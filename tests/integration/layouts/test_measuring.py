@@ -12,7 +12,7 @@ import pytest
 
 from bakeoff.core.records import Champion
 from bakeoff.digest import digest_folder
-from bakeoff.orchestrator import benchmark_champions, select_champions
+from bakeoff.orchestrator import bench, decide, plan, select_champions
 
 from .conftest import ARCHIVE, Store, write_code_sweep
 
@@ -27,7 +27,7 @@ PROTOCOL = {
 }
 
 
-def test_a_foreign_champion_is_acquired_measured_and_not_judged_by_a_metric_of_another_name(
+def test_a_foreign_champion_is_planned_measured_reused_and_decided_on_like_one_of_ours(
     store: Store, shipped: Path, champion: Champion
 ) -> None:
     optuna = dict.fromkeys(("number", "datetime_start", "datetime_complete"), "0")
@@ -43,20 +43,17 @@ def test_a_foreign_champion_is_acquired_measured_and_not_judged_by_a_metric_of_a
         data={"max_length": 32},
         benchmark={"runtimes": [{"kind": "torch"}], "scenarios": SCENARIOS, "protocol": PROTOCOL},
     )
-    found = select_champions(project)["tiny"].champion
-    assert found is not None
-    assert found.run_id == runs[2]
-    folder = project.checkpoints.acquire(found, project.tracker.download)
-    files = benchmark_champions([found.model_copy(update={"checkpoint_path": folder})], project)
-    assert json.loads(files["tiny"].read_text())["batch_1"]["median_ms"] > 0
+    assert [planned.action for planned in plan(project).jobs] == ["measure"] * 2
+    result = bench(project)
+    assert (len(result.measured), result.failed) == (2, ())
+    assert not [flag for row in result.measured for flag in row.flags if flag.invalidates]
+    assert json.loads(result.result_files["tiny"].read_text())["batch_1"]["median_ms"] > 0
+    assert [planned.action for planned in plan(project).jobs] == ["reuse"] * 2
     experiment_id = project.tracker.find_experiment("bakeoff-benchmark")
     assert experiment_id is not None
     logged = store.client.search_runs([experiment_id], "tags.`bakeoff.stage` = 'benchmark'")
     assert {run.data.tags["bakeoff.lineage.refit_run_id"] for run in logged} == {runs[2]}
-    assert [path.name for path in project.results.folder.glob("jobs/*/*.json")] == ["001.json"] * 2
-    for path in project.results.folder.glob("jobs/*/*.json"):
-        measurement = json.loads(path.read_text())
-        assert not [flag for flag in measurement["flags"] if flag["invalidates"]]
+    assert [standing.champion_run_id for standing in decide(project).standings] == [runs[2]]
 
 
 @pytest.mark.parametrize("folder", [None, ARCHIVE])

@@ -182,7 +182,7 @@ class Parts:
             schema_version=self._text(row, layout.schema_version, OLDEST_SCHEMA)
             if recorded
             else OLDEST_SCHEMA,
-            sweep_run_id=row.parent or "",
+            sweep_run_id=row.parent or row.run_id,  # a writer without parents: the trial stands for itself
             experiment_id=row.experiment_id,
             experiment_name=row.experiment_name,
             start_time_ms=row.start_time_ms,
