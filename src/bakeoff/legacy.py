@@ -21,13 +21,14 @@ from bakeoff.core.identity import build_trial_key_hash
 from bakeoff.core.records import Champion, Direction, Refit, Trial
 from bakeoff.core.selection import FINISHED, is_valid_metric, select_champion_per_backbone
 from bakeoff.core.settings import BenchmarkSettings, Scalar, SelectionSettings
-from bakeoff.errors import ChampionError, CheckpointError, UserError
+from bakeoff.errors import ChampionError, CheckpointError, NoChampionError, UserError
 from bakeoff.measure.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.orchestrator import Project, benchmark_champions
+from bakeoff.orchestrator.champions import read_sweep
 from bakeoff.orchestrator.studies import identify_study
 from bakeoff.record import Record
-from bakeoff.stores.tracking import sweeps
-from bakeoff.stores.tracking.sweeps import StudyIdentity
+from bakeoff.stores.layouts import load_layout
+from bakeoff.stores.tracking.recorder import StudyIdentity
 
 TrialInfo = Mapping[str, object]
 Config = Mapping[str, object]
@@ -299,14 +300,12 @@ def _look_up(trial: _OldTrial, project: Project, *, is_fold: bool) -> Champion:
 
 
 def _read_sweep(trial: _OldTrial, project: Project) -> tuple[Sequence[Trial], Sequence[Refit]]:
-    tracker, name = project.tracker, project.settings.tracking.sweep_experiment
-    experiment_id = tracker.find_experiment(name)
-    if experiment_id is None:
-        raise trial.fault("runs", f"found no experiment {name!r} in {tracker.shown_uri}")
-    return (
-        list(sweeps.read_trials(tracker, experiment_id, name)),
-        list(sweeps.read_refits(tracker, experiment_id, look_into_store=False)),
-    )
+    names = " and ".join(map(repr, project.settings.tracking.sweep_experiments))
+    try:
+        sweep = read_sweep(project, load_layout(project.settings.tracking.layout, project.root))
+    except NoChampionError as error:
+        raise trial.fault("runs", f"found no experiment {names} in {project.tracker.shown_uri}") from error
+    return sweep.trials, sweep.refits
 
 
 def _own_run(trial: Trial) -> Refit:

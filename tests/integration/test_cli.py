@@ -49,7 +49,20 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for stage in ("sweep", "champions", "plan", "bench", "decide", "report", "promote", "run", "demo"):
+    stages = (
+        "init",
+        "doctor",
+        "sweep",
+        "champions",
+        "plan",
+        "bench",
+        "decide",
+        "report",
+        "promote",
+        "run",
+        "demo",
+    )
+    for stage in stages:
         assert f"\n  {stage} " in done.stdout
 
 
@@ -157,7 +170,7 @@ def test_all_faults_of_a_configuration_are_told_at_once_with_their_places(projec
             "test.jsonl:1: found tag 'X-y' in 'ner_tags'; expected O, B-TYPE or I-TYPE",
         ),
         (lambda f: shutil.rmtree(f / "config"), "plan", 2, "no such file or folder"),
-        (lambda f: (f / "config" / "data.yaml").unlink(), "plan", 2, "data is missing"),
+        (lambda f: (f / "config" / "data.yaml").unlink(), "plan", 2, "data.test is missing"),
         (lambda f: (f / "config" / "bench.yaml").touch(), "plan", 2, "no stage has this name"),
         (lambda f: change(f, "tracking", sweep_experiment="none"), "champions", 3, "'none' is not in sqlite"),
         (lambda f: (f / "mlflow.db").unlink(), "champions", 3, "it holds: none"),

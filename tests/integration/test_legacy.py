@@ -19,8 +19,9 @@ from bakeoff.core.records import Champion, Trial
 from bakeoff.errors import ChampionError, ConfigError, TrackingError
 from bakeoff.legacy import benchmark_best_trials, compute_grouping_tags, find_checkpoint_in_trial_dir
 from bakeoff.orchestrator import Project
+from bakeoff.orchestrator.champions import read_sweep
 from bakeoff.stores import tags
-from bakeoff.stores.tracking import sweeps
+from bakeoff.stores.layouts import load_layout
 
 Reopen = Callable[..., Project]
 Configs = dict[str, dict[str, Any]]
@@ -50,9 +51,7 @@ def best_trial(reopen: Reopen, champion: Champion) -> Trial:
 
 
 def read_trials(project: Project) -> list[Trial]:
-    experiment_id = project.tracker.find_experiment("sweep")
-    assert experiment_id is not None
-    return list(sweeps.read_trials(project.tracker, experiment_id, "sweep"))
+    return list(read_sweep(project, load_layout("bakeoff", project.root)).trials)
 
 
 def hyperparameters(trial: Trial) -> dict[str, float]:

@@ -15,6 +15,8 @@ from bakeoff.errors import BakeoffError
 EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
+    "init": "Look at a tracking store and write a configuration for what is there.",
+    "doctor": "Check everything that the pipeline will need.",
     "sweep": "Search each backbone's hyper-parameters and refit the best trial.",
     "champions": "Pick each backbone's champion from the tracking store.",
     "plan": "Say what bench would measure or reuse, and why.",
@@ -25,6 +27,7 @@ _COMMANDS = {
     "run": "champions, plan, bench, decide and report; never promotes.",
     "demo": "The whole job on bundled text, in a folder of its own.",
 }
+_HOMES = {"init": "bakeoff.cli.setup", "doctor": "bakeoff.cli.setup", "demo": "bakeoff.cli.demo"}
 
 
 class _LazyGroup(click.Group):
@@ -36,7 +39,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        home = "bakeoff.cli.demo" if cmd_name == "demo" else "bakeoff.cli.stages"
+        home = _HOMES.get(cmd_name, "bakeoff.cli.stages")
         command: click.Command = getattr(importlib.import_module(home), cmd_name)
         return command
 

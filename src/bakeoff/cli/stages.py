@@ -58,7 +58,7 @@ def _stage(function: Callable[..., int | None]) -> click.Command:
         **more: Any,
     ) -> int | None:
         progress = output.StderrProgress(is_quiet=quiet)
-        project = open_project(config or _find_config(), overrides, progress, is_offline=offline)
+        project = open_project(config or find_config(), overrides, progress, is_offline=offline)
         return function(project, as_json=as_json, **more)
 
     return click.command(short_help=(function.__doc__ or "").split("\n")[0])(command)
@@ -69,7 +69,8 @@ _offline = click.option(
 )
 
 
-def _find_config() -> Path:
+def find_config() -> Path:
+    """The configuration where none is named: the first of the default places that is there."""
     return next((path for name in DEFAULT_CONFIGS if (path := Path(name)).exists()), Path(DEFAULT_CONFIGS[0]))
 
 
@@ -226,7 +227,7 @@ def write_report(project: Project, decision: Decision, selections: dict[str, Bac
         "bakeoff": version("bakeoff"),
         "mlflow": version("mlflow"),
         "tracking store": project.tracker.shown_uri,
-        "sweep experiment": project.settings.tracking.sweep_experiment,
+        "sweep experiment": ", ".join(project.settings.tracking.sweep_experiments),
         "benchmark experiment": project.settings.tracking.benchmark_experiment,
         "decision digest": digest_json(decision.model_dump(mode="json")),
         "command": "bakeoff run",

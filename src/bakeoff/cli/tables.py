@@ -41,7 +41,16 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
         if champion is None:
             _add(table, selection.backbone, "none", "", "", "", counts, selection.reason or "")
             continue
-        tied = selection.selection_metadata.get("tied_trials") or []
+        tied = len(selection.selection_metadata.get("tied_trials") or [])
+        tied_groups = len(selection.selection_metadata.get("tied_groups") or [])
+        remarks = [f"tied with {tied} more"] if tied else []
+        remarks += [f"its study is tied with {tied_groups} more"] if tied_groups else []
+        if any(
+            group.key_is_derived
+            for group in selection.all_groups
+            if group.study_key_hash == champion.study_key_hash
+        ):
+            remarks.append("no study key recorded: grouped by experiment and parent")
         _add(
             table,
             selection.backbone,
@@ -50,7 +59,7 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
             f"{champion.stable_score:.4f}",
             " ".join("–" if value is None else f"{value:.3f}" for value in champion.fold_metrics),
             counts,
-            f"tied with {len(tied)} more" if tied else "",
+            "; ".join(remarks),
         )
     return table
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from bakeoff.core.settings import Settings
 from bakeoff.errors import ConfigError
+from bakeoff.record import Record
 
 STAGES = tuple(Settings.model_fields)
 
 
 Places = dict[tuple[str | int, ...], str]
+Document = TypeVar("Document", bound=Record)
 
 
 def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[str] = ()) -> Settings:
@@ -41,9 +43,7 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
         try:
             value = _read_yaml(file, text, path, places)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-            faults.append(f"{at}: no valid YAML: {error.problem or error.context}")
+            faults.append(_explain_yaml(file, error))
             continue
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
             faults.append(f"{file}: no valid YAML: {error}")
@@ -61,10 +61,38 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
         _override(values, override, faults, places)
     if faults:
         raise ConfigError(faults)
+    return _validate(Settings, values, places, sorted({file for file, _ in sections.values()}))
+
+
+def parse_document(model: type[Document], file: str, text: str) -> Document:
+    """Read one YAML file that is a record of its own.
+
+    Args:
+        model: Of the record.
+        file: For the messages.
+        text: YAML.
+
+    Raises:
+        ConfigError: With every fault found.
+    """
+    places: Places = {}
     try:
-        return Settings.model_validate(values)
+        value = _read_yaml(file, text, (), places)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError([_explain_yaml(file, error)]) from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        raise ConfigError([f"{file}: no valid YAML: {error}"]) from None
+    if not isinstance(value, dict):
+        raise ConfigError([f"{file}:1:1: found {_show(value)}; expected a mapping"])
+    return _validate(model, value, places, [file])
+
+
+def _validate(
+    model: type[Document], values: Mapping[str, Any], places: Places, files: Sequence[str]
+) -> Document:
+    try:
+        return model.model_validate(values)
     except ValidationError as error:
-        files = sorted({file for file, _ in sections.values()})
         found = error.errors()
         # A list whose entry is wrong is told a second time by pydantic, as a list that is too short.
         told = [
@@ -74,7 +102,13 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
                 other["loc"][: len(fault["loc"])] == fault["loc"] for other in found if other is not fault
             )
         ]
-        raise ConfigError([_explain(fault, places, files) for fault in told or found]) from None
+        raise ConfigError([_explain(model, fault, places, files) for fault in told or found]) from None
+
+
+def _explain_yaml(file: str, error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+    return f"{at}: no valid YAML: {error.problem or error.context}"
 
 
 def _read_yaml(file: str, text: str, path: tuple[str | int, ...], places: Places) -> Any:
@@ -136,7 +170,9 @@ def _override(values: dict[str, Any], override: str, faults: list[str], places: 
         faults.append(f"--set {override}: the value is no valid YAML: {error}")
 
 
-def _explain(fault: Any, places: Mapping[tuple[str | int, ...], str], files: Sequence[str]) -> str:
+def _explain(
+    model: type[BaseModel], fault: Any, places: Mapping[tuple[str | int, ...], str], files: Sequence[str]
+) -> str:
     location: tuple[str | int, ...] = fault["loc"]
     path = _written_path(location, places)
     place = places[path] if path in places else (files[0] if len(files) == 1 else "configuration")
@@ -145,10 +181,9 @@ def _explain(fault: Any, places: Mapping[tuple[str | int, ...], str], files: Seq
         return f"{place}: {'.'.join(map(str, _without_tags(location, places)))} is missing; it has no default"
     if fault["type"] == "extra_forbidden":
         name = str(location[-1])
-        near = difflib.get_close_matches(name, _names_at(location[:-1]), n=1)
-        hint = (
-            f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_names_at(location[:-1]))}"
-        )
+        names = _names_at(model, location[:-1])
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
         return f"{place}: {dotted}: unknown key {name!r}; {hint}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{place}: {dotted}: found {_show(fault['input'])}; {message[0].lower()}{message[1:]}"
@@ -171,9 +206,9 @@ def _without_tags(
     return (*_written_path(location[:-1], places), location[-1])
 
 
-def _names_at(location: Iterable[str | int]) -> list[str]:
-    """The field names that are valid below a location of the settings tree."""
-    here: list[type[BaseModel]] = [Settings]
+def _names_at(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
+    """The field names that are valid below a location of a tree of records."""
+    here: list[type[BaseModel]] = [model]
     for step in location:
         inner = [
             _models_in(model.model_fields[str(step)].annotation)

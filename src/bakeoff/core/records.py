@@ -27,6 +27,7 @@ class Trial(Record):
         metric: The objective as logged; None if it was not. May be any number that the store holds, finite or
             not: selection judges it.
         start_time_ms: Start of the run, ms since the epoch.
+        study_key_is_derived: No study key was recorded; it was made of experiment, parent and backbone.
     """
 
     model_config = Record.model_config | {"allow_inf_nan": True}
@@ -35,6 +36,7 @@ class Trial(Record):
     status: str
     backbone: str
     study_key_hash: str
+    study_key_is_derived: bool = False
     trial_key_hash: str
     schema_version: str
     sweep_run_id: str
@@ -51,13 +53,18 @@ class Trial(Record):
 
 
 class Refit(Record):
-    """A trial's setting trained once more on all training data."""
+    """A trial's setting trained once more on all training data.
+
+    Attributes:
+        checkpoint_artifact: Name of the artifact that is the checkpoint: a folder or an archive.
+    """
 
     run_id: str
     status: str
     of_trial_run_id: str
     start_time_ms: int
     artifact_available: bool
+    checkpoint_artifact: str = "checkpoint"
     checkpoint_digest: str | None
     test_metric: float | None = None
 
@@ -70,6 +77,7 @@ class StudyGroup(Record):
         stable_score: Median of the top-K metrics; None for a group that is out.
         n_trials: Finished trials.
         left_out: Why the group could not win, or None.
+        key_is_derived: No study key was recorded; it was made of experiment, parent and backbone.
     """
 
     study_key_hash: str
@@ -80,6 +88,7 @@ class StudyGroup(Record):
     n_valid: int
     n_invalid: int
     left_out: str | None = None
+    key_is_derived: bool = False
 
 
 class Champion(Record):

@@ -13,6 +13,8 @@ from bakeoff.errors import ConfigError
 FINISHED = "FINISHED"
 # How MLflow's SQL store keeps +inf and -inf.
 STORED_INFINITY = 1.797e308
+# Schema version, study key, name of the objective's metric: trials that share all three are comparable.
+_GroupName = tuple[str, str, str]
 
 
 def select_champions_for_backbones(
@@ -21,6 +23,8 @@ def select_champions_for_backbones(
     refits: Sequence[Refit],
     settings: SelectionSettings,
     direction: Direction,
+    *,
+    metric_name: str | None = None,
 ) -> dict[str, BackboneSelection]:
     """Select the champion of each backbone; one without champion does not stop the others.
 
@@ -30,12 +34,15 @@ def select_champions_for_backbones(
         refits: All refit runs of the same experiments, in any order.
         settings: How groups and trials are judged.
         direction: Of the objective.
+        metric_name: Of the objective; trials that were judged by another one are out. None takes any.
 
     Raises:
         ConfigError: A run says that its objective goes the other way.
     """
     return {
-        backbone: select_champion_per_backbone(backbone, trials, refits, settings, direction)
+        backbone: select_champion_per_backbone(
+            backbone, trials, refits, settings, direction, metric_name=metric_name
+        )
         for backbone in backbones
     }
 
@@ -46,6 +53,8 @@ def select_champion_per_backbone(
     refits: Iterable[Refit],
     settings: SelectionSettings,
     direction: Direction,
+    *,
+    metric_name: str | None = None,
 ) -> BackboneSelection:
     """Select one backbone's champion: best stable score of the groups, best metric in the group.
 
@@ -54,53 +63,87 @@ def select_champion_per_backbone(
     Raises:
         ConfigError: A run says that its objective goes the other way.
     """
-    mine = [trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED]
-    _refuse_other_direction(mine, direction)
-    members = _group(mine)
-    newest = max(
-        (version for version, _ in members),
-        key=lambda version: (_version_order(version), version),
-        default="",
-    )
-    judged = {
-        name: _judge(name, group, settings, direction, newest) for name, group in sorted(members.items())
-    }
+    contest = _Contest(backbone, trials, settings, direction, metric_name)
     metadata: dict[str, object] = {
         "direction": direction,
-        "n_finished_trials": len(mine),
-        "n_groups": len(judged),
+        "n_finished_trials": contest.n_finished,
+        "n_groups": len(contest.judged),
         "top_k": settings.top_k,
         "min_trials_per_group": settings.min_trials_per_group,
     }
-    able = [name for name, group in judged.items() if group.stable_score is not None]
-    if not able:
-        return BackboneSelection(
-            backbone=backbone,
-            champion=None,
-            all_groups=tuple(judged.values()),
-            selection_metadata=metadata,
-            reason=_why_no_group(backbone, judged),
-        )
-    best_of = {name: find_best_trial(members[name], direction) for name in able}
-    winner = min(able, key=lambda name: _group_order(judged[name], best_of[name], direction))
-    trial = best_of[winner]
-    metadata |= {
-        "tied_groups": [
-            judged[name].study_key_hash
-            for name in able
-            if name != winner and judged[name].stable_score == judged[winner].stable_score
-        ],
-        "tied_trials": _tied_trials(members[winner], trial),
-    }
-    refit, why_not = _find_refit(trial, refits, settings)
-    champion = _crown(trial, refit, judged[winner]) if refit else None
+    champion = None
+    if contest.leader is None or contest.winner is None:
+        reason: str | None = _why_no_group(backbone, contest.judged)
+    else:
+        metadata |= {"tied_groups": contest.tied_groups, "tied_trials": contest.tied_trials}
+        refit, reason = _find_refit(contest.leader, refits, settings)
+        champion = _crown(contest.leader, refit, contest.winner) if refit else None
     return BackboneSelection(
         backbone=backbone,
         champion=champion,
-        all_groups=tuple(judged.values()),
+        all_groups=tuple(contest.judged.values()),
         selection_metadata=metadata,
-        reason=why_not,
+        reason=reason,
     )
+
+
+def find_leading_trials(
+    backbones: Sequence[str],
+    trials: Sequence[Trial],
+    settings: SelectionSettings,
+    direction: Direction,
+    *,
+    metric_name: str | None = None,
+) -> tuple[Trial, ...]:
+    """The trials that become champions if their refits hold: of these alone a store need be asked.
+
+    Args: see ``select_champions_for_backbones``.
+
+    Raises:
+        ConfigError: A run says that its objective goes the other way.
+    """
+    leaders = (_Contest(backbone, trials, settings, direction, metric_name).leader for backbone in backbones)
+    return tuple(leader for leader in leaders if leader is not None)
+
+
+class _Contest:
+    """The groups of one backbone, judged; and who leads, whatever becomes of its refit."""
+
+    def __init__(
+        self,
+        backbone: str,
+        trials: Iterable[Trial],
+        settings: SelectionSettings,
+        direction: Direction,
+        metric_name: str | None,
+    ) -> None:
+        mine = [trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED]
+        judged_alike = [trial for trial in mine if metric_name in (None, trial.metric_name)]
+        _refuse_other_direction(judged_alike, direction)
+        self.n_finished = len(mine)
+        members = _group(mine)
+        newest = max(
+            (trial.schema_version for trial in judged_alike),
+            key=lambda version: (_version_order(version), version),
+            default="",
+        )
+        self.judged = {
+            name: _judge(name, group, settings, direction, newest=newest, metric_name=metric_name)
+            for name, group in sorted(members.items())
+        }
+        able = [name for name, group in self.judged.items() if group.stable_score is not None]
+        best_of = {name: find_best_trial(members[name], direction) for name in able}
+        winner = min(
+            able, key=lambda name: _group_order(self.judged[name], best_of[name], direction), default=None
+        )
+        self.winner = self.judged[winner] if winner else None
+        self.leader = best_of[winner] if winner else None
+        self.tied_groups = [
+            self.judged[name].study_key_hash
+            for name in able
+            if self.winner and name != winner and self.judged[name].stable_score == self.winner.stable_score
+        ]
+        self.tied_trials = _tied_trials(members[winner], best_of[winner]) if winner else []
 
 
 def find_best_trial(trials: Iterable[Trial], direction: Direction) -> Trial:
@@ -136,10 +179,10 @@ def _refuse_other_direction(trials: Iterable[Trial], direction: Direction) -> No
         raise ConfigError(sorted(faults)[:3])
 
 
-def _group(trials: Iterable[Trial]) -> Mapping[tuple[str, str], list[Trial]]:
-    groups: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+def _group(trials: Iterable[Trial]) -> Mapping[_GroupName, list[Trial]]:
+    groups: dict[_GroupName, list[Trial]] = defaultdict(list)
     for trial in trials:
-        groups[(trial.schema_version, trial.study_key_hash)].append(trial)
+        groups[(trial.schema_version, trial.study_key_hash, trial.metric_name)].append(trial)
     return groups
 
 
@@ -148,20 +191,24 @@ def _version_order(version: str) -> tuple[int, ...]:
 
 
 def _judge(
-    name: tuple[str, str],
+    name: _GroupName,
     trials: Sequence[Trial],
     settings: SelectionSettings,
     direction: Direction,
+    *,
     newest: str,
+    metric_name: str | None,
 ) -> StudyGroup:
-    version, study_key_hash = name
+    version, study_key_hash, judged_by = name
     losses = sorted(
         _loss(trial.metric, direction)
         for trial in trials
         if trial.metric is not None and is_valid_metric(trial.metric)
     )
     left_out = None
-    if version != newest and not settings.allow_mixed_schema_groups:
+    if metric_name not in (None, judged_by):
+        left_out = f"its objective is {judged_by!r}; hpo.objective.metric is {metric_name!r}"
+    elif version != newest and not settings.allow_mixed_schema_groups:
         left_out = f"schema version {version}; {newest} is there, and they are not compared"
     elif len(losses) < settings.min_trials_per_group:
         left_out = f"{len(losses)} valid trials; at least {settings.min_trials_per_group} are asked for"
@@ -175,6 +222,7 @@ def _judge(
         n_valid=len(losses),
         n_invalid=len(trials) - len(losses),
         left_out=left_out,
+        key_is_derived=any(trial.study_key_is_derived for trial in trials),
     )
 
 
@@ -196,7 +244,7 @@ def _tied_trials(trials: Iterable[Trial], best: Trial) -> list[str]:
     )
 
 
-def _why_no_group(backbone: str, judged: Mapping[tuple[str, str], StudyGroup]) -> str:
+def _why_no_group(backbone: str, judged: Mapping[_GroupName, StudyGroup]) -> str:
     if not judged:
         return f"no finished trial of backbone {backbone!r}"
     return "; ".join(f"group {group.study_key_hash[:12]}: {group.left_out}" for group in judged.values())
@@ -216,7 +264,9 @@ def _find_refit(
     if ready:
         return ready[0], None
     if finished:
-        return None, f"refit {finished[0].run_id} of the best trial {trial.run_id} holds no checkpoint"
+        first = finished[0]
+        held = f"refit {first.run_id} of the best trial {trial.run_id} holds no checkpoint"
+        return None, f"{held} ({first.checkpoint_artifact})"
     if mine:
         states = ", ".join(sorted({refit.status for refit in mine}))
         return None, f"the refit of the best trial {trial.run_id} is not finished ({states})"
@@ -242,6 +292,7 @@ def _crown(trial: Trial, refit: Refit, group: StudyGroup) -> Champion:
         data_fingerprint=trial.data_fingerprint,
         eval_fingerprint=trial.eval_fingerprint,
         refit_metric=refit.test_metric,
+        checkpoint_artifact=refit.checkpoint_artifact,
         checkpoint_digest=refit.checkpoint_digest,
         experiment_id=trial.experiment_id,
         experiment_name=trial.experiment_name,

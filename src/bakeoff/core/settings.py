@@ -10,12 +10,14 @@ from pydantic import Field, field_validator, model_validator
 from bakeoff.core.records import Direction
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
+from bakeoff.measure.entities import ENTITY_F1
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality, Scenario
 from bakeoff.record import Record
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Scalar = bool | int | float | str
+BUILT_IN_TRAINER = "bakeoff.run.trainer:HuggingFaceTrainer"
 
 
 class TrackingSettings(Record):
@@ -23,30 +25,38 @@ class TrackingSettings(Record):
 
     Attributes:
         uri: Of the MLflow tracking store; a relative SQLite path is taken from the project folder.
-        sweep_experiment: Of sweep, trial, fold and refit runs.
+        layout: How the sweep's runs are read: a built-in name, or a YAML file relative to the project folder.
+        sweep_experiment: Of sweep, trial, fold and refit runs; several may be read together, one is written.
         benchmark_experiment: Of benchmark and decision runs.
         registered_model: Under this name ``promote`` registers the winner.
     """
 
     uri: str = "sqlite:///mlflow.db"
-    sweep_experiment: str = "bakeoff-sweep"
+    layout: str = "bakeoff"
+    sweep_experiment: str | Annotated[tuple[str, ...], Field(min_length=1)] = "bakeoff-sweep"
     benchmark_experiment: str = "bakeoff-benchmark"
     registered_model: str = "bakeoff-model"
+
+    @property
+    def sweep_experiments(self) -> tuple[str, ...]:
+        """Their names, also where there is only one; each once."""
+        names = self.sweep_experiment
+        return (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
 
 
 class DataSettings(Record):
     """Labelled documents, one JSON object a line.
 
     Attributes:
-        train: File for search and refit.
-        test: File that is kept for the quality of champions.
+        train: File for search and refit; only ``sweep`` needs it.
+        test: File that is kept for the quality of champions; every stage that trains or measures needs it.
         tokens_field: Field with the list of words.
         tags_field: Field with one BIO tag a word.
         max_length: Tokens after which a document is cut, in training and measuring alike.
     """
 
-    train: str
-    test: str
+    train: str | None = None
+    test: str | None = None
     tokens_field: str = "tokens"
     tags_field: str = "ner_tags"
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
@@ -67,16 +77,23 @@ class BackboneSettings(Record):
     """A pretrained model family.
 
     Attributes:
-        pretrained: A folder that ``save_pretrained`` wrote, relative to the project folder.
+        pretrained: A folder that ``save_pretrained`` wrote, relative to the project folder; only ``sweep``
+            needs it.
+        recorded_as: Its name in the tracking store where another program wrote another one there.
     """
 
-    pretrained: str
+    pretrained: str | None = None
+    recorded_as: str | None = None
 
 
 class ObjectiveSettings(Record):
-    """What the sweep optimises."""
+    """What the sweep optimises.
 
-    metric: Literal["f1"] = "f1"
+    Attributes:
+        metric: Its name in the tracking store. The built-in trainer offers ``f1``, at the level of entities.
+    """
+
+    metric: Annotated[str, Field(min_length=1, max_length=250)] = ENTITY_F1
     direction: Direction = "maximize"
 
 
@@ -119,7 +136,7 @@ class HpoSettings(Record):
         search_examples: How many of the training documents the search uses; null means all. The refit always
             uses all.
         seed: Of sampler, folds and trainings.
-        search_space: What is searched.
+        search_space: What is searched; only ``sweep`` needs it.
         training: Fixed hyper-parameters, handed to the trainer beside the searched ones.
         refit: Hyper-parameters that only the refit changes.
         storage: Optuna's storage; a relative SQLite path is taken from the project folder.
@@ -127,18 +144,26 @@ class HpoSettings(Record):
 
     run: RunSettings = RunSettings()
     backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
-    trainer: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = "bakeoff.run.trainer:HuggingFaceTrainer"
+    trainer: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = BUILT_IN_TRAINER
     objective: ObjectiveSettings = ObjectiveSettings()
     n_trials: Annotated[int, Field(ge=1, le=100_000)] = 20
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     search_examples: Annotated[int, Field(ge=2)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    search_space: Annotated[dict[str, Distribution], Field(min_length=1)]
+    search_space: Mapping[str, Distribution] = {}
     training: Mapping[str, Scalar] = {}
     refit: Mapping[str, Scalar] = {}
     storage: str = "sqlite:///optuna.db"
 
     _null_run = field_validator("run", mode="before")(_read_run)
+
+    @model_validator(mode="after")
+    def _recorded_once(self) -> Self:
+        recorded = [row.recorded_as or name for name, row in self.backbones.items()]
+        twice = sorted({name for name in recorded if recorded.count(name) > 1})
+        if twice:
+            raise ValueError(f"two backbones are recorded as {', '.join(twice)}; trials belong to one")
+        return self
 
     @model_validator(mode="after")
     def _searched_is_not_fixed(self) -> Self:
@@ -270,7 +295,7 @@ class Settings(Record):
     """All stages."""
 
     tracking: TrackingSettings = TrackingSettings()
-    data: DataSettings
+    data: DataSettings = DataSettings()
     hpo: HpoSettings
     selection: SelectionSettings = SelectionSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bakeoff.core.records import CONTENDED, Environment, Flag, HeatFacts, Job
+from bakeoff.measure.entities import ENTITY_F1
 from bakeoff.measure.readings import (
     ENTITIES,
     FIRST_CALL,
@@ -76,6 +77,9 @@ def judge_measurement(
 
 def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
     measured = f1_of(reading)
+    if job.metric_name != ENTITY_F1:
+        detail = f"the sweep's {job.metric_name} is another metric than the entity F1 of {measured:.4f} here"
+        return [Flag(name="no_refit_metric", detail=detail)]
     if job.refit_metric is None:
         detail = f"the refit logged no test {job.metric_name} to compare {measured:.4f} with"
         return [Flag(name="no_refit_metric", detail=detail)]

@@ -7,9 +7,27 @@ from pathlib import Path
 
 from bakeoff.core.plan import Plan
 from bakeoff.core.records import Champion
-from bakeoff.errors import BakeoffError
+from bakeoff.errors import BakeoffError, NoChampionError, UserError
 from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.orchestrator.champions import require_champions, select_champions
 from bakeoff.orchestrator.project import Project
+
+
+def find_champions(project: Project) -> tuple[Champion, ...]:
+    """The selected champions, each with the digest of its checkpoint, which its jobs are known by.
+
+    Writers other than bakeoff record no digest: then the checkpoint is acquired, once, to know it.
+
+    Raises:
+        NoChampionError: No backbone has a champion, or none whose checkpoint can be had.
+        TrackingError: The store does not answer.
+    """
+    champions = require_champions(select_champions(project))
+    identified = identify_checkpoints(champions, project)
+    if not identified:
+        lacking = [f"{champion.backbone}: run {champion.run_id} has no checkpoint" for champion in champions]
+        raise NoChampionError(lacking, "see the warnings above, or run `bakeoff doctor`")
+    return identified
 
 
 def acquire_checkpoints(champions: Iterable[Champion], project: Project) -> tuple[Champion, ...]:
@@ -78,6 +96,8 @@ def _acquire(champion: Champion, project: Project) -> Champion:
 
 
 def _identify(champion: Champion, project: Project) -> Champion:
+    if project.is_offline and project.checkpoints.find_digest(champion) is None:
+        raise UserError("it was never acquired, and offline it cannot be; plan once while the store answers")
     return project.checkpoints.identify(champion, project.tracker.download)
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import ValidationError
 
 from bakeoff import durable
-from bakeoff.core.records import BackboneSelection, Champion
-from bakeoff.core.selection import select_champions_for_backbones
+from bakeoff.core.records import BackboneSelection, Champion, Refit, Trial
+from bakeoff.core.selection import FINISHED, find_leading_trials, select_champions_for_backbones
 from bakeoff.digest import digest_json
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
-from bakeoff.stores.tracking import sweeps
+from bakeoff.stores.layouts import Layout, Sweep, load_layout
+from bakeoff.stores.tracking import reading
 
 
 class KeptSelection(Record):
@@ -37,14 +39,15 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
     """Select the champion of every backbone of the configuration; offline, recall the last selection.
 
     Raises:
-        ConfigError: A run's objective goes the other way than the configuration says.
-        NoChampionError: The experiment is not there.
+        ConfigError: A run's objective goes the other way than the configuration says, or the layout is none.
+        NoChampionError: An experiment is not there.
         TrackingError: The store does not answer.
         UserError: Offline, and no selection of this configuration was kept.
     """
     if project.is_offline:
         return recall_selection(project).selections
-    selections = _select(project)
+    layout = load_layout(project.settings.tracking.layout, project.root)
+    selections = select_from(project, layout, read_sweep(project, layout))
     if any(selection.champion for selection in selections.values()):
         kept = KeptSelection(
             selected_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -90,33 +93,61 @@ def _question(project: Project) -> str:
         {
             "tracking": settings.tracking.model_dump(mode="json", exclude=elsewhere),
             "selection": settings.selection.model_dump(mode="json"),
-            "backbones": sorted(settings.hpo.backbones),
+            "backbones": {name: row.recorded_as for name, row in settings.hpo.backbones.items()},
             "objective": settings.hpo.objective.model_dump(mode="json"),
         }
     )
 
 
-def _select(project: Project) -> dict[str, BackboneSelection]:
-    settings = project.settings
-    name = settings.tracking.sweep_experiment
-    experiment_id = project.tracker.find_experiment(name)
-    if experiment_id is None:
-        others = ", ".join(project.tracker.list_experiments()) or "none"
-        raise NoChampionError(
-            [f"experiment {name!r} is not in {project.tracker.shown_uri}; it holds: {others}"],
-            "run `bakeoff sweep`, or correct tracking.uri or tracking.sweep_experiment",
-        )
-    trials = list(sweeps.read_trials(project.tracker, experiment_id, name))
-    refits = list(
-        sweeps.read_refits(
-            project.tracker,
-            experiment_id,
-            look_into_store=settings.selection.artifact_check_source == "store",
-        )
+def select_from(project: Project, layout: Layout, sweep: Sweep) -> dict[str, BackboneSelection]:
+    """Select from a sweep that has been read.
+
+    Raises:
+        ConfigError: A run's objective goes the other way than the configuration says.
+        TrackingError: The store does not answer.
+    """
+    hpo, selection = project.settings.hpo, project.settings.selection
+    backbones, objective = list(hpo.backbones), hpo.objective
+    leaders = find_leading_trials(
+        backbones, sweep.trials, selection, objective.direction, metric_name=objective.metric
     )
+    refits = _refits_of(project, layout, sweep, leaders)
     return select_champions_for_backbones(
-        list(settings.hpo.backbones), trials, refits, settings.selection, settings.hpo.objective.direction
+        backbones, sweep.trials, refits, selection, objective.direction, metric_name=objective.metric
     )
+
+
+def read_sweep(project: Project, layout: Layout) -> Sweep:
+    """Every trial and refit of the configured experiments, under the configuration's names of backbones.
+
+    Raises:
+        NoChampionError: An experiment is not there.
+        TrackingError: The store does not answer.
+    """
+    experiments = find_experiments(project)
+    sweep = reading.read_sweep(project.tracker, experiments, layout, project.settings.hpo.objective.metric)
+    names = {row.recorded_as or name: name for name, row in project.settings.hpo.backbones.items()}
+    return sweep.model_copy(update={"trials": tuple(_rename(trial, names) for trial in sweep.trials)})
+
+
+def find_experiments(project: Project) -> dict[str, str]:
+    """Name of each sweep experiment by its id.
+
+    Raises:
+        NoChampionError: One is not there.
+        TrackingError: The store does not answer.
+    """
+    found = {}
+    for name in project.settings.tracking.sweep_experiments:
+        experiment_id = project.tracker.find_experiment(name)
+        if experiment_id is None:
+            others = ", ".join(project.tracker.list_experiments()) or "none"
+            raise NoChampionError(
+                [f"experiment {name!r} is not in {project.tracker.shown_uri}; it holds: {others}"],
+                "run `bakeoff sweep`, or correct tracking.uri or tracking.sweep_experiment",
+            )
+        found[experiment_id] = name
+    return found
 
 
 def require_champions(selections: dict[str, BackboneSelection]) -> list[Champion]:
@@ -132,3 +163,22 @@ def require_champions(selections: dict[str, BackboneSelection]) -> list[Champion
             "run `bakeoff sweep`, or see the selection settings",
         )
     return champions
+
+
+def _rename(trial: Trial, names: Mapping[str, str]) -> Trial:
+    """A trial under its backbone's name in the configuration; one that is not meant gets no name of there."""
+    own = trial.backbone
+    name = names.get(own, f"{own} (as recorded)" if own in names.values() else own)
+    return trial if name == own else trial.model_copy(update={"backbone": name})
+
+
+def _refits_of(project: Project, layout: Layout, sweep: Sweep, leaders: Sequence[Trial]) -> Sequence[Refit]:
+    """The leaders' refits; the store is asked for their checkpoints where no tag tells, or none shall."""
+    wanted = {trial.run_id for trial in leaders}
+    refits = [refit for refit in sweep.refits if refit.of_trial_run_id in wanted]
+    selection = project.settings.selection
+    if selection.artifact_check_source == "tag" and layout.checkpoint.is_certain:
+        return refits
+    finished = [refit for refit in refits if refit.status == FINISHED]
+    looked = reading.find_checkpoints(project.tracker, layout, finished)
+    return [*(refit for refit in refits if refit.status != FINISHED), *looked]

@@ -16,7 +16,7 @@ from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.core.settings import RunSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError, DataError, NoWinnerError, UserError
-from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores import tags
@@ -39,7 +39,7 @@ def decide(project: Project) -> Decision:
         TrackingError: The store does not answer.
         UserError: The run mode starts nothing new, and no decision was begun.
     """
-    champions = require_champions(select_champions(project))
+    champions = find_champions(project)
     jobs = build_jobs(project, champions)
     existing = find_existing(project, champions)
     found = [

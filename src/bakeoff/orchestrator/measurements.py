@@ -17,8 +17,7 @@ from bakeoff.core.existing import ExistingBenchmark, valid_attempts
 from bakeoff.core.plan import Plan
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.errors import TrackingError
-from bakeoff.orchestrator.acquisition import acquire_for, identify_checkpoints
-from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.acquisition import acquire_for, find_champions, identify_checkpoints
 from bakeoff.orchestrator.execution import measure_all
 from bakeoff.orchestrator.planning import find_existing, plan_against
 from bakeoff.orchestrator.project import Project
@@ -51,7 +50,7 @@ def bench(project: Project) -> BenchResult:
         NoChampionError: No backbone has a champion.
         TrackingError: The store cannot say what exists.
     """
-    champions = require_champions(select_champions(project))
+    champions = find_champions(project)
     with _measuring(project):
         if not project.is_offline:
             # What would keep results from being logged is better told before they are measured.

@@ -18,8 +18,7 @@ from bakeoff.errors import ConfigError, UserError
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.entities import Document
 from bakeoff.measure.scenarios import Scenario
-from bakeoff.orchestrator.acquisition import identify_checkpoints
-from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.acquisition import find_champions, identify_checkpoints
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.hardware import default_threads, detect_hardware
 from bakeoff.stores.tracking import benchmarks
@@ -32,7 +31,7 @@ def plan(project: Project) -> Plan:
         NoChampionError: No backbone has a champion.
         TrackingError: The store does not answer: that is never read as "nothing exists".
     """
-    return plan_for(project, require_champions(select_champions(project)))
+    return plan_for(project, find_champions(project))
 
 
 def explain(project: Project, text: str) -> Explanation:
@@ -47,7 +46,7 @@ def explain(project: Project, text: str) -> Explanation:
         NoChampionError: No backbone has a champion.
         TrackingError: The store does not answer.
     """
-    champions = require_champions(select_champions(project))
+    champions = find_champions(project)
     existing = find_existing(project, champions)
     return explain_job(find_planned(plan_against(project, champions, existing), text), existing)
 

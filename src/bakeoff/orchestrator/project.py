@@ -43,14 +43,22 @@ class Project:
         root: Relative paths of the configuration are taken from here.
         settings: Of all stages.
         progress: Who is told what goes on.
+        config: Folder or file of the configuration, for messages.
         is_offline: The disk answers instead of the tracking store, which is never asked.
     """
 
     def __init__(
-        self, root: Path, settings: Settings, progress: Progress | None = None, *, is_offline: bool = False
+        self,
+        root: Path,
+        settings: Settings,
+        progress: Progress | None = None,
+        *,
+        config: Path | None = None,
+        is_offline: bool = False,
     ) -> None:
         self.root = root
         self.is_offline = is_offline
+        self._config = config
         self.settings = settings
         self.progress: Progress = progress or Quiet()
         uri = self.resolve_uri(settings.tracking.uri)
@@ -95,18 +103,26 @@ class Project:
         """The documents, read once.
 
         Raises:
+            ConfigError: The configuration names no test file.
             DataError: A file is missing or broken.
         """
         data, hpo = self.settings.data, self.settings.hpo
-        train_path, test_path = self.root / data.train, self.root / data.test
-        train, test = read_documents(train_path, data), read_documents(test_path, data)
+        if data.test is None:
+            raise ConfigError(
+                [self.missing("data.test", "sweep, plan, bench and decide need labelled documents")]
+            )
+        paths = {"test": self.root / data.test}
+        if data.train is not None:
+            paths["train"] = self.root / data.train
+        documents = {role: read_documents(path, data) for role, path in sorted(paths.items(), reverse=True)}
+        train, test = documents.get("train", ()), documents["test"]
         labels = label_list((*train, *test))
         return Corpus(
             train=train,
             test=test,
             labels=labels,
             data_fingerprint=compute_data_fingerprint(
-                files={"train": digest_file(train_path), "test": digest_file(test_path)},
+                files={role: digest_file(path) for role, path in paths.items()},
                 label_map={label: number for number, label in enumerate(labels)},
                 split={
                     "tokens_field": data.tokens_field,
@@ -127,6 +143,16 @@ class Project:
                 evaluator=evaluator_version(),
             ),
         )
+
+    def place(self, stage: str) -> str:
+        """The file in which the settings of a stage stand, for messages."""
+        if self._config is None:
+            return "configuration"
+        return str(self._config / f"{stage}.yaml" if self._config.is_dir() else self._config)
+
+    def missing(self, key: str, why: str) -> str:
+        """A message about a setting that has no value and is needed now."""
+        return f"{self.place(key.partition('.')[0])}: {key} is missing; {why}"
 
     def resolve_uri(self, uri: str) -> str:
         """A URI whose relative SQLite path is taken from the project folder."""
@@ -169,7 +195,8 @@ def open_project(
         sections = {"": _read(config)}
     else:
         raise ConfigError([f"{config}: no such file or folder; name the configuration with --config"])
-    return Project(config.parent, parse_settings(sections, overrides), progress, is_offline=is_offline)
+    settings = parse_settings(sections, overrides)
+    return Project(config.parent, settings, progress, config=config, is_offline=is_offline)
 
 
 def _read(path: Path) -> tuple[str, str]:

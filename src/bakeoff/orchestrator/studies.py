@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
@@ -22,13 +22,16 @@ from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.entities import Document
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.requirements import check_sweep_settings, pretrained_folder
 from bakeoff.record import Record
 from bakeoff.run import sweep as study
 from bakeoff.run.executors import open_training_executor
 from bakeoff.run.trainer import TrainingOrder, check_backbone
+from bakeoff.stores import tags
 from bakeoff.stores.datasets import count_leaked
-from bakeoff.stores.tracking import sweeps
-from bakeoff.stores.tracking.sweeps import StudyIdentity, SweepRecorder
+from bakeoff.stores.layouts import OWN_LAYOUT, Sweep, load_layout
+from bakeoff.stores.tracking import reading
+from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder, find_sweeps
 
 
 class SweepResult(Record):
@@ -53,18 +56,21 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
 
     Raises:
         CheckpointError: A backbone's folder cannot be used.
+        ConfigError: A setting that only the sweep needs is missing or of no use to it.
         DataError: A data file is missing or broken.
         TrackingError: The store does not answer; what is finished is kept and is not run again.
     """
+    check_sweep_settings(project)
     project.root.mkdir(parents=True, exist_ok=True)
-    for backbone in project.settings.hpo.backbones.values():
-        check_backbone(project.root / backbone.pretrained)
+    for backbone in project.settings.hpo.backbones:
+        check_backbone(pretrained_folder(project, backbone))
     leaked = count_leaked(project.corpus.train, project.corpus.test)
     if leaked:
         project.progress.say(f"warning: {leaked} test documents stand in the training file too")
     lock = project.root / ".cache" / "sweep.lock"
     with durable.exclusive(lock, lambda: project.progress.say("waiting for another sweep of this project")):
-        experiment_id = project.tracker.ensure_experiment(project.settings.tracking.sweep_experiment)
+        (name,) = project.settings.tracking.sweep_experiments
+        experiment_id = project.tracker.ensure_experiment(name)
         return tuple(_sweep_backbone(project, experiment_id, name) for name in project.settings.hpo.backbones)
 
 
@@ -90,7 +96,7 @@ def identify_study(project: Project, backbone: str) -> StudyIdentity:
         backbone=backbone,
         study_key_hash=build_study_key_hash(
             backbone=backbone,
-            backbone_digest=digest_folder(project.root / hpo.backbones[backbone].pretrained),
+            backbone_digest=digest_folder(pretrained_folder(project, backbone)),
             **common,  # type: ignore[arg-type]
         ),
         study_family_hash=build_study_family_hash(**common),  # type: ignore[arg-type]
@@ -103,8 +109,8 @@ def identify_study(project: Project, backbone: str) -> StudyIdentity:
 
 def _sweep_backbone(project: Project, experiment_id: str, backbone: str) -> SweepResult:
     identity = identify_study(project, backbone)
-    earlier = sweeps.find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
-    trials = _read_group(project, experiment_id, identity)
+    earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
+    trials = _read_group(project, experiment_id, identity).trials
     exists = bool(earlier)
     is_complete = exists and earlier[-1][1] == FINISHED and _count(trials) >= project.settings.hpo.n_trials
     step = choose_step(project.sweep_mode, exists, is_complete)
@@ -118,8 +124,9 @@ def _sweep_backbone(project: Project, experiment_id: str, backbone: str) -> Swee
     try:
         with open_training_executor() as executor:
             _run_trials(project, identity, recorder, executor)
-            trials = _read_group(project, experiment_id, identity)
-            best = _find_unrefitted(project, experiment_id, trials)
+            group = _read_group(project, experiment_id, identity)
+            trials = group.trials
+            best = _find_unrefitted(project, group)
             if best is not None:
                 _refit(project, best, recorder, executor)
         recorder.finish_sweep()
@@ -161,7 +168,7 @@ def _specify(project: Project, identity: StudyIdentity, sweep_run_id: str) -> st
         name=f"{identity.backbone}-{sweep_run_id}",
         storage=project.resolve_uri(hpo.storage),
         backbone=identity.backbone,
-        pretrained=project.root / hpo.backbones[identity.backbone].pretrained,
+        pretrained=pretrained_folder(project, identity.backbone),
         labels=corpus.labels,
         documents=_pick(corpus.train, hpo.search_examples, hpo.seed),
         trainer=hpo.trainer,
@@ -176,16 +183,15 @@ def _specify(project: Project, identity: StudyIdentity, sweep_run_id: str) -> st
     )
 
 
-def _find_unrefitted(project: Project, experiment_id: str, trials: list[Trial]) -> Trial | None:
+def _find_unrefitted(project: Project, group: Sweep) -> Trial | None:
     """The group's best trial if it has no refit with a checkpoint yet."""
-    if not any(_is_valid(trial) for trial in trials):
+    if not any(_is_valid(trial) for trial in group.trials):
         project.progress.say("warning: no trial has a finite metric; nothing to refit")
         return None
-    best = find_best_trial(trials, project.settings.hpo.objective.direction)
-    refits = sweeps.read_refits(project.tracker, experiment_id, look_into_store=False)
+    best = find_best_trial(group.trials, project.settings.hpo.objective.direction)
     is_there = any(
         refit.of_trial_run_id == best.run_id and refit.status == FINISHED and refit.artifact_available
-        for refit in refits
+        for refit in group.refits
     )
     return None if is_there else best
 
@@ -201,7 +207,7 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, executor: Exe
     ):
         checkpoint = Path(folder) / "checkpoint"
         order = TrainingOrder(
-            pretrained=project.root / hpo.backbones[best.backbone].pretrained,
+            pretrained=pretrained_folder(project, best.backbone),
             labels=corpus.labels,
             train=corpus.train,
             evaluation=corpus.test,
@@ -247,14 +253,14 @@ def _pick(documents: tuple[Document, ...], count: int | None, seed: int) -> tupl
     return tuple(random.Random(seed).sample(documents, k=count))  # noqa: S311 - a sample, not a secret
 
 
-def _read_group(project: Project, experiment_id: str, identity: StudyIdentity) -> list[Trial]:
-    return list(
-        sweeps.read_trials(
-            project.tracker,
-            experiment_id,
-            project.settings.tracking.sweep_experiment,
-            study_key_hash=identity.study_key_hash,
-        )
+def _read_group(project: Project, experiment_id: str, identity: StudyIdentity) -> Sweep:
+    (name,) = project.settings.tracking.sweep_experiments
+    return reading.read_sweep(
+        project.tracker,
+        {experiment_id: name},
+        load_layout(OWN_LAYOUT, project.root),
+        identity.metric,
+        {tags.STUDY_KEY_HASH: identity.study_key_hash},
     )
 
 
@@ -262,14 +268,14 @@ def _is_valid(trial: Trial) -> bool:
     return trial.status == FINISHED and is_valid_metric(trial.metric)
 
 
-def _count(trials: list[Trial]) -> int:
+def _count(trials: Sequence[Trial]) -> int:
     return sum(trial.status == FINISHED for trial in trials)
 
 
 def _result(
     identity: StudyIdentity,
     action: Literal["run", "resumed", "reused", "left"],
-    trials: list[Trial],
+    trials: Sequence[Trial],
     failure: str | None = None,
 ) -> SweepResult:
     valid = [trial for trial in trials if _is_valid(trial)]

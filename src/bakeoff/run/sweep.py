@@ -12,7 +12,7 @@ from typing import Any
 
 from bakeoff.core.records import Direction
 from bakeoff.core.settings import Choice, Distribution, FloatRange
-from bakeoff.errors import MissingExtraError, WorkerError
+from bakeoff.errors import ConfigError, MissingExtraError, WorkerError
 from bakeoff.measure.entities import Document
 from bakeoff.record import Record
 from bakeoff.run.trainer import TrainingOrder, TrainingOutcome, run_training
@@ -91,6 +91,7 @@ def run_study(spec: StudySpec, executor: Executor) -> Iterator[Event]:
 
     Raises:
         MissingExtraError: Optuna is not installed.
+        ConfigError: The trainer does not return the objective's metric.
         WorkerError: The training process was killed; what is finished is kept.
     """
     study = _open_study(spec)
@@ -104,9 +105,9 @@ def run_study(spec: StudySpec, executor: Executor) -> Iterator[Event]:
             for fold, (train, evaluation) in enumerate(folds):
                 order = _fold_order(spec, params, train, evaluation)
                 outcome = train_in(executor, spec.trainer, order)
-                scores.append(outcome.metrics[spec.metric])
+                scores.append(_objective(spec, outcome))
                 yield FoldFinished(number=trial.number, fold=fold, outcome=outcome)
-        except WorkerError as error:
+        except (WorkerError, ConfigError) as error:
             yield TrialFailed(number=trial.number, reason=str(error))
             _tell(study, trial, None)
             raise
@@ -180,6 +181,15 @@ def _tell(study: Any, trial: Any, metric: float | None) -> None:
         study.tell(trial, state=TrialState.FAIL)
     else:
         study.tell(trial, metric)
+
+
+def _objective(spec: StudySpec, outcome: TrainingOutcome) -> float:
+    if spec.metric not in outcome.metrics:
+        returned = ", ".join(sorted(outcome.metrics)) or "none"
+        raise ConfigError(
+            [f"hpo.objective.metric: found {spec.metric!r}; {spec.trainer} returned the metrics {returned}"]
+        )
+    return outcome.metrics[spec.metric]
 
 
 def _fold_order(

@@ -18,7 +18,7 @@ from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
 from bakeoff.measure.backends.torch import TorchSession
 from bakeoff.measure.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint
 from bakeoff.measure.encoding import Batch, Encoder, Encoding, read_tags
-from bakeoff.measure.entities import Document, count_entities, micro_f1
+from bakeoff.measure.entities import ENTITY_F1, Document, count_entities, micro_f1
 from bakeoff.record import Record
 
 IGNORED_LABEL = -100  # torch's cross entropy leaves these out
@@ -140,7 +140,7 @@ class HuggingFaceTrainer:
         f1 = _evaluate(model, encoder, order)
         if order.checkpoint is not None:
             _save(model, order.pretrained, order.checkpoint)
-        return TrainingOutcome(metrics={"f1": f1}, epoch_losses=losses)
+        return TrainingOutcome(metrics={ENTITY_F1: f1}, epoch_losses=losses)
 
 
 def parse_hyper_parameters(values: Mapping[str, Any]) -> HyperParameters:

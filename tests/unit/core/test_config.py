@@ -265,15 +265,34 @@ def test_a_missing_section_is_told_by_name() -> None:
 
 def test_a_missing_key_is_told_with_the_place_of_its_section() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_settings({"": ("bakeoff.yaml", WHOLE.replace("  test: test.jsonl\n", ""))})
-    assert caught.value.faults == ("bakeoff.yaml:1:1: data.test is missing; it has no default",)
+        parse_settings(
+            {"": ("bakeoff.yaml", WHOLE.replace("  backbones:\n    minilm-l6:", "  refit:\n    x:"))}
+        )
+    assert "bakeoff.yaml:4:1: hpo.backbones is missing; it has no default" in caught.value.faults
 
 
 def test_an_empty_file_lacks_what_has_no_default() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_settings({"": ("bakeoff.yaml", "")})
-    assert len(caught.value.faults) == 2
-    assert all(fault.startswith("bakeoff.yaml: ") for fault in caught.value.faults)
+    assert caught.value.faults == ("bakeoff.yaml: hpo is missing; it has no default",)
+
+
+def test_to_read_a_sweep_that_another_program_wrote_the_names_of_its_backbones_suffice() -> None:
+    settings = parse_settings({"": ("bakeoff.yaml", "hpo: {backbones: {bert: {recorded_as: org/bert}}}\n")})
+    assert settings.hpo.backbones["bert"].recorded_as == "org/bert"
+    assert settings.data.test is None
+
+
+def test_two_backbones_of_one_recorded_name_are_refused() -> None:
+    text = "hpo: {backbones: {a: {recorded_as: b}, b: {}}}\n"
+    with pytest.raises(ConfigError, match="two backbones are recorded as b"):
+        parse_settings({"": ("bakeoff.yaml", text)})
+
+
+def test_one_sweep_experiment_or_several_are_named_each_once() -> None:
+    assert parse("tracking: {sweep_experiment: a}\n").tracking.sweep_experiments == ("a",)
+    assert parse("tracking: {sweep_experiment: [b, a, b]}\n").tracking.sweep_experiments == ("b", "a")
+    assert "sweep_experiment" in faults_of("tracking: {sweep_experiment: []}\n")[0]
 
 
 @pytest.mark.parametrize("text", ["- data\n", "data\n", "3\n"])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bakeoff.core.records import BackboneSelection, Refit, Trial
 from bakeoff.core.selection import (
     find_best_trial,
+    find_leading_trials,
     is_valid_metric,
     select_champion_per_backbone,
     select_champions_for_backbones,
@@ -253,6 +254,72 @@ def test_minimising_mirrors_maximising(
         )
         assert group.stable_score == (None if mirror.stable_score is None else -mirror.stable_score)
         assert group.best_metric == (None if mirror.best_metric is None else -mirror.best_metric)
+
+
+def make_small_store(rng: random.Random) -> tuple[list[Trial], list[Refit]]:
+    """Few trials out of few values, so that ties, empty groups and lost refits are frequent."""
+    trials = [
+        make_trial(
+            number,
+            rng.choice([0.5, 0.5, 0.7, 0.9, 0.9, -0.1, math.nan, math.inf, 1.797e308, None]),
+            study_key_hash=rng.choice("ab") * 64,
+            schema_version=rng.choice(["2.0", "2.0", "1.0"]),
+            status=rng.choice(["FINISHED"] * 7 + ["FAILED"]),
+            backbone=rng.choice([BACKBONE] * 7 + ["minilm-l"]),
+            start_time_ms=rng.randrange(4),
+        )
+        for number in rng.sample(range(50), k=rng.randrange(13))
+    ]
+    refits = [
+        make_refit(
+            trial,
+            run_id=run_id(1000 + number),
+            status=rng.choice(["FINISHED"] * 5 + ["RUNNING"]),
+            artifact_available=rng.random() < 0.8,
+            start_time_ms=rng.randrange(3),
+        )
+        for number, trial in enumerate(trials * 2)
+        if rng.random() < 0.6
+    ]
+    rng.shuffle(refits)
+    return trials, refits
+
+
+def test_ten_thousand_small_stores_all_have_the_champion_that_brute_force_finds() -> None:
+    rng = random.Random(20)
+    outcomes = {"champion": 0, "no refit": 0, "no group": 0, "tie": 0}
+    for _ in range(10_000):
+        trials, refits = make_small_store(rng)
+        direction: Direction = rng.choice(["maximize", "minimize"])
+        chosen = SelectionSettings(
+            min_trials_per_group=rng.choice([1, 1, 2, 3]),
+            top_k_for_stable_score=rng.choice([1, 2, 3]),
+            require_artifact_available=rng.random() < 0.7,
+            allow_mixed_schema_groups=rng.random() < 0.3,
+        )
+        selection = select_champion_per_backbone(BACKBONE, trials, refits, chosen, direction)
+        trial, refit, score = find_by_brute_force(trials, refits, chosen, direction)
+        found = selection.champion
+        assert (found.refit_run_id if found else None) == refit
+        assert (found.trial_run_id if found else None) == (trial if refit else None)
+        assert found is None or found.stable_score == score
+        outcomes["champion" if refit else "no refit" if trial else "no group"] += 1
+        outcomes["tie"] += bool(selection.selection_metadata.get("tied_trials"))
+    assert min(outcomes.values()) > 1000, outcomes  # every outcome was put to the test
+
+
+@settings(max_examples=200, deadline=None)
+@given(store=stores(), chosen=choices, direction=directions)
+def test_only_the_refits_of_leading_trials_can_change_the_answer(
+    store: tuple[list[Trial], list[Refit]], chosen: SelectionSettings, direction: Direction
+) -> None:
+    trials, refits = store
+    names = [BACKBONE, "minilm-l"]
+    leaders = {trial.run_id for trial in find_leading_trials(names, trials, chosen, direction)}
+    needed = [refit for refit in refits if refit.of_trial_run_id in leaders]
+    assert select_champions_for_backbones(
+        names, trials, needed, chosen, direction
+    ) == select_champions_for_backbones(names, trials, refits, chosen, direction)
 
 
 # --- what counts as a metric ------------------------------------------------------------------------------
@@ -561,6 +628,42 @@ def test_the_error_about_directions_is_the_same_in_every_order() -> None:
 @pytest.mark.parametrize("direction", ["maximize", None])
 def test_a_run_of_the_same_or_no_direction_is_a_trial(direction: str | None) -> None:
     assert select(make_group("a", [0.5, 0.6, 0.7], direction=direction)).champion is not None
+
+
+# --- another objective ------------------------------------------------------------------------------------
+
+
+def test_trials_that_were_judged_by_another_metric_are_out_and_the_reason_names_both() -> None:
+    losses = make_group("a", [9.0, 8.0, 7.0], metric_name="eval_loss", direction="minimize")
+    scores = make_group("b", [0.5, 0.6, 0.7], first=10)
+    refits = [make_refit(trial) for trial in losses + scores]
+    selection = select_champion_per_backbone(
+        BACKBONE, losses + scores, refits, SelectionSettings(), "maximize", metric_name="f1"
+    )
+    assert champion_trial(selection) == run_id(12)
+    assert selection.all_groups[0].left_out == "its objective is 'eval_loss'; hpo.objective.metric is 'f1'"
+    alone = select_champion_per_backbone(
+        BACKBONE, losses, refits, SelectionSettings(), "maximize", metric_name="f1"
+    )
+    assert "its objective is 'eval_loss'" in (alone.reason or "")
+
+
+def test_a_newer_schema_version_under_another_objective_puts_no_older_group_out() -> None:
+    other = make_group("a", [9.0, 8.0, 7.0], metric_name="eval_loss")
+    mine = make_group("b", [0.5, 0.6, 0.7], first=10, schema_version="1.0")
+    refits = [make_refit(trial) for trial in mine]
+    selection = select_champion_per_backbone(
+        BACKBONE, other + mine, refits, SelectionSettings(), "maximize", metric_name="f1"
+    )
+    assert champion_trial(selection) == run_id(12)
+
+
+def test_a_champion_carries_the_artifact_of_its_refit_and_its_group_says_that_its_key_is_derived() -> None:
+    trials = make_group("a", [0.5, 0.6, 0.7], study_key_is_derived=True)
+    selection = select(trials, [make_refit(trials[2], checkpoint_artifact="model.tar.gz")])
+    assert selection.champion is not None
+    assert selection.champion.checkpoint_artifact == "model.tar.gz"
+    assert selection.all_groups[0].key_is_derived
 
 
 # --- large stores -----------------------------------------------------------------------------------------

@@ -284,6 +284,14 @@ def test_a_refit_that_logged_nothing_is_flagged_and_does_not_invalidate(make_job
     assert (flag.name, flag.invalidates) == ("no_refit_metric", False)
 
 
+@pytest.mark.parametrize("metric", ["macro-f1", "eval_f1", "accuracy", "eval_loss"])
+def test_a_metric_of_another_name_is_not_compared_with_entity_f1(make_job: MakeJob, metric: str) -> None:
+    job = make_job(scenario=Quality(), protocol=None, refit_metric=0.1, metric_name=metric)
+    (flag,) = judge(job, make_entities(800))
+    assert (flag.name, flag.invalidates) == ("no_refit_metric", False)
+    assert metric in flag.detail
+
+
 @pytest.mark.parametrize(
     ("flags", "is_valid", "validity"),
     [

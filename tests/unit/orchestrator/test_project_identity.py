@@ -19,7 +19,7 @@ from bakeoff.core.records import Champion, Job
 from bakeoff.orchestrator import Project, open_project
 from bakeoff.orchestrator.planning import build_jobs
 from bakeoff.orchestrator.studies import identify_study
-from bakeoff.stores.tracking.sweeps import StudyIdentity
+from bakeoff.stores.tracking.recorder import StudyIdentity
 
 WORDS = ("fly", "to", "boston", "from", "denver", "on", "monday", "please")
 Row = dict[str, list[str]]

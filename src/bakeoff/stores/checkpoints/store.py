@@ -165,6 +165,7 @@ def _fetch(champion: Champion, download: Download, aside: Path) -> None:
     found = received / champion.checkpoint_artifact
     if found.is_symlink() or not found.exists():
         raise _nothing_there(place)
+    found = _unwrap(found)
     if found.is_file():
         unpacked.mkdir()
         unpack(found, unpacked, place)
@@ -179,6 +180,13 @@ def _fetch(champion: Champion, download: Download, aside: Path) -> None:
         _check(inner, digest_folder(inner), champion.checkpoint_digest)
     except CheckpointError as error:  # what it says of this folder is true of the artifact, which will remain
         raise CheckpointError(place, found=error.found, cure=error.cure) from error
+
+
+def _unwrap(found: Path) -> Path:
+    """The one file in a folder: ``log_artifact(archive, NAME)`` makes a folder NAME around the archive."""
+    inside = list(found.iterdir()) if found.is_dir() else []
+    is_wrapped = len(inside) == 1 and inside[0].is_file() and not inside[0].is_symlink()
+    return inside[0] if is_wrapped and inside[0].name != CONFIG_FILE else found
 
 
 def _nothing_there(place: str) -> CheckpointError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
-from bakeoff.stores.tracking.artifacts import download_artifact
+from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
 from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade, knock
 from bakeoff.stores.tracking.faults import describe_fault, is_transient, mask_password
 
@@ -81,6 +81,11 @@ class Tracker:
         """The URI without password."""
         return mask_password(self.uri)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a store: asking for a SQLite file that is missing would make one."""
+        return not is_unmade(self.uri)
+
     def call(self, action: str, function: Callable[[MlflowClient], T]) -> T:
         """Run one request; transient faults are tried again, for about 15 s in all.
 
@@ -142,6 +147,13 @@ class Tracker:
                 action="finding an experiment",
                 found=f"asked for {name!r}, it answered about {found.name!r}: no MLflow server speaks there",
             )
+
+    def find_lifecycle_stage(self, name: str) -> str | None:
+        """``active`` or ``deleted``, or None where no experiment has this name."""
+        if is_unmade(self.uri):
+            return None
+        found = self.call("finding an experiment", lambda client: client.get_experiment_by_name(name))
+        return str(found.lifecycle_stage) if found else None
 
     def list_experiments(self) -> list[str]:
         """Names of the active experiments, at most 1,000 of them: for messages."""
@@ -302,8 +314,11 @@ class Tracker:
 
     def list_artifacts(self, run_id: str, artifact_path: str) -> list[str]:
         """Paths directly below an artifact path of a run."""
-        found = self.call("listing artifacts", lambda client: client.list_artifacts(run_id, artifact_path))
-        return [entry.path for entry in found]
+        return list(self.browse(run_id, artifact_path))
+
+    def browse(self, run_id: str, artifact_path: str = "") -> dict[str, bool]:
+        """What lies directly below an artifact path of a run; of each path, whether it is a folder."""
+        return self.call("listing artifacts", functools.partial(list_artifacts, run_id, artifact_path))
 
 
 def _query(

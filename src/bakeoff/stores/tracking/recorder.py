@@ -1,21 +1,18 @@
-"""Sweep, trial, fold and refit runs: written as they happen, read for selection."""
+"""Sweep, trial, fold and refit runs, written as they happen."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bakeoff.core.identity import STUDY_KEY_SCHEMA_VERSION, build_trial_key_hash
-from bakeoff.core.records import Refit, Trial
+from bakeoff.core.records import Trial
 from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking.client import Tracker
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 TEST_PREFIX = "test_"
 
@@ -176,72 +173,6 @@ def find_sweeps(tracker: Tracker, experiment_id: str, study_key_hash: str) -> li
             experiment_id, {tags.STAGE: Stage.SWEEP, tags.STUDY_KEY_HASH: study_key_hash}
         )
     ]
-
-
-def read_trials(
-    tracker: Tracker, experiment_id: str, experiment_name: str, study_key_hash: str | None = None
-) -> Iterator[Trial]:
-    """All trial runs of an experiment, or of one study group; parents and folds are not among them."""
-    group = {tags.STUDY_KEY_HASH: study_key_hash} if study_key_hash else {}
-    for run in tracker.search_runs(experiment_id, {tags.STAGE: Stage.TRIAL, **group}):
-        yield _read_trial(run, experiment_name)
-
-
-def read_refits(tracker: Tracker, experiment_id: str, *, look_into_store: bool) -> Iterator[Refit]:
-    """All refit runs of an experiment.
-
-    Args:
-        tracker: Where from.
-        experiment_id: Which experiment.
-        look_into_store: List the artifacts of each instead of believing its tag.
-    """
-    for run in tracker.search_runs(experiment_id, {tags.STAGE: Stage.REFIT}):
-        yield _read_refit(run, tracker, look_into_store)
-
-
-def _read_trial(run: Run, experiment_name: str) -> Trial:
-    found, metrics = run.data.tags, run.data.metrics
-    name = found.get(tags.OBJECTIVE_METRIC, "")
-    folds: list[float] = []
-    while (fold := _fold_metric(name, len(folds))) in metrics:
-        folds.append(metrics[fold])
-    return Trial(
-        run_id=run.info.run_id,
-        status=run.info.status,
-        backbone=found.get(tags.BACKBONE, ""),
-        study_key_hash=found.get(tags.STUDY_KEY_HASH, ""),
-        trial_key_hash=found.get(tags.TRIAL_KEY_HASH, ""),
-        schema_version=found.get(tags.STUDY_KEY_SCHEMA_VERSION, "1.0"),
-        sweep_run_id=found.get(tags.PARENT_RUN_ID, ""),
-        experiment_id=run.info.experiment_id,
-        experiment_name=experiment_name,
-        start_time_ms=run.info.start_time or 0,
-        metric=metrics.get(name),
-        metric_name=name,
-        direction=found.get(tags.OBJECTIVE_DIRECTION),
-        data_fingerprint=found.get(tags.DATA_FINGERPRINT, ""),
-        eval_fingerprint=found.get(tags.EVAL_FINGERPRINT, ""),
-        fold_metrics=tuple(folds),
-        params=dict(run.data.params),
-    )
-
-
-def _read_refit(run: Run, tracker: Tracker, look_into_store: bool) -> Refit:
-    found = run.data.tags
-    if look_into_store:
-        available = bool(tracker.list_artifacts(run.info.run_id, tags.CHECKPOINT_ARTIFACT))
-    else:
-        available = found.get(tags.ARTIFACT_AVAILABLE) == "true"
-    metric = TEST_PREFIX + found.get(tags.OBJECTIVE_METRIC, "")
-    return Refit(
-        run_id=run.info.run_id,
-        status=run.info.status,
-        of_trial_run_id=found.get(tags.REFIT_OF_TRIAL, ""),
-        start_time_ms=run.info.start_time or 0,
-        artifact_available=available,
-        checkpoint_digest=found.get(tags.CHECKPOINT_DIGEST),
-        test_metric=run.data.metrics.get(metric),
-    )
 
 
 def _fold_metric(name: str, fold: int) -> str:

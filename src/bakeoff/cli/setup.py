@@ -1,0 +1,144 @@
+"""init and doctor: a configuration for what is there, and whether everything that it needs is there."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from bakeoff.cli import output
+from bakeoff.cli.stages import find_config
+from bakeoff.core.config import STAGES
+from bakeoff.durable import write_bytes
+from bakeoff.errors import ConfigError, UserError
+from bakeoff.orchestrator import open_project
+from bakeoff.orchestrator.checkup import Check, check_project, fault_from, worst_exit_code
+from bakeoff.orchestrator.drafts import draft_config, holds_password, quote, relate_uri
+from bakeoff.orchestrator.proposals import Proposal, propose
+from bakeoff.report.units import clean
+from bakeoff.stores.tracking import Tracker
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+
+
+@click.command(short_help="Look at a tracking store and write a configuration for what is there.")
+@click.option("--tracking-uri", help=f"Of the store [MLFLOW_TRACKING_URI, {DEFAULT_URI}].")
+@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Look at this one only.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("config"), show_default=True
+)
+@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def init(
+    *,
+    tracking_uri: str | None,
+    experiments: tuple[str, ...],
+    folder: Path,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Look at a tracking store, see who wrote its sweeps, and write one YAML file a stage.
+
+    Without a store, or with an empty one, the example configuration is written. What nobody can know from the
+    store is left as a TODO in the files.
+    """
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    targets = {stage: folder / f"{stage}.yaml" for stage in STAGES}
+    there = [str(path) for path in targets.values() if path.exists()]
+    if there and not force:
+        raise UserError(f"{', '.join(there)}: already there; --force overwrites, --folder writes elsewhere")
+    progress = output.StderrProgress(is_quiet=quiet)
+    proposal = propose(Tracker(uri, notify=progress.say), experiments, progress.say)
+    written_uri = relate_uri(uri, folder.absolute().parent)
+    drafts = draft_config(proposal, written_uri) if proposal.layout else _example(written_uri)
+    for stage, path in targets.items():
+        write_bytes(path, drafts[stage].encode())
+    if holds_password(uri):
+        progress.say(f"warning: {targets['tracking']} holds the password of the store; keep it to yourself")
+    if as_json:
+        document = proposal.model_dump(mode="json") | {"files": [str(path) for path in targets.values()]}
+        output.show_json("init", document)
+    else:
+        _tell(proposal, drafts, targets)
+    return 0
+
+
+@click.command(short_help="Check everything that the pipeline will need.")
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="Folder or file [config, bakeoff.yaml]."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and faults.")
+def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """Check configuration, store, experiments, layout, champions, data, libraries, threads and disk.
+
+    One line each: ok, warning or fault, with its cure. Leaves with 5 where the tracking store is at fault,
+    with 2 where configuration, data or this machine is, with 3 where a champion is missing.
+    """
+    checks: list[Check] = []
+    progress = output.StderrProgress(is_quiet=True)
+    try:
+        project = open_project(config or find_config(), overrides, progress)
+        for check in check_project(project):
+            checks.append(check)
+            if not as_json and not (quiet and check.state == "ok"):
+                _show(check)
+    except ConfigError as error:
+        for check in fault_from("configuration", error):
+            checks.append(check)
+            if not as_json:
+                _show(check)
+    code = worst_exit_code(checks)
+    if as_json:
+        rows = [check.model_dump(mode="json") for check in checks]
+        output.show_json("doctor", {"checks": rows, "exit_code": code})
+    elif not quiet:
+        faults, warnings = (sum(c.state == state for c in checks) for state in ("fault", "warning"))
+        click.echo(f"{len(checks)} checks, {faults} faults, {warnings} warnings")
+    return code
+
+
+def _show(check: Check) -> None:
+    cure = f" → {check.cure}" if check.cure else ""
+    click.echo(clean(f"{check.state:7}  {check.name}: {check.found}{cure}"))
+
+
+def _example(uri: str) -> dict[str, str]:
+    """The configuration of the demo, with this store."""
+    folder = files("bakeoff.demo").joinpath("config")
+    drafts = {stage: folder.joinpath(f"{stage}.yaml").read_text(encoding="utf-8") for stage in STAGES}
+    lines = drafts["tracking"].splitlines(keepends=True)
+    drafts["tracking"] = "".join(
+        f"uri: {quote(uri)}\n" if line.startswith("uri:") else line for line in lines
+    )
+    return drafts
+
+
+def _tell(proposal: Proposal, drafts: dict[str, str], targets: dict[str, Path]) -> None:
+    for found in proposal.experiments:
+        entry = found.recognised
+        if not found.n_sampled:
+            verdict = "no runs"
+        elif entry is None:
+            verdict = f"{found.n_sampled} runs, none of which is a trial that a built-in layout knows"
+        else:
+            verdict = f"{entry.layout}, {'surely' if entry.is_sure else 'likely'}: {entry.why}"
+        click.echo(clean(f"experiment {found.name!r}: {verdict}{'' if found.is_taken else '; not taken'}"))
+    for backbone in proposal.backbones:
+        checkpoint = f"checkpoint {backbone.checkpoint}" if backbone.checkpoint else "no checkpoint"
+        name = backbone.recorded_as or backbone.name
+        click.echo(clean(f"backbone {name!r}: {backbone.n_trials} finished trials, {checkpoint}"))
+    if proposal.objective:
+        told = "as recorded" if proposal.objective.is_recorded else "a guess: check it"
+        click.echo(clean(f"objective: {proposal.objective.direction} {proposal.objective.metric} ({told})"))
+    if proposal.layout is None:
+        click.echo("no sweep was recognised: this is the example configuration")
+    for stage, path in targets.items():
+        n_todo = drafts[stage].count("TODO")
+        click.echo(f"wrote {path}" + (f" ({n_todo} TODO)" if n_todo else ""))
+    click.echo("next: fill in what is marked TODO, then run `bakeoff doctor`")

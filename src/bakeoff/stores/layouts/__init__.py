@@ -1,0 +1,20 @@
+"""Layouts: how sweeps that other programs wrote are read. One YAML file each; a user may bring another."""
+
+from bakeoff.stores.layouts.layout import Layout
+from bakeoff.stores.layouts.loading import BUILT_IN, OWN_LAYOUT, load_layout
+from bakeoff.stores.layouts.reading import Sweep, read_rows
+from bakeoff.stores.layouts.recognition import Recognition, count_metrics, recognise
+from bakeoff.stores.layouts.row import Row
+
+__all__ = [
+    "BUILT_IN",
+    "OWN_LAYOUT",
+    "Layout",
+    "Recognition",
+    "Row",
+    "Sweep",
+    "count_metrics",
+    "load_layout",
+    "read_rows",
+    "recognise",
+]

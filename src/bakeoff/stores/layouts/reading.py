@@ -1,0 +1,242 @@
+"""Rows in, trials and refits out: a layout applied. Pure, so that it is tested without a store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from bakeoff.core.identity import build_trial_key_hash
+from bakeoff.core.records import Refit, Trial
+from bakeoff.digest import digest_json
+from bakeoff.record import Record
+from bakeoff.stores.layouts.layout import Layout, Source, Sources
+from bakeoff.stores.layouts.row import Row
+
+FINISHED = "FINISHED"
+# The version of study keys that bind neither data nor evaluation; also of those that were never recorded.
+OLDEST_SCHEMA = "1.0"
+
+
+class Sweep(Record):
+    """What a layout found in some experiments.
+
+    Attributes:
+        n_runs: Runs that were looked at.
+    """
+
+    trials: tuple[Trial, ...]
+    refits: tuple[Refit, ...]
+    n_runs: int
+
+
+def read_rows(rows: Iterable[Row], layout: Layout, metric: str) -> Sweep:
+    """Read trials and refits.
+
+    Args:
+        rows: All active runs of the experiments, or those that ``layout.queries`` asks for; in any order.
+        layout: Of their writer.
+        metric: The objective's name, for writers that do not record it.
+    """
+    table = Parts(rows, layout, metric)
+    trials = tuple(table.read_trial(row) for row in table.trials)
+    if layout.refit.is_trial:
+        refits = [table.read_refit(row, row.run_id) for row in table.trials]
+    else:
+        by_key: dict[str, list[Trial]] = defaultdict(list)
+        for trial in trials:
+            by_key[trial.trial_key_hash].append(trial)
+        refits = [
+            table.read_refit(row, trial_run_id)
+            for row in table.refits
+            for trial_run_id in table.find_trials_of(row, by_key)
+        ]
+    return Sweep(trials=trials, refits=tuple(refits), n_runs=table.n_runs)
+
+
+def sort_rows(rows: Iterable[Row], layout: Layout) -> Parts:
+    """Say which part each run plays."""
+    return Parts(rows, layout, "")
+
+
+class Parts:
+    """Rows by the parts they play, and what each says in the words of its layout.
+
+    Attributes:
+        trials: The earliest first.
+        refits: The earliest first.
+    """
+
+    def __init__(self, rows: Iterable[Row], layout: Layout, metric: str) -> None:
+        ordered = sorted(rows, key=lambda row: row.age)
+        self.layout = layout
+        self.n_runs = len(ordered)
+        self._metric = metric
+        self._by_id = {row.run_id: row for row in ordered}
+        self._children: dict[str, list[Row]] = defaultdict(list)
+        for row in ordered:
+            if row.parent is not None:
+                self._children[row.parent].append(row)
+        self.trials = [row for row in ordered if self._is_trial(row)]
+        match = layout.refit.match
+        self.refits = [row for row in ordered if match is not None and row.plays(match)]
+        self._refits_below: dict[str, list[Row]] = defaultdict(list)
+        for row in self.refits:
+            if row.parent is not None:
+                self._refits_below[row.parent].append(row)
+        self._refit_of = {
+            named: row for row in reversed(self.refits) if (named := _first(row, layout.refit.of_trial))
+        }
+
+    @property
+    def explained(self) -> set[str]:
+        """Ids of all runs that play a part, and of those above and below them."""
+        ids = {row.run_id for row in (*self.trials, *self.refits)}
+        ids |= {
+            row.parent for row in (*self.trials, *self.refits) if row.parent in self._by_id and row.parent
+        }
+        return ids | {child.run_id for trial in self.trials for child in self._children[trial.run_id]}
+
+    def below(self, trial: Row) -> Sequence[Row]:
+        """Runs nested in a trial, the earliest first."""
+        return self._children[trial.run_id]
+
+    def _looks_like_trial(self, row: Row) -> bool:
+        is_fold = self.layout.fold is not None and row.plays(self.layout.fold)
+        return not is_fold and row.plays(self.layout.trial)
+
+    def _is_trial(self, row: Row) -> bool:
+        """A trial is not nested in another one: what is, holds its values."""
+        parent = self._by_id.get(row.parent or "")
+        return self._looks_like_trial(row) and not (parent is not None and self._looks_like_trial(parent))
+
+    def _find(self, row: Row, sources: Sources) -> tuple[str, str] | None:
+        """The first text that there is, as recorded and as it counts."""
+        for source in sources:
+            text = self._look_at(row, source)
+            if text:
+                counts = text.replace("\\", "/").rstrip("/").rpartition("/")[2] if source.last_part else text
+                return text, counts
+        return None
+
+    def _look_at(self, row: Row, source: Source) -> str | None:
+        if source.of == "run":
+            return row.find(source)
+        if source.of == "parent":
+            parent = self._by_id.get(row.parent or "")
+            return parent.find(source) if parent else None
+        own = self._refit_of.get(row.run_id)
+        candidates = [own] if own else self._refits_below[row.parent or ""]
+        return next((text for refit in candidates if (text := refit.find(source))), None)
+
+    def _text(self, row: Row, sources: Sources, default: str = "") -> str:
+        found = self._find(row, sources)
+        return found[1] if found else default
+
+    def _holder(self, trial: Row, metric: str) -> Row:
+        """The run that holds metric and params: the trial, or the last finished run nested in it."""
+        if not self.layout.values_on_child or metric in trial.metrics:
+            return trial
+        fold = self.layout.fold
+        children = [
+            child
+            for child in self._children[trial.run_id]
+            if child.status == FINISHED and metric in child.metrics and not (fold and child.plays(fold))
+        ]
+        return children[-1] if children else trial
+
+    def _fold_metrics(self, trial: Row, metric: str) -> tuple[float, ...]:
+        if self.layout.fold_metric is not None:
+            values: list[float] = []
+            while (name := _fill(self.layout.fold_metric, metric, len(values))) in trial.metrics:
+                values.append(trial.metrics[name])
+            if values:
+                return tuple(values)
+        fold = self.layout.fold
+        if fold is None:
+            return ()
+        folds = {
+            child.tags[fold.number]: child.metrics[metric]
+            for child in self._children[trial.run_id]
+            if child.plays(fold) and fold.number in child.tags and metric in child.metrics
+        }
+        numbers = sorted(folds, key=lambda text: (not text.isdecimal(), int(text) if text.isdecimal() else 0))
+        return tuple(folds[number] for number in numbers)
+
+    def read_trial(self, row: Row) -> Trial:
+        """A trial's run as a trial."""
+        layout = self.layout
+        metric = self._text(row, layout.metric, self._metric)
+        backbone = self._find(row, layout.backbone) or ("", "")
+        holder = self._holder(row, metric)
+        params = dict(row.params or holder.params)
+        recorded = self._text(row, layout.study_key)
+        study_key = recorded or _derive_study_key(layout, row, backbone[0])
+        direction = self._text(row, layout.direction).lower()
+        return Trial(
+            run_id=row.run_id,
+            status=row.status,
+            backbone=backbone[1],
+            study_key_hash=study_key,
+            study_key_is_derived=not recorded,
+            trial_key_hash=self._text(row, layout.trial_key) or build_trial_key_hash(study_key, params),
+            schema_version=self._text(row, layout.schema_version, OLDEST_SCHEMA)
+            if recorded
+            else OLDEST_SCHEMA,
+            sweep_run_id=row.parent or row.run_id,  # a writer without parents: the trial stands for itself
+            experiment_id=row.experiment_id,
+            experiment_name=row.experiment_name,
+            start_time_ms=row.start_time_ms,
+            metric=holder.metrics.get(metric),
+            metric_name=metric,
+            direction=direction or None,
+            data_fingerprint=self._text(row, layout.data_fingerprint),
+            eval_fingerprint=self._text(row, layout.eval_fingerprint),
+            fold_metrics=self._fold_metrics(row, metric),
+            params=params,
+        )
+
+    def find_trials_of(self, refit: Row, by_key: Mapping[str, Sequence[Trial]]) -> Sequence[str]:
+        """Run ids of the trials to which a refit belongs: the one that it names, else those with its key."""
+        named = _first(refit, self.layout.refit.of_trial)
+        if named or not self.layout.refit.by_trial_key:
+            return [named] if named else []
+        key, study = self._text(refit, self.layout.trial_key), self._text(refit, self.layout.study_key)
+        same = by_key.get(key, ()) if key else ()
+        return [trial.run_id for trial in same if study in ("", trial.study_key_hash)]
+
+    def read_refit(self, row: Row, trial_run_id: str) -> Refit:
+        """A refit's run as the refit of a trial."""
+        checkpoint, test_metric = self.layout.checkpoint, self.layout.refit.test_metric
+        metric = self._text(row, self.layout.metric, self._metric)
+        return Refit(
+            run_id=row.run_id,
+            status=row.status,
+            of_trial_run_id=trial_run_id,
+            start_time_ms=row.start_time_ms,
+            artifact_available=checkpoint.available is not None
+            and row.tags.get(checkpoint.available, "").lower() == "true",
+            checkpoint_artifact=checkpoint.artifacts[0],
+            checkpoint_digest=row.tags.get(checkpoint.digest) if checkpoint.digest else None,
+            test_metric=row.metrics.get(_fill(test_metric, metric)) if test_metric else None,
+        )
+
+
+def _derive_study_key(layout: Layout, row: Row, backbone: str) -> str:
+    """A key for a writer that records none: what makes its trials comparable, as far as a store can tell."""
+    return digest_json(
+        {
+            "derived": "no study key was recorded",
+            "layout": layout.name,
+            "experiment_id": row.experiment_id,
+            "parent": row.parent,
+            "backbone": backbone,
+        }
+    )
+
+
+def _first(row: Row, sources: Sources) -> str | None:
+    return next((text for source in sources if (text := row.find(source))), None)
+
+
+def _fill(pattern: str, metric: str, fold: int = 0) -> str:
+    return pattern.replace("{metric}", metric).replace("{fold}", str(fold))

@@ -1,0 +1,368 @@
+"""init and doctor through the real command line, on stores that other programs' layouts fill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bakeoff.errors import ConfigError
+from bakeoff.orchestrator import open_project
+
+from .conftest import ARCHIVE, Store, write_code_sweep
+
+SCORES = (0.70, 0.80, 0.90)
+DOCUMENT = '{"tokens": ["play", "jazz"], "ner_tags": ["O", "B-genre"]}\n'
+STAGES = ("tracking", "data", "hpo", "selection", "benchmark", "decision")
+
+
+def bakeoff(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bakeoff", *words],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment | {"NO_COLOR": "1"},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    return {stage: yaml.safe_load((folder / f"{stage}.yaml").read_text()) for stage in STAGES}
+
+
+def doctor(folder: Path, *words: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
+    """Exit code, and the checks by their names."""
+    done = bakeoff(folder, "doctor", "--json", *words)
+    document = json.loads(done.stdout)
+    assert (document["format_version"], document["command"]) == (1, "doctor")
+    checks: dict[str, list[dict[str, Any]]] = {}
+    for check in document["result"]["checks"]:
+        checks.setdefault(check["name"], []).append(check)
+    return done.returncode, checks
+
+
+def states(checks: dict[str, list[dict[str, Any]]], *names: str) -> list[str]:
+    return [check["state"] for name in names for check in checks[name]]
+
+
+@pytest.fixture
+def project(store: Store) -> Store:
+    """Two backbones of the layout ``code`` in one experiment, and an experiment of something else."""
+    write_code_sweep(store, SCORES, folds=2, refit_of=2)
+    write_code_sweep(store, (0.5, 0.6, 0.7), backbone="roberta", study="b")
+    store.run({"stage": "train"}, metrics={"f1": 0.5}, experiment="something else")
+    return store
+
+
+# --- init -------------------------------------------------------------------------------------------------
+
+
+def test_init_writes_a_configuration_with_which_champions_works_at_once(project: Store) -> None:
+    done = bakeoff(project.folder, "init")
+    assert done.returncode == 0, done.stderr
+    assert "experiment 'sweep': code, surely: " in done.stdout
+    assert "experiment 'something else': 1 runs, none of which is a trial" in done.stdout
+    assert f"backbone 'distilbert': 3 finished trials, checkpoint {ARCHIVE}" in done.stdout
+    assert "backbone 'roberta': 3 finished trials, no checkpoint" in done.stdout
+    config = read_config(project.folder / "config")
+    assert config["tracking"]["uri"] == "sqlite:///mlflow.db"
+    assert (config["tracking"]["layout"], config["tracking"]["sweep_experiment"]) == ("code", "sweep")
+    assert config["hpo"] == {
+        "objective": {"metric": "macro-f1", "direction": "maximize"},
+        "backbones": {"distilbert": {}, "roberta": {}},
+    }
+    assert "# TODO" in (project.folder / "config" / "data.yaml").read_text()
+    champions = bakeoff(project.folder, "champions", "--json")
+    assert champions.returncode == 0, champions.stderr
+    result = json.loads(champions.stdout)["result"]
+    assert result["distilbert"]["champion"]["checkpoint_artifact"] == ARCHIVE
+    assert result["roberta"]["champion"] is None
+
+
+def test_what_the_store_cannot_know_is_asked_for_by_the_stage_that_needs_it(project: Store) -> None:
+    assert bakeoff(project.folder, "init").returncode == 0
+    with pytest.raises(ConfigError, match=r"config/data\.yaml: data\.test is missing; sweep, plan, bench"):
+        open_project(project.folder / "config").corpus  # noqa: B018 - reading it is the act
+    sweep = bakeoff(project.folder, "sweep", "-q", "--set", "tracking.sweep_experiment=[a, b]")
+    assert sweep.returncode == 2
+    for message in (
+        "config/data.yaml: data.test is missing; `bakeoff sweep` needs it",
+        "config/data.yaml: data.train is missing; `bakeoff sweep` needs it",
+        "config/hpo.yaml: hpo.search_space is missing; `bakeoff sweep` needs it",
+        "config/hpo.yaml: hpo.backbones.distilbert.pretrained is missing; `bakeoff sweep` needs it",
+        "config/hpo.yaml: hpo.objective.metric: found 'macro-f1'; the built-in trainer offers 'f1'",
+        "config/tracking.yaml: tracking.layout: found 'code'; `bakeoff sweep` writes the layout 'bakeoff'",
+        "tracking.sweep_experiment: found 2 names; `bakeoff sweep` writes to one",
+    ):
+        assert message in " ".join(sweep.stderr.split())
+
+
+def test_init_overwrites_nothing_unless_forced(project: Store) -> None:
+    folder = project.folder / "config"
+    folder.mkdir()
+    (folder / "hpo.yaml").write_text("mine\n")
+    refused = bakeoff(project.folder, "init")
+    assert refused.returncode == 2
+    assert "hpo.yaml: already there; --force overwrites" in refused.stderr
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("hpo.yaml", "mine\n")]
+    assert bakeoff(project.folder, "init", "--folder", "elsewhere").returncode == 0
+    assert (folder / "hpo.yaml").read_text() == "mine\n"
+    assert bakeoff(project.folder, "init", "--force").returncode == 0
+    assert "distilbert" in (folder / "hpo.yaml").read_text()
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+def test_without_sweeps_init_writes_the_example_configuration(
+    tmp_path: Path, make_store: Callable[[str], Store], has_store: bool
+) -> None:
+    if has_store:
+        make_store("p")
+    folder = tmp_path / "p"
+    folder.mkdir(exist_ok=True)
+    done = bakeoff(folder, "init")
+    assert done.returncode == 0, done.stderr
+    assert "no sweep was recognised: this is the example configuration" in done.stdout
+    assert set(read_config(folder / "config")["hpo"]["backbones"]) == {"minilm-l6", "minilm-l3", "minilm-l2"}
+    assert (folder / "mlflow.db").exists() is has_store
+
+
+def test_init_takes_one_experiment_where_one_is_named(project: Store) -> None:
+    write_code_sweep(project, SCORES, experiment="more")
+    both = bakeoff(project.folder, "init", "--folder", "both", "-q")
+    assert both.returncode == 0
+    assert read_config(project.folder / "both")["tracking"]["sweep_experiment"] == ["more", "sweep"]
+    one = bakeoff(project.folder, "init", "--experiment", "more", "--folder", "one", "-q")
+    assert one.returncode == 0
+    assert read_config(project.folder / "one")["tracking"]["sweep_experiment"] == "more"
+    none = bakeoff(project.folder, "init", "--experiment", "absent", "--folder", "none")
+    assert none.returncode == 2
+    assert "experiment 'absent' is not in" in none.stderr
+    assert not (project.folder / "none").exists()
+
+
+HOSTILE = [
+    "x: {y: [",
+    "a\nobjective: {metric: stolen}\n# b",
+    "!!python/object/apply:os.system [id]",
+    "*anchor",
+    "# TODO",
+    'it\'s "both"',
+    "\x1b[31mred\x1b[0m",
+    "ключ\u2028line",
+    "../../etc/passwd",
+    "null",
+    "1e3",
+]
+
+
+def test_nothing_that_a_store_says_can_change_the_shape_of_the_configuration(store: Store) -> None:
+    for number, name in enumerate(HOSTILE):
+        write_code_sweep(store, SCORES, backbone=name, study=f"{number:x}"[0], experiment="exp: \"#' [")
+    done = bakeoff(store.folder, "init")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    config = read_config(store.folder / "config")
+    assert config["tracking"]["sweep_experiment"] == "exp: \"#' ["
+    assert set(config["hpo"]) == {"objective", "backbones"}
+    recorded = {row.get("recorded_as", name) for name, row in config["hpo"]["backbones"].items()}
+    assert recorded == {name.strip() for name in HOSTILE}
+    champions = bakeoff(store.folder, "champions", "--json")
+    assert champions.returncode == 3  # read and understood: none of them has a refit
+    reasons = [row["reason"] for row in json.loads(champions.stdout)["result"].values()]
+    assert len(reasons) == len(HOSTILE)
+    assert all("has no refit" in reason for reason in reasons)
+
+
+def test_a_password_in_the_address_is_told_of_and_not_shown(tmp_path: Path) -> None:
+    done = bakeoff(tmp_path, "init", "--tracking-uri", "http://user:secret@127.0.0.1:9")
+    assert done.returncode == 5
+    assert "user:***@127.0.0.1:9" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
+    assert not (tmp_path / "config").exists()
+
+
+def test_a_store_elsewhere_is_named_so_that_the_project_finds_it(project: Store, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    done = bakeoff(other, "init", "--tracking-uri", project.uri)
+    assert done.returncode == 0, done.stderr
+    assert read_config(other / "config")["tracking"]["uri"] == project.uri
+    assert bakeoff(other, "champions", "-q").returncode == 0
+
+
+# --- doctor -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def healthy(project: Store) -> Store:
+    """The project, initialised, with a test file, and without the backbone that has no refit."""
+    assert bakeoff(project.folder, "init", "-q").returncode == 0
+    (project.folder / "data").mkdir()
+    (project.folder / "data" / "test.jsonl").write_text(DOCUMENT)
+    change(project, "data", test="data/test.jsonl")
+    change(project, "hpo", backbones={"distilbert": {}})
+    return project
+
+
+def change(store: Store, stage: str, **values: object) -> None:
+    path = store.folder / "config" / f"{stage}.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(healthy: Store) -> None:
+    code, checks = doctor(healthy.folder)
+    assert code == 0
+    found = {check["state"] for rows in checks.values() for check in rows}
+    assert "fault" not in found
+    assert states(checks, "tracking store", "model registry", "sweep experiment", "layout") == ["ok"] * 4
+    assert ARCHIVE in checks["champion of distilbert"][0]["found"]
+    assert checks["backbones"][0]["found"] == "not configured: 'roberta' (3 trials)"
+    assert states(checks, "data.test", "write results", "write .cache") == ["ok"] * 3
+    assert states(checks, "runtime torch-fp32", "runtime onnxruntime-fp32") == ["ok"] * 2
+
+
+def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> None:
+    before = sorted(path for path in healthy.folder.rglob("*"))
+    done = bakeoff(healthy.folder, "doctor")
+    lines = done.stdout.splitlines()
+    assert all(line.split()[0] in ("ok", "warning", "fault") for line in lines[:-1])
+    assert lines[-1] == f"{len(lines) - 1} checks, 0 faults, 1 warnings"
+    assert sorted(path for path in healthy.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "name", "found", "cure"),
+    [
+        (
+            lambda s: change(s, "tracking", uri="http://u:secret@127.0.0.1:9"),
+            5,
+            "tracking store",
+            "u:***@127.0.0.1:9",
+            "correct tracking.uri",
+        ),
+        (
+            lambda s: (s.folder / "mlflow.db").unlink(),
+            3,
+            "tracking store",
+            "mlflow.db: no such file",
+            "run `bakeoff sweep`",
+        ),
+        (
+            lambda s: change(s, "tracking", sweep_experiment="absent"),
+            3,
+            "sweep experiment",
+            "experiment 'absent' is not in",
+            "bakeoff init",
+        ),
+        (
+            lambda s: change(s, "tracking", layout="optuna"),
+            3,
+            "layout",
+            "optuna: no run of",
+            "set tracking.layout to code",
+        ),
+        (lambda s: change(s, "tracking", layout="mine.yaml"), 2, "selection", "mine.yaml cannot be read", ""),
+        (
+            lambda s: change(s, "hpo", backbones={"roberta": {}}),
+            3,
+            "champion of roberta",
+            "has no refit",
+            "finish its sweep",
+        ),
+        (
+            lambda s: change(s, "hpo", objective={"metric": "macro-f1", "direction": "minimize"}),
+            2,
+            "selection",
+            "says objective.direction 'maximize'",
+            "",
+        ),
+        (
+            lambda s: shutil.rmtree(s.folder / "artifacts"),
+            3,
+            "champion of distilbert",
+            f"holds no checkpoint ({ARCHIVE})",
+            "finish its sweep and refit",
+        ),
+        (
+            lambda s: (s.folder / "data" / "test.jsonl").write_text("no json\n"),
+            2,
+            "data.test",
+            "test.jsonl:1: found no JSON",
+            "correct the file",
+        ),
+        (
+            lambda s: (s.folder / "config" / "data.yaml").unlink(),
+            2,
+            "data.test",
+            "is missing",
+            "config/data.yaml; bench needs it",
+        ),
+        (
+            lambda s: change(s, "benchmark", runtimes=[{"kind": "torch", "threads": 4096}]),
+            2,
+            "runtime torch-fp32",
+            "asks for 4096 threads",
+            "lower its threads",
+        ),
+        (
+            lambda s: change(s, "selection", min_trails=3),
+            2,
+            "configuration",
+            "unknown key 'min_trails'",
+            "",
+        ),
+        (
+            lambda s: s.client.delete_experiment(s.experiment("bakeoff-benchmark")),
+            2,
+            "benchmark experiment",
+            "was deleted",
+            "restore it",
+        ),
+    ],
+)
+def test_doctor_tells_a_fault_with_its_cure_and_its_exit_code(
+    *, healthy: Store, spoil: Callable[[Store], object], code: int, name: str, found: str, cure: str
+) -> None:
+    spoil(healthy)
+    left_with, checks = doctor(healthy.folder)
+    assert (healthy.folder / "mlflow.db").exists() is ("no such file" not in found)
+    faults = [check for check in checks[name] if check["state"] == "fault"]
+    assert faults, checks
+    assert found in faults[0]["found"]
+    assert cure in faults[0]["cure"]
+    assert left_with == code
+    assert "secret" not in json.dumps(checks)
+
+
+def test_one_backbone_without_champion_among_others_is_a_warning(healthy: Store) -> None:
+    change(healthy, "hpo", backbones={"distilbert": {}, "roberta": {}})
+    code, checks = doctor(healthy.folder)
+    assert code == 0
+    assert states(checks, "champion of distilbert", "champion of roberta") == ["ok", "warning"]
+
+
+def test_doctor_tells_a_library_that_is_not_installed(healthy: Store) -> None:
+    program = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'onnxruntime' else find(name, *rest)\n"
+        "sys.argv = ['bakeoff', 'doctor']\n"
+        "from bakeoff.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, cwd=healthy.folder, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "fault    runtime onnxruntime-fp32: not installed: onnxruntime" in done.stdout
+    assert "pip install 'bakeoff[torch,onnx]'" in done.stdout
