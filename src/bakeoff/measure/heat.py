@@ -138,6 +138,13 @@ class Part(Record):
     finished: Finished
 
 
+class Failure(Record):
+    """What ended a participant."""
+
+    reason: str
+    detail: str = ""
+
+
 class Generation(Record):
     """One fresh process of every participant.
 
@@ -149,7 +156,7 @@ class Generation(Record):
     number: int
     is_resident: bool
     parts: tuple[Part, ...]
-    failures: Mapping[str, str] = {}
+    failures: Mapping[str, Failure] = {}
 
     @property
     def rounds(self) -> dict[int, bool]:
@@ -188,4 +195,4 @@ class Heat(Record):
     generations: tuple[Generation, ...]
     stopped: Stop = "generations"
     unmet: tuple[Unmet, ...] = ()
-    failures: Mapping[str, str] = {}
+    failures: Mapping[str, Failure] = {}

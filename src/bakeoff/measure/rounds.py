@@ -25,6 +25,7 @@ from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.heat import (
     Block,
     BlockRequest,
+    Failure,
     Finished,
     Generation,
     Heat,
@@ -180,12 +181,12 @@ class _State:
     protocol: TimingProtocol
     memory_budget_bytes: float
     is_resident: bool = True
-    failures: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
     shapes: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
     def fail(self, participant: Participant, error: WorkerError) -> None:
         participant.kill()
-        self.failures[participant.name] = str(error)
+        self.failures[participant.name] = Failure(reason=error.reason, detail=error.detail)
         self.alive = [other for other in self.alive if other.name != participant.name]
 
     def learn(self, generation: Generation) -> None:
@@ -330,7 +331,8 @@ def _run_alone(state: _State, participant: Participant, attempt: _Attempt, numbe
         _run_rounds(alone, attempt, number)
         _finish(alone, attempt)
     if alone.failures:
-        state.fail(participant, WorkerError(alone.failures[participant.name]))
+        failure = alone.failures[participant.name]
+        state.fail(participant, WorkerError(failure.reason, detail=failure.detail))
 
 
 def _shuffled(participants: Sequence[Participant], seed: str) -> list[Participant]:

@@ -101,8 +101,8 @@ def measure_heat(
         if work.planned.action != "measure":
             continue
         if work.job.key in heat.failures:
-            reason, _, detail = heat.failures[work.job.key].partition(": ")
-            outcomes.fail(project, work.planned, WorkerError(reason, detail=detail))
+            failure = heat.failures[work.job.key]
+            outcomes.fail(project, work.planned, WorkerError(failure.reason, detail=failure.detail))
         else:
             mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
             facts = _describe_heat(heat, heat_id, works, work.job, wall_s)

@@ -298,11 +298,11 @@ def _simple_shape(measurement: Measurement) -> dict[str, Any]:
         if reading.quantity != LATENCY:
             continue
         size = reading.at["batch_size"]
-        mean_ns = reading.total / len(reading.values)
+        mean_ns = float(np.mean(np.concatenate(reading.by_generation())))
         batch: dict[str, Any] = {
             "mean_ms": mean_ns / NS_PER_MS,
             "throughput_docs_per_sec": size * NS_PER_S / mean_ns,
-            "n": len(reading.values),
+            "n": reading.n_counted,
             "n_generations": len(reading.by_generation()),
         }
         for name, p in QUANTILES.items():

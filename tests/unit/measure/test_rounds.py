@@ -314,7 +314,7 @@ def test_a_candidate_that_dies_is_out_and_the_others_finish(fails_at: int) -> No
     broken = Simulated(world, "broken", fails_at=fails_at)
     heat = hold(world, Simulated(world, "a"), broken, Simulated(world, "b"))
     assert list(heat.failures) == ["broken"]
-    assert heat.failures["broken"].startswith("killed by")
+    assert heat.failures["broken"].reason.startswith("killed by")
     for name in ("a", "b"):
         assert reading_of(heat, name).n_counted == 3 * 40
     assert not broken.is_alive
