@@ -42,6 +42,8 @@ from bakeoff.measure.statistics import Interval
 
 # A heat that has spent this many budgets ends with what it has, however few generations that is.
 PATIENCE = 2.0
+# But never with one, which gives no ratio an interval.
+LEAST_GENERATIONS = 2
 
 
 class Participant(Protocol):
@@ -116,7 +118,7 @@ def run_heat(
             if now_s() - begin_s + longest_s > protocol.time_budget_s:
                 stopped = "budget"
                 break
-        elif done and now_s() - begin_s > PATIENCE * protocol.time_budget_s:
+        elif done >= LEAST_GENERATIONS and now_s() - begin_s > PATIENCE * protocol.time_budget_s:
             stopped = "budget"
             break
         generation_begin_s = now_s()

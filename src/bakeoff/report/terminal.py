@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bakeoff.report.flags import group_flags
+from bakeoff.report.flags import summarize_flags
 from bakeoff.report.units import clean, count, format_f1, format_latency, format_percent
 from bakeoff.report.wording import MET_MARK, describe_constraint, describe_trade_off, headline
 
@@ -35,14 +35,14 @@ def render_terminal(decision: Decision) -> RenderableType:
         parts += [_heading("Constraints"), *map(_item, _constraint_lines(decision))]
     parts += [_heading("Reasons"), *map(_item, decision.reasons)]
     parts += [_item(f"{row.label}: {row.reason}") for row in decision.standings if row.place != "winner"]
-    flags = group_flags(decision)
+    flags = summarize_flags(decision)
     if flags:
         parts.append(_heading("Flags"))
         for flag in flags:
             everywhere = len(flag.candidates) == len(decision.standings) > 1
-            parts.append(
-                _item(f"{flag.name}: {flag.detail} ({'all' if everywhere else ', '.join(flag.candidates)})")
-            )
+            whom = "all" if everywhere else ", ".join(flag.candidates)
+            more = f", and {flag.n_more} like it" if flag.n_more else ""
+            parts.append(_item(f"{flag.name}: {flag.detail}{more} ({whom})"))
     return Group(*parts)
 
 

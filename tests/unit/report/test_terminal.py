@@ -107,6 +107,15 @@ def test_every_flag_is_told_with_those_whom_it_concerns(
     assert "unsupported(p99): batch size 8: 150 samples, 368 are needed (all)" in lines
 
 
+def test_flags_of_one_name_share_a_line(make_decision: DecisionMaker, field: list[Candidate]) -> None:
+    details = ("unsupported(p99): batch size 1: 9 samples", "unsupported(p99): batch size 8: 5 samples")
+    marked = [
+        one.model_copy(update={"flags": (detail,)}) for one, detail in zip(field, details, strict=False)
+    ]
+    lines = section(show(make_decision([*marked, *field[2:]]), width=180), "Flags")
+    assert "unsupported(p99): batch size 1: 9 samples, and 2 like it (all)" in lines
+
+
 def test_candidates_that_could_not_be_ranked_are_told(make_decision: DecisionMaker) -> None:
     left_out = "minilm-l12 × torch-fp32: no latency measurement"
     assert left_out in section(show(make_decision(None, [left_out])), "Reasons")
