@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -337,6 +338,27 @@ def test_a_bench_killed_between_generations_measures_none_of_them_twice(
     assert of_second == [wall_ns for block in part["blocks"] for wall_ns in block["wall_ns"]]
     assert set(latency.generations) == {0, 1, 2, 3}
     assert not list(project.results.folder.glob("work/heat-*"))
+
+
+def test_an_interrupted_bench_leaves_no_worker_and_goes_on_from_what_it_kept(
+    reopen: Reopen, project_folder: Path
+) -> None:
+    overrides = (*NOOP, "benchmark.protocol.processes=4", "benchmark.protocol.rounds=200")
+    process = start_bench(project_folder, *overrides)
+    kept: list[Path] = []
+    while not kept and process.poll() is None:
+        kept = list((project_folder / "results").glob("work/heat-*/generation-000.json"))
+        time.sleep(0.01)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    psutil.wait_procs(family, timeout=5)
+    assert not any(member.is_running() for member in family)
+    first = json.loads(kept[0].read_bytes())["generation"]["parts"][0]["blocks"][0]["wall_ns"]
+    (measurement,) = bench(reopen(*overrides)).measured
+    latency = measurement.reading("latency", batch_size=1)
+    assert latency is not None
+    assert list(latency.values[: len(first)]) == first
 
 
 def test_two_processes_that_bench_one_folder_measure_each_key_once(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _MEANINGS = {
     "batched_timing": "Single calls are too short for the clock: there is no tail to be seen.",
     "ci_not_reached": "The interval is wider than was asked for when the time was up.",
-    "contended": "Other work ran on the machine nearly all the time: latencies are upper bounds, ratios hold.",
+    "contended": "Other work ran on the machine nearly all the time: latencies are upper bounds.",
     "disturbed": "Other work ran on the machine at times; those rounds were repeated and left out.",
     "drift": "The machine changed its speed meanwhile: absolute latencies are of this session alone.",
     "few_generations": "Too few fresh processes to know how much one differs from the next.",

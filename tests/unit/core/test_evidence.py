@@ -1,0 +1,141 @@
+"""Evidence of latency: ratios to a common reference where there is one, absolute values elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bakeoff.core.decision import Decision, decide
+from bakeoff.core.evidence import Candidate, Pace, draw_pace, find_ratio, require_latency
+from bakeoff.core.records import Environment, Hardware
+from bakeoff.core.settings import DecisionSettings
+from bakeoff.measure.readings import COUNTED, Reading
+
+HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=2, usable_cpus=2)
+ENVIRONMENT = Environment(hardware=HARDWARE, libraries={})
+N_GENERATIONS, N_ROUNDS, N_CALLS = 5, 10, 10
+SHAPE = (N_GENERATIONS, N_ROUNDS, N_CALLS)
+ENTITIES = Reading(
+    quantity="entities",
+    unit="count",
+    values=(3.0,) * 50,
+    generations=(0,) * 50,
+    columns={"predicted": (4,) * 50, "actual": (4,) * 50},
+)
+
+
+def wander(seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """How slow the machine is in each round of a heat: it doubles its times within minutes."""
+    steps = np.random.default_rng(seed).normal(0, 0.2, N_GENERATIONS * N_ROUNDS)
+    return np.exp(np.cumsum(steps)).reshape(N_GENERATIONS, N_ROUNDS, 1)
+
+
+def make_reading(quantity: str, ms: float, seed: int, heat: int, *, cpu_ms: float | None = None) -> Reading:
+    noise = np.random.default_rng(seed).normal(0, 0.02, SHAPE)
+    wall_ns = ms * 1e6 * wander(heat) * np.exp(noise)
+    cpu_ns = (cpu_ms or ms) * 1e6 * np.exp(noise)
+    generations, rounds, _ = np.indices(SHAPE)
+    return Reading(
+        quantity=quantity,
+        unit="ns",
+        at={"batch_size": 1},
+        values=tuple(wall_ns.ravel().tolist()),
+        generations=tuple(generations.ravel().tolist()),
+        columns={
+            "round": tuple(rounds.ravel().tolist()),
+            "left_out": (COUNTED,) * wall_ns.size,
+            "calls_per_sample": (1,) * wall_ns.size,
+            "cpu_ns": tuple(cpu_ns.astype(int).ravel().tolist()),
+        },
+    )
+
+
+def make_candidate(name: str, ms: float, heat: int = 0, **changes: Any) -> Candidate:
+    """A candidate that was measured beside one that takes 10 ms, on a machine that wanders."""
+    is_reference = name == "reference"
+    values: Mapping[str, Any] = {
+        "backbone": name,
+        "runtime": "torch-fp32",
+        "champion_run_id": "1" * 32,
+        "checkpoint_digest": "c" * 64,
+        "quality_inputs_digest": "q" * 64,
+        "entities": ENTITIES,
+        "latency": {1: make_reading("latency", ms, len(name), heat)},
+        "references": {} if is_reference else {1: make_reading("reference", 10.0, 99, heat)},
+        "reference_key": "key of reference",
+        "latency_key": f"key of {name}",
+        "threads": 1,
+        "environment": ENVIRONMENT,
+        "benchmark_keys": (f"{name}:quality", f"{name}:latency"),
+    }
+    return Candidate(**{**values, **changes})
+
+
+REFERENCE = make_candidate("reference", 10.0)
+SETTINGS = DecisionSettings(resamples=1000, constraints=())
+
+
+def pace_of(*candidates: Candidate) -> Pace:
+    estimates = [require_latency(each, 1, 0.5, 0.95) for each in candidates]
+    return draw_pace(candidates, estimates, SETTINGS)
+
+
+def rule(*candidates: Candidate, **changes: Any) -> Decision:
+    return decide(candidates, DecisionSettings.model_validate({"resamples": 500} | changes))
+
+
+def test_the_pace_is_the_ratio_of_interleaved_rounds_however_the_machine_wanders() -> None:
+    pace = pace_of(REFERENCE, make_candidate("other", 10.5))
+    assert pace.is_paired
+    assert pace.values == pytest.approx([1.0, 1.05], rel=0.01)
+    spread = np.std(pace.draws[:, 1])
+    assert spread < 0.02
+
+
+def test_absolute_latencies_of_the_same_calls_could_not_tell_them_apart() -> None:
+    """The check of the test above: without a common reference the wandering is all that is seen."""
+    pace = pace_of(
+        REFERENCE.model_copy(update={"reference_key": ""}),
+        make_candidate("other", 10.5, reference_key=""),
+    )
+    assert not pace.is_paired
+    assert np.std(pace.draws[:, 1]) / pace.values[1] > 0.1
+
+
+def test_heats_of_unlike_days_are_joined_by_their_common_reference() -> None:
+    """The second heat ran on a machine in another state; only the ratios to the reference are compared."""
+    decision = rule(REFERENCE, make_candidate("early", 8.0, heat=1), make_candidate("late", 7.0, heat=2))
+    assert [row.backbone for row in decision.standings] == ["late", "early", "reference"]
+    assert decision.winner == "late × torch-fp32"
+
+
+def test_candidates_with_unlike_references_are_compared_by_absolute_values() -> None:
+    pace = pace_of(REFERENCE, make_candidate("other", 10.5, reference_key="another key"))
+    assert not pace.is_paired
+
+
+def test_on_a_busy_machine_one_thread_is_compared_by_cpu_time() -> None:
+    latency = make_reading("latency", 30.0, 1, 0, cpu_ms=12.0)
+    busy = make_candidate("busy", 30.0, is_contended=True, latency={1: latency})
+    by_cpu, by_wall = find_ratio(busy, SETTINGS), find_ratio(busy.model_copy(update={"threads": 2}), SETTINGS)
+    assert by_cpu is not None
+    assert by_wall is not None
+    assert by_cpu.value == pytest.approx(1.2, rel=0.02)
+    assert by_wall.value == pytest.approx(3.0, rel=0.02)
+
+
+def test_a_decision_on_a_busy_machine_says_that_its_confidence_is_low() -> None:
+    decision = rule(REFERENCE, make_candidate("busy", 5.0, is_contended=True))
+    assert decision.winner == "busy × torch-fp32"
+    assert any(reason.startswith("low confidence: the machine was busy") for reason in decision.reasons)
+    assert not any("low confidence" in reason for reason in rule(REFERENCE, make_candidate("b", 5.0)).reasons)
+
+
+@pytest.mark.parametrize(("is_contended", "expected"), [(False, "failed"), (True, "cannot tell")])
+def test_a_busy_machine_proves_no_candidate_too_slow(is_contended: bool, expected: str) -> None:
+    limit = {"kind": "latency", "batch_size": 1, "quantile": 0.5, "at_most_ms": 0.001}
+    decision = rule(make_candidate("reference", 10.0, is_contended=is_contended), constraints=[limit])
+    assert [result.result for row in decision.standings for result in row.constraints] == [expected]
