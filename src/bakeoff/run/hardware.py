@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from bakeoff.core.records import Environment, Hardware
+from bakeoff.run.processes import CAN_FREEZE
 
 # The libraries that can change the numbers, whether a job uses them or not: the list must be the same for all
 # jobs, so that environments can be compared.
@@ -55,6 +56,15 @@ def _facts() -> dict[str, str]:
     return {
         "platform": platform.platform(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "max_frequency_khz": _read("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"),
+        "boost": _read("/sys/devices/system/cpu/cpufreq/boost"),
+        "microcode": _cpu_field("microcode"),
+        "smt": _read("/sys/devices/system/cpu/smt/active"),
+        "aslr": _read("/proc/sys/kernel/randomize_va_space"),
+        "swap_bytes": str(psutil.swap_memory().total),
+        "affinity": _affinity(),
+        "nice": str(psutil.Process().nice()),
+        "freeze": "yes" if CAN_FREEZE else "no",
         "hypervisor": _read("/sys/hypervisor/type")
         if _read("/sys/hypervisor/type") != _ABSENT
         else _flag("hypervisor"),
@@ -76,17 +86,31 @@ def _read(path: str) -> str:
 
 
 def _cpu_model() -> str:
-    for line in _read("/proc/cpuinfo").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    found = _cpu_field("model name")
+    return found if found != _ABSENT else platform.processor() or platform.machine()
 
 
 def _flag(name: str) -> str:
+    flags = _cpu_field("flags")
+    if flags == _ABSENT:
+        return _ABSENT
+    return "yes" if name in flags.split() else "no"
+
+
+def _cpu_field(name: str) -> str:
+    """What the kernel says of the first CPU."""
     for line in _read("/proc/cpuinfo").splitlines():
-        if line.startswith("flags"):
-            return "yes" if name in line.split() else "no"
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
     return _ABSENT
+
+
+def _affinity() -> str:
+    """The CPUs that this process may run on."""
+    if sys.platform != "linux":
+        return _ABSENT
+    return ",".join(map(str, sorted(os.sched_getaffinity(0))))
 
 
 def _usable_cpus() -> int:
