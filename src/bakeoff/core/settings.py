@@ -63,7 +63,11 @@ class DataSettings(Record):
 
 
 class RunSettings(Record):
-    """What to do about results that exist; null inherits."""
+    """What to do about results that exist.
+
+    Attributes:
+        mode: Null inherits that of the stage before; of the sweep it means ``reuse_if_exists``.
+    """
 
     mode: RunMode | None = None
 
@@ -91,6 +95,7 @@ class ObjectiveSettings(Record):
 
     Attributes:
         metric: Its name in the tracking store. The built-in trainer offers ``f1``, at the level of entities.
+        direction: Which of two values is the better one.
     """
 
     metric: Annotated[str, Field(min_length=1, max_length=250)] = ENTITY_F1
@@ -98,7 +103,13 @@ class ObjectiveSettings(Record):
 
 
 class FloatRange(Record):
-    """A float hyper-parameter between two bounds."""
+    """A float hyper-parameter between two bounds.
+
+    Attributes:
+        low: Least value.
+        high: Greatest value.
+        log: Whether it is searched on the log scale.
+    """
 
     kind: Literal["float"]
     low: float
@@ -107,7 +118,13 @@ class FloatRange(Record):
 
 
 class IntRange(Record):
-    """A whole-number hyper-parameter between two bounds, both included."""
+    """A whole-number hyper-parameter between two bounds, both included.
+
+    Attributes:
+        low: Least value.
+        high: Greatest value.
+        log: Whether it is searched on the log scale.
+    """
 
     kind: Literal["int"]
     low: int
@@ -116,7 +133,11 @@ class IntRange(Record):
 
 
 class Choice(Record):
-    """A hyper-parameter out of a list."""
+    """A hyper-parameter out of a list.
+
+    Attributes:
+        choices: The list.
+    """
 
     kind: Literal["choice"]
     choices: Annotated[tuple[Scalar, ...], Field(min_length=1)]
@@ -129,8 +150,10 @@ class HpoSettings(Record):
     """The sweep.
 
     Attributes:
+        run: What to do about a study that exists.
         backbones: By name.
         trainer: ``package.module:name`` of a class with a ``train`` method.
+        objective: What is optimised.
         n_trials: Trials a study shall have.
         folds: Of the cross-validation that scores a trial.
         search_examples: How many of the training documents the search uses; null means all. The refit always
@@ -155,7 +178,7 @@ class HpoSettings(Record):
     refit: Mapping[str, Scalar] = {}
     storage: str = "sqlite:///optuna.db"
 
-    _null_run = field_validator("run", mode="before")(_read_run)
+    _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)
 
     @model_validator(mode="after")
     def _recorded_once(self) -> Self:
@@ -202,7 +225,9 @@ class BenchmarkSettings(Record):
 
     Attributes:
         run: Null inherits the sweep's mode.
-        runtimes: The first one is the reference of the decision.
+        runtimes: How each champion is executed. The first one is the reference of the decision.
+        scenarios: What is measured of each champion in each runtime.
+        protocol: How timed scenarios are measured.
         n_texts: Of the test documents, how many a timed scenario feeds, drawn with the protocol's seed.
         timeout_s: Of one worker process.
         max_attempts: After so many failed or invalid attempts a job is left alone.
@@ -219,7 +244,7 @@ class BenchmarkSettings(Record):
     max_attempts: Annotated[int, Field(ge=1)] = 3
     accept_contended: bool = False
 
-    _null_run = field_validator("run", mode="before")(_read_run)
+    _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)
 
     @model_validator(mode="after")
     def _no_twins(self) -> Self:
@@ -230,14 +255,24 @@ class BenchmarkSettings(Record):
 
 
 class QualityFloor(Record):
-    """A candidate must be at least this good."""
+    """A candidate must be at least this good.
+
+    Attributes:
+        at_least: F1 on the test documents that the lower end of its interval must reach.
+    """
 
     kind: Literal["quality"]
     at_least: Annotated[float, Field(ge=0, le=1)]
 
 
 class LatencyLimit(Record):
-    """A candidate must be at least this fast."""
+    """A candidate must be at least this fast.
+
+    Attributes:
+        batch_size: At which latency is looked at; it must be one that is measured.
+        quantile: Of the latency.
+        at_most_ms: That the upper end of its interval must not pass.
+    """
 
     kind: Literal["latency"]
     batch_size: Annotated[int, Field(ge=1)] = 1
@@ -249,7 +284,12 @@ Constraint = Annotated[QualityFloor | LatencyLimit, Field(discriminator="kind")]
 
 
 class Weights(Record):
-    """How much each side counts in the score; they are divided by their sum."""
+    """How much each side counts in the score; they are divided by their sum.
+
+    Attributes:
+        quality: Exponent of the ratio of F1 to the reference's.
+        latency: Exponent of the ratio of the reference's latency to the candidate's.
+    """
 
     quality: Annotated[float, Field(ge=0)] = 0.8
     latency: Annotated[float, Field(ge=0)] = 0.2
@@ -288,7 +328,7 @@ class DecisionSettings(Record):
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     allow_unlike_environments: bool = False
 
-    _null_run = field_validator("run", mode="before")(_read_run)
+    _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)
 
 
 class Settings(Record):

@@ -50,6 +50,23 @@ class Targets(Record):
         return [(name, p, target) for name, p, target in asked if target is not None]
 
 
+def _tell_shorthands(schema: dict[str, Any]) -> None:
+    """What is replaced before the fields are read stands in the schema all the same."""
+    count = schema["properties"]["min_generations"]
+    schema["properties"] |= {
+        "preset": {
+            "enum": list(PRESETS),
+            "type": "string",
+            "default": "standard",
+            "description": "Stands for values of the fields; fields beside it override them.",
+        },
+        "processes": {
+            **{word: count[word] for word in ("minimum", "maximum", "type")},
+            "description": "Stands for exactly so many generations.",
+        },
+    }
+
+
 class TimingProtocol(Record):
     """How timed scenarios are measured; every field is part of the benchmark key.
 
@@ -73,6 +90,8 @@ class TimingProtocol(Record):
         targets: When a heat may stop.
         seed: Of all shuffling.
     """
+
+    model_config = Record.model_config | {"json_schema_extra": _tell_shorthands}
 
     version: Literal[2] = 2
     min_generations: Annotated[int, Field(ge=1, le=100)] = 5

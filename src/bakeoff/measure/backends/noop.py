@@ -16,7 +16,13 @@ from bakeoff.record import Record
 
 
 class Noop(Record):
-    """Answers at once with zeros of the right shape."""
+    """Answers at once with zeros of the right shape.
+
+    Attributes:
+        precision: Of the zeros.
+        device: Where they come from.
+        threads: Accepted, as by every runtime; nothing uses them.
+    """
 
     kind: Literal["noop"] = "noop"
     precision: Literal["fp32"] = "fp32"

@@ -33,6 +33,7 @@ class OnnxRuntime(Record):
     Attributes:
         precision: ``int8`` keeps the weights in eight bits and quantises activations at every call, each
             tensor as a whole: what a document is answered depends a little on those that share its batch.
+        device: The CPU only.
         threads: Intra-op threads; null means all physical cores this process may use.
         spinning: Whether idle threads of the pool wait busily for the next operator: faster, and a core that
             does nothing looks busy to everything beside it.

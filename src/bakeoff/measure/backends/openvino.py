@@ -49,6 +49,7 @@ class OpenVino(Record):
     Attributes:
         precision: ``bf16`` is arithmetic on fp32 weights. ``int8`` keeps the weights in eight bits (nncf) and
             lets the library quantise activations at every call; the rest is fp32.
+        device: The CPU only.
         threads: Null means all physical cores this process may use.
     """
 

@@ -34,6 +34,7 @@ class Server(Record):
         n_queries: Of one trial of a rate.
         batch_max: Most requests that are answered together; the server never waits for more.
         precision: Of the search, relative to the rate.
+        padding: Rows are filled up to the longest of their batch.
     """
 
     kind: Literal["server"] = "server"

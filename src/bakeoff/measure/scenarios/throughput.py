@@ -19,6 +19,7 @@ class Throughput(Record):
         batch_size: Documents a call.
         composition: ``by_length`` puts texts of like length into a batch, so that little is padding;
             ``mixed`` takes them as they come.
+        padding: Rows are filled up to the longest of their batch.
     """
 
     kind: Literal["throughput"] = "throughput"

@@ -1,0 +1,216 @@
+"""Write the parts of the reference that the code itself knows: settings, JSON Schemas, commands.
+
+``python tools/write_reference.py`` writes them; with ``--check`` it writes nothing and leaves with 1 where a
+file is not what it would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from pydantic import BaseModel
+
+from bakeoff.cli.main import cli
+from bakeoff.core.settings import Settings
+from bakeoff.measure.protocol import PRESETS, TimingProtocol
+
+ROOT = Path(__file__).parents[1]
+LOOK: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100}
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+BOUNDS = {
+    "minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
+    "minLength": "{} character at least", "maxLength": "{} characters at most",
+    "minItems": "{} entry at least", "minProperties": "{} entry at least", "pattern": "`{}`",
+}  # fmt: skip
+TYPES = {"integer": "whole number", "string": "text", "boolean": "true or false"}
+Schema = dict[str, Any]
+
+
+def make_documents() -> dict[Path, str]:
+    """Every generated file with its text."""
+    schemas = {stage: make_schema(stage) for stage in Settings.model_fields}
+    documents = {
+        ROOT / f"src/bakeoff/schemas/{stage}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for stage, schema in schemas.items()
+    }
+    documents[ROOT / "docs/reference/configuration.md"] = write_configuration(schemas)
+    documents[ROOT / "docs/reference/commands.md"] = write_commands()
+    return documents
+
+
+def make_schema(stage: str) -> Schema:
+    """The JSON Schema of one stage's file, each setting described as in the docstring of its record."""
+    model = Settings.model_fields[stage].annotation
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise TypeError(f"{stage} is no record")
+    schema = model.model_json_schema()
+    models = {each.__name__: each for each in walk_models(model)}
+    for name, inner in [(model.__name__, schema), *schema.get("$defs", {}).items()]:
+        if name in models:
+            describe(inner, models[name])
+    return {"$schema": SCHEMA_DIALECT, **schema, "title": f"{stage}.yaml of bakeoff"}
+
+
+def walk_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """A record and all records inside it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from walk_models(field.annotation)
+    for inner in get_args(annotation):
+        yield from walk_models(inner)
+
+
+def describe(schema: Schema, model: type[BaseModel]) -> None:
+    """Put the words of a record's docstring where editors and readers look for them."""
+    summary, attributes = read_docstring(model)
+    schema["description"] = summary
+    for name, field in schema.get("properties", {}).items():
+        field.pop("title", None)
+        if name in attributes:
+            field["description"] = attributes[name]
+
+
+def read_docstring(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
+    """What stands before ``Attributes:`` of a Google docstring, and each attribute's words."""
+    text = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
+    head, _, tail = text.partition("Attributes:\n")
+    attributes = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", tail, re.MULTILINE)
+    return join_lines(head), {name: join_lines(words) for name, words in attributes}
+
+
+def join_lines(text: str) -> str:
+    """One line of what was wrapped."""
+    return " ".join(text.split())
+
+
+def write_configuration(schemas: Mapping[str, Schema]) -> str:
+    """The page of all settings; a record that several stages have is told once."""
+    page = [
+        "# Configuration",
+        "",
+        "Written by `python tools/write_reference.py` from the records that read the files; do not edit.",
+        "",
+        "A folder `config/` holds one YAML file a stage, or one file holds all stages as its top-level keys.",
+        "What is left out has its default. An unknown key is an error that names the nearest one. `--set`",
+        "sets any setting on the command line: `--set benchmark.scenarios.0.batch_sizes=[1,8]`. For editors, the",
+        "package has a JSON Schema of each file in `bakeoff/schemas/`; see",
+        "[in an editor](../how-to/edit-the-configuration.md).",
+        "",
+    ]
+    told: set[str] = set()
+    for stage, schema in schemas.items():
+        defs = schema.get("$defs", {})
+        page += [f"## {stage}.yaml", "", schema["description"], "", *write_table(schema, defs)]
+        for name, inner in defs.items():
+            if "properties" in inner and name not in told:
+                page += [f"### {name}", "", inner["description"], "", *write_table(inner, defs)]
+            if name == TimingProtocol.__name__:
+                page += write_presets()
+            told.add(name)
+    return "\n".join(page).rstrip() + "\n"
+
+
+def write_presets() -> list[str]:
+    """What each preset of the protocol stands for."""
+    rows = ["| preset | stands for |", "|---|---|"]
+    for name, values in PRESETS.items():
+        rows.append(f"| `{name}` | {f'`{json.dumps(values)}`' if values else 'the defaults above'} |")
+    return [*rows, ""]
+
+
+def write_table(schema: Schema, defs: Mapping[str, Schema]) -> list[str]:
+    """One row a setting."""
+    rows = ["| key | type | default | bounds | meaning |", "|---|---|---|---|---|"]
+    for name, field in schema["properties"].items():
+        meaning = "Names the kind." if name == "kind" else field.get("description", "")
+        default = name_default(field, is_required=name in schema.get("required", ()))
+        cells = (f"`{name}`", name_type(field, defs), default, name_bounds(field), meaning)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return [*rows, ""]
+
+
+def name_default(field: Schema, *, is_required: bool) -> str:
+    """The default of a setting; of a record inside it only that it has its own."""
+    if is_required and "const" not in field:
+        return "required"
+    default = field.get("default", field.get("const"))
+    if isinstance(default, dict) and default:
+        return "as there"
+    if isinstance(default, list) and default and isinstance(default[0], dict):
+        return ", ".join(f"`{each['kind']}`" for each in default)
+    return f"`{json.dumps(default)}`" if "default" in field or "const" in field else ""
+
+
+def name_type(field: Schema, defs: Mapping[str, Schema]) -> str:
+    """The type of a setting in words."""
+    name = field.get("$ref", "").rsplit("/", 1)[-1]
+    if options := field.get("anyOf") or field.get("oneOf"):
+        text = " or ".join(dict.fromkeys(name_type(each, defs) for each in options))
+    elif name:
+        text = f"[{name}](#{name.lower()})" if "properties" in defs[name] else name_type(defs[name], defs)
+    elif choices := field.get("enum") or [field[word] for word in ("const",) if word in field]:
+        text = " or ".join(f"`{each}`" for each in choices)
+    elif field["type"] == "array":
+        text = f"list of {name_type(field['items'], defs)}"
+    elif field["type"] == "object":
+        (values,) = field.get("patternProperties", {"": field.get("additionalProperties")}).values()
+        text = f"mapping of names to {name_type(values, defs)}"
+    else:
+        text = TYPES.get(field["type"], field["type"])
+    return text
+
+
+def name_bounds(field: Schema) -> str:
+    """The bounds of a setting, also those of one kind of a union or of a list's entries."""
+    inner = [field, *field.get("anyOf", ()), *([field["items"]] if "items" in field else [])]
+    found = [text.format(each[word]) for each in inner for word, text in BOUNDS.items() if word in each]
+    return ", ".join(dict.fromkeys(found))
+
+
+def write_commands() -> str:
+    """The page of all commands, in the words of their own help."""
+    page = [
+        "# Commands",
+        "",
+        "Written by `python tools/write_reference.py` from the help of the commands; do not edit.",
+        "",
+        "Results are on stdout, progress on stderr. What the exit codes mean: [exit codes](exit-codes.md).",
+        "",
+    ]
+    context = click.Context(cli, info_name="bakeoff", **LOOK, **cli.context_settings)
+    page += ["```", cli.get_help(context), "```", ""]
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        if command is None:
+            raise LookupError(name)
+        inner = click.Context(command, parent=context, info_name=name, **LOOK)
+        page += [f"## {name}", "", "```", command.get_help(inner), "```", ""]
+    return "\n".join(page).rstrip() + "\n"
+
+
+def main(words: list[str]) -> int:
+    """Write, or check."""
+    stale = {
+        path: text
+        for path, text in make_documents().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    is_check = "--check" in words
+    for path, text in stale.items():
+        sys.stdout.write(f"{'stale' if is_check else 'written'}: {path.relative_to(ROOT)}\n")
+        if not is_check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return 1 if is_check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
