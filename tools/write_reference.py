@@ -99,10 +99,12 @@ def write_configuration(schemas: Mapping[str, Schema]) -> str:
         "Written by `python tools/write_reference.py` from the records that read the files; do not edit.",
         "",
         "A folder `config/` holds one YAML file a stage, or one file holds all stages as its top-level keys.",
-        "What is left out has its default. An unknown key is an error that names the nearest one. `--set`",
-        "sets any setting on the command line: `--set benchmark.scenarios.0.batch_sizes=[1,8]`. For editors, the",
-        "package has a JSON Schema of each file in `bakeoff/schemas/`; see",
-        "[in an editor](../how-to/edit-the-configuration.md).",
+        "What is left out has its default. An unknown key is an error that names the nearest one. On the",
+        "command line `--set` sets one setting: `--set benchmark.scenarios.0.batch_sizes=[1,8]`.",
+        "",
+        "For editors the package holds a JSON Schema of each file. With the YAML language server, begin a file",
+        "with the line `# yaml-language-server: $schema=FOLDER/benchmark.json`; FOLDER is what",
+        "`python -c \"import importlib.resources as r; print(r.files('bakeoff') / 'schemas')\"` prints.",
         "",
     ]
     told: set[str] = set()
@@ -151,20 +153,20 @@ def name_default(field: Schema, *, is_required: bool) -> str:
 
 def name_type(field: Schema, defs: Mapping[str, Schema]) -> str:
     """The type of a setting in words."""
-    name = field.get("$ref", "").rsplit("/", 1)[-1]
+    name, kind = str(field.get("$ref", "")).rsplit("/", 1)[-1], str(field.get("type"))
     if options := field.get("anyOf") or field.get("oneOf"):
         text = " or ".join(dict.fromkeys(name_type(each, defs) for each in options))
     elif name:
         text = f"[{name}](#{name.lower()})" if "properties" in defs[name] else name_type(defs[name], defs)
     elif choices := field.get("enum") or [field[word] for word in ("const",) if word in field]:
         text = " or ".join(f"`{each}`" for each in choices)
-    elif field["type"] == "array":
+    elif kind == "array":
         text = f"list of {name_type(field['items'], defs)}"
-    elif field["type"] == "object":
+    elif kind == "object":
         (values,) = field.get("patternProperties", {"": field.get("additionalProperties")}).values()
         text = f"mapping of names to {name_type(values, defs)}"
     else:
-        text = TYPES.get(field["type"], field["type"])
+        text = TYPES.get(kind, kind)
     return text
 
 

@@ -25,7 +25,7 @@ same order: where, what was found, what was expected, what to do.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -33,6 +33,16 @@ class BakeoffError(Exception):
     """Base of every error that bakeoff raises on purpose; the CLI catches this one and no other."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Callable[..., BakeoffError], tuple[object, ...], dict[str, object]]:
+        """Travel between processes with the message as it is; the facts that it was built from stay behind."""
+        return _restore, (type(self), self.args), vars(self)
+
+
+def _restore(kind: type[BakeoffError], args: tuple[object, ...]) -> BakeoffError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class UserError(BakeoffError):

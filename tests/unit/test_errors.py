@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import pickle
 import pkgutil
 import re
 from pathlib import Path
@@ -122,3 +123,23 @@ def test_an_error_keeps_its_facts_for_whoever_catches_it() -> None:
     assert ConfigError(["a", "b"]).faults == ("a", "b")
     worker = WorkerError("killed", detail="signal 9")
     assert (worker.reason, worker.detail) == ("killed", "signal 9")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError(["hpo.yaml:3:1: first", "hpo.yaml:9:1: second"]),
+        DataError("data.jsonl:2", found="no tags", expected="one tag a word"),
+        CheckpointError("folder", found="no config.json", cure="copy it again"),
+        MissingExtraError("the sweep", library="optuna", extra="hpo"),
+        TrackingError("sqlite:///m.db", action="search", found="no answer", safe="nothing is lost"),
+        StorageError(Path("x"), action="write", error=OSError(errno.ENOSPC, "full")),
+        WorkerError("it died", detail="killed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_another_process_says_the_same_here(error: BakeoffError) -> None:
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - as a process pool does
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
