@@ -102,8 +102,8 @@ def write_configuration(schemas: Mapping[str, Schema]) -> str:
         "What is left out has its default. An unknown key is an error that names the nearest one. On the",
         "command line `--set` sets one setting: `--set benchmark.scenarios.0.batch_sizes=[1,8]`.",
         "",
-        "For editors the package holds a JSON Schema of each file. With the YAML language server, begin a file",
-        "with the line `# yaml-language-server: $schema=FOLDER/benchmark.json`; FOLDER is what",
+        "For editors the package holds a JSON Schema of each file. The YAML language server reads it where a",
+        "file begins with `# yaml-language-server: $schema=FOLDER/benchmark.json`; FOLDER is what",
         "`python -c \"import importlib.resources as r; print(r.files('bakeoff') / 'schemas')\"` prints.",
         "",
     ]

@@ -35,7 +35,7 @@ class BakeoffError(Exception):
     exit_code = 1
 
     def __reduce__(self) -> tuple[Callable[..., BakeoffError], tuple[object, ...], dict[str, object]]:
-        """Travel between processes with the message as it is; the facts that it was built from stay behind."""
+        """Travel between processes as it is: ``__init__`` builds the message from what is not in ``args``."""
         return _restore, (type(self), self.args), vars(self)
 
 
