@@ -18,7 +18,7 @@ from .conftest import ARCHIVE, Store, write_code_sweep
 
 SCENARIOS = [{"kind": "quality"}, {"kind": "latency", "batch_sizes": [1]}]
 PROTOCOL = {
-    "generations": 1,
+    "processes": 1,
     "rounds": 3,
     "block_s": 0.001,
     "max_calls": 5,
@@ -41,7 +41,12 @@ def test_a_foreign_champion_is_planned_measured_reused_and_decided_on_like_one_o
         {"tiny": {}},
         hpo={"objective": {"metric": "accuracy"}},
         data={"max_length": 32},
-        benchmark={"runtimes": [{"kind": "torch"}], "scenarios": SCENARIOS, "protocol": PROTOCOL},
+        benchmark={
+            "runtimes": [{"kind": "torch"}],
+            "scenarios": SCENARIOS,
+            "protocol": PROTOCOL,
+            "accept_contended": True,
+        },
     )
     assert [planned.action for planned in plan(project).jobs] == ["measure"] * 2
     result = bench(project)
