@@ -223,6 +223,11 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, executor: Exe
             with suppress(TrackingError):
                 recorder.fail_refit(run_id, str(error))
             raise
+        if outcome.n_truncated:
+            project.progress.say(
+                f"warning: {best.backbone}: {outcome.n_truncated} documents are longer than "
+                f"{outcome.token_limit} tokens; the rest of each was not seen"
+            )
         recorder.finish_refit(
             run_id,
             params=params,

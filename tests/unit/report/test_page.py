@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bakeoff.core.decision import Decision
-from bakeoff.core.evidence import Candidate, Estimate
+from bakeoff.core.estimate import Estimate
+from bakeoff.core.evidence import Candidate
 from bakeoff.core.records import BackboneSelection
 from bakeoff.digest import digest_json
 from bakeoff.report import render_html
