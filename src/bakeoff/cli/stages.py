@@ -80,7 +80,7 @@ def _presets(function: Callable[..., int | None]) -> Callable[..., int | None]:
     """Give a stage the options that stand for a preset of the protocol."""
     quick = click.option(f"--{_QUICK}", is_flag=True, help="Measure with fewer processes: a first look.")
     rigorous = click.option(
-        f"--{_RIGOROUS}", is_flag=True, help="Measure until the intervals are half as wide; takes long."
+        f"--{_RIGOROUS}", is_flag=True, help="Measure with more processes and narrower targets; takes long."
     )
     return quick(rigorous(function))
 

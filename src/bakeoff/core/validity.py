@@ -81,7 +81,8 @@ def judge_measurement(
 
 def _tell_truncated(job: Job, n_truncated: int, token_limit: int) -> Flag:
     whose = ", the most that this model takes" if token_limit < job.max_length else ""
-    detail = f"{n_truncated} documents longer than {token_limit} tokens{whose}"
+    what = "document" if n_truncated == 1 else "documents"
+    detail = f"{n_truncated} {what} longer than {token_limit} tokens{whose}"
     return Flag(name="truncated", detail=detail)
 
 
