@@ -19,7 +19,6 @@ from bakeoff.measure.readings import (
     MEMORY,
     MODEL_SIZE,
     NS_PER_MS,
-    NS_PER_S,
     PASS,
     TOKENIZE,
     Reading,
@@ -89,11 +88,11 @@ def measure_costs(measurements: Sequence[Measurement], settings: DecisionSetting
 
     Money is time. With a price of p per hour of one instance,
 
-        cost per million = p / 3600 · 1,000,000 · m / b    call after call, of b documents in m seconds
-        cost per million = p / 3600 · 1,000,000 / r        served at the maximum rate of r per second
+        cost per million = p / 3600 · 1,000,000 / d
 
-    where m is the mean, and not the median, since a million calls take the sum of their times; of the calls
-    that headline figures use. Neither holds a share for idle time.
+    where d is documents per second: of calls one after the other in batches of the decision's size, as
+    ``throughput_interval`` estimates it; or, if they are served, the maximum rate. Neither holds a share for
+    idle time.
 
     Args:
         measurements: Of one candidate.
@@ -179,12 +178,12 @@ def _price(costs: Costs, readings: Sequence[Reading], settings: DecisionSettings
         return costs
     per_second = settings.price_per_hour / S_PER_HOUR
     calls = _find(readings, LATENCY, settings.batch_size)
+    rate = calls.throughput() if calls else None
     served = costs.max_rate_per_s
-    mean_s = float(np.mean(np.asarray(calls.values)[calls.counted])) / NS_PER_S if calls else None
     return costs.model_copy(
         update={
             "price_per_hour": settings.price_per_hour,
-            "cost_per_million": per_second * MILLION * mean_s / settings.batch_size if mean_s else None,
+            "cost_per_million": per_second * MILLION / rate.value if rate else None,
             "cost_per_million_served": per_second * MILLION / served.value if served else None,
         }
     )
