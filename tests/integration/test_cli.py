@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -299,6 +300,24 @@ def test_a_limit_that_no_server_can_meet_ends_with_a_flag_and_not_with_an_error(
     assert done.returncode == 0, done.stderr
     assert "measured, valid" in done.stdout
     assert "limit_not_met" in done.stdout
+
+
+def test_bench_tells_each_median_with_its_interval_and_its_ratio_to_the_reference(
+    project_folder: Path,
+) -> None:
+    runtimes = "--set=benchmark.runtimes=[{kind: noop, threads: 1}, {kind: noop, threads: 2}]"
+    done = bakeoff(project_folder, "bench", runtimes, NOOP[1])
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    (head,) = (number for number, line in enumerate(lines) if line.startswith("latency "))
+    assert " ".join(lines[head].split()) == "latency batch p50 ms time ÷ reference verdict"
+    reference, other = lines[head + 1 : head + 3]
+    assert re.fullmatch(r"tiny × noop +1 +[\d.]+ \[[\d.]+, ([\d.]+\]|∞\)) +– +reference *", reference)
+    assert re.fullmatch(
+        r"tiny × noop +1 +[\d.]+ \[[\d.]+, ([\d.]+\]|∞\)) +[\d.]+ \[[\d.]+, ([\d.,]+\]|∞\)) +"
+        r"(faster|slower|equivalent|inconclusive) *",
+        other,
+    )
 
 
 @pytest.mark.parametrize(
