@@ -224,38 +224,43 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("stage", "words", "message"),
     [
         (
+            "plan",
             ("--set=benchmark.scenarios.1.batch_sizes=[0]",),
             "scenarios.1.batch_sizes: found 0; input should be greater",
         ),
         (
+            "bench",
             ("--set=benchmark.scenarios.1.batch_sizes=[1000000]",),
             "found 1000000; input should be less than or",
         ),
         (
+            "run",
             ("--set=benchmark.scenarios.1.batch_sizes=[many]",),
             "found 'many'; input should be a valid integer",
         ),
         (
+            "bench",
             ("--set=benchmark.runtimes=[{kind: torch, threads: 4096}]",),
             "torch-fp32 asks for 4096 threads; this process may use",
         ),
         (
+            "bench",
             ("--set=benchmark.protocol={preset: fast}",),
             "preset 'fast' is unknown; expected one of quick, standard, rigorous",
         ),
-        (("--quick", "--rigorous"), "--quick and --rigorous exclude each other; choose one"),
+        ("run", ("--quick", "--rigorous"), "--quick and --rigorous exclude each other; choose one"),
         (
+            "decide",
             ("--set=decision.constraints=[{kind: memory, at_most_bytes: 0}]",),
             "decision.constraints: found 0; input should",
         ),
-        (("--set=decision.price_per_hour=-1",), "decision.price_per_hour: found -1"),
+        ("decide", ("--set=decision.price_per_hour=-1",), "decision.price_per_hour: found -1"),
     ],
 )
-@pytest.mark.parametrize("stage", ["plan", "bench", "decide", "run"])
-def test_every_stage_that_measures_or_decides_refuses_what_cannot_be_measured_and_loses_nothing(
+def test_what_cannot_be_measured_or_decided_is_refused_and_nothing_is_lost(
     project_folder: Path, stage: str, words: tuple[str, ...], message: str
 ) -> None:
     before = contents(project_folder / "results")
