@@ -224,9 +224,10 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, executor: Exe
                 recorder.fail_refit(run_id, str(error))
             raise
         if outcome.n_truncated:
+            n_documents = len(corpus.train) + len(corpus.test)
             project.progress.say(
-                f"warning: {best.backbone}: {outcome.n_truncated} documents are longer than "
-                f"{outcome.token_limit} tokens; the rest of each was not seen"
+                f"warning: {best.backbone}: {outcome.n_truncated} of {n_documents} documents cut at "
+                f"{outcome.token_limit} tokens, the rest of it unseen"
             )
         recorder.finish_refit(
             run_id,
