@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,6 +11,11 @@ class Record(BaseModel):
     """A frozen value whose fields are checked on the way in; unknown fields are refused.
 
     ``allow_inf_nan`` is off: a number that JSON cannot carry is no reading and no setting.
+
+    Attributes:
+        shorthands: Keys beside the fields that a record can be written with, and that stand for some of them.
     """
+
+    shorthands: ClassVar[tuple[str, ...]] = ()
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -220,6 +221,134 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
     assert message in " ".join(done.stderr.split())
     assert "secret" not in done.stderr
     assert {path: path.read_bytes() for path in results} == results
+
+
+@pytest.mark.parametrize(
+    ("stage", "words", "message"),
+    [
+        (
+            "plan",
+            ("--set=benchmark.scenarios.1.batch_sizes=[0]",),
+            "scenarios.1.batch_sizes: found 0; input should be greater",
+        ),
+        (
+            "bench",
+            ("--set=benchmark.scenarios.1.batch_sizes=[1000000]",),
+            "found 1000000; input should be less than or",
+        ),
+        (
+            "run",
+            ("--set=benchmark.scenarios.1.batch_sizes=[many]",),
+            "found 'many'; input should be a valid integer",
+        ),
+        (
+            "bench",
+            ("--set=benchmark.runtimes=[{kind: torch, threads: 4096}]",),
+            "torch-fp32 asks for 4096 threads; this process may use",
+        ),
+        (
+            "bench",
+            ("--set=benchmark.protocol={preset: fast}",),
+            "preset 'fast' is unknown; expected one of quick, standard, rigorous",
+        ),
+        ("run", ("--quick", "--rigorous"), "--quick and --rigorous exclude each other; choose one"),
+        (
+            "decide",
+            ("--set=decision.constraints=[{kind: memory, at_most_bytes: 0}]",),
+            "decision.constraints: found 0; input should",
+        ),
+        ("decide", ("--set=decision.price_per_hour=-1",), "decision.price_per_hour: found -1"),
+    ],
+)
+def test_what_cannot_be_measured_or_decided_is_refused_and_nothing_is_lost(
+    project_folder: Path, stage: str, words: tuple[str, ...], message: str
+) -> None:
+    before = contents(project_folder / "results")
+    done = bakeoff(project_folder, stage, *words)
+    assert done.returncode == 2, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert contents(project_folder / "results") == before
+
+
+def test_a_file_without_texts_is_refused_and_loses_nothing(project_folder: Path) -> None:
+    before = contents(project_folder / "results")
+    (project_folder / "data" / "test.jsonl").write_text("")
+    done = bakeoff(project_folder, "bench")
+    assert done.returncode == 2, done.stderr
+    assert "test.jsonl: found no document" in done.stderr
+    assert contents(project_folder / "results") == before
+
+
+def test_a_runtime_that_is_not_installed_is_told_before_anything_is_measured(project_folder: Path) -> None:
+    before = contents(project_folder / "results" / "jobs")
+    program = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'openvino' else find(name, *rest)\n"
+        "sys.argv = ['bakeoff', 'bench', '--set=benchmark.runtimes=[{kind: torch}, {kind: openvino}]']\n"
+        "from bakeoff.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, cwd=project_folder, capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert "openvino" in done.stderr
+    assert "pip install 'bakeoff[openvino]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(project_folder / "results" / "jobs") == before
+
+
+def test_a_limit_that_no_server_can_meet_ends_with_a_flag_and_not_with_an_error(
+    project_folder: Path,
+) -> None:
+    server = "--set=benchmark.scenarios=[{kind: server, limit_ms: 0.0001, n_queries: 473}]"
+    done = bakeoff(project_folder, "bench", NOOP[0], server)
+    assert done.returncode == 0, done.stderr
+    assert "measured, valid" in done.stdout
+    assert "limit_not_met" in done.stdout
+
+
+def test_bench_tells_each_median_with_its_interval_and_its_ratio_to_the_reference(
+    project_folder: Path,
+) -> None:
+    runtimes = "--set=benchmark.runtimes=[{kind: noop, threads: 1}, {kind: noop, threads: 2}]"
+    done = bakeoff(project_folder, "bench", runtimes, NOOP[1])
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    (head,) = (number for number, line in enumerate(lines) if line.startswith("latency "))
+    assert " ".join(lines[head].split()) == "latency batch p50 ms time ÷ reference verdict"
+    reference, other = lines[head + 1 : head + 3]
+    assert re.fullmatch(r"tiny × noop +1 +[\d.]+ \[[\d.]+, ([\d.]+\]|∞\)) +– +reference *", reference)
+    assert re.fullmatch(
+        r"tiny × noop +1 +[\d.]+ \[[\d.]+, ([\d.]+\]|∞\)) +[\d.]+ \[[\d.]+, ([\d.,]+\]|∞\)) +"
+        r"(faster|slower|equivalent|inconclusive) *",
+        other,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "n_generations"),
+    [
+        (("--quick",), "3"),
+        (("--rigorous",), "10"),
+        (("--quick", "--set=benchmark.protocol.min_generations=4"), "4"),
+    ],
+)
+def test_a_preset_can_be_asked_for_by_a_word_and_a_setting_stands_above_it(
+    project_folder: Path, words: tuple[str, ...], n_generations: str
+) -> None:
+    change(project_folder, "benchmark", protocol={"rounds": 4})
+    done = bakeoff(project_folder, "plan", *words, "--explain", "tiny × torch-fp32 × latency", "--json")
+    parts = {part["name"]: part["wanted"] for part in json.loads(done.stdout)["result"]["parts"]}
+    assert parts["protocol.min_generations"] == n_generations
+    assert parts["protocol.rounds"] == "4"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (".bench.lock", "champions.json")
+    }
 
 
 def test_a_backbone_without_refit_is_out_with_its_reason_and_the_others_go_on(project_folder: Path) -> None:

@@ -54,11 +54,15 @@ def _stage(function: Callable[..., int | None]) -> click.Command:
         overrides: tuple[str, ...],
         as_json: bool,
         quiet: bool,
+        *,
         offline: bool = False,
+        quick: bool = False,
+        rigorous: bool = False,
         **more: Any,
     ) -> int | None:
         progress = output.StderrProgress(is_quiet=quiet)
-        project = open_project(config or find_config(), overrides, progress, is_offline=offline)
+        presets = _preset_overrides(is_quick=quick, is_rigorous=rigorous)
+        project = open_project(config or find_config(), (*presets, *overrides), progress, is_offline=offline)
         return function(project, as_json=as_json, **more)
 
     return click.command(short_help=(function.__doc__ or "").split("\n")[0])(command)
@@ -67,6 +71,26 @@ def _stage(function: Callable[..., int | None]) -> click.Command:
 _offline = click.option(
     "--offline", is_flag=True, help="Ask this disk alone, and the last selection of champions."
 )
+
+
+_QUICK, _RIGOROUS = "quick", "rigorous"
+
+
+def _presets(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Give a stage the options that stand for a preset of the protocol."""
+    quick = click.option(f"--{_QUICK}", is_flag=True, help="Measure with fewer processes: a first look.")
+    rigorous = click.option(
+        f"--{_RIGOROUS}", is_flag=True, help="Measure with more processes and narrower targets; takes long."
+    )
+    return quick(rigorous(function))
+
+
+def _preset_overrides(*, is_quick: bool, is_rigorous: bool) -> tuple[str, ...]:
+    """What the options stand for; it comes before every ``--set``, which may change it."""
+    if is_quick and is_rigorous:
+        raise click.UsageError(f"--{_QUICK} and --{_RIGOROUS} exclude each other; choose one")
+    chosen = _QUICK if is_quick else _RIGOROUS if is_rigorous else None
+    return (f"benchmark.protocol.preset={chosen}",) if chosen else ()
 
 
 def find_config() -> Path:
@@ -102,6 +126,7 @@ def show_champions(selections: dict[str, BackboneSelection], *, as_json: bool) -
 
 @_stage
 @_offline
+@_presets
 @click.option("--exit-code", is_flag=True, help="Leave with 10 if there is work.")
 @click.option(
     "--explain", "text", metavar="KEY", help="Compare one job, by label or key, with what is measured."
@@ -163,6 +188,7 @@ def _say_offline(project: Project) -> None:
 
 @_stage
 @_offline
+@_presets
 def bench(project: Project, *, as_json: bool) -> int:
     """Measure what is missing; every result is kept."""
     return show_bench(project, run_bench(project), as_json=as_json)
@@ -193,6 +219,7 @@ def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
 
 @_stage
 @_offline
+@_presets
 def decide(project: Project, *, as_json: bool) -> int:
     """Weigh accuracy against latency and name a winner."""
     decision = make_decision(project)
@@ -251,6 +278,7 @@ def promote(project: Project, *, as_json: bool) -> int:
 
 
 @_stage
+@_presets
 def run(project: Project, *, as_json: bool) -> int:
     """Run champions, plan, bench, decide and report; never promotes."""
     selections = select_champions(project)

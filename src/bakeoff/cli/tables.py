@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bakeoff.core.comparison import compare_to_reference
+from bakeoff.core.estimate import estimate_of
 from bakeoff.core.existing import ExistingBenchmark
 from bakeoff.core.plan import Explanation, Plan
-from bakeoff.core.records import BackboneSelection
+from bakeoff.core.records import BackboneSelection, Measurement
 from bakeoff.digest import shorten
+from bakeoff.measure.readings import LATENCY, MEDIAN, NS_PER_MS
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.orchestrator.studies import SweepResult
-from bakeoff.report.units import clean
+from bakeoff.report.units import ABSENT, clean, f1_interval, format_latency
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -123,7 +126,29 @@ def table_of_bench(result: BenchResult) -> Group:
     )
     if result.unlogged:
         counts += f"; {result.unlogged} not logged yet, safe on disk"
-    return Group(table, Text(counts))
+    parts: list[RenderableType] = [table]
+    latency = _table_of_latency(result.measured)
+    if latency.row_count:
+        parts += [Text(), latency, Text()]
+    return Group(*parts, Text(counts))
+
+
+def _table_of_latency(measured: Sequence[Measurement]) -> Table:
+    """One row a batch size: the median with its interval, and what the heat's reference says to it."""
+    table = _table("latency", "batch", "p50 ms", "time ÷ reference", "verdict")
+    for measurement in measured:
+        for reading in measurement.readings:
+            if reading.quantity != LATENCY:
+                continue
+            size = reading.at["batch_size"]
+            interval = reading.quantile(MEDIAN)
+            middle = format_latency(estimate_of(interval, NS_PER_MS)) if interval else ABSENT
+            comparison = compare_to_reference(measurement, size)
+            ratio = comparison.ratio if comparison else None
+            shown = f"{ratio.value:.3f} {f1_interval(ratio)}" if ratio else ABSENT
+            verdict = (comparison.verdict if comparison else None) or ABSENT
+            _add(table, measurement.job.candidate, str(size), middle, shown, verdict)
+    return table
 
 
 def _table(*columns: str) -> Table:

@@ -224,7 +224,11 @@ def _names_at(model: type[BaseModel], location: Iterable[str | int]) -> list[str
                 if "kind" in model.model_fields and step in get_args(model.model_fields["kind"].annotation)
             ]
             here = tagged or here
-    return sorted({name for model in here for name in model.model_fields})
+    return sorted({name for model in here for name in (*model.model_fields, *_shorthands(model))})
+
+
+def _shorthands(model: type[BaseModel]) -> tuple[str, ...]:
+    return model.shorthands if issubclass(model, Record) else ()
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -16,33 +16,26 @@ from typing import Literal
 
 import numpy as np
 
+from bakeoff.core.constraints import ConstraintResult, check_constraint
+from bakeoff.core.costs import Costs
+from bakeoff.core.estimate import Estimate
 from bakeoff.core.evidence import (
     Candidate,
     Draws,
-    Estimate,
     draw_pace,
     draw_quality,
     estimate_from,
-    find_latency,
     require_latency,
     summarize_latencies,
 )
 from bakeoff.core.records import Environment, Measurement
-from bakeoff.core.settings import Constraint, DecisionSettings, QualityFloor
+from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.record import Record
 
-Met = Literal["met", "failed", "cannot tell"]
 Place = Literal["winner", "tied", "beaten", "excluded"]
-
-
-class ConstraintResult(Record):
-    """Whether one candidate meets one constraint, with the words that say so."""
-
-    result: Met
-    text: str
 
 
 class Standing(Record):
@@ -53,6 +46,7 @@ class Standing(Record):
         latency_ms: The quantile that counts, at the batch size that counts.
         score: Relative to the reference candidate, which has 1.
         p_best: Share of the resamples in which it has the best score of all that may win.
+        costs: What it takes beside time; None where nothing tells.
         is_on_front: Whether no other candidate is, with confidence, at least as good and as fast.
     """
 
@@ -70,6 +64,7 @@ class Standing(Record):
     p_best: float
     is_on_front: bool
     constraints: tuple[ConstraintResult, ...]
+    costs: Costs | None = None
     flags: tuple[str, ...]
     benchmark_keys: tuple[str, ...]
 
@@ -182,7 +177,7 @@ def _hold(candidates: Sequence[Candidate], settings: DecisionSettings) -> _Conte
     log_scores = _log_score(quality, pace.values, reference, settings)
     score_draws = _log_score(quality_draws, pace.draws, reference, settings)
     results = tuple(
-        tuple(_check(c, limit, quality_draws[:, n], settings) for limit in settings.constraints)
+        tuple(check_constraint(c, limit, quality_draws[:, n], settings) for limit in settings.constraints)
         for n, c in enumerate(ordered)
     )
     able = tuple(n for n, row in enumerate(results) if all(result.result == "met" for result in row))
@@ -222,6 +217,7 @@ def _stand(contest: _Contest, n: int, winner: int | None) -> Standing:
         p_best=contest.p_best[n],
         is_on_front=contest.front[n],
         constraints=contest.results[n],
+        costs=candidate.costs,
         flags=candidate.flags,
         benchmark_keys=candidate.benchmark_keys,
     )
@@ -270,29 +266,6 @@ def _log_score(quality: Draws, latency: Draws, reference: int, settings: Decisio
         latency[..., [reference]] / latency
     )
     return score
-
-
-def _check(
-    candidate: Candidate, limit: Constraint, quality_draws: Draws, settings: DecisionSettings
-) -> ConstraintResult:
-    if isinstance(limit, QualityFloor):
-        estimate = estimate_from(f1_of(candidate.entities), quality_draws, settings.confidence)
-        text = f"F1 {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] ≥ {limit.at_least:g}"
-        if estimate.low >= limit.at_least:
-            return ConstraintResult(result="met", text=text)
-        below = estimate.high is not None and estimate.high < limit.at_least
-        return ConstraintResult(result="failed" if below else "cannot tell", text=text)
-    name = f"p{limit.quantile * 100:g} at batch size {limit.batch_size}"
-    found = find_latency(candidate, limit.batch_size, limit.quantile, settings.confidence)
-    if found is None:
-        return ConstraintResult(result="cannot tell", text=f"{name}: not measured, or too few samples")
-    upper = f"{found.high:.2f}" if found.high is not None else "∞"
-    text = f"{name} {found.value:.2f} ms [{found.low:.2f}, {upper}] ≤ {limit.at_most_ms:g} ms"
-    if found.high is not None and found.high <= limit.at_most_ms:
-        return ConstraintResult(result="met", text=text)
-    # Other work can only have made it slower: a busy machine proves no candidate too slow.
-    is_too_slow = found.low > limit.at_most_ms and not candidate.is_contended
-    return ConstraintResult(result="failed" if is_too_slow else "cannot tell", text=text)
 
 
 def _front(quality: Draws, latency: Draws, confidence: float) -> list[bool]:

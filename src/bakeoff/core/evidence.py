@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.core.costs import Costs, measure_costs
+from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.records import CONTENDED, Environment, Measurement
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
@@ -34,14 +36,6 @@ Draws = NDArray[np.float64]
 SHOWN_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 
-class Estimate(Record):
-    """A value with its interval; ``high`` is None where the samples give no upper bound."""
-
-    value: float
-    low: float
-    high: float | None
-
-
 class Candidate(Record):
     """Champion × runtime with what was measured of it.
 
@@ -51,6 +45,7 @@ class Candidate(Record):
         references: Of the reference in the same rounds, by batch size; none for the reference itself.
         reference_key: Benchmark key of the reference; empty where it was measured without one.
         latency_key: Its own benchmark key.
+        costs: Of all its measurements; None where it was made without.
         is_contended: Whether the machine was too busy: absolute latencies are upper bounds only.
         benchmark_keys: Of the measurements used.
         flags: What a reader of these measurements must know, ``name: detail``.
@@ -68,6 +63,7 @@ class Candidate(Record):
     reference_key: str = ""
     latency_key: str = ""
     threads: int | None = None
+    costs: Costs | None = None
     is_contended: bool = False
     environment: Environment
     benchmark_keys: tuple[str, ...]
@@ -80,9 +76,13 @@ class Candidate(Record):
 
 
 def assemble_candidates(
-    measurements: Sequence[Measurement],
+    measurements: Sequence[Measurement], settings: DecisionSettings
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     """Join the measurements of each champion × runtime.
+
+    Args:
+        measurements: Of all scenarios.
+        settings: What costs are told for: price, batch size, confidence.
 
     Returns:
         The candidates in the order of the measurements, and a line for each that lacks a measurement.
@@ -101,6 +101,7 @@ def assemble_candidates(
             incomplete.append(f"{some.job.candidate}: no {lacking} measurement")
             continue
         quality = qualities[0]
+        others = [each for kind in ("throughput", "server") for each in group.get(kind, [])]
         entities = quality.reading(ENTITIES)
         if entities is None:
             incomplete.append(f"{quality.job.candidate}: the quality measurement holds no entity counts")
@@ -119,11 +120,14 @@ def assemble_candidates(
                 reference_key=latencies[0].heat.reference_key if latencies[0].heat else "",
                 latency_key=latencies[0].job.key,
                 threads=latencies[0].job.runtime.threads,
+                costs=measure_costs((quality, *latencies, *others), settings),
                 is_contended=any(flag.name == CONTENDED for latency in latencies for flag in latency.flags),
                 environment=latencies[0].environment,
-                benchmark_keys=(quality.job.key, *(latency.job.key for latency in latencies)),
+                benchmark_keys=tuple(part.job.key for part in (quality, *latencies, *others)),
                 flags=tuple(
-                    f"{flag.name}: {flag.detail}" for part in (quality, *latencies) for flag in part.flags
+                    f"{flag.name}: {flag.detail}"
+                    for part in (quality, *latencies, *others)
+                    for flag in part.flags
                 ),
             )
         )
@@ -278,14 +282,7 @@ def find_latency(
     """A latency quantile in ms; None where it was not measured or has too few samples."""
     reading = candidate.latency.get(batch_size)
     interval = reading.quantile(quantile, confidence) if reading else None
-    if interval is None:
-        return None
-    high = interval.high / NS_PER_MS
-    return Estimate(
-        value=interval.value / NS_PER_MS,
-        low=interval.low / NS_PER_MS,
-        high=high if math.isfinite(high) else None,
-    )
+    return None if interval is None else estimate_of(interval, NS_PER_MS)
 
 
 def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, dict[str, Estimate | None]]:

@@ -18,6 +18,8 @@ from bakeoff.record import Record
 Direction = Literal["maximize", "minimize"]
 # The flag of a measurement of which only ratios can be read: the machine was too busy.
 CONTENDED = "contended"
+# Some of the time was disturbed by other work; of a heat those rounds were repeated and left out.
+DISTURBED = "disturbed"
 
 
 class Trial(Record):
@@ -266,6 +268,7 @@ class HeatFacts(Record):
             heats with the same reference are comparable by their ratios to it.
         reference: Its name, for eyes.
         candidates: Names of all that were measured together.
+        threads: Of each of them, in the same order; None where a runtime was not told.
         generations: Fresh processes of each.
         is_resident: Whether all were in memory at once.
         stopped: Why no further generation was run.
@@ -278,6 +281,7 @@ class HeatFacts(Record):
     reference_key: str
     reference: str
     candidates: tuple[str, ...]
+    threads: tuple[int | None, ...] = ()
     generations: int
     is_resident: bool
     stopped: Stop

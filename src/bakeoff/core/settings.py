@@ -280,7 +280,42 @@ class LatencyLimit(Record):
     at_most_ms: Annotated[float, Field(gt=0)]
 
 
-Constraint = Annotated[QualityFloor | LatencyLimit, Field(discriminator="kind")]
+class MemoryLimit(Record):
+    """A candidate must need no more memory: the peak of the timed calls, minus that after the imports.
+
+    Attributes:
+        at_most_bytes: The limit.
+    """
+
+    kind: Literal["memory"]
+    at_most_bytes: Annotated[int, Field(ge=1)]
+
+
+class ThroughputFloor(Record):
+    """A candidate must answer so many documents per second; the throughput scenario must be measured.
+
+    Attributes:
+        at_least_per_s: Documents per second that the lower end of its interval must reach.
+    """
+
+    kind: Literal["throughput"]
+    at_least_per_s: Annotated[float, Field(gt=0)]
+
+
+class ServerRateFloor(Record):
+    """A candidate must sustain so many requests per second; of the first server scenario that is measured.
+
+    Attributes:
+        at_least_per_s: Requests per second that the lower end of its interval must reach.
+    """
+
+    kind: Literal["server_rate"]
+    at_least_per_s: Annotated[float, Field(gt=0)]
+
+
+Constraint = Annotated[
+    QualityFloor | LatencyLimit | MemoryLimit | ThroughputFloor | ServerRateFloor, Field(discriminator="kind")
+]
 
 
 class Weights(Record):
@@ -310,6 +345,7 @@ class DecisionSettings(Record):
         quantile: Of the latency that counts in the score.
         weights: Of quality and latency.
         constraints: What a winner must meet.
+        price_per_hour: Of one instance, in any currency; null leaves costs without a price.
         confidence: Of all intervals; also what a clear winner needs.
         when_tied: ``report`` names the tie and no winner; ``fastest`` lets the fastest of the tied win.
         resamples: Of the bootstrap over documents.
@@ -322,6 +358,7 @@ class DecisionSettings(Record):
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     weights: Weights = Weights()
     constraints: tuple[Constraint, ...] = ()
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     when_tied: Literal["report", "fastest"] = "report"
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bakeoff.core.records import CONTENDED, Environment, Flag, HeatFacts, Job
+from bakeoff.core.records import CONTENDED, DISTURBED, Environment, Flag, HeatFacts, Job
 from bakeoff.measure.entities import ENTITY_F1
 from bakeoff.measure.readings import (
     ENTITIES,
@@ -14,11 +14,13 @@ from bakeoff.measure.readings import (
     LATE,
     LATENCY,
     MAX_DIRTY_SHARE,
+    MAX_RATE,
     OVERHEAD,
     PASS,
     Reading,
 )
 from bakeoff.measure.scenarios.quality import Quality, f1_of
+from bakeoff.measure.scenarios.server import Server
 from bakeoff.measure.stability import find_drift, spread_excess
 from bakeoff.measure.statistics import MIN_GENERATIONS, minimum_samples
 
@@ -30,7 +32,6 @@ MAX_SPREAD_EXCESS = 3.0
 MAX_SPREAD = 0.05
 MAX_TAIL_RATIO = 3.0
 MAX_OVERHEAD_SHARE = 0.01
-DISTURBED = "disturbed"
 
 
 def judge_measurement(
@@ -40,6 +41,7 @@ def judge_measurement(
     *,
     heat: HeatFacts | None = None,
     n_truncated: int = 0,
+    token_limit: int | None = None,
     run_delay_share: float = 0.0,
     accepts_contention: bool = False,
 ) -> tuple[Flag, ...]:
@@ -51,18 +53,20 @@ def judge_measurement(
         environment: In which.
         heat: With whom; None for what is measured alone.
         n_truncated: Documents of which words were cut off.
+        token_limit: Where they were cut: the job's ``max_length``, or the model's own maximum where that is
+            smaller; None means the former.
         run_delay_share: Of a job that is measured alone, the worst share of its wall time in which a process
             waited for a CPU, in [0, 1].
         accepts_contention: Whether a measurement on a busy machine counts as done; it is flagged in any case.
     """
     flags: list[Flag] = []
     if n_truncated:
-        flags.append(
-            Flag(name="truncated", detail=f"{n_truncated} documents longer than {job.max_length} tokens")
-        )
+        flags.append(_tell_truncated(job, n_truncated, token_limit or job.max_length))
     for reading in readings:
         if reading.quantity == ENTITIES and isinstance(job.scenario, Quality):
             flags += _judge_quality(job, job.scenario, reading)
+        elif reading.quantity == MAX_RATE and isinstance(job.scenario, Server):
+            flags += _judge_rate(job.scenario, reading)
     if job.protocol is None:
         return tuple(flags)
     flags += _judge_generations(heat, readings)
@@ -73,6 +77,25 @@ def judge_measurement(
     else:
         flags += _judge_heat(heat, readings, accepts_contention=accepts_contention)
     return (*flags, *_judge_environment(environment))
+
+
+def _tell_truncated(job: Job, n_truncated: int, token_limit: int) -> Flag:
+    whose = ", the most that this model takes" if token_limit < job.max_length else ""
+    what = "document" if n_truncated == 1 else "documents"
+    detail = f"{n_truncated} {what} longer than {token_limit} tokens{whose}"
+    return Flag(name="truncated", detail=detail)
+
+
+def _judge_rate(scenario: Server, reading: Reading) -> list[Flag]:
+    """Whether every process found a rate; one that did not is no fault of the measurement."""
+    n_unmet = sum(value <= 0 for value in reading.values)
+    if not n_unmet:
+        return []
+    detail = (
+        f"{n_unmet} of {len(reading.values)} processes answered within {scenario.limit_ms:g} ms at "
+        f"p{scenario.quantile * 100:g} at no rate that was tried"
+    )
+    return [Flag(name="limit_not_met", detail=detail)]
 
 
 def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
@@ -123,6 +146,12 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
         )
         for unmet in heat.unmet
     ]
+    if len(set(heat.threads)) > 1:
+        shown = ", ".join(
+            f"{name} {count}" for name, count in zip(heat.candidates, heat.threads, strict=True)
+        )
+        detail = f"the candidates used unlike numbers of threads ({shown}): ratios compare both at once"
+        flags.append(Flag(name="asym_threads", detail=detail))
     if not heat.is_resident:
         detail = "the candidates did not fit into memory together; intervals are 4 to 5 times as wide"
         flags.append(Flag(name="not_resident", detail=detail))

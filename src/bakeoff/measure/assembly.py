@@ -13,6 +13,7 @@ from bakeoff.measure.readings import (
     CANARY,
     COUNTED,
     DIRTY,
+    ENERGY,
     FIRST_CALL,
     LATE,
     LATENCY,
@@ -232,7 +233,7 @@ def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
             readings.append(_one_each(quantity, "ns", rows))
     energies = [(number, part.finished.energy_uj) for number, part in parts]
     if energies and all(energy is not None for _, energy in energies):
-        readings.append(_one_each("energy", "uj", [(n, energy or 0) for n, energy in energies]))
+        readings.append(_one_each(ENERGY, "uj", [(n, energy or 0) for n, energy in energies]))
     return readings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ from bakeoff.measure.weights import WEIGHTS_FILE, check_weights, read_json
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
+# Their positions begin after the padding token's id (create_position_ids_from_input_ids in transformers), so
+# that many rows of the table of positions are never reached.
+OFFSET_MODELS = frozenset(
+    {
+        "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm",
+        "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+    }
+)  # fmt: skip
+OFFSET_PAD_TOKEN_ID = 1  # of all of them, where config.json does not say
 MAX_CONFIG_BYTES = 5_000_000  # a label map of 100,000 names fits twice
 
 
@@ -23,18 +33,28 @@ class Checkpoint:
         folder: The folder with ``config.json``, weights and ``tokenizer.json``.
         labels: The tag of each output, in the order of the outputs.
         pad_token_id: What fills up shorter rows of a batch; masked, so it decides nothing.
+        max_positions: Tokens that the model has positions for, special ones included; None where it sets no
+            maximum.
         weight_files: Names of the safetensors files: one, or several shards.
     """
 
     folder: Path
     labels: tuple[str, ...]
     pad_token_id: int
+    max_positions: int | None = None
     weight_files: tuple[str, ...] = (WEIGHTS_FILE,)
 
     @property
     def tokenizer_file(self) -> Path:
         """The fast tokenizer, in the format of the ``tokenizers`` library."""
         return self.folder / TOKENIZER_FILE
+
+    def token_limit(self, max_length: int) -> int:
+        """Tokens after which a document is cut: as many as are asked for, never more than the model takes.
+
+        Beyond its maximum one runtime fails and another answers in silence with what means nothing.
+        """
+        return max_length if self.max_positions is None else min(max_length, self.max_positions)
 
     @property
     def size_bytes(self) -> int:
@@ -63,6 +83,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         folder,
         _labels(folder, config),
         pad_token_id=_pad_token_id(folder, config),
+        max_positions=read_max_positions(folder, config),
         weight_files=check_weights(folder),
     )
 
@@ -117,7 +138,7 @@ def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(table[str(number)] for number in range(len(table)))
 
 
-def _pad_token_id(folder: Path, config: dict[str, Any]) -> int:
+def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
     value = config.get("pad_token_id")
     if value is None:
         return 0
@@ -128,3 +149,29 @@ def _pad_token_id(folder: Path, config: dict[str, Any]) -> int:
             cure="set it to the id of the tokenizer's padding token",
         )
     return value
+
+
+def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
+    """Tokens that a model has positions for; None where its configuration sets no maximum.
+
+    Args:
+        folder: Of the checkpoint, for the message.
+        config: Content of its ``config.json``.
+
+    Raises:
+        CheckpointError: The number cannot be one.
+    """
+    value = config.get("max_position_embeddings")
+    if value is None:
+        return None
+    offset = 0
+    if config.get("model_type") in OFFSET_MODELS:
+        padding = config.get("pad_token_id")
+        offset = (OFFSET_PAD_TOKEN_ID if padding is None else _pad_token_id(folder, config)) + 1
+    if not isinstance(value, int) or isinstance(value, bool) or value <= offset:
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} has the max_position_embeddings {str(value)[:40]!r}",
+            cure="set it to the number of positions of the model",
+        )
+    return value - offset

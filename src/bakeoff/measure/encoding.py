@@ -52,7 +52,8 @@ class Encoder:
 
     Args:
         checkpoint: Where the tokenizer is.
-        max_length: Tokens, special ones included, after which a document is cut.
+        max_length: Tokens, special ones included, after which a document is cut; sooner where the model has a
+            maximum of its own.
 
     Raises:
         MissingExtraError: The ``tokenizers`` library is not installed.
@@ -66,7 +67,7 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
         # A tokenizer file may carry its own padding; ours is made in pad(), to the longest of the batch.
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
+        self._tokenizer.enable_truncation(checkpoint.token_limit(max_length))
         self._pad_token_id = checkpoint.pad_token_id
 
     def encode(self, tokens: Sequence[str]) -> Encoding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -92,6 +92,7 @@ class TimingProtocol(Record):
     """
 
     model_config = Record.model_config | {"json_schema_extra": _tell_shorthands}
+    shorthands: ClassVar[tuple[str, ...]] = ("preset", "processes")
 
     version: Literal[2] = 2
     min_generations: Annotated[int, Field(ge=1, le=100)] = 5
@@ -115,7 +116,7 @@ class TimingProtocol(Record):
             return values
         given = dict(values)
         preset = given.pop("preset", None)
-        if preset is not None and preset not in PRESETS:
+        if preset is not None and not (isinstance(preset, str) and preset in PRESETS):
             raise ValueError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
         processes = given.pop("processes", None)
         exact = {} if processes is None else {"min_generations": processes, "max_generations": processes}

@@ -36,6 +36,7 @@ TOKENIZE = "tokenize"
 CANARY = "canary"
 OVERHEAD = "overhead"
 MODEL_SIZE = "model_size"
+ENERGY = "energy"
 MAX_RATE = "max_rate"  # of an open loop
 PROBE = "probed_rate"
 RESPONSE = "response"  # from scheduled arrival to answer; open loop, never a service time

@@ -184,6 +184,27 @@ def throughput_interval(
     )
 
 
+def rate_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval:
+    """One rate from the one that each generation found: their median ± Student's t on the log scale.
+
+    The spread is taken around the logarithm of the median, so that one generation that was held up widens the
+    interval and does not move the value.
+
+    Args:
+        rates: Positive, one a generation.
+        confidence: Of the interval.
+
+    Returns:
+        In the unit of the rates; with one generation the interval is (0, inf).
+
+    Raises:
+        ValueError: There is no generation.
+    """
+    if not rates:
+        raise ValueError("an interval needs at least one generation")
+    return _interval_around(math.log(float(np.median(rates))), np.log(np.asarray(rates)), confidence)
+
+
 def judge_ratio(interval: Interval, zone: float = 0.02) -> Verdict:
     """What an interval of candidate over reference time allows to say.
 

@@ -64,7 +64,7 @@ def decide(project: Project) -> Decision:
             )
         project.progress.say(f"nothing that decides has changed: {project.decision_path} stands")
         return stored
-    candidates, incomplete = assemble_candidates(measurements)
+    candidates, incomplete = assemble_candidates(measurements, settings)
     if not candidates:
         missing = [job.label for job, measurement in zip(jobs, found, strict=True) if measurement is None]
         raise CannotTellError(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from bakeoff.core.plan import Plan, PlannedJob
 from bakeoff.core.records import Champion, Job, Measurement
 from bakeoff.core.validity import judge_measurement
+from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.readings import merge_generations
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.heats import group_heats, measure_heat, protocol_of
@@ -66,6 +67,7 @@ def _measure_alone(
         readings,
         done[0].environment,
         n_truncated=done[0].n_truncated,
+        token_limit=open_checkpoint(work.checkpoint).token_limit(job.max_length),
         run_delay_share=max(each.run_delay_share for each in done),
     )
     measurement = Measurement(

@@ -18,7 +18,7 @@ from bakeoff.core.validity import judge_measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import WorkerError
 from bakeoff.measure.assembly import assemble_readings
-from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.heat import Generation, Heat, Part
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
@@ -174,13 +174,16 @@ def _assemble(
         raise TypeError(f"{job.scenario.kind} is not measured in heats")
     parts = [part for each in heat.generations for part in each.parts if part.name == job.key]
     first = parts[0]
-    readings = (*assemble_readings(heat, job.key, job.scenario.quantity), _read_model_size(work))
+    checkpoint = open_checkpoint(work.checkpoint)
+    model_size = _read_model_size(work, checkpoint)
+    readings = (*assemble_readings(heat, job.key, job.scenario.quantity), model_size)
     flags = judge_measurement(
         job,
         readings,
         environments[0],
         heat=facts,
         n_truncated=first.started.n_truncated,
+        token_limit=checkpoint.token_limit(job.max_length),
         accepts_contention=project.settings.benchmark.accept_contended,
     )
     return Measurement(
@@ -204,6 +207,7 @@ def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wa
         reference_key=heat.reference,
         reference=labels[heat.reference],
         candidates=tuple(labels.values()),
+        threads=tuple(work.job.runtime.threads for work in works),
         generations=sum(part.name == job.key for each in heat.generations for part in each.parts),
         is_resident=all(generation.is_resident for generation in heat.generations),
         stopped=heat.stopped,
@@ -238,8 +242,8 @@ def _graphs(facts: Mapping[str, str]) -> str:
     return facts.get("compiled_graphs", "")
 
 
-def _read_model_size(work: Work) -> Reading:
-    size_bytes = work.job.runtime.model_size_bytes(work.prepared, open_checkpoint(work.checkpoint))
+def _read_model_size(work: Work, checkpoint: Checkpoint) -> Reading:
+    size_bytes = work.job.runtime.model_size_bytes(work.prepared, checkpoint)
     return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), generations=(0,))
 
 

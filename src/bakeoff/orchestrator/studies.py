@@ -223,6 +223,12 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, executor: Exe
             with suppress(TrackingError):
                 recorder.fail_refit(run_id, str(error))
             raise
+        if outcome.n_truncated:
+            n_documents = len(corpus.train) + len(corpus.test)
+            project.progress.say(
+                f"warning: {best.backbone}: {outcome.n_truncated} of {n_documents} documents cut at "
+                f"{outcome.token_limit} tokens, the rest of it unseen"
+            )
         recorder.finish_refit(
             run_id,
             params=params,

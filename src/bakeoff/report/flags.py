@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from bakeoff.core.decision import Decision
 
 _MEANINGS = {
+    "asym_threads": "A ratio holds the difference in threads beside the difference between the candidates.",
     "batched_timing": "Single calls are too short for the clock: there is no tail to be seen.",
     "ci_not_reached": "The interval is wider than was asked for when the time was up.",
     "contended": "Other work ran on the machine nearly all the time: latencies are upper bounds.",
@@ -16,6 +17,7 @@ _MEANINGS = {
     "few_generations": "Too few fresh processes to know how much one differs from the next.",
     "heavy_tail": "A few calls take far longer than most.",
     "late_warmup": "The first rounds were still getting faster; they are left out for all candidates.",
+    "limit_not_met": "This server cannot keep the limit, however few requests come.",
     "metric_not_reproduced": "The checkpoint answers otherwise here than where it was trained.",
     "multimodal": "It depends on the process how fast the model is.",
     "no_freeze": "Candidates that waited could not be stopped, and may have disturbed the others.",

@@ -86,6 +86,7 @@ def make_environment() -> Environment:
         "count": units.count,
         "exchange_rate": wording.explain_exchange_rate,
         "headline": wording.headline,
+        "costs_of": wording.list_costs,
         "key_figures": wording.list_key_figures,
         "latency_name": wording.name_latency,
         "met_mark": wording.MET_MARK,

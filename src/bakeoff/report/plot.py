@@ -267,7 +267,11 @@ def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[
                 at = y_axis.place(constraint.at_least)
                 box = Box(area.right - width, at - 18, area.right, at - 2)
                 limits.append(Limit(at, text, is_latency=False, box=box, is_left=True))
-        elif _is_shown(constraint, settings) and x_axis.holds(constraint.at_most_ms):
+        elif (
+            constraint.kind == "latency"
+            and _is_shown(constraint, settings)
+            and x_axis.holds(constraint.at_most_ms)
+        ):
             at = x_axis.place(constraint.at_most_ms)
             is_left = at - area.left > area.right - at
             left = at - 6 - width if is_left else at + 6

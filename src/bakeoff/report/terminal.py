@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bakeoff.report.flags import summarize_flags
 from bakeoff.report.units import clean, count, format_f1, format_latency, format_percent
-from bakeoff.report.wording import MET_MARK, describe_constraint, describe_trade_off, headline
+from bakeoff.report.wording import MET_MARK, describe_constraint, describe_trade_off, headline, list_costs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,6 +31,8 @@ def render_terminal(decision: Decision) -> RenderableType:
     parts: list[RenderableType] = [_verdict(decision)]
     parts += [Padding(Text(clean(line)), (0, 0, 0, 8)) for line in describe_trade_off(decision)]
     parts += [Text(), _standings(decision), _key(decision)]
+    if any(row.costs for row in decision.standings):
+        parts += [Text(), _costs(decision)]
     if decision.settings.constraints:
         parts += [_heading("Constraints"), *map(_item, _constraint_lines(decision))]
     parts += [_heading("Reasons"), *map(_item, decision.reasons)]
@@ -74,6 +76,18 @@ def _standings(decision: Decision) -> Table:
             format_percent(row.p_best),
         )
         table.add_row(*(Text(cell, style=style) for cell in cells))
+    return table
+
+
+def _costs(decision: Decision) -> Table:
+    """What each takes beside time; money only where a price is set."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("costs", overflow="fold", ratio=1)
+    for column in list_costs(decision, decision.standings[0]):
+        table.add_column(column.name, justify="right", no_wrap=True)
+    for row in decision.standings:
+        cells = (clean(row.label), *(figure.value for figure in list_costs(decision, row)))
+        table.add_row(*(Text(cell, style=_STYLE[row.place]) for cell in cells))
     return table
 
 

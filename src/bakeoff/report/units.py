@@ -7,7 +7,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bakeoff.core.evidence import Estimate
+    from bakeoff.core.estimate import Estimate
 
 F1_DECIMALS = 3
 ABSENT = "–"
@@ -96,6 +96,17 @@ def latency_interval(estimate: Estimate) -> str:
         for end in (estimate.low, estimate.high)
     )
     return _interval(estimate, low, high)
+
+
+def format_bytes(value: float) -> str:
+    """``87.3 MiB``; three significant digits."""
+    unit, size = ("GiB", 2**30) if abs(value) >= 2**30 else ("MiB", 2**20)
+    return f"{value / size:,.{min(_decimals(value / size), 2)}f} {unit}"
+
+
+def format_money(value: float) -> str:
+    """A number without currency, with three significant digits."""
+    return f"{value:,.{_decimals(value)}f}" if value else "0"
 
 
 def _interval(estimate: Estimate, low_decimals: int, high_decimals: int) -> str:

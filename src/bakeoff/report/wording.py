@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.report.units import (
+    ABSENT,
     count,
     f1_interval,
+    format_bytes,
+    format_money,
     format_ms,
     format_number_of_ms,
     format_percent,
@@ -16,10 +19,21 @@ from bakeoff.report.units import (
 )
 
 if TYPE_CHECKING:
-    from bakeoff.core.decision import Decision, Met, Standing
+    from bakeoff.core.constraints import Met
+    from bakeoff.core.decision import Decision, Standing
+    from bakeoff.core.estimate import Estimate
     from bakeoff.core.settings import Constraint, DecisionSettings, Weights
 
 MET_MARK: dict[Met, str] = {"met": "✓", "failed": "✗", "cannot tell": "?"}
+
+
+_COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "memory_run_bytes": ("memory", format_bytes),
+    "model_size_bytes": ("model size", format_bytes),
+    "load_ms": ("load time", format_ms),
+    "cost_per_million": ("per million", format_money),
+    "cost_per_million_served": ("per million, served", format_money),
+}
 
 
 class KeyFigure(NamedTuple):
@@ -37,9 +51,15 @@ def name_latency(settings: DecisionSettings) -> str:
 
 
 def describe_constraint(limit: Constraint) -> str:
-    """``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``."""
+    """``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``, ``memory ≤ 512 MiB``."""
     if limit.kind == "quality":
         return f"F1 ≥ {limit.at_least:g}"
+    if limit.kind == "memory":
+        return f"memory ≤ {format_bytes(limit.at_most_bytes)}"
+    if limit.kind == "throughput":
+        return f"throughput ≥ {limit.at_least_per_s:g} documents/s"
+    if limit.kind == "server_rate":
+        return f"server rate ≥ {limit.at_least_per_s:g} requests/s"
     return f"p{limit.quantile * 100:g} at batch size {limit.batch_size} ≤ {limit.at_most_ms:g} ms"
 
 
@@ -153,6 +173,27 @@ def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure,
             f"in so many of {count(settings.resamples, 'resample')} of documents and timings",
         ),
     )
+
+
+def list_costs(decision: Decision, standing: Standing) -> tuple[KeyFigure, ...]:
+    """What a candidate takes beside time: the same figures for all, each with the reason where it is absent.
+
+    Money only where the decision has a price, and for served requests only where a rate was found.
+    """
+    shown = set(_COSTS)
+    if decision.settings.price_per_hour is None:
+        shown -= {"cost_per_million", "cost_per_million_served"}
+    if not any(row.costs and row.costs.max_rate_per_s for row in decision.standings):
+        shown -= {"cost_per_million_served"}
+    reasons = standing.costs.absent if standing.costs else {}
+    figures = []
+    for field, (name, write) in _COSTS.items():
+        if field in shown:
+            found: Estimate | float | None = getattr(standing.costs, field, None)
+            value = found if found is None or isinstance(found, float | int) else found.value
+            note = "" if value is not None else reasons.get(field, "not measured")
+            figures.append(KeyFigure(name, ABSENT if value is None else write(value), note))
+    return tuple(figures)
 
 
 def explain_exchange_rate(weights: Weights) -> str:

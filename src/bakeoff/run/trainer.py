@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
 from bakeoff.measure.backends.torch import TorchSession
-from bakeoff.measure.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint
+from bakeoff.measure.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_max_positions
 from bakeoff.measure.encoding import Batch, Encoder, Encoding, read_tags
 from bakeoff.measure.entities import ENTITY_F1, Document, count_entities, micro_f1
 from bakeoff.record import Record
@@ -55,12 +55,16 @@ class TrainingOutcome(Record):
     Attributes:
         metrics: By name; the objective of the sweep must be among them.
         epoch_losses: Mean training loss of each epoch.
+        n_truncated: Documents of which words were cut off, of both parts.
+        token_limit: Where they were cut.
     """
 
     model_config = Record.model_config | {"allow_inf_nan": True}
 
     metrics: Mapping[str, float]
     epoch_losses: tuple[float, ...] = ()
+    n_truncated: int = 0
+    token_limit: int = 0
 
 
 class Trainer(Protocol):
@@ -134,13 +138,25 @@ class HuggingFaceTrainer:
         model = build_model(order.pretrained, order.labels, settings.dropout)
         if settings.freeze_embeddings:
             model.base_model.embeddings.requires_grad_(False)
-        base = Checkpoint(order.pretrained, order.labels, int(model.config.pad_token_id or 0))
+        base = Checkpoint(
+            order.pretrained,
+            order.labels,
+            int(model.config.pad_token_id or 0),
+            max_positions=read_max_positions(order.pretrained, model.config.to_dict()),
+        )
         encoder = Encoder(base, order.max_length)
-        losses = _fit(torch, model, encoder, order, settings)
-        f1 = _evaluate(model, encoder, order)
+        encodings = [encoder.encode(document.tokens) for document in order.train]
+        losses = _fit(torch, model, encoder, encodings, order=order, settings=settings)
+        judged = [encoder.encode(document.tokens) for document in order.evaluation]
+        f1 = _evaluate(model, encoder, judged, order)
         if order.checkpoint is not None:
             _save(model, order.pretrained, order.checkpoint)
-        return TrainingOutcome(metrics={ENTITY_F1: f1}, epoch_losses=losses)
+        return TrainingOutcome(
+            metrics={ENTITY_F1: f1},
+            epoch_losses=losses,
+            n_truncated=sum(encoding.is_truncated for encoding in (*encodings, *judged)),
+            token_limit=base.token_limit(order.max_length),
+        )
 
 
 def parse_hyper_parameters(values: Mapping[str, Any]) -> HyperParameters:
@@ -241,10 +257,15 @@ def _set_dropout(config: Any, dropout: float) -> None:
 
 
 def _fit(
-    torch: Any, model: Any, encoder: Encoder, order: TrainingOrder, settings: HyperParameters
+    torch: Any,
+    model: Any,
+    encoder: Encoder,
+    encodings: Sequence[Encoding],
+    *,
+    order: TrainingOrder,
+    settings: HyperParameters,
 ) -> tuple[float, ...]:
     number = {label: position for position, label in enumerate(order.labels)}
-    encodings = [encoder.encode(document.tokens) for document in order.train]
     shuffler = random.Random(order.seed)  # noqa: S311 - an order, not a secret
     n_steps = settings.epochs * math.ceil(len(encodings) / settings.batch_size)
     optimizer = torch.optim.AdamW(
@@ -311,9 +332,8 @@ def _targets(
     return targets
 
 
-def _evaluate(model: Any, encoder: Encoder, order: TrainingOrder) -> float:
+def _evaluate(model: Any, encoder: Encoder, encodings: Sequence[Encoding], order: TrainingOrder) -> float:
     session = TorchSession(model.eval(), "cpu")
-    encodings = [encoder.encode(document.tokens) for document in order.evaluation]
     rows = sorted(range(len(encodings)), key=lambda row: len(encodings[row].ids))
     counts = []
     for start in range(0, len(rows), EVALUATION_BATCH_SIZE):

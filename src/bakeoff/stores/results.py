@@ -25,12 +25,11 @@ from bakeoff.core.existing import ExistingBenchmark
 from bakeoff.core.records import FailedAttempt, Job, Measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import DataError
-from bakeoff.measure.readings import LATENCY, NS_PER_MS, NS_PER_S
 from bakeoff.record import Record
+from bakeoff.stores.benchmark_json import describe_champion
 
 _Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | FailedAttempt)
 HEAT_PREFIX = "heat-"
-QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
 class LoggedRun(Record):
@@ -188,20 +187,8 @@ class ResultStore:
                 also stand at the top level, in the field's simple shape.
         """
         job = measurements[0].job
-        runtimes: dict[str, dict[str, Any]] = {}
-        for measurement in measurements:
-            runtimes.setdefault(measurement.job.runtime.label, {}).update(_simple_shape(measurement))
-        reference = next((shape for shape in runtimes.values() if "device" in shape), {})
-        document = {
-            "format_version": 1,
-            "backbone": job.backbone,
-            "champion_run_id": job.champion_run_id,
-            "checkpoint_digest": job.checkpoint_digest,
-            **reference,
-            "runtimes": runtimes,
-        }
         path = self.folder / "champions" / f"{job.backbone}-{job.champion_run_id[:12]}" / "benchmark.json"
-        durable.write_json(path, document)
+        durable.write_json(path, describe_champion(measurements))
         return path
 
     def _path(self, job: Job, attempt: int) -> Path:
@@ -289,39 +276,3 @@ def _summarize(attempt: Measurement | FailedAttempt, logged: LoggedRun | None) -
             "on_disk": True,
         }
     )
-
-
-def _simple_shape(measurement: Measurement) -> dict[str, Any]:
-    """The field's simple shape of a measurement's readings, with intervals and counts beside."""
-    shape: dict[str, Any] = {}
-    for reading in measurement.readings:
-        if reading.quantity != LATENCY:
-            continue
-        size = reading.at["batch_size"]
-        mean_ns = float(np.mean(np.concatenate(reading.by_generation())))
-        batch: dict[str, Any] = {
-            "mean_ms": mean_ns / NS_PER_MS,
-            "throughput_docs_per_sec": size * NS_PER_S / mean_ns,
-            "n": reading.n_counted,
-            "n_generations": len(reading.by_generation()),
-        }
-        for name, p in QUANTILES.items():
-            interval = reading.quantile(p)
-            batch[f"{name}_ms"] = interval.value / NS_PER_MS if interval else None
-            batch[f"{name}_interval_ms"] = (
-                [interval.low / NS_PER_MS, interval.high / NS_PER_MS if np.isfinite(interval.high) else None]
-                if interval
-                else None
-            )
-        shape[f"batch_{size}"] = batch
-    job = measurement.job
-    entry = {
-        "benchmark_key": job.key,
-        "validity": measurement.validity,
-        "flags": {flag.name: flag.detail for flag in measurement.flags},
-        "measured_at": measurement.measured_at,
-        "environment_digest": digest_json(measurement.environment.model_dump(mode="json")),
-    }
-    if shape:
-        shape |= {"device": job.runtime.device, "timestamp": measurement.measured_at}
-    return {**shape, job.scenario.kind: entry}

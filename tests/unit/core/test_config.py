@@ -113,6 +113,22 @@ def test_an_unknown_key_of_one_stage_file_is_told_with_that_file() -> None:
     )
 
 
+@pytest.mark.parametrize(("written", "meant"), [("presets", "preset"), ("process", "processes")])
+def test_a_shorthand_of_the_protocol_is_known_to_the_hint(written: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_stages(benchmark=f"protocol:\n  {written}: 3\n")
+    (fault,) = caught.value.faults
+    assert fault.endswith(f"unknown key '{written}'; did you mean {meant}?")
+
+
+@pytest.mark.parametrize("preset", ["quik", "[quick]", "{quick: 1}", "1"])
+def test_a_preset_that_is_none_is_told_with_those_that_are(preset: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_stages(benchmark=f"protocol: {{preset: {preset}}}\n")
+    (fault,) = caught.value.faults
+    assert fault.endswith("is unknown; expected one of quick, standard, rigorous")
+
+
 def test_an_unknown_stage_is_told_with_the_nearest_one() -> None:
     (fault,) = faults_of("benchmarks: {}\n")
     assert fault.startswith(f"bakeoff.yaml:{ADDED_AT}:1: ")

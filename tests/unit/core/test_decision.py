@@ -479,7 +479,7 @@ def measure_both(make_job: Callable[..., Job], changes: dict[str, Any]) -> list[
 
 def test_the_measurements_of_one_champion_and_runtime_are_one_candidate(make_job: Callable[..., Job]) -> None:
     measurements = measure_both(make_job, {}) + measure_both(make_job, {"runtime": OnnxRuntime(threads=2)})
-    candidates, incomplete = assemble_candidates(measurements)
+    candidates, incomplete = assemble_candidates(measurements, DecisionSettings())
     assert [candidate.label for candidate in candidates] == [
         "minilm-l6 × torch-fp32",
         "minilm-l6 × onnxruntime-fp32",
@@ -493,8 +493,14 @@ def test_a_candidate_without_one_of_its_measurements_is_told_and_not_ranked(
     make_job: Callable[..., Job],
 ) -> None:
     quality, latency = measure_both(make_job, {})
-    assert assemble_candidates([quality]) == ((), ("minilm-l6 × torch-fp32: no latency measurement",))
-    assert assemble_candidates([latency]) == ((), ("minilm-l6 × torch-fp32: no quality measurement",))
+    assert assemble_candidates([quality], DecisionSettings()) == (
+        (),
+        ("minilm-l6 × torch-fp32: no latency measurement",),
+    )
+    assert assemble_candidates([latency], DecisionSettings()) == (
+        (),
+        ("minilm-l6 × torch-fp32: no quality measurement",),
+    )
 
 
 def test_latencies_of_several_jobs_of_one_candidate_are_all_used(make_job: Callable[..., Job]) -> None:
@@ -502,7 +508,7 @@ def test_latencies_of_several_jobs_of_one_candidate_are_all_used(make_job: Calla
     large = make_measurement(
         make_job(scenario=Latency(batch_sizes=(8,))), [make_latency(20.0, 2, batch_size=8)]
     )
-    (candidate,), _ = assemble_candidates([quality, small, large])
+    (candidate,), _ = assemble_candidates([quality, small, large], DecisionSettings())
     assert sorted(candidate.latency) == [1, 8]
 
 
@@ -510,6 +516,8 @@ def test_latencies_over_unlike_texts_are_not_ranked(make_job: Callable[..., Job]
     one = measure_both(make_job, {})
     other = measure_both(make_job, {"backbone": "minilm-l3", "champion_run_id": "9" * 32})
     texts = other[1].job.model_copy(update={"inputs_digest": "0" * 64})
-    candidates, _ = assemble_candidates([*one, other[0], other[1].model_copy(update={"job": texts})])
+    candidates, _ = assemble_candidates(
+        [*one, other[0], other[1].model_copy(update={"job": texts})], DecisionSettings()
+    )
     with pytest.raises(CannotTellError):
         rule(candidates)

@@ -12,7 +12,7 @@ from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
 from bakeoff.core.validity import judge_measurement
 from bakeoff.measure.heat import Unmet
 from bakeoff.measure.readings import COUNTED, DIRTY, LATE, Reading
-from bakeoff.measure.scenarios import Quality
+from bakeoff.measure.scenarios import Quality, Server
 
 MakeJob = Callable[..., Job]
 ENVIRONMENT = Environment.model_validate(
@@ -249,6 +249,31 @@ def test_candidates_that_did_not_share_the_memory_are_told(make_job: MakeJob) ->
     assert names(flags) == ["not_resident"]
 
 
+def test_unlike_numbers_of_threads_in_one_heat_are_told_with_whose_they_are(make_job: MakeJob) -> None:
+    heat = make_heat(candidates=("a × torch-fp32", "a × onnxruntime-fp32"), threads=(2, 1))
+    (flag,) = judge(make_job(), make_latency(368), heat=heat)
+    assert flag.name == "asym_threads"
+    assert "(a × torch-fp32 2, a × onnxruntime-fp32 1)" in flag.detail
+    assert not flag.invalidates
+    alike = heat.model_copy(update={"threads": (2, 2)})
+    assert judge(make_job(), make_latency(368), heat=alike) == []
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [((9.0, 8.0), []), ((9.0, 0.0), ["limit_not_met"]), ((0.0, 0.0), ["limit_not_met"])],
+)
+def test_a_server_that_met_its_limit_at_no_rate_is_flagged_and_counts_as_done(
+    make_job: MakeJob, rates: tuple[float, ...], expected: list[str]
+) -> None:
+    found = Reading(quantity="max_rate", unit="per_s", values=rates, generations=(0, 1))
+    flags = judge(make_job(scenario=Server(limit_ms=50)), found)
+    assert names(flags) == expected
+    assert not any(flag.invalidates for flag in flags)
+    n_unmet = rates.count(0.0)
+    assert all(f"{n_unmet} of 2 processes answered within 50 ms at p99" in flag.detail for flag in flags)
+
+
 def test_what_is_not_timed_is_not_flagged_for_its_timing(make_job: MakeJob) -> None:
     job = make_job(scenario=Quality(), protocol=None, refit_metric=0.9)
     assert judge(job, make_entities(900), run_delay_share=0.9, facts={"hypervisor": "yes"}) == []
@@ -258,6 +283,13 @@ def test_documents_that_were_cut_are_counted(make_job: MakeJob) -> None:
     (flag,) = judge(make_job(max_length=64), n_truncated=3)
     assert (flag.name, flag.detail) == ("truncated", "3 documents longer than 64 tokens")
     assert not flag.invalidates
+
+
+def test_documents_that_the_model_itself_cannot_hold_are_told_as_such(make_job: MakeJob) -> None:
+    (flag,) = judge(make_job(max_length=512), n_truncated=3, token_limit=64)
+    assert flag.detail == "3 documents longer than 64 tokens, the most that this model takes"
+    (flag,) = judge(make_job(max_length=64), n_truncated=3, token_limit=64)
+    assert flag.detail == "3 documents longer than 64 tokens"
 
 
 @pytest.mark.parametrize(

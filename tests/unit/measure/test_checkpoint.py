@@ -111,6 +111,34 @@ def test_pickled_weights_are_not_taken_and_the_message_says_to_convert_them(chec
         open_checkpoint(checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"max_position_embeddings": 512, "pad_token_id": 0}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "xlm-roberta", "max_position_embeddings": 514}, 512),
+        ({"model_type": "camembert", "max_position_embeddings": 514, "pad_token_id": 3}, 510),
+        ({"max_position_embeddings": None}, None),
+        ({}, None),
+    ],
+)
+def test_the_model_says_how_many_tokens_it_takes(
+    tmp_path: Path, make_checkpoint: Callable[..., Path], config: dict[str, Any], expected: int | None
+) -> None:
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "model", **config))
+    assert checkpoint.max_positions == expected
+    assert checkpoint.token_limit(100_000) == (expected or 100_000)
+    assert checkpoint.token_limit(8) == 8
+
+
+@pytest.mark.parametrize("value", [0, -1, "512", 512.5, True, [512]])
+def test_a_number_of_positions_that_cannot_be_one_is_refused(
+    tmp_path: Path, make_checkpoint: Callable[..., Path], value: object
+) -> None:
+    with pytest.raises(CheckpointError, match="has the max_position_embeddings"):
+        open_checkpoint(make_checkpoint(tmp_path / "model", max_position_embeddings=value))
+
+
 def test_weights_under_another_name_in_the_config_are_refused(
     tmp_path: Path, make_checkpoint: Callable[..., Path]
 ) -> None:

@@ -21,6 +21,7 @@ from bakeoff.measure.statistics import (
     paired_ratio_interval,
     quantile_interval,
     quantile_ratio_interval,
+    rate_interval,
     slo_is_met,
     throughput_interval,
 )
@@ -230,6 +231,24 @@ def test_the_interval_is_the_mean_of_the_generations_with_students_t() -> None:
     found = paired_ratio_interval(mine, [np.ones(3)] * 3)
     half = 4.302653 * 0.1 / math.sqrt(3)
     assert np.allclose(np.log(found), (0.2, 0.2 - half, 0.2 + half), rtol=1e-6)
+
+
+def test_a_rate_of_several_processes_is_covered_by_its_interval() -> None:
+    generator = np.random.default_rng(5)
+    runs = 100 * np.exp(generator.normal(0, 0.05, (1000, 5)))
+    found = coverage([rate_interval(run.tolist()) for run in runs], 100)
+    assert found >= 0.94  # the spread is taken around the median: a little wider than around the mean
+
+
+def test_one_process_that_was_held_up_does_not_move_the_rate_and_widens_its_interval() -> None:
+    calm, disturbed = rate_interval([99, 100, 101]), rate_interval([50, 100, 101])
+    assert calm.value == disturbed.value == pytest.approx(100)
+    assert disturbed.low < calm.low < calm.high < disturbed.high
+
+
+def test_a_rate_of_no_process_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one generation"):
+        rate_interval([])
 
 
 def test_a_single_process_gives_a_ratio_without_bounds_and_no_verdict() -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from bakeoff.core.costs import Costs
 from bakeoff.core.decision import Decision, decide
+from bakeoff.core.estimate import Estimate
 from bakeoff.core.evidence import Candidate
 from bakeoff.core.records import BackboneSelection, Champion, Environment, Hardware, StudyGroup
 from bakeoff.core.settings import DecisionSettings
@@ -194,6 +196,36 @@ def tie(field: list[Candidate]) -> Decision:
     """Twins that no data tell apart, and one that is beaten."""
     best = field[1]
     return make_decision([best, best.model_copy(update={"backbone": "minilm-twin"}), field[4]])
+
+
+@pytest.fixture(scope="session")
+def priced(field: list[Candidate]) -> Decision:
+    """Two candidates with costs, of which one found no rate for its server; and a price."""
+    rate = Estimate(value=200.0, low=180.0, high=220.0)
+    full = Costs(
+        memory_run_bytes=Estimate(value=87.31 * 2**20, low=80 * 2**20, high=90 * 2**20),
+        model_size_bytes=22_900_000,
+        load_ms=123.4,
+        max_rate_per_s=rate,
+        price_per_hour=0.5,
+        cost_per_million=1.2345,
+        cost_per_million_served=0.69444,
+    )
+    why = "the limit was met at no rate in 5 of 5 processes"
+    partial = full.model_copy(
+        update={
+            "max_rate_per_s": None,
+            "cost_per_million_served": None,
+            "absent": {"cost_per_million_served": why},
+        }
+    )
+    return make_decision(
+        [
+            field[1].model_copy(update={"costs": full}),
+            field[0].model_copy(update={"costs": partial}),
+        ],
+        price_per_hour=0.5,
+    )
 
 
 @pytest.fixture(scope="session")

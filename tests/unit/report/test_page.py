@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bakeoff.core.decision import Decision
-from bakeoff.core.evidence import Candidate, Estimate
+from bakeoff.core.estimate import Estimate
+from bakeoff.core.evidence import Candidate
 from bakeoff.core.records import BackboneSelection
 from bakeoff.digest import digest_json
 from bakeoff.report import render_html
@@ -342,6 +343,26 @@ def test_a_batch_size_that_one_candidate_lacks_is_a_dash_there(
     partial = field[0].model_copy(update={"latency": {1: field[0].latency[1]}})
     page = Page(render(make_decision([partial, *field[1:]])))
     assert [data for path, data in page.texts if path[-1:] == ("abbr",)] == ["–"] * (3 + 5)
+
+
+def test_costs_are_told_and_what_is_absent_says_why(priced: Decision) -> None:
+    page = Page(render(priced))
+    assert page.faults == []
+    assert "87.3 MiB 21.8 MiB 123 ms 1.23 0.694" in page.text
+    assert "on one instance at 0.5 per hour" in page.text
+    titles = [element.attributes.get("title") for element in page.elements if element.tag == "abbr"]
+    assert "the limit was met at no rate in 5 of 5 processes" in titles
+
+
+def test_costs_without_a_price_hold_no_money(priced: Decision) -> None:
+    settings = priced.settings.model_copy(update={"price_per_hour": None})
+    text = Page(render(priced.model_copy(update={"settings": settings}))).text
+    assert "Costs beside time." in text
+    assert "per million" not in text
+
+
+def test_a_page_without_costs_has_no_table_of_them(decision: Decision) -> None:
+    assert "Costs beside time" not in Page(render(decision)).text
 
 
 def test_an_interval_without_upper_bound_is_open(decision: Decision) -> None:

@@ -96,6 +96,27 @@ def test_each_constraint_is_told_with_all_who_are_not_known_to_meet_it(decision:
             assert (f"{label}: {result.result}: {result.text}" in lines) == (result.result != "met")
 
 
+def test_costs_are_told_with_their_units_for_every_candidate(priced: Decision) -> None:
+    lines = show(priced, width=100).splitlines()
+    (head,) = (number for number, line in enumerate(lines) if line.startswith("costs "))
+    assert flat(lines[head]) == "costs memory model size load time per million per million, served"
+    rows = {line.split("  ")[0].strip(): line.split() for line in lines[head + 1 : head + 3]}
+    tail = ["87.3", "MiB", "21.8", "MiB", "123", "ms", "1.23"]
+    assert rows["minilm-l6 × onnxruntime-fp32"][-8:] == [*tail, "0.694"]
+    assert rows["minilm-l6 × torch-fp32"][-8:] == [*tail, "–"]
+
+
+def test_money_is_told_only_where_a_price_is_set(priced: Decision) -> None:
+    settings = priced.settings.model_copy(update={"price_per_hour": None})
+    text = show(priced.model_copy(update={"settings": settings}))
+    assert "load time" in text
+    assert "per million" not in text
+
+
+def test_a_decision_without_costs_has_no_table_of_them(decision: Decision) -> None:
+    assert "model size" not in show(decision)
+
+
 def test_every_flag_is_told_with_those_whom_it_concerns(
     make_decision: DecisionMaker, field: list[Candidate]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bakeoff.core.evidence import Estimate
+from bakeoff.core.estimate import Estimate
 from bakeoff.report import clean, units
 
 LATENCIES_MS = st.floats(1e-3, 1e6)

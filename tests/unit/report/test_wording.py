@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bakeoff.core.decision import Decision
 from bakeoff.core.evidence import Candidate
-from bakeoff.core.settings import LatencyLimit, QualityFloor, Weights
+from bakeoff.core.settings import DecisionSettings, LatencyLimit, QualityFloor, Weights
 from bakeoff.report import wording
 
 DecisionMaker = Callable[..., Decision]
@@ -46,6 +46,20 @@ def test_key_figures_without_a_winner_span_those_whom_they_are_about(tie: Decisi
     values = sorted(row.quality.value for row in nobody.standings)
     assert f1.value == f"{values[0]:.3f}–{values[-1]:.3f}"
     assert latency.note == "among all"
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"kind": "memory", "at_most_bytes": 512 * 2**20}, "memory ≤ 512 MiB"),
+        ({"kind": "memory", "at_most_bytes": 3 * 2**29}, "memory ≤ 1.50 GiB"),
+        ({"kind": "throughput", "at_least_per_s": 250}, "throughput ≥ 250 documents/s"),
+        ({"kind": "server_rate", "at_least_per_s": 12.5}, "server rate ≥ 12.5 requests/s"),
+    ],
+)
+def test_limits_beside_time_are_told_with_their_units(limit: dict[str, object], words: str) -> None:
+    (constraint,) = DecisionSettings.model_validate({"constraints": [limit]}).constraints
+    assert wording.describe_constraint(constraint) == words
 
 
 def test_the_trade_off_compares_the_winner_with_the_most_accurate_and_the_fastest(

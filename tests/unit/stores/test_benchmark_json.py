@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.records import Environment, Job, Measurement
+from bakeoff.core.records import Environment, HeatFacts, Job, Measurement
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.readings import LATENCY, Reading
-from bakeoff.measure.scenarios import Quality
+from bakeoff.measure.scenarios import Latency, Quality, Server, Throughput
 from bakeoff.stores.results import ResultStore
 
 MS = 1_000_000
@@ -88,3 +88,120 @@ def test_the_shape_is_extended_by_intervals_counts_validity_and_the_other_runtim
     assert list(document["runtimes"]) == ["torch-fp32", "onnxruntime-fp32"]
     assert document["runtimes"]["onnxruntime-fp32"]["batch_1"]["n"] == 100
     assert document["runtimes"]["torch-fp32"]["batch_8"] == document["batch_8"]
+
+
+def test_every_runtime_has_its_costs_without_the_price_of_any_decision(document: dict[str, Any]) -> None:
+    for runtime in document["runtimes"].values():
+        assert runtime["costs"]["absent"]["documents_per_s"] == "no throughput scenario was measured"
+        assert not [name for name in runtime["costs"] if "cost" in name or "price" in name]
+        assert not [name for name in runtime["costs"]["absent"] if "cost" in name]
+    assert document["costs"] == document["runtimes"]["torch-fp32"]["costs"]
+
+
+def test_what_was_measured_alone_has_no_ratio(document: dict[str, Any]) -> None:
+    batch = document["batch_1"]
+    assert (batch["ratio_to_reference"], batch["ratio_interval"], batch["verdict"]) == (None, None, None)
+
+
+def in_rounds(quantity: str, ms: float, n_documents: int) -> Reading:
+    """Calls of five processes of four rounds, each a little apart."""
+    places = [(generation, number) for generation in range(5) for number in range(4)]
+    return Reading(
+        quantity=quantity,
+        unit="ns",
+        at={"batch_size": n_documents},
+        values=tuple(ms * MS * (1 + 0.001 * generation) for generation, _ in places),
+        generations=tuple(generation for generation, _ in places),
+        columns={
+            "round": tuple(number for _, number in places),
+            "left_out": (0,) * len(places),
+            "calls_per_sample": (1,) * len(places),
+            "n_documents": (n_documents,) * len(places),
+        },
+    )
+
+
+@pytest.fixture
+def compared(
+    tmp_path: Path, make_job: Callable[..., Job], make_environment: Callable[..., Environment]
+) -> dict[str, Any]:
+    """One runtime is the reference, the other takes half as long; and a server is measured."""
+    torch, onnx = Torch(threads=2), OnnxRuntime(threads=2)
+
+    def measurement(job: Job, *readings: Reading, reference: Job | None = None) -> Measurement:
+        heat = reference and HeatFacts(
+            heat_id="1" * 64,
+            reference_key=reference.key,
+            reference=reference.candidate,
+            candidates=(torch.label, onnx.label),
+            threads=(2, 2),
+            generations=5,
+            is_resident=True,
+            stopped="targets",
+            wall_s=1.0,
+        )
+        return Measurement(
+            job=job,
+            attempt=1,
+            measured_at="2026-01-02T00:00:00+00:00",
+            environment=make_environment(),
+            heat=heat,
+            readings=readings,
+            flags=(),
+            wall_s=1.0,
+            timed_s=0.5,
+        )
+
+    latency, throughput = Latency(batch_sizes=(8,)), Throughput(batch_size=8)
+    anchor, passes = make_job(runtime=torch, scenario=latency), make_job(runtime=torch, scenario=throughput)
+    rates = Reading(quantity="max_rate", unit="per_s", values=(90.0, 100.0, 0.0), generations=(0, 1, 2))
+    path = ResultStore(tmp_path).write_champion(
+        [
+            measurement(anchor, in_rounds("latency", 10, 8), reference=anchor),
+            measurement(
+                make_job(runtime=onnx, scenario=latency),
+                in_rounds("latency", 5, 8),
+                in_rounds("reference", 10, 8),
+                reference=anchor,
+            ),
+            measurement(
+                make_job(runtime=onnx, scenario=throughput),
+                in_rounds("pass", 500, 64).model_copy(update={"at": {"batch_size": 8}}),
+                in_rounds("reference", 500, 64).model_copy(update={"at": {"batch_size": 8}}),
+                reference=passes,
+            ),
+            measurement(make_job(runtime=torch, scenario=Server(limit_ms=50)), rates),
+        ]
+    )
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_every_batch_size_is_compared_with_the_reference_of_its_heat(compared: dict[str, Any]) -> None:
+    batch = compared["runtimes"]["onnxruntime-fp32"]["batch_8"]
+    assert batch["ratio_to_reference"] == pytest.approx(0.5)
+    low, high = batch["ratio_interval"]
+    assert low <= 0.5 <= high < 1
+    assert (batch["verdict"], batch["reference"]) == ("faster", "minilm-l6 × torch-fp32")
+    own = compared["runtimes"]["torch-fp32"]["batch_8"]
+    assert (own["verdict"], own["ratio_to_reference"]) == ("reference", None)
+
+
+def test_throughput_is_told_with_its_interval_and_its_own_ratio(compared: dict[str, Any]) -> None:
+    entry = compared["runtimes"]["onnxruntime-fp32"]["throughput"]
+    low, high = entry["documents_per_s_interval"]
+    assert low < entry["documents_per_s"] < high
+    assert entry["documents_per_s"] == pytest.approx(128, rel=0.01)
+    assert (entry["batch_size"], entry["verdict"]) == (8, "equivalent")
+    assert (
+        compared["runtimes"]["onnxruntime-fp32"]["costs"]["documents_per_s"]["value"]
+        == (entry["documents_per_s"])
+    )
+
+
+def test_a_server_that_found_no_rate_is_told_with_its_limit_and_the_reason(
+    compared: dict[str, Any],
+) -> None:
+    entry = compared["runtimes"]["torch-fp32"]["server"]
+    assert (entry["limit_ms"], entry["quantile"], entry["max_rate_per_s"]) == (50, 0.99, None)
+    assert entry["max_rate_absent"] == "the limit was met at no rate in 1 of 3 processes"

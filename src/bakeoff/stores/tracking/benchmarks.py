@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bakeoff.core.comparison import compare_to_reference
+from bakeoff.core.costs import Costs, measure_costs
 from bakeoff.core.decision import Decision
+from bakeoff.core.estimate import Estimate
 from bakeoff.core.existing import ExistingBenchmark, State
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.digest import digest_json
-from bakeoff.measure.readings import ENTITIES, LATENCY, NS_PER_MS
+from bakeoff.measure.readings import ENTITIES, LATENCY, NS_PER_MS, PASS
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
@@ -205,4 +208,24 @@ def _metrics(attempt: Attempt) -> Mapping[str, float]:
                     values[f"latency_{name}_ms.batch_{reading.at['batch_size']}"] = interval.value / NS_PER_MS
         elif reading.quantity == ENTITIES:
             values[attempt.job.metric_name] = f1_of(reading)
-    return values
+        if reading.quantity in (LATENCY, PASS):
+            size = reading.at["batch_size"]
+            comparison = compare_to_reference(attempt, size)
+            if comparison is not None and comparison.ratio is not None:
+                values[f"ratio_to_reference.batch_{size}"] = comparison.ratio.value
+    return values | _cost_metrics(measure_costs([attempt]))
+
+
+def _cost_metrics(costs: Costs) -> dict[str, float]:
+    """Every cost that was told, under its own name, whose end is the unit."""
+    told: dict[str, Estimate | float | None] = {
+        name: getattr(costs, name)
+        for name in Costs.model_fields
+        if name not in ("first_call_ms", "is_contended", "absent")
+    }
+    values = {
+        name: float(value.value if isinstance(value, Estimate) else value)
+        for name, value in told.items()
+        if value is not None
+    }
+    return values | {f"first_call_ms.batch_{size}": value for size, value in costs.first_call_ms.items()}

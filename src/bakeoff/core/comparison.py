@@ -1,0 +1,67 @@
+"""A candidate beside the reference of its heat: how many times as long it takes, and what that says."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.records import CONTENDED, Measurement
+from bakeoff.measure.readings import LATENCY, PASS, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.statistics import Verdict, adjusted_confidence, judge_ratio
+from bakeoff.record import Record
+
+CONFIDENCE = 0.95
+
+
+class Comparison(Record):
+    """Time of a candidate over time of the reference, at one batch size.
+
+    Attributes:
+        reference: Its name.
+        ratio: Above 1 is slower; None for the reference itself, and where the samples tell none.
+        verdict: ``reference`` for the reference itself; None where nothing can be said.
+    """
+
+    reference: str
+    ratio: Estimate | None
+    verdict: Verdict | Literal["reference"] | None
+
+
+def compare_to_reference(measurement: Measurement, batch_size: int) -> Comparison | None:
+    """Compare one measurement with its heat's reference, from the rounds that both ran.
+
+    Of several candidates all intervals hold together with 95 %. On a contended machine CPU times are
+    compared, if one thread was used: what others take of the clock is not in them.
+
+    Args:
+        measurement: Of a scenario that is measured in heats.
+        batch_size: At which.
+
+    Returns:
+        None where it was measured alone.
+    """
+    heat, job = measurement.heat, measurement.job
+    if heat is None:
+        return None
+    if heat.reference_key == job.key:
+        return Comparison(reference=heat.reference, ratio=None, verdict="reference")
+    calls = _find(measurement, LATENCY, PASS, at=batch_size)
+    reference = _find(measurement, REFERENCE, at=batch_size)
+    ratio = None
+    if calls is not None and reference is not None:
+        ratio = ratio_to_reference(
+            calls,
+            reference,
+            adjusted_confidence(CONFIDENCE, len(heat.candidates) - 1),
+            by_cpu=any(flag.name == CONTENDED for flag in measurement.flags) and job.runtime.threads == 1,
+        )
+    return Comparison(
+        reference=heat.reference,
+        ratio=estimate_of(ratio) if ratio else None,
+        verdict=judge_ratio(ratio) if ratio else None,
+    )
+
+
+def _find(measurement: Measurement, *quantities: str, at: int) -> Reading | None:
+    found = (measurement.reading(quantity, batch_size=at) for quantity in quantities)
+    return next((reading for reading in found if reading is not None), None)

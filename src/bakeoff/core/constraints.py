@@ -1,0 +1,115 @@
+"""Constraints: what a winner must meet, each met, failed or unknown by the whole of its interval."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bakeoff.core.costs import NO_MEMORY, NO_SERVER, NO_THROUGHPUT
+from bakeoff.core.estimate import Estimate
+from bakeoff.core.evidence import Candidate, Draws, estimate_from, find_latency
+from bakeoff.core.settings import (
+    Constraint,
+    DecisionSettings,
+    LatencyLimit,
+    MemoryLimit,
+    QualityFloor,
+    ServerRateFloor,
+    ThroughputFloor,
+)
+from bakeoff.measure.scenarios.quality import f1_of
+from bakeoff.record import Record
+
+Met = Literal["met", "failed", "cannot tell"]
+BYTES_PER_MIB = 2**20
+
+
+class ConstraintResult(Record):
+    """Whether one candidate meets one constraint, with the words that say so."""
+
+    result: Met
+    text: str
+
+
+def check_constraint(
+    candidate: Candidate, limit: Constraint, quality_draws: Draws, settings: DecisionSettings
+) -> ConstraintResult:
+    """Hold one candidate against one limit.
+
+    Args:
+        candidate: With what was measured of it.
+        limit: What it must meet.
+        quality_draws: Of its F1 [resamples].
+        settings: Of the decision.
+    """
+    match limit:
+        case QualityFloor():
+            return _check_quality(candidate, limit, quality_draws, settings)
+        case LatencyLimit():
+            return _check_latency(candidate, limit, settings)
+        case MemoryLimit():
+            return _check_memory(candidate, limit)
+        case ThroughputFloor() | ServerRateFloor():
+            return _check_rate(candidate, limit)
+
+
+def _check_quality(
+    candidate: Candidate, limit: QualityFloor, quality_draws: Draws, settings: DecisionSettings
+) -> ConstraintResult:
+    estimate = estimate_from(f1_of(candidate.entities), quality_draws, settings.confidence)
+    text = f"F1 {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] ≥ {limit.at_least:g}"
+    return ConstraintResult(result=_reaches(estimate, limit.at_least), text=text)
+
+
+def _check_latency(candidate: Candidate, limit: LatencyLimit, settings: DecisionSettings) -> ConstraintResult:
+    name = f"p{limit.quantile * 100:g} at batch size {limit.batch_size}"
+    found = find_latency(candidate, limit.batch_size, limit.quantile, settings.confidence)
+    if found is None:
+        return ConstraintResult(result="cannot tell", text=f"{name}: not measured, or too few samples")
+    upper = f"{found.high:.2f}" if found.high is not None else "∞"
+    text = f"{name} {found.value:.2f} ms [{found.low:.2f}, {upper}] ≤ {limit.at_most_ms:g} ms"
+    result = _stays_below(found, limit.at_most_ms)
+    # Other work can only have made it slower: a busy machine proves no candidate too slow.
+    is_unproven = result == "failed" and candidate.is_contended
+    return ConstraintResult(result="cannot tell" if is_unproven else result, text=text)
+
+
+def _check_memory(candidate: Candidate, limit: MemoryLimit) -> ConstraintResult:
+    found = candidate.costs.memory_run_bytes if candidate.costs else None
+    if found is None:
+        return ConstraintResult(result="cannot tell", text=f"memory: {NO_MEMORY}")
+    value, low, high, most = (
+        f"{number / BYTES_PER_MIB:.1f}"
+        for number in (found.value, found.low, found.high or found.value, limit.at_most_bytes)
+    )
+    text = f"memory {value} MiB [{low}, {high}] ≤ {most} MiB"
+    return ConstraintResult(result=_stays_below(found, limit.at_most_bytes), text=text)
+
+
+def _check_rate(candidate: Candidate, limit: ThroughputFloor | ServerRateFloor) -> ConstraintResult:
+    costs = candidate.costs
+    if limit.kind == "throughput":
+        name, unit = "throughput", "documents/s"
+        found, why = (costs.documents_per_s if costs else None), NO_THROUGHPUT
+    else:
+        name, unit = "server", "requests/s"
+        found = costs.max_rate_per_s if costs else None
+        why = costs.absent.get("max_rate_per_s", NO_SERVER) if costs else NO_SERVER
+    if costs is None or found is None:
+        return ConstraintResult(result="cannot tell", text=f"{name}: {why}")
+    upper = f"{found.high:.1f}" if found.high is not None else "∞"
+    text = f"{name} {found.value:.1f} {unit} [{found.low:.1f}, {upper}] ≥ {limit.at_least_per_s:g}"
+    result = _reaches(found, limit.at_least_per_s)
+    is_unproven = result == "failed" and costs.is_contended
+    return ConstraintResult(result="cannot tell" if is_unproven else result, text=text)
+
+
+def _reaches(found: Estimate, least: float) -> Met:
+    if found.low >= least:
+        return "met"
+    return "failed" if found.high is not None and found.high < least else "cannot tell"
+
+
+def _stays_below(found: Estimate, most: float) -> Met:
+    if found.high is not None and found.high <= most:
+        return "met"
+    return "failed" if found.low > most else "cannot tell"
