@@ -17,8 +17,7 @@ from jsonschema import Draft202012Validator
 
 from bakeoff import errors
 from bakeoff.core.config import STAGES
-from bakeoff.core.records import CONTENDED
-from bakeoff.core.validity import DISTURBED
+from bakeoff.core.records import CONTENDED, DISTURBED
 from bakeoff.stores import tags
 
 ROOT = Path(__file__).parents[2]

@@ -235,7 +235,10 @@ class NoCounters:
 
 
 class _GarbageCollectionPaused:
-    """A collection inside a timed call would be the instrument's doing, not the model's."""
+    """A collection inside a timed call would be the instrument's doing, not the model's.
+
+    What is there once stays out of later collections, so that only the first of them takes long.
+    """
 
     def __enter__(self) -> None:
         gc.collect()
@@ -244,4 +247,3 @@ class _GarbageCollectionPaused:
 
     def __exit__(self, *_: object) -> None:
         gc.enable()
-        gc.unfreeze()
