@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from bakeoff.core.records import Champion
-from bakeoff.errors import CheckpointError, TrackingError
+from bakeoff.errors import CheckpointError, ConfigError, TrackingError
 from bakeoff.measure.readings import COUNTED, DIRTY
 from bakeoff.orchestrator import (
     Project,
@@ -408,6 +408,14 @@ def test_a_killed_training_is_reported_and_the_next_sweep_resumes_the_study(
     statuses = [run["status"] for run in runs_of(project, "sweep", "hpo_trial")]
     # The broken trial counts, as it does in Optuna's own optimize().
     assert sorted(statuses) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def test_a_trainer_that_cannot_be_used_costs_no_trial(reopen: Reopen) -> None:
+    with pytest.raises(ConfigError, match="no_such_module"):
+        sweep(reopen("hpo.trainer=no_such_module:Trainer"))
+    project = reopen()
+    statuses = [run["status"] for run in runs_of(project, "sweep", "hpo_trial")]
+    assert statuses == ["FINISHED"] * 3
 
 
 def test_promotion_makes_one_version_and_repeating_it_changes_nothing(reopen: Reopen) -> None:

@@ -6,7 +6,9 @@ Nothing heavy is imported here: ``bakeoff --help`` must answer at once.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -72,10 +74,8 @@ def main() -> None:
     except BakeoffError as error:
         _complain(str(error))
         code = error.exit_code
-    except click.exceptions.Abort:
-        code = _interrupted()
-    except KeyboardInterrupt:
-        code = _interrupted()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _interrupted()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -92,6 +92,13 @@ def _complain(message: str) -> None:
         click.echo(f"       {line}", err=True)
 
 
-def _interrupted() -> int:
+def _interrupted() -> NoReturn:
+    """Say so and leave at once.
+
+    An interrupt that struck while a module was being imported has marked the interpreter to end by the signal,
+    however it was caught (CPython gh-84402); leaving past it gives callers the code that is documented.
+    """
     click.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
-    return EXIT_INTERRUPTED
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_INTERRUPTED)

@@ -229,7 +229,7 @@ def _low_confidence(contest: _Contest) -> tuple[str, ...]:
         return ()
     line = (
         f"low confidence: the machine was busy while {len(contended)} of {len(contest.candidates)} "
-        "candidates were measured, so only their ratios count; `bakeoff bench` tries again"
+        "candidates were measured, so only their ratios count; measure again when it is quiet"
     )
     return (line,)
 

@@ -120,7 +120,8 @@ def _judge_generations(heat: HeatFacts | None, readings: Sequence[Reading]) -> l
     count = heat.generations if heat else max((len(set(row.generations)) for row in readings), default=0)
     if count >= MIN_GENERATIONS:
         return []
-    detail = f"{count} fresh processes; intervals are wide below {MIN_GENERATIONS}"
+    many = "process" if count == 1 else "processes"
+    detail = f"{count} fresh {many}; intervals are wide below {MIN_GENERATIONS}"
     return [Flag(name="few_generations", detail=detail)]
 
 

@@ -123,6 +123,7 @@ def _sweep_backbone(project: Project, experiment_id: str, backbone: str) -> Swee
     failure = None
     try:
         with open_training_executor() as executor:
+            study.check_trainer(executor, project.settings.hpo.trainer)
             _run_trials(project, identity, recorder, executor)
             group = _read_group(project, experiment_id, identity)
             trials = group.trials

@@ -15,7 +15,7 @@ from bakeoff.core.settings import Choice, Distribution, FloatRange
 from bakeoff.errors import ConfigError, MissingExtraError, WorkerError
 from bakeoff.measure.entities import Document
 from bakeoff.record import Record
-from bakeoff.run.trainer import TrainingOrder, TrainingOutcome, run_training
+from bakeoff.run.trainer import TrainingOrder, TrainingOutcome, load_trainer, run_training
 
 Params = Mapping[str, bool | int | float | str]
 
@@ -128,6 +128,19 @@ def train_in(executor: Executor, trainer: str, order: TrainingOrder) -> Training
         raise WorkerError(
             "the training process died", detail="killed from outside or out of memory; run the sweep again"
         ) from error
+
+
+def check_trainer(executor: Executor, trainer: str) -> None:
+    """Load a trainer in the executor's process, before any trial is begun that it would use up.
+
+    Raises:
+        ConfigError: It cannot be used.
+        WorkerError: The process died.
+    """
+    try:
+        executor.submit(load_trainer, trainer).result()
+    except BrokenProcessPool as error:
+        raise WorkerError(f"the process died while it loaded the trainer {trainer!r}") from error
 
 
 def split_folds(n: int, folds: int, seed: int) -> list[tuple[list[int], list[int]]]:
