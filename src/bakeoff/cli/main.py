@@ -95,8 +95,8 @@ def _complain(message: str) -> None:
 def _interrupted() -> NoReturn:
     """Say so and leave at once.
 
-    An interrupt that struck inside exec(), as some imports use it, marks CPython to end by the signal although
-    it was caught; leaving past that gives callers the code that is documented.
+    An interrupt that struck inside exec(), as some imports use it, marks CPython to end by the signal
+    although it was caught; leaving past that gives callers the code that is documented.
     """
     click.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
     sys.stdout.flush()

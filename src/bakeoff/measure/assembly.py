@@ -28,7 +28,7 @@ from bakeoff.measure.readings import (
 from bakeoff.measure.stability import mser_truncation, summarize_block
 
 LATE_SHARE = 0.2
-LATE_CHANGE = 0.03
+LATE_CHANGE = 0.05
 LATE_GENERATIONS = 2
 # Of fewer blocks the truncation rule knows next to nothing.
 LATE_MIN_BLOCKS = 8
@@ -70,9 +70,9 @@ def assemble_readings(heat: Heat, name: str, quantity: str = LATENCY) -> tuple[R
 def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], int]:
     """Why each (generation, round) is left out of headline figures; the same for every participant.
 
-    Dirty rounds, and rounds before a process came to its steady state after all: where in at least two
-    generations the first blocks of a variant stand apart from the rest (MSER, beyond 3 %), they are left out
-    for everybody in those generations.
+    Dirty rounds, and rounds before a process came to its steady state after all: where in half of the
+    generations, and two at least, the first blocks of a variant are slower than the rest (MSER, beyond 5 %),
+    they are left out for everybody in those generations.
     """
     late = _find_late(generations)
     return {
@@ -95,7 +95,7 @@ def _find_late(generations: Sequence[Generation]) -> dict[int, int]:
                     cuts.setdefault((part.name, warm_up.variant), {})[generation.number] = cut
     late: dict[int, int] = {}
     for by_generation in cuts.values():
-        if len(by_generation) >= LATE_GENERATIONS:
+        if len(by_generation) >= max(LATE_GENERATIONS, len(generations) / 2):
             for number, cut in by_generation.items():
                 late[number] = max(late.get(number, 0), cut)
     return late
@@ -111,7 +111,7 @@ def _late_rounds(blocks: Sequence[PlacedBlock]) -> int:
     if cut <= LATE_SHARE * len(ordered):
         return 0
     noise = float(np.median([summary.noise for summary in summaries]))
-    change = abs(math.log(float(np.median(medians[:cut])) / float(np.median(medians[cut:]))))
+    change = math.log(float(np.median(medians[:cut])) / float(np.median(medians[cut:])))
     limit = max(LATE_CHANGE, 3 * noise / math.sqrt(cut))
     return ordered[cut].round if change > limit else 0
 

@@ -40,6 +40,8 @@ from bakeoff.measure.protocol import SHORTEST_SAMPLE_NS, Targets, TimingProtocol
 from bakeoff.measure.readings import LATENCY, MAX_DIRTY_SHARE, REFERENCE, ratio_to_reference
 from bakeoff.measure.statistics import Interval
 
+# Of all blocks of a round together.
+MAX_RUN_DELAY_SHARE = 0.02
 # A heat that has spent this many budgets ends with what it has, however few generations that is.
 PATIENCE = 2.0
 # But never with one, which gives no ratio an interval.
@@ -310,11 +312,18 @@ def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.R
             taken.append((participant.name, position, participant.run_block(request)))
         except WorkerError as error:
             state.fail(participant, error)
-    is_dirty = any(block.disturbances for _, _, block in taken)
+    is_dirty = _is_disturbed([block for _, _, block in taken])
     for name, position, block in taken:
         placed = PlacedBlock(**block.model_dump(), round=number, position=position, is_dirty=is_dirty)
         attempt.blocks[name].append(placed)
     return is_dirty
+
+
+def _is_disturbed(blocks: Sequence[Block]) -> bool:
+    """Whether a block of a round was disturbed by itself, or all together waited too long for a CPU."""
+    waited_ns = sum(block.counters.get("run_delay_ns", 0.0) for block in blocks)
+    wall_ns = sum(sum(block.wall_ns) * block.calls_per_sample for block in blocks)
+    return any(block.disturbances for block in blocks) or waited_ns > MAX_RUN_DELAY_SHARE * wall_ns
 
 
 def _finish(state: _State, attempt: _Attempt) -> None:

@@ -56,6 +56,7 @@ class Simulated:
         process_effect: How processes differ, log-normal.
         stalls: Share of calls that take some 50 times as long, exponentially spread.
         is_disturbed: Whether the counters speak against a block, by generation and number of the block.
+        delay_share: Of every block, time in which it waited for a CPU.
         fails_at: Block, by its number in the generation, at which it dies; -1 means while starting.
     """
 
@@ -68,6 +69,7 @@ class Simulated:
     variants: Sequence[int] = (1,)
     is_disturbed: Callable[[int, int], bool] = lambda _generation, _block: False
     fails_at: int | None = None
+    delay_share: float = 0.0
     late_blocks: int = 0
     resident_bytes: int = 0
     start_s: float = 1.0
@@ -125,7 +127,8 @@ class Simulated:
             start_ns=int(self.world.now_ns),
             wall_ns=tuple(wall),
             cpu_ns=tuple(wall),
-            disturbances=("waited for a CPU 40.0% of the time (limit 2%)",) if disturbed else (),
+            disturbances=("waited for a CPU 40.0% of the time (limit 10%)",) if disturbed else (),
+            counters={"run_delay_ns": self.delay_share * sum(wall) * request.calls_per_sample},
         )
 
     def finish(self) -> Finished:

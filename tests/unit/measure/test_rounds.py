@@ -257,6 +257,20 @@ def test_where_most_rounds_are_disturbed_none_is_repeated_and_all_count() -> Non
     assert latency.n_counted == len(latency.values)
 
 
+@pytest.mark.parametrize(("share", "is_dirty"), [(0.015, False), (0.05, True)])
+def test_a_round_is_disturbed_where_its_blocks_together_waited_too_long(share: float, is_dirty: bool) -> None:
+    world = World()
+    heat = hold(world, Simulated(world, "a", delay_share=share), Simulated(world, "b", delay_share=share))
+    assert {dirty for generation in heat.generations for dirty in generation.rounds.values()} == {is_dirty}
+
+
+def test_one_short_wait_among_many_blocks_disturbs_no_round() -> None:
+    world = World()
+    others = [Simulated(world, name) for name in "bcdefg"]
+    heat = hold(world, Simulated(world, "a", delay_share=0.05), *others)
+    assert not any(dirty for generation in heat.generations for dirty in generation.rounds.values())
+
+
 def test_slow_samples_with_clean_counters_are_never_left_out() -> None:
     world = World()
     protocol = make_protocol(min_generations=5, max_generations=5, rounds=10, max_calls=20, min_calls=20)
