@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 # Tests that need minutes, a server or a browser are left out unless MARKS is empty.
 MARKS ?= not slow
+# Files are spread over so many processes; a file's tests stay together, with the project they share.
+JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Without an NVIDIA driver the CUDA build of torch would be gigabytes for nothing.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -16,7 +18,7 @@ demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(if $(MARKS),-m "$(MARKS)") $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(if $(MARKS),-m "$(MARKS)") $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
