@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from bakeoff.measure.encoding import read_tags
+from bakeoff.measure.encoding import Batch, read_tags
 from bakeoff.measure.inputs import cut_batches
 from bakeoff.measure.readings import LATENCY
 from bakeoff.measure.subject import Subject
@@ -58,15 +58,15 @@ class Latency(Record):
         batches = [subject.batch(row) for row in rows]
         return Variant(
             number=size,
-            call=_through_text(subject, rows) if self.region == "e2e" else _through_model(subject, rows),
+            call=_through_text(subject, rows) if self.region == "e2e" else _through_model(subject, batches),
             n_tokens=tuple(batch.n_tokens for batch in batches),
             n_padded_tokens=tuple(batch.n_padded_tokens for batch in batches),
             n_documents=size,
         )
 
 
-def _through_model(subject: Subject, rows: list[list[int]]) -> Callable[[int], object]:
-    infer, batches = subject.session.infer, [subject.batch(row) for row in rows]
+def _through_model(subject: Subject, batches: list[Batch]) -> Callable[[int], object]:
+    infer = subject.session.infer
     return lambda number: infer(batches[number])
 
 
