@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from bakeoff.measure.entities import Document
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
 from bakeoff.stores.datasets import read_documents
 from bakeoff.stores.tracking import Tracker
+from services import PostgresServer, mlflow_server
 
 N_TRAIN, N_TEST = 48, 24
 QUICK_PROTOCOL = {
@@ -70,6 +71,30 @@ def write_project(folder: Path, backbones: Mapping[str, Path], changes: Mapping[
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(section), encoding="utf-8")
     return folder / "config"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test process."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres") / "server")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres_uri(postgres_server: PostgresServer) -> str:
+    """An empty PostgreSQL database."""
+    return postgres_server.make_database()
+
+
+@pytest.fixture
+def mlflow_uri(tmp_path: Path) -> Iterator[str]:
+    """MLflow's own server before a SQLite store."""
+    with mlflow_server(f"sqlite:///{tmp_path}/server.db", tmp_path / "server") as uri:
+        yield uri
 
 
 @pytest.fixture(scope="session")
