@@ -23,6 +23,9 @@ from bakeoff.orchestrator import Project, bench, decide, open_project, save_deci
 from bakeoff.stores.datasets import read_documents
 from bakeoff.stores.tracking import Tracker
 from services import PostgresServer, mlflow_server
+from workers import arm, make_worker
+
+__all__ = ["arm", "make_worker"]  # fixtures that are written down elsewhere
 
 N_TRAIN, N_TEST = 48, 24
 QUICK_PROTOCOL = {

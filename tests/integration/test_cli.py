@@ -247,6 +247,11 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
             "torch-fp32 asks for 4096 threads; this process may use",
         ),
         (
+            "plan",
+            ("--set=benchmark.cpus=[4095]",),
+            "benchmark.cpus: found 4095; this process may use",
+        ),
+        (
             "bench",
             ("--set=benchmark.protocol={preset: fast}",),
             "preset 'fast' is unknown; expected one of quick, standard, rigorous",

@@ -3,105 +3,18 @@
 from __future__ import annotations
 
 import os
-import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bakeoff.digest import digest_folder
 from bakeoff.errors import WorkerError
-from bakeoff.measure.backends import Noop
-from bakeoff.measure.entities import Document
 from bakeoff.measure.heat import BlockRequest
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.scenarios import Latency
 from bakeoff.run import resident
-from bakeoff.run.isolation import MeasureOrder
 from bakeoff.run.resident import ResidentWorker
-
-MakeWorker = Callable[..., ResidentWorker]
-QUICK = {"warmup_min_s": 0.0, "warmup_max_s": 1.0}
-
-# The worker's rim as it is, around a session that we decide.
-PROGRAM = """
-import os, sys, threading, time
-import bakeoff.run.worker as worker
-from bakeoff.measure.backends import Noop
-from bakeoff.measure.backends.noop import NoopSession
-
-def is_armed():
-    return os.path.exists({armed!r})
-
-{body}
-
-class Session(NoopSession):
-    def __init__(self, n_labels):
-        super().__init__(n_labels)
-        self.n_calls = 0
-
-    def infer(self, batch):
-        self.n_calls += 1
-        act(self.n_calls)
-        return super().infer(batch)
-
-Noop.load = lambda self, checkpoint, prepared: Session(len(checkpoint.labels))
-sys.exit(worker.main(sys.argv[1:]))
-"""
-
-
-@pytest.fixture
-def make_worker(
-    champion_copy: Path,
-    documents: tuple[Document, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[MakeWorker]:
-    """Workers over the noop backend, whose calls do what the given code says; all ended after the test."""
-    made: list[ResidentWorker] = []
-    folder = tmp_path / "programs"
-    folder.mkdir()
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *_python_path()]))
-
-    def make(
-        body: str = "def act(number): pass", *, threads: int = 1, timeout_s: float = 60.0
-    ) -> ResidentWorker:
-        name = f"program_{len(made)}"
-        (folder / f"{name}.py").write_text(
-            PROGRAM.format(body=textwrap.dedent(body), armed=str(folder / "armed"))
-        )
-        order = MeasureOrder(
-            runtime=Noop(threads=threads),
-            scenario=Latency(batch_sizes=(1,)),
-            protocol=TimingProtocol.model_validate(QUICK),
-            checkpoint=champion_copy,
-            checkpoint_digest=digest_folder(champion_copy),
-            prepared=None,
-            documents=documents[:8],
-            max_length=32,
-            generation=0,
-        )
-        worker = ResidentWorker(name, order, tmp_path / name, timeout_s, worker=name)
-        made.append(worker)
-        return worker
-
-    yield make
-    for worker in made:
-        worker.kill()
-
-
-def _python_path() -> list[str]:
-    import bakeoff
-
-    return [str(Path(bakeoff.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-
-
-@pytest.fixture
-def arm(tmp_path: Path) -> Callable[[], None]:
-    """Let the workers do from now on what they are told to do when armed."""
-    return (tmp_path / "programs" / "armed").touch
+from workers import MakeWorker
 
 
 def request(samples: int = 5, calls: int = 1) -> BlockRequest:
@@ -188,6 +101,19 @@ def test_however_a_worker_ends_it_is_a_named_outcome_and_nothing_is_left(
         worker.run_block(request())
     assert worker._process is None
     assert not process.is_running()
+
+
+def test_a_worker_gets_no_more_memory_than_its_limit(make_worker: MakeWorker) -> None:
+    body = """
+    def act(number):
+        if number == 1:
+            held.append(bytearray(1 << 30))
+
+    held = []
+    """
+    assert make_worker(body).start(0).memory_bytes
+    with pytest.raises(WorkerError, match="MemoryError"):
+        make_worker(body, memory_limit_bytes=1 << 29).start(0)
 
 
 @pytest.mark.parametrize("deafness", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.encoding import Batch, Encoder
 from bakeoff.measure.entities import Document
+from bakeoff.measure.memory import CacheFlush, read_cache_bytes
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import MAX_RATE, PROBE, RESPONSE
 from bakeoff.measure.scenarios import Latency, Server, Throughput
@@ -121,6 +122,38 @@ def test_a_server_finds_a_rate_below_its_capacity_and_keeps_every_probe(make_sub
         value >= service
         for value, service in zip(response.values, response.columns["service_ns"], strict=True)
     )
+
+
+def test_a_server_compares_its_waits_with_the_formula_of_the_queue(make_subject: MakeSubject) -> None:
+    server = Server(limit_ms=50, n_queries=473)
+    rate = next(row for row in server.measure(make_subject(call_s=0.002)) if row.quantity == MAX_RATE)
+    (waited,), (expected,) = rate.columns["mean_wait_ns"], rate.columns["expected_wait_ns"]
+    assert 0 < rate.columns["load_permille"][0] < 1000
+    # One schedule of a few hundred requests: the right order of magnitude is what it can tell.
+    assert 0.1 < waited / expected < 10
+
+
+def test_a_server_that_answers_in_batches_is_not_held_against_the_formula_for_single_requests(
+    make_subject: MakeSubject,
+) -> None:
+    server = Server(limit_ms=50, n_queries=473, batch_max=4)
+    rate = next(row for row in server.measure(make_subject(call_s=0.002)) if row.quantity == MAX_RATE)
+    assert "expected_wait_ns" not in rate.columns
+
+
+def test_cold_caches_are_another_job_and_warm_ones_keep_the_key_of_before() -> None:
+    assert "cold_cache" not in Latency().model_dump(mode="json")
+    assert Latency.model_validate(Latency(cold_cache=True).model_dump(mode="json")).cold_cache
+
+
+def test_before_each_sample_with_cold_caches_twice_the_largest_cache_is_overwritten(
+    make_subject: MakeSubject,
+) -> None:
+    (variant,) = Latency(batch_sizes=(1,), cold_cache=True).variants(make_subject())
+    assert isinstance(variant.before, CacheFlush)
+    assert variant.before.size_bytes >= 2 * max(read_cache_bytes().values(), default=1)
+    (warm,) = Latency(batch_sizes=(1,)).variants(make_subject())
+    assert warm.before is None
 
 
 def test_a_limit_that_nobody_can_meet_is_answered_with_zero(make_subject: MakeSubject) -> None:

@@ -228,8 +228,12 @@ class BenchmarkSettings(Record):
         runtimes: How each champion is executed. The first one is the reference of the decision.
         scenarios: What is measured of each champion in each runtime.
         protocol: How timed scenarios are measured.
+        cpus: Numbers of the CPUs on which the processes that are measured may run; null means all that this
+            process may use. Their count is part of the key, by the hardware.
         n_texts: Of the test documents, how many a timed scenario feeds, drawn with the protocol's seed.
         timeout_s: Of one worker process.
+        memory_limit_bytes: That one worker process may allocate; beyond it that job alone fails. Null leaves
+            it to the system.
         max_attempts: After so many failed or invalid attempts a job is left alone.
         accept_contended: Whether a measurement counts as done although most of its rounds were disturbed by
             other work; it is flagged, and only ratios are ranked, in either case.
@@ -239,8 +243,10 @@ class BenchmarkSettings(Record):
     runtimes: Annotated[tuple[Backend, ...], Field(min_length=1)] = (Torch(), OnnxRuntime())
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)] = (Quality(), Latency())
     protocol: TimingProtocol = TimingProtocol()
+    cpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
     n_texts: Annotated[int, Field(ge=1)] = 256
     timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    memory_limit_bytes: Annotated[int, Field(ge=1 << 26)] | None = None
     max_attempts: Annotated[int, Field(ge=1)] = 3
     accept_contended: bool = False
 
@@ -251,6 +257,8 @@ class BenchmarkSettings(Record):
         for name, entries in (("runtimes", self.runtimes), ("scenarios", self.scenarios)):
             if len({entry.model_dump_json() for entry in entries}) < len(entries):
                 raise ValueError(f"an entry of {name} stands twice")
+        if self.cpus is not None and len(set(self.cpus)) < len(self.cpus):
+            raise ValueError("a CPU stands twice in cpus")
         return self
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 MAX_BLOCK_DELAY_SHARE = 0.10
 MAX_STEAL_SHARE = 0.01
 MAX_OTHERS_CPUS = 0.10
+THROTTLES = "throttles"
+CPUS = "/sys/devices/system/cpu"
 _NS_PER_S = 1_000_000_000
 _STEAL_FIELD = 7
 _IDLE_FIELDS = (3, 4)  # idle and iowait
@@ -34,6 +36,7 @@ class KernelCounters:
         self._fills_the_machine = threads >= usable_cpus
         self._tick_ns = _NS_PER_S // os.sysconf("SC_CLK_TCK")
         self._at_begin: dict[str, float] = {}
+        self._throttle_files = sorted(Path(CPUS).glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
         # Busy and stolen time come in ticks, so they are judged over several blocks together.
         self._ticked_ns = 0
         self._stolen_ns = self._others_ns = 0.0
@@ -93,6 +96,9 @@ class KernelCounters:
             busy = sum(fields[:_COUNTED_FIELDS]) - sum(fields[number] for number in _IDLE_FIELDS)
             found["busy_ns"] = float((busy - fields[_STEAL_FIELD]) * self._tick_ns)
             found["steal_ns"] = float(fields[_STEAL_FIELD] * self._tick_ns)
+        if self._throttle_files:
+            with suppress(OSError, ValueError):
+                found[THROTTLES] = float(sum(int(path.read_text("ascii")) for path in self._throttle_files))
         for name in ("cpu", "memory"):
             with suppress(OSError, ValueError, IndexError):
                 total_us = _first_line(f"/proc/pressure/{name}").rsplit("total=", 1)[1]

@@ -86,6 +86,7 @@ class Block(Record):
 
     Attributes:
         start_ns: Since the process was warm.
+        run_in_ns: Of the one call before the samples, which counts for nothing: it finds cold caches.
         wall_ns: Of each sample, a single call's share of it.
         cpu_ns: CPU time of the process over the same calls.
         disturbances: What the system's own counters say against this block, each with its figure; never
@@ -97,6 +98,7 @@ class Block(Record):
     calls_per_sample: int
     first_input: int
     start_ns: int
+    run_in_ns: int = 0
     wall_ns: tuple[int, ...]
     cpu_ns: tuple[int, ...]
     disturbances: tuple[str, ...] = ()
@@ -122,11 +124,14 @@ class Finished(Record):
     Attributes:
         memory_bytes: Peak memory at each mark.
         energy_uj: Energy of the package over the blocks, where the machine tells it; None elsewhere.
+        facts: What the runtime says of itself now.
+        system: Load and pressure of the machine now.
     """
 
     memory_bytes: Mapping[str, int] = {}
     energy_uj: int | None = None
     facts: Mapping[str, str] = {}
+    system: Mapping[str, str] = {}
 
 
 class Part(Record):

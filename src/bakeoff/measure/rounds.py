@@ -107,20 +107,18 @@ def run_heat(
     reference = participants[0].name
     longest_s = 0.0
     while True:
-        done = len(generations)
-        alive = {participant.name for participant in state.alive}
-        unmet = find_unmet(generations, protocol.targets, reference, among=alive)
+        done, spent_s = len(generations), now_s() - begin_s
         if not state.alive or done >= protocol.max_generations:
             stopped: Stop = "generations"
             break
         if done >= protocol.min_generations:
-            if not unmet:
+            if not find_unmet(generations, protocol.targets, reference, among=state.names):
                 stopped = "targets"
                 break
-            if now_s() - begin_s + longest_s > protocol.time_budget_s:
+            if spent_s + longest_s > protocol.time_budget_s:
                 stopped = "budget"
                 break
-        elif done >= LEAST_GENERATIONS and now_s() - begin_s > PATIENCE * protocol.time_budget_s:
+        elif done >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s:
             stopped = "budget"
             break
         generation_begin_s = now_s()
@@ -133,7 +131,7 @@ def run_heat(
         reference=reference,
         generations=tuple(generations),
         stopped=stopped,
-        unmet=tuple(unmet),
+        unmet=find_unmet(generations, protocol.targets, reference, among=state.names),
         failures=state.failures,
     )
 
@@ -187,6 +185,11 @@ class _State:
     is_resident: bool = True
     failures: dict[str, Failure] = field(default_factory=dict)
     shapes: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> set[str]:
+        """Of the participants that have not failed."""
+        return {participant.name for participant in self.alive}
 
     def fail(self, participant: Participant, error: WorkerError) -> None:
         participant.kill()

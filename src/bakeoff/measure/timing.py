@@ -34,6 +34,7 @@ class Variant:
         n_padded_tokens: Of each input, as computed; inputs of unlike size are all visited in the warm-up.
         n_documents: That one call answers.
         least_samples: Of a block, where the protocol's own least would take too long; None leaves it.
+        before: Done before every sample, untimed.
     """
 
     number: int
@@ -42,6 +43,7 @@ class Variant:
     n_padded_tokens: tuple[int, ...]
     n_documents: int = 1
     least_samples: int | None = None
+    before: Callable[[], object] | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -101,6 +103,8 @@ def warm_up(variant: Variant, protocol: TimingProtocol, wall: Clock = time.perf_
         block_begin = wall()
         durations: list[int] = []
         while len(durations) < WARMUP_BLOCK_CALLS or wall() - block_begin < WARMUP_BLOCK_S * NS_PER_S:
+            if variant.before is not None:
+                variant.before()
             start = wall()
             variant.call(n_calls % variant.n_inputs)
             durations.append(wall() - start)
@@ -135,8 +139,8 @@ def run_block(
 ) -> Block:
     """Time one block.
 
-    One untimed call comes first: it runs on caches that another process has filled. Between the two readings
-    of the wall clock stands the call and nothing else; CPU time is read outside them.
+    One call that counts for nothing comes first: it runs on caches that another process has filled. Between
+    the two readings of the wall clock stands the call and nothing else; CPU time is read outside them.
 
     Args:
         variant: What is timed.
@@ -146,17 +150,22 @@ def run_block(
         wall: Clock of the samples, in ns.
         cpu: CPU time of this process, in ns.
     """
-    call, n_inputs, per_sample = variant.call, variant.n_inputs, request.calls_per_sample
+    call, before = variant.call, variant.before
+    n_inputs, per_sample = variant.n_inputs, request.calls_per_sample
     wall_ns: list[int] = []
     cpu_ns: list[int] = []
     number = request.first_input
     with _GarbageCollectionPaused():
+        run_in_begin = wall()
         call(number % n_inputs)
+        run_in_ns = wall() - run_in_begin
         counters.begin()
         block_begin = wall()
         for _ in range(request.samples):
             inputs = [(number + offset) % n_inputs for offset in range(per_sample)]
             number += per_sample
+            if before is not None:
+                before()
             cpu_begin = cpu()
             if per_sample == 1:
                 only = inputs[0]
@@ -177,6 +186,7 @@ def run_block(
         calls_per_sample=per_sample,
         first_input=request.first_input,
         start_ns=block_begin - epoch_ns,
+        run_in_ns=run_in_ns,
         wall_ns=tuple(wall_ns),
         cpu_ns=tuple(cpu_ns),
         disturbances=disturbances,

@@ -222,7 +222,7 @@ def _check_data(project: Project) -> Iterator[Check]:
 
 
 def _check_runtimes(project: Project) -> Iterator[Check]:
-    hardware = detect_hardware()
+    hardware = detect_hardware(project.settings.benchmark.cpus)
     for runtime in project.settings.benchmark.runtimes:
         name, threads = f"runtime {runtime.label}", runtime.threads or default_threads(hardware)
         extra, libraries = _libraries_of(runtime)

@@ -36,6 +36,7 @@ from bakeoff.orchestrator.works import (
     now_text,
 )
 from bakeoff.record import Record
+from bakeoff.run.hardware import add_load_after
 from bakeoff.run.resident import ResidentWorker
 
 # Of the free memory; beyond it the candidates of a heat are not held together.
@@ -190,7 +191,7 @@ def _assemble(
         job=job,
         attempt=work.planned.attempt,
         measured_at=now_text(),
-        environment=environments[0],
+        environment=add_load_after(environments[0], parts[-1].finished.system),
         heat=facts,
         runtime_facts=first.started.facts,
         readings=readings,

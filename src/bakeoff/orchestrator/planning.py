@@ -20,7 +20,7 @@ from bakeoff.measure.entities import Document
 from bakeoff.measure.scenarios import Scenario
 from bakeoff.orchestrator.acquisition import find_champions, identify_checkpoints
 from bakeoff.orchestrator.project import Project
-from bakeoff.run.hardware import default_threads, detect_hardware
+from bakeoff.run.hardware import default_threads, detect_hardware, usable_cpu_numbers
 from bakeoff.stores.tracking import benchmarks
 
 
@@ -102,11 +102,13 @@ def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
 
     Raises:
         CheckpointError: A given checkpoint is no sound folder.
-        ConfigError: A runtime asks for more threads than this process may use.
+        ConfigError: A runtime asks for more threads than this process may use, or ``cpus`` for others.
         DataError: The test file is missing or broken.
         MissingExtraError: A runtime's library is not installed.
     """
-    settings, hardware = project.settings.benchmark, detect_hardware()
+    settings = project.settings.benchmark
+    _refuse_foreign_cpus(settings.cpus)
+    hardware = detect_hardware(settings.cpus)
     for runtime in settings.runtimes:
         runtime.require_installed()
     runtimes = [_fix_threads(runtime, hardware) for runtime in settings.runtimes]
@@ -185,6 +187,17 @@ def _correct(benchmark: ExistingBenchmark, lifecycle: str | None) -> ExistingBen
         return benchmark.model_copy(update={"run_id": None})
     reason = f"its run {benchmark.run_id} was deleted"
     return benchmark.model_copy(update={"state": "deleted", "reason": reason})
+
+
+def _refuse_foreign_cpus(cpus: Sequence[int] | None) -> None:
+    mine = usable_cpu_numbers()
+    foreign = sorted(set(cpus or ()) - mine)
+    if foreign and mine:
+        fault = (
+            f"benchmark.cpus: found {', '.join(map(str, foreign))}; this process may use "
+            f"{', '.join(map(str, sorted(mine)))}; name some of these, or null for all"
+        )
+        raise ConfigError([fault])
 
 
 def _fix_threads(runtime: Backend, hardware: Hardware) -> Backend:

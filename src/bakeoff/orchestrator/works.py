@@ -59,6 +59,7 @@ def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Wor
             checkpoint_digest=job.checkpoint_digest,
             destination=prepared,
             texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
+            memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
         )
         folder = project.results.work_folder(job, planned.attempt, "prepare")
         run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s)
@@ -78,6 +79,8 @@ def make_order(project: Project, work: Work, generation: int) -> MeasureOrder:
         documents=documents_for(project, work.job.scenario),
         max_length=work.job.max_length,
         generation=generation,
+        cpus=project.settings.benchmark.cpus,
+        memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
     )
 
 

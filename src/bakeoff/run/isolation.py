@@ -34,10 +34,16 @@ class PrepareOrder(Record):
     checkpoint_digest: str
     destination: Path
     texts: tuple[tuple[str, ...], ...]
+    memory_limit_bytes: int | None = None
 
 
 class MeasureOrder(Record):
-    """Measure one scenario in one fresh process, as one generation of a job."""
+    """Measure one scenario in one fresh process, as one generation of a job.
+
+    Attributes:
+        cpus: On which the process may run; None means wherever we may.
+        memory_limit_bytes: That it may allocate; None leaves it to the system.
+    """
 
     kind: Literal["measure"] = "measure"
     runtime: Backend
@@ -49,6 +55,8 @@ class MeasureOrder(Record):
     documents: tuple[Document, ...]
     max_length: int
     generation: int
+    cpus: tuple[int, ...] | None = None
+    memory_limit_bytes: int | None = None
 
 
 Order = Annotated[PrepareOrder | MeasureOrder, Field(discriminator="kind")]
@@ -110,7 +118,10 @@ def run_in_fresh_process(
         return earlier
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     durable.write_bytes(folder / ORDER_FILE, wanted)
-    process = processes.start_process(worker, (str(folder), str(os.getpid())), folder, environment_for(order))
+    cpus = order.cpus if isinstance(order, MeasureOrder) else None
+    process = processes.start_process(
+        worker, (str(folder), str(os.getpid())), folder, environment_for(order), cpus=cpus
+    )
     try:
         ended_in_time = processes.wait_for(process, timeout_s)
     finally:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 STDERR_FILE = "stderr.txt"
@@ -24,7 +25,9 @@ def start_process(
     words: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
+    *,
     pass_fds: Sequence[int] = (),
+    cpus: Sequence[int] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``python -m module`` in a session of its own.
 
@@ -34,8 +37,13 @@ def start_process(
         folder: What it prints goes into files here.
         environment: Variables beside ours; thread pools must be sized before libraries are imported.
         pass_fds: Descriptors that it inherits.
+        cpus: On which it may run, from its first instruction on; None leaves it those of ours.
     """
-    with (folder / STDOUT_FILE).open("wb") as stdout, (folder / STDERR_FILE).open("wb") as stderr:
+    with (
+        (folder / STDOUT_FILE).open("wb") as stdout,
+        (folder / STDERR_FILE).open("wb") as stderr,
+        _running_on(cpus),
+    ):
         return subprocess.Popen(
             [sys.executable, "-m", module, *words],
             stdin=subprocess.DEVNULL,
@@ -45,6 +53,20 @@ def start_process(
             start_new_session=True,
             pass_fds=pass_fds,
         )
+
+
+@contextmanager
+def _running_on(cpus: Sequence[int] | None) -> Iterator[None]:
+    """Move this thread to some CPUs, since a new process begins where its parent's thread may run."""
+    if cpus is None or sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def thread_environment(threads: int, hash_seed: int) -> dict[str, str]:

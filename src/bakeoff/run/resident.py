@@ -123,7 +123,12 @@ class ResidentWorker:
         words = (str(folder), str(os.getpid()), str(theirs_in), str(theirs_out), str(time.monotonic_ns()))
         try:
             self._process = processes.start_process(
-                self._worker, words, folder, environment_for(order), (theirs_in, theirs_out)
+                self._worker,
+                words,
+                folder,
+                environment_for(order),
+                pass_fds=(theirs_in, theirs_out),
+                cpus=order.cpus,
             )
         finally:
             os.close(theirs_in)

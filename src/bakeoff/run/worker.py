@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import resource
 import signal
 import sys
 import time
@@ -30,7 +31,7 @@ from bakeoff.measure.heat import Finished, Started
 from bakeoff.measure.scenarios import Alone, Interleaved
 from bakeoff.measure.subject import Subject
 from bakeoff.measure.timing import Variant, run_block, time_canary, time_each, time_instrument, warm_up_all
-from bakeoff.run.hardware import detect_hardware, record_environment
+from bakeoff.run.hardware import detect_hardware, read_load, record_environment
 from bakeoff.run.isolation import ORDER_FILE, OUTCOME_FILE, Done, Failed, MeasureOrder, Order, PrepareOrder
 from bakeoff.run.resident import Command, Ended, Finish, Ran, Ready
 
@@ -55,8 +56,13 @@ def main(words: list[str]) -> int:
 
 
 def _read_order(folder: Path) -> PrepareOrder | MeasureOrder:
+    """The order; its limit of memory holds from here on."""
     adapter: TypeAdapter[PrepareOrder | MeasureOrder] = TypeAdapter(Order)
-    return adapter.validate_json((folder / ORDER_FILE).read_bytes())
+    order = adapter.validate_json((folder / ORDER_FILE).read_bytes())
+    if order.memory_limit_bytes is not None:
+        # What is allocated, not the address space: runtimes reserve far more of that than they use.
+        resource.setrlimit(resource.RLIMIT_DATA, (order.memory_limit_bytes, order.memory_limit_bytes))
+    return order
 
 
 def _record(error: BaseException) -> Failed:
@@ -77,6 +83,7 @@ def _measure(order: MeasureOrder) -> Done:
         raise TypeError(f"{order.scenario.kind} is measured together with others")
     subject = _load(order)
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    before = read_load()
     counters.begin()
     begin_ns = time.perf_counter_ns()
     readings = order.scenario.measure(subject)
@@ -84,7 +91,7 @@ def _measure(order: MeasureOrder) -> Done:
     counts, _ = counters.end(wall_ns)
     return Done(
         readings=readings,
-        environment=record_environment(),
+        environment=record_environment(before),
         n_truncated=_count_truncated(subject),
         run_delay_share=max(0.0, counts.get("run_delay_ns", 0.0)) / wall_ns,
         facts=subject.session.describe(),
@@ -156,6 +163,7 @@ def _answer_blocks(
                 memory_bytes={"run": memory.read_peak_bytes(), **subject.session.device_memory_bytes()},
                 energy_uj=energy_uj if energy_uj else None,
                 facts=subject.session.describe(),
+                system=read_load(),
             )
             _tell(told, Ended(finished=finished))
             return

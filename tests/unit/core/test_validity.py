@@ -134,6 +134,62 @@ def test_samples_that_are_left_out_carry_no_percentile(make_job: MakeJob) -> Non
     assert flag.detail == "batch size 1: 360 samples, 368 are needed"
 
 
+def make_block_counts(throttles: int) -> Reading:
+    return Reading(
+        quantity="block",
+        unit="ns",
+        at={"batch_size": 1},
+        values=(1.0, 1.0),
+        generations=(0, 0),
+        columns={"throttles": (0, throttles)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("throttles", "drifts", "expected"),
+    [(3, True, ["drift", "thermal"]), (0, True, ["drift"]), (3, False, [])],
+)
+def test_a_drift_under_which_the_processor_throttled_itself_is_thermal(
+    make_job: MakeJob, throttles: int, drifts: bool, expected: list[str]
+) -> None:
+    canary = tuple(1000.0 * (1.3 if drifts and number >= 10 else 1.0) + number % 2 for number in range(20))
+    flags = judge(
+        make_job(), make_latency(368), make_block_counts(throttles), heat=make_heat(canary_ns=canary)
+    )
+    assert names(flags) == expected
+
+
+def make_rate(waited: int, expected: int, load_permille: int) -> Reading:
+    return Reading(
+        quantity="max_rate",
+        unit="per_s",
+        values=(100.0,) * 5,
+        generations=tuple(range(5)),
+        columns={
+            "mean_wait_ns": (waited,) * 5,
+            "expected_wait_ns": (expected,) * 5,
+            "load_permille": (load_permille,) * 5,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("waited", "load_permille", "expected"),
+    [
+        (1_900_000, 800, []),
+        (2_100_000, 800, ["queue_mismatch"]),
+        (510_000, 800, []),
+        (490_000, 800, ["queue_mismatch"]),
+        (9_000_000, 900, []),
+    ],
+)
+def test_waits_that_are_not_those_of_a_queue_are_flagged_where_the_load_lets_tell(
+    make_job: MakeJob, waited: int, load_permille: int, expected: list[str]
+) -> None:
+    job = make_job(scenario=Server(limit_ms=50.0))
+    assert names(judge(job, make_rate(waited, 1_000_000, load_permille))) == expected
+
+
 def test_one_process_whose_warm_up_was_given_up_is_flagged(make_job: MakeJob) -> None:
     assert names(judge(make_job(), make_first_call(1, 1, 0, 1, 1))) == ["warmup_not_steady"]
 

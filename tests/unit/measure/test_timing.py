@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import time
 from collections.abc import Callable
@@ -107,6 +108,29 @@ def test_the_first_call_of_a_block_is_not_timed() -> None:
     machine = Machine(lambda number: 9e6 if number == 0 else 1e6)
     assert run(machine, 5) == (1_000_000,) * 5
     assert len(machine.inputs) == 6
+
+
+def test_the_call_that_counts_for_nothing_is_kept_beside_the_samples() -> None:
+    machine = Machine(lambda number: 9e6 if number == 0 else 1e6)
+    request = BlockRequest(variant=1, samples=5, calls_per_sample=1, first_input=0)
+    block = run_block(machine.variant(), request, NoCounters(), epoch_ns=0, wall=machine.clock)
+    assert block.run_in_ns == 9_000_000
+
+
+def test_what_comes_before_a_sample_is_done_once_for_each_and_never_timed() -> None:
+    machine = Machine(lambda _: 1e6)
+    flushes: list[int] = []
+
+    def flush() -> None:
+        flushes.append(len(machine.inputs))
+        machine.now += 50_000_000
+
+    variant = dataclasses.replace(machine.variant(), before=flush)
+    request = BlockRequest(variant=1, samples=4, calls_per_sample=1, first_input=0)
+    block = run_block(variant, request, NoCounters(), epoch_ns=0, wall=machine.clock, cpu=machine.clock)
+    assert block.wall_ns == (1_000_000,) * 4
+    assert block.cpu_ns == (1_000_000,) * 4
+    assert flushes == [1, 2, 3, 4]
 
 
 def test_inputs_follow_the_order_from_where_the_block_begins() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from bakeoff.measure.encoding import Batch, read_tags
 from bakeoff.measure.inputs import cut_batches
+from bakeoff.measure.memory import CacheFlush
 from bakeoff.measure.readings import LATENCY
 from bakeoff.measure.subject import Subject
 from bakeoff.measure.timing import Variant
@@ -25,12 +26,23 @@ class Latency(Record):
         region: ``model`` is from padded tensors handed over to logits in host memory; ``e2e`` from words to
             tags, tokenisation included. Tokenisation alone is read beside either.
         padding: Rows are filled up to the longest of their batch.
+        cold_cache: Whether the caches of the CPU are overwritten before every timed call, untimed: as after
+            other work, where a call otherwise follows its like.
     """
 
     kind: Literal["latency"] = "latency"
     batch_sizes: Annotated[tuple[BatchSize, ...], Field(min_length=1)] = (1, 8)
     region: Literal["model", "e2e"] = "model"
     padding: Literal["longest"] = "longest"
+    cold_cache: bool = False
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A field that came later is left out at its default, so that keys of before stay as they were."""
+        written: dict[str, Any] = write(self)
+        if not self.cold_cache:
+            del written["cold_cache"]
+        return written
 
     @field_validator("batch_sizes")
     @classmethod
@@ -62,6 +74,7 @@ class Latency(Record):
             n_tokens=tuple(batch.n_tokens for batch in batches),
             n_padded_tokens=tuple(batch.n_padded_tokens for batch in batches),
             n_documents=size,
+            before=CacheFlush() if self.cold_cache else None,
         )
 
 

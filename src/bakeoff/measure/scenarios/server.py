@@ -13,7 +13,13 @@ import numpy as np
 from pydantic import Field
 
 from bakeoff.digest import digest_json
-from bakeoff.measure.open_loop import Served, find_max_rate, poisson_arrivals_ns, serve_open_loop
+from bakeoff.measure.open_loop import (
+    Served,
+    expected_wait_s,
+    find_max_rate,
+    poisson_arrivals_ns,
+    serve_open_loop,
+)
 from bakeoff.measure.readings import MAX_RATE, NS_PER_MS, NS_PER_S, PROBE, RESPONSE, Reading
 from bakeoff.measure.scenarios.latency import Latency
 from bakeoff.measure.statistics import slo_is_met
@@ -75,6 +81,7 @@ class Server(Record):
                 columns={
                     "service_ns": (round(service_s * NS_PER_S),),
                     "is_steady": (int(warm.is_steady),),
+                    **self._compare_waits(search.rate_per_s, chosen),
                 },
             ),
             Reading(
@@ -104,6 +111,26 @@ class Server(Record):
             infer(subject.batch([order[number % len(order)] for number in requests]))
 
         return serve_open_loop(arrivals, answer, batch_max=self.batch_max)
+
+    def _compare_waits(self, rate_per_s: float | None, served: Served | None) -> dict[str, tuple[int]]:
+        """How long requests queued at the answer, and how long they should have; nothing where batches form.
+
+        Of the service times under that very load, so that what is compared is the queue alone.
+        """
+        if served is None or rate_per_s is None or self.batch_max > 1:
+            return {}
+        service_s = served.service_ns / NS_PER_S
+        expected_s = expected_wait_s(
+            rate_per_s, float(np.mean(service_s)), float(np.mean(np.square(service_s)))
+        )
+        if not np.isfinite(expected_s):
+            return {}
+        waited_ns = float(np.mean(served.start_ns - served.scheduled_ns))
+        return {
+            "mean_wait_ns": (round(waited_ns),),
+            "expected_wait_ns": (round(expected_s * NS_PER_S),),
+            "load_permille": (round(rate_per_s * float(np.mean(service_s)) * 1000),),
+        }
 
     def _count_late(self, served: Served) -> int:
         return int(np.count_nonzero(served.response_ns > self.limit_ms * NS_PER_MS))

@@ -1,0 +1,214 @@
+"""Whole heats of real candidates: what each sees, what it gets while others run, and what one's end costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bakeoff.core.records import Champion
+from bakeoff.measure.assembly import assemble_readings
+from bakeoff.measure.heat import Block, BlockRequest, Finished, Heat, Started
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import LATENCY
+from bakeoff.measure.rounds import run_heat
+from bakeoff.orchestrator import Project
+from bakeoff.orchestrator.planning import plan_for
+from bakeoff.orchestrator.works import make_order, make_ready
+from bakeoff.run import processes, resident
+from bakeoff.run.resident import ResidentWorker
+from workers import MakeWorker
+
+Reopen = Callable[..., Project]
+
+PROTOCOL = TimingProtocol.model_validate(
+    {"processes": 2, "rounds": 3, "block_s": 0.005, "warmup_min_s": 0.0, "warmup_max_s": 1.0}
+)
+SPINNING = """
+def act(number):
+    if number == 1:
+        threading.Thread(target=spin, daemon=True).start()
+
+def spin():
+    while True:
+        pass
+"""
+
+
+class Watched:
+    """A candidate as it is; the CPU time of a rival over its blocks is added up."""
+
+    def __init__(self, worker: ResidentWorker, rival: ResidentWorker) -> None:
+        self._worker, self._rival = worker, rival
+        self.name = worker.name
+        self.wall_s = self.rival_cpu_s = 0.0
+
+    def start(self, generation: int) -> Started:
+        return self._worker.start(generation)
+
+    def run_block(self, request: BlockRequest) -> Block:
+        begin_s, rival_s = time.monotonic(), _cpu_s(self._rival)
+        block = self._worker.run_block(request)
+        self.rival_cpu_s += _cpu_s(self._rival) - rival_s
+        self.wall_s += time.monotonic() - begin_s
+        return block
+
+    def finish(self) -> Finished:
+        return self._worker.finish()
+
+    def kill(self) -> None:
+        self._worker.kill()
+
+
+def _cpu_s(worker: ResidentWorker) -> float:
+    assert worker._process is not None
+    times = psutil.Process(worker._process.pid).cpu_times()
+    return times.user + times.system
+
+
+@pytest.fixture
+def make_candidates(
+    reopen: Reopen, champion: Champion, tmp_path: Path
+) -> Iterator[Callable[..., list[ResidentWorker]]]:
+    """The champion in PyTorch and in ONNX Runtime, as a bench would measure them."""
+    made: list[ResidentWorker] = []
+
+    def make(*overrides: str) -> list[ResidentWorker]:
+        project = reopen("benchmark.run.mode=force_new", *overrides)
+        latencies = [each for each in plan_for(project, [champion]).jobs if each.job.scenario.kind == LATENCY]
+        for number, planned in enumerate(latencies):
+            work = make_ready(project, planned, champion)
+            order = make_order(project, work, 0)
+            made.append(ResidentWorker(planned.job.runtime.kind, order, tmp_path / f"{number}", 120.0))
+        return made
+
+    yield make
+    for worker in made:
+        worker.kill()
+
+
+def measure(*workers: ResidentWorker | Watched) -> Heat:
+    return run_heat(workers, PROTOCOL, now_s=time.monotonic)
+
+
+def processes_of(workers: Sequence[ResidentWorker]) -> list[psutil.Process]:
+    return [psutil.Process(worker._process.pid) for worker in workers if worker._process is not None]
+
+
+@pytest.mark.parametrize("freezes", [True, False])
+def test_a_rival_with_a_busy_thread_gets_no_cpu_while_others_are_measured(
+    make_candidates: Callable[..., list[ResidentWorker]],
+    make_worker: MakeWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    freezes: bool,
+) -> None:
+    """And it would get a good part of one if it were not stopped: this can be seen to fail."""
+    if not freezes:
+        monkeypatch.setattr(processes, "freeze", lambda _: None)
+    rival = make_worker(SPINNING)
+    watched = [Watched(worker, rival) for worker in make_candidates()]
+    heat = measure(*watched, rival)
+    assert not heat.failures
+    share = sum(each.rival_cpu_s for each in watched) / sum(each.wall_s for each in watched)
+    assert share < 0.05 if freezes else share > 0.2
+
+
+BREAKDOWNS = {
+    "killed by SIGSEGV": "def act(number): os.kill(os.getpid(), 11) if is_armed() else None",
+    "no answer after 5 s": "def act(number): time.sleep(600) if is_armed() else None",
+}
+
+
+@pytest.mark.parametrize("reason", BREAKDOWNS)
+def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
+    make_candidates: Callable[..., list[ResidentWorker]],
+    make_worker: MakeWorker,
+    arm: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(resident, "MIN_BLOCK_TIMEOUT_S", 5.0)
+    others, broken = make_candidates(), make_worker(BREAKDOWNS[reason])
+    run_block = ResidentWorker.run_block
+
+    def broken_in_the_second_generation(self: ResidentWorker, request: BlockRequest) -> Block:
+        if self is broken and len(self.environments) > 1:
+            arm()
+        return run_block(self, request)
+
+    monkeypatch.setattr(ResidentWorker, "run_block", broken_in_the_second_generation)
+    heat = measure(*others, broken)
+    assert {name: failure.reason for name, failure in heat.failures.items()} == {broken.name: reason}
+    assert [[part.name for part in each.parts] for each in heat.generations] == [
+        sorted([*(other.name for other in others), broken.name]),
+        sorted(other.name for other in others),
+    ]
+    for other in others:
+        latency = next(row for row in assemble_readings(heat, other.name) if row.quantity == LATENCY)
+        assert set(latency.generations) == {0, 1}
+    assert not processes_of([*others, broken])
+
+
+def test_nobody_is_left_when_the_user_interrupts(
+    make_candidates: Callable[..., list[ResidentWorker]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = make_candidates()
+    family: list[psutil.Process] = []
+    run_block = ResidentWorker.run_block
+
+    def interrupted(self: ResidentWorker, request: BlockRequest) -> Block:
+        run_block(self, request)
+        family.extend(processes_of(workers))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResidentWorker, "run_block", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure(*workers)
+    assert len(family) == len(workers)
+    assert not any(member.is_running() for member in family)
+
+
+def test_every_candidate_has_the_threads_and_cpus_that_were_asked_for(
+    make_candidates: Callable[..., list[ResidentWorker]],
+) -> None:
+    mine = sorted(psutil.Process().cpu_affinity())
+    workers = make_candidates(f"benchmark.cpus=[{mine[-1]}]")
+    heat = measure(*workers)
+    for worker in workers:
+        for generation in (0, 1):
+            environment = worker.environments[generation]
+            variables = dict(pair.split("=") for pair in environment.facts["thread_variables"].split())
+            assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "1"
+            assert environment.facts["affinity"] == str(mine[-1])
+            assert environment.hardware.usable_cpus == 1
+    facts = {part.name: part.started.facts for part in heat.generations[0].parts}
+    assert {name: told["threads"] for name, told in facts.items()} == {"torch": "1", "onnxruntime": "1"}
+    assert sorted(psutil.Process().cpu_affinity()) == mine
+
+
+def test_all_candidates_are_asked_the_same_texts_in_a_generation_and_in_another_order_in_the_next(
+    make_candidates: Callable[..., list[ResidentWorker]],
+) -> None:
+    workers = make_candidates()
+    heat = measure(*workers)
+    orders = {
+        (generation.number, part.name): next(
+            warm_up.n_tokens for warm_up in part.started.warm_ups if warm_up.variant == 1
+        )
+        for generation in heat.generations
+        for part in generation.parts
+    }
+    for number in (0, 1):
+        assert orders[number, "torch"] == orders[number, "onnxruntime"]
+    assert orders[0, "torch"] != orders[1, "torch"]
+    assert sorted(orders[0, "torch"]) == sorted(orders[1, "torch"])
+    for worker in workers:
+        for latency in (row for row in assemble_readings(heat, worker.name) if row.quantity == LATENCY):
+            columns = latency.columns
+            padded, bare = columns["n_padded_tokens"], columns["n_tokens"]
+            assert all(p >= n for p, n in zip(padded, bare, strict=True))
+            # One text is padded to itself; of two of unlike length something must be padding.
+            assert (padded == bare) == (latency.at["batch_size"] == 1)
