@@ -67,7 +67,8 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoint = make_checkpoint("minilm-l2", folder)
-        # A measurement goes on until it is as sure as the defaults ask of a median; a pair takes five processes.
+        # A measurement goes on until it is as sure as the defaults ask of a median; a pair takes five
+        # processes.
         no_tails = {"p95": None, "p99": None}
         self.protocol = TimingProtocol.model_validate({"targets": {**no_tails, "ratio": None}})
         self.pair_protocol = TimingProtocol.model_validate(

@@ -17,6 +17,7 @@ from bakeoff.measure.readings import (
     LATENCY,
     MAX_DIRTY_SHARE,
     MAX_RATE,
+    NS_PER_MS,
     OVERHEAD,
     PASS,
     Reading,
@@ -34,6 +35,7 @@ MAX_SPREAD_EXCESS = 3.0
 MAX_SPREAD = 0.05
 MAX_TAIL_RATIO = 3.0
 MAX_OVERHEAD_SHARE = 0.01
+MAX_CHANGE_BY_LEAVING_OUT = 0.05
 # How many times the mean wait may be off the formula, either way. Of five processes of 700 requests each at a
 # load of 0.8, one simulated queue in 200 is off by 1.4; nearer to 1 the mean tells too little.
 MAX_WAIT_FACTOR = 2.0
@@ -220,6 +222,7 @@ def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
         n_late = reading.columns["left_out"].count(LATE)
         detail = f"{place}: {n_late} samples before the steady state are left out"
         flags.append(Flag(name="late_warmup", detail=detail))
+    flags += _compare_with_all(reading)
     rows = reading.by_generation()
     excess = spread_excess(rows)
     spread = float(np.std([np.log(np.median(row)) for row in rows], ddof=1)) if len(rows) > 1 else 0.0
@@ -234,6 +237,20 @@ def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
         detail = f"{place}: the instrument takes {overhead_ns / middle.value:.1%} of a call"
         flags.append(Flag(name="overhead", detail=detail))
     return flags
+
+
+def _compare_with_all(reading: Reading) -> list[Flag]:
+    """Figures of all rounds beside the headline, where leaving out the disturbed ones changes it."""
+    shown = []
+    for p in QUANTILES:
+        counted, of_all = reading.quantile(p), reading.quantile_of_all(p)
+        if counted and of_all and abs(of_all / counted.value - 1) > MAX_CHANGE_BY_LEAVING_OUT:
+            unit = f"{of_all / NS_PER_MS:.3g} instead of {counted.value / NS_PER_MS:.3g} ms"
+            shown.append(f"p{p * 100:g} {unit}")
+    if not shown:
+        return []
+    detail = f"{_place(reading)}: with the disturbed rounds {', '.join(shown)}"
+    return [Flag(name="left_out_matters", detail=detail)]
 
 
 def _judge_drift(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:

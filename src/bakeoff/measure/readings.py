@@ -128,6 +128,13 @@ class Reading(Record):
             return None
         return quantile_interval(rows, p, confidence)
 
+    def quantile_of_all(self, p: float) -> float | None:
+        """The p-quantile with the disturbed rounds, for beside the headline; None where none was left out."""
+        why = np.asarray(self.columns.get("left_out", ()))
+        if self.counts_all or not (why == DIRTY).any():
+            return None
+        return float(np.quantile(np.asarray(self.values)[why != LATE], p))
+
     def block_medians(self, column: str | None = None) -> dict[tuple[int, int], float]:
         """Median of each counted block by (generation, round), of the values or of a column beside them."""
         source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)

@@ -134,6 +134,23 @@ def test_samples_that_are_left_out_carry_no_percentile(make_job: MakeJob) -> Non
     assert flag.detail == "batch size 1: 360 samples, 368 are needed"
 
 
+def test_where_leaving_out_disturbed_rounds_changes_a_figure_both_are_told(make_job: MakeJob) -> None:
+    latency = make_latency(5000)
+    rounds = latency.columns["round"]
+    slow = tuple(
+        value * (3 if number == 0 else 1) for value, number in zip(latency.values, rounds, strict=True)
+    )
+    latency = with_left_out(
+        latency.model_copy(update={"values": slow}), lambda number: DIRTY if number == 0 else COUNTED
+    )
+    (flag,) = judge(make_job(), latency)
+    assert flag.name == "left_out_matters"
+    p95, p99 = (float(np.quantile(slow, p)) / 1e6 for p in (0.95, 0.99))
+    assert f"p95 {p95:.3g} instead of" in flag.detail
+    assert f"p99 {p99:.3g} instead of" in flag.detail
+    assert "p50" not in flag.detail
+
+
 def make_block_counts(throttles: int) -> Reading:
     return Reading(
         quantity="block",
