@@ -1,9 +1,9 @@
 """How much of a heat's wall time is spent in timed calls, and what the rest is beside starting alone.
 
-Three ONNX Runtime candidates at the default settings, and three PyTorch ones beside. What starting and loading
-cost alone is measured in the same run: the same workers, started, and ended before they warm up. The warm-up and
-the one call before each block are calls that the protocol asks for and does not count; they are told apart, since
-no driver could do without them.
+Three ONNX Runtime candidates at the default settings, and three PyTorch ones beside. What starting and
+loading cost alone is measured in the same run: the same workers, started, and ended before they warm up. The
+warm-up and the one call before each block are calls that the protocol asks for and does not count; they are
+told apart, since no driver could do without them.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Divided(NamedTuple):
     def figure(self) -> str:
         """For the last line."""
         return (
-            f"untimed {self.rest:.2f} × starting alone ({self.driver:.2f} × without the calls that the protocol "
-            f"asks for and does not count), timed {self.share:.2f} of the wall"
+            f"untimed {self.rest:.2f} × starting alone ({self.driver:.2f} × without the calls that the "
+            f"protocol asks for and does not count), timed {self.share:.2f} of the wall"
         )
 
 
