@@ -157,7 +157,7 @@ def test_a_decision_made_offline_is_logged_by_the_next_decide(
     offline: OpenOffline, project_folder: Path
 ) -> None:
     client = create_client(open_project(project_folder / "config").tracker.uri)
-    weights = "decision.weights={quality: 0.5, latency: 0.5}"
+    weights = "decision.objective={kind: weighted, weights: {quality: 0.5, latency: 0.5}}"
     made = decide(offline(weights))
     save_decision(offline(weights), made)
     online = open_project(project_folder / "config", (weights,))

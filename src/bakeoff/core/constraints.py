@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.costs import NO_MEMORY, NO_SERVER, NO_THROUGHPUT
-from bakeoff.core.estimate import Estimate
-from bakeoff.core.evidence import Candidate, Draws, estimate_from, find_latency
-from bakeoff.core.settings import (
+from bakeoff.core.criteria import (
     Constraint,
-    DecisionSettings,
     LatencyLimit,
     MemoryLimit,
+    QualityDrop,
     QualityFloor,
     ServerRateFloor,
     ThroughputFloor,
 )
-from bakeoff.measure.scenarios.quality import f1_of
+from bakeoff.core.estimate import Estimate
+from bakeoff.core.evidence import find_latency
+from bakeoff.core.production import NOT_ASKED, Gaps
+from bakeoff.core.settings import DecisionSettings
 from bakeoff.record import Record
 
 Met = Literal["met", "failed", "cannot tell"]
 BYTES_PER_MIB = 2**20
+_ROUNDING = 1e-12  # 0.850 - 0.845 is a little more than 0.005
 
 
 class ConstraintResult(Record):
@@ -31,19 +34,26 @@ class ConstraintResult(Record):
 
 
 def check_constraint(
-    candidate: Candidate, limit: Constraint, quality_draws: Draws, settings: DecisionSettings
+    candidate: Candidate,
+    limit: Constraint,
+    quality: Estimate,
+    gaps: Gaps,
+    settings: DecisionSettings,
 ) -> ConstraintResult:
     """Hold one candidate against one limit.
 
     Args:
         candidate: With what was measured of it.
         limit: What it must meet.
-        quality_draws: Of its F1 [resamples].
+        quality: Its F1.
+        gaps: Its F1 minus that of production, and of the reference.
         settings: Of the decision.
     """
     match limit:
         case QualityFloor():
-            return _check_quality(candidate, limit, quality_draws, settings)
+            return _check_quality(quality, limit)
+        case QualityDrop():
+            return _check_drop(gaps.get(limit.against, NOT_ASKED), limit)
         case LatencyLimit():
             return _check_latency(candidate, limit, settings)
         case MemoryLimit():
@@ -52,12 +62,18 @@ def check_constraint(
             return _check_rate(candidate, limit)
 
 
-def _check_quality(
-    candidate: Candidate, limit: QualityFloor, quality_draws: Draws, settings: DecisionSettings
-) -> ConstraintResult:
-    estimate = estimate_from(f1_of(candidate.entities), quality_draws, settings.confidence)
-    text = f"F1 {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] ≥ {limit.at_least:g}"
-    return ConstraintResult(result=_reaches(estimate, limit.at_least), text=text)
+def _check_quality(found: Estimate, limit: QualityFloor) -> ConstraintResult:
+    text = f"F1: {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] ≥ {limit.at_least:g}"
+    return ConstraintResult(result=_reaches(found, limit.at_least), text=text)
+
+
+def _check_drop(found: Estimate | str, limit: QualityDrop) -> ConstraintResult:
+    name = f"F1 against {limit.against}"
+    if isinstance(found, str):
+        return ConstraintResult(result="cannot tell", text=f"{name}: {found}")
+    value, low, high = (f"{number:+.4f}" for number in (found.value, found.low, found.high or 0.0))
+    text = f"{name}: {value} [{low}, {high}] ≥ {-limit.at_most:g}"
+    return ConstraintResult(result=_reaches(found, -limit.at_most - _ROUNDING), text=text)
 
 
 def _check_latency(candidate: Candidate, limit: LatencyLimit, settings: DecisionSettings) -> ConstraintResult:
@@ -66,7 +82,7 @@ def _check_latency(candidate: Candidate, limit: LatencyLimit, settings: Decision
     if found is None:
         return ConstraintResult(result="cannot tell", text=f"{name}: not measured, or too few samples")
     upper = f"{found.high:.2f}" if found.high is not None else "∞"
-    text = f"{name} {found.value:.2f} ms [{found.low:.2f}, {upper}] ≤ {limit.at_most_ms:g} ms"
+    text = f"{name}: {found.value:.2f} ms [{found.low:.2f}, {upper}] ≤ {limit.at_most_ms:g} ms"
     result = _stays_below(found, limit.at_most_ms)
     # Other work can only have made it slower: a busy machine proves no candidate too slow.
     is_unproven = result == "failed" and candidate.is_contended
@@ -81,7 +97,7 @@ def _check_memory(candidate: Candidate, limit: MemoryLimit) -> ConstraintResult:
         f"{number / BYTES_PER_MIB:.1f}"
         for number in (found.value, found.low, found.high or found.value, limit.at_most_bytes)
     )
-    text = f"memory {value} MiB [{low}, {high}] ≤ {most} MiB"
+    text = f"memory: {value} MiB [{low}, {high}] ≤ {most} MiB"
     return ConstraintResult(result=_stays_below(found, limit.at_most_bytes), text=text)
 
 
@@ -97,7 +113,7 @@ def _check_rate(candidate: Candidate, limit: ThroughputFloor | ServerRateFloor) 
     if costs is None or found is None:
         return ConstraintResult(result="cannot tell", text=f"{name}: {why}")
     upper = f"{found.high:.1f}" if found.high is not None else "∞"
-    text = f"{name} {found.value:.1f} {unit} [{found.low:.1f}, {upper}] ≥ {limit.at_least_per_s:g}"
+    text = f"{name}: {found.value:.1f} {unit} [{found.low:.1f}, {upper}] ≥ {limit.at_least_per_s:g}"
     result = _reaches(found, limit.at_least_per_s)
     is_unproven = result == "failed" and costs.is_contended
     return ConstraintResult(result="cannot tell" if is_unproven else result, text=text)

@@ -77,8 +77,8 @@ class Costs(Record):
     documents_per_s: Estimate | None = None
     max_rate_per_s: Estimate | None = None
     price_per_hour: float | None = None
-    cost_per_million: float | None = None
-    cost_per_million_served: float | None = None
+    cost_per_million: Estimate | None = None
+    cost_per_million_served: Estimate | None = None
     is_contended: bool = False
     absent: Mapping[str, str] = {}
 
@@ -176,16 +176,26 @@ def _read_documents_per_s(readings: Sequence[Reading], confidence: float) -> Est
 def _price(costs: Costs, readings: Sequence[Reading], settings: DecisionSettings | None) -> Costs:
     if settings is None or settings.price_per_hour is None:
         return costs
-    per_second = settings.price_per_hour / S_PER_HOUR
+    per_million = settings.price_per_hour / S_PER_HOUR * MILLION
     calls = _find(readings, LATENCY, settings.batch_size)
-    rate = calls.throughput() if calls else None
-    served = costs.max_rate_per_s
+    rate = calls.throughput(settings.confidence) if calls else None
     return costs.model_copy(
         update={
             "price_per_hour": settings.price_per_hour,
-            "cost_per_million": per_second * MILLION / rate.value if rate else None,
-            "cost_per_million_served": per_second * MILLION / served.value if served else None,
+            "cost_per_million": _divide(per_million, estimate_of(rate)) if rate else None,
+            "cost_per_million_served": _divide(per_million, costs.max_rate_per_s),
         }
+    )
+
+
+def _divide(amount: float, rate: Estimate | None) -> Estimate | None:
+    """What one costs where so many are had for an amount: the high rate gives the low end."""
+    if rate is None:
+        return None
+    return Estimate(
+        value=amount / rate.value,
+        low=amount / rate.high if rate.high is not None else 0.0,
+        high=amount / rate.low if rate.low > 0 else None,
     )
 
 

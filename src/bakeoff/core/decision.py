@@ -1,91 +1,90 @@
-"""The decision: accuracy against latency, with the uncertainty of both.
+"""The decision: a winner, a tie, or nobody, with the evidence and the reasons.
 
-The score of a candidate is a weighted geometric mean of two ratios to the reference candidate,
-
-    score = (quality / quality_ref) ** w  ·  (latency_ref / latency) ** (1 - w),
-
-so that adding a candidate, or taking another reference, changes no one's place.
+Everything is decided by one rule: something is certain where the whole interval of the decision's confidence
+lies on one side. That holds for constraints, for dominance, and for who beats whom.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-import numpy as np
+from pydantic import Field, model_validator
 
-from bakeoff.core.constraints import ConstraintResult, check_constraint
-from bakeoff.core.costs import Costs
-from bakeoff.core.estimate import Estimate
-from bakeoff.core.evidence import (
-    Candidate,
-    Draws,
-    draw_pace,
-    draw_quality,
-    estimate_from,
-    require_latency,
-    summarize_latencies,
-)
+from bakeoff.core.candidates import Candidate, find_fault
+from bakeoff.core.placing import Contest, hold_contest, name_best
+from bakeoff.core.production import Production
 from bakeoff.core.records import Environment, Measurement
+from bakeoff.core.sensitivity import Sensitivity, find_sensitivity
 from bakeoff.core.settings import DecisionSettings
+from bakeoff.core.standings import Standing, order_of_places, stand
+from bakeoff.core.ties import Tie, explain_tie
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
-from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.record import Record
 
-Place = Literal["winner", "tied", "beaten", "excluded"]
+How = Literal["clear", "tie broken by speed"]
 
 
-class Standing(Record):
-    """One candidate's place, with its numbers and the reason.
+class UsedMeasurement(Record):
+    """A measurement that a decision was made from.
 
     Attributes:
-        quality: F1 on the evaluation split, in [0, 1].
-        latency_ms: The quantile that counts, at the batch size that counts.
-        score: Relative to the reference candidate, which has 1.
-        p_best: Share of the resamples in which it has the best score of all that may win.
-        costs: What it takes beside time; None where nothing tells.
-        is_on_front: Whether no other candidate is, with confidence, at least as good and as fast.
+        key: Its benchmark key.
+        attempt: Which of the attempts at the key.
+        measured_at: UTC, ISO 8601.
     """
 
-    label: str
-    backbone: str
-    runtime: str
-    champion_run_id: str
-    checkpoint_digest: str
-    place: Place
-    reason: str
-    quality: Estimate
-    latency_ms: Estimate
-    latency_by_batch_ms: Mapping[int, Mapping[str, Estimate | None]]
-    score: Estimate
-    p_best: float
-    is_on_front: bool
-    constraints: tuple[ConstraintResult, ...]
-    costs: Costs | None = None
-    flags: tuple[str, ...]
-    benchmark_keys: tuple[str, ...]
+    key: str
+    attempt: int
+    measured_at: str
 
 
 class Decision(Record):
-    """Standings, winner or tie, reasons.
+    """Standings, winner or tie, reasons, and all that it was made from.
 
     Attributes:
         inputs_digest: Of all that it was made from; empty where that was not noted.
+        how: How the winner won; None without one.
+        reference: The candidate to which scores are relative.
+        standings: The winner first, then the tied, the beaten, the excluded.
+        tie: Who is tied, and what would tell them apart; also where the fastest of them won.
+        sensitivity: How far the settings can move before another candidate leads.
+        production: What is in production, and which candidate it is.
+        environment: Of the reference's measurement.
+        measurements: That it was made from; empty where that was not noted.
+        versions: Of the software that decided, by name.
+        incomplete: Candidates that could not be ranked, each with the reason.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     inputs_digest: str = ""
     outcome: Literal["winner", "tie", "none"]
+    how: How | None = None
     winner: str | None
     reasons: tuple[str, ...]
     reference: str
-    standings: tuple[Standing, ...]
+    standings: Annotated[tuple[Standing, ...], Field(min_length=1)]
+    tie: Tie | None = None
+    sensitivity: tuple[Sensitivity, ...] = ()
+    production: Production = Production()
     settings: DecisionSettings
     environment: Environment
+    measurements: tuple[UsedMeasurement, ...] = ()
+    versions: Mapping[str, str] = {}
     incomplete: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _speaks_of_its_standings(self) -> Self:
+        labels = {standing.label for standing in self.standings}
+        named = {self.reference, *(name for name in (self.winner, self.production.label) if name is not None)}
+        if not named <= labels:
+            raise ValueError(f"{', '.join(sorted(named - labels))} is not among the standings")
+        if (self.winner is not None) != (self.outcome == "winner") or (self.how is None) != (
+            self.winner is None
+        ):
+            raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        return self
 
     @property
     def winning_standing(self) -> Standing | None:
@@ -94,151 +93,147 @@ class Decision(Record):
 
 
 def decide(
-    candidates: Sequence[Candidate], settings: DecisionSettings, incomplete: Sequence[str] = ()
+    candidates: Sequence[Candidate],
+    settings: DecisionSettings,
+    incomplete: Sequence[str] = (),
+    production: Production | None = None,
 ) -> Decision:
     """Rank the candidates; equal inputs give an equal decision, byte for byte.
 
     Args:
         candidates: The first one is the reference of the score.
-        settings: Weights, constraints, confidence.
+        settings: Objective, constraints, confidence.
         incomplete: Candidates that cannot be ranked, to be told in the reasons.
+        production: What is in production; its candidate is found among these.
 
     Raises:
         CannotTellError: There is nothing to compare, or the measurements are of unlike environments or
             documents, or the quantile asked for has too few samples.
     """
-    _refuse_unlike(candidates, settings)
-    contest = _hold(candidates, settings)
-    winner, outcome, reasons = _judge(contest)
-    standings = [_stand(contest, n, winner) for n in range(len(contest.candidates))]
-    rank: dict[Place, int] = {"winner": 0, "tied": 1, "beaten": 2, "excluded": 3}
+    sound, unsound = _leave_out_faults(candidates)
+    if not sound:
+        raise CannotTellError(
+            "\n".join(
+                ["no candidate has both a quality and a latency measurement; run `bakeoff bench`", *unsound]
+            )
+        )
+    _refuse_unlike(sound, settings)
+    contest = hold_contest(sound, settings, production or Production())
+    winner, how = _find_winner(contest)
+    tie = explain_tie(contest)
+    told = (*unsound, *incomplete)
+    standings = [stand(contest, n, winner) for n in order_of_places(contest, winner)]
     return Decision(
-        outcome=outcome,
-        winner=contest.candidates[winner].label if winner is not None else None,
-        reasons=(*reasons, *_low_confidence(contest), *incomplete),
-        reference=candidates[0].label,
-        standings=tuple(sorted(standings, key=lambda s: (rank[s.place], -s.score.value, s.label))),
+        outcome="winner" if winner is not None else "none" if contest.leader is None else "tie",
+        how=how,
+        winner=contest.labels[winner] if winner is not None else None,
+        reasons=(*_judge(contest, winner, tie), *_low_confidence(contest), *told),
+        reference=sound[0].label,
+        standings=tuple(standings),
+        tie=tie,
+        sensitivity=find_sensitivity(contest),
+        production=contest.production,
         settings=settings,
-        environment=candidates[0].environment,
-        incomplete=tuple(incomplete),
+        environment=sound[0].environment,
+        incomplete=told,
     )
 
 
-def digest_inputs(measurements: Sequence[Measurement], settings: DecisionSettings) -> str:
+def list_used(measurements: Sequence[Measurement]) -> tuple[UsedMeasurement, ...]:
+    """The measurements that a decision is made from, in their order, which names the reference."""
+    return tuple(
+        UsedMeasurement(key=each.job.key, attempt=each.attempt, measured_at=each.measured_at)
+        for each in measurements
+    )
+
+
+def digest_inputs(
+    measurements: Sequence[UsedMeasurement],
+    settings: DecisionSettings,
+    production: Production,
+    versions: Mapping[str, str],
+) -> str:
     """Digest of what a decision is made from; decisions of equal inputs are equal.
 
     Args:
         measurements: In the order of their jobs, which names the reference.
         settings: Of the decision; its run mode does not count.
+        production: What is in production.
+        versions: Of the software that decides.
     """
     return digest_json(
         {
             "format_version": Decision.model_fields["format_version"].default,
             "settings": settings.model_dump(mode="json", exclude={"run"}),
-            "measurements": [[each.job.key, each.attempt, each.measured_at] for each in measurements],
+            "measurements": [each.model_dump(mode="json") for each in measurements],
+            "production": production.model_dump(mode="json"),
+            "versions": dict(versions),
         }
     )
 
 
-@dataclass(frozen=True)
-class _Contest:
-    """All that is computed before anyone is placed; arrays have one column a candidate.
-
-    Attributes:
-        candidates: In an order that does not depend on how they were given.
-        able: Who is known to meet every constraint.
-        leader: The best score of the able; None without any.
-        tied: Of the able, whom the leader does not beat with confidence.
-    """
-
-    candidates: tuple[Candidate, ...]
-    settings: DecisionSettings
-    quality: Draws
-    latency: tuple[Estimate, ...]
-    log_scores: Draws
-    score_draws: Draws
-    quality_draws: Draws
-    front: tuple[bool, ...]
-    results: tuple[tuple[ConstraintResult, ...], ...]
-    able: tuple[int, ...]
-    p_best: tuple[float, ...]
-    leader: int | None
-    tied: tuple[int, ...]
+def _leave_out_faults(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
+    """The candidates of whose numbers each is a number, and a line for each other one."""
+    faults = [find_fault(candidate) for candidate in candidates]
+    sound = [candidate for candidate, fault in zip(candidates, faults, strict=True) if fault is None]
+    told = [
+        f"{candidate.label}: not ranked: {fault}; measure it again"
+        for candidate, fault in zip(candidates, faults, strict=True)
+        if fault is not None
+    ]
+    return sound, told
 
 
-def _hold(candidates: Sequence[Candidate], settings: DecisionSettings) -> _Contest:
-    ordered = tuple(sorted(candidates, key=lambda c: (c.label, c.champion_run_id)))
-    reference = [c.label for c in ordered].index(candidates[0].label)
-    latency = tuple(
-        require_latency(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered
-    )
-    quality = np.array([f1_of(c.entities) for c in ordered])
-    quality_draws, pace = draw_quality(ordered, settings), draw_pace(ordered, latency, settings)
-    log_scores = _log_score(quality, pace.values, reference, settings)
-    score_draws = _log_score(quality_draws, pace.draws, reference, settings)
-    results = tuple(
-        tuple(check_constraint(c, limit, quality_draws[:, n], settings) for limit in settings.constraints)
-        for n, c in enumerate(ordered)
-    )
-    able = tuple(n for n, row in enumerate(results) if all(result.result == "met" for result in row))
-    leader = max(able, key=lambda n: log_scores[n]) if able else None
-    return _Contest(
-        candidates=ordered,
-        settings=settings,
-        quality=quality,
-        latency=latency,
-        log_scores=log_scores,
-        score_draws=score_draws,
-        quality_draws=quality_draws,
-        front=tuple(_front(quality_draws, pace.draws, settings.confidence)),
-        results=results,
-        able=able,
-        p_best=tuple(_p_best(score_draws, able)),
-        leader=leader,
-        tied=tuple(_tied(leader, able, score_draws, settings.confidence)),
-    )
+def _find_winner(contest: Contest) -> tuple[int | None, How | None]:
+    leader = contest.leader
+    if leader is None:
+        return None, None
+    if not contest.tied:
+        return leader, "clear"
+    if contest.settings.when_tied == "report":
+        return None, None
+    latency = contest.evidence.latency
+    level = (leader, *contest.tied)
+    return min(level, key=lambda n: (latency[n].value, contest.labels[n])), "tie broken by speed"
 
 
-def _stand(contest: _Contest, n: int, winner: int | None) -> Standing:
-    candidate, confidence = contest.candidates[n], contest.settings.confidence
-    score, score_draws = float(np.exp(contest.log_scores[n])), np.exp(contest.score_draws[:, n])
-    return Standing(
-        label=candidate.label,
-        backbone=candidate.backbone,
-        runtime=candidate.runtime,
-        champion_run_id=candidate.champion_run_id,
-        checkpoint_digest=candidate.checkpoint_digest,
-        place=_place(contest, n, winner),
-        reason=_reason(contest, n, winner),
-        quality=estimate_from(float(contest.quality[n]), contest.quality_draws[:, n], confidence),
-        latency_ms=contest.latency[n],
-        latency_by_batch_ms=summarize_latencies(candidate, confidence),
-        score=estimate_from(score, score_draws, confidence),
-        p_best=contest.p_best[n],
-        is_on_front=contest.front[n],
-        constraints=contest.results[n],
-        costs=candidate.costs,
-        flags=candidate.flags,
-        benchmark_keys=candidate.benchmark_keys,
-    )
+def _judge(contest: Contest, winner: int | None, tie: Tie | None) -> tuple[str, ...]:
+    leader = contest.leader
+    if leader is None:
+        return ("no candidate is known to meet every constraint",)
+    if tie is None:
+        share = f"best in {contest.p_best[leader]:.1%} of resamples"
+        return (f"{contest.labels[leader]} has the {name_best(contest.settings)} ({share})",)
+    first = f"the data do not tell these apart: {', '.join(tie.labels)}"
+    if winner is not None:
+        rule = f"{contest.labels[winner]} is the fastest of them, and decision.when_tied is fastest"
+        return first, rule, _describe_cure(tie)
+    return first, f"{_describe_cure(tie)}, or set decision.when_tied"
 
 
-def _low_confidence(contest: _Contest) -> tuple[str, ...]:
-    contended = [candidate.label for candidate in contest.candidates if candidate.is_contended]
-    if not contended:
+def _describe_cure(tie: Tie) -> str:
+    if not tie.enough:
+        return (
+            "their differences are so small that no reasonable number of measurements would tell them apart"
+        )
+    now = f"{tie.now.documents:,} test documents and {tie.now.generations} generations"
+    ways = " or ".join(f"{effort.documents:,} and {effort.generations}" for effort in tie.enough)
+    return f"about {ways} would tell them apart, in place of {now}, if the differences are as found"
+
+
+def _low_confidence(contest: Contest) -> tuple[str, ...]:
+    candidates = contest.evidence.candidates
+    n_contended = sum(candidate.is_contended for candidate in candidates)
+    if not n_contended:
         return ()
     line = (
-        f"low confidence: the machine was busy while {len(contended)} of {len(contest.candidates)} "
+        f"low confidence: the machine was busy while {n_contended} of {len(candidates)} "
         "candidates were measured, so only their ratios count; measure again when it is quiet"
     )
     return (line,)
 
 
 def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:
-    if not candidates:
-        raise CannotTellError(
-            "no candidate has both a quality and a latency measurement; run `bakeoff bench`"
-        )
     if len({candidate.label for candidate in candidates}) < len(candidates):
         raise CannotTellError("two candidates have the same name; decide between one champion a backbone")
     if len({candidate.quality_inputs_digest for candidate in candidates}) > 1:
@@ -255,93 +250,3 @@ def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) 
             f"measurements of unlike environments are not ranked ({shown}); measure all in one environment "
             "with run.mode force_new, or set decision.allow_unlike_environments"
         )
-
-
-def _log_score(quality: Draws, latency: Draws, reference: int, settings: DecisionSettings) -> Draws:
-    weights = settings.weights
-    share = weights.quality / (weights.quality + weights.latency)
-    # A model that finds nothing has F1 0, and log 0 would spoil every mean: it scores as almost nothing.
-    floored = np.maximum(quality, 1e-9)
-    score: Draws = share * np.log(floored / floored[..., [reference]]) + (1 - share) * np.log(
-        latency[..., [reference]] / latency
-    )
-    return score
-
-
-def _front(quality: Draws, latency: Draws, confidence: float) -> list[bool]:
-    """Who is not dominated: nobody else is, with confidence, at least as good, as fast, and better in one."""
-    count = quality.shape[1]
-
-    def dominates(a: int, b: int) -> bool:
-        as_good = float(np.mean(quality[:, a] >= quality[:, b])) >= confidence
-        as_fast = float(np.mean(latency[:, a] <= latency[:, b])) >= confidence
-        better = (quality[:, a] > quality[:, b]) | (latency[:, a] < latency[:, b])
-        return as_good and as_fast and float(np.mean(better)) >= confidence
-
-    return [not any(dominates(a, b) for a in range(count) if a != b) for b in range(count)]
-
-
-def _p_best(score_draws: Draws, able: Sequence[int]) -> list[float]:
-    shares = [0.0] * score_draws.shape[1]
-    if able:
-        best = np.asarray(able)[score_draws[:, list(able)].argmax(axis=1)]
-        for n in able:
-            shares[n] = float(np.mean(best == n))
-    return shares
-
-
-def _tied(leader: int | None, able: Sequence[int], score_draws: Draws, confidence: float) -> list[int]:
-    """Those whose score the leader does not beat with confidence."""
-    if leader is None:
-        return []
-    return [
-        n
-        for n in able
-        if n != leader and float(np.mean(score_draws[:, leader] > score_draws[:, n])) < confidence
-    ]
-
-
-def _judge(
-    contest: _Contest,
-) -> tuple[int | None, Literal["winner", "tie", "none"], tuple[str, ...]]:
-    leader, candidates = contest.leader, contest.candidates
-    if leader is None:
-        return None, "none", ("no candidate is known to meet every constraint",)
-    name = candidates[leader].label
-    if not contest.tied:
-        reason = f"{name} has the best score (best in {contest.p_best[leader]:.1%} of resamples)"
-        return leader, "winner", (reason,)
-    level = (leader, *contest.tied)
-    names = ", ".join(sorted(candidates[n].label for n in level))
-    tie = f"the data do not tell these apart: {names}"
-    if contest.settings.when_tied == "report":
-        cure = "more test documents or more generations would tell them apart, or set decision.when_tied"
-        return None, "tie", (tie, cure)
-    fastest = min(level, key=lambda n: (contest.latency[n].value, candidates[n].label))
-    rule = f"{candidates[fastest].label} is the fastest of them, and decision.when_tied is fastest"
-    return fastest, "winner", (tie, rule)
-
-
-def _place(contest: _Contest, n: int, winner: int | None) -> Place:
-    if n == winner:
-        return "winner"
-    if n not in contest.able:
-        return "excluded"
-    return "tied" if n == contest.leader or n in contest.tied else "beaten"
-
-
-def _reason(contest: _Contest, n: int, winner: int | None) -> str:
-    leader = contest.leader
-    if n not in contest.able or leader is None:
-        missed = [result for result in contest.results[n] if result.result != "met"]
-        return "; ".join(f"{result.result}: {result.text}" for result in missed)
-    if n == winner:
-        return "fastest of the tied" if contest.tied else "best score"
-    if n == leader:
-        return "best score, but not with confidence"
-    ahead = contest.score_draws[:, leader] - contest.score_draws[:, n]
-    half = contest.settings.confidence / 2
-    low, high = np.quantile(ahead, [0.5 - half, 0.5 + half])
-    verb = "not told apart from" if n in contest.tied else "beaten by"
-    span = f"{math.expm1(low):+.1%} to {math.expm1(high):+.1%}"
-    return f"{verb} {contest.candidates[leader].label} (score ahead by {span})"

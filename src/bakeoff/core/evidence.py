@@ -9,129 +9,23 @@ there is one, since a ratio of interleaved rounds is free of the machine's drift
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.core.costs import Costs, measure_costs
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.estimate import Estimate, estimate_of
-from bakeoff.core.records import CONTENDED, Environment, Measurement
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
-from bakeoff.measure.readings import (
-    ENTITIES,
-    LATENCY,
-    NS_PER_MS,
-    REFERENCE,
-    Reading,
-    ratio_to_reference,
-)
+from bakeoff.measure.readings import NS_PER_MS, ratio_to_reference
 from bakeoff.measure.statistics import Interval
-from bakeoff.record import Record
 
 Draws = NDArray[np.float64]
+_ROUNDING = 1e-9  # 0.05 is a little less than a twentieth
 SHOWN_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-
-
-class Candidate(Record):
-    """Champion × runtime with what was measured of it.
-
-    Attributes:
-        entities: Counts per document of the evaluation split.
-        latency: Service times by batch size.
-        references: Of the reference in the same rounds, by batch size; none for the reference itself.
-        reference_key: Benchmark key of the reference; empty where it was measured without one.
-        latency_key: Its own benchmark key.
-        costs: Of all its measurements; None where it was made without.
-        is_contended: Whether the machine was too busy: absolute latencies are upper bounds only.
-        benchmark_keys: Of the measurements used.
-        flags: What a reader of these measurements must know, ``name: detail``.
-    """
-
-    backbone: str
-    runtime: str
-    champion_run_id: str
-    checkpoint_digest: str
-    quality_inputs_digest: str
-    latency_inputs_digest: str = ""
-    entities: Reading
-    latency: Mapping[int, Reading]
-    references: Mapping[int, Reading] = {}
-    reference_key: str = ""
-    latency_key: str = ""
-    threads: int | None = None
-    costs: Costs | None = None
-    is_contended: bool = False
-    environment: Environment
-    benchmark_keys: tuple[str, ...]
-    flags: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """For tables: ``minilm-l6 × onnxruntime-fp32``."""
-        return f"{self.backbone} × {self.runtime}"
-
-
-def assemble_candidates(
-    measurements: Sequence[Measurement], settings: DecisionSettings
-) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Join the measurements of each champion × runtime.
-
-    Args:
-        measurements: Of all scenarios.
-        settings: What costs are told for: price, batch size, confidence.
-
-    Returns:
-        The candidates in the order of the measurements, and a line for each that lacks a measurement.
-    """
-    grouped: dict[tuple[str, str], dict[str, list[Measurement]]] = {}
-    for measurement in measurements:
-        job = measurement.job
-        group = grouped.setdefault((job.champion_run_id, job.runtime.model_dump_json()), {})
-        group.setdefault(job.scenario.kind, []).append(measurement)
-    candidates, incomplete = [], []
-    for group in grouped.values():
-        qualities, latencies = group.get("quality", []), group.get("latency", [])
-        if not qualities or not latencies:
-            some = (*qualities, *latencies)[0]
-            lacking = "latency" if qualities else "quality"
-            incomplete.append(f"{some.job.candidate}: no {lacking} measurement")
-            continue
-        quality = qualities[0]
-        others = [each for kind in ("throughput", "server") for each in group.get(kind, [])]
-        entities = quality.reading(ENTITIES)
-        if entities is None:
-            incomplete.append(f"{quality.job.candidate}: the quality measurement holds no entity counts")
-            continue
-        candidates.append(
-            Candidate(
-                backbone=quality.job.backbone,
-                runtime=quality.job.runtime.label,
-                champion_run_id=quality.job.champion_run_id,
-                checkpoint_digest=quality.job.checkpoint_digest,
-                quality_inputs_digest=quality.job.inputs_digest,
-                latency_inputs_digest=latencies[0].job.inputs_digest,
-                entities=entities,
-                latency=_by_batch_size(latencies, LATENCY),
-                references=_by_batch_size(latencies, REFERENCE),
-                reference_key=latencies[0].heat.reference_key if latencies[0].heat else "",
-                latency_key=latencies[0].job.key,
-                threads=latencies[0].job.runtime.threads,
-                costs=measure_costs((quality, *latencies, *others), settings),
-                is_contended=any(flag.name == CONTENDED for latency in latencies for flag in latency.flags),
-                environment=latencies[0].environment,
-                benchmark_keys=tuple(part.job.key for part in (quality, *latencies, *others)),
-                flags=tuple(
-                    f"{flag.name}: {flag.detail}"
-                    for part in (quality, *latencies, *others)
-                    for flag in part.flags
-                ),
-            )
-        )
-    return tuple(candidates), tuple(incomplete)
 
 
 def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) -> Draws:
@@ -180,7 +74,7 @@ def draw_pace(
     names = [candidate.label for candidate in candidates]
     return Pace(
         values=np.array([value for value, _, _ in intervals]),
-        draws=_draw_log_normal(names, intervals, settings),
+        draws=draw_log_normal(names, intervals, settings),
         is_paired=ratios is not None,
     )
 
@@ -222,18 +116,30 @@ def _find_common_ratios(
     return ratios
 
 
-def _draw_log_normal(
-    names: Sequence[str], intervals: Sequence[tuple[float, float, float]], settings: DecisionSettings
+def draw_log_normal(
+    names: Sequence[str],
+    intervals: Sequence[tuple[float, float, float]],
+    settings: DecisionSettings,
+    stream: int = 0,
 ) -> Draws:
-    """Log-normal draws [resamples, names], each as wide as the wider side of its interval."""
+    """Log-normal draws [resamples, names], each as wide as the wider side of its interval.
+
+    Args:
+        names: Each has draws of its own, so that another candidate changes nobody's.
+        intervals: Value, low, high: positive; ``inf`` where an end is not known.
+        settings: Resamples, seed, confidence.
+        stream: Another number for another quantity, whose draws are independent.
+
+    Raises:
+        CannotTellError: An interval has an open end.
+    """
     from scipy.special import ndtri
 
-    # Each candidate has draws of its own, so that another candidate changes nobody's.
     normal = np.column_stack(
         [
-            np.random.default_rng([settings.seed, int(digest_json(name)[:16], 16)]).standard_normal(
-                settings.resamples
-            )
+            np.random.default_rng(
+                [settings.seed, int(digest_json(name)[:16], 16), *([stream] if stream else [])]
+            ).standard_normal(settings.resamples)
             for name in names
         ]
     )
@@ -249,15 +155,6 @@ def _draw_log_normal(
         )
     drawn: Draws = np.array([value for value, _, _ in intervals]) * np.exp(normal * np.array(spread))
     return drawn
-
-
-def _by_batch_size(measurements: Sequence[Measurement], quantity: str) -> dict[int, Reading]:
-    return {
-        reading.at["batch_size"]: reading
-        for measurement in measurements
-        for reading in measurement.readings
-        if reading.quantity == quantity
-    }
 
 
 def require_latency(candidate: Candidate, batch_size: int, quantile: float, confidence: float) -> Estimate:
@@ -293,7 +190,26 @@ def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, di
     }
 
 
-def estimate_from(value: float, draws: Draws, confidence: float) -> Estimate:
+def count_exceptions(settings: DecisionSettings) -> int:
+    """Of the resamples, how many may say otherwise where something is taken as certain.
+
+    As many as lie outside one end of the interval: what is certain, and the interval that is shown of it, say
+    the same, resample by resample.
+    """
+    return math.floor((1 - settings.confidence) / 2 * (settings.resamples - 1) + _ROUNDING)
+
+
+def estimate_from(value: float, draws: Draws, settings: DecisionSettings) -> Estimate:
     """A value with the percentile interval of its draws."""
-    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Estimate(value=float(value), low=float(low), high=float(high))
+    (estimate,) = estimate_all(np.array([value]), draws[:, np.newaxis], settings)
+    return estimate
+
+
+def estimate_all(values: Draws, draws: Draws, settings: DecisionSettings) -> list[Estimate]:
+    """Values [candidates] with the percentile intervals of their draws [resamples, candidates]."""
+    left, right = count_exceptions(settings), draws.shape[0] - 1 - count_exceptions(settings)
+    ordered = np.partition(np.ascontiguousarray(draws.T), (left, right), axis=1)
+    return [
+        Estimate(value=float(value), low=float(row[left]), high=float(row[right]))
+        for value, row in zip(values, ordered, strict=True)
+    ]

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from bakeoff.core.identity import flatten
 from bakeoff.core.records import Job
 from bakeoff.digest import canonical_json
+from bakeoff.measure.protocol import PRESETS, TimingProtocol
 from bakeoff.record import Record
 
 State = Literal["valid", "invalid", "failed", "deleted"]
@@ -22,6 +24,8 @@ _IN_WORDS = {
 # Without these three a record does not say what was timed; see docs/decisions/0002.
 _ENOUGH = frozenset({"runtime.kind", "runtime.device", "scenario.batch_sizes"})
 _OLDER_NAMES = {"backend": "runtime.kind", "runtime": "runtime.kind"}
+STANDARD = "standard"
+_PROTOCOL = "protocol"
 _OLDER_PREFIXES = ("benchmark_", "benchmark.", "config.")
 
 
@@ -119,6 +123,22 @@ def find_differences(
         for name in sorted(wanted.keys() | found.keys())
         if wanted.get(name) != found.get(name)
     }
+
+
+def find_other_presets(job: Job, existing: Sequence[ExistingBenchmark]) -> list[str]:
+    """Presets of the protocol with which a job was measured that is this one in all else."""
+    presets = {
+        name: flatten(TimingProtocol.model_validate({"preset": name}).model_dump(mode="json"), _PROTOCOL)
+        for name in PRESETS
+    }
+    rest = {name: value for name, value in job.parts.items() if not name.startswith(f"{_PROTOCOL}.")}
+    return [
+        preset
+        for benchmark in existing
+        if benchmark.state == "valid" and benchmark.champion_run_id == job.champion_run_id
+        for preset, protocol in presets.items()
+        if benchmark.parts == rest | protocol
+    ]
 
 
 def describe_differences(job: Job, differences: Mapping[str, tuple[str | None, str | None]]) -> str:

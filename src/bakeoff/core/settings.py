@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from bakeoff.core.criteria import Constraint, Objective, Weighted
 from bakeoff.core.records import Direction
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
@@ -262,99 +263,17 @@ class BenchmarkSettings(Record):
         return self
 
 
-class QualityFloor(Record):
-    """A candidate must be at least this good.
-
-    Attributes:
-        at_least: F1 on the test documents that the lower end of its interval must reach.
-    """
-
-    kind: Literal["quality"]
-    at_least: Annotated[float, Field(ge=0, le=1)]
-
-
-class LatencyLimit(Record):
-    """A candidate must be at least this fast.
-
-    Attributes:
-        batch_size: At which latency is looked at; it must be one that is measured.
-        quantile: Of the latency.
-        at_most_ms: That the upper end of its interval must not pass.
-    """
-
-    kind: Literal["latency"]
-    batch_size: Annotated[int, Field(ge=1)] = 1
-    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    at_most_ms: Annotated[float, Field(gt=0)]
-
-
-class MemoryLimit(Record):
-    """A candidate must need no more memory: the peak of the timed calls, minus that after the imports.
-
-    Attributes:
-        at_most_bytes: The limit.
-    """
-
-    kind: Literal["memory"]
-    at_most_bytes: Annotated[int, Field(ge=1)]
-
-
-class ThroughputFloor(Record):
-    """A candidate must answer so many documents per second; the throughput scenario must be measured.
-
-    Attributes:
-        at_least_per_s: Documents per second that the lower end of its interval must reach.
-    """
-
-    kind: Literal["throughput"]
-    at_least_per_s: Annotated[float, Field(gt=0)]
-
-
-class ServerRateFloor(Record):
-    """A candidate must sustain so many requests per second; of the first server scenario that is measured.
-
-    Attributes:
-        at_least_per_s: Requests per second that the lower end of its interval must reach.
-    """
-
-    kind: Literal["server_rate"]
-    at_least_per_s: Annotated[float, Field(gt=0)]
-
-
-Constraint = Annotated[
-    QualityFloor | LatencyLimit | MemoryLimit | ThroughputFloor | ServerRateFloor, Field(discriminator="kind")
-]
-
-
-class Weights(Record):
-    """How much each side counts in the score; they are divided by their sum.
-
-    Attributes:
-        quality: Exponent of the ratio of F1 to the reference's.
-        latency: Exponent of the ratio of the reference's latency to the candidate's.
-    """
-
-    quality: Annotated[float, Field(ge=0)] = 0.8
-    latency: Annotated[float, Field(ge=0)] = 0.2
-
-    @model_validator(mode="after")
-    def _something_counts(self) -> Self:
-        if self.quality + self.latency <= 0:
-            raise ValueError("at least one weight must be above 0")
-        return self
-
-
 class DecisionSettings(Record):
     """How accuracy is weighed against cost.
 
     Attributes:
         run: Null inherits the benchmark's mode.
-        batch_size: At which latency counts in the score.
-        quantile: Of the latency that counts in the score.
-        weights: Of quality and latency.
+        objective: By what the best is told.
+        batch_size: At which latency counts.
+        quantile: Of the latency that counts.
         constraints: What a winner must meet.
         price_per_hour: Of one instance, in any currency; null leaves costs without a price.
-        confidence: Of all intervals; also what a clear winner needs.
+        confidence: Of all intervals; a clear winner needs one that lies on one side.
         when_tied: ``report`` names the tie and no winner; ``fastest`` lets the fastest of the tied win.
         resamples: Of the bootstrap over documents.
         seed: Of the bootstrap.
@@ -362,9 +281,9 @@ class DecisionSettings(Record):
     """
 
     run: RunSettings = RunSettings()
+    objective: Objective = Weighted()
     batch_size: Annotated[int, Field(ge=1)] = 1
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    weights: Weights = Weights()
     constraints: tuple[Constraint, ...] = ()
     price_per_hour: Annotated[float, Field(ge=0)] | None = None
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -374,6 +293,12 @@ class DecisionSettings(Record):
     allow_unlike_environments: bool = False
 
     _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)
+
+    @model_validator(mode="after")
+    def _costs_have_a_price(self) -> Self:
+        if self.objective.kind == "cost" and not self.price_per_hour:
+            raise ValueError("the objective cost needs price_per_hour, above 0")
+        return self
 
 
 class Settings(Record):

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from bakeoff import durable
 from bakeoff.core import decision as deciding
-from bakeoff.core.decision import Decision, digest_inputs
-from bakeoff.core.evidence import assemble_candidates
-from bakeoff.core.existing import invalid_attempts, valid_attempts
+from bakeoff.core.candidates import assemble_candidates
+from bakeoff.core.decision import Decision, digest_inputs, list_used
+from bakeoff.core.existing import (
+    STANDARD,
+    ExistingBenchmark,
+    find_other_presets,
+    invalid_attempts,
+    valid_attempts,
+)
+from bakeoff.core.production import Production
+from bakeoff.core.records import Job
 from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.core.settings import RunSettings
 from bakeoff.digest import digest_json
-from bakeoff.errors import CannotTellError, DataError, NoWinnerError, UserError
+from bakeoff.errors import CannotTellError, DataError, NoWinnerError, TrackingError, UserError
 from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores import tags
-from bakeoff.stores.tracking import benchmarks, registry
+from bakeoff.stores.tracking import decisions, registry
 from bakeoff.stores.tracking.registry import Promotion
 
 
@@ -49,8 +58,10 @@ def decide(project: Project) -> Decision:
     ]
     measurements = [measurement for measurement in found if measurement is not None]
     settings = project.settings.decision.model_copy(update={"run": RunSettings()})
-    inputs = digest_inputs(measurements, settings)
     stored = _find_stored(project)
+    production, versions = _find_production(project, stored), _list_versions()
+    used = list_used(measurements)
+    inputs = digest_inputs(used, settings, production, versions)
     step = choose_step(
         project.decision_mode,
         exists=stored is not None,
@@ -64,14 +75,51 @@ def decide(project: Project) -> Decision:
             )
         project.progress.say(f"nothing that decides has changed: {project.decision_path} stands")
         return stored
-    candidates, incomplete = assemble_candidates(measurements, settings)
+    folds = {champion.run_id: champion.fold_metrics for champion in champions}
+    candidates, incomplete = assemble_candidates(measurements, settings, folds)
     if not candidates:
-        missing = [job.label for job, measurement in zip(jobs, found, strict=True) if measurement is None]
-        raise CannotTellError(
-            f"no candidate is measured on this hardware; missing: {', '.join(missing)}; run `bakeoff bench`"
-        )
-    made = deciding.decide(candidates, settings, incomplete)
-    return made.model_copy(update={"inputs_digest": inputs})
+        missing = [job for job, measurement in zip(jobs, found, strict=True) if measurement is None]
+        raise CannotTellError(_explain_missing(missing, existing))
+    made = deciding.decide(candidates, settings, incomplete, production)
+    return made.model_copy(update={"inputs_digest": inputs, "measurements": used, "versions": versions})
+
+
+def _find_production(project: Project, stored: Decision | None) -> Production:
+    """What is in production; offline as the stored decision knew it.
+
+    A registry that cannot be asked, or that may not be read, hinders no decision: what hangs on production
+    cannot be told then, and says so.
+    """
+    if project.is_offline:
+        if stored is None:
+            return Production(reason="offline the registry is not asked")
+        known = stored.production
+        return known.model_copy(update={"label": None, "reason": ""}) if known.version else known
+    model = project.settings.tracking.registered_model
+    try:
+        return registry.find_production(project.tracker, model)
+    except TrackingError as error:
+        project.progress.say(f"warning: what is in production is not known: {error}")
+        return Production(model=model, reason=f"the registry could not be asked about {model}")
+
+
+def _list_versions() -> dict[str, str]:
+    """Of what computes a decision."""
+    return {name: version(name) for name in ("bakeoff", "numpy", "scipy")}
+
+
+def _explain_missing(missing: Sequence[Job], existing: Sequence[ExistingBenchmark]) -> str:
+    """What is not measured; and how to decide by what was measured with another preset, if it was."""
+    labels = ", ".join(job.label for job in missing)
+    presets = sorted({preset for job in missing for preset in find_other_presets(job, existing)})
+    if not presets:
+        return f"no candidate is measured on this hardware; missing: {labels}; run `bakeoff bench`"
+    preset = presets[0]
+    flag = f"with --{preset}" if preset != STANDARD else "without --quick and --rigorous"
+    return (
+        f"no candidate is measured with this benchmark.protocol; missing: {labels}; they were measured with "
+        f"the preset {preset}: run `bakeoff decide` {flag}, or measure them anew with `bakeoff bench`"
+    )
 
 
 def save_decision(
@@ -96,7 +144,7 @@ def save_decision(
         project.progress.say("offline: the decision is on disk; `bakeoff decide` logs it later")
         return None
     experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
-    return benchmarks.log_decision(
+    return decisions.log_decision(
         project.tracker, experiment_id, decision, [project.decision_path, *files], is_new=is_new
     )
 

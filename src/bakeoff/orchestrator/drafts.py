@@ -163,9 +163,9 @@ scenarios:
   - {kind: latency, batch_sizes: [1, 8]}
 """
 _DECISION = """\
+objective: {kind: weighted, weights: {quality: 0.8, latency: 0.2}} # or lexicographic, or cost
 batch_size: 1
 quantile: 0.5
-weights: {quality: 0.8, latency: 0.2}
 # constraints:
 #   - {kind: latency, batch_size: 1, quantile: 0.95, at_most_ms: 50}
 when_tied: report

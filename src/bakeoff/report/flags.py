@@ -13,6 +13,7 @@ _MEANINGS = {
     "ci_not_reached": "The interval is wider than was asked for when the time was up.",
     "contended": "Other work ran on the machine nearly all the time: latencies are upper bounds.",
     "disturbed": "Other work ran on the machine at times; those rounds were repeated and left out.",
+    "fold_spread": "Trained again, the model may be better or worse by more than the test documents tell.",
     "drift": "The machine changed its speed meanwhile: absolute latencies are of this session alone.",
     "few_generations": "Too few fresh processes to know how much one differs from the next.",
     "heavy_tail": "A few calls take far longer than most.",

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bakeoff.digest import digest_json, shorten
-from bakeoff.report import strips, units, wording
+from bakeoff.report import objective, strips, units, wording
 from bakeoff.report.flags import group_flags
 from bakeoff.report.looks import draw_legend
 from bakeoff.report.plot import draw_plot
@@ -51,7 +51,6 @@ def render_html(
             quantiles=_quantile_names(decision),
             p99_samples=minimum_samples(0.99, confidence),
             flags=group_flags(decision),
-            share=wording.quality_share(decision.settings.weights),
         )
     )
 
@@ -84,14 +83,17 @@ def make_environment() -> Environment:
     environment.globals |= {
         "absent": units.ABSENT,
         "count": units.count,
-        "exchange_rate": wording.explain_exchange_rate,
+        "objective": objective.explain_objective,
         "headline": wording.headline,
         "costs_of": wording.list_costs,
         "key_figures": wording.list_key_figures,
         "latency_name": wording.name_latency,
         "met_mark": wording.MET_MARK,
+        "production": wording.describe_production,
         "reasons": wording.list_reasons,
-        "score_explained": wording.explain_score,
+        "score_name": objective.name_score,
+        "sensitivity": objective.describe_sensitivity,
+        "score_explained": objective.explain_score,
         "trade_off": wording.describe_trade_off,
     }
     return environment

@@ -11,15 +11,16 @@ from bakeoff.core.plan import Plan
 from bakeoff.core.records import BackboneSelection, Champion
 from bakeoff.digest import shorten
 from bakeoff.orchestrator.measurements import BenchResult
-from bakeoff.report import units, wording
+from bakeoff.report import objective, units, wording
 from bakeoff.report.html import make_environment
 
 if TYPE_CHECKING:
-    from bakeoff.core.decision import Standing
+    from bakeoff.core.standings import Standing
 
 Showable = Plan | Decision | BenchResult | Mapping[str, BackboneSelection] | Iterable[Champion]
 
 _CHAMPION_COLUMNS = ("Backbone", "Champion (refit run)", "F1, cross-validated", "Stable score", "Folds")
+_WINNERS = {"clear": "Winner: ", "tie broken by speed": "Fastest of the tied: ", None: ""}
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,13 @@ def _show_bench(result: BenchResult) -> Shown:
 def _show_decision(decision: Decision) -> Shown:
     winner = decision.winning_standing
     return Shown(
-        title=f"{'Winner: ' if winner else ''}{wording.headline(decision)}",
+        title=f"{_WINNERS[decision.how]}{wording.headline(decision)}",
         columns=(
             "Candidate",
             "Place",
             "F1",
             f"{wording.name_latency(decision.settings)}, ms",
-            "Score",
+            objective.name_score(decision.settings).capitalize(),
             "P(best)",
             "Constraints",
         ),
@@ -152,7 +153,7 @@ def _standing_cells(standing: Standing) -> tuple[str, ...]:
         standing.place,
         units.format_f1(standing.quality),
         units.format_latency(standing.latency_ms),
-        f"{standing.score.value:.3f}",
+        f"{standing.score.value:.3f}" if standing.score else units.ABSENT,
         units.format_percent(standing.p_best),
         "; ".join(_constraints(standing)) or units.ABSENT,
     )

@@ -11,11 +11,13 @@ from bakeoff.report.axes import Axis, Tick, log_axis, share_axis
 from bakeoff.report.labels import Box, Placed, Wanted, place_labels
 from bakeoff.report.looks import Look, choose_looks
 from bakeoff.report.units import format_f1, format_latency, truncate
-from bakeoff.report.wording import describe_constraint, quality_share
+from bakeoff.report.wording import describe_constraint
 
 if TYPE_CHECKING:
-    from bakeoff.core.decision import Decision, Standing
-    from bakeoff.core.settings import DecisionSettings, LatencyLimit
+    from bakeoff.core.criteria import LatencyLimit
+    from bakeoff.core.decision import Decision
+    from bakeoff.core.settings import DecisionSettings
+    from bakeoff.core.standings import Standing
 
 _ALL_ARE_LABELLED_UP_TO = 14
 _NAME_LENGTH = 24
@@ -238,7 +240,10 @@ def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> Line:
 
     On it, log latency = that of the first + slope · log (quality / that of the first).
     """
-    first, share = decision.standings[0], quality_share(decision.settings.weights)
+    first, objective = decision.standings[0], decision.settings.objective
+    if objective.kind != "weighted" or objective.anchors is not None:
+        return Line(())
+    share = objective.weights.quality_share
     if share in {0.0, 1.0} or first.quality.value < _LEAST_F1 or first.place == "excluded":
         return Line(())
     slope, here = share / (1 - share), math.log(first.latency_ms.value)

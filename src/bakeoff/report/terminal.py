@@ -11,13 +11,22 @@ from rich.table import Table
 from rich.text import Text
 
 from bakeoff.report.flags import summarize_flags
-from bakeoff.report.units import clean, count, format_f1, format_latency, format_percent
-from bakeoff.report.wording import MET_MARK, describe_constraint, describe_trade_off, headline, list_costs
+from bakeoff.report.objective import describe_sensitivity, explain_objective, name_score
+from bakeoff.report.units import ABSENT, clean, count, format_f1, format_latency, format_percent
+from bakeoff.report.wording import (
+    MET_MARK,
+    describe_constraint,
+    describe_production,
+    describe_trade_off,
+    headline,
+    list_costs,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from bakeoff.core.decision import Decision, Place
+    from bakeoff.core.decision import Decision
+    from bakeoff.core.placing import Place
 
 FRONT_MARK = "◆"
 _STYLE: dict[Place, str] = {"winner": "bold green", "tied": "bold", "beaten": "", "excluded": "dim"}
@@ -37,20 +46,27 @@ def render_terminal(decision: Decision) -> RenderableType:
         parts += [_heading("Constraints"), *map(_item, _constraint_lines(decision))]
     parts += [_heading("Reasons"), *map(_item, decision.reasons)]
     parts += [_item(f"{row.label}: {row.reason}") for row in decision.standings if row.place != "winner"]
+    more = (
+        ("Objective", explain_objective(decision.settings)),
+        ("How far the settings can move", describe_sensitivity(decision)),
+        ("Production", describe_production(decision)),
+    )
+    for heading, lines in more:
+        parts += [_heading(heading), *map(_item, lines)] if lines else []
     flags = summarize_flags(decision)
     if flags:
         parts.append(_heading("Flags"))
         for flag in flags:
             everywhere = len(flag.candidates) == len(decision.standings) > 1
             whom = "all" if everywhere else ", ".join(flag.candidates)
-            more = f", and {flag.n_more} like it" if flag.n_more else ""
-            parts.append(_item(f"{flag.name}: {flag.detail}{more} ({whom})"))
+            others = f", and {flag.n_more} like it" if flag.n_more else ""
+            parts.append(_item(f"{flag.name}: {flag.detail}{others} ({whom})"))
     return Group(*parts)
 
 
 def _verdict(decision: Decision) -> Text:
-    is_winner = decision.outcome == "winner"
-    text = Text("winner  ", style="bold green") if is_winner else Text()
+    word = {"clear": "winner  ", "tie broken by speed": "fastest of the tied  ", None: ""}[decision.how]
+    text = Text(word, style="bold green")
     return text.append(clean(headline(decision)), style="bold")
 
 
@@ -62,7 +78,7 @@ def _standings(decision: Decision) -> Table:
     table.add_column("candidate", overflow="fold", ratio=1)
     table.add_column("F1", no_wrap=True)
     table.add_column(f"p{settings.quantile * 100:g} ms, batch {settings.batch_size}", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column(name_score(settings), justify="right", no_wrap=True)
     table.add_column("P(best)", justify="right", no_wrap=True)
     for row in decision.standings:
         style = _STYLE[row.place]
@@ -72,7 +88,7 @@ def _standings(decision: Decision) -> Table:
             clean(row.label),
             format_f1(row.quality),
             format_latency(row.latency_ms),
-            f"{row.score.value:.3f}",
+            f"{row.score.value:.3f}" if row.score else ABSENT,
             format_percent(row.p_best),
         )
         table.add_row(*(Text(cell, style=style) for cell in cells))
@@ -95,9 +111,16 @@ def _key(decision: Decision) -> Text:
     settings = decision.settings
     return Text(
         f"{FRONT_MARK} on the Pareto front: nobody is known to be at least as good and as fast. Intervals "
-        f"are of {settings.confidence * 100:g}%; score 1 is {clean(decision.reference)}.",
+        f"are of {settings.confidence * 100:g}%; {_name_unit(decision)}.",
         style="dim",
     )
+
+
+def _name_unit(decision: Decision) -> str:
+    objective = decision.settings.objective
+    if objective.kind == "weighted" and objective.anchors is not None:
+        return "scores 0 and 1 are at the anchors"
+    return f"{name_score(decision.settings)} 1 is {clean(decision.reference)}"
 
 
 def _constraint_lines(decision: Decision) -> Iterator[str]:

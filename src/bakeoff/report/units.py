@@ -60,6 +60,12 @@ def format_ratio(ratio: float) -> str:
     return f"{ratio:,.{min(_decimals(ratio), 2)}f}×"
 
 
+def format_difference(value: float) -> str:
+    """A signed difference of F1: ``+0.012``; one that is rounded to nothing has no sign."""
+    text = f"{value:+.{F1_DECIMALS}f}"
+    return text if any(digit in text for digit in "123456789") else text[1:]
+
+
 def format_f1(estimate: Estimate) -> str:
     """``0.774 [0.751, 0.796]``."""
     return f"{estimate.value:.{F1_DECIMALS}f} {f1_interval(estimate)}"

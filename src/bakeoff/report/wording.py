@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from bakeoff.report.objective import name_score
 from bakeoff.report.units import (
     ABSENT,
     count,
     f1_interval,
     format_bytes,
+    format_difference,
     format_money,
     format_ms,
     format_number_of_ms,
@@ -20,9 +22,11 @@ from bakeoff.report.units import (
 
 if TYPE_CHECKING:
     from bakeoff.core.constraints import Met
-    from bakeoff.core.decision import Decision, Standing
+    from bakeoff.core.criteria import Constraint
+    from bakeoff.core.decision import Decision
     from bakeoff.core.estimate import Estimate
-    from bakeoff.core.settings import Constraint, DecisionSettings, Weights
+    from bakeoff.core.settings import DecisionSettings
+    from bakeoff.core.standings import Standing
 
 MET_MARK: dict[Met, str] = {"met": "✓", "failed": "✗", "cannot tell": "?"}
 
@@ -54,6 +58,8 @@ def describe_constraint(limit: Constraint) -> str:
     """``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``, ``memory ≤ 512 MiB``."""
     if limit.kind == "quality":
         return f"F1 ≥ {limit.at_least:g}"
+    if limit.kind == "quality_drop":
+        return f"F1 ≥ {limit.against} - {limit.at_most:g}"
     if limit.kind == "memory":
         return f"memory ≤ {format_bytes(limit.at_most_bytes)}"
     if limit.kind == "throughput":
@@ -61,11 +67,6 @@ def describe_constraint(limit: Constraint) -> str:
     if limit.kind == "server_rate":
         return f"server rate ≥ {limit.at_least_per_s:g} requests/s"
     return f"p{limit.quantile * 100:g} at batch size {limit.batch_size} ≤ {limit.at_most_ms:g} ms"
-
-
-def quality_share(weights: Weights) -> float:
-    """The exponent of quality in the score; that of latency is the rest to 1."""
-    return weights.quality / (weights.quality + weights.latency)
 
 
 def headline(decision: Decision) -> str:
@@ -158,6 +159,8 @@ def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure,
     settings = decision.settings
     level = f"{settings.confidence * 100:g}% interval"
     against = "it is the reference itself" if winner.label == decision.reference else "the reference has 1"
+    if settings.objective.kind == "weighted" and settings.objective.anchors is not None:
+        against = "0 and 1 are at the anchors"
     return (
         KeyFigure("F1", f"{winner.quality.value:.3f}", f"{level} {f1_interval(winner.quality)}"),
         KeyFigure(
@@ -166,13 +169,18 @@ def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure,
             f"{level} {latency_interval(winner.latency_ms)}",
             unit="ms",
         ),
-        KeyFigure("Score", f"{winner.score.value:.3f}", f"{level} {f1_interval(winner.score)}; {against}"),
+        *_figures_of_score(name_score(settings).capitalize(), winner.score, level, against),
         KeyFigure(
-            "Best score",
+            "Best",
             format_percent(winner.p_best),
             f"in so many of {count(settings.resamples, 'resample')} of documents and timings",
         ),
     )
+
+
+def _figures_of_score(name: str, score: Estimate | None, level: str, against: str) -> Iterator[KeyFigure]:
+    if score is not None:
+        yield KeyFigure(name, f"{score.value:.3f}", f"{level} {f1_interval(score)}; {against}")
 
 
 def list_costs(decision: Decision, standing: Standing) -> tuple[KeyFigure, ...]:
@@ -196,27 +204,24 @@ def list_costs(decision: Decision, standing: Standing) -> tuple[KeyFigure, ...]:
     return tuple(figures)
 
 
-def explain_exchange_rate(weights: Weights) -> str:
-    """What one percent of F1 is worth in latency."""
-    share = quality_share(weights)
-    if share == 1:
-        return "Only F1 counts; latency does not."
-    if share == 0:
-        return "Only latency counts; F1 does not."
-    # Equal score: 1.01 ** share == slowdown ** (1 - share); bounded, or a weight of 0.9999 overflows.
-    slowdown = 1.01 ** min(share / (1 - share), 1000)
-    worth = f"{format_percent(slowdown - 1)} more" if slowdown < 2 else f"{slowdown:,.1f} times the"
-    return f"One percent more F1 is worth {worth} latency."
-
-
-def explain_score(decision: Decision, standing: Standing) -> str:
-    """The score of one candidate worked out: ``(0.846 / 0.851)^0.9 × (20.3 ms / 5.12 ms)^0.1 = 1.141``."""
-    reference = next(row for row in decision.standings if row.label == decision.reference)
-    share = quality_share(decision.settings.weights)
+def describe_production(decision: Decision) -> tuple[str, ...]:
+    """What is in production, and how far the winner is from it; nothing where nobody knows of any."""
+    production, winner = decision.production, decision.winning_standing
+    if production.version is None:
+        return ()
+    if production.label is None:
+        return (f"In production: {production.reason}.",)
+    told = f"In production: {production.label} (version {production.version} of {production.model})."
+    distance = winner.versus_production if winner else None
+    if winner is None or distance is None or winner.label == production.label:
+        return (told,)
+    quality, ratio = distance.quality, distance.latency_ratio
     return (
-        f"({standing.quality.value:.3f} / {reference.quality.value:.3f})^{share:.3g} × "
-        f"({format_ms(reference.latency_ms.value)} / {format_ms(standing.latency_ms.value)})^{1 - share:.3g} "
-        f"= {standing.score.value:.3f}"
+        told,
+        (
+            f"Against it the winner has {format_difference(quality.value)} {f1_interval(quality)} F1, and "
+            f"takes {format_ratio(ratio.value)} {f1_interval(ratio)} its time."
+        ),
     )
 
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.core.config import STAGES, parse_settings
+from bakeoff.core.criteria import LatencyLimit
 from bakeoff.core.identity import compute_config_hash
 from bakeoff.core.run_mode import RunMode
-from bakeoff.core.settings import Choice, FloatRange, LatencyLimit, Settings
+from bakeoff.core.settings import Choice, FloatRange, Settings
 from bakeoff.errors import ConfigError
 from bakeoff.measure.scenarios import Latency
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.constraints import ConstraintResult, check_constraint
 from bakeoff.core.costs import Costs
+from bakeoff.core.criteria import Constraint, MemoryLimit, QualityDrop, ServerRateFloor, ThroughputFloor
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.evidence import Candidate
+from bakeoff.core.production import Gaps
 from bakeoff.core.records import Environment, Hardware
-from bakeoff.core.settings import (
-    Constraint,
-    DecisionSettings,
-    MemoryLimit,
-    ServerRateFloor,
-    ThroughputFloor,
-)
+from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.readings import Reading
 
 MIB = 2**20
 
 
-def check(limit: Constraint, costs: Costs | None) -> ConstraintResult:
+def check(limit: Constraint, costs: Costs | None, gaps: Gaps | None = None) -> ConstraintResult:
     entities = Reading(
         quantity="entities",
         unit="count",
@@ -45,7 +40,8 @@ def check(limit: Constraint, costs: Costs | None) -> ConstraintResult:
         environment=Environment(hardware=hardware, libraries={}),
         benchmark_keys=(),
     )
-    return check_constraint(candidate, limit, np.ones(100), DecisionSettings())
+    quality = Estimate(value=0.8, low=0.7, high=0.9)
+    return check_constraint(candidate, limit, quality, gaps or {}, DecisionSettings())
 
 
 @pytest.mark.parametrize(
@@ -54,12 +50,12 @@ def check(limit: Constraint, costs: Costs | None) -> ConstraintResult:
 def test_a_memory_limit_is_held_against_every_process(mib: int, result: str) -> None:
     costs = Costs(memory_run_bytes=Estimate(value=35 * MIB, low=30 * MIB, high=40 * MIB))
     found = check(MemoryLimit(kind="memory", at_most_bytes=mib * MIB), costs)
-    assert (found.result, found.text) == (result, f"memory 35.0 MiB [30.0, 40.0] ≤ {mib}.0 MiB")
+    assert (found.result, found.text) == (result, f"memory: 35.0 MiB [30.0, 40.0] ≤ {mib}.0 MiB")
 
 
 RATES = (
-    (ThroughputFloor, "throughput", "documents_per_s", "throughput 100.0 documents/s [90.0, 110.0] ≥ "),
-    (ServerRateFloor, "server_rate", "max_rate_per_s", "server 100.0 requests/s [90.0, 110.0] ≥ "),
+    (ThroughputFloor, "throughput", "documents_per_s", "throughput: 100.0 documents/s [90.0, 110.0] ≥ "),
+    (ServerRateFloor, "server_rate", "max_rate_per_s", "server: 100.0 requests/s [90.0, 110.0] ≥ "),
 )
 
 
@@ -113,3 +109,32 @@ def test_a_server_that_met_its_limit_at_no_rate_is_told_as_such() -> None:
         ServerRateFloor(kind="server_rate", at_least_per_s=1), Costs(absent={"max_rate_per_s": why})
     )
     assert (found.result, found.text) == ("cannot tell", f"server: {why}")
+
+
+@pytest.mark.parametrize(
+    ("at_most", "result"),
+    [
+        (0.0, "failed"),
+        (0.0049, "cannot tell"),
+        (0.005, "cannot tell"),
+        (0.0099, "cannot tell"),
+        (0.01, "met"),
+    ],
+)
+def test_a_drop_is_held_against_the_whole_interval_of_the_difference(at_most: float, result: str) -> None:
+    gap = Estimate(value=-0.005, low=-0.01, high=-0.001)
+    found = check(QualityDrop(kind="quality_drop", at_most=at_most), None, {"production": gap})
+    assert found.result == result
+    assert found.text == f"F1 against production: -0.0050 [-0.0100, -0.0010] ≥ {-at_most:g}"
+
+
+def test_a_drop_of_exactly_the_limit_is_met_however_the_difference_is_rounded() -> None:
+    gap = Estimate(value=0.845 - 0.85, low=0.845 - 0.85, high=0.845 - 0.85)
+    limit = QualityDrop(kind="quality_drop", at_most=0.005)
+    assert check(limit, None, {"production": gap}).result == "met"
+
+
+@pytest.mark.parametrize("basis", ["production", "reference"])
+def test_a_drop_from_what_is_not_known_cannot_be_told(basis: Any) -> None:
+    found = check(QualityDrop(kind="quality_drop", against=basis, at_most=1), None, {basis: "nobody knows"})
+    assert (found.result, found.text) == ("cannot tell", f"F1 against {basis}: nobody knows")

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.core.decision import Decision, Standing, decide
-from bakeoff.core.evidence import Candidate, assemble_candidates
+from bakeoff.core.candidates import Candidate, assemble_candidates
+from bakeoff.core.criteria import LatencyLimit, QualityFloor, Weighted, Weights
+from bakeoff.core.decision import Decision, decide
 from bakeoff.core.records import Environment, Flag, Hardware, Job, Measurement
-from bakeoff.core.settings import DecisionSettings, LatencyLimit, QualityFloor, Weights
+from bakeoff.core.settings import DecisionSettings
+from bakeoff.core.standings import Standing
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.readings import Reading
@@ -92,6 +94,10 @@ def rule(candidates: Sequence[Candidate], **changes: Any) -> Decision:
     return decide(candidates, DecisionSettings(**{"resamples": FEW} | changes))
 
 
+def weigh(quality: float, latency: float) -> Weighted:
+    return Weighted(weights=Weights(quality=quality, latency=latency))
+
+
 def standing_of(decision: Decision, name: str) -> Standing:
     (found,) = (standing for standing in decision.standings if standing.backbone == name)
     return found
@@ -120,9 +126,12 @@ def test_the_order_of_the_candidates_after_the_first_changes_nothing(others: lis
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("weights", [(0.8, 0.2), (0.2, 0.8), (0.5, 0.5)])
 def test_another_reference_leaves_the_ranking(number: int, weights: tuple[float, float]) -> None:
-    chosen = Weights(quality=weights[0], latency=weights[1])
+    chosen = weigh(*weights)
     other = [FIELD[number], *(candidate for candidate in FIELD if candidate is not FIELD[number])]
-    one, two = rule(FIELD, weights=chosen), rule(other, weights=chosen)
+    one, two = (
+        rule(FIELD, objective=chosen),
+        rule(other, objective=chosen),
+    )
     assert two.reference == FIELD[number].label
     assert order_of(one) == order_of(two)
     assert (one.outcome, one.winner) == (two.outcome, two.winner)
@@ -149,12 +158,12 @@ def test_a_dominated_candidate_does_not_change_the_winner(name: str) -> None:
 
 def test_a_dominated_candidate_does_not_decide_a_close_race() -> None:
     dominated = make_candidate("goob", 0.1, 90.0)
-    speed_alone = Weights(quality=0, latency=1)
+    speed_alone = weigh(0, 1)
     changed = []
     for step in range(20):
         rival = make_candidate("rival", 0.90, 5.0 * (1.014 + 0.0005 * step))
-        before = rule([GOOD, rival], weights=speed_alone)
-        after = rule([GOOD, rival, dominated], weights=speed_alone)
+        before = rule([GOOD, rival], objective=speed_alone)
+        after = rule([GOOD, rival, dominated], objective=speed_alone)
         if (before.outcome, before.winner) != (after.outcome, after.winner):
             changed.append((rival.backbone, step, before.outcome, after.outcome))
     assert not changed
@@ -213,19 +222,19 @@ def test_a_clear_winner_is_named_with_the_share_of_resamples() -> None:
 
 
 def test_the_weights_decide_between_good_and_fast() -> None:
-    assert rule(FIELD, weights=Weights(quality=0, latency=1)).winner == FAST.label
-    assert rule(FIELD, weights=Weights(quality=1, latency=0)).winner == GOOD.label
+    assert rule(FIELD, objective=weigh(0, 1)).winner == FAST.label
+    assert rule(FIELD, objective=weigh(1, 0)).winner == GOOD.label
 
 
 def test_weights_count_by_their_ratio() -> None:
-    one = rule(FIELD, weights=Weights(quality=0.8, latency=0.2))
-    two = rule(FIELD, weights=Weights(quality=4, latency=1))
+    one = rule(FIELD, objective=weigh(0.8, 0.2))
+    two = rule(FIELD, objective=weigh(4, 1))
     assert [s.score for s in one.standings] == [s.score for s in two.standings]
 
 
 def test_the_score_is_the_weighted_geometric_mean_of_the_two_ratios() -> None:
     candidates = [make_exact("one", hits=2, ms=8.0), make_exact("two", hits=3, ms=16.0)]
-    decision = rule(candidates, weights=Weights(quality=0.75, latency=0.25))
+    decision = rule(candidates, objective=weigh(0.75, 0.25))
     assert standing_of(decision, "two").score.value == pytest.approx((3 / 2) ** 0.75 * (8 / 16) ** 0.25)
 
 
@@ -306,12 +315,12 @@ def test_a_tie_says_who_leads_and_by_how_much_the_others_may_be_behind() -> None
 def test_exact_twins_are_tied() -> None:
     twins = [make_exact(name, hits=2, ms=5.0) for name in ("one", "two")]
     assert rule(twins).outcome == "tie"
-    assert rule(twins, weights=Weights(quality=1, latency=0)).outcome == "tie"
+    assert rule(twins, objective=weigh(1, 0)).outcome == "tie"
 
 
 def test_the_fastest_of_the_tied_wins_if_that_is_asked_for() -> None:
     one, two = make_candidate("one", 0.90, 5.2), make_candidate("two", 0.90, 5.0)
-    decision = rule([one, two, SLOW], when_tied="fastest", weights=Weights(quality=0.99, latency=0.01))
+    decision = rule([one, two, SLOW], when_tied="fastest", objective=weigh(0.99, 0.01))
     assert (decision.outcome, decision.winner) == ("winner", two.label)
     assert decision.reasons[0].startswith("the data do not tell these apart: ")
     assert standing_of(decision, "two").reason == "fastest of the tied"
@@ -320,7 +329,7 @@ def test_the_fastest_of_the_tied_wins_if_that_is_asked_for() -> None:
 
 
 def test_the_fastest_of_all_does_not_win_if_it_is_beaten() -> None:
-    decision = rule([GOOD, TWIN, FAST], when_tied="fastest", weights=Weights(quality=1, latency=0))
+    decision = rule([GOOD, TWIN, FAST], when_tied="fastest", objective=weigh(1, 0))
     assert decision.winner in (GOOD.label, TWIN.label)
 
 

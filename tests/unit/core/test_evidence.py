@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision, decide
-from bakeoff.core.evidence import Candidate, Pace, draw_pace, find_ratio, require_latency
+from bakeoff.core.evidence import Pace, draw_pace, find_ratio, require_latency
 from bakeoff.core.records import Environment, Hardware
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.readings import COUNTED, Reading

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.costs import Costs
 from bakeoff.core.decision import Decision, decide
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.evidence import Candidate
 from bakeoff.core.records import BackboneSelection, Champion, Environment, Hardware, StudyGroup
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.readings import ENTITIES, LATENCY, Reading
@@ -208,8 +208,8 @@ def priced(field: list[Candidate]) -> Decision:
         load_ms=123.4,
         max_rate_per_s=rate,
         price_per_hour=0.5,
-        cost_per_million=1.2345,
-        cost_per_million_served=0.69444,
+        cost_per_million=Estimate(value=1.2345, low=1.2, high=1.27),
+        cost_per_million_served=Estimate(value=0.69444, low=0.63, high=0.77),
     )
     why = "the limit was met at no rate in 5 of 5 processes"
     partial = full.model_copy(
@@ -256,7 +256,7 @@ def crowd() -> Decision:
 def decision() -> Decision:
     """Three backbones, two runtimes, a winner."""
     return make_decision(
-        weights={"quality": 0.9, "latency": 0.1},
+        objective={"kind": "weighted", "weights": {"quality": 0.9, "latency": 0.1}},
         constraints=[
             {"kind": "latency", "batch_size": 1, "quantile": 0.95, "at_most_ms": 12},
             {"kind": "quality", "at_least": 0.78},

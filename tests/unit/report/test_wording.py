@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bakeoff.core.candidates import Candidate
+from bakeoff.core.criteria import LatencyLimit, QualityFloor, Weights
 from bakeoff.core.decision import Decision
-from bakeoff.core.evidence import Candidate
-from bakeoff.core.settings import DecisionSettings, LatencyLimit, QualityFloor, Weights
-from bakeoff.report import wording
+from bakeoff.core.settings import DecisionSettings
+from bakeoff.report import objective, wording
 
 DecisionMaker = Callable[..., Decision]
 CandidateMaker = Callable[..., Candidate]
@@ -118,18 +119,18 @@ def test_there_is_no_trade_off_without_a_winner_or_without_others(
 )
 def test_the_exchange_rate_is_what_the_score_says(weights: tuple[float, float], sentence: str) -> None:
     made = Weights(quality=weights[0], latency=weights[1])
-    assert wording.explain_exchange_rate(made) == sentence
+    assert objective.explain_exchange_rate(made) == sentence
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_any_weights_can_be_explained(quality: float, latency: float) -> None:
     if quality + latency > 0:
-        assert wording.explain_exchange_rate(Weights(quality=quality, latency=latency)).endswith(".")
+        assert objective.explain_exchange_rate(Weights(quality=quality, latency=latency)).endswith(".")
 
 
 def test_the_score_worked_out_gives_the_score(decision: Decision) -> None:
     for row in decision.standings:
-        text = wording.explain_score(decision, row)
+        text = objective.explain_score(decision, row)
         f1, f1_reference, share, ms_reference, ms, rest, score = map(
             float, re.findall(r"\d+(?:\.\d+)?", text)
         )

@@ -1,4 +1,4 @@
-"""Benchmark and decision runs."""
+"""Benchmark runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 from bakeoff.core.comparison import compare_to_reference
 from bakeoff.core.costs import Costs, measure_costs
-from bakeoff.core.decision import Decision
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.existing import ExistingBenchmark, State
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
-from bakeoff.digest import digest_json
 from bakeoff.measure.readings import ENTITIES, LATENCY, NS_PER_MS, PASS
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.stores import tags
@@ -90,38 +88,6 @@ def log_attempt(
     tracker.log(run_id, metrics=_metrics(attempt), params=job.parts)
     tracker.log_files(run_id, files, "benchmark")
     tracker.end_run(run_id, "FINISHED" if isinstance(attempt, Measurement) else "FAILED")
-    return run_id
-
-
-def log_decision(
-    tracker: Tracker, experiment_id: str, decision: Decision, files: Sequence[Path], *, is_new: bool
-) -> str:
-    """Write a decision as a run with its files.
-
-    Args:
-        tracker: Where to.
-        experiment_id: Of the benchmark experiment.
-        decision: What to write.
-        files: Uploaded beside.
-        is_new: Write a run of its own; otherwise the newest run of the same decision is adopted.
-
-    Returns:
-        The run's id.
-    """
-    digest = digest_json(decision.model_dump(mode="json"))
-    identity = {tags.STAGE: Stage.DECISION, tags.DECISION_DIGEST: digest}
-    run_id = None
-    for run in () if is_new else tracker.search_runs(experiment_id, identity):
-        run_id = run.info.run_id
-    if run_id is None:
-        run_id = tracker.create_run(
-            experiment_id,
-            f"decision: {decision.winner or decision.outcome}",
-            identity | {tags.SCHEMA_VERSION: tags.TAG_SCHEMA, tags.NOTE: "; ".join(decision.reasons)},
-            nonce=uuid.uuid4().hex,
-        )
-    tracker.log_files(run_id, files, "decision")
-    tracker.end_run(run_id, "FINISHED")
     return run_id
 
 

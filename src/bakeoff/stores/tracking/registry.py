@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bakeoff.core.production import Production
 from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.tracking.client import Tracker, quote_filter_value
@@ -78,6 +79,37 @@ def promote(
         previous=previous if previous != number else None,
         is_new=existing is None,
     )
+
+
+def find_production(tracker: Tracker, model: str) -> Production:
+    """What ``@champion`` names now, as the tags of the version tell it.
+
+    Args:
+        tracker: Whose registry.
+        model: Name of the registered model.
+
+    Raises:
+        TrackingError: The registry does not answer, or refuses.
+    """
+    version = tracker.call("reading what is in production", lambda client: _find_champion(client, model))
+    if version is None:
+        return Production(model=model, reason=f"no version of {model} has the alias @{CHAMPION_ALIAS}")
+    found = version.tags
+    return Production(
+        model=model,
+        version=str(version.version),
+        checkpoint_digest=found.get(tags.CHECKPOINT_DIGEST, ""),
+        runtime=found.get(tags.RUNTIME, ""),
+        benchmark_keys=tuple(found.get(tags.BENCHMARK_KEYS, "").split()),
+        reason="",
+    )
+
+
+def _find_champion(client: MlflowClient, model: str) -> ModelVersion | None:
+    if not client.search_registered_models(f"name = {quote_filter_value(model)}", max_results=1):
+        return None
+    number = _read_alias(client, model)
+    return client.get_model_version(model, number) if number is not None else None
 
 
 def _ensure_model(client: MlflowClient, model: str) -> None:
