@@ -94,6 +94,7 @@ def make_environment() -> Environment:
         "score_name": objective.name_score,
         "sensitivity": objective.describe_sensitivity,
         "score_explained": objective.explain_score,
+        "unit_of": objective.name_unit,
         "trade_off": wording.describe_trade_off,
     }
     return environment

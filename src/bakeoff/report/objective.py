@@ -34,6 +34,14 @@ def explain_exchange_rate(weights: Weights) -> str:
     return f"One percent more F1 is worth {worth} latency."
 
 
+def name_unit(decision: Decision) -> str:
+    """What the score is measured by: ``score 1 is minilm-l6 × torch-fp32``."""
+    objective = decision.settings.objective
+    if objective.kind == "weighted" and objective.anchors is not None:
+        return "scores 0 and 1 are at the anchors"
+    return f"{name_score(decision.settings)} 1 is {decision.reference}"
+
+
 def explain_objective(settings: DecisionSettings) -> tuple[str, ...]:
     """What the best is, and what one side is worth in the other, in sentences."""
     objective = settings.objective

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bakeoff.report.flags import summarize_flags
-from bakeoff.report.objective import describe_sensitivity, explain_objective, name_score
+from bakeoff.report.objective import describe_sensitivity, explain_objective, name_score, name_unit
 from bakeoff.report.units import ABSENT, clean, count, format_f1, format_latency, format_percent
 from bakeoff.report.wording import (
     MET_MARK,
@@ -111,16 +111,9 @@ def _key(decision: Decision) -> Text:
     settings = decision.settings
     return Text(
         f"{FRONT_MARK} on the Pareto front: nobody is known to be at least as good and as fast. Intervals "
-        f"are of {settings.confidence * 100:g}%; {_name_unit(decision)}.",
+        f"are of {settings.confidence * 100:g}%; {clean(name_unit(decision))}.",
         style="dim",
     )
-
-
-def _name_unit(decision: Decision) -> str:
-    objective = decision.settings.objective
-    if objective.kind == "weighted" and objective.anchors is not None:
-        return "scores 0 and 1 are at the anchors"
-    return f"{name_score(decision.settings)} 1 is {clean(decision.reference)}"
 
 
 def _constraint_lines(decision: Decision) -> Iterator[str]:

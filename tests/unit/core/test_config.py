@@ -137,7 +137,7 @@ def test_an_unknown_stage_is_told_with_the_nearest_one() -> None:
 
 
 def test_a_key_near_to_nothing_is_told_with_all_valid_names() -> None:
-    (fault,) = faults_of("decision:\n  weights: {zzz: 1}\n")
+    (fault,) = faults_of("decision:\n  objective: {kind: weighted, weights: {zzz: 1}}\n")
     assert fault.endswith("unknown key 'zzz'; expected one of latency, quality")
 
 
@@ -184,7 +184,10 @@ def test_a_wrong_type_is_told_with_place_found_and_expected() -> None:
         ("selection: 3", "selection: found 3; "),
         ("decision: {confidence: 1}", "less than 1"),
         ("decision: {confidence: .nan}", "decision.confidence: found nan"),
-        ("decision: {weights: {quality: 0, latency: 0}}", "at least one weight must be above 0"),
+        (
+            "decision: {objective: {kind: weighted, weights: {quality: 0, latency: 0}}}",
+            "at least one weight must be above 0",
+        ),
         ("benchmark: {timeout_s: .inf}", "finite number"),
         ("benchmark: {runtimes: []}", "at least 1 item"),
         ("benchmark: {runtimes: [{kind: torhc}]}", "'torch'"),

@@ -392,7 +392,7 @@ def test_who_fails_a_constraint_does_not_win_however_good() -> None:
     decision = rule(FIELD, constraints=(LatencyLimit(kind="latency", at_most_ms=3),))
     assert decision.winner == FAST.label
     assert standing_of(decision, "good").place == "excluded"
-    assert standing_of(decision, "good").reason.startswith("failed: p95 at batch size 1 ")
+    assert standing_of(decision, "good").reason.startswith("failed: p95 at batch size 1: ")
     assert standing_of(decision, "good").p_best == 0.0
 
 

@@ -198,7 +198,7 @@ def test_units_level_and_reference_are_told(make_decision: DecisionMaker) -> Non
     text = Page(render(make_decision(confidence=0.9, batch_size=8, quantile=0.95))).text
     assert "p95 latency, batch size 8, ms" in text
     assert "Small figures are 90% intervals" in text
-    assert "The reference is minilm-l6 × torch-fp32, which scores 1" in text
+    assert "The reference is minilm-l6 × torch-fp32, and score 1 is minilm-l6 × torch-fp32" in text
     assert "F1 is computed again on 400 resamples of the test documents" in text
 
 

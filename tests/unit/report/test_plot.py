@@ -196,7 +196,9 @@ def test_the_front_starts_at_the_floor_and_ends_at_the_edge(decision: Decision) 
 def test_every_place_on_the_curve_of_equal_score_scores_as_the_first(
     make_decision: DecisionMaker, field: list[Candidate], weights: tuple[float, float]
 ) -> None:
-    decision = make_decision(field, weights={"quality": weights[0], "latency": weights[1]})
+    decision = make_decision(
+        field, objective={"kind": "weighted", "weights": {"quality": weights[0], "latency": weights[1]}}
+    )
     plot = draw(decision)
     across, along = scales(plot)
     first = decision.standings[0]
@@ -227,7 +229,10 @@ def invert(scale: Callable[[float], float], place: float, low: float, high: floa
 def test_there_is_no_curve_where_one_side_alone_counts(
     make_decision: DecisionMaker, field: list[Candidate], weights: dict[str, float]
 ) -> None:
-    assert draw(make_decision(field, weights=weights)).equal_score.corners == ()
+    assert (
+        draw(make_decision(field, objective={"kind": "weighted", "weights": weights})).equal_score.corners
+        == ()
+    )
 
 
 def test_there_is_no_curve_where_nobody_may_win(nobody: Decision) -> None:
