@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,7 @@ class Contest:
         able: Who is known to meet every constraint, and has what the objective needs.
         p_best: In what share of the resamples each is the best of the able.
         leader: The best of the able as found; None without any.
+        not_ahead: In how many resamples the leader is not ahead of each; empty without one.
         tied: Of the able, whom the leader does not beat with confidence.
         production: With the candidate that it is.
         distances: Of each from production; None where that is not known.
@@ -57,11 +59,12 @@ class Contest:
     able: tuple[int, ...]
     p_best: tuple[float, ...]
     leader: int | None
+    not_ahead: tuple[int, ...]
     tied: tuple[int, ...]
     production: Production
     distances: tuple[Distance, ...] | None
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """Names of the candidates."""
         return tuple(candidate.label for candidate in self.evidence.candidates)
@@ -91,6 +94,7 @@ def hold_contest(
     ranking = rank(evidence, meets, settings)
     able = tuple(n for n in meets if n not in ranking.unknown)
     leader = ranking.find_leader(able)
+    not_ahead = ranking.count_not_ahead(leader) if leader is not None else ()
     return Contest(
         settings=settings,
         evidence=evidence,
@@ -102,7 +106,8 @@ def hold_contest(
         able=able,
         p_best=tuple(ranking.shares_of_best(able)),
         leader=leader,
-        tied=_find_tied(ranking, leader, able, settings),
+        not_ahead=tuple(not_ahead),
+        tied=tuple(n for n in able if n != leader and not_ahead[n] > count_exceptions(settings)),
         production=known,
         distances=None
         if base is None
@@ -169,7 +174,7 @@ def _describe_lead(contest: Contest, leader: int, n: int) -> str:
     settings, ranking = contest.settings, contest.ranking
     if ranking.within is not None:
         found = find_within(contest, n)
-        share = 1 - ranking.count_not_ahead(leader)[n] / settings.resamples
+        share = 1 - contest.not_ahead[n] / settings.resamples
         return f"{found[0] if found else ''} the threshold; behind it in {share:.1%} of resamples"
     key = ranking.key
     (lead,) = estimate_all(
@@ -236,13 +241,3 @@ def _estimate_known(score: Quantity, settings: DecisionSettings) -> list[Estimat
     estimates = estimate_all(score.values[known], score.draws[:, known], settings)
     found = dict(zip(known, estimates, strict=True))
     return [found.get(n) for n in range(len(score.values))]
-
-
-def _find_tied(
-    ranking: Ranking, leader: int | None, able: Sequence[int], settings: DecisionSettings
-) -> tuple[int, ...]:
-    """Those whom the leader does not beat: the interval of its lead is not wholly above 0."""
-    if leader is None:
-        return ()
-    behind, allowed = ranking.count_not_ahead(leader), count_exceptions(settings)
-    return tuple(n for n in able if n != leader and behind[n] > allowed)

@@ -12,7 +12,7 @@ from pydantic import model_validator
 from bakeoff.measure.statistics import (
     Interval,
     paired_ratio_interval,
-    quantile_interval,
+    quantile_intervals,
     quantile_ratio_interval,
     throughput_interval,
 )
@@ -123,10 +123,18 @@ class Reading(Record):
 
     def quantile(self, p: float, confidence: float = 0.95) -> Interval | None:
         """The p-quantile with its interval; None where the samples do not carry it."""
-        rows = self.by_generation()
-        if not rows or (self.is_grouped and p != MEDIAN):
-            return None
-        return quantile_interval(rows, p, confidence)
+        return self.quantiles((p,), confidence)[0]
+
+    def quantiles(self, wanted: Sequence[float], confidence: float = 0.95) -> list[Interval | None]:
+        """As ``quantile``, several at once."""
+        rows, is_grouped = self.by_generation(), self.is_grouped
+        if not rows:
+            return [None] * len(wanted)
+        found = quantile_intervals(rows, wanted, confidence)
+        return [
+            None if is_grouped and p != MEDIAN else interval
+            for p, interval in zip(wanted, found, strict=True)
+        ]
 
     def quantile_of_all(self, p: float) -> float | None:
         """The p-quantile with the disturbed rounds, for beside the headline; None where none was left out."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_GENERATIONS = 5
+_HALF = 0.5
 
 Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 
@@ -82,18 +83,45 @@ def quantile_interval(
     Returns:
         In the unit of the samples; None with fewer than ``minimum_samples(p)`` samples in all.
     """
-    pooled = np.sort(np.concatenate(generations))
+    return quantile_intervals(generations, (p,), confidence)[0]
+
+
+def quantile_intervals(
+    generations: Sequence[NDArray[np.float64]], quantiles: Sequence[float], confidence: float = 0.95
+) -> list[Interval | None]:
+    """``quantile_interval`` of several quantiles of one sample, which is sorted once for all of them."""
+    ordered = [np.sort(sample) for sample in generations]
+    pooled = np.sort(np.concatenate(ordered))
+    return [_quantile_interval(ordered, pooled, p, confidence) for p in quantiles]
+
+
+def _quantile_interval(
+    generations: Sequence[NDArray[np.float64]], pooled: NDArray[np.float64], p: float, confidence: float
+) -> Interval | None:
     if pooled.size < minimum_samples(p, confidence):
         return None
-    value = float(np.quantile(pooled, p))
+    value = quantile_of_sorted(pooled, p)
     below, above = order_statistic_ranks(pooled.size, p, confidence)
     low = float(pooled[below]) if below is not None else 0.0
     high = float(pooled[above]) if above is not None else math.inf
     if len(generations) > 1:
-        by_generation = np.array([float(np.quantile(sample, p)) for sample in generations])
+        by_generation = np.array([quantile_of_sorted(sample, p) for sample in generations])
         sectioned = _interval_around(math.log(value), np.log(by_generation), confidence)
         low, high = min(low, sectioned.low), max(high, sectioned.high)
     return Interval(value, low, high)
+
+
+def quantile_of_sorted(ordered: NDArray[np.float64], p: float) -> float:
+    """The p-quantile of a sorted sample, bit for bit as ``numpy.quantile`` gives it, in a tenth of its time.
+
+    Linear between the two nearest, reckoned from the nearer one.
+    """
+    place = p * (ordered.size - 1)
+    below = math.floor(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, ordered.size - 1)])
+    share = place - below
+    step = high - low
+    return low + step * share if share < _HALF else high - step * (1 - share)
 
 
 def paired_ratio_interval(

@@ -1,0 +1,101 @@
+"""How long a decision takes between 1,000 candidates: 100 champions on 10 runtimes, 500 documents each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from rig import report
+
+from bakeoff.core.candidates import Candidate
+from bakeoff.core.decision import decide
+from bakeoff.core.records import Environment, Hardware
+from bakeoff.core.settings import DecisionSettings
+from bakeoff.measure.readings import ENTITIES, LATENCY, Reading
+
+N_CHAMPIONS, N_RUNTIMES = 100, 10
+N_DOCUMENTS, N_ENTITIES = 500, 4
+GENERATIONS, CALLS = 5, 80
+BATCH_SIZES = (1, 8)
+REPEATS = 3
+MAX_S = 2.0
+
+
+def main() -> int:
+    """Decide by every objective; the slowest one counts, and of each the median of its repeats."""
+    candidates = list(_make_candidates())
+    medians = {}
+    for kind in ("weighted", "lexicographic"):
+        settings = DecisionSettings.model_validate(
+            {
+                "objective": {"kind": kind},
+                "constraints": [
+                    {"kind": "latency", "batch_size": 1, "quantile": 0.95, "at_most_ms": 50},
+                    {"kind": "quality_drop", "against": "reference", "at_most": 0.2},
+                ],
+            }
+        )
+        times = []
+        for _ in range(REPEATS):
+            begin = time.perf_counter()
+            decision = decide(candidates, settings)
+            times.append(time.perf_counter() - begin)
+        medians[kind] = float(np.median(times))
+        n_front = sum(row.is_on_front for row in decision.standings)
+        print(f"{kind}: {medians[kind]:.2f} s, outcome {decision.outcome}, {n_front} on the front")
+    worst = max(medians.values())
+    return report(
+        "decide_1000",
+        f"{worst:.2f} s for {N_CHAMPIONS * N_RUNTIMES:,} candidates",
+        f"{MAX_S:g} s",
+        worst <= MAX_S,
+    )
+
+
+def _make_candidates() -> Iterator[Candidate]:
+    """Better champions are slower, and a runtime changes both a little."""
+    generator = np.random.default_rng(0)
+    hard = generator.random((N_DOCUMENTS, N_ENTITIES))
+    hardware = Hardware(machine="x86_64", cpu_model="Example", physical_cores=2, usable_cpus=2)
+    environment = Environment(hardware=hardware, libraries={"python": "3"})
+    for champion in range(N_CHAMPIONS):
+        luck = generator.random((N_DOCUMENTS, N_ENTITIES))
+        hits = (0.8 * hard + 0.2 * luck < 0.5 + 0.4 * champion / N_CHAMPIONS).sum(axis=1)
+        entities = Reading(
+            quantity=ENTITIES,
+            unit="count",
+            values=tuple(map(float, hits)),
+            generations=(0,) * N_DOCUMENTS,
+            columns=dict.fromkeys(("predicted", "actual"), (N_ENTITIES,) * N_DOCUMENTS),
+        )
+        for runtime in range(N_RUNTIMES):
+            ms = 2.0 * 1.03**champion * (1 + 0.2 * runtime)
+            yield Candidate(
+                backbone=f"champion-{champion}",
+                runtime=f"runtime-{runtime}",
+                champion_run_id=f"{champion:032x}",
+                checkpoint_digest=f"{champion:064x}",
+                quality_inputs_digest="q",
+                entities=entities,
+                latency={size: _make_latency(ms * size, size, generator) for size in BATCH_SIZES},
+                environment=environment,
+                benchmark_keys=(f"{champion}:{runtime}",),
+            )
+
+
+def _make_latency(ms: float, batch_size: int, generator: np.random.Generator) -> Reading:
+    effects = generator.normal(0, 0.01, (GENERATIONS, 1))
+    values = ms * 1e6 * np.exp(effects + generator.normal(0, 0.05, (GENERATIONS, CALLS)))
+    return Reading(
+        quantity=LATENCY,
+        unit="ns",
+        at={"batch_size": batch_size},
+        values=tuple(values.ravel().tolist()),
+        generations=tuple(np.repeat(np.arange(GENERATIONS), CALLS).tolist()),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
