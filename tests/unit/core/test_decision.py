@@ -5,107 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.core.candidates import Candidate, assemble_candidates
-from bakeoff.core.criteria import LatencyLimit, QualityFloor, Weighted, Weights
+from bakeoff.core.criteria import LatencyLimit, QualityFloor
 from bakeoff.core.decision import Decision, decide
-from bakeoff.core.records import Environment, Flag, Hardware, Job, Measurement
+from bakeoff.core.records import Environment, Flag, Job, Measurement
 from bakeoff.core.settings import DecisionSettings
-from bakeoff.core.standings import Standing
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.readings import Reading
 from bakeoff.measure.scenarios import Latency, Quality
-
-N_DOCUMENTS = 200
-MS = 1e6
-FEW = 300  # resamples: enough for what is clear, and quick
-
-HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=2, usable_cpus=2)
-ENVIRONMENT = Environment(hardware=HARDWARE, libraries={"python": "3.12.1", "torch": "2.9.0"})
-
-
-def make_entities(recall: float, seed: int) -> Reading:
-    """Three entities a document; the same documents are hard for every candidate."""
-    hard = np.random.default_rng(7).random((N_DOCUMENTS, 3))
-    luck = np.random.default_rng(seed).random((N_DOCUMENTS, 3))
-    hits = (0.8 * hard + 0.2 * luck < recall).sum(axis=1)
-    return Reading(
-        quantity="entities",
-        unit="count",
-        values=tuple(float(hit) for hit in hits),
-        generations=(0,) * N_DOCUMENTS,
-        columns={"predicted": (3,) * N_DOCUMENTS, "actual": (3,) * N_DOCUMENTS},
-    )
-
-
-def make_latency(ms: float, seed: int, batch_size: int = 1, generations: int = 5, calls: int = 80) -> Reading:
-    """Log-normal service times, with a process effect of 1 %."""
-    generator = np.random.default_rng(seed)
-    effects = generator.normal(0, 0.01, (generations, 1))
-    values = ms * MS * np.exp(effects + generator.normal(0, 0.05, (generations, calls)))
-    return Reading(
-        quantity="latency",
-        unit="ns",
-        at={"batch_size": batch_size},
-        values=tuple(float(value) for value in values.ravel()),
-        generations=tuple(g for g in range(generations) for _ in range(calls)),
-    )
-
-
-def make_candidate(name: str, recall: float = 0.8, ms: float = 5.0, **changes: Any) -> Candidate:
-    """A candidate; its noise depends on its name alone."""
-    seed = sum(ord(letter) * 31**place for place, letter in enumerate(name)) % 2**31
-    values: dict[str, Any] = {
-        "backbone": name,
-        "runtime": "torch-fp32",
-        "champion_run_id": f"{seed:032x}",
-        "checkpoint_digest": "c" * 64,
-        "quality_inputs_digest": "q" * 64,
-        "entities": make_entities(recall, seed),
-        "latency": {1: make_latency(ms, seed)},
-        "environment": ENVIRONMENT,
-        "benchmark_keys": (f"{name}:quality", f"{name}:latency"),
-    }
-    return Candidate(**values | changes)
-
-
-def constant(values: Sequence[float], **more: Any) -> Reading:
-    return Reading(values=tuple(values), generations=(0,) * len(values), **more)
-
-
-def make_exact(name: str, *, hits: int, ms: float, n: int = 400) -> Candidate:
-    """Of four entities so many are right in every document, and every call takes the same time."""
-    entities = constant(
-        [float(hits)] * 20,
-        quantity="entities",
-        unit="count",
-        columns={"predicted": (4,) * 20, "actual": (4,) * 20},
-    )
-    latency = constant([ms * MS] * n, quantity="latency", unit="ns", at={"batch_size": 1})
-    return make_candidate(name, entities=entities, latency={1: latency})
-
-
-def rule(candidates: Sequence[Candidate], **changes: Any) -> Decision:
-    return decide(candidates, DecisionSettings(**{"resamples": FEW} | changes))
-
-
-def weigh(quality: float, latency: float) -> Weighted:
-    return Weighted(weights=Weights(quality=quality, latency=latency))
-
-
-def standing_of(decision: Decision, name: str) -> Standing:
-    (found,) = (standing for standing in decision.standings if standing.backbone == name)
-    return found
-
-
-def order_of(decision: Decision) -> list[str]:
-    return [standing.backbone for standing in decision.standings]
-
+from unit.core.field import (
+    ENVIRONMENT,
+    FEW,
+    HARDWARE,
+    MS,
+    make_candidate,
+    make_entities,
+    make_exact,
+    make_latency,
+    order_of,
+    rule,
+    standing_of,
+    weigh,
+)
 
 GOOD = make_candidate("good", 0.90, 5.0)
 FAST = make_candidate("fast", 0.60, 2.0)
