@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision
-from bakeoff.core.evidence import Candidate
 from bakeoff.core.records import BackboneSelection
 from bakeoff.report import render_html
 from bakeoff.report.plot import draw_plot

@@ -13,8 +13,6 @@ from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.readings import ENTITIES, LATENCY, REFERENCE, Reading
 from bakeoff.record import Record
 
-FOLD_SPREAD = "fold_spread"
-
 
 class Candidate(Record):
     """Champion × runtime with what was measured of it.

@@ -200,10 +200,12 @@ def _find_winner(contest: Contest) -> tuple[int | None, How | None]:
 def _judge(contest: Contest, winner: int | None, tie: Tie | None) -> tuple[str, ...]:
     leader = contest.leader
     if leader is None:
-        return ("no candidate is known to meet every constraint",)
+        more = " and to have a cost" if contest.ranking.unknown else ""
+        return (f"no candidate is known to meet every constraint{more}",)
     if tie is None:
         share = f"best in {contest.p_best[leader]:.1%} of resamples"
-        return (f"{contest.labels[leader]} has the {name_best(contest.settings)} ({share})",)
+        verb = "is" if contest.settings.objective.kind == "lexicographic" else "has"
+        return (f"{contest.labels[leader]} {verb} the {name_best(contest.settings)} ({share})",)
     first = f"the data do not tell these apart: {', '.join(tie.labels)}"
     if winner is not None:
         rule = f"{contest.labels[winner]} is the fastest of them, and decision.when_tied is fastest"
@@ -216,8 +218,10 @@ def _describe_cure(tie: Tie) -> str:
         return (
             "their differences are so small that no reasonable number of measurements would tell them apart"
         )
-    now = f"{tie.now.documents:,} test documents and {tie.now.generations} generations"
-    ways = " or ".join(f"{effort.documents:,} and {effort.generations}" for effort in tie.enough)
+    ways = " or ".join(
+        f"{effort.documents:,} test documents and {effort.generations} generations" for effort in tie.enough
+    )
+    now = f"{tie.now.documents:,} and {tie.now.generations}"
     return f"about {ways} would tell them apart, in place of {now}, if the differences are as found"
 
 

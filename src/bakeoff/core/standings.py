@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bakeoff.core.candidates import FOLD_SPREAD, Candidate
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.constraints import ConstraintResult
 from bakeoff.core.costs import Costs
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.evidence import summarize_latencies
 from bakeoff.core.placing import Contest, Place, Within, explain_place, find_within, place
 from bakeoff.core.production import Distance
+from bakeoff.core.records import Flag
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.record import Record
 
@@ -94,7 +95,7 @@ def stand(contest: Contest, n: int, winner: int | None) -> Standing:
     """
     candidate = contest.evidence.candidates[n]
     quality, folds = contest.qualities[n], _spread_folds(candidate)
-    within = find_within(contest, n)
+    within, made = find_within(contest, n), _flag_folds(quality, folds, contest.settings)
     return Standing(
         label=candidate.label,
         backbone=candidate.backbone,
@@ -115,7 +116,7 @@ def stand(contest: Contest, n: int, winner: int | None) -> Standing:
         constraints=contest.results[n],
         versus_production=contest.distances[n] if contest.distances else None,
         costs=candidate.costs,
-        flags=(*candidate.flags, *_flag_folds(quality, folds, contest.settings)),
+        flags=(*candidate.flags, *(f"{flag.name}: {flag.detail}" for flag in made)),
         benchmark_keys=candidate.benchmark_keys,
     )
 
@@ -127,19 +128,19 @@ def _spread_folds(candidate: Candidate) -> FoldSpread | None:
     return FoldSpread(values=values, mean=float(np.mean(values)), deviation=float(np.std(values, ddof=1)))
 
 
-def _flag_folds(quality: Estimate, folds: FoldSpread | None, settings: DecisionSettings) -> tuple[str, ...]:
+def _flag_folds(quality: Estimate, folds: FoldSpread | None, settings: DecisionSettings) -> list[Flag]:
     """Say where trainings differ by more than the documents tell.
 
     The two are not combined: folds share training data, so that their spread has no unbiased estimate (Bengio
     and Grandvalet, JMLR 5, 2004), and they judge other models on other documents than the refit's.
     """
     if folds is None or quality.high is None:
-        return ()
+        return []
     half = (quality.high - quality.low) / 2
     if folds.deviation <= half:
-        return ()
+        return []
     detail = (
         f"F1 of {len(folds.values)} folds has a standard deviation of {folds.deviation:.3f}, more than the "
         f"{half:.3f} by which the {settings.confidence * 100:g}% interval over documents goes to either side"
     )
-    return (f"{FOLD_SPREAD}: {detail}",)
+    return [Flag(name="fold_spread", detail=detail)]

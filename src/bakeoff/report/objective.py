@@ -96,4 +96,4 @@ def _describe_moved(moved: Sensitivity) -> str:
         if turn is not None
     ]
     told = ", ".join(turns) if turns else "no other value changes that"
-    return f"At a {moved.moved} of {moved.value:.3g} {moved.leader} leads; {told}."
+    return f"With {moved.moved} {moved.value:.3g}, {moved.leader} leads; {told}."

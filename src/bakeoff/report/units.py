@@ -116,8 +116,13 @@ def format_money(value: float) -> str:
 
 
 def _interval(estimate: Estimate, low_decimals: int, high_decimals: int) -> str:
-    low = f"[{estimate.low:,.{low_decimals}f}"
-    return f"{low}, {estimate.high:,.{high_decimals}f}]" if estimate.high is not None else f"{low}, ∞)"
+    low = f"[{_fixed(estimate.low, low_decimals)}"
+    return f"{low}, {_fixed(estimate.high, high_decimals)}]" if estimate.high is not None else f"{low}, ∞)"
+
+
+def _fixed(value: float, decimals: int) -> str:
+    """Without the sign of a zero: -0.0001 is shown as 0.000."""
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
 def _decimals(value: float) -> int:

@@ -85,4 +85,7 @@ def test_a_tie_broken_by_speed_is_no_clear_win() -> None:
     assert (clear.how, clear.tie) == ("clear", None)
     reported = rule([one, two], objective=weigh(0.99, 0.01))
     assert (reported.outcome, reported.how) == ("tie", None)
-    assert "would tell them apart, in place of 200 test documents and 5 generations" in reported.reasons[1]
+    assert (
+        "generations would tell them apart, in place of 200 and 5, if the differences are as found"
+        in reported.reasons[1]
+    )

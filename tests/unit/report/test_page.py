@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.evidence import Candidate
 from bakeoff.core.records import BackboneSelection
 from bakeoff.digest import digest_json
 from bakeoff.report import render_html

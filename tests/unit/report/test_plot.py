@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision, Standing
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.evidence import Candidate
 from bakeoff.report.axes import Tick
 from bakeoff.report.looks import SHAPES, choose_looks, draw_legend
 from bakeoff.report.plot import Plot, Point, draw_plot

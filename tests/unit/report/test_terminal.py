@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
+from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision
-from bakeoff.core.evidence import Candidate
 from bakeoff.report import render_terminal
 
 CandidateMaker = Callable[..., Candidate]
