@@ -41,7 +41,8 @@ def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) ->
     uniform = np.full(n_documents, 1 / n_documents)
     weights = np.random.default_rng(settings.seed).multinomial(n_documents, uniform, size=settings.resamples)
     drawn, of = (weights.astype(exact) @ counts.astype(exact) for counts in (hits, totals))
-    return 2 * drawn.astype(np.float64) / np.maximum(of.astype(np.float64), 1.0)
+    quality: Draws = 2 * drawn.astype(np.float64) / np.maximum(of.astype(np.float64), 1.0)
+    return quality
 
 
 class Pace(NamedTuple):
@@ -186,7 +187,7 @@ def find_latency(
 
 def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, dict[str, Estimate | None]]:
     """The shown quantiles of latency in ms, at every batch size."""
-    names, quantiles = zip(*SHOWN_QUANTILES, strict=True)
+    names, quantiles = [name for name, _ in SHOWN_QUANTILES], [p for _, p in SHOWN_QUANTILES]
     return {
         size: {
             name: None if interval is None else estimate_of(interval, NS_PER_MS)

@@ -10,6 +10,7 @@ import numpy as np
 from bakeoff.core.candidates import Candidate
 from bakeoff.core.criteria import Weighted, Weights
 from bakeoff.core.decision import Decision, decide
+from bakeoff.core.estimate import Estimate
 from bakeoff.core.records import Environment, Hardware
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.core.standings import Standing
@@ -99,3 +100,10 @@ def standing_of(decision: Decision, name: str) -> Standing:
 
 def order_of(decision: Decision) -> list[str]:
     return [standing.backbone for standing in decision.standings]
+
+
+def score_of(decision: Decision, name: str) -> Estimate:
+    """The score of a candidate that has one."""
+    score = standing_of(decision, name).score
+    assert score is not None
+    return score

@@ -29,6 +29,7 @@ from unit.core.field import (
     make_latency,
     order_of,
     rule,
+    score_of,
     standing_of,
     weigh,
 )
@@ -63,12 +64,14 @@ def test_another_reference_leaves_the_ranking(number: int, weights: tuple[float,
     assert (one.outcome, one.winner) == (two.outcome, two.winner)
     assert [(s.place, s.p_best) for s in one.standings] == [(s.place, s.p_best) for s in two.standings]
     for standing in one.standings:
-        ratio = standing_of(two, "good").score.value / standing_of(one, "good").score.value
-        assert standing_of(two, standing.backbone).score.value == pytest.approx(standing.score.value * ratio)
+        ratio = score_of(two, "good").value / score_of(one, "good").value
+        assert score_of(two, standing.backbone).value == pytest.approx(
+            score_of(one, standing.backbone).value * ratio
+        )
 
 
 def test_the_reference_has_score_one() -> None:
-    score = standing_of(rule(FIELD), "good").score
+    score = score_of(rule(FIELD), "good")
     assert (score.value, score.low, score.high) == (1.0, 1.0, 1.0)
 
 
@@ -117,7 +120,7 @@ def test_scaling_all_latencies_leaves_the_order(factor: float) -> None:
     for standing in one.standings:
         other = standing_of(two, standing.backbone)
         assert other.latency_ms.value == pytest.approx(factor * standing.latency_ms.value)
-        assert other.score.value == pytest.approx(standing.score.value)
+        assert score_of(two, standing.backbone).value == pytest.approx(score_of(one, standing.backbone).value)
 
 
 def test_equal_inputs_give_an_equal_decision_byte_for_byte() -> None:
@@ -130,8 +133,8 @@ def test_equal_inputs_give_an_equal_decision_byte_for_byte() -> None:
 def test_another_seed_redraws_the_intervals_and_not_the_values() -> None:
     one, two = rule(FIELD, seed=0), rule(FIELD, seed=1)
     assert order_of(one) == order_of(two)
-    assert standing_of(one, "fast").score.value == standing_of(two, "fast").score.value
-    assert standing_of(one, "fast").score.low != standing_of(two, "fast").score.low
+    assert score_of(one, "fast").value == score_of(two, "fast").value
+    assert score_of(one, "fast").low != score_of(two, "fast").low
 
 
 # --- winner -----------------------------------------------------------------------------------------------
@@ -161,13 +164,13 @@ def test_weights_count_by_their_ratio() -> None:
 def test_the_score_is_the_weighted_geometric_mean_of_the_two_ratios() -> None:
     candidates = [make_exact("one", hits=2, ms=8.0), make_exact("two", hits=3, ms=16.0)]
     decision = rule(candidates, objective=weigh(0.75, 0.25))
-    assert standing_of(decision, "two").score.value == pytest.approx((3 / 2) ** 0.75 * (8 / 16) ** 0.25)
+    assert score_of(decision, "two").value == pytest.approx((3 / 2) ** 0.75 * (8 / 16) ** 0.25)
 
 
 def test_a_model_that_finds_nothing_scores_as_almost_nothing() -> None:
     decision = rule([make_exact("some", hits=1, ms=5.0), make_exact("none", hits=0, ms=5.0)])
     assert decision.winner == "some × torch-fp32"
-    assert standing_of(decision, "none").score.value < 1e-6
+    assert score_of(decision, "none").value < 1e-6
 
 
 def test_a_lone_candidate_wins() -> None:

@@ -49,7 +49,8 @@ def test_the_winner_stays_up_to_the_turn_of_its_weight_and_changes_beyond(
     share: float, anchors: dict[str, Any] | None
 ) -> None:
     found = sensitivity_of(decide_exactly(FIELD, weighted(share, anchors)))
-    assert (found.moved, found.value) == ("quality share", pytest.approx(share))
+    assert found.moved == "quality share"
+    assert found.value == pytest.approx(share)
     turns = [(found.low, -STEP), (found.high, STEP)]
     assert any(turn for turn, _ in turns)
     for turn, beyond in turns:
@@ -104,9 +105,10 @@ def test_the_threshold_turns_at_the_gaps_to_the_most_accurate(
     found = sensitivity_of(decide_exactly(FIELD, threshold(value)))
     assert (found.moved, found.leader) == ("accuracy threshold", f"{leader} × torch-fp32")
     for turn, expected, beyond in ((found.low, low, -STEP), (found.high, high, STEP)):
-        told = (turn.at, turn.leader) if turn else None
-        assert told == (expected and (pytest.approx(expected[0]), f"{expected[1]} × torch-fp32"))
-        if turn is not None:
+        assert (turn is None) == (expected is None)
+        if turn is not None and expected is not None:
+            assert turn.at == pytest.approx(expected[0])
+            assert turn.leader == f"{expected[1]} × torch-fp32"
             assert decide_exactly(FIELD, threshold(turn.at + beyond)).winner == turn.leader
 
 

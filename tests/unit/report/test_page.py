@@ -180,6 +180,7 @@ def test_every_candidate_has_its_place_its_numbers_and_its_reason(named: tuple[D
         number, row = next((n, row) for n, row in enumerate(rows) if row.startswith(name))
         quality, latency, score = standing.quality, standing.latency_ms, standing.score
         assert f" {quality.value:.3f} [{quality.low:.3f}, {quality.high:.3f}] " in row
+        assert score is not None
         assert f" {score.value:.3f} [{score.low:.3f}, {score.high:.3f}] " in row
         assert latency.high is not None
         digits = f"{latency.value:.3g}"

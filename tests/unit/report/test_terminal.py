@@ -64,6 +64,7 @@ def test_every_candidate_has_its_place_its_numbers_and_its_reason(
             line for line in text.splitlines() if f" {row.place} " in line and f" {row.label} " in line[:60]
         )
         assert f"{row.quality.value:.3f} [{row.quality.low:.3f}, {row.quality.high:.3f}]" in line
+        assert row.score is not None
         assert f"{row.score.value:.3f}" in line
         assert line.lstrip().startswith("◆") == row.is_on_front
         if row.place != "winner":

@@ -137,6 +137,7 @@ def test_the_score_worked_out_gives_the_score(decision: Decision) -> None:
         assert share + rest == pytest.approx(1)
         worked_out = (f1 / f1_reference) ** share * (ms_reference / ms) ** rest
         assert worked_out == pytest.approx(score, rel=0.01)
+        assert row.score is not None
         assert math.isclose(score, row.score.value, abs_tol=0.0005)
 
 
