@@ -175,10 +175,11 @@ def _rank_by_threshold(evidence: Evidence, able: Sequence[int], objective: Lexic
 
 
 def _is_within(quality: Draws, able: Sequence[int], objective: Lexicographic) -> Draws:
-    """1 where F1 is at most so much below that of the most accurate of the able, in the same resample."""
-    best = (
-        quality[..., list(able)].max(axis=-1, keepdims=True) if able else np.full(quality[..., :1].shape, 1.0)
-    )
+    """1 where F1 is at most so much below that of the most accurate of the able, in the same resample.
+
+    Where nobody is able, of all: then it is only shown.
+    """
+    best = quality[..., list(able) or slice(None)].max(axis=-1, keepdims=True)
     threshold = objective.accuracy_threshold
     floor = best * (1 - threshold) if objective.threshold_scale == "relative" else best - threshold
     within: Draws = (quality >= floor - _ROUNDING).astype(np.float64)
@@ -210,6 +211,8 @@ def _find_cost(candidate: Candidate, objective: Cost) -> Estimate | str:
     found: Estimate | None = getattr(costs, name) if costs else None
     if found is None:
         return f"cost: {costs.absent.get(name, 'not measured') if costs else 'not measured'}"
+    if costs is not None and costs.is_contended:
+        return "cost: the machine was busy, so that it is an upper bound only"
     if found.high is None or not 0 < found.low <= found.value <= found.high < np.inf:
         return "cost: too few samples for an interval"
     return found

@@ -195,6 +195,17 @@ def test_who_is_outside_the_threshold_is_beaten_however_fast() -> None:
     )
 
 
+def test_where_nobody_may_win_the_threshold_is_shown_from_the_most_accurate_of_all() -> None:
+    limit = {"kind": "latency", "at_most_ms": 1.0}
+    decision = rank(exact_field(), {"kind": "lexicographic", "accuracy_threshold": 0.25}, constraints=[limit])
+    assert decision.outcome == "none"
+    assert {row.backbone: row.within for row in decision.standings} == {
+        "best": "within",
+        "middle": "within",
+        "poor": "outside",
+    }
+
+
 def test_the_most_accurate_is_sought_among_those_that_meet_the_constraints() -> None:
     limit = {"kind": "latency", "at_most_ms": 6.0}
     decision = rank(exact_field(), {"kind": "lexicographic", "accuracy_threshold": 0.1}, constraints=[limit])
@@ -223,6 +234,14 @@ def test_who_has_no_cost_cannot_be_told_and_does_not_win() -> None:
     assert decision.winner == GOOD.label
     assert (row.place, row.score, row.p_best) == ("excluded", None, 0.0)
     assert row.reason == "cannot tell: cost: the batch size that the decision uses was not measured"
+
+
+def test_a_cost_from_a_busy_machine_is_an_upper_bound_that_ranks_nobody() -> None:
+    assert FAST.costs is not None
+    busy = FAST.model_copy(update={"costs": FAST.costs.model_copy(update={"is_contended": True})})
+    decision = rank([GOOD, busy], COST)
+    assert decision.winner == GOOD.label
+    assert standing_of(decision, "fast").reason.endswith("so that it is an upper bound only")
 
 
 def test_without_the_cost_of_the_reference_there_is_a_winner_and_no_ratio() -> None:
