@@ -23,12 +23,13 @@ def compare(project: Project, baseline: str, contender: str, settings: ContrastS
         CandidateNotFoundError: A text names nothing, or several things.
         DataError: A file is broken.
         TrackingError: The store was asked and does not answer.
-        UserError: Both texts name the same measurements.
+        UserError: Both texts name the same measurements, or benchmarks of unlike scenarios.
     """
     finder = Finder(project)
     first, second = finder.find(baseline), finder.find(contender)
     if first.is_set != second.is_set:
         first, second = _narrow(first, second, baseline), _narrow(second, first, contender)
+    first, second = _keep_scenario(first, second)
     if _identify(first) == _identify(second):
         raise UserError(
             f"{baseline!r} and {contender!r} name the same measurements; name an older attempt with @ATTEMPT"
@@ -51,6 +52,28 @@ def _narrow(named: Named, other: Named, text: str) -> Named:
         there = [side.label for side in named.sides]
         raise CandidateNotFoundError(f"{label} in {text}", there, is_ambiguous=bool(chosen))
     return Named((chosen[0],))
+
+
+def _keep_scenario(first: Named, second: Named) -> tuple[Named, Named]:
+    """Where one names a single benchmark, only its scenario is compared."""
+    jobs = [named.sides[0].measurements[0].job for named in (first, second) if named.is_job]
+    kinds = {job.scenario.kind for job in jobs}
+    if len(kinds) > 1:
+        raise UserError(f"{jobs[0].label} and {jobs[1].label} are of unlike scenarios; name two of the same")
+    kept = [
+        named._replace(
+            sides=tuple(
+                side._replace(
+                    measurements=tuple(each for each in side.measurements if each.job.scenario.kind in kinds)
+                )
+                for side in named.sides
+            )
+        )
+        if kinds
+        else named
+        for named in (first, second)
+    ]
+    return kept[0], kept[1]
 
 
 def _identify(named: Named) -> list[tuple[str, int, str]]:

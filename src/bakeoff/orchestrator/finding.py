@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,11 +42,13 @@ class Named(NamedTuple):
 
     Attributes:
         sides: One candidate, or all of a decision or of a champion's ``benchmark.json``.
+        is_job: One benchmark is meant, not all that is measured of its candidate.
         winner: Of a decision.
     """
 
     sides: tuple[Side, ...]
     is_set: bool = False
+    is_job: bool = False
     winner: str | None = None
 
 
@@ -92,7 +94,7 @@ class Finder:
         name, attempt = (match["name"], int(match["attempt"])) if match else (text, None)
         keys = self._find_keys(name)
         if len(keys) == 1:
-            return Named((self._load_key(keys[0], attempt),))
+            return Named((self._load_key(keys[0], attempt),), is_job=True)
         if keys:
             raise CandidateNotFoundError(text, self._list(keys), is_ambiguous=True)
         if is_run_id(name):
@@ -123,7 +125,7 @@ class Finder:
         )
         if chosen is None:
             raise UserError(f"{mine[-1].job.label}: its attempts failed, so there is nothing to compare")
-        return _side_of([self._load(chosen)])
+        return _side_of(self._load(chosen))
 
     def _find_candidate(self, text: str, name: str, at_most: int | None) -> Side:
         wanted = name.replace(" x ", " × ")
@@ -160,7 +162,7 @@ class Finder:
         attempt = read_attempt(path)
         if isinstance(attempt, FailedAttempt):
             raise UserError(f"{path}: {attempt.job.label} failed ({attempt.reason}): nothing to compare")
-        return Named((_side_of([attempt]),))
+        return Named((_side_of(attempt),), is_job=True)
 
     def _fetch(self, run_id: str) -> Named:
         stage = benchmarks.find_stage(self._project.tracker, run_id)
@@ -258,8 +260,8 @@ class Finder:
         return sorted(lines)
 
 
-def _side_of(measurements: Sequence[Measurement]) -> Side:
-    return Side(measurements[0].job.candidate, tuple(measurements))
+def _side_of(measurement: Measurement) -> Side:
+    return Side(measurement.job.candidate, (measurement,))
 
 
 def _shown_by(standing: Standing, decision: Decision) -> Accepts:
