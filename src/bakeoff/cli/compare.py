@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
 from bakeoff.cli import output
 from bakeoff.cli.stages import EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, find_config
 from bakeoff.core.gate import ContrastSettings, Gate, Metric
+from bakeoff.orchestrator import compare as compare_sides
 from bakeoff.orchestrator import open_project
-from bakeoff.orchestrator.contrasts import compare as compare_sides
 from bakeoff.report.contrast import render_contrast, render_markdown
 
 EXIT_CODES: dict[Gate, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cannot tell": EXIT_CANNOT_TELL}
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers; NaN, which lies in every range of click's, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a number, or refuse it in click's words."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
 
 
 @click.command(short_help="Set one candidate beside another; a gate for CI.")
@@ -22,14 +34,14 @@ EXIT_CODES: dict[Gate, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cannot tel
 @click.argument("contender", metavar="B")
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, max=10),
+    type=FiniteRange(min=0, max=10),
     default=0.05,
     show_default=True,
     help="More time that B may take: 0.05 is 5%.",
 )
 @click.option(
     "--quality-margin",
-    type=click.FloatRange(min=0, max=100),
+    type=FiniteRange(min=0, max=100),
     default=1.0,
     show_default=True,
     help="Points of F1, of 100, that B may lose.",
@@ -39,7 +51,7 @@ EXIT_CODES: dict[Gate, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cannot tel
 )
 @click.option(
     "--quantile",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    type=FiniteRange(min=0, max=1, min_open=True, max_open=True),
     help="Of the latency [decision.quantile].",
 )
 @click.option(

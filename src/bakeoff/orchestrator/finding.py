@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from bakeoff.core.decision import Decision, Standing
-from bakeoff.core.existing import invalid_attempts, valid_attempts
+from bakeoff.core.existing import ExistingBenchmark, invalid_attempts, valid_attempts
 from bakeoff.core.gate import Side
 from bakeoff.core.identity import is_run_id
 from bakeoff.core.records import Champion, FailedAttempt, Job, Measurement
@@ -79,6 +79,10 @@ class Finder:
     def _champions(self) -> tuple[Champion, ...]:
         return find_champions(self._project)
 
+    @cached_property
+    def _existing(self) -> list[ExistingBenchmark]:
+        return find_existing(self._project, self._champions)
+
     def find(self, text: str) -> Named:
         """What a text names, with its raw values.
 
@@ -136,12 +140,14 @@ class Finder:
             there = self._list(keys or [each.job.key for each in self._attempts])
             raise CandidateNotFoundError(text, there, is_ambiguous=bool(meant))
         jobs = self._candidates[meant[0]]
-        existing = find_existing(self._project, self._champions)
         found, lacking = [], []
         for job in jobs:
             numbers = [
                 {number for number in numbers if at_most is None or number <= at_most}
-                for numbers in (valid_attempts(existing, job.key), invalid_attempts(existing, job.key))
+                for numbers in (
+                    valid_attempts(self._existing, job.key),
+                    invalid_attempts(self._existing, job.key),
+                )
             ]
             results = self._project.results
             measurement = results.load_valid(job, numbers[0]) or results.load_contended(job, numbers[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_the_interval_of_absolute_values_holds_what_the_canary_saw(bench: Bench)
         bench.latency("a", 8.0, heat=1, canary_ns=(100.0, 90.0, 500.0)),
         bench.latency("a", 8.0, heat=2, libraries={"x": "2"}, canary_ns=(150.0, 150.0)),
     ]
-    without, with_canary = (ratio_of(pair(*each, allow=True)) for each in (plain, seen))
+    without, with_canary = (ratio_of(pair(each[0], each[1], allow=True)) for each in (plain, seen))
     assert with_canary.value == without.value
     assert with_canary.high == without.high
     assert with_canary.low == pytest.approx(without.low / 1.5)
@@ -105,7 +106,7 @@ def test_the_interval_of_absolute_values_holds_what_the_canary_saw(bench: Bench)
         ({"max_length": 64}, "max_length 128 → 64"),
     ],
 )
-def test_unlike_work_is_never_compared(bench: Bench, changes: dict[str, object], told: str) -> None:
+def test_unlike_work_is_never_compared(bench: Bench, changes: dict[str, Any], told: str) -> None:
     paired = pair(bench.latency("a", 8.0), bench.latency("b", 8.0, **changes), allow=True)
     assert paired.ratio is None
     assert told in paired.remark

@@ -13,7 +13,7 @@ from bakeoff.core.gate import ContrastSettings, Line
 from bakeoff.report.contrast import render_contrast, render_markdown
 from bakeoff.report.markdown import escape_markdown
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "compare.md"
+GOLDEN = Path(__file__).parents[2] / "golden" / "compare_markdown.txt"
 HOSTILE = (
     "a|b `c` @team <img src=x onerror=alert(1)> [x](https://evil.example) ![i](http://e/i.png) #12 "
     "**bold** _it_ ~~s~~ $x$ \\| www.evil.example \x1b[31mred\nnext | row &amp; &#64;team"
