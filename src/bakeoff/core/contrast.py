@@ -10,6 +10,7 @@ from bakeoff.measure.statistics import adjusted_confidence
 from bakeoff.record import Record
 
 GATED: tuple[Metric, ...] = ("latency", "quality")
+UNGATED = "{}: neither latency nor quality is measured, so nothing is gated; name what is with --metric"
 
 
 class SideFacts(Record):
@@ -91,7 +92,10 @@ def contrast(baseline: Sequence[Side], contender: Sequence[Side], settings: Cont
         pairs=rows,
         lacking=lacking,
         new=new,
-        remarks=tuple(line for pair in pairs for side in pair for line in side.lacking),
+        remarks=(
+            *(line for pair in pairs for side in pair for line in side.lacking),
+            *(UNGATED.format(pair[1].label) for pair, gates in zip(pairs, gated, strict=True) if not gates),
+        ),
         confidence=confidence,
         settings=settings,
     )

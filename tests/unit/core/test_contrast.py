@@ -174,6 +174,14 @@ def test_intervals_widen_with_the_number_of_comparisons_so_that_all_hold_togethe
     assert many.confidence == pytest.approx(1 - 0.05 / 4)
 
 
+def test_where_nothing_is_under_the_gate_the_answer_says_so() -> None:
+    found = put(Side("a", ()), Side("b", ()))
+    assert (found.outcome, found.pairs[0].lines) == ("cannot tell", ())
+    assert found.remarks == (
+        "b: neither latency nor quality is measured, so nothing is gated; name what is with --metric",
+    )
+
+
 def test_nothing_in_common_is_no_pass(side: Callable[..., Side]) -> None:
     assert contrast([], [], ContrastSettings()).outcome == "cannot tell"
     assert (
