@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -315,11 +316,17 @@ def test_an_export_that_cannot_be_written_is_bad_usage_and_writes_nothing(
 
 
 def test_without_measurements_there_is_nothing_to_export(project_folder: Path) -> None:
-    import shutil
-
     shutil.rmtree(project_folder / "results")
     for what, message in (("decision", "no decision was made yet"), ("samples", "no samples to export")):
         done = bakeoff(project_folder, "export", "--what", what, "--format", "csv", "x.csv")
         assert done.returncode == 2
         assert message in done.stderr
         assert not (project_folder / "x.csv").exists()
+
+
+def test_decisions_of_which_nothing_is_at_hand_cannot_be_told_apart(project_folder: Path) -> None:
+    shutil.copyfile(project_folder / "results" / "decision.json", project_folder / "before.json")
+    shutil.rmtree(project_folder / "results" / "jobs")
+    code, result = compare(project_folder, "before.json", "results/decision.json", "--offline")
+    assert (code, result["outcome"]) == (4, "cannot tell")
+    assert sum("no attempt at" in remark for remark in result["remarks"]) == 4  # of each job

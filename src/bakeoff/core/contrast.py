@@ -10,7 +10,7 @@ from bakeoff.measure.statistics import adjusted_confidence
 from bakeoff.record import Record
 
 GATED: tuple[Metric, ...] = ("latency", "quality")
-UNGATED = "{}: neither latency nor quality is measured, so nothing is gated; name what is with --metric"
+UNGATED = "{}: neither latency nor quality is at hand, so nothing is gated; --metric names other quantities"
 
 
 class SideFacts(Record):
@@ -93,7 +93,7 @@ def contrast(baseline: Sequence[Side], contender: Sequence[Side], settings: Cont
         lacking=lacking,
         new=new,
         remarks=(
-            *(line for pair in pairs for side in pair for line in side.lacking),
+            *dict.fromkeys(line for pair in pairs for side in pair for line in side.lacking),
             *(UNGATED.format(pair[1].label) for pair, gates in zip(pairs, gated, strict=True) if not gates),
         ),
         confidence=confidence,

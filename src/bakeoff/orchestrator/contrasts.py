@@ -30,7 +30,8 @@ def compare(project: Project, baseline: str, contender: str, settings: ContrastS
     if first.is_set != second.is_set:
         first, second = _narrow(first, second, baseline), _narrow(second, first, contender)
     first, second = _keep_scenario(first, second)
-    if _identify(first) == _identify(second):
+    measured = _identify(first)
+    if measured and measured == _identify(second):
         raise UserError(
             f"{baseline!r} and {contender!r} name the same measurements; name an older attempt with @ATTEMPT"
         )

@@ -216,12 +216,12 @@ class Finder:
     def _gather(self, label: str, wanted: Mapping[str, Accepts]) -> Side:
         """The measurements that a file speaks of: on this disk, or in the tracking store."""
         found, lacking = [], []
+        where = "on this disk" if self._project.is_offline else "on this disk or in the tracking store"
         for key, accepts in wanted.items():
             measurement = self._find_measurement(key, accepts)
             if measurement is None:
                 lacking.append(
-                    f"{label}: no attempt at {shorten(digest_json(key))}, here or in the tracking store, "
-                    "has the figures of the file"
+                    f"{label}: no attempt at {shorten(digest_json(key))} {where} has the figures of the file"
                 )
             else:
                 found.append(measurement)

@@ -178,7 +178,7 @@ def test_where_nothing_is_under_the_gate_the_answer_says_so() -> None:
     found = put(Side("a", ()), Side("b", ()))
     assert (found.outcome, found.pairs[0].lines) == ("cannot tell", ())
     assert found.remarks == (
-        "b: neither latency nor quality is measured, so nothing is gated; name what is with --metric",
+        "b: neither latency nor quality is at hand, so nothing is gated; --metric names other quantities",
     )
 
 
