@@ -2,6 +2,7 @@
 
     BakeoffError                      exit code
     ├── UserError                     2  something that the user wrote or pointed at is wrong
+    │   ├── CandidateNotFoundError
     │   ├── ChampionError
     │   ├── ConfigError
     │   ├── DataError
@@ -90,6 +91,20 @@ class JobNotFoundError(UserError):
         self.candidates = tuple(candidates)
         found = "more than one job begins so" if is_ambiguous else "no job has this key or label"
         cure = "name one of these by label or key digest:" if candidates else "nothing is planned"
+        super().__init__("\n".join([f"{text!r}: {found}; {cure}", *(f"  {line}" for line in candidates)]))
+
+
+class CandidateNotFoundError(UserError):
+    """What was to be compared is not there, or is several things."""
+
+    def __init__(self, text: str, candidates: Sequence[str], *, is_ambiguous: bool) -> None:
+        self.candidates = tuple(candidates)
+        found = "more than one thing is called so" if is_ambiguous else "nothing measured is called so"
+        cure = (
+            "name a candidate, a key digest with or without @ATTEMPT, a file or a run; there are:"
+            if candidates
+            else "this project has no measurement; run `bakeoff bench`"
+        )
         super().__init__("\n".join([f"{text!r}: {found}; {cure}", *(f"  {line}" for line in candidates)]))
 
 

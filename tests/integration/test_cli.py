@@ -59,7 +59,9 @@ def test_help_imports_nothing_heavy() -> None:
         "bench",
         "decide",
         "report",
+        "compare",
         "promote",
+        "export",
         "run",
         "demo",
     )

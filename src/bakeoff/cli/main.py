@@ -25,7 +25,9 @@ _COMMANDS = {
     "bench": "Measure what is missing; every result is kept.",
     "decide": "Weigh accuracy against latency and name a winner.",
     "report": "Write the decision as one self-contained HTML page.",
+    "compare": "Set one candidate beside another; a gate for CI.",
     "promote": "Register the winner and point @champion at it.",
+    "export": "Write the decision, measurements or samples as CSV, JSON or Parquet.",
     "run": "champions, plan, bench, decide and report; never promotes.",
     "demo": "The whole job on bundled text, in a folder of its own.",
 }
@@ -40,7 +42,13 @@ Exit codes:
   4 cannot tell · 5 tracking store or disk · 6 the world moved
   10 plan --exit-code found work · 130 interrupted
 """
-_HOMES = {"init": "bakeoff.cli.setup", "doctor": "bakeoff.cli.setup", "demo": "bakeoff.cli.demo"}
+_HOMES = {
+    "init": "bakeoff.cli.setup",
+    "doctor": "bakeoff.cli.setup",
+    "compare": "bakeoff.cli.compare",
+    "export": "bakeoff.cli.export",
+    "demo": "bakeoff.cli.demo",
+}
 
 
 class _LazyGroup(click.Group):

@@ -2,6 +2,7 @@
 
 from bakeoff.orchestrator.acquisition import acquire_checkpoints
 from bakeoff.orchestrator.champions import recall_selection, select_champions
+from bakeoff.orchestrator.contrasts import compare
 from bakeoff.orchestrator.decisions import decide, load_decision, promote, save_decision
 from bakeoff.orchestrator.measurements import bench, benchmark_champions
 from bakeoff.orchestrator.planning import explain, filter_missing_benchmarks, plan
@@ -16,6 +17,7 @@ __all__ = [
     "acquire_checkpoints",
     "bench",
     "benchmark_champions",
+    "compare",
     "decide",
     "explain",
     "filter_missing_benchmarks",

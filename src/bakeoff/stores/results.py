@@ -12,6 +12,8 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,8 @@ from bakeoff.stores.benchmark_json import describe_champion
 
 _Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | FailedAttempt)
 HEAT_PREFIX = "heat-"
+# What reading a spoilt npz file raises beside OSError and ValueError.
+_BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class LoggedRun(Record):
@@ -81,7 +85,7 @@ class ResultStore:
         for path in sorted(self._attempt_files(job), reverse=True):
             if among is not None and path.stem not in {f"{number:03d}" for number in among}:
                 continue
-            attempt = _read(path)
+            attempt = read_attempt(path)
             if isinstance(attempt, Measurement) and attempt.is_valid:
                 return attempt
         return None
@@ -94,7 +98,7 @@ class ResultStore:
             among: Numbers of the attempts that may be taken.
         """
         for path in sorted(self._attempt_files(job), reverse=True):
-            attempt = _read(path) if path.stem in {f"{number:03d}" for number in among} else None
+            attempt = read_attempt(path) if path.stem in {f"{number:03d}" for number in among} else None
             if isinstance(attempt, Measurement) and attempt.is_only_contended:
                 return attempt
         return None
@@ -105,14 +109,18 @@ class ResultStore:
         Raises:
             DataError: It is not there, or broken.
         """
-        return _read(self._attempt_path(digest_json(key), attempt))
+        return read_attempt(self._attempt_path(digest_json(key), attempt))
+
+    def list_attempts(self) -> list[Measurement | FailedAttempt]:
+        """Every attempt that this disk holds, without raw values, in the order of keys and attempts."""
+        return [read_attempt(path, with_arrays=False) for path in sorted(self.folder.glob("jobs/*/*.json"))]
 
     def list_existing(self, champion_run_ids: Iterable[str]) -> list[ExistingBenchmark]:
         """All attempts of some champions that this disk holds."""
         wanted = set(champion_run_ids)
         found = []
         for path in sorted(self.folder.glob("jobs/*/*.json")):
-            attempt = _read(path, with_arrays=False)
+            attempt = read_attempt(path, with_arrays=False)
             if attempt.job.champion_run_id in wanted:
                 found.append(_summarize(attempt, _read_mark(path)))
         return found
@@ -173,7 +181,7 @@ class ResultStore:
             DataError: The files are broken or of another job.
         """
         source = folder / f"{attempt:03d}.json"
-        found = _read(source)
+        found = read_attempt(source)
         if found.job.key != job.key or found.attempt != attempt:
             raise DataError(str(source), found=f"key {found.job.key}", expected=f"key {job.key}")
         self.store(found)
@@ -232,13 +240,18 @@ def _attach_arrays(document: dict[str, Any], path: Path | None) -> None:
         }
 
 
-def _read(path: Path, *, with_arrays: bool = True) -> Measurement | FailedAttempt:
+def read_attempt(path: Path, *, with_arrays: bool = True) -> Measurement | FailedAttempt:
+    """Read one attempt's file; its raw values lie in the file beside it.
+
+    Raises:
+        DataError: It is not there, or broken.
+    """
     try:
         document = json.loads(path.read_bytes())
         if "readings" in document:
             _attach_arrays(document, path.with_suffix(".npz") if with_arrays else None)
         return _Attempt.validate_python(document, strict=False)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, *_BROKEN_ARCHIVE) as error:
         raise DataError(
             str(path),
             found=f"no readable attempt ({type(error).__name__}: {str(error)[:200]})",

@@ -54,6 +54,25 @@ def find_benchmarks(
     return found
 
 
+def find_stage(tracker: Tracker, run_id: str) -> str | None:
+    """What a run stands for, as its tag says; None where the tag is missing.
+
+    Raises:
+        TrackingError: There is no such run, or the store does not answer.
+    """
+    run = tracker.call("reading a run", lambda client: client.get_run(run_id))
+    stage: str | None = run.data.tags.get(tags.STAGE)
+    return stage
+
+
+def find_runs_of_key(tracker: Tracker, experiment_id: str, key: str) -> list[str]:
+    """Ids of the ended runs in which a job was measured, oldest first."""
+    wanted = {tags.STAGE: Stage.BENCHMARK, tags.BENCHMARK_KEY: key}
+    return [
+        run.info.run_id for run in tracker.search_runs(experiment_id, wanted) if run.info.status == "FINISHED"
+    ]
+
+
 def log_attempt(
     tracker: Tracker, experiment_id: str, attempt: Attempt, files: Sequence[Path], *, may_exist: bool
 ) -> str:

@@ -1,0 +1,126 @@
+"""compare: two candidates, benchmarks or decisions beside each other, as a gate."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from bakeoff.cli import output
+from bakeoff.cli.stages import EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, find_config
+from bakeoff.core.gate import ContrastSettings, Gate, Metric
+from bakeoff.orchestrator import compare as compare_sides
+from bakeoff.orchestrator import open_project
+from bakeoff.report.contrast import render_contrast, render_markdown
+
+EXIT_CODES: dict[Gate, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cannot tell": EXIT_CANNOT_TELL}
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers; NaN, which lies in every range of click's, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a number, or refuse it in click's words."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
+
+
+@click.command(short_help="Set one candidate beside another; a gate for CI.")
+@click.argument("baseline", metavar="A")
+@click.argument("contender", metavar="B")
+@click.option(
+    "--margin",
+    type=FiniteRange(min=0, max=10),
+    default=0.05,
+    show_default=True,
+    help="More time that B may take: 0.05 is 5%.",
+)
+@click.option(
+    "--quality-margin",
+    type=FiniteRange(min=0, max=100),
+    default=1.0,
+    show_default=True,
+    help="Points of F1, of 100, that B may lose.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="At which latency is compared [decision.batch_size]."
+)
+@click.option(
+    "--quantile",
+    type=FiniteRange(min=0, max=1, min_open=True, max_open=True),
+    help="Of the latency [decision.quantile].",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    type=click.Choice(get_args(Metric)),
+    help="What the gate looks at; repeat for several [latency, quality].",
+)
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a table for a pull request.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@click.option(
+    "--allow-unlike-environments",
+    is_flag=True,
+    help="Compare absolute times where nothing joins the two sessions.",
+)
+@click.option("--offline", is_flag=True, help="Ask this disk alone, and the last selection of champions.")
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="Folder or file [config, bakeoff.yaml]."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def compare(
+    *,
+    baseline: str,
+    contender: str,
+    margin: float,
+    quality_margin: float,
+    batch_size: int | None,
+    quantile: float | None,
+    metrics: tuple[Metric, ...],
+    as_markdown: bool,
+    as_json: bool,
+    allow_unlike_environments: bool,
+    offline: bool,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    quiet: bool,
+) -> int:
+    """Set candidate B beside candidate A, its baseline.
+
+    Each of A and B is the label of a candidate or its beginning (`minilm x torch`), a benchmark key, its
+    digest or its beginning, a file (an attempt, benchmark.json or decision.json), or the id of a benchmark or
+    decision run. NAME@2 is an older state: of a key attempt 2, of a candidate no attempt after 2. Of two
+    decisions all candidates are compared, by label.
+
+    Leaves with 0 where no interval passes its margin, with 3 where a whole interval is past it, else with 4.
+    """
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other; choose one")
+    progress = output.StderrProgress(is_quiet=quiet)
+    project = open_project(config or find_config(), overrides, progress, is_offline=offline)
+    decision = project.settings.decision
+    settings = ContrastSettings(
+        margin=margin,
+        quality_margin=quality_margin,
+        metrics=tuple(dict.fromkeys(metrics)),
+        batch_size=batch_size or decision.batch_size,
+        quantile=quantile or decision.quantile,
+        confidence=decision.confidence,
+        resamples=decision.resamples,
+        seed=decision.seed,
+        allow_unlike_environments=allow_unlike_environments,
+    )
+    result = compare_sides(project, baseline, contender, settings)
+    if as_json:
+        output.show_json("compare", result.model_dump(mode="json"))
+    elif as_markdown:
+        click.echo(render_markdown(result), nl=False)
+    else:
+        output.show(render_contrast(result))
+    return EXIT_CODES[result.outcome]

@@ -1,0 +1,57 @@
+"""export: the decision, measurements or samples as a file for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from bakeoff.cli import output
+from bakeoff.cli.stages import find_config
+from bakeoff.core.frames import What
+from bakeoff.durable import write_bytes
+from bakeoff.orchestrator import open_project
+from bakeoff.orchestrator.exports import make_frame
+from bakeoff.stores.exports import Format, encode_frame
+
+STDOUT = "-"
+
+
+@click.command(short_help="Write the decision, measurements or samples as CSV, JSON or Parquet.")
+@click.argument("file")
+@click.option(
+    "--what",
+    type=click.Choice(get_args(What)),
+    default="decision",
+    show_default=True,
+    help="One row a candidate, a measurement and quantity, or a timed call.",
+)
+@click.option("--format", "form", type=click.Choice(get_args(Format)), required=True, help="Of the file.")
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="Folder or file [config, bakeoff.yaml]."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def export(
+    *, file: str, what: What, form: Format, config: Path | None, overrides: tuple[str, ...], quiet: bool
+) -> int:
+    """Write what this disk holds to FILE, whole or not at all; - is stdout.
+
+    The last decision, every measurement, or every timed call of them; the tracking store is not asked.
+    """
+    path = Path(file)
+    if file == STDOUT and form == "parquet":
+        raise click.UsageError("parquet is no text: name a file instead of -")
+    if file != STDOUT and path.is_dir():
+        raise click.UsageError(f"{path} is a folder; name a file")
+    progress = output.StderrProgress(is_quiet=quiet)
+    project = open_project(config or find_config(), overrides, progress)
+    frame = make_frame(project, what)
+    data = encode_frame(frame, what, form)
+    if file == STDOUT:
+        click.echo(data, nl=False)
+    else:
+        write_bytes(path, data)
+        progress.say(f"{path}: {frame.n_rows} rows of {what}")
+    return 0
