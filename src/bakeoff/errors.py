@@ -9,12 +9,14 @@
     │   ├── CheckpointError
     │   ├── JobNotFoundError
     │   ├── MissingExtraError
+    │   ├── NoSweepError
     │   └── UnsupportedRuntimeError
     ├── AnswerIsNoError               3  the question was answered, and the answer is no
     │   ├── NoChampionError
     │   └── NoWinnerError
     ├── CannotTellError               4  the evidence does not suffice
     ├── TrackingError                 5  the tracking server or the rights on it
+    ├── StudyError                    5  the study's storage did not answer, or refused
     ├── StorageError                  5  the disk or the rights on it
     ├── WorldMovedError               6  what was true when we looked is no longer
     └── WorkerError                   3  one job or training failed in its own process; the others go on
@@ -115,6 +117,16 @@ class MissingExtraError(UserError):
         super().__init__(f"{part} needs {library}, which is not installed: pip install 'bakeoff[{extra}]'")
 
 
+class NoSweepError(UserError):
+    """A worker waited for a sweep to join, and none came."""
+
+    def __init__(self, backbone: str, *, waited_s: float, found: str) -> None:
+        super().__init__(
+            f"{backbone}: no sweep to join after {waited_s:.0f} s: {found}; start `bakeoff sweep` without "
+            "--worker, with the same configuration, data, tracking store and hpo.storage, then repeat this"
+        )
+
+
 class UnsupportedRuntimeError(UserError):
     """A runtime that this machine cannot run."""
 
@@ -156,6 +168,18 @@ class TrackingError(BakeoffError):
     def __init__(self, uri: str, *, action: str, found: str, safe: str = "") -> None:
         tail = f"; {safe}" if safe else ""
         super().__init__(f"tracking store {uri}: {action} failed: {found}{tail}")
+
+
+class StudyError(BakeoffError):
+    """The storage of the study, which its workers share, did not answer or refused."""
+
+    exit_code = 5
+
+    def __init__(self, storage: str, *, action: str, found: str) -> None:
+        super().__init__(
+            f"hpo.storage {storage}: {action} failed: {found}; finished trials are kept; see that it runs and "
+            "lets you in, then repeat the command, which goes on from there"
+        )
 
 
 class StorageError(BakeoffError):

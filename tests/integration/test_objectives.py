@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bakeoff.core.settings import FloatRange
-from bakeoff.errors import ConfigError
+from bakeoff.errors import ConfigError, WorkerError
 from bakeoff.measure.entities import Document
-from bakeoff.run import sweep as study
+from bakeoff.run import sweep
+from bakeoff.run.study import SharedStudy, StudyPlan
+from bakeoff.run.training_process import TrainingProcess
 
 TRAINER = """
 from bakeoff.run.trainer import TrainingOutcome
@@ -18,49 +20,76 @@ from bakeoff.run.trainer import TrainingOutcome
 class Quick:
     def train(self, order):
         return TrainingOutcome(metrics={"accuracy": order.hyper_parameters["rate"], "loss": 1.0})
+
+class Broken:
+    def train(self, order):
+        return order.labels["no such key"]
 """
 
 
-def specify(tmp_path: Path, metric: str) -> study.StudySpec:
-    document = Document(tokens=("a",), tags=("O",))
-    return study.StudySpec(
-        name="s",
-        storage=f"sqlite:///{tmp_path / 'optuna.db'}",
-        backbone="b",
+def make_plan(tmp_path: Path, metric: str, trainer: str = "Quick") -> sweep.TrainingPlan:
+    return sweep.TrainingPlan(
         pretrained=tmp_path,
         labels=("O",),
-        documents=(document,) * 4,
-        trainer="quick_trainer:Quick",
+        documents=(Document(tokens=("a",), tags=("O",)),) * 4,
+        trainer=f"quick_trainer:{trainer}",
         metric=metric,
-        direction="maximize",
-        search_space={"rate": FloatRange(kind="float", low=0.1, high=0.9)},
         fixed={},
-        n_trials=2,
         folds=2,
         max_length=8,
         seed=0,
     )
 
 
-@pytest.fixture(autouse=True)
-def _trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedStudy:
     (tmp_path / "quick_trainer.py").write_text(TRAINER)
     monkeypatch.syspath_prepend(tmp_path)
+    plan = StudyPlan(
+        name="s",
+        storage=f"sqlite:///{tmp_path / 'optuna.db'}",
+        direction="maximize",
+        search_space={"rate": FloatRange(kind="float", low=0.1, high=0.9)},
+        n_trials=2,
+        seed=0,
+    )
+    study = SharedStudy(plan)
+    study.lay_out()
+    return study
 
 
-def test_a_sweep_optimises_whatever_metric_its_trainer_returns(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        events = list(study.run_study(specify(tmp_path, "accuracy"), executor))
-    finished = [event for event in events if isinstance(event, study.TrialFinished)]
-    drawn = [event.params["rate"] for event in events if isinstance(event, study.TrialStarted)]
+@pytest.fixture
+def process() -> Iterator[TrainingProcess]:
+    with TrainingProcess() as process:
+        yield process
+
+
+def test_a_sweep_optimises_whatever_metric_its_trainer_returns(
+    tmp_path: Path, study: SharedStudy, process: TrainingProcess
+) -> None:
+    events = list(sweep.run_study(make_plan(tmp_path, "accuracy"), study, process))
+    finished = [event for event in events if isinstance(event, sweep.TrialFinished)]
+    drawn = [event.params["rate"] for event in events if isinstance(event, sweep.TrialStarted)]
+    assert len(drawn) == 2
     assert [event.metric for event in finished] == pytest.approx(drawn)
 
 
-def test_a_metric_that_the_trainer_does_not_return_is_told_with_those_that_it_does(tmp_path: Path) -> None:
+def test_a_metric_that_the_trainer_does_not_return_is_told_with_those_that_it_does(
+    tmp_path: Path, study: SharedStudy, process: TrainingProcess
+) -> None:
     expected = r"objective\.metric: found 'f1'; quick_trainer:Quick returned.*accuracy, loss"
-    with ThreadPoolExecutor(1) as executor:
-        events = study.run_study(specify(tmp_path, "f1"), executor)
-        assert isinstance(next(events), study.TrialStarted)
-        assert isinstance(next(events), study.TrialFailed)
-        with pytest.raises(ConfigError, match=expected):
-            next(events)
+    events = sweep.run_study(make_plan(tmp_path, "f1"), study, process)
+    assert isinstance(next(events), sweep.TrialStarted)
+    failed = next(events)
+    assert isinstance(failed, sweep.TrialFailed)
+    assert failed.is_retried
+    with pytest.raises(ConfigError, match=expected):
+        next(events)
+
+
+def test_what_a_trainer_raises_is_told_in_one_line_with_its_place(
+    tmp_path: Path, study: SharedStudy, process: TrainingProcess
+) -> None:
+    expected = r"quick_trainer:Broken raised TypeError: .* \(.*quick_trainer\.py:10\)"
+    with pytest.raises(WorkerError, match=expected):
+        list(sweep.run_study(make_plan(tmp_path, "accuracy", "Broken"), study, process))

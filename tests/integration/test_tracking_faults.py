@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from bakeoff.addresses import mask_password
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tracking import Tracker, create_client, quote_filter_value
 from bakeoff.stores.tracking import client as client_module
-from bakeoff.stores.tracking.faults import describe_fault, mask_password
+from bakeoff.stores.tracking.faults import describe_fault
 
 N_TRIES = len(client_module.RETRY_WAITS_S) + 1
 SOUND = b'{"experiment": {"experiment_id": "7", "name": "sweep", "lifecycle_stage": "active"}}'

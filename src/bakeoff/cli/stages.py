@@ -28,6 +28,7 @@ from bakeoff.orchestrator import (
 from bakeoff.orchestrator import bench as run_bench
 from bakeoff.orchestrator import decide as make_decision
 from bakeoff.orchestrator import explain as explain_job
+from bakeoff.orchestrator import join_sweep as run_worker
 from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import promote as make_promotion
 from bakeoff.orchestrator import sweep as run_sweep
@@ -99,9 +100,12 @@ def find_config() -> Path:
 
 
 @_stage
-def sweep(project: Project, *, as_json: bool) -> int:
+@click.option(
+    "--worker", "is_worker", is_flag=True, help="Join the sweep that another process leads; refit nothing."
+)
+def sweep(project: Project, *, as_json: bool, is_worker: bool) -> int:
     """Search each backbone's hyper-parameters and refit the best trial."""
-    results = run_sweep(project)
+    results = run_worker(project) if is_worker else run_sweep(project)
     if as_json:
         output.show_json("sweep", [result.model_dump(mode="json") for result in results])
     else:

@@ -29,7 +29,8 @@ def table_of_sweep(results: Sequence[SweepResult]) -> Table:
     for result in results:
         best = f"{result.best_metric:.4f}" if result.best_metric is not None else "none is valid"
         done = f"broke off: {result.failure}" if result.failure else result.action
-        _add(table, result.backbone, shorten(result.study_key_hash), str(result.n_trials), best, done)
+        trials = f"{result.n_trials}" + (f" ({result.n_pruned} pruned)" if result.n_pruned else "")
+        _add(table, result.backbone, shorten(result.study_key_hash), trials, best, done)
     return table
 
 

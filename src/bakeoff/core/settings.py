@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bakeoff.core.criteria import Constraint, Objective, Weighted
+from bakeoff.core.pruners import Pruner
 from bakeoff.core.records import Direction
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
@@ -147,6 +148,33 @@ class Choice(Record):
 Distribution = Annotated[FloatRange | IntRange | Choice, Field(discriminator="kind")]
 
 
+class WorkerSettings(Record):
+    """How the processes that share a sweep keep an eye on each other.
+
+    Attributes:
+        heartbeat_interval_s: So often the process that runs a trial says that it lives.
+        heartbeat_grace_s: After so long a silence its trial is taken from it; null means twice the interval.
+        max_retries: So often the parameters of a trial whose process died are tried again.
+        wait_s: A worker waits so long for a sweep to join.
+    """
+
+    heartbeat_interval_s: Annotated[int, Field(ge=1, le=3600)] = 60
+    heartbeat_grace_s: Annotated[int, Field(ge=1)] | None = None
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    wait_s: Annotated[float, Field(ge=0)] = 300.0
+
+    @property
+    def grace_s(self) -> int:
+        """The silence after which a process is taken for dead."""
+        return self.heartbeat_grace_s or 2 * self.heartbeat_interval_s
+
+    @model_validator(mode="after")
+    def _grace_outlasts_a_beat(self) -> Self:
+        if self.grace_s <= self.heartbeat_interval_s:
+            raise ValueError("heartbeat_grace_s must be longer than heartbeat_interval_s")
+        return self
+
+
 class HpoSettings(Record):
     """The sweep.
 
@@ -155,7 +183,7 @@ class HpoSettings(Record):
         backbones: By name.
         trainer: ``package.module:name`` of a class with a ``train`` method.
         objective: What is optimised.
-        n_trials: Trials a study shall have.
+        n_trials: Trials a study shall have; a pruned one counts, one that is tried again counts once.
         folds: Of the cross-validation that scores a trial.
         search_examples: How many of the training documents the search uses; null means all. The refit always
             uses all.
@@ -163,7 +191,10 @@ class HpoSettings(Record):
         search_space: What is searched; only ``sweep`` needs it.
         training: Fixed hyper-parameters, handed to the trainer beside the searched ones.
         refit: Hyper-parameters that only the refit changes.
-        storage: Optuna's storage; a relative SQLite path is taken from the project folder.
+        pruner: Gives up bad trials early, by the epochs of their first fold; null finishes them all.
+        storage: Optuna's storage; a relative SQLite path is taken from the project folder. Workers on several
+            machines need a database server.
+        workers: How the processes that share a sweep keep an eye on each other.
     """
 
     run: RunSettings = RunSettings()
@@ -177,7 +208,9 @@ class HpoSettings(Record):
     search_space: Mapping[str, Distribution] = {}
     training: Mapping[str, Scalar] = {}
     refit: Mapping[str, Scalar] = {}
+    pruner: Pruner | None = None
     storage: str = "sqlite:///optuna.db"
+    workers: WorkerSettings = WorkerSettings()
 
     _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)
 

@@ -4,6 +4,7 @@ from bakeoff.orchestrator.acquisition import acquire_checkpoints
 from bakeoff.orchestrator.champions import recall_selection, select_champions
 from bakeoff.orchestrator.contrasts import compare
 from bakeoff.orchestrator.decisions import decide, load_decision, promote, save_decision
+from bakeoff.orchestrator.joining import join_sweep
 from bakeoff.orchestrator.measurements import bench, benchmark_champions
 from bakeoff.orchestrator.planning import explain, filter_missing_benchmarks, plan
 from bakeoff.orchestrator.progress import Progress, Quiet
@@ -21,6 +22,7 @@ __all__ = [
     "decide",
     "explain",
     "filter_missing_benchmarks",
+    "join_sweep",
     "load_decision",
     "open_project",
     "plan",

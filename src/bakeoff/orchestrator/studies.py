@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,46 +18,63 @@ from bakeoff.core.settings import Choice, Distribution, FloatRange
 from bakeoff.digest import digest_folder
 from bakeoff.errors import TrackingError, WorkerError
 from bakeoff.measure.checkpoint import open_checkpoint
-from bakeoff.measure.entities import Document
-from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.requirements import check_sweep_settings, pretrained_folder
+from bakeoff.orchestrator.trials import connect_study, run_trials, settle_trials
 from bakeoff.record import Record
-from bakeoff.run import sweep as study
-from bakeoff.run.executors import open_training_executor
+from bakeoff.run.study import SharedStudy
 from bakeoff.run.trainer import TrainingOrder, check_backbone
+from bakeoff.run.training_process import TrainingProcess
 from bakeoff.stores import tags
 from bakeoff.stores.datasets import count_leaked
 from bakeoff.stores.layouts import OWN_LAYOUT, Sweep, load_layout
 from bakeoff.stores.tracking import reading
-from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder, find_sweeps
+from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder, count_trials, find_sweeps
+
+Action = Literal["run", "resumed", "reused", "left", "joined"]
 
 
 class SweepResult(Record):
     """What became of one backbone's study.
 
     Attributes:
-        action: ``left`` means that the run mode starts nothing new.
+        action: ``left`` means that the run mode starts nothing new, ``joined`` that another process leads it.
+        n_trials: That came to an end, as Optuna counts them; of several tries of one setting the last.
+        n_pruned: Of them.
         best_metric: Of the study group; None where no trial is valid.
         failure: Why the study broke off; None if it did not.
     """
 
     backbone: str
     study_key_hash: str
-    action: Literal["run", "resumed", "reused", "left"]
+    action: Action
     n_trials: int
+    n_pruned: int = 0
     best_metric: float | None
     failure: str | None = None
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A sweep that this process leads, its study laid out for whoever joins."""
+
+    identity: StudyIdentity
+    recorder: SweepRecorder
+    study: SharedStudy
+    is_resumed: bool
 
 
 def sweep(project: Project) -> tuple[SweepResult, ...]:
     """Search and refit every backbone; what is complete already is reused.
 
+    The sweeps of all backbones are opened first, so that workers may run trials of one while another is refit.
+
     Raises:
         CheckpointError: A backbone's folder cannot be used.
         ConfigError: A setting that only the sweep needs is missing or of no use to it.
         DataError: A data file is missing or broken.
-        TrackingError: The store does not answer; what is finished is kept and is not run again.
+        StudyError: The study's storage does not answer; what is finished is kept and is not run again.
+        TrackingError: The tracking store does not answer; likewise.
     """
     check_sweep_settings(project)
     project.root.mkdir(parents=True, exist_ok=True)
@@ -70,8 +86,7 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
     lock = project.root / ".cache" / "sweep.lock"
     with durable.exclusive(lock, lambda: project.progress.say("waiting for another sweep of this project")):
         (name,) = project.settings.tracking.sweep_experiments
-        experiment_id = project.tracker.ensure_experiment(name)
-        return tuple(_sweep_backbone(project, experiment_id, name) for name in project.settings.hpo.backbones)
+        return _lead(project, project.tracker.ensure_experiment(name))
 
 
 def identify_study(project: Project, backbone: str) -> StudyIdentity:
@@ -107,80 +122,95 @@ def identify_study(project: Project, backbone: str) -> StudyIdentity:
     )
 
 
-def _sweep_backbone(project: Project, experiment_id: str, backbone: str) -> SweepResult:
+def _lead(project: Project, experiment_id: str) -> tuple[SweepResult, ...]:
+    results: dict[str, SweepResult] = {}
+    opened: list[_Opened] = []
+    try:
+        for backbone in project.settings.hpo.backbones:
+            found = _open(project, experiment_id, backbone)
+            if isinstance(found, SweepResult):
+                results[backbone] = found
+            else:
+                opened.append(found)
+        while opened:
+            results[opened[0].identity.backbone] = _run(project, experiment_id, opened[0])
+            del opened[0]
+    except BaseException:
+        for each in opened:
+            with suppress(TrackingError):  # the error that broke the sweep says more
+                each.recorder.break_off()
+        raise
+    return tuple(results[backbone] for backbone in project.settings.hpo.backbones)
+
+
+def _open(project: Project, experiment_id: str, backbone: str) -> _Opened | SweepResult:
     identity = identify_study(project, backbone)
+    step = choose_sweep_step(project, experiment_id, identity)
     earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
-    trials = _read_group(project, experiment_id, identity).trials
-    exists = bool(earlier)
-    is_complete = exists and earlier[-1][1] == FINISHED and _count(trials) >= project.settings.hpo.n_trials
-    step = choose_step(project.sweep_mode, exists, is_complete)
     if step in (Step.REUSE, Step.LEAVE):
-        action: Literal["reused", "left"] = "reused" if exists else "left"
-        project.progress.say(f"{backbone}: {_count(trials)} finished trials are there; nothing to run")
-        return _result(identity, action, trials)
+        result = summarise(project, identity, "reused" if earlier else "left")
+        project.progress.say(f"{backbone}: {result.n_trials} finished trials are there; nothing to run")
+        return result
     is_resumed = step is Step.RESUME
     recorder = SweepRecorder(project.tracker, experiment_id, identity, earlier[-1][0] if is_resumed else None)
+    try:
+        study = connect_study(project, identity, recorder.sweep_run_id)
+        study.lay_out()
+        if is_resumed:
+            recorder.reopen_sweep()
+            settle_trials(recorder, study)
+    except BaseException:
+        with suppress(TrackingError):
+            recorder.break_off()
+        raise
+    return _Opened(identity, recorder, study, is_resumed)
+
+
+def _run(project: Project, experiment_id: str, opened: _Opened) -> SweepResult:
+    identity, recorder = opened.identity, opened.recorder
     failure = None
     try:
-        with open_training_executor() as executor:
-            study.check_trainer(executor, project.settings.hpo.trainer)
-            _run_trials(project, identity, recorder, executor)
-            group = _read_group(project, experiment_id, identity)
-            trials = group.trials
-            best = _find_unrefitted(project, group)
+        with TrainingProcess() as process:
+            run_trials(project, identity, recorder, opened.study, process)
+            settle_trials(recorder, opened.study)  # others may be about to close their last run
+            best = _find_unrefitted(project, _read_group(project, experiment_id, identity))
             if best is not None:
-                _refit(project, best, recorder, executor)
+                _refit(project, best, recorder, process)
         recorder.finish_sweep()
     except WorkerError as error:
         failure = str(error)
         recorder.break_off()
-    except BaseException:
-        with suppress(TrackingError):  # the error that broke the sweep says more
-            recorder.break_off()
-        raise
-    return _result(identity, "resumed" if is_resumed else "run", trials, failure)
+    return summarise(project, identity, "resumed" if opened.is_resumed else "run", failure)
 
 
-def _run_trials(
-    project: Project, identity: StudyIdentity, recorder: SweepRecorder, executor: Executor
-) -> None:
-    spec = _specify(project, identity, recorder.sweep_run_id)
-    with project.progress.track(f"sweep {identity.backbone}", spec.n_trials * spec.folds) as advance:
-        for event in study.run_study(spec, executor):
-            _record(recorder, event, advance)
+def choose_sweep_step(project: Project, experiment_id: str, identity: StudyIdentity) -> Step:
+    """What the run mode makes of the study that is there."""
+    earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
+    counts = count_trials(project.tracker, experiment_id, identity.study_key_hash)
+    is_whole = bool(earlier) and earlier[-1][1] == FINISHED
+    return choose_step(
+        project.sweep_mode, bool(earlier), is_whole and counts.n_ended >= project.settings.hpo.n_trials
+    )
 
 
-def _record(recorder: SweepRecorder, event: study.Event, advance: Advance) -> None:
-    match event:
-        case study.TrialStarted():
-            recorder.start_trial(event.number, event.params)
-        case study.FoldFinished():
-            recorder.log_fold(event.number, event.fold, event.outcome.metrics)
-            advance(f"trial {event.number} fold {event.fold}")
-        case study.TrialFinished():
-            recorder.finish_trial(event.number, event.metric, event.fold_metrics)
-        case study.TrialFailed():
-            recorder.fail_trial(event.number, event.reason)
-
-
-def _specify(project: Project, identity: StudyIdentity, sweep_run_id: str) -> study.StudySpec:
-    hpo, data, corpus = project.settings.hpo, project.settings.data, project.corpus
-    return study.StudySpec(
-        name=f"{identity.backbone}-{sweep_run_id}",
-        storage=project.resolve_uri(hpo.storage),
+def summarise(
+    project: Project, identity: StudyIdentity, action: Action, failure: str | None = None
+) -> SweepResult:
+    """What the tracking store knows of a study now."""
+    (name,) = project.settings.tracking.sweep_experiments
+    experiment_id = project.tracker.ensure_experiment(name)
+    counts = count_trials(project.tracker, experiment_id, identity.study_key_hash)
+    trials = _read_group(project, experiment_id, identity).trials
+    valid = [trial for trial in trials if _is_valid(trial)]
+    direction = project.settings.hpo.objective.direction
+    return SweepResult(
         backbone=identity.backbone,
-        pretrained=pretrained_folder(project, identity.backbone),
-        labels=corpus.labels,
-        documents=_pick(corpus.train, hpo.search_examples, hpo.seed),
-        trainer=hpo.trainer,
-        metric=hpo.objective.metric,
-        direction=hpo.objective.direction,
-        search_space=hpo.search_space,
-        fixed=hpo.training,
-        n_trials=hpo.n_trials,
-        folds=hpo.folds,
-        max_length=data.max_length,
-        seed=hpo.seed,
+        study_key_hash=identity.study_key_hash,
+        action=action,
+        n_trials=counts.n_ended,
+        n_pruned=counts.n_pruned,
+        best_metric=find_best_trial(valid, direction).metric if valid else None,
+        failure=failure,
     )
 
 
@@ -197,7 +227,7 @@ def _find_unrefitted(project: Project, group: Sweep) -> Trial | None:
     return None if is_there else best
 
 
-def _refit(project: Project, best: Trial, recorder: SweepRecorder, executor: Executor) -> None:
+def _refit(project: Project, best: Trial, recorder: SweepRecorder, process: TrainingProcess) -> None:
     """Train a trial's setting once more on all training documents, and log its checkpoint."""
     hpo, data, corpus = project.settings.hpo, project.settings.data, project.corpus
     params = {**hpo.training, **hpo.refit, **_typed_params(best.params, hpo.search_space)}
@@ -218,7 +248,7 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, executor: Exe
             checkpoint=checkpoint,
         )
         try:
-            outcome = study.train_in(executor, hpo.trainer, order)
+            outcome = process.train(hpo.trainer, order)
             open_checkpoint(checkpoint)
         except BaseException as error:
             with suppress(TrackingError):
@@ -254,12 +284,6 @@ def _typed_params(
     return typed
 
 
-def _pick(documents: tuple[Document, ...], count: int | None, seed: int) -> tuple[Document, ...]:
-    if count is None or count >= len(documents):
-        return documents
-    return tuple(random.Random(seed).sample(documents, k=count))  # noqa: S311 - a sample, not a secret
-
-
 def _read_group(project: Project, experiment_id: str, identity: StudyIdentity) -> Sweep:
     (name,) = project.settings.tracking.sweep_experiments
     return reading.read_sweep(
@@ -273,29 +297,3 @@ def _read_group(project: Project, experiment_id: str, identity: StudyIdentity) -
 
 def _is_valid(trial: Trial) -> bool:
     return trial.status == FINISHED and is_valid_metric(trial.metric)
-
-
-def _count(trials: Sequence[Trial]) -> int:
-    return sum(trial.status == FINISHED for trial in trials)
-
-
-def _result(
-    identity: StudyIdentity,
-    action: Literal["run", "resumed", "reused", "left"],
-    trials: Sequence[Trial],
-    failure: str | None = None,
-) -> SweepResult:
-    valid = [trial for trial in trials if _is_valid(trial)]
-    best = (
-        find_best_trial(valid, "maximize" if identity.direction == "maximize" else "minimize").metric
-        if valid
-        else None
-    )
-    return SweepResult(
-        backbone=identity.backbone,
-        study_key_hash=identity.study_key_hash,
-        action=action,
-        n_trials=_count(trials),
-        best_metric=best,
-        failure=failure,
-    )

@@ -4,62 +4,67 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from concurrent.futures.process import BrokenProcessPool
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from bakeoff.core.records import Direction
-from bakeoff.core.settings import Choice, Distribution, FloatRange
-from bakeoff.errors import ConfigError, MissingExtraError, WorkerError
+from bakeoff.errors import BakeoffError, ConfigError, StudyError, WorkerError
 from bakeoff.measure.entities import Document
 from bakeoff.record import Record
-from bakeoff.run.trainer import TrainingOrder, TrainingOutcome, load_trainer, run_training
+from bakeoff.run.study import Claim, Params, SharedStudy
+from bakeoff.run.trainer import TrainingOrder, TrainingOutcome
+from bakeoff.run.training_process import TrainingProcess
 
-Params = Mapping[str, bool | int | float | str]
+LOOK_S = 2.0
 
 
-class StudySpec(Record):
-    """One study: a backbone, its data, and the space to search.
+class TrainingPlan(Record):
+    """How the trials of a study are trained and judged.
 
     Attributes:
-        name: In Optuna's storage.
-        storage: URL of Optuna's storage.
         documents: Of the search; split into folds here.
         fixed: Hyper-parameters that are not searched.
+        seed: Of the folds and the trainings.
     """
 
-    name: str
-    storage: str
-    backbone: str
     pretrained: Path
     labels: tuple[str, ...]
     documents: tuple[Document, ...]
     trainer: str
     metric: str
-    direction: Direction
-    search_space: Mapping[str, Distribution]
     fixed: Params
-    n_trials: int
     folds: int
     max_length: int
     seed: int
 
 
 class TrialStarted(Record):
-    """Parameters were drawn."""
+    """Parameters were drawn.
+
+    Attributes:
+        retry_of: Number of the trial whose parameters are tried again.
+    """
 
     number: int
     params: Params
+    retry_of: int | None = None
 
 
 class FoldFinished(Record):
-    """One fold of a trial is judged."""
+    """One fold of a trial is judged.
+
+    Attributes:
+        epochs: The metric after each epoch, where a pruner looked at them.
+    """
+
+    model_config = Record.model_config | {"allow_inf_nan": True}
 
     number: int
     fold: int
     outcome: TrainingOutcome
+    epochs: tuple[float, ...] = ()
 
 
 class TrialFinished(Record):
@@ -72,75 +77,83 @@ class TrialFinished(Record):
     fold_metrics: tuple[float, ...]
 
 
+class TrialClosed(Record):
+    """Optuna has heard of a trial that finished; it fails those whose metric is no finite number."""
+
+    number: int
+    state: Literal["COMPLETE", "FAIL"]
+
+
+class TrialPruned(Record):
+    """A trial was given up early.
+
+    Attributes:
+        epochs: The metric after each epoch that was trained.
+    """
+
+    model_config = Record.model_config | {"allow_inf_nan": True}
+
+    number: int
+    epochs: tuple[float, ...]
+
+
 class TrialFailed(Record):
-    """A training broke; the study goes on."""
+    """A training broke, or its process fell silent.
+
+    Attributes:
+        is_retried: Whether its parameters wait to be tried again.
+    """
 
     number: int
     reason: str
+    is_retried: bool
 
 
-Event = TrialStarted | FoldFinished | TrialFinished | TrialFailed
+Event = TrialStarted | FoldFinished | TrialFinished | TrialClosed | TrialPruned | TrialFailed
 
 
-def run_study(spec: StudySpec, executor: Executor) -> Iterator[Event]:
-    """Run trials until the study has as many as it shall have, in Optuna's count of finished ones.
+class _TakenError(Exception):
+    """Others took our trial for that of a dead process."""
+
+
+def run_study(
+    plan: TrainingPlan,
+    study: SharedStudy,
+    process: TrainingProcess,
+    on_wait: Callable[[int], None] = lambda _: None,
+) -> Generator[Event, None, None]:
+    """Run trials until the study has as many as it shall have, together with whoever else runs some.
+
+    Close the generator where it is left early: that gives the trial that is under way back to the study.
 
     Args:
-        spec: The study; one that exists in the storage is continued.
-        executor: In which trainings run, one at a time.
+        plan: Of the trainings.
+        study: Laid out or joined.
+        process: In which trainings run, one at a time.
+        on_wait: Told once how many trials of others it waits for; one of theirs may have to be tried again.
 
     Raises:
-        MissingExtraError: Optuna is not installed.
         ConfigError: The trainer does not return the objective's metric.
-        WorkerError: The training process was killed; what is finished is kept.
+        StudyError: The study's storage does not answer; what is finished is kept.
+        WorkerError: The training broke or its process was killed; what is finished is kept.
     """
-    study = _open_study(spec)
-    folds = split_folds(len(spec.documents), spec.folds, spec.seed)
-    while count_finished(study) < spec.n_trials:
-        trial = study.ask()
-        params = {name: _suggest(trial, name, space) for name, space in spec.search_space.items()}
-        yield TrialStarted(number=trial.number, params=params)
-        scores: list[float] = []
-        try:
-            for fold, (train, evaluation) in enumerate(folds):
-                order = _fold_order(spec, params, train, evaluation)
-                outcome = train_in(executor, spec.trainer, order)
-                scores.append(_objective(spec, outcome))
-                yield FoldFinished(number=trial.number, fold=fold, outcome=outcome)
-        except (WorkerError, ConfigError) as error:
-            yield TrialFailed(number=trial.number, reason=str(error))
-            _tell(study, trial, None)
-            raise
-        metric = math.fsum(scores) / len(scores)
-        yield TrialFinished(number=trial.number, metric=metric, fold_metrics=tuple(scores))
-        _tell(study, trial, metric if math.isfinite(metric) else None)
-
-
-def train_in(executor: Executor, trainer: str, order: TrainingOrder) -> TrainingOutcome:
-    """Train in the executor's process.
-
-    Raises:
-        WorkerError: The process died.
-    """
-    try:
-        return executor.submit(run_training, trainer, order).result()
-    except BrokenProcessPool as error:
-        raise WorkerError(
-            "the training process died", detail="killed from outside or out of memory; run the sweep again"
-        ) from error
-
-
-def check_trainer(executor: Executor, trainer: str) -> None:
-    """Load a trainer in the executor's process, before any trial is begun that it would use up.
-
-    Raises:
-        ConfigError: It cannot be used.
-        WorkerError: The process died.
-    """
-    try:
-        executor.submit(load_trainer, trainer).result()
-    except BrokenProcessPool as error:
-        raise WorkerError(f"the process died while it loaded the trainer {trainer!r}") from error
+    folds = split_folds(len(plan.documents), plan.folds, plan.seed)
+    is_waiting = False
+    while True:
+        for lost in study.reap():
+            silence = f"its process was silent for {study.plan.workers.grace_s} s"
+            yield TrialFailed(number=lost.number, reason=silence, is_retried=lost.is_retried)
+        claim = study.claim()
+        if claim is not None:
+            yield from _run_trial(plan, study, claim, process, folds)
+            continue
+        n_open = study.count("WAITING", "RUNNING")
+        if n_open == 0:
+            return
+        if not is_waiting:
+            on_wait(n_open)
+            is_waiting = True
+        time.sleep(min(LOOK_S, study.plan.workers.heartbeat_interval_s))
 
 
 def split_folds(n: int, folds: int, seed: int) -> list[tuple[list[int], list[int]]]:
@@ -157,63 +170,108 @@ def split_folds(n: int, folds: int, seed: int) -> list[tuple[list[int], list[int
     return [(sorted(set(order).difference(part)), part) for part in parts]
 
 
-def count_finished(study: Any) -> int:
-    """Trials that came to an end, well or badly, as Optuna's own ``optimize`` counts them."""
-    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+def _run_trial(
+    plan: TrainingPlan,
+    study: SharedStudy,
+    claim: Claim,
+    process: TrainingProcess,
+    folds: Sequence[tuple[Sequence[int], Sequence[int]]],
+) -> Iterator[Event]:
+    with claim.alive():
+        try:
+            yield TrialStarted(number=claim.number, params=claim.params, retry_of=claim.retry_of)
+            yield from _train_folds(plan, study, claim, process, folds)
+        except _TakenError:
+            yield _taken(study, claim)
+        except StudyError:
+            raise  # the trial falls silent, and whoever reaches the storage tries it again
+        except BakeoffError as error:
+            # What the user has to mend costs no retry: it would fail again until then.
+            is_retried = claim.give_back(is_counted=isinstance(error, WorkerError))
+            yield TrialFailed(number=claim.number, reason=str(error), is_retried=is_retried)
+            raise
+        except BaseException:
+            with suppress(StudyError):
+                claim.give_back(is_counted=False)
+            raise
 
 
-def _open_study(spec: StudySpec) -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingExtraError("the sweep", library="optuna", extra="hpo") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=spec.storage, study_name=spec.name, direction=spec.direction, load_if_exists=True
+def _train_folds(
+    plan: TrainingPlan,
+    study: SharedStudy,
+    claim: Claim,
+    process: TrainingProcess,
+    folds: Sequence[tuple[Sequence[int], Sequence[int]]],
+) -> Iterator[Event]:
+    scores: list[float] = []
+    for fold, (train, evaluation) in enumerate(folds):
+        if not claim.is_ours():
+            raise _TakenError
+        order = _fold_order(plan, claim.params, train, evaluation)
+        judge = _Judge(plan, claim)
+        outcome: TrainingOutcome | None
+        if fold == 0 and study.plan.pruner is not None:
+            outcome = process.train_judged(plan.trainer, order, judge)
+        else:
+            outcome = process.train(plan.trainer, order)
+        if outcome is None:
+            if not claim.prune():
+                raise _TakenError
+            yield TrialPruned(number=claim.number, epochs=tuple(judge.epochs))
+            return
+        scores.append(_objective(plan, outcome.metrics))
+        yield FoldFinished(number=claim.number, fold=fold, outcome=outcome, epochs=tuple(judge.epochs))
+    metric = math.fsum(scores) / len(scores)
+    yield TrialFinished(number=claim.number, metric=metric, fold_metrics=tuple(scores))
+    is_finite = math.isfinite(metric)
+    if not (claim.complete(metric) if is_finite else claim.fail()):
+        raise _TakenError
+    yield TrialClosed(number=claim.number, state="COMPLETE" if is_finite else "FAIL")
+
+
+class _Judge:
+    """Hands the epochs of a training to the study's pruner.
+
+    Attributes:
+        epochs: The metric after each of them.
+    """
+
+    def __init__(self, plan: TrainingPlan, claim: Claim) -> None:
+        self._plan = plan
+        self._claim = claim
+        self.epochs: list[float] = []
+
+    def __call__(self, metrics: Mapping[str, float]) -> bool:
+        self.epochs.append(_objective(self._plan, metrics))
+        return self._claim.goes_on(len(self.epochs), self.epochs[-1])
+
+
+def _taken(study: SharedStudy, claim: Claim) -> TrialFailed:
+    return TrialFailed(
+        number=claim.number,
+        reason=f"its process was silent for {study.plan.workers.grace_s} s, and came back",
+        is_retried=claim.number in study.retried(),
     )
-    # Resumed with the same seed the sampler would draw the same first points again.
-    study.sampler = optuna.samplers.TPESampler(seed=spec.seed + len(study.get_trials(deepcopy=False)))
-    return study
 
 
-def _suggest(trial: Any, name: str, space: Distribution) -> bool | int | float | str:
-    value: bool | int | float | str
-    if isinstance(space, Choice):
-        value = trial.suggest_categorical(name, list(space.choices))
-    elif isinstance(space, FloatRange):
-        value = trial.suggest_float(name, space.low, space.high, log=space.log)
-    else:
-        value = trial.suggest_int(name, space.low, space.high, log=space.log)
-    return value
-
-
-def _tell(study: Any, trial: Any, metric: float | None) -> None:
-    from optuna.trial import TrialState
-
-    if metric is None:
-        study.tell(trial, state=TrialState.FAIL)
-    else:
-        study.tell(trial, metric)
-
-
-def _objective(spec: StudySpec, outcome: TrainingOutcome) -> float:
-    if spec.metric not in outcome.metrics:
-        returned = ", ".join(sorted(outcome.metrics)) or "none"
+def _objective(plan: TrainingPlan, metrics: Mapping[str, float]) -> float:
+    if plan.metric not in metrics:
+        returned = ", ".join(sorted(metrics)) or "none"
         raise ConfigError(
-            [f"hpo.objective.metric: found {spec.metric!r}; {spec.trainer} returned the metrics {returned}"]
+            [f"hpo.objective.metric: found {plan.metric!r}; {plan.trainer} returned the metrics {returned}"]
         )
-    return outcome.metrics[spec.metric]
+    return metrics[plan.metric]
 
 
 def _fold_order(
-    spec: StudySpec, params: Params, train: Sequence[int], evaluation: Sequence[int]
+    plan: TrainingPlan, params: Params, train: Sequence[int], evaluation: Sequence[int]
 ) -> TrainingOrder:
     return TrainingOrder(
-        pretrained=spec.pretrained,
-        labels=spec.labels,
-        train=tuple(spec.documents[row] for row in train),
-        evaluation=tuple(spec.documents[row] for row in evaluation),
-        hyper_parameters={**spec.fixed, **params},
-        max_length=spec.max_length,
-        seed=spec.seed,
+        pretrained=plan.pretrained,
+        labels=plan.labels,
+        train=tuple(plan.documents[row] for row in train),
+        evaluation=tuple(plan.documents[row] for row in evaluation),
+        hyper_parameters={**plan.fixed, **params},
+        max_length=plan.max_length,
+        seed=plan.seed,
     )

@@ -7,9 +7,9 @@ import inspect
 import math
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, cast
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -67,6 +67,14 @@ class TrainingOutcome(Record):
     token_limit: int = 0
 
 
+Report = Callable[[Mapping[str, float]], None]
+"""Told the metrics after an epoch; raises ``TrainingStopped`` where the training shall go no further."""
+
+
+class TrainingStopped(Exception):  # noqa: N818 - an order, not an error
+    """The study has seen enough of this training; a trainer lets it pass."""
+
+
 class Trainer(Protocol):
     """Trains one setting; bring your own as ``package.module:name`` in ``hpo.trainer``."""
 
@@ -80,6 +88,29 @@ class Trainer(Protocol):
             ConfigError: A hyper-parameter is unknown or cannot be applied to this backbone.
         """
         ...
+
+
+class ReportingTrainer(Protocol):
+    """A trainer that can be stopped early: its ``train`` takes a ``report``."""
+
+    def train(self, order: TrainingOrder, *, report: Report | None = None) -> TrainingOutcome:
+        """Train as a trainer does, and tell the metrics on the evaluation documents after every epoch.
+
+        Promise: the outcome is the same with a report that never stops it as without one.
+
+        Args:
+            order: What to do.
+            report: To be called once an epoch; None asks for no evaluation but the last.
+
+        Raises:
+            TrainingStopped: By ``report``.
+        """
+        ...
+
+
+def can_report(trainer: Trainer) -> bool:
+    """Whether a trainer can tell its metrics after every epoch."""
+    return "report" in inspect.signature(trainer.train).parameters
 
 
 def load_trainer(name: str) -> Trainer:
@@ -99,9 +130,16 @@ def load_trainer(name: str) -> Trainer:
     return trainer
 
 
-def run_training(trainer: str, order: TrainingOrder) -> TrainingOutcome:
-    """Carry out an order with the named trainer; what a training process executes."""
-    return load_trainer(trainer).train(order)
+def run_training(trainer: str, order: TrainingOrder, report: Report | None = None) -> TrainingOutcome:
+    """Carry out an order with the named trainer; what a training process executes.
+
+    Raises:
+        TrainingStopped: The report stopped it.
+    """
+    loaded = load_trainer(trainer)
+    if report is None or not can_report(loaded):
+        return loaded.train(order)
+    return cast("ReportingTrainer", loaded).train(order, report=report)
 
 
 class HyperParameters(Record):
@@ -128,8 +166,11 @@ class HyperParameters(Record):
 class HuggingFaceTrainer:
     """Fine-tunes a transformers model for token classification in a plain PyTorch loop."""
 
-    def train(self, order: TrainingOrder) -> TrainingOutcome:
-        """Train with AdamW and a linear schedule; judge after the last epoch by entity-level F1."""
+    def train(self, order: TrainingOrder, *, report: Report | None = None) -> TrainingOutcome:
+        """Train with AdamW and a linear schedule; judge after the last epoch by entity-level F1.
+
+        With a report every epoch is judged; evaluating draws no random number, so nothing else changes.
+        """
         settings = parse_hyper_parameters(order.hyper_parameters)
         torch = _import_torch()
         random.seed(order.seed)
@@ -146,14 +187,20 @@ class HuggingFaceTrainer:
         )
         encoder = Encoder(base, order.max_length)
         encodings = [encoder.encode(document.tokens) for document in order.train]
-        losses = _fit(torch, model, encoder, encodings, order=order, settings=settings)
         judged = [encoder.encode(document.tokens) for document in order.evaluation]
-        f1 = _evaluate(model, encoder, judged, order)
+        losses: list[float] = []
+        f1 = 0.0
+        for loss in _fit(torch, model, encoder, encodings, order=order, settings=settings):
+            losses.append(loss)
+            if report is not None or len(losses) == settings.epochs:
+                f1 = _evaluate(model, encoder, judged, order)
+            if report is not None:
+                report({ENTITY_F1: f1})
         if order.checkpoint is not None:
             _save(model, order.pretrained, order.checkpoint)
         return TrainingOutcome(
             metrics={ENTITY_F1: f1},
-            epoch_losses=losses,
+            epoch_losses=tuple(losses),
             n_truncated=sum(encoding.is_truncated for encoding in (*encodings, *judged)),
             token_limit=base.token_limit(order.max_length),
         )
@@ -264,7 +311,8 @@ def _fit(
     *,
     order: TrainingOrder,
     settings: HyperParameters,
-) -> tuple[float, ...]:
+) -> Iterator[float]:
+    """Train epoch by epoch; yields the mean loss of each."""
     number = {label: position for position, label in enumerate(order.labels)}
     shuffler = random.Random(order.seed)  # noqa: S311 - an order, not a secret
     n_steps = settings.epochs * math.ceil(len(encodings) / settings.batch_size)
@@ -277,10 +325,9 @@ def _fit(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, _linear(n_steps, max(1, round(n_steps * settings.warmup_fraction)))
     )
-    losses = []
     accepted = inspect.signature(model.forward).parameters
-    model.train()
     for _ in range(settings.epochs):
+        model.train()
         total = 0.0
         batches = _length_buckets([len(e.ids) for e in encodings], settings.batch_size, shuffler)
         for rows in batches:
@@ -296,8 +343,7 @@ def _fit(
             scheduler.step()
             optimizer.zero_grad(set_to_none=True)
             total += float(loss.detach())
-        losses.append(total / len(batches))
-    return tuple(losses)
+        yield total / len(batches)
 
 
 def _linear(n_steps: int, n_warmup: int) -> Callable[[int], float]:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bakeoff.addresses import knock, mask_password
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
 from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
-from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade, knock
-from bakeoff.stores.tracking.faults import describe_fault, is_transient, mask_password
+from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade
+from bakeoff.stores.tracking.faults import describe_fault, is_transient
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -270,13 +271,29 @@ class Tracker:
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        curves: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        """Log metrics, params and tags: one request unless MLflow's limits ask for more."""
+        """Log metrics, params and tags: one request unless MLflow's limits ask for more.
+
+        Args:
+            run_id: Of the run.
+            metrics: By name, one value each.
+            params: By name.
+            tags: By name.
+            curves: By name, one value a step from 1 on; the last one is the metric's value.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         now_ms = int(time.time() * 1000)
         rows: dict[str, list[Any]] = {
-            "metrics": [Metric(name, value, now_ms, 0) for name, value in (metrics or {}).items()],
+            "metrics": [
+                *(Metric(name, value, now_ms, 0) for name, value in (metrics or {}).items()),
+                *(
+                    Metric(name, value, now_ms, step)
+                    for name, values in (curves or {}).items()
+                    for step, value in enumerate(values, start=1)
+                ),
+            ],
             "params": [Param(name, value) for name, value in (params or {}).items()],
             "tags": [RunTag(name, value) for name, value in (tags or {}).items()],
         }

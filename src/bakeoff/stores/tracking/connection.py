@@ -5,23 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+from bakeoff.addresses import mask_password
 from bakeoff.errors import TrackingError
-from bakeoff.stores.tracking.faults import describe_fault, mask_password
+from bakeoff.stores.tracking.faults import describe_fault
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 BUDGET_S = 15.0
-CONNECT_TIMEOUT_S = 5.0
 _SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
-_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 # MLflow's own defaults retry in silence for minutes, and it reports its use to its makers. Here a request is
 # tried again by ``Tracker.call`` alone, which says so. The timeout leaves room for a slow page of runs.
 _ENVIRONMENT = {
@@ -93,19 +91,6 @@ def _refuse_foreign_file(uri: str) -> None:
     if tables and tables.isdisjoint(SqlRun.metadata.tables):
         found = f"no MLflow store, but a database with the tables {', '.join(sorted(tables)[:5])}"
         raise TrackingError(uri, action="opening it", found=found, safe="correct tracking.uri")
-
-
-def knock(uri: str) -> None:
-    """Connect to a database server's port: its driver would wait for minutes without a word.
-
-    Raises:
-        OSError: Nobody answers there.
-    """
-    parts = urlsplit(uri)
-    default_port = _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
-    if default_port is not None and parts.hostname:
-        address = (parts.hostname, parts.port or default_port)
-        socket.create_connection(address, timeout=CONNECT_TIMEOUT_S).close()
 
 
 def is_unmade(uri: str) -> bool:

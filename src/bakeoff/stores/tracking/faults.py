@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bakeoff.addresses import mask_password
+
 MAX_SHOWN = 300
 _FINAL_CODES = frozenset(
     {
@@ -43,12 +45,6 @@ _IN_WORDS = (
     ),
     (re.compile(r"failed with error code (401|403)"), r"the server refuses these credentials (\1)"),
 )
-
-
-def mask_password(text: str) -> str:
-    """A text for eyes: passwords in URIs replaced by stars."""
-    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
-    return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def describe_fault(error: BaseException) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bakeoff.core.identity import STUDY_KEY_SCHEMA_VERSION, build_trial_key_hash
 from bakeoff.core.records import Trial
@@ -14,7 +14,13 @@ from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking.client import Tracker
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 TEST_PREFIX = "test_"
+# Of runs, as MLflow says it; of trials, as Optuna does.
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+COMPLETE, PRUNED, FAIL = "COMPLETE", "PRUNED", "FAIL"
 
 
 class StudyIdentity(Record):
@@ -51,7 +57,7 @@ class SweepRecorder:
         tracker: Where to.
         experiment_id: Of the sweep experiment.
         identity: Of the study.
-        sweep_run_id: Of a sweep that is continued; None opens a new one.
+        sweep_run_id: Of a sweep that is continued or joined; None opens a new one.
     """
 
     def __init__(
@@ -60,41 +66,85 @@ class SweepRecorder:
         self._tracker = tracker
         self._experiment_id = experiment_id
         self._identity = identity
-        self._trial_runs: dict[int, str] = {}
-        if sweep_run_id is None:
-            self.sweep_run_id = self._create(Stage.SWEEP, f"sweep {identity.backbone}", None)
-        else:
-            self.sweep_run_id = sweep_run_id
-            tracker.reopen_run(sweep_run_id)
-            self._close_stale()
+        self._open_trials: dict[int, str] = {}
+        self.sweep_run_id = sweep_run_id or self._create(Stage.SWEEP, f"sweep {identity.backbone}", None)
 
-    def start_trial(self, number: int, params: Mapping[str, Any]) -> None:
-        """Open a trial run with its parameters."""
-        trial_key = build_trial_key_hash(self._identity.study_key_hash, params)
-        run_id = self._create(
-            Stage.TRIAL, f"trial {number}", self.sweep_run_id, {tags.TRIAL_KEY_HASH: trial_key}
-        )
-        self._trial_runs[number] = run_id
+    def reopen_sweep(self) -> None:
+        """Take up a sweep that was interrupted; a refit that it left open will not be finished."""
+        self._tracker.reopen_run(self.sweep_run_id)
+        for run in self._find_open(Stage.REFIT):
+            self._tracker.end_run(run.info.run_id, KILLED)
+
+    def start_trial(self, number: int, params: Mapping[str, Any], retry_of: int | None = None) -> None:
+        """Open a trial run with its parameters; a retry names the trial that it tries again."""
+        more = {
+            tags.TRIAL_KEY_HASH: build_trial_key_hash(self._identity.study_key_hash, params),
+            tags.TRIAL_NUMBER: str(number),
+        }
+        if retry_of is not None:
+            more[tags.RETRY_OF] = str(retry_of)
+        run_id = self._create(Stage.TRIAL, f"trial {number}", self.sweep_run_id, more)
+        self._open_trials[number] = run_id
         self._tracker.log(run_id, params={name: str(value) for name, value in params.items()})
 
-    def log_fold(self, number: int, fold: int, metrics: Mapping[str, float]) -> None:
-        """Write a fold's run, whole."""
-        run_id = self._create(Stage.FOLD, f"trial {number} fold {fold}", self._trial_runs[number])
+    def log_fold(
+        self, number: int, fold: int, metrics: Mapping[str, float], epochs: Sequence[float] = ()
+    ) -> None:
+        """Write a fold's run, whole, and the course of its epochs beside the trial's score."""
+        run_id = self._create(Stage.FOLD, f"trial {number} fold {fold}", self._open_trials[number])
         self._tracker.log(run_id, metrics=metrics, params={"fold": str(fold)})
-        self._tracker.end_run(run_id, "FINISHED")
+        self._tracker.end_run(run_id, FINISHED)
+        if epochs:
+            self._tracker.log(self._open_trials[number], curves={self._epoch_metric(fold): epochs})
 
-    def finish_trial(self, number: int, metric: float, fold_metrics: tuple[float, ...]) -> None:
-        """Write a trial's score and close its run."""
-        run_id = self._trial_runs[number]
+    def score_trial(self, number: int, metric: float, fold_metrics: tuple[float, ...]) -> None:
+        """Write a trial's score; the run stays open until Optuna has it too."""
         folds = {_fold_metric(self._identity.metric, fold): value for fold, value in enumerate(fold_metrics)}
-        self._tracker.log(run_id, metrics={self._identity.metric: metric, **folds})
-        self._tracker.end_run(run_id, "FINISHED")
+        self._tracker.log(self._open_trials[number], metrics={self._identity.metric: metric, **folds})
 
-    def fail_trial(self, number: int, reason: str) -> None:
-        """Close the run of a trial whose training broke."""
-        run_id = self._trial_runs[number]
-        self._tracker.log(run_id, tags={tags.NOTE: reason})
-        self._tracker.end_run(run_id, "FAILED")
+    def close_trial(self, number: int, state: str) -> None:
+        """Close the run of a trial whose score Optuna has."""
+        self._end_trial(self._open_trials.pop(number), FINISHED, {tags.TRIAL_STATE: state})
+
+    def prune_trial(self, number: int, epochs: Sequence[float]) -> None:
+        """Close the run of a trial that was given up early; it has no score, and was not finished."""
+        run_id = self._open_trials.pop(number)
+        self._tracker.log(run_id, curves={self._epoch_metric(0): epochs})
+        self._end_trial(run_id, KILLED, {tags.TRIAL_STATE: PRUNED, tags.N_EPOCHS: str(len(epochs))})
+
+    def fail_trial(self, number: int, reason: str, *, is_retried: bool) -> None:
+        """Close the run of a trial that broke, whoever ran it; KILLED where it is tried again, else FAILED."""
+        run_id = self._open_trials.pop(number, None)
+        found = [run_id] if run_id else self._find_trial(number)
+        status = KILLED if is_retried else FAILED
+        for each in found:  # none, where its process died before it had made the run
+            self._end_trial(each, status, {tags.TRIAL_STATE: FAIL, tags.NOTE: reason})
+
+    def abandon_trials(self) -> None:
+        """Close the runs of trials that this process leaves unfinished."""
+        while self._open_trials:
+            _, run_id = self._open_trials.popitem()
+            self._end_trial(run_id, KILLED, {tags.TRIAL_STATE: FAIL})
+
+    def settle_trials(self, states: Mapping[int, str], retried: Set[int]) -> None:
+        """Close the runs that are open below this sweep although Optuna says that their trials ended.
+
+        Their processes died between the two, or are about to close them.
+
+        Args:
+            states: Of the study's trials, by their numbers.
+            retried: Numbers of those whose parameters are tried again.
+        """
+        for run in self._find_open(Stage.TRIAL):
+            text = run.data.tags.get(tags.TRIAL_NUMBER, "")
+            number = int(text) if text.isdecimal() else -1
+            state = states.get(number, FAIL)
+            if state in {"WAITING", "RUNNING"}:
+                continue
+            status = FAILED if state == FAIL and number in states and number not in retried else KILLED
+            if state == COMPLETE:
+                status = FINISHED
+            self._end_trial(run.info.run_id, status, {tags.TRIAL_STATE: state})
 
     def start_refit(self, trial: Trial) -> str:
         """Open the refit run of a trial; returns its id."""
@@ -129,20 +179,21 @@ class SweepRecorder:
         self._tracker.log(
             run_id, tags={tags.CHECKPOINT_DIGEST: checkpoint_digest, tags.ARTIFACT_AVAILABLE: "true"}
         )
-        self._tracker.end_run(run_id, "FINISHED")
+        self._tracker.end_run(run_id, FINISHED)
 
     def fail_refit(self, run_id: str, reason: str) -> None:
         """Close the run of a refit that broke."""
         self._tracker.log(run_id, tags={tags.NOTE: reason})
-        self._tracker.end_run(run_id, "FAILED")
+        self._tracker.end_run(run_id, FAILED)
 
     def finish_sweep(self) -> None:
         """Close the sweep run."""
-        self._tracker.end_run(self.sweep_run_id, "FINISHED")
+        self._tracker.end_run(self.sweep_run_id, FINISHED)
 
     def break_off(self) -> None:
         """Close the sweep run as interrupted."""
-        self._tracker.end_run(self.sweep_run_id, "KILLED")
+        self.abandon_trials()
+        self._tracker.end_run(self.sweep_run_id, KILLED)
 
     def _create(
         self, stage: Stage, name: str, parent: str | None, more: Mapping[str, str] | None = None
@@ -155,14 +206,54 @@ class SweepRecorder:
             nonce=uuid.uuid4().hex,
         )
 
-    def _close_stale(self) -> None:
-        """Close what an interruption left open below this sweep: it will not be finished."""
-        for stage in (Stage.TRIAL, Stage.REFIT):
-            for run in self._tracker.search_runs(
-                self._experiment_id, {tags.STAGE: stage, tags.PARENT_RUN_ID: self.sweep_run_id}
-            ):
-                if run.info.status == "RUNNING":
-                    self._tracker.end_run(run.info.run_id, "KILLED")
+    def _end_trial(self, run_id: str, status: str, more: Mapping[str, str]) -> None:
+        self._tracker.log(run_id, tags=more)
+        self._tracker.end_run(run_id, status)
+
+    def _find_trial(self, number: int) -> list[str]:
+        below = {tags.STAGE: Stage.TRIAL, tags.PARENT_RUN_ID: self.sweep_run_id}
+        found = self._tracker.search_runs(self._experiment_id, {**below, tags.TRIAL_NUMBER: str(number)})
+        return [run.info.run_id for run in found]
+
+    def _find_open(self, stage: Stage) -> list[Run]:
+        below = {tags.STAGE: stage, tags.PARENT_RUN_ID: self.sweep_run_id}
+        found = self._tracker.search_runs(self._experiment_id, below)
+        return [run for run in found if run.info.status == RUNNING]
+
+    def _epoch_metric(self, fold: int) -> str:
+        return f"{_fold_metric(self._identity.metric, fold)}_epoch"
+
+
+class TrialCounts(Record):
+    """How many trials of a study came to an end.
+
+    Attributes:
+        n_ended: Finished, pruned and given up; one that is tried again is not among them.
+        n_pruned: Of them.
+    """
+
+    n_ended: int
+    n_pruned: int
+
+
+def count_trials(tracker: Tracker, experiment_id: str, study_key_hash: str) -> TrialCounts:
+    """Count the trials of a study that came to an end, as Optuna counts them."""
+    n_ended = n_pruned = 0
+    for run in tracker.search_runs(
+        experiment_id, {tags.STAGE: Stage.TRIAL, tags.STUDY_KEY_HASH: study_key_hash}
+    ):
+        is_pruned = run.data.tags.get(tags.TRIAL_STATE) == PRUNED
+        n_pruned += is_pruned
+        n_ended += is_pruned or run.info.status in {FINISHED, FAILED}
+    return TrialCounts(n_ended=n_ended, n_pruned=n_pruned)
+
+
+def find_running_sweeps(
+    tracker: Tracker, experiment_id: str, backbone: str
+) -> list[tuple[str, dict[str, str]]]:
+    """Run id and tags of each sweep of a backbone that is under way, the newest first."""
+    found = tracker.search_runs(experiment_id, {tags.STAGE: Stage.SWEEP, tags.BACKBONE: backbone})
+    return [(run.info.run_id, dict(run.data.tags)) for run in found if run.info.status == RUNNING][::-1]
 
 
 def find_sweeps(tracker: Tracker, experiment_id: str, study_key_hash: str) -> list[tuple[str, str]]:

@@ -1,0 +1,29 @@
+"""Addresses of databases and servers: shown without passwords, and tried before a driver waits for minutes."""
+
+from __future__ import annotations
+
+import re
+import socket
+from urllib.parse import urlsplit
+
+CONNECT_TIMEOUT_S = 5.0
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def mask_password(text: str) -> str:
+    """A text for eyes: passwords in URIs replaced by stars."""
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def knock(uri: str) -> None:
+    """Connect to a database server's port: its driver would wait for minutes without a word.
+
+    Raises:
+        OSError: Nobody answers there.
+    """
+    parts = urlsplit(uri)
+    default_port = _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    if default_port is not None and parts.hostname:
+        address = (parts.hostname, parts.port or default_port)
+        socket.create_connection(address, timeout=CONNECT_TIMEOUT_S).close()
