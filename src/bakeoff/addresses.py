@@ -1,4 +1,4 @@
-"""Addresses of databases and servers: shown without passwords, and tried before a driver waits for minutes."""
+"""Addresses of databases and servers: shown without passwords, tried before a driver waits for minutes."""
 
 from __future__ import annotations
 

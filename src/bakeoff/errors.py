@@ -177,8 +177,8 @@ class StudyError(BakeoffError):
 
     def __init__(self, storage: str, *, action: str, found: str) -> None:
         super().__init__(
-            f"hpo.storage {storage}: {action} failed: {found}; finished trials are kept; see that it runs and "
-            "lets you in, then repeat the command, which goes on from there"
+            f"hpo.storage {storage}: {action} failed: {found}; finished trials are kept; see that it runs "
+            "and lets you in, then repeat the command, which goes on from there"
         )
 
 

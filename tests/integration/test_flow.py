@@ -406,8 +406,8 @@ def test_a_killed_training_is_reported_and_the_next_sweep_resumes_the_study(
     (resumed,) = sweep(project)
     assert (resumed.action, resumed.failure) == ("resumed", None)
     statuses = [run["status"] for run in runs_of(project, "sweep", "hpo_trial")]
-    # The broken trial counts, as it does in Optuna's own optimize().
-    assert sorted(statuses) == ["FAILED", "FINISHED", "FINISHED"]
+    # The broken trial is tried again, with its parameters.
+    assert sorted(statuses) == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
 
 
 def test_a_trainer_that_cannot_be_used_costs_no_trial(reopen: Reopen) -> None:

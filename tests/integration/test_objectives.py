@@ -11,7 +11,8 @@ from bakeoff.core.settings import FloatRange
 from bakeoff.errors import ConfigError, WorkerError
 from bakeoff.measure.entities import Document
 from bakeoff.run import sweep
-from bakeoff.run.study import SharedStudy, StudyPlan
+from bakeoff.run.search import StudyPlan
+from bakeoff.run.study import SharedStudy
 from bakeoff.run.training_process import TrainingProcess
 
 TRAINER = """

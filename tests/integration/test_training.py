@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from bakeoff.run.trainer import (
     HuggingFaceTrainer,
     HyperParameters,
     TrainingOrder,
+    TrainingStopped,
     build_model,
     load_trainer,
 )
@@ -72,6 +74,29 @@ def test_every_hyper_parameter_changes_the_training(order: TrainingOrder) -> Non
 def test_the_same_order_gives_the_same_outcome(order: TrainingOrder) -> None:
     trainer = HuggingFaceTrainer()
     assert trainer.train(order) == trainer.train(order)
+
+
+def test_reporting_every_epoch_changes_no_outcome_and_ends_with_it(order: TrainingOrder) -> None:
+    told: list[float] = []
+    trainer = HuggingFaceTrainer()
+    order = changed(order, epochs=3, dropout=0.3)
+    outcome = trainer.train(order, report=lambda metrics: told.append(metrics["f1"]))
+    assert outcome == trainer.train(order)
+    assert len(told) == 3
+    assert told[-1] == outcome.metrics["f1"]
+
+
+def test_a_training_that_is_stopped_trains_no_further_epoch(order: TrainingOrder) -> None:
+    told: list[float] = []
+
+    def stop_after_two(metrics: Mapping[str, float]) -> None:
+        told.append(metrics["f1"])
+        if len(told) == 2:
+            raise TrainingStopped
+
+    with pytest.raises(TrainingStopped):
+        HuggingFaceTrainer().train(changed(order, epochs=9), report=stop_after_two)
+    assert len(told) == 2
 
 
 def test_an_unknown_hyper_parameter_is_refused_with_the_known_ones(order: TrainingOrder) -> None:

@@ -67,7 +67,7 @@ class _Opened:
 def sweep(project: Project) -> tuple[SweepResult, ...]:
     """Search and refit every backbone; what is complete already is reused.
 
-    The sweeps of all backbones are opened first, so that workers may run trials of one while another is refit.
+    All sweeps are opened first, so that workers may run trials of one backbone while another is refit.
 
     Raises:
         CheckpointError: A backbone's folder cannot be used.

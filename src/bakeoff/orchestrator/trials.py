@@ -11,7 +11,8 @@ from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.requirements import pretrained_folder
 from bakeoff.run import sweep
-from bakeoff.run.study import SharedStudy, StudyPlan
+from bakeoff.run.search import StudyPlan
+from bakeoff.run.study import SharedStudy
 from bakeoff.run.training_process import TrainingProcess
 from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder
 

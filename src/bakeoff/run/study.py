@@ -1,62 +1,27 @@
 """A study that several processes share: who runs which trial, who still lives, what is tried again.
 
 Optuna's storage is the only judge. The leader lays down as many waiting trials as the study shall have, so
-that a trial is claimed before it is begun, and never one too many. A claim and an end are each one transition of
-a trial's state, which one process wins. Whoever looks first takes the trial of a silent process away and queues
-its parameters again.
+that a trial is claimed before it is begun, and never one too many. A claim and an end are each one transition
+of a trial's state, which one process wins. Whoever looks first takes the trial of a silent process away and
+queues its parameters again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
 
-from bakeoff import durable
-from bakeoff.addresses import knock, mask_password
-from bakeoff.core.pruners import AshaPruner, MedianPruner, Pruner
-from bakeoff.core.records import Direction
-from bakeoff.core.settings import Choice, Distribution, FloatRange, WorkerSettings
-from bakeoff.errors import MissingExtraError, StudyError
 from bakeoff.record import Record
 from bakeoff.run.heartbeat import beating
+from bakeoff.run.search import Params, StudyPlan, make_pruner, make_sampler, suggest
+from bakeoff.run.study_storage import Notify, StudyStorage
 
-T = TypeVar("T")
-Params = Mapping[str, bool | int | float | str]
 State = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
-Notify = Callable[[str], None]
 
-RETRY_WAITS_S = (0.5, 1.0, 2.0, 4.0)
-SQLITE_TIMEOUT_S = 60
-CONNECT_TIMEOUT_S = 5
-MAX_SHOWN = 300
 # Optuna's own names, so that its RetryHeartbeatStaleTrialCallback reads a retry as one.
 _FIRST, _HISTORY = "failed_trial", "retry_history"
 _RETRY_OF, _WITHDRAWN, _IS_LAID_OUT = "retry_of", "withdrawn", "is_laid_out"
-
-
-class StudyPlan(Record):
-    """What Optuna is to know of a study.
-
-    Attributes:
-        name: In Optuna's storage.
-        storage: URL of Optuna's storage.
-        n_trials: That the study shall have; a retry is none of its own.
-        seed: From it and a trial's number comes the seed of the trial's draw.
-    """
-
-    name: str
-    storage: str
-    direction: Direction
-    search_space: Mapping[str, Distribution]
-    n_trials: int
-    seed: int
-    pruner: Pruner | None = None
-    workers: WorkerSettings = WorkerSettings()
 
 
 class Lost(Record):
@@ -85,18 +50,20 @@ class SharedStudy:
     """
 
     def __init__(self, plan: StudyPlan, notify: Notify = lambda _: None) -> None:
-        self._optuna = _import_optuna()
         self._plan = plan
-        self._notify = notify
         self._lost: list[Lost] = []
         self._study: Any = None
-        self._lock = _find_lock(plan.storage)
-        self._storage = self.call("opening it", self._connect)
+        self._store = StudyStorage(plan.storage, plan.workers, self._lose, notify)
 
     @property
     def plan(self) -> StudyPlan:
         """What was asked for."""
         return self._plan
+
+    @property
+    def store(self) -> StudyStorage:
+        """Where it is kept."""
+        return self._store
 
     def lay_out(self) -> None:
         """Make the study if it is not there, and give it as many trials as it shall have.
@@ -105,13 +72,13 @@ class SharedStudy:
             StudyError: The storage does not answer.
         """
         plan = self._plan
-        self._study = self.call(
+        self._study = self._store.call(
             "making the study",
-            lambda: self._optuna.create_study(
-                storage=self._storage,
+            lambda: self._store.optuna.create_study(
+                storage=self._store.rdb,
                 study_name=plan.name,
                 direction=plan.direction,
-                pruner=_make_pruner(self._optuna, plan.pruner),
+                pruner=make_pruner(self._store.optuna, plan.pruner),
                 load_if_exists=True,
             ),
         )
@@ -119,13 +86,13 @@ class SharedStudy:
             if trial.state.name == "RUNNING":  # one of before heartbeats would never fall silent
                 self.beat(self._id_of(trial.number))
         for _ in range(len(self._slots()), plan.n_trials):
-            self.call("adding a trial", lambda: self._study.add_trial(self._waiting_trial()))
+            self._store.call("adding a trial", lambda: self._study.add_trial(self._waiting_trial()))
         slots = self._slots()
         waiting = [trial.number for trial in slots if trial.state.name == "WAITING"]
         surplus = max(0, len(slots) - plan.n_trials)
         for number in waiting[max(0, len(waiting) - surplus) :]:
             self._withdraw(number)
-        self.call("marking the study", lambda: self._study.set_user_attr(_IS_LAID_OUT, True))
+        self._store.call("marking the study", lambda: self._study.set_user_attr(_IS_LAID_OUT, True))
 
     def join(self) -> bool:
         """Open a study that another process laid out; False where there is none yet.
@@ -134,17 +101,17 @@ class SharedStudy:
             StudyError: The storage does not answer.
         """
         try:
-            study = self.call(
+            study = self._store.call(
                 "reading the study",
-                lambda: self._optuna.load_study(
-                    storage=self._storage,
+                lambda: self._store.optuna.load_study(
+                    storage=self._store.rdb,
                     study_name=self._plan.name,
-                    pruner=_make_pruner(self._optuna, self._plan.pruner),
+                    pruner=make_pruner(self._store.optuna, self._plan.pruner),
                 ),
             )
         except KeyError:
             return False
-        if not self.call("reading the study", lambda: study.user_attrs).get(_IS_LAID_OUT):
+        if not self._store.call("reading the study", lambda: study.user_attrs).get(_IS_LAID_OUT):
             return False
         self._study = study
         return True
@@ -155,17 +122,15 @@ class SharedStudy:
         Raises:
             StudyError: The storage does not answer.
         """
-        trial_id = self.call("claiming a trial", self._take)
+        trial_id = self._store.call("claiming a trial", self._take)
         if trial_id is None:
             return None
-        frozen = self.call("reading a trial", lambda: self._storage.get_trial(trial_id))
-        self._study.sampler = self._optuna.samplers.TPESampler(
-            seed=derive_seed(self._plan.seed, frozen.number), constant_liar=True
-        )
-        trial = self.call("reading a trial", lambda: self._optuna.Trial(self._study, trial_id))
-        params = self.call(
+        frozen = self._store.call("reading a trial", lambda: self._store.rdb.get_trial(trial_id))
+        self._study.sampler = make_sampler(self._store.optuna, self._plan.seed, frozen.number)
+        trial = self._store.call("reading a trial", lambda: self._store.optuna.Trial(self._study, trial_id))
+        params = self._store.call(
             "drawing parameters",
-            lambda: {name: _suggest(trial, name, space) for name, space in self._plan.search_space.items()},
+            lambda: {name: suggest(trial, name, space) for name, space in self._plan.search_space.items()},
         )
         return Claim(self, trial, trial_id, params, frozen.user_attrs.get(_RETRY_OF))
 
@@ -177,10 +142,10 @@ class SharedStudy:
         """
 
         def fail_stale() -> None:
-            with self._turn():
-                self._optuna.storages.fail_stale_trials(self._study)
+            with self._store.turn():
+                self._store.optuna.storages.fail_stale_trials(self._study)
 
-        self.call("looking for silent workers", fail_stale)
+        self._store.call("looking for silent workers", fail_stale)
         lost, self._lost = tuple(self._lost), []
         return lost
 
@@ -198,12 +163,14 @@ class SharedStudy:
 
     def beat(self, trial_id: int) -> None:
         """Say that the process of a trial lives; a storage that is away misses a beat, no more."""
-        with suppress(self._optuna.exceptions.StorageInternalError):
-            self._storage.record_heartbeat(trial_id)
+        with suppress(self._store.optuna.exceptions.StorageInternalError):
+            self._store.rdb.record_heartbeat(trial_id)
 
     def state_of(self, trial_id: int) -> State:
         """The state of one trial."""
-        state: State = self.call("reading a trial", lambda: self._storage.get_trial(trial_id)).state.name
+        state: State = self._store.call(
+            "reading a trial", lambda: self._store.rdb.get_trial(trial_id)
+        ).state.name
         return state
 
     def end(self, trial: Any, trial_id: int, state: State, value: float | None = None) -> bool:
@@ -212,19 +179,19 @@ class SharedStudy:
         Raises:
             StudyError: The storage does not answer.
         """
-        wanted = self._optuna.trial.TrialState[state]
+        wanted = self._store.optuna.trial.TrialState[state]
 
         def tell() -> bool:
-            with self._turn():
+            with self._store.turn():
                 try:
                     self._study.tell(trial, value, state=wanted)
-                except (ValueError, self._optuna.exceptions.UpdateFinishedTrialError):
+                except (ValueError, self._store.optuna.exceptions.UpdateFinishedTrialError):
                     # Ended by us, if an earlier try lost its reply; by others, if they took us for dead.
-                    reached = self._storage.get_trial(trial_id).state
+                    reached = self._store.rdb.get_trial(trial_id).state
                     return state != "FAIL" and reached == wanted
             return True
 
-        return self.call("ending a trial", tell)
+        return self._store.call("ending a trial", tell)
 
     def requeue(self, trial_id: int, *, is_counted: bool) -> bool:
         """Queue an ended trial's parameters again; False where that was done often enough.
@@ -233,14 +200,14 @@ class SharedStudy:
             trial_id: Of Optuna.
             is_counted: Whether this counts as one of the retries that are allowed.
         """
-        frozen = self._storage.get_trial(trial_id)
+        frozen = self._store.rdb.get_trial(trial_id)
         history = list(frozen.system_attrs.get(_HISTORY, ()))
         if is_counted and len(history) >= self._plan.workers.max_retries:
             return False
         if is_counted:
             history.append(frozen.number)
-        again = self._optuna.create_trial(
-            state=self._optuna.trial.TrialState.WAITING,
+        again = self._store.optuna.create_trial(
+            state=self._store.optuna.trial.TrialState.WAITING,
             params=frozen.params,
             distributions=frozen.distributions,
             user_attrs={_RETRY_OF: frozen.number},
@@ -249,50 +216,6 @@ class SharedStudy:
         self._study.add_trial(again)
         return True
 
-    def call(self, action: str, function: Callable[[], T]) -> T:
-        """Ask the storage; a fault is tried again for about 8 s.
-
-        Args:
-            action: For the messages.
-            function: Must be repeatable.
-
-        Raises:
-            MissingExtraError: The driver of the database is not installed.
-            StudyError: The storage did not answer.
-        """
-        from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-        for wait_s in (*RETRY_WAITS_S, None):
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
-                    return function()
-            except (self._optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
-                found = _describe(error)
-                if wait_s is None or isinstance(error, ArgumentError):
-                    raise StudyError(mask_password(self._plan.storage), action=action, found=found) from error
-                self._notify(f"hpo.storage: {action} failed ({found}); again in {wait_s:g} s")
-                time.sleep(wait_s)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _connect(self) -> Any:
-        knock(self._plan.storage)
-        workers = self._plan.workers
-        try:
-            return self._optuna.storages.RDBStorage(
-                self._plan.storage,
-                engine_kwargs=_engine_settings(self._plan.storage),
-                heartbeat_interval=workers.heartbeat_interval_s,
-                grace_period=workers.grace_s,
-                heartbeat_stale_trial_callback=self._lose,
-            )
-        except ImportError as error:
-            shown, found = mask_password(self._plan.storage), str(error.__cause__ or error)
-            if not shown.startswith("postgresql"):
-                raise StudyError(shown, action="loading the driver of", found=found) from error
-            library = getattr(error.__cause__, "name", None) or "psycopg"
-            raise MissingExtraError(f"hpo.storage {shown}", library=library, extra="postgres") from error
-
     def _lose(self, study: Any, trial: Any) -> None:
         del study
         self._lost.append(
@@ -300,37 +223,39 @@ class SharedStudy:
         )
 
     def _take(self) -> int | None:
-        states = self._optuna.trial.TrialState
-        with self._turn():
-            for trial in self._storage.get_all_trials(
+        states = self._store.optuna.trial.TrialState
+        with self._store.turn():
+            for trial in self._store.rdb.get_all_trials(
                 self._study_id, deepcopy=False, states=(states.WAITING,)
             ):
                 trial_id = self._id_of(trial.number)
                 # The beat comes first: a process that dies right after its claim must fall silent.
-                self._storage.record_heartbeat(trial_id)
-                with suppress(self._optuna.exceptions.UpdateFinishedTrialError):
-                    if self._storage.set_trial_state_values(trial_id, state=states.RUNNING):
+                self._store.rdb.record_heartbeat(trial_id)
+                with suppress(self._store.optuna.exceptions.UpdateFinishedTrialError):
+                    if self._store.rdb.set_trial_state_values(trial_id, state=states.RUNNING):
                         return trial_id
         return None
 
     def _withdraw(self, number: int) -> None:
         def withdraw() -> None:
             trial_id = self._id_of(number)
-            with self._turn(), suppress(self._optuna.exceptions.UpdateFinishedTrialError):
-                self._storage.set_trial_user_attr(trial_id, _WITHDRAWN, True)
-                self._storage.set_trial_state_values(trial_id, state=self._optuna.trial.TrialState.FAIL)
+            with self._store.turn(), suppress(self._store.optuna.exceptions.UpdateFinishedTrialError):
+                self._store.rdb.set_trial_user_attr(trial_id, _WITHDRAWN, True)
+                self._store.rdb.set_trial_state_values(
+                    trial_id, state=self._store.optuna.trial.TrialState.FAIL
+                )
 
-        self.call("withdrawing a trial", withdraw)
+        self._store.call("withdrawing a trial", withdraw)
 
     def _waiting_trial(self) -> Any:
-        return self._optuna.create_trial(state=self._optuna.trial.TrialState.WAITING)
+        return self._store.optuna.create_trial(state=self._store.optuna.trial.TrialState.WAITING)
 
     @property
     def _study_id(self) -> int:
-        return int(self._storage.get_study_id_from_name(self._plan.name))
+        return int(self._store.rdb.get_study_id_from_name(self._plan.name))
 
     def _id_of(self, number: int) -> int:
-        return int(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
+        return int(self._store.rdb.get_trial_id_from_study_id_trial_number(self._study_id, number))
 
     def _slots(self) -> list[Any]:
         """The trials that the study shall have: no retries, and none that was withdrawn."""
@@ -341,11 +266,7 @@ class SharedStudy:
         ]
 
     def _trials(self) -> list[Any]:
-        return list(self.call("reading trials", lambda: self._study.get_trials(deepcopy=False)))
-
-    def _turn(self) -> AbstractContextManager[None]:
-        """SQLite has no row locks, so there the processes of one machine take turns by a file."""
-        return durable.exclusive(self._lock) if self._lock else nullcontext()
+        return list(self._store.call("reading trials", lambda: self._study.get_trials(deepcopy=False)))
 
 
 class Claim:
@@ -384,7 +305,7 @@ class Claim:
             self._trial.report(value, epoch)
             return not self._trial.should_prune()
 
-        return self.is_ours() and self._study.call("reporting an epoch", report)
+        return self.is_ours() and self._study.store.call("reporting an epoch", report)
 
     def complete(self, value: float) -> bool:
         """End with a value; False where the trial is no longer ours."""
@@ -400,64 +321,6 @@ class Claim:
 
     def give_back(self, *, is_counted: bool) -> bool:
         """End without a value and queue the parameters again; tells whether they are."""
-        return self.fail() and self._study.call(
+        return self.fail() and self._study.store.call(
             "queueing a trial again", lambda: self._study.requeue(self._trial_id, is_counted=is_counted)
         )
-
-
-def derive_seed(seed: int, number: int) -> int:
-    """The seed of one trial's draw: the same on every machine, whoever runs the trial."""
-    digest = hashlib.sha256(f"{seed}:{number}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
-
-
-def _import_optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingExtraError("the sweep", library="optuna", extra="hpo") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
-
-
-def _make_pruner(optuna: Any, pruner: Pruner | None) -> Any:
-    match pruner:
-        case MedianPruner():
-            return optuna.pruners.MedianPruner(**pruner.model_dump(exclude={"kind"}))
-        case AshaPruner():
-            return optuna.pruners.SuccessiveHalvingPruner(**pruner.model_dump(exclude={"kind"}))
-        case None:
-            return optuna.pruners.NopPruner()
-
-
-def _suggest(trial: Any, name: str, space: Distribution) -> bool | int | float | str:
-    value: bool | int | float | str
-    if isinstance(space, Choice):
-        value = trial.suggest_categorical(name, list(space.choices))
-    elif isinstance(space, FloatRange):
-        value = trial.suggest_float(name, space.low, space.high, log=space.log)
-    else:
-        value = trial.suggest_int(name, space.low, space.high, log=space.log)
-    return value
-
-
-def _find_lock(storage: str) -> Path | None:
-    scheme, _, path = storage.partition(":///")
-    is_file = scheme.partition("+")[0] == "sqlite" and bool(path) and not path.startswith(":memory:")
-    return Path(f"{path.partition('?')[0]}.lock") if is_file else None
-
-
-def _engine_settings(storage: str) -> dict[str, Any]:
-    kind = storage.partition(":")[0].partition("+")[0]
-    if kind == "sqlite":
-        return {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
-    if kind in {"postgresql", "mysql"}:
-        return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}}
-    return {"pool_pre_ping": True}
-
-
-def _describe(error: BaseException) -> str:
-    """One line of what the database said, without password; Optuna's own words say only that it failed."""
-    cause = error.__cause__ or error
-    lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
-    return mask_password(lines[0])[:MAX_SHOWN] if lines else type(cause).__name__

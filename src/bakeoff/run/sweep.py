@@ -13,7 +13,8 @@ from typing import Literal
 from bakeoff.errors import BakeoffError, ConfigError, StudyError, WorkerError
 from bakeoff.measure.entities import Document
 from bakeoff.record import Record
-from bakeoff.run.study import Claim, Params, SharedStudy
+from bakeoff.run.search import Params
+from bakeoff.run.study import Claim, SharedStudy
 from bakeoff.run.trainer import TrainingOrder, TrainingOutcome
 from bakeoff.run.training_process import TrainingProcess
 

@@ -113,7 +113,7 @@ class SweepRecorder:
         self._end_trial(run_id, KILLED, {tags.TRIAL_STATE: PRUNED, tags.N_EPOCHS: str(len(epochs))})
 
     def fail_trial(self, number: int, reason: str, *, is_retried: bool) -> None:
-        """Close the run of a trial that broke, whoever ran it; KILLED where it is tried again, else FAILED."""
+        """Close the run of a trial that broke, whoever ran it: KILLED if it is tried again, else FAILED."""
         run_id = self._open_trials.pop(number, None)
         found = [run_id] if run_id else self._find_trial(number)
         status = KILLED if is_retried else FAILED

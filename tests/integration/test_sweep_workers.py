@@ -1,0 +1,225 @@
+"""Sweeps by several processes: the store and the study tell one story, whoever was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff.errors import NoSweepError
+from bakeoff.orchestrator import Project, join_sweep, open_project, select_champions, sweep
+from bakeoff.stores import tags
+from services import PostgresServer
+
+HERE = Path(__file__).parent
+LEADER, WORKER = (), ("--worker",)
+TIMEOUT_S = 400
+Start = Callable[..., "subprocess.Popen[str]"]
+MakeTeam = Callable[..., Path]
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that every trained epoch adds a line to."""
+    path = tmp_path / "epochs.log"
+    path.touch()
+    monkeypatch.setenv("WORD_TRAINER_LOG", str(path))
+    monkeypatch.syspath_prepend(HERE)
+    return path
+
+
+@pytest.fixture
+def make_team(tmp_path: Path, make_project: Callable[..., Path], log: Path) -> MakeTeam:
+    """Write a project whose trainings take milliseconds, unless they pause; returns its configuration."""
+    pretrained = tmp_path / "pretrained"
+    pretrained.mkdir()
+    (pretrained / "config.json").write_text("{}")
+    (pretrained / "tokenizer.json").write_text("{}")
+
+    def make(folder: str = "project", tracking: str | None = None, **hpo: Any) -> Path:
+        settings = {
+            "trainer": "word_trainers:WordTrainer",
+            "n_trials": 6,
+            "search_space": {"learning_rate": {"kind": "float", "low": 0.0001, "high": 1.0, "log": True}},
+            "training": {"epochs": 3},
+            "workers": {"heartbeat_interval_s": 1, "heartbeat_grace_s": 3, "wait_s": 200},
+        }
+        changes: dict[str, Any] = {"hpo": settings | hpo}
+        if tracking:
+            changes["tracking"] = {"uri": tracking}
+        return make_project(tmp_path / folder, {"words": pretrained}, changes)
+
+    return make
+
+
+@pytest.fixture
+def start(log: Path) -> Iterator[Start]:
+    """Start ``bakeoff sweep`` in a process of its own, which ends with the test."""
+    processes = []
+
+    def run(config: Path, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "bakeoff", "sweep", "-c", str(config), *options]
+        path = f"{os.environ.get('PYTHONPATH', '')}:{HERE}"
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[str]:
+    """What each process said; all must have ended well."""
+    said = [process.communicate(timeout=TIMEOUT_S)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    return said
+
+
+def wait_for_epoch_of(process: subprocess.Popen[str], log: Path) -> None:
+    """Until a process is in the midst of a trial."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not any(line.startswith(f"{process.pid} ") for line in log.read_text().splitlines()):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def runs(project: Project, stage: str) -> list[Any]:
+    experiment_id = project.tracker.find_experiment("sweep")
+    assert experiment_id is not None
+    return list(project.tracker.search_runs(experiment_id, {tags.STAGE: stage}))
+
+
+def load_study(project: Project) -> Any:
+    import optuna
+
+    (sweep_run,) = runs(project, "hpo_sweep")
+    name = f"words-{sweep_run.info.run_id}"
+    return optuna.load_study(storage=project.resolve_uri(project.settings.hpo.storage), study_name=name)
+
+
+def check_agreement(project: Project) -> Counter[str]:
+    """Every trial of Optuna that was begun has one run, with its number, state and parameters; states."""
+    by_number = {int(run.data.tags[tags.TRIAL_NUMBER]): run for run in runs(project, "hpo_trial")}
+    assert len(by_number) == len(runs(project, "hpo_trial"))
+    trials = load_study(project).get_trials()
+    assert set(by_number) == {trial.number for trial in trials}
+    for trial in trials:
+        run = by_number[trial.number]
+        assert run.data.tags[tags.TRIAL_STATE] == trial.state.name
+        assert (run.info.status == "FINISHED") == (trial.state.name == "COMPLETE")
+        assert run.data.params == {name: str(value) for name, value in trial.params.items()}
+        retried = trial.user_attrs.get("retry_of")
+        assert run.data.tags.get(tags.RETRY_OF) == (None if retried is None else str(retried))
+        if retried is not None:
+            assert trial.params == trials[retried].params
+    return Counter(trial.state.name for trial in trials)
+
+
+@pytest.mark.slow
+def test_four_processes_finish_exactly_the_trials_that_a_study_shall_have(
+    make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
+) -> None:
+    stores = postgres_server.make_database(), postgres_server.make_database()
+    config = make_team(
+        tracking=stores[0], storage=stores[1], n_trials=14, training={"epochs": 2, "pause_s": 0.3}
+    )
+    early = start(config, *WORKER)
+    finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER), early)
+    project = open_project(config)
+    assert check_agreement(project) == {"COMPLETE": 14}
+    assert [run.info.status for run in runs(project, "hpo_sweep")] == ["FINISHED"]
+    assert [run.info.status for run in runs(project, "hpo_refit")] == ["FINISHED"]
+    asked_by = Counter(line.split()[0] for line in log.read_text().splitlines())
+    assert len(asked_by) == 4
+    assert sum(asked_by.values()) == 14 * 2 * 2 + 2
+    champion = select_champions(project)["words"].champion
+    assert champion is not None
+    assert champion.metric == max(run.data.metrics["f1"] for run in runs(project, "hpo_trial"))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_and_a_killed_leader_lose_no_trial_and_repeat_none(
+    make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
+) -> None:
+    stores = postgres_server.make_database(), postgres_server.make_database()
+    config = make_team(
+        tracking=stores[0], storage=stores[1], n_trials=8, training={"epochs": 3, "pause_s": 0.5}
+    )
+    leader, killed, worker = start(config), start(config, *WORKER), start(config, *WORKER)
+    for process in (killed, leader):
+        wait_for_epoch_of(process, log)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finish(start(config, *LEADER), worker)
+    project = open_project(config)
+    states = check_agreement(project)
+    assert states["COMPLETE"] == 8
+    assert set(states) == {"COMPLETE", "FAIL"}
+    failed = [run for run in runs(project, "hpo_trial") if run.data.tags[tags.TRIAL_STATE] == "FAIL"]
+    assert {run.info.status for run in failed} == {"KILLED"}
+    assert [run.info.status for run in runs(project, "hpo_sweep")] == ["FINISHED"]
+    assert [run.info.status for run in runs(project, "hpo_refit")] == ["FINISHED"]
+    assert [result.action for result in sweep(project)] == ["reused"]
+    assert [(result.action, result.n_trials) for result in join_sweep(project)] == [("left", 8)]
+
+
+@pytest.mark.slow
+def test_three_processes_share_a_sweep_on_sqlite_files(make_team: MakeTeam, start: Start) -> None:
+    config = make_team(training={"epochs": 2, "pause_s": 0.3})
+    finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER))
+    assert check_agreement(open_project(config)) == {"COMPLETE": 6}
+
+
+def test_a_worker_whom_no_sweep_comes_to_gives_up_and_opens_none(make_team: MakeTeam) -> None:
+    project = open_project(make_team(), ["hpo.workers.wait_s=0"])
+    with pytest.raises(NoSweepError, match=r"words: no sweep to join after 0 s: .*start `bakeoff sweep`"):
+        join_sweep(project)
+    assert project.tracker.find_experiment("sweep") is None
+
+
+@pytest.mark.parametrize(
+    ("override", "difference"),
+    [
+        ("hpo.seed=5", "the data, its split or the seed differ"),
+        ("data.max_length=64", "the metric or data.max_length differ"),
+        ("hpo.training.epochs=9", "trainer, search space, training or refit settings differ"),
+    ],
+)
+def test_a_worker_of_another_configuration_is_told_what_differs(
+    make_team: MakeTeam, override: str, difference: str
+) -> None:
+    config = make_team(n_trials=1)
+    project = open_project(config)
+    sweep(project)
+    (sweep_run,) = runs(project, "hpo_sweep")
+    project.tracker.reopen_run(sweep_run.info.run_id)  # as while its leader is at it
+    with pytest.raises(NoSweepError, match=f"running with another configuration: {difference}"):
+        join_sweep(open_project(config, [override, "hpo.workers.wait_s=0"]))
+
+
+def test_a_worker_with_another_storage_is_told_that_the_study_is_not_there(make_team: MakeTeam) -> None:
+    config = make_team(n_trials=1)
+    project = open_project(config)
+    sweep(project)
+    (sweep_run,) = runs(project, "hpo_sweep")
+    project.tracker.reopen_run(sweep_run.info.run_id)
+    other = open_project(config, ["hpo.storage=sqlite:///other.db", "hpo.workers.wait_s=0"])
+    with pytest.raises(NoSweepError, match=r"is running, but hpo\.storage does not hold its study"):
+        join_sweep(other)
