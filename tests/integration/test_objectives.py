@@ -47,7 +47,6 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedStudy:
     (tmp_path / "quick_trainer.py").write_text(TRAINER)
     monkeypatch.syspath_prepend(tmp_path)
     plan = StudyPlan(
-        name="s",
         storage=f"sqlite:///{tmp_path / 'optuna.db'}",
         direction="maximize",
         search_space={"rate": FloatRange(kind="float", low=0.1, high=0.9)},
@@ -55,7 +54,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedStudy:
         seed=0,
     )
     study = SharedStudy(plan)
-    study.lay_out()
+    study.lay_out("s")
     return study
 
 

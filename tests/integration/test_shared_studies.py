@@ -26,7 +26,7 @@ from bakeoff.run.search import Params, StudyPlan
 from bakeoff.run.study import SharedStudy
 
 study = SharedStudy(StudyPlan.model_validate_json(sys.argv[1]))
-assert study.join()
+assert study.join("s")
 while claim := study.claim():
     with claim.alive():
         assert claim.complete(claim.params["rate"])
@@ -39,7 +39,6 @@ MakePlan = Callable[..., StudyPlan]
 def make_plan(tmp_path: Path) -> MakePlan:
     def make(storage: str = f"sqlite:///{tmp_path / 'optuna.db'}", n_trials: int = 3) -> StudyPlan:
         return StudyPlan(
-            name="s",
             storage=storage,
             direction="maximize",
             search_space={"rate": RATE},
@@ -53,7 +52,7 @@ def make_plan(tmp_path: Path) -> MakePlan:
 
 def lay_out(plan: StudyPlan) -> SharedStudy:
     study = SharedStudy(plan)
-    study.lay_out()
+    study.lay_out("s")
     return study
 
 
@@ -94,7 +93,7 @@ def test_the_trial_of_a_silent_process_is_tried_again_with_its_parameters_up_to_
 ) -> None:
     plan = make_plan(n_trials=1)
     silent, other = lay_out(plan), SharedStudy(plan)
-    assert other.join()
+    assert other.join("s")
     first = take(silent)
     assert other.reap() == ()
     time.sleep(QUICK.grace_s + 1.5)
@@ -111,7 +110,7 @@ def test_the_trial_of_a_silent_process_is_tried_again_with_its_parameters_up_to_
 def test_a_process_that_comes_back_cannot_end_the_trial_that_was_taken_from_it(make_plan: MakePlan) -> None:
     plan = make_plan(n_trials=1)
     silent, other = lay_out(plan), SharedStudy(plan)
-    assert other.join()
+    assert other.join("s")
     claim = take(silent)
     time.sleep(QUICK.grace_s + 1.5)
     assert len(other.reap()) == 1
@@ -126,7 +125,7 @@ def test_a_process_that_comes_back_cannot_end_the_trial_that_was_taken_from_it(m
 def test_a_process_that_beats_keeps_its_trial(make_plan: MakePlan) -> None:
     plan = make_plan(n_trials=1)
     study, other = lay_out(plan), SharedStudy(plan)
-    assert other.join()
+    assert other.join("s")
     claim = take(study)
     with claim.alive():
         time.sleep(2 * QUICK.grace_s)
@@ -155,7 +154,7 @@ def test_one_seed_draws_the_same_points_whoever_runs_the_trials(make_plan: MakeP
         claim.complete(float(claim.params["rate"]))
     plan = make_plan(f"sqlite:///{tmp_path / 'other.db'}", n_trials=14)
     pair = [lay_out(plan), SharedStudy(plan)]
-    assert pair[1].join()
+    assert pair[1].join("s")
     taken: list[Params] = []
     while claim := pair[len(taken) % 2].claim():
         taken.append(claim.params)
@@ -178,9 +177,9 @@ def test_a_study_that_is_taken_up_gets_more_trials_or_fewer(make_plan: MakePlan)
 def test_a_study_that_nobody_laid_out_cannot_be_joined(make_plan: MakePlan) -> None:
     plan = make_plan()
     study = SharedStudy(plan)
-    assert not study.join()
+    assert not study.join("s")
     lay_out(plan)
-    assert study.join()
+    assert study.join("s")
 
 
 @pytest.fixture

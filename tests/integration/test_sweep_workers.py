@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from bakeoff.errors import NoSweepError
+from bakeoff.errors import NoSweepError, StudyError
 from bakeoff.orchestrator import Project, join_sweep, open_project, select_champions, sweep
 from bakeoff.stores import tags
-from services import PostgresServer
+from bakeoff.stores.tracking import Tracker
+from services import PostgresServer, free_port
 
 HERE = Path(__file__).parent
 LEADER, WORKER = (), ("--worker",)
@@ -32,6 +34,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "epochs.log"
     path.touch()
     monkeypatch.setenv("WORD_TRAINER_LOG", str(path))
+    monkeypatch.chdir(tmp_path)  # MLflow keeps the artifacts of a bare database in the folder where we are
     monkeypatch.syspath_prepend(HERE)
     return path
 
@@ -82,6 +85,13 @@ def start(log: Path) -> Iterator[Start]:
     for process in processes:
         process.kill()
         process.communicate()
+
+
+def make_stores(server: PostgresServer) -> tuple[str, str]:
+    """A database that is an MLflow store already, and an empty one for Optuna."""
+    tracking = server.make_database()
+    Tracker(tracking).find_experiment("sweep")  # MLflow makes its tables; two at once would collide
+    return tracking, server.make_database()
 
 
 def finish(*processes: subprocess.Popen[str]) -> list[str]:
@@ -136,7 +146,7 @@ def check_agreement(project: Project) -> Counter[str]:
 def test_four_processes_finish_exactly_the_trials_that_a_study_shall_have(
     make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
 ) -> None:
-    stores = postgres_server.make_database(), postgres_server.make_database()
+    stores = make_stores(postgres_server)
     config = make_team(
         tracking=stores[0], storage=stores[1], n_trials=14, training={"epochs": 2, "pause_s": 0.3}
     )
@@ -158,7 +168,7 @@ def test_four_processes_finish_exactly_the_trials_that_a_study_shall_have(
 def test_a_killed_worker_and_a_killed_leader_lose_no_trial_and_repeat_none(
     make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
 ) -> None:
-    stores = postgres_server.make_database(), postgres_server.make_database()
+    stores = make_stores(postgres_server)
     config = make_team(
         tracking=stores[0], storage=stores[1], n_trials=8, training={"epochs": 3, "pause_s": 0.5}
     )
@@ -185,6 +195,28 @@ def test_three_processes_share_a_sweep_on_sqlite_files(make_team: MakeTeam, star
     config = make_team(training={"epochs": 2, "pause_s": 0.3})
     finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER))
     assert check_agreement(open_project(config)) == {"COMPLETE": 6}
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_server_prints_its_result_and_nothing_else(
+    make_team: MakeTeam, mlflow_uri: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from bakeoff.cli.main import cli
+
+    cli.main(
+        ["sweep", "--json", "-c", str(make_team(tracking=mlflow_uri, n_trials=1))], standalone_mode=False
+    )
+    assert json.loads(capfd.readouterr().out)["result"][0]["n_trials"] == 1
+
+
+def test_a_storage_that_does_not_answer_opens_no_sweep(
+    make_team: MakeTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bakeoff.run.study_storage.RETRY_WAITS_S", (0.1,))
+    project = open_project(make_team(storage=f"postgresql://me:secret@127.0.0.1:{free_port()}/team"))
+    with pytest.raises(StudyError, match=r"me:\*\*\*@.*Connection refused"):
+        sweep(project)
+    assert runs(project, "hpo_sweep") == []
 
 
 def test_a_worker_whom_no_sweep_comes_to_gives_up_and_opens_none(make_team: MakeTeam) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from bakeoff.core.run_mode import Step
@@ -10,7 +12,7 @@ from bakeoff.errors import NoSweepError, TrackingError, WorkerError
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.requirements import check_sweep_settings, pretrained_folder
 from bakeoff.orchestrator.studies import SweepResult, choose_sweep_step, identify_study, summarise
-from bakeoff.orchestrator.trials import connect_study, run_trials
+from bakeoff.orchestrator.trials import connect_study, name_study, run_trials
 from bakeoff.run.study import SharedStudy
 from bakeoff.run.trainer import check_backbone
 from bakeoff.run.training_process import TrainingProcess
@@ -63,8 +65,9 @@ def _wait_for_sweep(project: Project, identity: StudyIdentity) -> tuple[SweepRec
     wait_s = project.settings.hpo.workers.wait_s
     deadline = time.monotonic() + wait_s
     told = ""
+    connect = functools.cache(functools.partial(connect_study, project))
     while True:
-        found = _look(project, identity)
+        found = _look(project, identity, connect)
         if not isinstance(found, str):
             return found
         if time.monotonic() >= deadline:
@@ -75,7 +78,9 @@ def _wait_for_sweep(project: Project, identity: StudyIdentity) -> tuple[SweepRec
         time.sleep(min(LOOK_S, wait_s))
 
 
-def _look(project: Project, identity: StudyIdentity) -> tuple[SweepRecorder, SharedStudy] | str | None:
+def _look(
+    project: Project, identity: StudyIdentity, connect: Callable[[], SharedStudy]
+) -> tuple[SweepRecorder, SharedStudy] | str | None:
     """A sweep to join, or what is there instead of one; None where there is nothing left to do."""
     (name,) = project.settings.tracking.sweep_experiments
     experiment_id = project.tracker.find_experiment(name)
@@ -84,8 +89,8 @@ def _look(project: Project, identity: StudyIdentity) -> tuple[SweepRecorder, Sha
     running = find_running_sweeps(project.tracker, experiment_id, identity.backbone)
     for run_id, found in running:
         if found.get(tags.STUDY_KEY_HASH) == identity.study_key_hash:
-            study = connect_study(project, identity, run_id)
-            if study.join():
+            study = connect()
+            if study.join(name_study(identity.backbone, run_id)):
                 return SweepRecorder(project.tracker, experiment_id, identity, run_id), study
             return f"the sweep {run_id} is running, but hpo.storage does not hold its study"
     if choose_sweep_step(project, experiment_id, identity) in (Step.REUSE, Step.LEAVE):

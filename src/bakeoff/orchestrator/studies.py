@@ -20,7 +20,7 @@ from bakeoff.errors import TrackingError, WorkerError
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.requirements import check_sweep_settings, pretrained_folder
-from bakeoff.orchestrator.trials import connect_study, run_trials, settle_trials
+from bakeoff.orchestrator.trials import connect_study, name_study, run_trials, settle_trials
 from bakeoff.record import Record
 from bakeoff.run.study import SharedStudy
 from bakeoff.run.trainer import TrainingOrder, check_backbone
@@ -151,11 +151,11 @@ def _open(project: Project, experiment_id: str, backbone: str) -> _Opened | Swee
         result = summarise(project, identity, "reused" if earlier else "left")
         project.progress.say(f"{backbone}: {result.n_trials} finished trials are there; nothing to run")
         return result
+    study = connect_study(project)  # before a run is opened that would stay empty without it
     is_resumed = step is Step.RESUME
     recorder = SweepRecorder(project.tracker, experiment_id, identity, earlier[-1][0] if is_resumed else None)
     try:
-        study = connect_study(project, identity, recorder.sweep_run_id)
-        study.lay_out()
+        study.lay_out(name_study(backbone, recorder.sweep_run_id))
         if is_resumed:
             recorder.reopen_sweep()
             settle_trials(recorder, study)

@@ -17,8 +17,8 @@ from bakeoff.run.training_process import TrainingProcess
 from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder
 
 
-def connect_study(project: Project, identity: StudyIdentity, sweep_run_id: str) -> SharedStudy:
-    """Reach the storage of a study; it is neither laid out nor joined yet.
+def connect_study(project: Project) -> SharedStudy:
+    """Reach the storage of studies; none is laid out or joined yet.
 
     Raises:
         MissingExtraError: Optuna or the driver of the database is not installed.
@@ -26,7 +26,6 @@ def connect_study(project: Project, identity: StudyIdentity, sweep_run_id: str) 
     """
     hpo = project.settings.hpo
     plan = StudyPlan(
-        name=f"{identity.backbone}-{sweep_run_id}",
         storage=project.resolve_uri(hpo.storage),
         direction=hpo.objective.direction,
         search_space=hpo.search_space,
@@ -36,6 +35,11 @@ def connect_study(project: Project, identity: StudyIdentity, sweep_run_id: str) 
         workers=hpo.workers,
     )
     return SharedStudy(plan, project.progress.say)
+
+
+def name_study(backbone: str, sweep_run_id: str) -> str:
+    """The name of a sweep's study in Optuna's storage."""
+    return f"{backbone}-{sweep_run_id}"
 
 
 def run_trials(

@@ -18,13 +18,11 @@ class StudyPlan(Record):
     """What Optuna is to know of a study.
 
     Attributes:
-        name: In Optuna's storage.
         storage: URL of Optuna's storage.
         n_trials: That the study shall have; a retry is none of its own.
         seed: From it and a trial's number comes the seed of the trial's draw.
     """
 
-    name: str
     storage: str
     direction: Direction
     search_space: Mapping[str, Distribution]

@@ -52,6 +52,7 @@ class SharedStudy:
     def __init__(self, plan: StudyPlan, notify: Notify = lambda _: None) -> None:
         self._plan = plan
         self._lost: list[Lost] = []
+        self._name = ""
         self._study: Any = None
         self._store = StudyStorage(plan.storage, plan.workers, self._lose, notify)
 
@@ -65,18 +66,21 @@ class SharedStudy:
         """Where it is kept."""
         return self._store
 
-    def lay_out(self) -> None:
+    def lay_out(self, name: str) -> None:
         """Make the study if it is not there, and give it as many trials as it shall have.
+
+        Args:
+            name: In Optuna's storage.
 
         Raises:
             StudyError: The storage does not answer.
         """
-        plan = self._plan
+        plan, self._name = self._plan, name
         self._study = self._store.call(
             "making the study",
             lambda: self._store.optuna.create_study(
                 storage=self._store.rdb,
-                study_name=plan.name,
+                study_name=name,
                 direction=plan.direction,
                 pruner=make_pruner(self._store.optuna, plan.pruner),
                 load_if_exists=True,
@@ -94,8 +98,11 @@ class SharedStudy:
             self._withdraw(number)
         self._store.call("marking the study", lambda: self._study.set_user_attr(_IS_LAID_OUT, True))
 
-    def join(self) -> bool:
+    def join(self, name: str) -> bool:
         """Open a study that another process laid out; False where there is none yet.
+
+        Args:
+            name: In Optuna's storage.
 
         Raises:
             StudyError: The storage does not answer.
@@ -105,7 +112,7 @@ class SharedStudy:
                 "reading the study",
                 lambda: self._store.optuna.load_study(
                     storage=self._store.rdb,
-                    study_name=self._plan.name,
+                    study_name=name,
                     pruner=make_pruner(self._store.optuna, self._plan.pruner),
                 ),
             )
@@ -113,7 +120,7 @@ class SharedStudy:
             return False
         if not self._store.call("reading the study", lambda: study.user_attrs).get(_IS_LAID_OUT):
             return False
-        self._study = study
+        self._name, self._study = name, study
         return True
 
     def claim(self) -> Claim | None:
@@ -252,7 +259,7 @@ class SharedStudy:
 
     @property
     def _study_id(self) -> int:
-        return int(self._store.rdb.get_study_id_from_name(self._plan.name))
+        return int(self._store.rdb.get_study_id_from_name(self._name))
 
     def _id_of(self, number: int) -> int:
         return int(self._store.rdb.get_trial_id_from_study_id_trial_number(self._study_id, number))
