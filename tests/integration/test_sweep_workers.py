@@ -22,6 +22,7 @@ from bakeoff.stores.tracking import Tracker
 from services import PostgresServer, free_port
 
 HERE = Path(__file__).parent
+PATIENT = {"heartbeat_interval_s": 5, "heartbeat_grace_s": 120, "wait_s": 200}  # nobody is killed
 LEADER, WORKER = (), ("--worker",)
 TIMEOUT_S = 400
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -90,7 +91,7 @@ def start(log: Path) -> Iterator[Start]:
 def make_stores(server: PostgresServer) -> tuple[str, str]:
     """A database that is an MLflow store already, and an empty one for Optuna."""
     tracking = server.make_database()
-    Tracker(tracking).find_experiment("sweep")  # MLflow makes its tables; two at once would collide
+    Tracker(tracking).find_experiment("sweep")
     return tracking, server.make_database()
 
 
@@ -148,7 +149,11 @@ def test_four_processes_finish_exactly_the_trials_that_a_study_shall_have(
 ) -> None:
     stores = make_stores(postgres_server)
     config = make_team(
-        tracking=stores[0], storage=stores[1], n_trials=14, training={"epochs": 2, "pause_s": 0.3}
+        tracking=stores[0],
+        storage=stores[1],
+        n_trials=14,
+        training={"epochs": 2, "pause_s": 0.3},
+        workers=PATIENT,
     )
     early = start(config, *WORKER)
     finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER), early)
@@ -192,7 +197,7 @@ def test_a_killed_worker_and_a_killed_leader_lose_no_trial_and_repeat_none(
 
 @pytest.mark.slow
 def test_three_processes_share_a_sweep_on_sqlite_files(make_team: MakeTeam, start: Start) -> None:
-    config = make_team(training={"epochs": 2, "pause_s": 0.3})
+    config = make_team(training={"epochs": 2, "pause_s": 0.3}, workers=PATIENT)
     finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER))
     assert check_agreement(open_project(config)) == {"COMPLETE": 6}
 

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 BUDGET_S = 15.0
+_COLLISION = re.compile(r"already exists|UniqueViolation")
+_COLLISION_WAITS_S = (1.0, 2.0, 4.0)
 _SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
 # MLflow's own defaults retry in silence for minutes, and it reports its use to its makers. Here a request is
 # tried again by ``Tracker.call`` alone, which says so. The timeout leaves room for a slow page of runs.
@@ -47,7 +50,6 @@ def create_client(uri: str) -> MlflowClient:
     os.environ.update(_FORCED)
     from mlflow.exceptions import MlflowException
     from mlflow.store.db import utils as mlflow_database
-    from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError
 
     for name in ("alembic", "mlflow.tracking"):
@@ -57,7 +59,7 @@ def create_client(uri: str) -> MlflowClient:
     logging.getLogger(mlflow_database.__name__).setLevel(logging.CRITICAL)
     _refuse_foreign_file(uri)
     try:
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return _open_store(uri)
     except ImportError as error:
         found, cure = f"{describe_fault(error)}: its driver is not installed", "install it beside bakeoff"
         raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure) from error
@@ -70,6 +72,22 @@ def create_client(uri: str) -> MlflowClient:
                 "`mlflow migrate-filestore` moves what is there"
             )
         raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure) from error
+
+
+def _open_store(uri: str) -> MlflowClient:
+    """Open a store; where another process makes the tables of a new one at the same moment, a little later."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for wait_s in _COLLISION_WAITS_S:
+        try:
+            return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except (MlflowException, SQLAlchemyError) as error:
+            if not _COLLISION.search(str(error)):
+                raise
+            time.sleep(wait_s)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _refuse_foreign_file(uri: str) -> None:
