@@ -75,7 +75,7 @@ def create_client(uri: str) -> MlflowClient:
 
 
 def _open_store(uri: str) -> MlflowClient:
-    """Open a store; where another process makes the tables of a new one at the same moment, a little later."""
+    """Open a store; a little later where another process is just making the tables of a new one."""
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError
