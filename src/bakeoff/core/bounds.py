@@ -61,24 +61,35 @@ def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[Question
     sample = yield Question(max_runs=limit)
     if not sample.is_cut:
         return Contest(sample.trials, {})
-    mixed, version = yield from _find_mixed(sample.trials, rules)
+    terms = yield from _find_terms(sample.trials, rules)
     trials, coverage = {trial.run_id: trial for trial in sample.trials}, {}
     for backbone in backbones:
         seen = {run_id: trial for run_id, trial in trials.items() if trial.backbone == backbone}
-        branch = _Branch(backbone, seen, mixed, version, rules)
+        branch = _Branch(backbone, seen, terms, rules)
         yield from branch.search()
         trials |= branch.seen
         coverage[backbone] = branch.coverage
     return Contest(tuple(trials.values()), coverage)
 
 
-def _find_mixed(
-    sample: Sequence[Trial], rules: Rules
-) -> Generator[Question, Answer, tuple[frozenset[Noun], str]]:
-    """The nouns in which trials of the store differ, and the schema version that the first ones record."""
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What the trials of a store have in common.
+
+    Attributes:
+        mixed: Nouns in which they differ.
+        version: The only schema version that is recorded, unless these are mixed.
+        is_plain: No name of a metric is recorded in two ways.
+    """
+
+    mixed: frozenset[Noun]
+    version: str
+    is_plain: bool
+
+
+def _find_terms(sample: Sequence[Trial], rules: Rules) -> Generator[Question, Answer, _Terms]:
     version = next((trial.schema_version for trial in sample if not trial.study_key_is_derived), "")
     usual: dict[Noun, tuple[str, ...]] = {
-        "metric": (rules.metric_name,),
         "schema_version": (version,),
         "direction": _spellings(rules.direction),
     }
@@ -87,10 +98,19 @@ def _find_mixed(
         if noun in rules.recorded:
             other = yield Question(unlike={noun: texts}, max_runs=1)
             mixed |= {noun} if other.trials else set()
-    if "metric" in rules.recorded - mixed:
+    metrics, is_plain = {rules.metric_name}, True
+    while "metric" in rules.recorded and is_plain:
+        other = yield Question(unlike={"metric": tuple(sorted(metrics))}, max_runs=1)
+        if not other.trials:
+            break
+        found = {trial.metric_name for trial in other.trials}
+        is_plain = metrics.isdisjoint(found)
+        metrics |= found
+    if "metric" in rules.recorded and len(metrics) == 1:
         nameless = yield Question(lacks=("metric",), max_runs=1)
-        mixed |= {"metric"} if nameless.trials else set()
-    return frozenset(mixed), version
+        metrics |= {""} if nameless.trials else set()
+    mixed |= {"metric"} if len(metrics) > 1 else set()
+    return _Terms(frozenset(mixed), version, is_plain)
 
 
 def _spellings(text: str) -> tuple[str, ...]:
@@ -118,29 +138,20 @@ class _Branch:
     Args:
         backbone: Its name.
         seen: Its trials that were read already.
-        mixed: Nouns in which trials of the store differ.
-        usual_version: The only schema version that is recorded, unless these are mixed.
+        terms: What all trials of the store have in common.
         rules: Of the selection.
     """
 
-    def __init__(
-        self,
-        backbone: str,
-        seen: Mapping[str, Trial],
-        mixed: frozenset[Noun],
-        usual_version: str,
-        rules: Rules,
-    ) -> None:
+    def __init__(self, backbone: str, seen: Mapping[str, Trial], terms: _Terms, rules: Rules) -> None:
         self.seen = dict(seen)
         self.coverage = Coverage(is_whole=False, reach=-math.inf)
         self._backbone = backbone
-        self._mixed = mixed
-        self._usual_version = usual_version
+        self._terms = terms
         self._rules = rules
         self._whole = Question(equals={"backbone": backbone})
         # MLflow's filters know no "or": a metric's name that is recorded or not takes two questions.
         self._arms: tuple[Question, ...] = (self._whole,)
-        if "metric" in mixed:
+        if "metric" in terms.mixed:
             named: Mapping[Noun, str] = {"backbone": backbone, "metric": rules.metric_name}
             self._arms = (replace(self._whole, equals=named), replace(self._whole, lacks=("metric",)))
 
@@ -151,8 +162,7 @@ class _Branch:
             if not sample.is_cut:
                 self.coverage = Coverage()
                 return
-        is_plain = yield from self._settle_terms()
-        if not is_plain:
+        if not self._terms.is_plain or not (yield from self._settle_terms()):
             yield from self._ask(self._whole, None)
             self.coverage = Coverage()
             return
@@ -195,7 +205,7 @@ class _Branch:
             letters or with spaces around it is unlike to a filter, and the same to who reads it.
         """
         direction = self._rules.direction
-        if "direction" in self._mixed:
+        if "direction" in self._terms.mixed:
             for arm in self._arms:
                 unlike: Mapping[Noun, tuple[str, ...]] = {"direction": _spellings(direction)}
                 other = yield from self._ask(replace(arm, unlike=unlike), 1)
@@ -204,7 +214,7 @@ class _Branch:
         if "schema_version" not in self._rules.recorded or self._rules.settings.allow_mixed_schema_groups:
             return True
         newest = find_newest_version(self._alike())
-        if "schema_version" not in self._mixed and newest == self._usual_version:
+        if "schema_version" not in self._terms.mixed and newest == self._terms.version:
             return not is_older(newest, OLDEST_SCHEMA)
         for arm in self._arms:
             if not (yield from self._find_versions(arm)):
