@@ -1,12 +1,14 @@
-"""Champions of many trials: right, and how long, beside reading all runs through the client and beside SQL alone.
+"""Champions of many trials: right, and how long, beside reading all runs and beside SQL alone.
 
-Every timed act is a fresh process. The naive way reads every run, page by page, as MLflow's client offers it; it
-takes minutes, so that by default some pages are timed and scaled to all, which the output says.
+Every timed act is a fresh process. Ours is compared whole with SQL and the import of mlflow; its selecting
+alone is compared with the reading of all runs, page by page, as MLflow's client offers it. That takes
+minutes, so that by default some pages are timed and scaled to all, which the output says.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import resource
 import subprocess
@@ -15,6 +17,7 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rig import report
 from rig.stores import (
@@ -28,11 +31,17 @@ from rig.stores import (
     write_runs,
 )
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.store.entities import PagedList
+    from mlflow.tracking import MlflowClient
+
 N_BACKBONES, N_GROUPS, TOP_K = 3, 20, 3
 SMALLER_BY = 10
+Facts = dict[str, Any]
 PAGE, SAMPLE_PAGES = 1000, 3
 MIN_SPEEDUP, MAX_OVER_SQL, MAX_GROWTH, MAX_MEMORY_MB = 50.0, 5.0, 2.0, 350.0
-# The best trial of the group with the best median of its three best trials: the truth, and the time of SQL alone.
+# The three best trials of every group: the truth, and the time of SQL alone.
 SQL = """
 WITH trials AS (
   SELECT backbone.value AS backbone, study.value AS study, runs.run_uuid AS run, latest.value AS metric,
@@ -76,7 +85,7 @@ def _pages(arguments: argparse.Namespace) -> int | None:
     return None if arguments.naive == "full" else SAMPLE_PAGES
 
 
-def _judge(arguments: argparse.Namespace, small: dict[str, dict], large: dict[str, dict]) -> int:
+def _judge(arguments: argparse.Namespace, small: dict[str, Facts], large: dict[str, Facts]) -> int:
     ours, naive, sql = large["champions"], large["naive"], large["sql"]
     naive_s = naive["wall_s"] * arguments.trials / naive["n_runs"]
     is_scaled = naive["n_runs"] < arguments.trials
@@ -85,19 +94,19 @@ def _judge(arguments: argparse.Namespace, small: dict[str, dict], large: dict[st
     is_right = ours["found"] == _crown(sql["rows"])
     print(
         f"{arguments.trials:,} trials on {arguments.store}: ours {ours['wall_s']:.1f} s "
-        f"({ours['n_requests']} requests, {ours['memory_mb']:.0f} MB), SQL {sql['wall_s']:.1f} s + import of "
-        f"mlflow {large['import']['wall_s']:.1f} s, all runs {naive_s:.0f} s"
+        f"(selecting {ours['select_s']:.1f} s, {ours['n_requests']} requests, {ours['memory_mb']:.0f} MB), "
+        f"SQL {sql['wall_s']:.1f} s + import of mlflow {large['import']['wall_s']:.1f} s, all runs {naive_s:.0f} s"
         + (f" (scaled from {naive['n_runs']:,} runs)" if is_scaled else "")
         + f"; {arguments.trials // SMALLER_BY:,} trials: ours {small['champions']['wall_s']:.1f} s"
     )
     figure = (
-        f"{'right' if is_right else 'WRONG'}, {naive_s / ours['wall_s']:.0f}× faster than reading all runs"
+        f"{'right' if is_right else 'WRONG'}, {naive_s / ours['select_s']:.0f}× faster than reading all runs"
         f"{' (scaled)' if is_scaled else ''}, {ours['wall_s'] / floor_s:.1f}× SQL and import, "
         f"{ours['memory_mb']:.0f} MB, {growth:.1f}× the time for {SMALLER_BY}× the trials"
     )
     holds = (
         is_right
-        and naive_s / ours["wall_s"] >= MIN_SPEEDUP
+        and naive_s / ours["select_s"] >= MIN_SPEEDUP
         and ours["wall_s"] <= MAX_OVER_SQL * floor_s
         and ours["memory_mb"] <= MAX_MEMORY_MB
         and growth <= MAX_GROWTH
@@ -108,7 +117,7 @@ def _judge(arguments: argparse.Namespace, small: dict[str, dict], large: dict[st
 
 def _measure(
     folder: Path, arguments: argparse.Namespace, n_trials: int, acts: tuple[str, ...]
-) -> dict[str, dict]:
+) -> dict[str, Facts]:
     """Fill a store and time acts on it, each in a process of its own."""
     folder.mkdir(parents=True)
     with open_store(arguments.store, folder) as (uri, database):
@@ -119,7 +128,7 @@ def _measure(
         return {act: _run(act, arguments, folder, database) for act in acts}
 
 
-def _run(act: str, arguments: argparse.Namespace, folder: Path, database: str) -> dict:
+def _run(act: str, arguments: argparse.Namespace, folder: Path, database: str) -> Facts:
     command = [sys.executable, __file__, "--act", act, "--naive", arguments.naive]
     begin = time.monotonic()
     done = subprocess.run(
@@ -131,7 +140,7 @@ def _run(act: str, arguments: argparse.Namespace, folder: Path, database: str) -
     return {"wall_s": wall_s, **result}
 
 
-def _act(act: str, folder: str, database: str, pages: int | None) -> dict:
+def _act(act: str, folder: str, database: str, pages: int | None) -> Facts:
     """One of the ways; what it found, and for the naive way how long its reading took."""
     if act == "import":
         import mlflow  # noqa: F401
@@ -143,21 +152,33 @@ def _act(act: str, folder: str, database: str, pages: int | None) -> dict:
     from bakeoff.orchestrator import open_project, select_champions
 
     project = open_project(Path(folder) / "bakeoff.yaml")
+    experiment_id = project.tracker.find_experiment("sweep") or ""  # mlflow is imported, the client made
+    begin = time.monotonic()
     if act == "champions":
         selections = select_champions(project)
+        select_s = time.monotonic() - begin
         found = {name: row.champion.trial_run_id for name, row in selections.items() if row.champion}
         memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"found": found, "n_requests": project.tracker.n_requests, "memory_mb": memory_mb}
-    experiment_id = project.tracker.find_experiment("sweep")
-    begin, n_runs, token = time.monotonic(), 0, None
+        return {
+            "found": found,
+            "select_s": select_s,
+            "n_requests": project.tracker.n_requests,
+            "memory_mb": memory_mb,
+        }
+    n_runs, token = 0, None
     while pages is None or n_runs < pages * PAGE:
         page = project.tracker.call(
-            "reading", lambda client: client.search_runs([experiment_id], "", max_results=PAGE, page_token=token)
+            "reading",
+            functools.partial(_read_page, experiment_id, token),
         )
         n_runs, token = n_runs + len(page), page.token
         if not token:
             break
     return {"n_runs": n_runs, "wall_s": time.monotonic() - begin}
+
+
+def _read_page(experiment_id: str, token: str | None, client: MlflowClient) -> PagedList[Run]:
+    return client.search_runs([experiment_id], "", max_results=PAGE, page_token=token)
 
 
 def _crown(rows: list[tuple[str, str, str, float, int]]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Branch and bound: the questions that find every trial that could win, without reading all trials.
 
-A store is asked for the trials whose metric is at least as good as a threshold. A group with K values up to the
-threshold has its exact stable score; of any other group the rest is worse than the threshold, so its score is
+A store is asked for the trials whose metric is at least as good as a threshold. A group with K values up to
+it has its exact stable score; of any other group the rest is worse than the threshold, so that its score is
 worse than the median of its values filled up with the threshold. When the best exact score beats all these
 bounds, nothing that was not read can win or tie. Otherwise the threshold is lowered, or one group is read
 further. The threshold comes from a sample; a range that holds too many trials is narrowed by what it shows.
@@ -282,9 +282,7 @@ class _Branch:
     def _visit(self, study_key_hash: str) -> Search:
         """Read of one group enough valid trials, and its best ones for certain."""
         settings = self._rules.settings
-        arms = tuple(
-            replace(arm, equals={**arm.equals, "study_key": study_key_hash}) for arm in self._arms
-        )
+        arms = tuple(replace(arm, equals={**arm.equals, "study_key": study_key_hash}) for arm in self._arms)
         start = self.coverage.reach_of(study_key_hash)
         limit = max(self._rules.range_runs, settings.min_trials_per_group)
         _, is_cut = yield from self._ask_range(arms, start, math.inf, limit)

@@ -124,9 +124,7 @@ def judge_group(
         left_out = f"{len(losses)} valid trials; at least {settings.min_trials_per_group} are asked for"
     elif len(losses) < settings.min_trials_per_group or n_certain < settings.top_k:
         left_out = "cannot win: what was not read of it is worse than the chosen group's stable score"
-    competes = metric_name in (None, judged_by) and (
-        version == newest or settings.allow_mixed_schema_groups
-    )
+    competes = metric_name in (None, judged_by) and (version == newest or settings.allow_mixed_schema_groups)
     is_best_certain = coverage.is_whole or (competes and n_certain > 0)
     return StudyGroup(
         study_key_hash=study_key_hash,

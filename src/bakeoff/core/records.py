@@ -131,8 +131,8 @@ class BackboneSelection(Record):
 
     Attributes:
         all_groups: The study groups that were seen; every one that could win is.
-        is_whole: Whether every trial was read. If not, all counts here and in ``selection_metadata`` are lower
-            bounds, groups that cannot win may be missing, and what is not known of a group is None.
+        is_whole: Whether every trial was read. If not, all counts here and in ``selection_metadata`` are
+            lower bounds, groups that cannot win may be missing, and what is not known of a group is None.
     """
 
     backbone: str

@@ -78,7 +78,7 @@ def select_champion_per_backbone(
     Raises:
         ConfigError: A run says that its objective goes the other way.
     """
-    contest = _Contest(backbone, trials, settings, direction, metric_name, coverage)
+    contest = _Contest(backbone, trials, settings, direction, metric_name=metric_name, coverage=coverage)
     metadata: dict[str, object] = {
         "direction": direction,
         "n_finished_trials": contest.n_finished,
@@ -121,7 +121,14 @@ def find_leading_trials(
     """
     read = coverage or {}
     leaders = (
-        _Contest(backbone, trials, settings, direction, metric_name, read.get(backbone, WHOLE)).leader
+        _Contest(
+            backbone,
+            trials,
+            settings,
+            direction,
+            metric_name=metric_name,
+            coverage=read.get(backbone, WHOLE),
+        ).leader
         for backbone in backbones
     )
     return tuple(leader for leader in leaders if leader is not None)
@@ -136,6 +143,7 @@ class _Contest:
         trials: Iterable[Trial],
         settings: SelectionSettings,
         direction: Direction,
+        *,
         metric_name: str | None,
         coverage: Coverage,
     ) -> None:

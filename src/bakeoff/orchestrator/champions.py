@@ -1,4 +1,4 @@
-"""Champions: read the trials that could win from the tracking store and select; or recall the last selection."""
+"""Champions: read the trials that could win and select; or recall the last selection."""
 
 from __future__ import annotations
 
@@ -152,22 +152,18 @@ def _select(project: Project, layout: Layout) -> dict[str, BackboneSelection]:
     if bounded.find_noun_tags(layout) is None or len(names) < len(project.settings.hpo.backbones):
         return select_from(project, layout, read_sweep(project, layout))
     experiments, objective = find_experiments(project), project.settings.hpo.objective
-    selection = project.settings.selection
+    reader = bounded.BoundedReader(project.tracker, experiments, layout, names, objective)
     try:
-        contest = bounded.read_contest(
-            project.tracker, experiments, layout, names, objective.metric, objective.direction, selection
-        )
+        contest = reader.read_contest(project.settings.selection)
     except ValueError:  # a name that no filter can carry
         return select_from(project, layout, read_sweep(project, layout))
     leaders = _lead(project, contest.trials, contest.coverage)
-    refits = bounded.read_refits(project.tracker, experiments, layout, objective.metric, leaders)
+    refits = reader.read_refits(leaders)
     found = Sweep(trials=contest.trials, refits=tuple(refits), n_runs=len(contest.trials) + len(refits))
     return select_from(project, layout, found, contest.coverage)
 
 
-def _lead(
-    project: Project, trials: Sequence[Trial], coverage: Mapping[str, Coverage]
-) -> tuple[Trial, ...]:
+def _lead(project: Project, trials: Sequence[Trial], coverage: Mapping[str, Coverage]) -> tuple[Trial, ...]:
     hpo = project.settings.hpo
     return find_leading_trials(
         list(hpo.backbones),

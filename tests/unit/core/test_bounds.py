@@ -1,4 +1,4 @@
-"""The bounded read: a store that filters as MLflow does is asked, and the answer is that of reading everything."""
+"""The bounded read: of a store that filters as MLflow does it selects as reading everything does."""
 
 from __future__ import annotations
 
@@ -137,7 +137,11 @@ def refit_of(trial: Trial) -> Refit:
 
 
 def select(
-    trials: Sequence[Trial], names: Sequence[str], chosen: SelectionSettings, direction: Direction, **more: Any
+    trials: Sequence[Trial],
+    names: Sequence[str],
+    chosen: SelectionSettings,
+    direction: Direction,
+    **more: Any,
 ) -> dict[str, BackboneSelection] | None:
     """The selection, or None where a run says that its objective goes the other way."""
     try:
@@ -253,7 +257,12 @@ def test_the_bounded_read_selects_as_reading_everything_does(
 ) -> None:
     direction: Direction = "minimize" if is_mirrored else "maximize"
     if is_mirrored:
-        other = {"maximize": "minimize", "minimize": "maximize", "MAXIMIZE": "MINIMIZE", "mAximize": "miNimize"}
+        other = {
+            "maximize": "minimize",
+            "minimize": "maximize",
+            "MAXIMIZE": "MINIMIZE",
+            "mAximize": "miNimize",
+        }
         runs = [
             Run(
                 run.number,
@@ -372,4 +381,6 @@ def test_what_was_not_read_of_a_group_is_not_told() -> None:
     assert not selections["bert"].is_whole
     (poor,) = [group for group in selections["bert"].all_groups if group.study_key_hash == "poor"]
     assert (poor.stable_score, poor.best_metric) == (None, None)
-    assert poor.left_out == "cannot win: what was not read of it is worse than the chosen group's stable score"
+    assert (
+        poor.left_out == "cannot win: what was not read of it is worse than the chosen group's stable score"
+    )

@@ -97,7 +97,7 @@ def lacks(tag: str) -> str:
 
 
 def compares(metric: str, comparator: str, value: float) -> str:
-    """The condition that the last value of a metric, which must not be NaN, compares so with a finite number."""
+    """The condition that the last value of a metric compares so with a finite number; NaN never does."""
     literal = repr(value).replace("e+", "e")  # the filter language knows no plus sign
     return f"metrics.{_quote_name(metric)} {comparator} {literal}"
 
