@@ -71,7 +71,7 @@ def main() -> int:
     parser.add_argument("--where", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.act:
-        print(json.dumps(_act(arguments.act, *arguments.where, pages=_pages(arguments))))
+        print(json.dumps(_act(arguments.act, arguments.where[0], arguments.where[1], _pages(arguments))))
         return 0
     with tempfile.TemporaryDirectory() as name:
         small = _measure(Path(name) / "small", arguments, arguments.trials // SMALLER_BY, ("champions",))
@@ -95,7 +95,8 @@ def _judge(arguments: argparse.Namespace, small: dict[str, Facts], large: dict[s
     print(
         f"{arguments.trials:,} trials on {arguments.store}: ours {ours['wall_s']:.1f} s "
         f"(selecting {ours['select_s']:.1f} s, {ours['n_requests']} requests, {ours['memory_mb']:.0f} MB), "
-        f"SQL {sql['wall_s']:.1f} s + import of mlflow {large['import']['wall_s']:.1f} s, all runs {naive_s:.0f} s"
+        f"SQL {sql['wall_s']:.1f} s + import of mlflow {large['import']['wall_s']:.1f} s, "
+        f"all runs {naive_s:.0f} s"
         + (f" (scaled from {naive['n_runs']:,} runs)" if is_scaled else "")
         + f"; {arguments.trials // SMALLER_BY:,} trials: ours {small['champions']['wall_s']:.1f} s"
     )

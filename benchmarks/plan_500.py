@@ -1,7 +1,7 @@
 """What ``plan`` costs with hundreds of champions that are all benchmarked already: requests and seconds.
 
-The seconds are those of opening the project and planning, in a fresh process that has imported mlflow. A fifth
-of the champions is planned in the same run, to see what of the requests grows with them.
+The seconds are those of opening the project and planning, in a fresh process that has imported mlflow. A
+fifth of the champions is planned in the same run, to see what of the requests grows with them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rig.stores import (
 
 from bakeoff.core.records import Job
 from bakeoff.orchestrator import open_project, plan, select_champions
-from bakeoff.orchestrator.acquisition import require_champions
+from bakeoff.orchestrator.champions import require_champions
 from bakeoff.orchestrator.planning import build_jobs
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage

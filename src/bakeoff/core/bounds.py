@@ -335,7 +335,8 @@ class _Branch:
         newest_first: bool = False,
     ) -> Generator[Question, Answer, tuple[list[Trial], bool]]:
         """Ask for the trials with a loss beyond ``start`` up to ``target``, and whether there are more."""
-        direction, found, is_cut = self._rules.direction, [], False
+        direction, is_cut = self._rules.direction, False
+        found: list[Trial] = []
         for arm in arms:
             question = replace(
                 arm,

@@ -163,8 +163,9 @@ def compare(
     bounded = select(contest.trials, names, chosen, direction, coverage=contest.coverage)
     full = select([run.read() for run in runs], names, chosen, direction)
     assert (bounded is None) == (full is None)
-    for name in names if bounded and full else ():
-        agree(bounded[name], full[name])
+    if bounded is not None and full is not None:
+        for name in names:
+            agree(bounded[name], full[name])
     return store
 
 
@@ -178,10 +179,6 @@ def agree(bounded: BackboneSelection, full: BackboneSelection) -> None:
         assert bounded.selection_metadata.get(name) == full.selection_metadata.get(name)
     for name in ("n_finished_trials", "n_groups"):
         assert bounded.selection_metadata[name] <= full.selection_metadata[name]
-    groups = {
-        (group.schema_version, group.study_key_hash, group.left_out and group.left_out[:13]): group
-        for group in full.all_groups
-    }
     for group in bounded.all_groups:
         twins = [
             one
@@ -196,7 +193,6 @@ def agree(bounded: BackboneSelection, full: BackboneSelection) -> None:
             and group.stable_score in (None, one.stable_score)
             for one in twins
         )
-    assert groups
 
 
 # --- any store --------------------------------------------------------------------------------------------
@@ -222,9 +218,8 @@ def stores(draw: st.DrawFn) -> list[Run]:
     if not is_plain:
         keys = st.one_of(keys, st.sampled_from([None, ""]))
     size = draw(st.integers(0, 40))
-    directions = draw(
-        st.sampled_from([["maximize"], ["maximize"], ["maximize", None, "MAXIMIZE", "mAximize", "minimize"]])
-    )
+    odd: list[str | None] = ["maximize", None, "MAXIMIZE", "mAximize", "minimize"]
+    directions = st.sampled_from(odd if draw(st.integers(0, 2)) == 0 else odd[:1])
     return [
         Run(
             number,
@@ -234,7 +229,7 @@ def stores(draw: st.DrawFn) -> list[Run]:
             draw(keys),
             draw(versions),
             draw(metrics),
-            draw(st.sampled_from(directions)),
+            draw(directions),
         )
         for number in range(size)
     ]

@@ -157,7 +157,7 @@ class BoundedReader:
         conditions += [queries.lacks(self._tags[noun]) for noun in question.lacks]
         conditions += [
             queries.equals(self._tags[noun], self._recorded.get(text, text) if noun == "backbone" else text)
-            for noun, text in reversed(question.equals.items())
+            for noun, text in reversed(list(question.equals.items()))
         ]
         return conditions
 
