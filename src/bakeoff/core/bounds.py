@@ -28,6 +28,7 @@ from bakeoff.core.groups import (
 )
 from bakeoff.core.questions import Answer, Contest, Noun, Question, Rules
 from bakeoff.core.records import Trial
+from bakeoff.core.terms import Terms, find_terms, spell
 
 # A backbone with so few trials in the common sample is sampled for itself.
 MIN_SAMPLE = 100
@@ -61,7 +62,7 @@ def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[Question
     sample = yield Question(max_runs=limit)
     if not sample.is_cut:
         return Contest(sample.trials, {})
-    terms = yield from _find_terms(sample.trials, rules)
+    terms = yield from find_terms(sample.trials, rules)
     trials, coverage = {trial.run_id: trial for trial in sample.trials}, {}
     for backbone in backbones:
         seen = {run_id: trial for run_id, trial in trials.items() if trial.backbone == backbone}
@@ -70,51 +71,6 @@ def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[Question
         trials |= branch.seen
         coverage[backbone] = branch.coverage
     return Contest(tuple(trials.values()), coverage)
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What the trials of a store have in common.
-
-    Attributes:
-        mixed: Nouns in which they differ.
-        version: The only schema version that is recorded, unless these are mixed.
-        is_plain: No name of a metric is recorded in two ways.
-    """
-
-    mixed: frozenset[Noun]
-    version: str
-    is_plain: bool
-
-
-def _find_terms(sample: Sequence[Trial], rules: Rules) -> Generator[Question, Answer, _Terms]:
-    version = next((trial.schema_version for trial in sample if not trial.study_key_is_derived), "")
-    usual: dict[Noun, tuple[str, ...]] = {
-        "schema_version": (version,),
-        "direction": _spellings(rules.direction),
-    }
-    mixed: set[Noun] = set()
-    for noun, texts in usual.items():
-        if noun in rules.recorded:
-            other = yield Question(unlike={noun: texts}, max_runs=1)
-            mixed |= {noun} if other.trials else set()
-    metrics, is_plain = {rules.metric_name}, True
-    while "metric" in rules.recorded and is_plain:
-        other = yield Question(unlike={"metric": tuple(sorted(metrics))}, max_runs=1)
-        if not other.trials:
-            break
-        found = {trial.metric_name for trial in other.trials}
-        is_plain = metrics.isdisjoint(found)
-        metrics |= found
-    if "metric" in rules.recorded and len(metrics) == 1:
-        nameless = yield Question(lacks=("metric",), max_runs=1)
-        metrics |= {""} if nameless.trials else set()
-    mixed |= {"metric"} if len(metrics) > 1 else set()
-    return _Terms(frozenset(mixed), version, is_plain)
-
-
-def _spellings(text: str) -> tuple[str, ...]:
-    return (text, text.upper(), text.capitalize())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +98,7 @@ class _Branch:
         rules: Of the selection.
     """
 
-    def __init__(self, backbone: str, seen: Mapping[str, Trial], terms: _Terms, rules: Rules) -> None:
+    def __init__(self, backbone: str, seen: Mapping[str, Trial], terms: Terms, rules: Rules) -> None:
         self.seen = dict(seen)
         self.coverage = Coverage(is_whole=False, reach=-math.inf)
         self._backbone = backbone
@@ -207,7 +163,7 @@ class _Branch:
         direction = self._rules.direction
         if "direction" in self._terms.mixed:
             for arm in self._arms:
-                unlike: Mapping[Noun, tuple[str, ...]] = {"direction": _spellings(direction)}
+                unlike: Mapping[Noun, tuple[str, ...]] = {"direction": spell(direction)}
                 other = yield from self._ask(replace(arm, unlike=unlike), 1)
                 if any(trial.direction == direction for trial in other.trials):
                     return False
