@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from bakeoff.core.champions import parse_champions
 from bakeoff.core.config import parse_settings
+from bakeoff.core.groups import is_valid_metric
 from bakeoff.core.identity import build_trial_key_hash
 from bakeoff.core.records import Champion, Direction, Refit, Trial
-from bakeoff.core.selection import FINISHED, is_valid_metric, select_champion_per_backbone
+from bakeoff.core.selection import FINISHED, select_champion_per_backbone
 from bakeoff.core.settings import BenchmarkSettings, Scalar, SelectionSettings
 from bakeoff.errors import ChampionError, CheckpointError, NoChampionError, UserError
 from bakeoff.measure.checkpoint import open_checkpoint, open_verified_checkpoint

@@ -474,7 +474,7 @@ def test_a_tag_value_with_both_kinds_of_quotes_is_matched_all_the_same(reopen: R
 
 
 def test_more_runs_than_a_page_are_all_read(reopen: Reopen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bakeoff.stores.tracking.client.PAGE_SIZE", 2)
+    monkeypatch.setattr("bakeoff.stores.tracking.queries.PAGE_SIZE", 2)
     project = reopen()
     assert len(runs_of(project, "sweep", "hpo_fold")) == 6
     assert select_champions(project)["tiny"].champion is not None

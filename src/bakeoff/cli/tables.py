@@ -18,7 +18,7 @@ from bakeoff.digest import shorten
 from bakeoff.measure.readings import LATENCY, MEDIAN, NS_PER_MS
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.orchestrator.studies import SweepResult
-from bakeoff.report.units import ABSENT, clean, f1_interval, format_latency
+from bakeoff.report.units import ABSENT, clean, count_trials, f1_interval, format_latency
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -39,9 +39,7 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
     table = _table("backbone", "champion (refit run)", "metric", "stable score", "folds", "trials", "remark")
     for selection in selections.values():
         champion = selection.champion
-        trials = sum(group.n_trials for group in selection.all_groups)
-        invalid = sum(group.n_invalid for group in selection.all_groups)
-        counts = f"{trials}" + (f" ({invalid} invalid)" if invalid else "")
+        counts = count_trials(selection)
         if champion is None:
             _add(table, selection.backbone, "none", "", "", "", counts, selection.reason or "")
             continue

@@ -75,8 +75,8 @@ class StudyGroup(Record):
     """What selection saw of one study group.
 
     Attributes:
-        best_metric: Of the valid trials; None without any.
-        stable_score: Median of the top-K metrics; None for a group that is out.
+        best_metric: Of the valid trials; None without any, or where it was not read.
+        stable_score: Median of the top-K metrics; None for a group that is out or cannot win.
         n_trials: Finished trials.
         left_out: Why the group could not win, or None.
         key_is_derived: No study key was recorded; it was made of experiment, parent and backbone.
@@ -127,13 +127,20 @@ class Champion(Record):
 
 
 class BackboneSelection(Record):
-    """The answer for one backbone: its champion, or the reason why it has none."""
+    """The answer for one backbone: its champion, or the reason why it has none.
+
+    Attributes:
+        all_groups: The study groups that were seen; every one that could win is.
+        is_whole: Whether every trial was read. If not, all counts here and in ``selection_metadata`` are
+            lower bounds, groups that cannot win may be missing, and what is not known of a group is None.
+    """
 
     backbone: str
     champion: Champion | None
     all_groups: tuple[StudyGroup, ...]
     selection_metadata: Mapping[str, Any]
     reason: str | None = None
+    is_whole: bool = True
 
 
 class Hardware(Record):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from bakeoff.core.groups import (
+    WHOLE,
+    Coverage,
+    GroupName,
+    find_newest_version,
+    group_trials,
+    is_valid_metric,
+    judge_group,
+    loss_of,
+)
 from bakeoff.core.records import BackboneSelection, Champion, Direction, Refit, StudyGroup, Trial
 from bakeoff.core.settings import SelectionSettings
 from bakeoff.errors import ConfigError
 
 FINISHED = "FINISHED"
-# How MLflow's SQL store keeps +inf and -inf.
-STORED_INFINITY = 1.797e308
-# Schema version, study key, name of the objective's metric: trials that share all three are comparable.
-_GroupName = tuple[str, str, str]
 
 
 def select_champions_for_backbones(
@@ -25,6 +30,7 @@ def select_champions_for_backbones(
     direction: Direction,
     *,
     metric_name: str | None = None,
+    coverage: Mapping[str, Coverage] | None = None,
 ) -> dict[str, BackboneSelection]:
     """Select the champion of each backbone; one without champion does not stop the others.
 
@@ -35,13 +41,21 @@ def select_champions_for_backbones(
         settings: How groups and trials are judged.
         direction: Of the objective.
         metric_name: Of the objective; trials that were judged by another one are out. None takes any.
+        coverage: Of each backbone of which not all trials are handed over, how much is.
 
     Raises:
         ConfigError: A run says that its objective goes the other way.
     """
+    read = coverage or {}
     return {
         backbone: select_champion_per_backbone(
-            backbone, trials, refits, settings, direction, metric_name=metric_name
+            backbone,
+            trials,
+            refits,
+            settings,
+            direction,
+            metric_name=metric_name,
+            coverage=read.get(backbone, WHOLE),
         )
         for backbone in backbones
     }
@@ -55,6 +69,7 @@ def select_champion_per_backbone(
     direction: Direction,
     *,
     metric_name: str | None = None,
+    coverage: Coverage = WHOLE,
 ) -> BackboneSelection:
     """Select one backbone's champion: best stable score of the groups, best metric in the group.
 
@@ -63,7 +78,7 @@ def select_champion_per_backbone(
     Raises:
         ConfigError: A run says that its objective goes the other way.
     """
-    contest = _Contest(backbone, trials, settings, direction, metric_name)
+    contest = _Contest(backbone, trials, settings, direction, metric_name=metric_name, coverage=coverage)
     metadata: dict[str, object] = {
         "direction": direction,
         "n_finished_trials": contest.n_finished,
@@ -84,6 +99,7 @@ def select_champion_per_backbone(
         all_groups=tuple(contest.judged.values()),
         selection_metadata=metadata,
         reason=reason,
+        is_whole=coverage.is_whole,
     )
 
 
@@ -94,6 +110,7 @@ def find_leading_trials(
     direction: Direction,
     *,
     metric_name: str | None = None,
+    coverage: Mapping[str, Coverage] | None = None,
 ) -> tuple[Trial, ...]:
     """The trials that become champions if their refits hold: of these alone a store need be asked.
 
@@ -102,7 +119,18 @@ def find_leading_trials(
     Raises:
         ConfigError: A run says that its objective goes the other way.
     """
-    leaders = (_Contest(backbone, trials, settings, direction, metric_name).leader for backbone in backbones)
+    read = coverage or {}
+    leaders = (
+        _Contest(
+            backbone,
+            trials,
+            settings,
+            direction,
+            metric_name=metric_name,
+            coverage=read.get(backbone, WHOLE),
+        ).leader
+        for backbone in backbones
+    )
     return tuple(leader for leader in leaders if leader is not None)
 
 
@@ -115,20 +143,20 @@ class _Contest:
         trials: Iterable[Trial],
         settings: SelectionSettings,
         direction: Direction,
+        *,
         metric_name: str | None,
+        coverage: Coverage,
     ) -> None:
         mine = [trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED]
         judged_alike = [trial for trial in mine if metric_name in (None, trial.metric_name)]
         _refuse_other_direction(judged_alike, direction)
         self.n_finished = len(mine)
-        members = _group(mine)
-        newest = max(
-            (trial.schema_version for trial in judged_alike),
-            key=lambda version: (_version_order(version), version),
-            default="",
-        )
+        members = group_trials(mine)
+        newest = find_newest_version(judged_alike)
         self.judged = {
-            name: _judge(name, group, settings, direction, newest=newest, metric_name=metric_name)
+            name: judge_group(
+                name, group, settings, direction, newest=newest, metric_name=metric_name, coverage=coverage
+            )
             for name, group in sorted(members.items())
         }
         able = [name for name, group in self.judged.items() if group.stable_score is not None]
@@ -154,17 +182,8 @@ def find_best_trial(trials: Iterable[Trial], direction: Direction) -> Trial:
     """
     return min(
         (trial for trial in trials if trial.status == FINISHED and is_valid_metric(trial.metric)),
-        key=lambda trial: (_loss(trial.metric or 0.0, direction), trial.start_time_ms, trial.run_id),
+        key=lambda trial: (loss_of(trial.metric or 0.0, direction), trial.start_time_ms, trial.run_id),
     )
-
-
-def is_valid_metric(value: float | None) -> bool:
-    """Whether a metric is a finite number; ±1.797e308 is how the SQL store writes infinity."""
-    return value is not None and math.isfinite(value) and abs(value) < STORED_INFINITY
-
-
-def _loss(value: float, direction: Direction) -> float:
-    return -value if direction == "maximize" else value
 
 
 def _refuse_other_direction(trials: Iterable[Trial], direction: Direction) -> None:
@@ -179,63 +198,10 @@ def _refuse_other_direction(trials: Iterable[Trial], direction: Direction) -> No
         raise ConfigError(sorted(faults)[:3])
 
 
-def _group(trials: Iterable[Trial]) -> Mapping[_GroupName, list[Trial]]:
-    groups: dict[_GroupName, list[Trial]] = defaultdict(list)
-    for trial in trials:
-        groups[(trial.schema_version, trial.study_key_hash, trial.metric_name)].append(trial)
-    return groups
-
-
-def _version_order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdecimal() else -1 for part in version.split("."))
-
-
-def _judge(
-    name: _GroupName,
-    trials: Sequence[Trial],
-    settings: SelectionSettings,
-    direction: Direction,
-    *,
-    newest: str,
-    metric_name: str | None,
-) -> StudyGroup:
-    version, study_key_hash, judged_by = name
-    losses = sorted(
-        _loss(trial.metric, direction)
-        for trial in trials
-        if trial.metric is not None and is_valid_metric(trial.metric)
-    )
-    left_out = None
-    if metric_name not in (None, judged_by):
-        left_out = f"its objective is {judged_by!r}; hpo.objective.metric is {metric_name!r}"
-    elif version != newest and not settings.allow_mixed_schema_groups:
-        left_out = f"schema version {version}; {newest} is there, and they are not compared"
-    elif len(losses) < settings.min_trials_per_group:
-        left_out = f"{len(losses)} valid trials; at least {settings.min_trials_per_group} are asked for"
-    sign = -1.0 if direction == "maximize" else 1.0
-    return StudyGroup(
-        study_key_hash=study_key_hash,
-        schema_version=version,
-        best_metric=sign * losses[0] if losses else None,
-        stable_score=None if left_out else sign * _median(losses[: settings.top_k]),
-        n_trials=len(trials),
-        n_valid=len(losses),
-        n_invalid=len(trials) - len(losses),
-        left_out=left_out,
-        key_is_derived=any(trial.study_key_is_derived for trial in trials),
-    )
-
-
-def _median(values: Sequence[float]) -> float:
-    """Median of sorted numbers; halved before they are added, so that no sum overflows."""
-    low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
-    return low if low == high else low / 2 + high / 2
-
-
 def _group_order(group: StudyGroup, best: Trial, direction: Direction) -> tuple[float, int, str]:
     if group.stable_score is None:
         raise ValueError("a group that is out has no place in the order")
-    return (_loss(group.stable_score, direction), best.start_time_ms, best.run_id)
+    return (loss_of(group.stable_score, direction), best.start_time_ms, best.run_id)
 
 
 def _tied_trials(trials: Iterable[Trial], best: Trial) -> list[str]:
@@ -244,7 +210,7 @@ def _tied_trials(trials: Iterable[Trial], best: Trial) -> list[str]:
     )
 
 
-def _why_no_group(backbone: str, judged: Mapping[_GroupName, StudyGroup]) -> str:
+def _why_no_group(backbone: str, judged: Mapping[GroupName, StudyGroup]) -> str:
     if not judged:
         return f"no finished trial of backbone {backbone!r}"
     return "; ".join(f"group {group.study_key_hash[:12]}: {group.left_out}" for group in judged.values())

@@ -1,4 +1,4 @@
-"""Champions: read all trials and refits from the tracking store and select; or recall the last selection."""
+"""Champions: read the trials that could win and select; or recall the last selection."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from bakeoff import durable
+from bakeoff.core.groups import Coverage
 from bakeoff.core.records import BackboneSelection, Champion, Refit, Trial
 from bakeoff.core.selection import FINISHED, find_leading_trials, select_champions_for_backbones
 from bakeoff.digest import digest_json
@@ -16,7 +17,7 @@ from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.stores.layouts import Layout, Sweep, load_layout
-from bakeoff.stores.tracking import reading
+from bakeoff.stores.tracking import bounded, reading
 
 
 class KeptSelection(Record):
@@ -28,7 +29,7 @@ class KeptSelection(Record):
         question: Digest of the settings that the selection answers.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     selected_at: str
     store: str
     question: str
@@ -47,7 +48,7 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
     if project.is_offline:
         return recall_selection(project).selections
     layout = load_layout(project.settings.tracking.layout, project.root)
-    selections = select_from(project, layout, read_sweep(project, layout))
+    selections = _select(project, layout)
     if any(selection.champion for selection in selections.values()):
         kept = KeptSelection(
             selected_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -99,21 +100,30 @@ def _question(project: Project) -> str:
     )
 
 
-def select_from(project: Project, layout: Layout, sweep: Sweep) -> dict[str, BackboneSelection]:
+def select_from(
+    project: Project, layout: Layout, sweep: Sweep, coverage: Mapping[str, Coverage] | None = None
+) -> dict[str, BackboneSelection]:
     """Select from a sweep that has been read.
+
+    Args:
+        project: Whose settings count.
+        layout: Of the sweep's writer.
+        sweep: Its trials and refits.
+        coverage: Of each backbone of which not all trials were read, how much was.
 
     Raises:
         ConfigError: A run's objective goes the other way than the configuration says.
         TrackingError: The store does not answer.
     """
-    hpo, selection = project.settings.hpo, project.settings.selection
-    backbones, objective = list(hpo.backbones), hpo.objective
-    leaders = find_leading_trials(
-        backbones, sweep.trials, selection, objective.direction, metric_name=objective.metric
-    )
-    refits = _refits_of(project, layout, sweep, leaders)
+    hpo = project.settings.hpo
     return select_champions_for_backbones(
-        backbones, sweep.trials, refits, selection, objective.direction, metric_name=objective.metric
+        list(hpo.backbones),
+        sweep.trials,
+        _refits_of(project, layout, sweep, _lead(project, sweep.trials, coverage or {})),
+        project.settings.selection,
+        hpo.objective.direction,
+        metric_name=hpo.objective.metric,
+        coverage=coverage,
     )
 
 
@@ -126,8 +136,43 @@ def read_sweep(project: Project, layout: Layout) -> Sweep:
     """
     experiments = find_experiments(project)
     sweep = reading.read_sweep(project.tracker, experiments, layout, project.settings.hpo.objective.metric)
-    names = {row.recorded_as or name: name for name, row in project.settings.hpo.backbones.items()}
-    return sweep.model_copy(update={"trials": tuple(_rename(trial, names) for trial in sweep.trials)})
+    names = _recorded_names(project)
+    trials = tuple(reading.rename_backbone(trial, names) for trial in sweep.trials)
+    return sweep.model_copy(update={"trials": trials})
+
+
+def _recorded_names(project: Project) -> dict[str, str]:
+    """Each backbone's name in the configuration, by its name as recorded."""
+    return {row.recorded_as or name: name for name, row in project.settings.hpo.backbones.items()}
+
+
+def _select(project: Project, layout: Layout) -> dict[str, BackboneSelection]:
+    """Select from what the store's filters find where they are enough, else from all that was read."""
+    names = _recorded_names(project)
+    if bounded.find_noun_tags(layout) is None or len(names) < len(project.settings.hpo.backbones):
+        return select_from(project, layout, read_sweep(project, layout))
+    experiments, objective = find_experiments(project), project.settings.hpo.objective
+    reader = bounded.BoundedReader(project.tracker, experiments, layout, names, objective)
+    try:
+        contest = reader.read_contest(project.settings.selection)
+    except ValueError:  # a name that no filter can carry
+        return select_from(project, layout, read_sweep(project, layout))
+    leaders = _lead(project, contest.trials, contest.coverage)
+    refits = reader.read_refits(leaders)
+    found = Sweep(trials=contest.trials, refits=tuple(refits), n_runs=len(contest.trials) + len(refits))
+    return select_from(project, layout, found, contest.coverage)
+
+
+def _lead(project: Project, trials: Sequence[Trial], coverage: Mapping[str, Coverage]) -> tuple[Trial, ...]:
+    hpo = project.settings.hpo
+    return find_leading_trials(
+        list(hpo.backbones),
+        trials,
+        project.settings.selection,
+        hpo.objective.direction,
+        metric_name=hpo.objective.metric,
+        coverage=coverage,
+    )
 
 
 def find_experiments(project: Project) -> dict[str, str]:
@@ -163,13 +208,6 @@ def require_champions(selections: dict[str, BackboneSelection]) -> list[Champion
             "run `bakeoff sweep`, or see the selection settings",
         )
     return champions
-
-
-def _rename(trial: Trial, names: Mapping[str, str]) -> Trial:
-    """A trial under its backbone's name in the configuration; one that is not meant gets no name of there."""
-    own = trial.backbone
-    name = names.get(own, f"{own} (as recorded)" if own in names.values() else own)
-    return trial if name == own else trial.model_copy(update={"backbone": name})
 
 
 def _refits_of(project: Project, layout: Layout, sweep: Sweep, leaders: Sequence[Trial]) -> Sequence[Refit]:

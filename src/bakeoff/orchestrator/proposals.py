@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bakeoff.core.groups import is_valid_metric
 from bakeoff.core.records import Direction
-from bakeoff.core.selection import FINISHED, find_leading_trials, is_valid_metric
+from bakeoff.core.selection import FINISHED, find_leading_trials
 from bakeoff.core.settings import SelectionSettings
 from bakeoff.errors import UserError
 from bakeoff.record import Record

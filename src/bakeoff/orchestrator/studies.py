@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from bakeoff import durable
+from bakeoff.core.groups import is_valid_metric
 from bakeoff.core.identity import build_study_family_hash, build_study_key_hash
 from bakeoff.core.records import Trial
 from bakeoff.core.run_mode import Step, choose_step
-from bakeoff.core.selection import FINISHED, find_best_trial, is_valid_metric
+from bakeoff.core.selection import FINISHED, find_best_trial
 from bakeoff.core.settings import Choice, Distribution, FloatRange
 from bakeoff.digest import digest_folder
 from bakeoff.errors import TrackingError, WorkerError

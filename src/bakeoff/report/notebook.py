@@ -74,9 +74,7 @@ def show(value: Showable) -> Shown:
 def _show_selections(selections: Mapping[str, BackboneSelection]) -> Shown:
     rows = []
     for selection in selections.values():
-        n_trials = sum(group.n_trials for group in selection.all_groups)
-        invalid = sum(group.n_invalid for group in selection.all_groups)
-        trials = f"{n_trials} ({invalid} invalid)" if invalid else str(n_trials)
+        trials = units.count_trials(selection)
         champion = selection.champion
         cells = _champion_cells(champion) if champion else (selection.backbone, *[units.ABSENT] * 4)
         rows.append((*cells, trials, selection.reason or ""))

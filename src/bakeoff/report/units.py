@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bakeoff.core.estimate import Estimate
+    from bakeoff.core.records import BackboneSelection
 
 F1_DECIMALS = 3
 ABSENT = "–"
@@ -44,6 +45,14 @@ def truncate(text: str, length: int) -> str:
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """``1 candidate``, ``2,000 resamples``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def count_trials(selection: BackboneSelection) -> str:
+    """``12 (1 invalid)``; ``≥ 1,320 (≥ 6 invalid)`` where only the trials that could win were read."""
+    at_least = "" if selection.is_whole else "≥ "
+    n_trials = sum(group.n_trials for group in selection.all_groups)
+    n_invalid = sum(group.n_invalid for group in selection.all_groups)
+    return f"{at_least}{n_trials:,}" + (f" ({at_least}{n_invalid:,} invalid)" if n_invalid else "")
 
 
 def format_percent(share: float) -> str:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bakeoff.core.groups import is_valid_metric
 from bakeoff.core.records import BackboneSelection, Refit, Trial
 from bakeoff.core.selection import (
     find_best_trial,
     find_leading_trials,
-    is_valid_metric,
     select_champion_per_backbone,
     select_champions_for_backbones,
 )

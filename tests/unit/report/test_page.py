@@ -297,6 +297,18 @@ def test_every_study_group_that_was_left_out_is_told_with_its_reason(
     assert n_left_out == 4
 
 
+def test_counts_of_a_selection_that_read_a_part_of_the_trials_are_told_as_lower_bounds(
+    decision: Decision, selections: Selections
+) -> None:
+    partly = {name: row.model_copy(update={"is_whole": False}) for name, row in selections.items()}
+    page = Page(render(decision, partly))
+    assert "the counts are lower bounds, and groups that cannot win may be missing" in page.text
+    group = selections["minilm-l6"].all_groups[-1]
+    (row,) = (row for row in page.rows() if row.startswith(f"{group.study_key_hash[:12]} "))
+    assert f" ≥ {group.n_trials} ≥ {group.n_valid} ≥ {group.n_invalid} " in row
+    assert "lower bounds" not in Page(render(decision, selections)).text
+
+
 def test_a_backbone_without_champion_is_told_with_the_reason(
     decision: Decision, selections: Selections
 ) -> None:

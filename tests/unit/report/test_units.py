@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bakeoff.core.estimate import Estimate
+from bakeoff.core.records import BackboneSelection
 from bakeoff.report import clean, units
 
 LATENCIES_MS = st.floats(1e-3, 1e6)
@@ -164,3 +166,11 @@ def test_a_truncated_name_is_never_longer_and_says_that_it_was_cut(text: str, le
     shown = units.truncate(text, length)
     assert len(shown) <= length
     assert shown == clean(text) or shown.endswith("…")
+
+
+def test_counts_of_trials_say_whether_they_are_lower_bounds(
+    selections: Mapping[str, BackboneSelection],
+) -> None:
+    whole = selections["minilm-l12"]
+    assert units.count_trials(whole) == "5 (3 invalid)"
+    assert units.count_trials(whole.model_copy(update={"is_whole": False})) == "≥ 5 (≥ 3 invalid)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from bakeoff.core.groups import OLDEST_SCHEMA
 from bakeoff.core.identity import build_trial_key_hash
 from bakeoff.core.records import Refit, Trial
 from bakeoff.digest import digest_json
@@ -13,8 +14,6 @@ from bakeoff.stores.layouts.layout import Layout, Source, Sources
 from bakeoff.stores.layouts.row import Row
 
 FINISHED = "FINISHED"
-# The version of study keys that bind neither data nor evaluation; also of those that were never recorded.
-OLDEST_SCHEMA = "1.0"
 
 
 class Sweep(Record):

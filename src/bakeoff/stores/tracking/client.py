@@ -1,4 +1,4 @@
-"""One way to ask MLflow: every request is counted and retried here, one function runs a query, one quotes."""
+"""One way to ask MLflow: every request is counted and retried here."""
 
 from __future__ import annotations
 
@@ -14,36 +14,21 @@ from bakeoff.stores.tags import NONCE
 from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
 from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade
 from bakeoff.stores.tracking.faults import describe_fault, is_transient
+from bakeoff.stores.tracking.queries import MAX_RUN_IDS, Page, Query, ask, equals, list_run_ids
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
-    from mlflow.store.entities import PagedList
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
 Notify = Callable[[str], None]
 
-PAGE_SIZE = 1000
 MAX_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
-MAX_RUN_IDS = 1000
 RETRY_WAITS_S = (0.5, 1.0, 2.0, 4.0)
 _SAFE = (
     "everything measured is safe on disk; repeat the command when the store answers (plan, bench and decide "
     "know --offline)"
 )
-
-
-def quote_filter_value(value: str) -> str:
-    """A string literal for MLflow's filter language, which has no escapes.
-
-    Raises:
-        ValueError: The value holds both kinds of quotes, so no filter can carry it: match in the client.
-    """
-    if "'" not in value:
-        return f"'{value}'"
-    if '"' not in value:
-        return f'"{value}"'
-    raise ValueError(f"no MLflow filter can carry {value!r}")
 
 
 class Tracker:
@@ -197,12 +182,34 @@ class Tracker:
         conditions, unquotable = [], {}
         for name, value in tags.items():
             try:
-                conditions.append(f"tags.`{name}` = {quote_filter_value(value)}")
+                conditions.append(equals(name, value))
             except ValueError:
                 unquotable[name] = value
-        for run in self._read_pages([experiment_id], " and ".join(conditions)):
-            if all(run.data.tags.get(name) == value for name, value in unquotable.items()):
-                yield run
+        for page in self.read_pages(Query((experiment_id,), conditions)):
+            for run in page.runs:
+                if all(run.data.tags.get(name) == value for name, value in unquotable.items()):
+                    yield run
+
+    def read_pages(self, query: Query) -> Iterator[Page]:
+        """Answer a query page by page.
+
+        Raises:
+            TrackingError: The store does not answer, or leaves off without having said all.
+        """
+        token: str | None = None
+        seen: set[str] = set()
+        while True:
+            found = self.call("reading runs", functools.partial(ask, query, token=token))
+            # Pages are offsets: a run that was added meanwhile can push one over the edge twice.
+            fresh = tuple(run for run in found if run.info.run_id not in seen)
+            seen |= {run.info.run_id for run in fresh}
+            if found.token and (not len(found) or found.token == token):
+                cut = f"a page of {len(found)} runs after {len(seen)} which says that there are more of them"
+                raise TrackingError(self.shown_uri, action="reading runs", found=cut, safe=_SAFE)
+            yield Page(fresh, is_last=not found.token)
+            token = found.token
+            if not token:
+                return
 
     def find_lifecycles(self, run_ids: Iterable[str], experiment_ids: Iterable[str]) -> dict[str, str]:
         """Whether each of some runs is ``active`` or ``deleted``; one that the store does not know is absent.
@@ -216,29 +223,11 @@ class Tracker:
         if not experiments or is_unmade(self.uri):
             return found
         for start in range(0, len(wanted), MAX_RUN_IDS):
-            listed = ", ".join(quote_filter_value(each) for each in wanted[start : start + MAX_RUN_IDS])
-            for run in self._read_pages(experiments, f"attributes.run_id IN ({listed})", with_deleted=True):
-                found[run.info.run_id] = run.info.lifecycle_stage
+            among = list_run_ids(wanted[start : start + MAX_RUN_IDS])
+            query = Query(tuple(experiments), [among], with_deleted=True)
+            for page in self.read_pages(query):
+                found |= {run.info.run_id: run.info.lifecycle_stage for run in page.runs}
         return found
-
-    def _read_pages(
-        self, experiment_ids: list[str], condition: str, *, with_deleted: bool = False
-    ) -> Iterator[Run]:
-        token: str | None = None
-        seen: set[str] = set()
-        while True:
-            query = functools.partial(
-                _query, experiment_ids, condition, token=token, with_deleted=with_deleted
-            )
-            page = self.call("reading runs", query)
-            for run in page:
-                # Pages are offsets: a run that was added meanwhile can push one over the edge twice.
-                if run.info.run_id not in seen:
-                    seen.add(run.info.run_id)
-                    yield run
-            token = page.token
-            if not token:
-                return
 
     def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], nonce: str) -> str:
         """Create a run; a try whose reply was lost is found again by its nonce, not repeated.
@@ -254,8 +243,7 @@ class Tracker:
         def create(client: MlflowClient) -> str:
             nonlocal first
             if not first:
-                condition = f"tags.`{NONCE}` = {quote_filter_value(nonce)}"
-                earlier = _query([experiment_id], condition, client)
+                earlier = ask(Query((experiment_id,), [equals(NONCE, nonce)]), client)
                 if earlier:
                     return str(earlier[0].info.run_id)
             first = False
@@ -336,27 +324,6 @@ class Tracker:
     def browse(self, run_id: str, artifact_path: str = "") -> dict[str, bool]:
         """What lies directly below an artifact path of a run; of each path, whether it is a folder."""
         return self.call("listing artifacts", functools.partial(list_artifacts, run_id, artifact_path))
-
-
-def _query(
-    experiment_ids: list[str],
-    condition: str,
-    client: MlflowClient,
-    *,
-    token: str | None = None,
-    with_deleted: bool = False,
-) -> PagedList[Run]:
-    """The one place where runs are asked for: oldest first, one page."""
-    from mlflow.entities import ViewType
-
-    return client.search_runs(
-        experiment_ids,
-        condition,
-        run_view_type=ViewType.ALL if with_deleted else ViewType.ACTIVE_ONLY,
-        max_results=PAGE_SIZE,
-        order_by=["start_time ASC"],
-        page_token=token,
-    )
 
 
 def _upload(run_id: str, path: Path, artifact_path: str, client: MlflowClient) -> None:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bakeoff.core.records import Refit
+from bakeoff.core.records import Refit, Trial
 from bakeoff.stores.layouts import Layout, Row, Sweep, read_rows
 from bakeoff.stores.tracking.client import Tracker
 
@@ -38,13 +38,13 @@ def read_sweep(
     for experiment_id, name in experiments.items():
         for tags in layout.queries():
             for run in tracker.search_runs(experiment_id, {**tags, **(more_tags or {})}):
-                found[run.info.run_id] = _row(run, name)
+                found[run.info.run_id] = read_row(run, name)
     return read_rows(found.values(), layout, metric)
 
 
 def sample_rows(tracker: Tracker, experiment_id: str, name: str, n: int) -> list[Row]:
     """The oldest runs of an experiment, at most ``n``: enough to see who wrote it."""
-    return [_row(run, name) for run in islice(tracker.search_runs(experiment_id, {}), n)]
+    return [read_row(run, name) for run in islice(tracker.search_runs(experiment_id, {}), n)]
 
 
 def find_checkpoints(tracker: Tracker, layout: Layout, refits: Iterable[Refit]) -> list[Refit]:
@@ -112,6 +112,18 @@ class _Shelf:
                 yield name
 
 
+def rename_backbone(trial: Trial, names: Mapping[str, str]) -> Trial:
+    """A trial under its backbone's name in the configuration; one that is not meant gets no name of there.
+
+    Args:
+        trial: As recorded.
+        names: In the configuration, by the name as recorded.
+    """
+    own = trial.backbone
+    name = names.get(own, f"{own} (as recorded)" if own in names.values() else own)
+    return trial if name == own else trial.model_copy(update={"backbone": name})
+
+
 def _name_of_model(client: MlflowClient, model_id: str) -> str | None:
     from mlflow.exceptions import MlflowException
 
@@ -127,7 +139,8 @@ def _by_number(path: str) -> tuple[list[int], str]:
     return [int(digits) for digits in re.findall(r"\d+", path.rpartition("/")[2])], path
 
 
-def _row(run: Run, experiment_name: str) -> Row:
+def read_row(run: Run, experiment_name: str) -> Row:
+    """A run as plain values."""
     return Row(
         run_id=run.info.run_id,
         name=run.info.run_name or "",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from bakeoff.core.production import Production
 from bakeoff.record import Record
 from bakeoff.stores import tags
-from bakeoff.stores.tracking.client import Tracker, quote_filter_value
+from bakeoff.stores.tracking.client import Tracker
+from bakeoff.stores.tracking.queries import quote_filter_value
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

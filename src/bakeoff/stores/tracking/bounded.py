@@ -1,0 +1,193 @@
+"""The bounded read: MLflow's filters answer what selection asks, so that few of many trials are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bakeoff.core.bounds import search_contest
+from bakeoff.core.questions import Answer, Contest, Noun, Question, Rules
+from bakeoff.core.records import Refit, Trial
+from bakeoff.core.selection import FINISHED
+from bakeoff.core.settings import ObjectiveSettings, SelectionSettings
+from bakeoff.stores.layouts import Layout, Row, read_rows
+from bakeoff.stores.layouts.layout import Match, Sources
+from bakeoff.stores.tracking import queries
+from bakeoff.stores.tracking.client import Tracker
+from bakeoff.stores.tracking.queries import MAX_RUN_IDS, PAGE_SIZE, Page, Query
+from bakeoff.stores.tracking.reading import read_row, rename_backbone
+
+REFITS_PER_LEADER = 10
+
+
+def find_noun_tags(layout: Layout) -> Mapping[Noun, str] | None:
+    """The tag in which each noun is recorded, or None for a layout whose trials no filter tells from others.
+
+    A filter is enough if trials and refits are known by tags of one value, every noun by which selection
+    tells trials apart has one tag of the trial's own at most, backbone and study key have it, and a refit
+    names its trial.
+    """
+    recorded: dict[Noun, Sources] = {
+        "backbone": layout.backbone,
+        "study_key": layout.study_key,
+        "schema_version": layout.schema_version,
+        "metric": layout.metric,
+        "direction": layout.direction,
+    }
+    sources = {noun: places for noun, places in recorded.items() if places}
+    if (
+        "study_key" not in sources
+        or not all(_is_own_tag(places) for places in sources.values())
+        or layout.refit.match is None
+        or layout.refit.by_trial_key
+        or not _is_own_tag(layout.refit.of_trial)
+        or not all(_is_filter(part) for part in (layout.trial, layout.refit.match))
+        or not layout.is_read_by_tags
+    ):
+        return None
+    return {noun: places[0].tag or "" for noun, places in sources.items()}
+
+
+class BoundedReader:
+    """Reads of some experiments the trials that could become champions, and their refits.
+
+    Args:
+        tracker: Where from.
+        experiments: Name of each experiment by its id.
+        layout: One of which ``find_noun_tags`` knows the tags.
+        backbones: Name in the configuration by the name as recorded.
+        objective: Metric and direction.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        experiments: Mapping[str, str],
+        layout: Layout,
+        backbones: Mapping[str, str],
+        objective: ObjectiveSettings,
+    ) -> None:
+        self._tracker = tracker
+        self._experiments = experiments
+        self._layout = layout
+        self._tags = find_noun_tags(layout) or {}
+        self._names = backbones
+        self._recorded = {name: recorded for recorded, name in backbones.items()}
+        self._objective = objective
+        self._trial = _stage_conditions(layout.trial)
+        self._is_trial: dict[str, bool] = {}
+
+    def read_contest(self, settings: SelectionSettings) -> Contest:
+        """Read every trial that could become a champion, and few others.
+
+        Raises:
+            TrackingError: The store does not answer.
+            ValueError: A name that no filter can carry.
+        """
+        objective = self._objective
+        rules = Rules(settings, objective.direction, objective.metric, frozenset(self._tags))
+        search = search_contest(tuple(self._recorded), rules)
+        question = next(search)
+        while True:
+            answer = self._answer(question)
+            try:
+                question = search.send(answer)
+            except StopIteration as end:
+                contest: Contest = end.value
+                return contest
+
+    def read_refits(self, leaders: Sequence[Trial]) -> list[Refit]:
+        """The refits of some trials: few refits are looked through, of many each trial's are asked for.
+
+        Raises:
+            TrackingError: The store does not answer.
+        """
+        match, source = self._layout.refit.match, self._layout.refit.of_trial[0]
+        if match is None or not leaders:
+            return []
+        stage = _stage_conditions(match)
+        rows, is_cut = self._read_rows(stage, max(PAGE_SIZE, REFITS_PER_LEADER * len(leaders)))
+        if is_cut:
+            rows = []
+            for trial in leaders:
+                rows += self._read_rows([queries.equals(source.tag or "", trial.run_id), *stage])[0]
+        return list(read_rows(rows, self._layout, self._objective.metric).refits)
+
+    def _read_rows(self, conditions: Sequence[str], max_runs: int | None = None) -> tuple[list[Row], bool]:
+        """Runs that meet conditions, page by page until there are enough; and whether there are more."""
+        rows: list[Row] = []
+        for page in self._tracker.read_pages(Query(tuple(self._experiments), conditions)):
+            rows += self._rows(page)
+            if max_runs is not None and len(rows) >= max_runs:
+                return rows, not page.is_last
+        return rows, False
+
+    def _rows(self, page: Page) -> list[Row]:
+        return [read_row(run, self._experiments[run.info.experiment_id]) for run in page.runs]
+
+    def _answer(self, question: Question) -> Answer:
+        """Ask the store for the trials that are meant, page by page until there are enough."""
+        size = min(question.max_runs, PAGE_SIZE) if question.max_runs else PAGE_SIZE
+        query = Query(
+            tuple(self._experiments),
+            # SQLite begins with the first: the one that fewest runs meet is put there.
+            [*self._translate(question), *self._trial, f"attributes.status = '{FINISHED}'"],
+            newest_first=question.newest_first,
+            page_size=size,
+        )
+        found: list[Trial] = []
+        is_cut = False
+        for page in self._tracker.read_pages(query):
+            rows = self._leave_out_nested(self._rows(page))
+            trials = read_rows(rows, self._layout, self._objective.metric).trials
+            found += [rename_backbone(trial, self._names) for trial in trials]
+            is_cut = not page.is_last
+            if question.max_runs is not None and len(found) >= question.max_runs:
+                break
+        return Answer(tuple(found), is_cut)
+
+    def _translate(self, question: Question) -> list[str]:
+        at_least, worse = (">=", "<") if self._objective.direction == "maximize" else ("<=", ">")
+        conditions = []
+        if question.reaches is not None:
+            conditions.append(queries.compares(self._objective.metric, at_least, question.reaches))
+        if question.short_of is not None:
+            conditions.append(queries.compares(self._objective.metric, worse, question.short_of))
+        for noun, texts in question.unlike.items():
+            conditions += [queries.differs(self._tags[noun], text) for text in texts]
+        conditions += [queries.lacks(self._tags[noun]) for noun in question.lacks]
+        conditions += [
+            queries.equals(self._tags[noun], self._recorded.get(text, text) if noun == "backbone" else text)
+            for noun, text in reversed(list(question.equals.items()))
+        ]
+        return conditions
+
+    def _leave_out_nested(self, rows: Sequence[Row]) -> list[Row]:
+        """A trial that is nested in a trial is none; whether a parent is one is asked once."""
+        unknown = sorted({row.parent for row in rows if row.parent} - self._is_trial.keys())
+        for start in range(0, len(unknown), MAX_RUN_IDS):
+            among = unknown[start : start + MAX_RUN_IDS]
+            self._is_trial |= dict.fromkeys(among, False)
+            query = Query(tuple(self._experiments), [queries.list_run_ids(among), *self._trial])
+            for page in self._tracker.read_pages(query):
+                self._is_trial |= {run.info.run_id: True for run in page.runs}
+        return [row for row in rows if not self._is_trial.get(row.parent or "")]
+
+
+def _stage_conditions(part: Match) -> list[str]:
+    return [queries.equals(tag, values[0]) for tag, values in part.tags.items()]
+
+
+def _is_own_tag(places: Sources) -> bool:
+    return (
+        len(places) == 1 and places[0].tag is not None and places[0].of == "run" and not places[0].last_part
+    )
+
+
+def _is_filter(part: Match) -> bool:
+    """Whether tags of one value are all that tells who plays a part."""
+    return (
+        all(len(values) == 1 for values in part.tags.values())
+        and bool(part.tags)
+        and not (part.has_tags or part.lacks_tags or part.has_params or part.has_metrics)
+        and part.has_parent is None
+    )
