@@ -90,6 +90,8 @@ def _row_of_standing(standing: Standing, number: int) -> dict[str, Cell]:
         **_ends("latency_ms", standing.latency_ms),
         **_ends("score", standing.score),
         "p_best": standing.p_best,
+        "within": standing.within,
+        "p_within": standing.p_within,
         "is_on_front": standing.is_on_front,
     }
     for size, quantiles in standing.latency_by_batch_ms.items():

@@ -88,5 +88,7 @@ def test_a_standing_is_a_row_with_its_figures_as_they_are(bench: Bench) -> None:
         first.latency_ms.value,
         first.latency_ms.high,
     )
-    assert rows[0]["cost_per_million"] == first.costs.cost_per_million if first.costs else False
+    assert first.costs is not None
+    assert first.costs.cost_per_million is not None
+    assert rows[0]["cost_per_million"] == first.costs.cost_per_million.value
     assert str(rows[0]["benchmark_keys"]).split() == list(first.benchmark_keys)
