@@ -15,21 +15,24 @@ from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.heats import group_heats, measure_heat, protocol_of
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.sharing import Share
 from bakeoff.orchestrator.works import EndsOneJob, Outcomes, flag_mixed, make_order, make_ready, now_text
 from bakeoff.run.isolation import Done, run_in_fresh_process
 
 
-def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> Outcomes:
-    """Measure what a plan says; every attempt, good or failed, is on disk when this returns.
+def measure_all(
+    project: Project, champions: Sequence[Champion], plan: Plan, outcomes: Outcomes, share: Share
+) -> None:
+    """Measure what a plan says and no other machine does; every attempt, good or failed, is on disk then.
 
     Args:
         project: Whose stores are used.
         champions: Whose checkpoints are measured.
         plan: All jobs; one that is reused may be run beside new ones as their reference.
+        outcomes: Gets what became of the jobs that were taken.
+        share: Takes jobs, one or one heat at a time, and sends what is measured.
     """
-    outcomes, todo = Outcomes(), plan.todo
-    if not todo:
-        return outcomes
+    todo = plan.todo
     by_run = {champion.run_id: champion for champion in champions}
     heats = group_heats(plan)
     alone = [planned for planned in todo if not isinstance(planned.job.scenario, Interleaved)]
@@ -39,24 +42,34 @@ def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> 
     with project.progress.track("bench", n_steps) as advance:
         for planned in alone:
             champion = by_run[planned.job.champion_run_id]
-            _measure_alone(project, planned, champion, outcomes, advance)
+            if (mine := share.take(planned)) is not None:
+                _measure_alone(project, mine, champion, outcomes, advance, share)
+                share.settle(outcomes, [mine])
         for group in heats:
-            measure_heat(project, group, by_run, outcomes, advance)
-    return outcomes
+            if ours := share.take_together(group):
+                measure_heat(project, ours, by_run, outcomes, advance, share)
+                share.settle(outcomes, ours)
 
 
 def _measure_alone(
-    project: Project, planned: PlannedJob, champion: Champion, outcomes: Outcomes, advance: Advance
+    project: Project,
+    planned: PlannedJob,
+    champion: Champion,
+    outcomes: Outcomes,
+    advance: Advance,
+    share: Share,
 ) -> None:
     """All generations of a job that no other is measured beside; outcomes on disk are not repeated."""
     job, done = planned.job, list[Done]()
     begin_s = time.monotonic()
     try:
-        work = make_ready(project, planned, champion)
+        with share.beating():
+            work = make_ready(project, planned, champion)
         for generation in range(_n_generations(job)):
             folder = project.results.work_folder(job, planned.attempt, f"generation-{generation}")
             order = make_order(project, work, generation)
-            done.append(run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s))
+            timeout_s = project.settings.benchmark.timeout_s
+            done.append(run_in_fresh_process(order, folder, timeout_s, on_wait=share.beat))
             advance(f"{job.label} {generation + 1}/{_n_generations(job)}")
     except EndsOneJob as error:
         outcomes.fail(project, planned, error)

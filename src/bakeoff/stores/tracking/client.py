@@ -86,12 +86,13 @@ class Tracker:
         """Whether there is a store: asking for a SQLite file that is missing would make one."""
         return not is_unmade(self.uri)
 
-    def call(self, action: str, function: Callable[[MlflowClient], T]) -> T:
+    def call(self, action: str, function: Callable[[MlflowClient], T], *, is_patient: bool = True) -> T:
         """Run one request; transient faults are tried again, for about 15 s in all.
 
         Args:
             action: For the messages: ``reading runs``.
             function: Gets the client. It may run more than once, so it must be repeatable.
+            is_patient: Whether it is tried again at all.
 
         Raises:
             TrackingError: The store refused, or did not answer within the budget.
@@ -103,7 +104,7 @@ class Tracker:
         from sqlalchemy.exc import SQLAlchemyError
 
         deadline = time.monotonic() + BUDGET_S
-        for wait_s in (*RETRY_WAITS_S, None):
+        for wait_s in (*(RETRY_WAITS_S if is_patient else ()), None):
             self.n_requests += 1
             try:
                 return function(self._connect())
