@@ -1,6 +1,6 @@
 """Exactly once: processes that race for the same keys, and benches that are killed while they share work.
 
-``claims.py`` races on SQLite and PostgreSQL and kills a few; ``claims.py --kills 1000`` kills as often as asked.
+``claims.py`` races on SQLite and PostgreSQL and kills a few; ``--kills 1000`` kills as often as asked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from rig.contenders import Services, contend, kill_benches
 
 PROCESSES, KEYS = 16, 200
 MAX_P50_MS = 200.0
-EXPIRY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def race(store: str, uri: str) -> Race:
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(PROCESSES), context.Queue()
     processes = [
-        context.Process(target=contend, args=(uri, number, KEYS, EXPIRY_S, barrier, results))
+        context.Process(target=contend, args=(uri, number, KEYS, barrier, results))
         for number in range(PROCESSES)
     ]
     for process in processes:

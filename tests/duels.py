@@ -1,4 +1,4 @@
-"""Two machines, played by two project folders with one store and a lock each; one of them is killed, again and again.
+"""Two machines, played by two project folders with one store and a lock each; one of them is killed.
 
 Used by the tests and by ``benchmarks/claims.py``.
 """
@@ -21,13 +21,15 @@ from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import find_existing, plan_for
 from bakeoff.run.machine import LOCK_VARIABLE
 
+PROTOCOL = (
+    "processes: 2, rounds: 2, block_s: 0.005, max_calls: 5, warmup_min_s: 0, warmup_max_s: 0.2, "
+    "time_budget_s: 600"
+)
 # Three heats of one candidate that computes nothing, in fresh processes as ever.
 QUICK = (
     "benchmark.runtimes=[{kind: noop, threads: 1}]",
-    "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}, {kind: latency, batch_sizes: [2]}, "
-    "{kind: latency, batch_sizes: [3]}]",
-    "benchmark.protocol={processes: 2, rounds: 2, block_s: 0.005, max_calls: 5, warmup_min_s: 0, "
-    "warmup_max_s: 0.2, time_budget_s: 600}",
+    f"benchmark.scenarios=[{', '.join(f'{{kind: latency, batch_sizes: [{size}]}}' for size in (1, 2, 3))}]",
+    f"benchmark.protocol={{{PROTOCOL}}}",
     "benchmark.accept_contended=true",
     "tracking.claim_expiry_s=5",
 )
@@ -101,9 +103,10 @@ def kill_benches(template: Path, folder: Path, n_kills: int, seed: int) -> Tally
     begin_s = time.monotonic()
     total = _fight(template, folder / "warm-up", chance, longest_s=None)
     longest_s = time.monotonic() - begin_s
-    tallies = [total]
-    for number in range(n_kills):
-        tallies.append(_fight(template, folder / f"duel-{number}", chance, longest_s=longest_s))
+    tallies = [
+        total,
+        *(_fight(template, folder / f"duel-{n}", chance, longest_s=longest_s) for n in range(n_kills)),
+    ]
     return Tally(
         n_kills=sum(each.n_kills for each in tallies),
         n_lost=sum(each.n_lost for each in tallies),

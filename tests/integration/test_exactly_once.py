@@ -1,4 +1,4 @@
-"""Two machines with one store: the work is shared, a dead one is taken over, and one result of each key counts."""
+"""Two machines with one store: the work is shared, the dead are taken over, one result of a key counts."""
 
 from __future__ import annotations
 

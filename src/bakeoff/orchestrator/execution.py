@@ -16,21 +16,18 @@ from bakeoff.orchestrator.heats import group_heats, measure_heat, protocol_of
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sharing import Share
-from bakeoff.orchestrator.works import EndsOneJob, Outcomes, flag_mixed, make_order, make_ready, now_text
+from bakeoff.orchestrator.works import EndsOneJob, flag_mixed, make_order, make_ready, now_text
 from bakeoff.run.isolation import Done, run_in_fresh_process
 
 
-def measure_all(
-    project: Project, champions: Sequence[Champion], plan: Plan, outcomes: Outcomes, share: Share
-) -> None:
+def measure_all(project: Project, champions: Sequence[Champion], plan: Plan, share: Share) -> None:
     """Measure what a plan says and no other machine does; every attempt, good or failed, is on disk then.
 
     Args:
         project: Whose stores are used.
         champions: Whose checkpoints are measured.
         plan: All jobs; one that is reused may be run beside new ones as their reference.
-        outcomes: Gets what became of the jobs that were taken.
-        share: Takes jobs, one or one heat at a time, and sends what is measured.
+        share: Takes jobs, one or one heat at a time, gets what became of them, and sends it.
     """
     todo = plan.todo
     by_run = {champion.run_id: champion for champion in champions}
@@ -43,21 +40,16 @@ def measure_all(
         for planned in alone:
             champion = by_run[planned.job.champion_run_id]
             if (mine := share.take(planned)) is not None:
-                _measure_alone(project, mine, champion, outcomes, advance, share)
-                share.settle(outcomes, [mine])
+                _measure_alone(project, mine, champion, share, advance)
+                share.settle([mine])
         for group in heats:
             if ours := share.take_together(group):
-                measure_heat(project, ours, by_run, outcomes, advance, share)
-                share.settle(outcomes, ours)
+                measure_heat(project, ours, by_run, share, advance)
+                share.settle(ours)
 
 
 def _measure_alone(
-    project: Project,
-    planned: PlannedJob,
-    champion: Champion,
-    outcomes: Outcomes,
-    advance: Advance,
-    share: Share,
+    project: Project, planned: PlannedJob, champion: Champion, share: Share, advance: Advance
 ) -> None:
     """All generations of a job that no other is measured beside; outcomes on disk are not repeated."""
     job, done = planned.job, list[Done]()
@@ -72,7 +64,7 @@ def _measure_alone(
             done.append(run_in_fresh_process(order, folder, timeout_s, on_wait=share.beat))
             advance(f"{job.label} {generation + 1}/{_n_generations(job)}")
     except EndsOneJob as error:
-        outcomes.fail(project, planned, error)
+        share.outcomes.fail(project, planned, error)
         return
     readings = merge_generations([each.readings for each in done])
     flags = judge_measurement(
@@ -94,7 +86,7 @@ def _measure_alone(
         wall_s=time.monotonic() - begin_s,
         timed_s=0.0,
     )
-    outcomes.keep(project, measurement)
+    share.outcomes.keep(project, measurement)
     shutil.rmtree(project.results.work_folder(job, planned.attempt), ignore_errors=True)
 
 

@@ -29,7 +29,6 @@ from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sharing import Share
 from bakeoff.orchestrator.works import (
     EndsOneJob,
-    Outcomes,
     Work,
     flag_mixed,
     make_order,
@@ -79,9 +78,8 @@ def measure_heat(
     project: Project,
     group: Sequence[PlannedJob],
     by_run: Mapping[str, Champion],
-    outcomes: Outcomes,
-    advance: Advance,
     share: Share,
+    advance: Advance,
 ) -> None:
     """Measure a group together; candidates that cannot be made ready are out, the others go on."""
     works: list[Work] = []
@@ -91,7 +89,7 @@ def measure_heat(
                 works.append(make_ready(project, planned, by_run[planned.job.champion_run_id]))
         except EndsOneJob as error:
             if planned.action == "measure":
-                outcomes.fail(project, planned, error)
+                share.outcomes.fail(project, planned, error)
             else:
                 project.progress.say(f"{planned.job.candidate} cannot be the reference: {error}")
     if not any(work.planned.action == "measure" for work in works):
@@ -106,11 +104,11 @@ def measure_heat(
             continue
         if work.job.key in heat.failures:
             failure = heat.failures[work.job.key]
-            outcomes.fail(project, work.planned, WorkerError(failure.reason, detail=failure.detail))
+            share.outcomes.fail(project, work.planned, WorkerError(failure.reason, detail=failure.detail))
         else:
             mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
             facts = _describe_heat(heat, heat_id, works, work.job, wall_s)
-            outcomes.keep(project, _assemble(project, work, heat, facts, mine))
+            share.outcomes.keep(project, _assemble(project, work, heat, facts, mine))
     shutil.rmtree(folder, ignore_errors=True)
 
 

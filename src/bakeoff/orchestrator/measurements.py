@@ -22,7 +22,6 @@ from bakeoff.orchestrator.planning import find_existing, plan_against
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sending import describe_run, is_waiting, send_waiting
 from bakeoff.orchestrator.sharing import Share
-from bakeoff.orchestrator.works import Outcomes
 from bakeoff.record import Record
 from bakeoff.run.machine import measuring
 
@@ -100,10 +99,11 @@ def _carry_out(
     begin = time.monotonic()
     for planned in todo.jobs:
         project.progress.say(f"{planned.job.label}: {planned.action}: {planned.reason}")
-    outcomes, share = Outcomes(), Share(project)
+    share = Share(project)
+    outcomes = share.outcomes
     with share.held():
-        todo, existing = _measure_or_wait(project, champions, todo, existing, outcomes, share)
-        unsent = share.finish(outcomes)
+        todo, existing = _measure_or_wait(project, champions, todo, existing, share)
+        unsent = share.finish()
     measured = [attempt for attempt in outcomes.kept if isinstance(attempt, Measurement)]
     failed = [attempt for attempt in outcomes.kept if isinstance(attempt, FailedAttempt)]
     _fetch_missing(project, todo)
@@ -132,7 +132,6 @@ def _measure_or_wait(
     champions: Sequence[Champion],
     plan: Plan,
     existing: Sequence[ExistingBenchmark],
-    outcomes: Outcomes,
     share: Share,
 ) -> tuple[Plan, Sequence[ExistingBenchmark]]:
     """Measure what no other machine does, then wait for the others and take over from the dead.
@@ -143,7 +142,7 @@ def _measure_or_wait(
     told, todo = {planned.job.key: planned for planned in plan.jobs}, plan
     while todo.todo:
         with measuring(lambda: project.progress.say("another process measures on this machine; waiting")):
-            measure_all(project, champions, todo, outcomes, share)
+            measure_all(project, champions, todo, share)
         if not share.deferred:
             break
         share.wait()

@@ -1,4 +1,4 @@
-"""What this command takes upon itself of the work that several machines share, and what it leaves to others."""
+"""What this command takes upon itself of the work that machines share, and what it leaves to others."""
 
 from __future__ import annotations
 
@@ -32,11 +32,13 @@ class Share:
     Without a store, offline or in an outage, everything is taken: publication decides what counts.
 
     Attributes:
+        outcomes: What became of the jobs that were taken.
         deferred: Jobs that others measure, or have measured meanwhile, by key digest.
     """
 
     def __init__(self, project: Project) -> None:
         self._project = project
+        self.outcomes = Outcomes()
         self._claims: dict[str, Claim] = {}
         self._taken: dict[str, PlannedJob] = {}
         self._sent: set[tuple[str, int]] = set()
@@ -73,8 +75,8 @@ class Share:
     def take_together(self, group: Sequence[PlannedJob]) -> list[PlannedJob]:
         """Claim the jobs of a heat; empty if there is nothing in it for this machine.
 
-        A heat is shared out whole: who has its first job gets the rest, and only what remains of it when that was
-        waited for is taken alone. The reference of jobs that are taken stays in the heat, whoever measures it.
+        A heat is shared out whole: who has its first job gets the rest, and only what remains of it when that
+        was waited for is taken alone. The reference stays in the heat, whoever measures it.
         """
         taken: list[PlannedJob] = []
         to_measure = [planned for planned in group if planned.action == "measure"]
@@ -91,23 +93,23 @@ class Share:
             taken.insert(0, reference.model_copy(update={"action": "reuse"}))
         return taken
 
-    def settle(self, outcomes: Outcomes, planned: Iterable[PlannedJob]) -> None:
-        """Send what was kept of some jobs, and end their claims; what cannot be sent now is sent at the end."""
+    def settle(self, planned: Iterable[PlannedJob]) -> None:
+        """Send what was kept of some jobs, and end their claims; in an outage both are left to the end."""
         digests = _digests(planned)
-        for attempt in self._unsent(outcomes):
+        for attempt in self._unsent():
             if attempt.job.key_digest in digests and not self._project.is_offline and not self._is_down:
                 self._send(attempt)
-        for unready in outcomes.unready:
+        for unready in self.outcomes.unready:
             if unready.job.key_digest in digests:
                 self._end(unready.job.key_digest, "released")
 
-    def finish(self, outcomes: Outcomes) -> list[Attempt]:
+    def finish(self) -> list[Attempt]:
         """Send the rest; returns what of it waits for the next command."""
         self._is_down = False
-        for attempt in self._unsent(outcomes):
+        for attempt in self._unsent():
             if not self._project.is_offline and not self._is_down:
                 self._send(attempt)
-        return self._unsent(outcomes)
+        return self._unsent()
 
     def beat(self) -> None:
         """Say that this command is alive, if it is time to."""
@@ -193,8 +195,8 @@ class Share:
             )
         )
 
-    def _unsent(self, outcomes: Outcomes) -> list[Attempt]:
-        return [each for each in outcomes.kept if (each.job.key_digest, each.attempt) not in self._sent]
+    def _unsent(self) -> list[Attempt]:
+        return [each for each in self.outcomes.kept if (each.job.key_digest, each.attempt) not in self._sent]
 
     def _send(self, attempt: Attempt) -> None:
         digest = attempt.job.key_digest

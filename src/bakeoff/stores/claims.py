@@ -1,8 +1,8 @@
 """Who measures which key, and whose result counts: exactly once between machines.
 
-A holder is dead when its heartbeat stays the same while it is watched for as long as it said it might be silent,
-by the watcher's own clock; no two clocks are compared. Whoever is taken for dead and is not loses nothing
-but time: what counts is decided by ``done`` alone.
+A holder is dead when its heartbeat stays the same while it is watched for as long as it said it might be
+silent, by the watcher's own clock; no two clocks are compared. Whoever is taken for dead and is not loses
+nothing but time: what counts is decided by ``done`` alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Owner(Record):
 
     Attributes:
         token: Unique to the command.
-        machine: Equal for two commands if, and only if, they share the lock under which this machine measures.
+        machine: Equal for two commands if, and only if, they measure under the same lock.
         expiry_s: For how long it may be silent and is alive.
         name: For eyes.
     """
@@ -267,7 +267,7 @@ class Claims:
         return now_s - watch.since_s >= expiry_s
 
     def _counting(self, entries: Entries, attempt: int, *, is_forced: bool) -> str | None:
-        """The run that counts and stays; None where there is none, or it was deleted, or is to be replaced."""
+        """The run that counts and stays; None if there is none, it was deleted, or it is to be replaced."""
         if not entries.done:
             return None
         run_id = entries.done[entries.n_done]

@@ -38,9 +38,9 @@ def find_benchmarks(
     """All ended benchmark runs of some champions, in one paged query however many there are.
 
     No filter of MLflow's can say "this writer's tags or that one's", so all runs of the experiment are read;
-    it holds benchmarks, decisions and the ledger. Where the ledger names the run that counts for a key, no other
-    one counts, and that one does even if whoever published it died before closing it. Every other run that is
-    still RUNNING, or was KILLED, is no evidence.
+    it holds benchmarks, decisions and the ledger. Where the ledger names the run that counts for a key, no
+    other one counts, and that one does even if whoever published it died before closing it. Every other run
+    that is still RUNNING, or was KILLED, is no evidence.
     """
     run_ids = {champion.run_id for champion in champions}
     by_hashes = {
