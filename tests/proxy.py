@@ -10,11 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["lost reply", "500", "429", "html", "cut"]
+Fault = Literal["lost reply", "500", "429", "html", "cut", "403"]
 FAULTS: tuple[Fault, ...] = ("lost reply", "500", "429", "html", "cut")
 _ANSWERS: dict[str, tuple[int, bytes]] = {
     "500": (500, b"oops"),
     "429": (429, b"slow down"),
+    "403": (403, b'{"error_code": "PERMISSION_DENIED", "message": "you may read, not write"}'),
     "html": (200, b"<html>the gateway is being repaired</html>"),
 }
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
@@ -26,6 +27,7 @@ class Proxy(ThreadingHTTPServer):
     Attributes:
         spoils: Says what is wrong with the request of a number, counted from 0; None lets it pass.
         seen: Method and path of each request.
+        is_writing: Whether the request of now changes something in MLflow.
     """
 
     daemon_threads = True
@@ -35,6 +37,7 @@ class Proxy(ThreadingHTTPServer):
         self.target = urlsplit(uri)
         self.seen: list[str] = []
         self.spoils: Callable[[int], Fault | None] = lambda _: None
+        self.is_writing = False
         self.lock = threading.Lock()
 
     @property
@@ -53,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self.server.lock:
+            is_asking = self.command == "GET" or self.path.split("?")[0].endswith("/search")
+            self.server.is_writing = not is_asking
             fault = self.server.spoils(len(self.server.seen))
             self.server.seen.append(f"{self.command} {self.path.split('?')[0]}")
         self.close_connection = True

@@ -132,6 +132,15 @@ def test_a_fault_at_any_request_of_a_bench_costs_no_result_and_no_second_measure
     assert problems == {}
 
 
+def test_missing_rights_to_claim_are_told_before_anything_is_measured(lab: Lab, starts: list[str]) -> None:
+    lab.proxy.begin(lambda _: None)
+    lab.open("rights").tracker.ensure_experiment("bench rights")
+    lab.proxy.begin(lambda _: "403" if lab.proxy.is_writing else None)
+    with pytest.raises(TrackingError, match=r"user:\*\*\*@.*you may read, not write"):
+        bench(lab.open("rights"))
+    assert starts == []
+
+
 def test_sync_sends_what_waits_says_so_and_names_what_it_cannot_send(lab: Lab, starts: list[str]) -> None:
     lab.proxy.begin(lambda _: None)
     project = lab.open("sync")

@@ -15,7 +15,7 @@ from bakeoff.errors import TrackingError
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sending import send
 from bakeoff.orchestrator.works import Attempt, Outcomes
-from bakeoff.stores.claims import Claim, End, Held
+from bakeoff.stores.claims import Claim, End, Held, Published
 
 # How often others are looked at while there is nothing to do but to wait for them.
 MAX_LOOK_S = 5.0
@@ -52,6 +52,9 @@ class Share:
 
         Returns:
             The job with the number that its attempt has.
+
+        Raises:
+            TrackingError: The store refuses to be written to.
         """
         if self._project.is_offline:
             return planned
@@ -62,13 +65,22 @@ class Share:
                 digest, planned.attempt, is_forced=is_forced(self._project), is_replanned=self._is_replanned
             )
         except TrackingError as error:
+            if error.is_refusal:
+                raise  # who may not write to the store is told before hours are spent
             self._project.progress.say(f"{planned.job.label}: measured without a claim: {error}")
             return planned
+        self._is_down = False
         if isinstance(answer, Claim):
             self._claims[digest] = answer
             return planned.model_copy(update={"attempt": answer.attempt})
         if isinstance(answer, Held):
             self._project.progress.say(f"{planned.job.label}: {answer.owner} measures it; left for later")
+        elif isinstance(answer, Published) and self._is_replanned:
+            text = (
+                f"{planned.job.label}: run {answer.run_id} counts by the ledger, and cannot be read as valid"
+            )
+            self._project.progress.say(f"warning: {text}; delete that run to measure again")
+            return None
         self.deferred[digest] = planned
         return None
 
@@ -128,7 +140,7 @@ class Share:
         try:
             yield
         finally:
-            kept = {digest for digest, _ in self._tried - self._sent}
+            kept = {attempt.job.key_digest for attempt in self._unsent()}
             for digest in list(self._claims):
                 if digest not in kept and not self._is_down:
                     self._end(digest, "released")

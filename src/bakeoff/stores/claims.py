@@ -14,13 +14,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bakeoff.errors import TrackingError
 from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.entries import Entries
 from bakeoff.stores.ledger import Ledger
+from bakeoff.stores.tracking.benchmarks import VALID
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 # Beats in the time after which silence is death.
 BEATS_PER_EXPIRY = 10
@@ -267,12 +271,12 @@ class Claims:
         return now_s - watch.since_s >= expiry_s
 
     def _counting(self, entries: Entries, attempt: int, *, is_forced: bool) -> str | None:
-        """The run that counts and stays; None if there is none, it was deleted, or it is to be replaced."""
+        """The run that counts and stays; None if there is none that does, or it is to be replaced."""
         if not entries.done:
             return None
         run_id = entries.done[entries.n_done]
         run = self._ledger.find_run(run_id)
-        if run is None or run.info.lifecycle_stage != "active":
+        if run is None or run.info.lifecycle_stage != "active" or _is_spoilt(run):
             return None
         number = run.data.tags.get(tags.ATTEMPT, "")
         is_earlier = number.isdecimal() and int(number) < attempt
@@ -281,6 +285,11 @@ class Claims:
     def _never_settled(self, key_digest: str) -> TrackingError:
         found = f"entries of {key_digest} are refused and cannot be read: it keeps no params as MLflow does"
         return TrackingError("", action="writing to the ledger", found=found)
+
+
+def _is_spoilt(run: Run) -> bool:
+    """Whether somebody marked a run afterwards, so that no plan counts it any more."""
+    return run.info.status == "FAILED" or run.data.tags.get(tags.VALIDITY, VALID) != VALID
 
 
 def _name_of(holder: str) -> str:

@@ -12,7 +12,7 @@ from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
 from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
 from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade, knock
-from bakeoff.stores.tracking.faults import describe_fault, is_transient, mask_password
+from bakeoff.stores.tracking.faults import describe_fault, is_refusal, is_transient, mask_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -112,7 +112,9 @@ class Tracker:
                 found = describe_fault(error)
                 is_late = wait_s is None or time.monotonic() + wait_s > deadline
                 if wait_s is None or is_late or not is_transient(error):
-                    raise TrackingError(self.shown_uri, action=action, found=found, safe=_SAFE) from error
+                    raise TrackingError(
+                        self.shown_uri, action=action, found=found, safe=_SAFE, is_refusal=is_refusal(error)
+                    ) from error
                 self._notify(f"tracking store: {action} failed ({found}); again in {wait_s:g} s")
                 time.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
