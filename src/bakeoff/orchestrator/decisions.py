@@ -127,13 +127,16 @@ def send_decision(
 
 
 def find_unsent_decision(project: Project) -> Decision | None:
-    """The decision on disk, if no tracking store has it."""
+    """The decision on disk, if the tracking store has not got it."""
     decision = _find_stored(project)
     try:
         mark = SentDecision.model_validate_json(_mark_path(project).read_bytes())
     except (OSError, ValidationError):
         return decision
-    return decision if decision and mark.decision_digest != _digest_of(decision) else None
+    if decision is None:
+        return None
+    is_sent = (mark.store, mark.decision_digest) == (project.tracker.shown_uri, _digest_of(decision))
+    return None if is_sent else decision
 
 
 def _mark_path(project: Project) -> Path:

@@ -13,7 +13,12 @@ import pytest
 from bakeoff.errors import StorageError
 from bakeoff.run.machine import LOCK_VARIABLE, identify_machine, lock_path, measuring
 
-HOLD = "from bakeoff.run.machine import measuring\nwith measuring(lambda: None):\n    print('held', flush=True)\n    input()"
+HOLD = """
+from bakeoff.run.machine import measuring
+with measuring(lambda: None):
+    print("held", flush=True)
+    input()
+"""
 
 
 @pytest.fixture
