@@ -46,14 +46,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which they die [0]")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="claims-") as name, Services(Path(name)) as services:
-        races = [race(store, uri) for store, uri in services.stores().items()]
+        races = []
+        for store, uri in services.stores().items():
+            each = race(store, uri)
+            print(
+                f"{each.store}: {PROCESSES} processes, {KEYS} keys: {each.n_accepted} accepted, "
+                f"{each.n_duplicates} duplicates, {each.n_errors} errors; claim p50 {each.p50_ms:.0f} ms, "
+                f"p95 {each.p95_ms:.0f} ms",
+                flush=True,
+            )
+            races.append(each)
         tally = kill_benches(Path(name), chosen.kills, chosen.seed)
-    for each in races:
-        print(
-            f"{each.store}: {PROCESSES} processes, {KEYS} keys: {each.n_accepted} accepted, "
-            f"{each.n_duplicates} duplicates, {each.n_errors} errors; claim p50 {each.p50_ms:.0f} ms, "
-            f"p95 {each.p95_ms:.0f} ms"
-        )
     print(f"kill -9: {tally.n_kills} kills, {tally.n_lost} lost, {tally.n_duplicates} duplicates")
     slowest = max(each.p50_ms for each in races)
     return report(

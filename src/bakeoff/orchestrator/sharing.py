@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
@@ -22,6 +23,8 @@ MAX_LOOK_S = 5.0
 LOOKS_PER_EXPIRY = 10
 # How often a person who waits is told so.
 TELL_S = 60.0
+# A job that was published is planned anew; so often it is believed that the plan was too early.
+MAX_PUBLISHED = 3
 # So many looks in a row that fail are an outage.
 MAX_LOST_LOOKS = 3
 
@@ -43,6 +46,7 @@ class Share:
         self._taken: dict[str, PlannedJob] = {}
         self._sent: set[tuple[str, int]] = set()
         self._tried: set[tuple[str, int]] = set()
+        self._published: Counter[str] = Counter()
         self._is_down = False
         self._is_replanned = False
         self.deferred: dict[str, PlannedJob] = {}
@@ -75,12 +79,14 @@ class Share:
             return planned.model_copy(update={"attempt": answer.attempt})
         if isinstance(answer, Held):
             self._project.progress.say(f"{planned.job.label}: {answer.owner} measures it; left for later")
-        elif isinstance(answer, Published) and self._is_replanned:
-            text = (
-                f"{planned.job.label}: run {answer.run_id} counts by the ledger, and cannot be read as valid"
-            )
-            self._project.progress.say(f"warning: {text}; delete that run to measure again")
-            return None
+        elif isinstance(answer, Published):
+            self._published[digest] += 1
+            if self._published[digest] > MAX_PUBLISHED:
+                self._project.progress.say(
+                    f"warning: {planned.job.label}: run {answer.run_id} counts by the ledger, and no plan "
+                    "sees it as valid; delete that run to measure again"
+                )
+                return None
         self.deferred[digest] = planned
         return None
 
