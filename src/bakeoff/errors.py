@@ -161,11 +161,18 @@ class CannotTellError(BakeoffError):
 
 
 class TrackingError(BakeoffError):
-    """The tracking server did not answer, or refused."""
+    """The tracking server did not answer, or refused.
+
+    Attributes:
+        is_refusal: Whether rights are missing: waiting does not help.
+    """
 
     exit_code = 5
 
-    def __init__(self, uri: str, *, action: str, found: str, safe: str = "") -> None:
+    def __init__(
+        self, uri: str, *, action: str, found: str, safe: str = "", is_refusal: bool = False
+    ) -> None:
+        self.is_refusal = is_refusal
         tail = f"; {safe}" if safe else ""
         super().__init__(f"tracking store {uri}: {action} failed: {found}{tail}")
 

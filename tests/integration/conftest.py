@@ -20,6 +20,7 @@ from bakeoff.core.settings import DataSettings
 from bakeoff.digest import digest_folder
 from bakeoff.measure.entities import Document
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
+from bakeoff.run.machine import LOCK_VARIABLE
 from bakeoff.stores.datasets import read_documents
 from bakeoff.stores.tracking import Tracker
 from services import PostgresServer, mlflow_server
@@ -74,6 +75,15 @@ def write_project(folder: Path, backbones: Mapping[str, Path], changes: Mapping[
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(section), encoding="utf-8")
     return folder / "config"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The lock of the machine that the tests of this process play: no test waits for another one's bench."""
+    path = tmp_path_factory.mktemp("machine") / "lock"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(LOCK_VARIABLE, str(path))
+        yield path
 
 
 @pytest.fixture(scope="session")

@@ -251,12 +251,18 @@ def test_champions_that_carry_their_data_cost_no_look_up(
     monkeypatch.setattr(Tracker, "call", spy)
     files = benchmark_champions([champion], reopen(*NOOP))
     assert list(files) == ["tiny"]
-    assert set(actions) == {
+    assert set(actions) - {
         "finding an experiment",
         "creating a run",
         "logging",
         "uploading",
         "closing a run",
+    } == {
+        "finding the ledger",
+        "reading the ledger",
+        "writing to the ledger",
+        "saying that we are alive",
+        "withdrawing claims",
     }
 
 

@@ -85,6 +85,26 @@ def test_what_is_measured_offline_waits_on_disk_and_the_next_bench_sends_it(
     assert [run.data.tags[tags.MEASURED_AT] for run in runs] == [measured.measured_at]
 
 
+def test_sync_sends_what_was_measured_and_decided_offline_and_leaves_with_5_while_it_cannot(
+    offline: OpenOffline, project_folder: Path
+) -> None:
+    (measured,) = bench(offline(*NOOP)).measured
+    weights = "decision.weights={quality: 0.5, latency: 0.5}"
+    save_decision(offline(weights), decide(offline(weights)))
+    down = run_cli(project_folder, "sync", f"--set={NOTHING_LISTENS}")
+    assert down.returncode == 5
+    assert f"waits: {measured.job.label}, attempt 1\nwaits: decision: " in down.stdout
+    assert "0 sent, 2 waiting on disk: tracking store http://user:***@127.0.0.1:9" in down.stdout
+    up = run_cli(project_folder, "sync", "--json")
+    assert (up.returncode, json.loads(up.stdout)["result"]["waiting"]) == (0, [])
+    assert len(json.loads(up.stdout)["result"]["sent"]) == 2
+    again = run_cli(project_folder, "sync")
+    assert (again.returncode, again.stdout) == (0, "0 sent, 0 waiting on disk\n")
+    assert [planned.action for planned in plan(open_project(project_folder / "config", NOOP)).jobs] == [
+        "reuse"
+    ]
+
+
 def test_a_checkpoint_that_is_not_on_this_disk_fails_its_jobs_offline_and_uses_up_no_attempt(
     offline: OpenOffline, project_folder: Path
 ) -> None:

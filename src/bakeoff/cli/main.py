@@ -23,6 +23,7 @@ _COMMANDS = {
     "champions": "Pick each backbone's champion from the tracking store.",
     "plan": "Say what bench would measure or reuse, and why.",
     "bench": "Measure what is missing; every result is kept.",
+    "sync": "Send what is measured or decided and not yet in the tracking store.",
     "decide": "Weigh accuracy against latency and name a winner.",
     "report": "Write the decision as one self-contained HTML page.",
     "compare": "Set one candidate beside another; a gate for CI.",

@@ -32,11 +32,12 @@ from bakeoff.orchestrator import join_sweep as run_worker
 from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import promote as make_promotion
 from bakeoff.orchestrator import sweep as run_sweep
+from bakeoff.orchestrator import sync as run_sync
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.report import render_html, render_terminal
 from bakeoff.report.units import clean
 
-EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_HAS_WORK = 3, 4, 10
+EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_TRACKING, EXIT_HAS_WORK = 3, 4, 5, 10
 DEFAULT_CONFIGS = ("config", "bakeoff.yaml")
 
 
@@ -219,6 +220,21 @@ def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
         output.show(tables.table_of_bench(result))
         _say_offline(project)
     return EXIT_ANSWER_IS_NO if result.failed else 0
+
+
+@_stage
+def sync(project: Project, *, as_json: bool) -> int:
+    """Send what is measured or decided and not yet in the tracking store."""
+    result = run_sync(project)
+    if as_json:
+        output.show_json("sync", result.model_dump(mode="json"))
+    else:
+        for verb, labels in (("sent", result.sent), ("waits", result.waiting)):
+            for label in labels:
+                click.echo(clean(f"{verb}: {label}"))
+        counts = f"{len(result.sent)} sent, {len(result.waiting)} waiting on disk"
+        click.echo(clean(f"{counts}: {result.fault}" if result.fault else counts))
+    return EXIT_TRACKING if result.waiting else 0
 
 
 @_stage

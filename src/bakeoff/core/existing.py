@@ -12,7 +12,7 @@ from bakeoff.digest import canonical_json
 from bakeoff.measure.protocol import PRESETS, TimingProtocol
 from bakeoff.record import Record
 
-State = Literal["valid", "invalid", "failed", "deleted"]
+State = Literal["valid", "invalid", "failed", "deleted", "superseded"]
 
 _IN_WORDS = {
     "data_fingerprint": "other training data",
@@ -36,7 +36,8 @@ class ExistingBenchmark(Record):
         key: None where an older writer left none.
         parts: Its identity by name, as ``Job.parts``; without a key, whatever the writer recorded.
         state: ``invalid`` was measured but does not count; ``failed`` has no numbers; ``deleted`` is a copy
-            on disk whose run was deleted in the tracking store.
+            on disk whose run was deleted in the tracking store; ``superseded`` is sound, but another run
+            counts for its key.
         reason: Of all but a valid one.
         run_id: In the tracking store; None if only the disk has it.
         on_disk: Whether this machine holds the readings.

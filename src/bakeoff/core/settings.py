@@ -31,6 +31,8 @@ class TrackingSettings(Record):
         sweep_experiment: Of sweep, trial, fold and refit runs; several may be read together, one is written.
         benchmark_experiment: Of benchmark and decision runs.
         registered_model: Under this name ``promote`` registers the winner.
+        claim_expiry_s: A machine that measures and gives no sign of life for so long is taken for dead, and
+            another one measures what it had claimed. It gives a sign ten times as often.
     """
 
     uri: str = "sqlite:///mlflow.db"
@@ -38,6 +40,7 @@ class TrackingSettings(Record):
     sweep_experiment: str | Annotated[tuple[str, ...], Field(min_length=1)] = "bakeoff-sweep"
     benchmark_experiment: str = "bakeoff-benchmark"
     registered_model: str = "bakeoff-model"
+    claim_expiry_s: Annotated[float, Field(ge=1, le=86400)] = 300.0
 
     @property
     def sweep_experiments(self) -> tuple[str, ...]:

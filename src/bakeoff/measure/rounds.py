@@ -84,6 +84,7 @@ def run_heat(
     memory_budget_bytes: float = math.inf,
     earlier: Sequence[Generation] = (),
     keep: Callable[[Generation], None] = lambda _: None,
+    pause: Callable[[], None] = lambda: None,
 ) -> Heat:
     """Measure participants together.
 
@@ -94,12 +95,13 @@ def run_heat(
         memory_budget_bytes: Beyond this the participants are not held in memory together.
         earlier: Generations of the same heat that an interrupted run has kept.
         keep: Called with each finished generation, before the next begins.
+        pause: Called before each block, while all participants are stopped; it must be short.
 
     Returns:
         All generations in which at least one participant finished, and why there are no more.
     """
     begin_s = now_s()
-    state = _State(list(participants), protocol, memory_budget_bytes)
+    state = _State(list(participants), protocol, memory_budget_bytes, pause)
     generations: list[Generation] = []
     for generation in earlier:
         state.learn(generation)
@@ -176,12 +178,14 @@ class _State:
 
     Attributes:
         alive: Participants that have not failed.
+        pause: What the caller does between blocks.
         shapes: Samples a block and calls a sample of each variant, fixed by its first warm-up.
     """
 
     alive: list[Participant]
     protocol: TimingProtocol
     memory_budget_bytes: float
+    pause: Callable[[], None]
     is_resident: bool = True
     failures: dict[str, Failure] = field(default_factory=dict)
     shapes: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
@@ -311,6 +315,7 @@ def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.R
             calls_per_sample=calls,
             first_input=number * len(warm_up.n_tokens) // state.protocol.rounds,
         )
+        state.pause()
         try:
             taken.append((participant.name, position, participant.run_block(request)))
         except WorkerError as error:
@@ -339,7 +344,7 @@ def _finish(state: _State, attempt: _Attempt) -> None:
 
 def _run_alone(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
     """All rounds of one participant while no other is in memory: still paired by round, but wider."""
-    alone = _State([participant], state.protocol, math.inf, shapes=state.shapes)
+    alone = _State([participant], state.protocol, math.inf, state.pause, shapes=state.shapes)
     _start(alone, participant, attempt, number)
     if alone.alive:
         _run_rounds(alone, attempt, number)

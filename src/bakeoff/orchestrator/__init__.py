@@ -9,6 +9,7 @@ from bakeoff.orchestrator.measurements import bench, benchmark_champions
 from bakeoff.orchestrator.planning import explain, filter_missing_benchmarks, plan
 from bakeoff.orchestrator.progress import Progress, Quiet
 from bakeoff.orchestrator.project import Project, open_project
+from bakeoff.orchestrator.sending import sync
 from bakeoff.orchestrator.studies import sweep
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "save_decision",
     "select_champions",
     "sweep",
+    "sync",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -28,9 +29,19 @@ from bakeoff.errors import CannotTellError, DataError, NoWinnerError, TrackingEr
 from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
+from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import decisions, registry
 from bakeoff.stores.tracking.registry import Promotion
+
+
+class SentDecision(Record):
+    """Where a decision was logged."""
+
+    format_version: Literal[1] = 1
+    decision_digest: str
+    store: str
+    run_id: str
 
 
 def decide(project: Project) -> Decision:
@@ -141,12 +152,47 @@ def save_decision(
     """
     durable.write_json(project.decision_path, decision.model_dump(mode="json"))
     if project.is_offline:
-        project.progress.say("offline: the decision is on disk; `bakeoff decide` logs it later")
+        project.progress.say("offline: the decision is on disk; `bakeoff sync` logs it later")
         return None
+    return send_decision(project, decision, files, is_new=is_new)
+
+
+def send_decision(
+    project: Project, decision: Decision, files: Sequence[Path] = (), *, is_new: bool = False
+) -> str:
+    """Log the decision that is on disk, and note that it was; the arguments are those of ``save_decision``.
+
+    Raises:
+        TrackingError: The store does not answer; the decision is on disk.
+    """
     experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
-    return decisions.log_decision(
+    run_id = decisions.log_decision(
         project.tracker, experiment_id, decision, [project.decision_path, *files], is_new=is_new
     )
+    mark = SentDecision(decision_digest=_digest_of(decision), store=project.tracker.shown_uri, run_id=run_id)
+    durable.write_json(_mark_path(project), mark.model_dump(mode="json"))
+    return run_id
+
+
+def find_unsent_decision(project: Project) -> Decision | None:
+    """The decision on disk, if the tracking store has not got it."""
+    decision = _find_stored(project)
+    try:
+        mark = SentDecision.model_validate_json(_mark_path(project).read_bytes())
+    except (OSError, ValidationError):
+        return decision
+    if decision is None:
+        return None
+    is_sent = (mark.store, mark.decision_digest) == (project.tracker.shown_uri, _digest_of(decision))
+    return None if is_sent else decision
+
+
+def _mark_path(project: Project) -> Path:
+    return project.decision_path.with_suffix(".logged")
+
+
+def _digest_of(decision: Decision) -> str:
+    return digest_json(decision.model_dump(mode="json"))
 
 
 def _find_stored(project: Project) -> Decision | None:
@@ -195,7 +241,7 @@ def promote(project: Project) -> Promotion:
         winner.champion_run_id,
         {
             tags.CANDIDATE_DIGEST: identity,
-            tags.DECISION_DIGEST: digest_json(decision.model_dump(mode="json")),
+            tags.DECISION_DIGEST: _digest_of(decision),
             tags.BENCHMARK_KEYS: "\n".join(winner.benchmark_keys),
             tags.CHECKPOINT_DIGEST: winner.checkpoint_digest,
             tags.BACKBONE: winner.backbone,

@@ -15,21 +15,21 @@ from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.heats import group_heats, measure_heat, protocol_of
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
-from bakeoff.orchestrator.works import EndsOneJob, Outcomes, flag_mixed, make_order, make_ready, now_text
+from bakeoff.orchestrator.sharing import Share
+from bakeoff.orchestrator.works import EndsOneJob, flag_mixed, make_order, make_ready, now_text
 from bakeoff.run.isolation import Done, run_in_fresh_process
 
 
-def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> Outcomes:
-    """Measure what a plan says; every attempt, good or failed, is on disk when this returns.
+def measure_all(project: Project, champions: Sequence[Champion], plan: Plan, share: Share) -> None:
+    """Measure what a plan says and no other machine does; every attempt, good or failed, is on disk then.
 
     Args:
         project: Whose stores are used.
         champions: Whose checkpoints are measured.
         plan: All jobs; one that is reused may be run beside new ones as their reference.
+        share: Takes jobs, one or one heat at a time, gets what became of them, and sends it.
     """
-    outcomes, todo = Outcomes(), plan.todo
-    if not todo:
-        return outcomes
+    todo = plan.todo
     by_run = {champion.run_id: champion for champion in champions}
     heats = group_heats(plan)
     alone = [planned for planned in todo if not isinstance(planned.job.scenario, Interleaved)]
@@ -39,27 +39,32 @@ def measure_all(project: Project, champions: Sequence[Champion], plan: Plan) -> 
     with project.progress.track("bench", n_steps) as advance:
         for planned in alone:
             champion = by_run[planned.job.champion_run_id]
-            _measure_alone(project, planned, champion, outcomes, advance)
+            if (mine := share.take(planned)) is not None:
+                _measure_alone(project, mine, champion, share, advance)
+                share.settle([mine])
         for group in heats:
-            measure_heat(project, group, by_run, outcomes, advance)
-    return outcomes
+            if ours := share.take_together(group):
+                measure_heat(project, ours, by_run, share, advance)
+                share.settle(ours)
 
 
 def _measure_alone(
-    project: Project, planned: PlannedJob, champion: Champion, outcomes: Outcomes, advance: Advance
+    project: Project, planned: PlannedJob, champion: Champion, share: Share, advance: Advance
 ) -> None:
     """All generations of a job that no other is measured beside; outcomes on disk are not repeated."""
     job, done = planned.job, list[Done]()
     begin_s = time.monotonic()
     try:
-        work = make_ready(project, planned, champion)
+        with share.beating():
+            work = make_ready(project, planned, champion)
         for generation in range(_n_generations(job)):
             folder = project.results.work_folder(job, planned.attempt, f"generation-{generation}")
             order = make_order(project, work, generation)
-            done.append(run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s))
+            timeout_s = project.settings.benchmark.timeout_s
+            done.append(run_in_fresh_process(order, folder, timeout_s, on_wait=share.beat))
             advance(f"{job.label} {generation + 1}/{_n_generations(job)}")
     except EndsOneJob as error:
-        outcomes.fail(project, planned, error)
+        share.outcomes.fail(project, planned, error)
         return
     readings = merge_generations([each.readings for each in done])
     flags = judge_measurement(
@@ -81,7 +86,7 @@ def _measure_alone(
         wall_s=time.monotonic() - begin_s,
         timed_s=0.0,
     )
-    outcomes.keep(project, measurement)
+    share.outcomes.keep(project, measurement)
     shutil.rmtree(project.results.work_folder(job, planned.attempt), ignore_errors=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,9 @@ from bakeoff.measure.rounds import run_heat
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.sharing import Share
 from bakeoff.orchestrator.works import (
     EndsOneJob,
-    Outcomes,
     Work,
     flag_mixed,
     make_order,
@@ -78,17 +78,18 @@ def measure_heat(
     project: Project,
     group: Sequence[PlannedJob],
     by_run: Mapping[str, Champion],
-    outcomes: Outcomes,
+    share: Share,
     advance: Advance,
 ) -> None:
     """Measure a group together; candidates that cannot be made ready are out, the others go on."""
     works: list[Work] = []
     for planned in group:
         try:
-            works.append(make_ready(project, planned, by_run[planned.job.champion_run_id]))
+            with share.beating():
+                works.append(make_ready(project, planned, by_run[planned.job.champion_run_id]))
         except EndsOneJob as error:
             if planned.action == "measure":
-                outcomes.fail(project, planned, error)
+                share.outcomes.fail(project, planned, error)
             else:
                 project.progress.say(f"{planned.job.candidate} cannot be the reference: {error}")
     if not any(work.planned.action == "measure" for work in works):
@@ -96,23 +97,23 @@ def measure_heat(
     begin_s = time.monotonic()
     heat_id = digest_json([[work.job.key, work.planned.attempt] for work in works])
     folder = project.results.heat_folder(heat_id)
-    heat, environments = _run_heat(project, works, folder, advance)
+    heat, environments = _run_heat(project, works, folder, advance, share.beat)
     wall_s = time.monotonic() - begin_s
     for work in works:
         if work.planned.action != "measure":
             continue
         if work.job.key in heat.failures:
             failure = heat.failures[work.job.key]
-            outcomes.fail(project, work.planned, WorkerError(failure.reason, detail=failure.detail))
+            share.outcomes.fail(project, work.planned, WorkerError(failure.reason, detail=failure.detail))
         else:
             mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
             facts = _describe_heat(heat, heat_id, works, work.job, wall_s)
-            outcomes.keep(project, _assemble(project, work, heat, facts, mine))
+            share.outcomes.keep(project, _assemble(project, work, heat, facts, mine))
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_heat(
-    project: Project, works: Sequence[Work], folder: Path, advance: Advance
+    project: Project, works: Sequence[Work], folder: Path, advance: Advance, beat: Callable[[], None]
 ) -> tuple[Heat, list[Mapping[str, Environment]]]:
     """Run the generations that are missing; each is on disk before the next begins."""
     participants = {
@@ -121,6 +122,7 @@ def _run_heat(
             make_order(project, work, 0),
             folder / work.job.key_digest,
             project.settings.benchmark.timeout_s,
+            on_wait=beat,
         )
         for work in works
     }
@@ -149,6 +151,7 @@ def _run_heat(
         memory_budget_bytes=MEMORY_SHARE * psutil.virtual_memory().available,
         earlier=[each.generation for each in kept],
         keep=keep,
+        pause=beat,
     )
     return heat, environments
 

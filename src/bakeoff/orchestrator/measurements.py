@@ -1,4 +1,4 @@
-"""Bench: plan, acquire, measure in fresh processes, keep on disk, log once.
+"""Bench: plan, claim, acquire, measure in fresh processes, keep on disk, log once.
 
 The order is what keeps promises: a result is durable on disk before the tracking store hears of it, so that a
 crash or an outage after measuring costs an upload and never a second measurement.
@@ -14,17 +14,16 @@ from pathlib import Path
 from bakeoff import durable
 from bakeoff.core.champions import GivenChampions, parse_champions
 from bakeoff.core.existing import ExistingBenchmark, valid_attempts
-from bakeoff.core.plan import Plan
+from bakeoff.core.plan import Plan, PlannedJob
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
-from bakeoff.errors import TrackingError
 from bakeoff.orchestrator.acquisition import acquire_for, find_champions, identify_checkpoints
 from bakeoff.orchestrator.execution import measure_all
 from bakeoff.orchestrator.planning import find_existing, plan_against
 from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.sending import describe_run, is_waiting, send_waiting
+from bakeoff.orchestrator.sharing import Share
 from bakeoff.record import Record
-from bakeoff.stores.results import LoggedRun
-from bakeoff.stores.tracking import benchmarks
-from bakeoff.stores.tracking.benchmarks import Attempt
+from bakeoff.run.machine import measuring
 
 
 class BenchResult(Record):
@@ -55,7 +54,7 @@ def bench(project: Project) -> BenchResult:
         if not project.is_offline:
             # What would keep results from being logged is better told before they are measured.
             project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
-        existing = _send_waiting(project, find_existing(project, champions))
+        existing = send_waiting(project, champions, find_existing(project, champions))
         return _carry_out(project, champions, plan_against(project, champions, existing), existing)
 
 
@@ -100,8 +99,11 @@ def _carry_out(
     begin = time.monotonic()
     for planned in todo.jobs:
         project.progress.say(f"{planned.job.label}: {planned.action}: {planned.reason}")
-    outcomes = measure_all(project, champions, todo)
-    unlogged = _log_all(project, outcomes.kept)
+    share = Share(project)
+    outcomes = share.outcomes
+    with share.held():
+        todo, existing = _measure_or_wait(project, champions, todo, existing, share)
+        unsent = share.finish()
     measured = [attempt for attempt in outcomes.kept if isinstance(attempt, Measurement)]
     failed = [attempt for attempt in outcomes.kept if isinstance(attempt, FailedAttempt)]
     _fetch_missing(project, todo)
@@ -114,75 +116,57 @@ def _carry_out(
         mine = [measurement for measurement in found if measurement is not None]
         if mine:
             files[champion.backbone] = project.results.write_champion(mine)
+    waiting = {(each.key, each.attempt) for each in existing if is_waiting(each)}
     return BenchResult(
         plan=todo,
         measured=tuple(measured),
         failed=(*failed, *outcomes.unready),
         result_files=files,
-        unlogged=unlogged + sum(map(_is_waiting, existing)),
+        unlogged=len(waiting | {(attempt.job.key, attempt.attempt) for attempt in unsent}),
         wall_s=time.monotonic() - begin,
     )
 
 
-def _log_all(project: Project, attempts: Sequence[Attempt]) -> int:
-    """Log attempts until the store fails; returns how many are left to the next command."""
-    for number, attempt in enumerate(attempts):
-        if _log(project, attempt) is None:
-            return len(attempts) - number
-    return 0
+def _measure_or_wait(
+    project: Project,
+    champions: Sequence[Champion],
+    plan: Plan,
+    existing: Sequence[ExistingBenchmark],
+    share: Share,
+) -> tuple[Plan, Sequence[ExistingBenchmark]]:
+    """Measure what no other machine does, then wait for the others and take over from the dead.
 
-
-def _log(project: Project, attempt: Attempt, *, may_exist: bool = False) -> str | None:
-    """Log one attempt and return its run; an outage leaves it on disk for the next command."""
-    if project.is_offline:
-        return None
-    try:
-        experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
-        run_id = benchmarks.log_attempt(
-            project.tracker,
-            experiment_id,
-            attempt,
-            project.results.attempt_files(attempt),
-            may_exist=may_exist,
-        )
-    except TrackingError as error:
-        project.progress.say(f"{attempt.job.label}: measured and safe on disk, but not logged: {error}")
-        return None
-    project.results.mark_logged(attempt, _logged_run(project, experiment_id, run_id))
-    return run_id
-
-
-def _logged_run(project: Project, experiment_id: str, run_id: str) -> LoggedRun:
-    return LoggedRun(store=project.tracker.shown_uri, experiment_id=experiment_id, run_id=run_id)
-
-
-def _send_waiting(project: Project, existing: Sequence[ExistingBenchmark]) -> list[ExistingBenchmark]:
-    """Log what the disk has and the store has not; returns what exists, with the new run ids."""
-    sent = list(existing)
-    for number, benchmark in enumerate(existing):
-        if project.is_offline or not _is_waiting(benchmark) or benchmark.key is None:
-            continue
-        attempt = project.results.load(benchmark.key, benchmark.attempt)
-        run_id = _log(project, attempt, may_exist=True)
-        if run_id is None:
+    Returns:
+        The plan, in which what others measured meanwhile is reused, and what exists by now.
+    """
+    told, todo = {planned.job.key: planned for planned in plan.jobs}, plan
+    while todo.todo:
+        with measuring(lambda: project.progress.say("another process measures on this machine; waiting")):
+            measure_all(project, champions, todo, share)
+        if not share.deferred:
             break
-        project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
-        sent[number] = benchmark.model_copy(update={"run_id": run_id})
-    return sent
-
-
-def _is_waiting(benchmark: ExistingBenchmark) -> bool:
-    """Whether the disk has it and the store has not."""
-    return benchmark.on_disk and benchmark.run_id is None
+        share.wait()
+        deferred = {planned.job.key for planned in share.deferred.values()}
+        existing = find_existing(project, champions)
+        todo = share.plan_again(todo, existing)
+        told.update({planned.job.key: planned for planned in todo.jobs if planned.job.key in deferred})
+    return Plan(jobs=tuple(told.values())), existing
 
 
 def _fetch_missing(project: Project, todo: Plan) -> None:
     """Fetch the readings of reused measurements that another machine or folder made."""
     for planned in todo.reused:
-        is_here = project.results.load_valid(planned.job, {planned.attempt}) is not None
-        if planned.run_id is not None and planned.has_readings and not is_here:
+        if planned.run_id is not None and planned.has_readings and not _is_here(project, planned):
             experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
-            logged = _logged_run(project, experiment_id, planned.run_id)
+            logged = describe_run(project, experiment_id, planned.run_id)
             with project.results.receiving() as folder:
                 found = project.tracker.download(planned.run_id, "benchmark", folder)
                 project.results.adopt(planned.job, planned.attempt, found, logged)
+
+
+def _is_here(project: Project, planned: PlannedJob) -> bool:
+    """Whether the disk holds what is reused; an attempt of the same number may be another machine's."""
+    if project.results.load_valid(planned.job, {planned.attempt}) is None:
+        return False
+    mark = project.results.find_logged(planned.job.key, planned.attempt)
+    return mark is None or mark.run_id == planned.run_id

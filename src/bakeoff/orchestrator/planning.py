@@ -94,7 +94,7 @@ def find_existing(project: Project, champions: Sequence[Champion]) -> list[Exist
         return on_disk
     experiment_id = project.tracker.find_experiment(project.settings.tracking.benchmark_experiment)
     logged = benchmarks.find_benchmarks(project.tracker, experiment_id, champions) if experiment_id else []
-    return [*logged, *_ask_about_marks(project, on_disk, logged)]
+    return [*logged, *_follow(_ask_about_marks(project, on_disk, logged), logged)]
 
 
 def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
@@ -175,6 +175,19 @@ def _ask_about_marks(
     return [
         _correct(benchmark, lifecycles.get(benchmark.run_id or ""))
         if benchmark.run_id in marks
+        else benchmark
+        for benchmark in on_disk
+    ]
+
+
+def _follow(
+    on_disk: Sequence[ExistingBenchmark], logged: Sequence[ExistingBenchmark]
+) -> list[ExistingBenchmark]:
+    """A copy on disk counts no more when another run counts for its key by now."""
+    superseded = {benchmark.run_id: benchmark for benchmark in logged if benchmark.state == "superseded"}
+    return [
+        benchmark.model_copy(update={"state": "superseded", "reason": superseded[benchmark.run_id].reason})
+        if benchmark.run_id in superseded
         else benchmark
         for benchmark in on_disk
     ]

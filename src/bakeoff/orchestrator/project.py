@@ -16,8 +16,11 @@ from bakeoff.digest import digest_file
 from bakeoff.errors import ConfigError
 from bakeoff.measure.entities import Document, evaluator_version, label_list
 from bakeoff.orchestrator.progress import Progress, Quiet
+from bakeoff.run import machine
 from bakeoff.stores.checkpoints import CheckpointStore
+from bakeoff.stores.claims import Claims
 from bakeoff.stores.datasets import read_documents
+from bakeoff.stores.ledger import Ledger
 from bakeoff.stores.results import ResultStore
 from bakeoff.stores.tracking import Tracker
 
@@ -66,6 +69,12 @@ class Project:
         artifact_root = root / "mlartifacts" if is_local else None
         self.tracker = Tracker(uri, artifact_root, self.progress.say, is_offline=is_offline)
         self.results = ResultStore(root / "results")
+        self.claims = Claims(
+            Ledger(self.tracker, settings.tracking.benchmark_experiment),
+            machine.describe_command(),
+            machine.identify_machine,
+            expiry_s=settings.tracking.claim_expiry_s,
+        )
         self.checkpoints = CheckpointStore(root / ".cache", self.progress.say)
 
     @property

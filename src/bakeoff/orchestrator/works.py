@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bakeoff.core.plan import PlannedJob
 from bakeoff.core.records import Champion, Environment, FailedAttempt, Flag, Job, Measurement
+from bakeoff.core.run_mode import RunMode
 from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
 from bakeoff.folders import find_whole
 from bakeoff.orchestrator.acquisition import find_checkpoint
@@ -98,7 +99,7 @@ class Outcomes:
 
     def keep(self, project: Project, measurement: Measurement) -> None:
         """Store a measurement."""
-        project.results.store(measurement)
+        project.results.store(measurement, is_forced=project.benchmark_mode is RunMode.FORCE_NEW)
         self.kept.append(measurement)
 
     def fail(self, project: Project, planned: PlannedJob, error: BakeoffError) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -98,7 +98,12 @@ Outcome: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field
 
 
 def run_in_fresh_process(
-    order: PrepareOrder | MeasureOrder, folder: Path, timeout_s: float, worker: str = WORKER
+    order: PrepareOrder | MeasureOrder,
+    folder: Path,
+    timeout_s: float,
+    worker: str = WORKER,
+    *,
+    on_wait: Callable[[], None] | None = None,
 ) -> Done:
     """Carry out an order in a new interpreter and return what it wrote.
 
@@ -109,6 +114,7 @@ def run_in_fresh_process(
         folder: For order, outcome and the process's output.
         timeout_s: After this the process and its children are killed.
         worker: The module that the process runs, with the folder and our process id as its arguments.
+        on_wait: Called about once a second while it runs; it must be short.
 
     Raises:
         WorkerError: The process failed, was killed, hung, or left no whole outcome.
@@ -123,7 +129,7 @@ def run_in_fresh_process(
         worker, (str(folder), str(os.getpid())), folder, environment_for(order), cpus=cpus
     )
     try:
-        ended_in_time = processes.wait_for(process, timeout_s)
+        ended_in_time = processes.wait_for(process, timeout_s, on_wait)
     finally:
         processes.end_process(process, grace_s=0.0 if process.returncode is not None else processes.GRACE_S)
     tail = processes.read_tail(folder)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,8 @@ STDOUT_FILE = "stdout.txt"
 STDERR_TAIL_BYTES = 2000
 GRACE_S = 2.0
 LOOK_S = 0.01
+# How often a caller who asked for it is called while a process is waited for.
+CALL_S = 1.0
 CAN_FREEZE = hasattr(signal, "SIGSTOP")
 
 
@@ -82,10 +84,17 @@ def thread_environment(threads: int, hash_seed: int) -> dict[str, str]:
     }
 
 
-def wait_for(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+def wait_for(
+    process: subprocess.Popen[bytes], timeout_s: float, on_wait: Callable[[], None] | None = None
+) -> bool:
     """Block until a process ends; False after the time-out.
 
     Popen.wait(timeout) would poll, and disturb what is measured beside it.
+
+    Args:
+        process: Ours.
+        timeout_s: How long to wait.
+        on_wait: Called about once a second meanwhile; it must be short.
     """
     if not hasattr(os, "pidfd_open"):  # not Linux
         try:
@@ -95,7 +104,7 @@ def wait_for(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
         return True
     descriptor = os.pidfd_open(process.pid)
     try:
-        if not wait_readable(descriptor, timeout_s):
+        if not wait_readable(descriptor, timeout_s, on_wait):
             return False
         process.wait()
         return True
@@ -103,14 +112,22 @@ def wait_for(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
         os.close(descriptor)
 
 
-def wait_readable(descriptor: int, timeout_s: float) -> bool:
-    """Block until a descriptor can be read; False after the time-out."""
+def wait_readable(descriptor: int, timeout_s: float, on_wait: Callable[[], None] | None = None) -> bool:
+    """Block until a descriptor can be read; False after the time-out.
+
+    Args:
+        descriptor: Of a pipe or a process.
+        timeout_s: How long to wait.
+        on_wait: Called about once a second meanwhile; without it nothing runs here until the end.
+    """
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     deadline = time.monotonic() + timeout_s
     while (left_s := deadline - time.monotonic()) > 0:
-        if poller.poll(left_s * 1000):
+        if poller.poll((left_s if on_wait is None else min(left_s, CALL_S)) * 1000):
             return True
+        if on_wait is not None:
+            on_wait()
     return False
 
 

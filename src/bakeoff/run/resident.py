@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -83,19 +84,28 @@ class ResidentWorker:
         folder: Gets a folder for each generation, with order and output.
         timeout_s: Of loading and warming up.
         worker: The module that is run.
+        on_wait: Called about once a second while it loads and warms up, and never while it runs a block.
 
     Attributes:
         environments: What each generation's process saw, by its number.
     """
 
     def __init__(
-        self, name: str, order: MeasureOrder, folder: Path, timeout_s: float, *, worker: str = WORKER
+        self,
+        name: str,
+        order: MeasureOrder,
+        folder: Path,
+        timeout_s: float,
+        *,
+        worker: str = WORKER,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         self._name = name
         self._order = order
         self._folder = folder
         self._timeout_s = timeout_s
         self._worker = worker
+        self._on_wait = on_wait
         self._process: subprocess.Popen[bytes] | None = None
         self._commands = self._answers = -1
         self._buffer = b""
@@ -133,7 +143,7 @@ class ResidentWorker:
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        answer = self._receive(folder, self._timeout_s)
+        answer = self._receive(folder, self._timeout_s, self._on_wait)
         if not isinstance(answer, Ready):
             raise self._complain(folder, f"answered {answer.kind} where ready was expected")
         processes.freeze(self._process)
@@ -188,10 +198,12 @@ class ResidentWorker:
         processes.freeze(self._process)
         return answer
 
-    def _receive(self, folder: Path, timeout_s: float) -> Ready | Ran | Ended:
+    def _receive(
+        self, folder: Path, timeout_s: float, on_wait: Callable[[], None] | None = None
+    ) -> Ready | Ran | Ended:
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
-            if not processes.wait_readable(self._answers, deadline - time.monotonic()):
+            if not processes.wait_readable(self._answers, deadline - time.monotonic(), on_wait):
                 raise self._complain(folder, f"no answer after {timeout_s:g} s")
             read = os.read(self._answers, _READ_BYTES)
             if not read:

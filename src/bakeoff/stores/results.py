@@ -2,7 +2,9 @@
 
 results/jobs/KEY_DIGEST/ATTEMPT.json       a Measurement without its raw values, or a FailedAttempt
 results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first
+results/jobs/KEY_DIGEST/ATTEMPT.forced     there if it was measured although an earlier attempt counted
 results/jobs/KEY_DIGEST/ATTEMPT.logged     a LoggedRun; written when the tracking store has it
+results/jobs/KEY_DIGEST/superseded/        attempts for which another machine was quicker; they do not count
 results/work/KEY_DIGEST-ATTEMPT/           what is measured of an attempt that is not whole yet
 results/champions/BACKBONE-RUN/benchmark.json
 """
@@ -34,6 +36,8 @@ _Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | F
 HEAT_PREFIX = "heat-"
 # What reading a spoilt npz file raises beside OSError and ValueError.
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
+SUPERSEDED = "superseded"
+FORCED = ".forced"
 
 
 class LoggedRun(Record):
@@ -66,9 +70,16 @@ class ResultStore:
         """Held by the process that measures."""
         return self.folder / ".bench.lock"
 
-    def store(self, attempt: Measurement | FailedAttempt) -> Path:
-        """Write an attempt: raw values first, then the file that makes it count."""
+    def store(self, attempt: Measurement | FailedAttempt, *, is_forced: bool = False) -> Path:
+        """Write an attempt: raw values first, then the file that makes it count.
+
+        Args:
+            attempt: What to write.
+            is_forced: It was measured although an earlier attempt counted, and replaces that.
+        """
         path = self._path(attempt.job, attempt.attempt)
+        if is_forced:
+            durable.write_bytes(path.with_suffix(FORCED), b"")
         document = attempt.model_dump(mode="json")
         if isinstance(attempt, Measurement):
             durable.write_bytes(path.with_suffix(".npz"), _detach_arrays(document))
@@ -150,6 +161,28 @@ class ResultStore:
         path = self._path(attempt.job, attempt.attempt).with_suffix(".logged")
         durable.write_json(path, logged.model_dump(mode="json"))
 
+    def is_forced(self, attempt: Measurement | FailedAttempt) -> bool:
+        """Whether it was measured although an earlier attempt counted."""
+        return self._path(attempt.job, attempt.attempt).with_suffix(FORCED).is_file()
+
+    def set_aside(self, attempt: Measurement | FailedAttempt) -> Path:
+        """Keep a superseded attempt where it does not count; returns where it is."""
+        path = self._path(attempt.job, attempt.attempt)
+        logged = _read_mark(path)
+        place = path.parent / SUPERSEDED / f"{path.stem}-{logged.run_id[:12] if logged else 'unlogged'}.json"
+        with durable.storage_faults(place, "setting aside"):
+            durable.ensure_folder(place.parent)
+            for suffix in (".json", ".npz", ".logged", FORCED):
+                if path.with_suffix(suffix).is_file():
+                    path.with_suffix(suffix).replace(place.with_suffix(suffix))
+            durable.sync(path.parent)
+        return place
+
+    def list_waiting(self) -> list[Measurement | FailedAttempt]:
+        """All attempts that no tracking store has, with their raw values, in the order of their numbers."""
+        paths = [path for path in sorted(self.folder.glob("jobs/*/*.json")) if _read_mark(path) is None]
+        return [read_attempt(path) for path in paths]
+
     def attempt_files(self, attempt: Measurement | FailedAttempt) -> list[Path]:
         """The files of an attempt, for upload."""
         path = self._path(attempt.job, attempt.attempt)
@@ -184,6 +217,8 @@ class ResultStore:
         found = read_attempt(source)
         if found.job.key != job.key or found.attempt != attempt:
             raise DataError(str(source), found=f"key {found.job.key}", expected=f"key {job.key}")
+        if self._path(job, attempt).is_file():
+            self.set_aside(found)  # what has the same number here is of another run
         self.store(found)
         self.mark_logged(found, logged)
 

@@ -144,7 +144,7 @@ class Bench:
         tracker = self.project.tracker
         experiment_id = tracker.ensure_experiment("benchmark")
         files = self.project.results.attempt_files(made)
-        run_id = benchmarks.log_attempt(tracker, experiment_id, made, files, may_exist=False)
+        run_id = benchmarks.log_attempt(tracker, experiment_id, made, files, may_exist=False).run_id
         logged = LoggedRun(store=tracker.shown_uri, experiment_id=experiment_id, run_id=run_id)
         self.project.results.mark_logged(made, logged)
         return run_id

@@ -359,6 +359,14 @@ def test_nobody_is_left_alive_when_something_else_breaks() -> None:
     assert not any(participant.is_alive for participant in participants)
 
 
+def test_the_caller_is_let_in_before_each_block_and_never_while_one_runs() -> None:
+    world = World()
+    participants = [Simulated(world, "a", variants=(1, 8)), Simulated(world, "b")]
+    seen: list[int] = []
+    run_heat(participants, make_protocol(), now_s=world.now_s, pause=lambda: seen.append(len(world.log)))
+    assert seen == list(range(len(world.log)))
+
+
 def test_candidates_that_do_not_fit_into_memory_together_run_one_after_the_other() -> None:
     world = World()
     participants = [Simulated(world, name, resident_bytes=600) for name in ("a", "b")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,12 @@ from bakeoff.core.costs import Costs, measure_costs
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.existing import ExistingBenchmark, State
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
+from bakeoff.digest import digest_json
 from bakeoff.measure.readings import ENTITIES, LATENCY, NS_PER_MS, PASS
 from bakeoff.measure.scenarios.quality import f1_of
+from bakeoff.record import Record
 from bakeoff.stores import tags
+from bakeoff.stores.entries import find_accepted
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking.client import Tracker
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Attempt = Measurement | FailedAttempt
-VALID, FAILED = "valid", "failed"
+VALID, FAILED, SUPERSEDED = "valid", "failed", "superseded"
 MAX_DIGITS = 6
 WRITERS = ("bakeoff.", "code.")
 
@@ -34,7 +37,9 @@ def find_benchmarks(
     """All ended benchmark runs of some champions, in one paged query however many there are.
 
     No filter of MLflow's can say "this writer's tags or that one's", so all runs of the experiment are read;
-    it holds benchmarks and decisions. A run that is still RUNNING, or was KILLED, is no evidence.
+    it holds benchmarks, decisions and the ledger. Where the ledger names the run that counts for a key, no
+    other one counts, and that one does even if whoever published it died before closing it. Every other run
+    that is still RUNNING, or was KILLED, is no evidence.
     """
     run_ids = {champion.run_id for champion in champions}
     by_hashes = {
@@ -42,13 +47,16 @@ def find_benchmarks(
         for champion in champions
         if champion.study_key_hash and champion.trial_key_hash
     }
+    runs = list(tracker.search_runs(experiment_id, {}))
+    accepted = find_accepted(run.data.params for run in runs if run.data.tags.get(tags.STAGE) == Stage.CLAIMS)
+    counting = set(accepted.values())
     found = []
-    for run in tracker.search_runs(experiment_id, {}):
-        if run.info.status not in ("FINISHED", "FAILED"):
+    for run in runs:
+        if run.info.status not in ("FINISHED", "FAILED") and run.info.run_id not in counting:
             continue
-        if tags.BENCHMARK_KEY in run.data.tags:
+        if key := run.data.tags.get(tags.BENCHMARK_KEY):
             if run.data.tags.get(tags.LINEAGE_REFIT) in run_ids:
-                found.append(_read_benchmark(run))
+                found.append(_read_benchmark(run, accepted.get(digest_json(key))))
         elif (older := _read_keyless(run, by_hashes)) is not None:
             found.append(older)
     return found
@@ -73,10 +81,27 @@ def find_runs_of_key(tracker: Tracker, experiment_id: str, key: str) -> list[str
     ]
 
 
+class Logged(Record):
+    """Where an attempt was logged.
+
+    Attributes:
+        superseded_by: The run that counts for its key instead; None if this one does, or none does.
+    """
+
+    run_id: str
+    superseded_by: str | None = None
+
+
 def log_attempt(
-    tracker: Tracker, experiment_id: str, attempt: Attempt, files: Sequence[Path], *, may_exist: bool
-) -> str:
-    """Write one attempt as one run, once.
+    tracker: Tracker,
+    experiment_id: str,
+    attempt: Attempt,
+    files: Sequence[Path],
+    *,
+    may_exist: bool,
+    publish: Callable[[str], str] = lambda run_id: run_id,
+) -> Logged:
+    """Write one attempt as one run, once; what is valid is published before the run is closed.
 
     Args:
         tracker: Where to.
@@ -84,41 +109,74 @@ def log_attempt(
         attempt: What to write.
         files: Uploaded beside.
         may_exist: An earlier process may have begun to log it: look first, and adopt its run.
-
-    Returns:
-        The run's id.
+        publish: Gets the run's id, and returns the run that counts for the key: this one or a quicker one.
     """
     job = attempt.job
+    is_valid = isinstance(attempt, Measurement) and attempt.is_valid
     identity = {
         tags.STAGE: Stage.BENCHMARK,
         tags.BENCHMARK_KEY: job.key,
         tags.ATTEMPT: str(attempt.attempt),
         tags.MEASURED_AT: _when(attempt),
     }
-    run_id = None
-    for run in tracker.search_runs(experiment_id, identity) if may_exist else ():
-        if run.info.status != "RUNNING":
-            return str(run.info.run_id)
-        run_id = run_id or run.info.run_id
-    if run_id is None:
+    run = _adopt(tracker, experiment_id, identity) if may_exist else None
+    if run is not None and run.info.status != "RUNNING":
+        run_id = str(run.info.run_id)
+        return _judge(run_id, publish(run_id) if is_valid else run_id)
+    if run is None:
         run_id = tracker.create_run(
             experiment_id, job.label, identity | _more_tags(attempt), nonce=uuid.uuid4().hex
         )
+    else:
+        run_id = str(run.info.run_id)
     tracker.log(run_id, metrics=_metrics(attempt), params=job.parts)
     tracker.log_files(run_id, files, "benchmark")
+    logged = _judge(run_id, publish(run_id) if is_valid else run_id)
+    if logged.superseded_by is not None:
+        why = f"run {logged.superseded_by} was published first"
+        tracker.log(run_id, tags={tags.VALIDITY: SUPERSEDED, tags.NOTE: why})
     tracker.end_run(run_id, "FINISHED" if isinstance(attempt, Measurement) else "FAILED")
-    return run_id
+    return logged
 
 
-def _read_benchmark(run: Run) -> ExistingBenchmark:
+def _judge(run_id: str, counting: str) -> Logged:
+    return Logged(run_id=run_id, superseded_by=None if counting == run_id else counting)
+
+
+def _adopt(tracker: Tracker, experiment_id: str, identity: Mapping[str, str]) -> Run | None:
+    """The run that an earlier process made for an attempt; of several the earliest, the rest are marked.
+
+    Searches answer oldest first. A run that was closed is whole, and is preferred.
+    """
+    runs = [run for run in tracker.search_runs(experiment_id, identity) if run.info.status != "KILLED"]
+    if not runs:
+        return None
+    adopted = next((run for run in runs if run.info.status != "RUNNING"), runs[0])
+    for run in runs:
+        if run is not adopted and run.info.status == "RUNNING":
+            tracker.end_run(run.info.run_id, "KILLED")
+    return adopted
+
+
+def _read_benchmark(run: Run, accepted: str | None) -> ExistingBenchmark:
+    """Read a run.
+
+    Args:
+        run: Of a benchmark.
+        accepted: The run that counts for its key by the ledger; None where the ledger does not know the key.
+    """
     found = run.data.tags
     validity = found.get(tags.VALIDITY, "")
+    reason = validity or "no validity is recorded"
     if run.info.status == "FAILED":
         state: State = "failed"
+        reason = found.get(tags.NOTE, "")
+    elif validity == SUPERSEDED or (validity == VALID and accepted not in (None, run.info.run_id)):
+        state = "superseded"
+        reason = f"run {accepted} counts instead" if accepted else found.get(tags.NOTE, "")
     else:
         state = "valid" if validity == VALID else "invalid"
     attempt = found.get(tags.ATTEMPT, "1")
-    reason = found.get(tags.NOTE, "") if state == "failed" else validity or "no validity is recorded"
     return ExistingBenchmark(
         key=found[tags.BENCHMARK_KEY],
         champion_run_id=found[tags.LINEAGE_REFIT],

@@ -13,7 +13,7 @@ from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
 from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
 from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade
-from bakeoff.stores.tracking.faults import describe_fault, is_transient
+from bakeoff.stores.tracking.faults import describe_fault, is_refusal, is_transient
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, Page, Query, ask, equals, list_run_ids
 
 if TYPE_CHECKING:
@@ -72,12 +72,13 @@ class Tracker:
         """Whether there is a store: asking for a SQLite file that is missing would make one."""
         return not is_unmade(self.uri)
 
-    def call(self, action: str, function: Callable[[MlflowClient], T]) -> T:
+    def call(self, action: str, function: Callable[[MlflowClient], T], *, is_patient: bool = True) -> T:
         """Run one request; transient faults are tried again, for about 15 s in all.
 
         Args:
             action: For the messages: ``reading runs``.
             function: Gets the client. It may run more than once, so it must be repeatable.
+            is_patient: Whether it is tried again at all.
 
         Raises:
             TrackingError: The store refused, or did not answer within the budget.
@@ -89,7 +90,7 @@ class Tracker:
         from sqlalchemy.exc import SQLAlchemyError
 
         deadline = time.monotonic() + BUDGET_S
-        for wait_s in (*RETRY_WAITS_S, None):
+        for wait_s in (*(RETRY_WAITS_S if is_patient else ()), None):
             self.n_requests += 1
             try:
                 return function(self._connect())
@@ -97,7 +98,9 @@ class Tracker:
                 found = describe_fault(error)
                 is_late = wait_s is None or time.monotonic() + wait_s > deadline
                 if wait_s is None or is_late or not is_transient(error):
-                    raise TrackingError(self.shown_uri, action=action, found=found, safe=_SAFE) from error
+                    raise TrackingError(
+                        self.shown_uri, action=action, found=found, safe=_SAFE, is_refusal=is_refusal(error)
+                    ) from error
                 self._notify(f"tracking store: {action} failed ({found}); again in {wait_s:g} s")
                 time.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")

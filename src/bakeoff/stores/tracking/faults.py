@@ -21,6 +21,7 @@ _FINAL_CODES = frozenset(
         "ENDPOINT_NOT_FOUND",
     }
 )
+_DENIED_CODES = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 _FINAL_KINDS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 # MLflow reports nearly every fault of a connection as INTERNAL_ERROR; only its text tells them apart.
 _NO_JSON = "not in a valid JSON format"
@@ -56,6 +57,12 @@ def describe_fault(error: BaseException) -> str:
             return mask_password(match.expand(words))
     lines = text.splitlines()
     return mask_password(lines[0])[:MAX_SHOWN] if lines else type(error).__name__
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether rights are missing, or credentials."""
+    is_denied = getattr(error, "error_code", "") in _DENIED_CODES
+    return is_denied or re.search(r"failed with error code (401|403)", str(error)) is not None
 
 
 def is_transient(error: BaseException) -> bool:
