@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         promote,
         select_champions,
         sweep,
+        undo_promotion,
     )
     from bakeoff.report.notebook import show
     from bakeoff.run.trainer import Trainer
@@ -46,6 +47,7 @@ _HOMES = {
     "select_champions": "bakeoff.orchestrator",
     "show": "bakeoff.report.notebook",
     "sweep": "bakeoff.orchestrator",
+    "undo_promotion": "bakeoff.orchestrator",
 }
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "select_champions",
     "show",
     "sweep",
+    "undo_promotion",
 ]
 
 

@@ -13,12 +13,16 @@
     │   └── UnsupportedRuntimeError
     ├── AnswerIsNoError               3  the question was answered, and the answer is no
     │   ├── NoChampionError
-    │   └── NoWinnerError
+    │   ├── NoWinnerError
+    │   ├── NothingToUndoError
+    │   └── PromotionRefusedError
     ├── CannotTellError               4  the evidence does not suffice
     ├── TrackingError                 5  the tracking server or the rights on it
     ├── StudyError                    5  the study's storage did not answer, or refused
     ├── StorageError                  5  the disk or the rights on it
     ├── WorldMovedError               6  what was true when we looked is no longer
+    │   ├── AliasMovedError
+    │   └── StaleDecisionError
     └── WorkerError                   3  one job or training failed in its own process; the others go on
 
 The message is built in the class, from facts, so that every place that raises says the same thing in the
@@ -154,6 +158,21 @@ class NoWinnerError(AnswerIsNoError):
         super().__init__("\n".join(["the decision names no winner", *(f"  {line}" for line in reasons)]))
 
 
+class NothingToUndoError(AnswerIsNoError):
+    """An undo was asked for, but ``@champion`` or ``@previous`` names no version."""
+
+    def __init__(self, model: str, *, champion: str | None, previous: str | None) -> None:
+        found = f"@champion is {_version(champion)}, @previous {_version(previous)}"
+        super().__init__(f"model {model!r}: nothing to undo: {found}; both must name a version")
+
+
+class PromotionRefusedError(AnswerIsNoError):
+    """A promotion was asked for, but what the winner rests on does not hold."""
+
+    def __init__(self, winner: str, *, found: str, cure: str) -> None:
+        super().__init__(f"{winner} is not promoted: {found}; {cure}, or go on with --force REASON")
+
+
 class CannotTellError(BakeoffError):
     """The evidence does not suffice for an answer."""
 
@@ -212,6 +231,28 @@ class WorldMovedError(BakeoffError):
     """What was true when we looked is no longer."""
 
     exit_code = 6
+
+
+class AliasMovedError(WorldMovedError):
+    """``@champion`` names another version than was expected."""
+
+    def __init__(self, model: str, *, expected: str | None, found: str | None) -> None:
+        super().__init__(
+            f"model {model!r}: expected @champion to be {_version(expected)}, found {_version(found)}; "
+            "it was not moved; look who moved it, then repeat with what you expect now"
+        )
+
+
+class StaleDecisionError(WorldMovedError):
+    """The decision was made from something else than what is there now."""
+
+    def __init__(self, path: Path, *, found: str, can_be_forced: bool = True) -> None:
+        way = ", or go on with --force REASON" if can_be_forced else ""
+        super().__init__(f"{path}: the decision is stale: {found}; run `bakeoff decide`{way}")
+
+
+def _version(number: str | None) -> str:
+    return "no version" if number is None else f"version {number}"
 
 
 class WorkerError(BakeoffError):

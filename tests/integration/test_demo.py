@@ -105,7 +105,7 @@ def test_the_demo_promotes_the_winner_s_checkpoint(demo: Demo) -> None:
     assert winner is not None
     client = create_client(f"sqlite:///{demo.folder / 'mlflow.db'}")
     version = client.get_model_version_by_alias("demo-slot-filler", "champion")
-    assert version.run_id == winner.champion_run_id
+    assert version.tags[tags.LINEAGE_REFIT] == winner.champion_run_id
     assert version.tags[tags.CHECKPOINT_DIGEST] == winner.checkpoint_digest
 
 

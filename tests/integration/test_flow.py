@@ -434,7 +434,7 @@ def test_promotion_makes_one_version_and_repeating_it_changes_nothing(reopen: Re
     decision = load_decision(project)
     winner = decision.winning_standing
     assert winner is not None
-    assert version.run_id == winner.champion_run_id
+    assert version.tags[tags.LINEAGE_REFIT] == winner.champion_run_id
     assert version.tags[tags.CHECKPOINT_DIGEST] == winner.checkpoint_digest
     assert version.tags[tags.BENCHMARK_KEYS].splitlines() == list(winner.benchmark_keys)
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from bakeoff.cli import output, tables
+from bakeoff.cli.promote import promotion_options, run_promotion
 from bakeoff.core.decision import Decision
 from bakeoff.core.plan import Explanation, PlannedJob
 from bakeoff.core.records import BackboneSelection
@@ -30,7 +31,6 @@ from bakeoff.orchestrator import decide as make_decision
 from bakeoff.orchestrator import explain as explain_job
 from bakeoff.orchestrator import join_sweep as run_worker
 from bakeoff.orchestrator import plan as make_plan
-from bakeoff.orchestrator import promote as make_promotion
 from bakeoff.orchestrator import sweep as run_sweep
 from bakeoff.orchestrator import sync as run_sync
 from bakeoff.orchestrator.measurements import BenchResult
@@ -285,16 +285,11 @@ def write_report(project: Project, decision: Decision, selections: dict[str, Bac
 
 
 @_stage
-def promote(project: Project, *, as_json: bool) -> int:
-    """Register the winner and point @champion at it."""
-    promotion = make_promotion(project)
-    if as_json:
-        output.show_json("promote", promotion.model_dump(mode="json"))
-    else:
-        verb = "registered as" if promotion.is_new else "is already"
-        before = f"; @previous is version {promotion.previous}" if promotion.previous else ""
-        click.echo(f"the winner {verb} {promotion.model} version {promotion.version}, @champion{before}")
-    return 0
+@_presets
+@promotion_options
+def promote(project: Project, *, as_json: bool, **options: Any) -> int:
+    """Register the winner as a model that serves and point @champion at it."""
+    return run_promotion(project, as_json=as_json, **options)
 
 
 @_stage

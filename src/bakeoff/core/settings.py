@@ -30,7 +30,7 @@ class TrackingSettings(Record):
         layout: How the sweep's runs are read: a built-in name, or a YAML file relative to the project folder.
         sweep_experiment: Of sweep, trial, fold and refit runs; several may be read together, one is written.
         benchmark_experiment: Of benchmark and decision runs.
-        registered_model: Under this name ``promote`` registers the winner.
+        registered_model: Under this name ``promote`` registers the winner; it becomes a part of URIs.
         claim_expiry_s: A machine that measures and gives no sign of life for so long is taken for dead, and
             another one measures what it had claimed. It gives a sign ten times as often.
     """
@@ -39,7 +39,7 @@ class TrackingSettings(Record):
     layout: str = "bakeoff"
     sweep_experiment: str | Annotated[tuple[str, ...], Field(min_length=1)] = "bakeoff-sweep"
     benchmark_experiment: str = "bakeoff-benchmark"
-    registered_model: str = "bakeoff-model"
+    registered_model: Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=250)] = "bakeoff-model"
     claim_expiry_s: Annotated[float, Field(ge=1, le=86400)] = 300.0
 
     @property

@@ -34,8 +34,11 @@ class EntityCounts(Record):
     actual: int
 
 
-def count_entities(actual: Sequence[str], predicted: Sequence[str]) -> EntityCounts:
-    """Compare the entities of one document, read from BIO tags as conlleval reads them.
+def read_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """The entities of one document, read from BIO tags as conlleval reads them.
+
+    Returns:
+        Of each its type, and the numbers of its first and last word.
 
     Raises:
         MissingExtraError: seqeval is not installed.
@@ -43,9 +46,17 @@ def count_entities(actual: Sequence[str], predicted: Sequence[str]) -> EntityCou
     try:
         from seqeval.metrics.sequence_labeling import get_entities
     except ImportError as error:
-        raise MissingExtraError("entity-level F1", library="seqeval", extra="torch") from error
-    labelled = set(get_entities(list(actual)))
-    found = set(get_entities(list(predicted)))
+        raise MissingExtraError("reading entities", library="seqeval", extra="torch") from error
+    return [(str(kind), int(first), int(last)) for kind, first, last in get_entities(list(tags))]
+
+
+def count_entities(actual: Sequence[str], predicted: Sequence[str]) -> EntityCounts:
+    """Compare the entities of one document.
+
+    Raises:
+        MissingExtraError: seqeval is not installed.
+    """
+    labelled, found = set(read_entities(actual)), set(read_entities(predicted))
     return EntityCounts(true_positives=len(labelled & found), predicted=len(found), actual=len(labelled))
 
 

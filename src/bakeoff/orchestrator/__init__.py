@@ -3,12 +3,13 @@
 from bakeoff.orchestrator.acquisition import acquire_checkpoints
 from bakeoff.orchestrator.champions import recall_selection, select_champions
 from bakeoff.orchestrator.contrasts import compare
-from bakeoff.orchestrator.decisions import decide, load_decision, promote, save_decision
+from bakeoff.orchestrator.decisions import decide, load_decision, save_decision
 from bakeoff.orchestrator.joining import join_sweep
 from bakeoff.orchestrator.measurements import bench, benchmark_champions
 from bakeoff.orchestrator.planning import explain, filter_missing_benchmarks, plan
 from bakeoff.orchestrator.progress import Progress, Quiet
 from bakeoff.orchestrator.project import Project, open_project
+from bakeoff.orchestrator.promotion import promote, undo_promotion
 from bakeoff.orchestrator.sending import sync
 from bakeoff.orchestrator.studies import sweep
 
@@ -33,4 +34,5 @@ __all__ = [
     "select_champions",
     "sweep",
     "sync",
+    "undo_promotion",
 ]

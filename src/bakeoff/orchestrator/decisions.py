@@ -1,4 +1,4 @@
-"""Decide, keep the decision, promote its winner."""
+"""Decide, and keep the decision."""
 
 from __future__ import annotations
 
@@ -25,14 +25,12 @@ from bakeoff.core.records import Job
 from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.core.settings import RunSettings
 from bakeoff.digest import digest_json
-from bakeoff.errors import CannotTellError, DataError, NoWinnerError, TrackingError, UserError
+from bakeoff.errors import CannotTellError, DataError, TrackingError, UserError
 from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
-from bakeoff.stores import tags
 from bakeoff.stores.tracking import decisions, registry
-from bakeoff.stores.tracking.registry import Promotion
 
 
 class SentDecision(Record):
@@ -219,33 +217,3 @@ def load_decision(project: Project) -> Decision:
         raise DataError(
             str(path), found=f"{error.error_count()} faults", expected="a file that `bakeoff decide` wrote"
         ) from error
-
-
-def promote(project: Project) -> Promotion:
-    """Register the winner of the last decision and let the alias ``@champion`` name it.
-
-    Raises:
-        NoWinnerError: The decision names none.
-        TrackingError: The store does not answer; repeating the command is safe.
-    """
-    decision = load_decision(project)
-    winner = decision.winning_standing
-    if winner is None:
-        raise NoWinnerError(decision.reasons)
-    identity = digest_json(
-        {"run": winner.champion_run_id, "runtime": winner.runtime, "checkpoint": winner.checkpoint_digest}
-    )
-    return registry.promote(
-        project.tracker,
-        project.settings.tracking.registered_model,
-        winner.champion_run_id,
-        {
-            tags.CANDIDATE_DIGEST: identity,
-            tags.DECISION_DIGEST: _digest_of(decision),
-            tags.BENCHMARK_KEYS: "\n".join(winner.benchmark_keys),
-            tags.CHECKPOINT_DIGEST: winner.checkpoint_digest,
-            tags.BACKBONE: winner.backbone,
-            tags.RUNTIME: winner.runtime,
-        },
-        identity=tags.CANDIDATE_DIGEST,
-    )

@@ -32,6 +32,11 @@ MEASURED_AT = "bakeoff.measured_at"
 DECISION_DIGEST = "bakeoff.decision_digest"
 BENCHMARK_KEYS = "bakeoff.benchmark_keys"
 CANDIDATE_DIGEST = "bakeoff.candidate_digest"
+MODEL_DIGEST = "bakeoff.model_digest"
+REGISTERED_MODEL = "bakeoff.registered_model"
+FORCED = "bakeoff.forced"
+HISTORY = "bakeoff.history"
+UNDO = "bakeoff.undo"
 INPUTS_DIGEST = "bakeoff.inputs_digest"
 OUTCOME = "bakeoff.outcome"
 HOW = "bakeoff.how"
@@ -51,6 +56,7 @@ NOTE = "mlflow.note.content"
 
 TAG_SCHEMA = "1"
 CHECKPOINT_ARTIFACT = "checkpoint"
+MODEL_ARTIFACT = "model"
 
 
 class Stage(StrEnum):
@@ -62,4 +68,5 @@ class Stage(StrEnum):
     REFIT = "hpo_refit"
     BENCHMARK = "benchmark"
     DECISION = "decision"
+    PROMOTION = "promotion"
     CLAIMS = "claims"

@@ -34,6 +34,11 @@ class Noop(Record):
         """Short name for tables."""
         return "noop"
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def require_installed(self) -> None:
         """Nothing is needed."""
 

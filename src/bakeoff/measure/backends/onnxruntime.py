@@ -21,6 +21,7 @@ from bakeoff.measure.encoding import Batch, Encoder
 from bakeoff.record import Record
 
 EXTRA = "onnx"
+LIBRARIES = ("onnxruntime",)
 MODEL_FILE = "model.onnx"
 MADE_WITH = ("torch", "transformers", "onnx", "onnxruntime")
 _INT8_METHOD = "onnxruntime quantize_dynamic, weights QInt8 by channel, activations by call"
@@ -55,13 +56,18 @@ class OnnxRuntime(Record):
         parts += [] if self.memory_arena else ["noarena"]
         return "-".join(parts)
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The distributions that loading needs beside those of every runtime."""
+        return LIBRARIES
+
     def require_installed(self) -> None:
         """Refuse before anything is measured.
 
         Raises:
             MissingExtraError: onnxruntime is not installed.
         """
-        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=("onnxruntime",))
+        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
 
     def import_libraries(self) -> None:
         """Import what loading needs, so that its time can be told apart from loading's.

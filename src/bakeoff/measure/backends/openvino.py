@@ -22,6 +22,7 @@ from bakeoff.measure.encoding import Batch, Encoder
 from bakeoff.record import Record
 
 EXTRA = "openvino"
+LIBRARIES = ("openvino",)
 MODEL_FILE = "model.xml"  # the weights stand beside it in model.bin
 MADE_WITH = ("torch", "transformers", "onnx", "openvino", "nncf")
 _INT8_METHOD = "nncf compress_weights, INT8_SYM"
@@ -63,13 +64,18 @@ class OpenVino(Record):
         """Short name for tables: ``openvino-fp32``."""
         return f"{self.kind}-{self.precision}"
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The distributions that loading needs beside those of every runtime."""
+        return LIBRARIES
+
     def require_installed(self) -> None:
         """Refuse before anything is measured.
 
         Raises:
             MissingExtraError: openvino is not installed.
         """
-        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=("openvino",))
+        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
 
     def import_libraries(self) -> None:
         """Import what loading needs, so that its time can be told apart from loading's.

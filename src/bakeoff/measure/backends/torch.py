@@ -55,6 +55,11 @@ class Torch(Record):
         parts += ["cuda"] if self.device == "cuda" else []
         return "-".join(parts)
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The distributions that loading needs beside those of every runtime."""
+        return LIBRARIES
+
     def require_installed(self) -> None:
         """Refuse before anything is measured.
 

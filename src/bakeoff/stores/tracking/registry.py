@@ -1,13 +1,17 @@
-"""The model registry: one version a winner, one alias that moves."""
+"""The model registry: one version a winner, made from the run that holds its model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.core.production import Production
-from bakeoff.record import Record
 from bakeoff.stores import tags
+from bakeoff.stores.tags import Stage
+from bakeoff.stores.tracking import aliases
 from bakeoff.stores.tracking.client import Tracker
 from bakeoff.stores.tracking.queries import quote_filter_value
 
@@ -15,71 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-CHAMPION_ALIAS = "champion"
-PREVIOUS_ALIAS = "previous"
-
-
-class Promotion(Record):
-    """What a promotion did.
-
-    Attributes:
-        version: That ``@champion`` now names.
-        previous: That it named before; None if it named none.
-        is_new: Whether the version was made now.
-    """
-
-    model: str
-    version: str
-    previous: str | None
-    is_new: bool
-
-
-def promote(
-    tracker: Tracker, model: str, refit_run_id: str, version_tags: Mapping[str, str], identity: str
-) -> Promotion:
-    """Register a refit's checkpoint and let ``@champion`` name it; repeating it changes nothing.
-
-    Args:
-        tracker: Whose registry.
-        model: Name of the registered model.
-        refit_run_id: Whose checkpoint artifact is registered.
-        version_tags: Decision, keys and digests, for whoever reads the version later.
-        identity: Name of the tag that tells whether a version is already there for this winner.
-    """
-    tracker.call("making a registered model", lambda client: _ensure_model(client, model))
-    existing = tracker.call(
-        "reading model versions", lambda client: _find_version(client, model, version_tags, identity)
-    )
-    version = existing or tracker.call(
-        "making a model version",
-        lambda client: (
-            _find_version(client, model, version_tags, identity)
-            or client.create_model_version(
-                model,
-                source=f"runs:/{refit_run_id}/{tags.CHECKPOINT_ARTIFACT}",
-                run_id=refit_run_id,
-                tags=dict(version_tags),
-            )
-        ),
-    )
-    number = str(version.version)
-    previous = tracker.call("reading an alias", lambda client: _read_alias(client, model))
-    if previous != number:
-        if previous is not None:
-            tracker.call(
-                "keeping the previous alias",
-                lambda client: client.set_registered_model_alias(model, PREVIOUS_ALIAS, previous),
-            )
-        tracker.call(
-            "moving the alias",
-            lambda client: client.set_registered_model_alias(model, CHAMPION_ALIAS, number),
-        )
-    return Promotion(
-        model=model,
-        version=number,
-        previous=previous if previous != number else None,
-        is_new=existing is None,
-    )
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 
 
 def find_production(tracker: Tracker, model: str) -> Production:
@@ -92,48 +32,131 @@ def find_production(tracker: Tracker, model: str) -> Production:
     Raises:
         TrackingError: The registry does not answer, or refuses.
     """
-    version = tracker.call("reading what is in production", lambda client: _find_champion(client, model))
-    if version is None:
-        return Production(model=model, reason=f"no version of {model} has the alias @{CHAMPION_ALIAS}")
-    found = version.tags
+    number = aliases.read_aliases(tracker, model).champion
+    if number is None:
+        return Production(model=model, reason=f"no version of {model} has the alias @{aliases.CHAMPION}")
+    version = tracker.call(
+        "reading what is in production", lambda client: client.get_model_version(model, number)
+    )
     return Production(
         model=model,
-        version=str(version.version),
-        checkpoint_digest=found.get(tags.CHECKPOINT_DIGEST, ""),
-        runtime=found.get(tags.RUNTIME, ""),
-        benchmark_keys=tuple(found.get(tags.BENCHMARK_KEYS, "").split()),
+        version=number,
+        checkpoint_digest=version.tags.get(tags.CHECKPOINT_DIGEST, ""),
+        runtime=version.tags.get(tags.RUNTIME, ""),
+        benchmark_keys=tuple(version.tags.get(tags.BENCHMARK_KEYS, "").split()),
         reason="",
     )
 
 
-def _find_champion(client: MlflowClient, model: str) -> ModelVersion | None:
-    if not client.search_registered_models(f"name = {quote_filter_value(model)}", max_results=1):
-        return None
-    number = _read_alias(client, model)
-    return client.get_model_version(model, number) if number is not None else None
+def find_versions(tracker: Tracker, model: str, candidate_digest: str) -> list[str]:
+    """Numbers of the versions of a candidate, the lowest first: the one that every process would choose."""
+    found = tracker.call("reading model versions", functools.partial(_find_versions, model, candidate_digest))
+    return [str(row.version) for row in found]
 
 
-def _ensure_model(client: MlflowClient, model: str) -> None:
-    if not client.search_registered_models(f"name = {quote_filter_value(model)}", max_results=1):
+def upload_model(
+    tracker: Tracker,
+    experiment_id: str,
+    folder: Path,
+    *,
+    name: str,
+    identity: Mapping[str, str],
+    described: Mapping[str, str],
+) -> str:
+    """Upload a model folder as the artifact of a promotion run, once; returns the run's id.
+
+    Args:
+        tracker: Where to.
+        experiment_id: Of the benchmark experiment.
+        folder: The model.
+        name: Of the run, for eyes.
+        identity: Tags by which the run is known again: one that an interrupted promotion left is gone on
+            with, one that is finished is taken as it is.
+        described: More tags of it.
+    """
+    known = {tags.STAGE: Stage.PROMOTION, **identity}
+    run_id = None
+    for run in tracker.search_runs(experiment_id, known):
+        if run.info.status == "FINISHED":
+            return str(run.info.run_id)
+        if run.info.status == "RUNNING":
+            run_id = run_id or str(run.info.run_id)
+    if run_id is None:
+        run_id = tracker.create_run(experiment_id, name, known | dict(described), nonce=uuid.uuid4().hex)
+    tracker.log_files(run_id, [folder], tags.MODEL_ARTIFACT)
+    tracker.end_run(run_id, "FINISHED")
+    return run_id
+
+
+def ensure_version(tracker: Tracker, model: str, run_id: str, version_tags: Mapping[str, str]) -> str:
+    """Number of the one version of a candidate, made if it is not there.
+
+    MLflow makes a second version in silence where the reply to the first request was lost, or where two
+    machines promote at once. Numbers rise, so the lowest is every process's choice, and the others go.
+
+    Args:
+        tracker: Whose registry.
+        model: Name of the registered model, made if it is not there.
+        run_id: Whose artifact the version is.
+        version_tags: With ``CANDIDATE_DIGEST``, by which the version is known.
+    """
+    tracker.call("making a registered model", functools.partial(_ensure_model, model))
+    tracker.call(
+        "making a model version", functools.partial(_ensure_version, model, run_id, dict(version_tags))
+    )
+    first, *doubles = find_versions(tracker, model, version_tags[tags.CANDIDATE_DIGEST])
+    remove_versions(tracker, model, doubles)
+    return first
+
+
+def remove_versions(tracker: Tracker, model: str, doubles: Sequence[str]) -> None:
+    """Remove what was made beside the one version of a candidate."""
+    for double in doubles:
+        tracker.call("removing a second version", functools.partial(_remove_version, model, double))
+
+
+def _ensure_model(model: str, client: MlflowClient) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != _NOT_THERE:
+            raise
+    else:
+        return
+    try:
         client.create_registered_model(model)
+    except MlflowException as error:  # another machine was faster, or our own reply was lost
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
-def _find_version(
-    client: MlflowClient, model: str, version_tags: Mapping[str, str], identity: str
-) -> ModelVersion | None:
+def _ensure_version(model: str, run_id: str, version_tags: dict[str, str], client: MlflowClient) -> None:
+    if not _find_versions(model, version_tags[tags.CANDIDATE_DIGEST], client):
+        source = f"runs:/{run_id}/{tags.MODEL_ARTIFACT}"
+        client.create_model_version(model, source=source, run_id=run_id, tags=version_tags)
+
+
+def _remove_version(model: str, version: str, client: MlflowClient) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.delete_model_version(model, version)
+    except MlflowException as error:  # whoever made it removed it
+        if error.error_code != _NOT_THERE:
+            raise
+
+
+def _find_versions(model: str, candidate_digest: str, client: MlflowClient) -> list[ModelVersion]:
+    """All versions of a candidate, the lowest number first."""
     token: str | None = None
     found: list[ModelVersion] = []
     while True:
         page = client.search_model_versions(
             f"name = {quote_filter_value(model)}", max_results=1000, page_token=token
         )
-        found += [version for version in page if version.tags.get(identity) == version_tags[identity]]
+        found += [row for row in page if row.tags.get(tags.CANDIDATE_DIGEST) == candidate_digest]
         token = page.token
         if not token:
-            return min(found, key=lambda version: int(version.version), default=None)
-
-
-def _read_alias(client: MlflowClient, model: str) -> str | None:
-    aliases = client.get_registered_model(model).aliases
-    found = aliases.get(CHAMPION_ALIAS)
-    return str(found) if found is not None else None
+            return sorted(found, key=lambda row: int(row.version))

@@ -1,0 +1,190 @@
+"""``@champion`` and ``@previous``: moved so that a process may die at any request and the next one goes on.
+
+MLflow's aliases know no compare-and-set: the last writer wins. So the alias is read again directly before it
+is moved and once more after; what another machine does between two requests is seen, not prevented.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from bakeoff.errors import AliasMovedError, NothingToUndoError
+from bakeoff.record import Record
+from bakeoff.stores import tags
+from bakeoff.stores.tracking.client import Tracker
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+CHAMPION, PREVIOUS = "champion", "previous"
+
+
+class Aliases(Record):
+    """The versions that the aliases name; None where there is no such alias, or no model yet."""
+
+    champion: str | None
+    previous: str | None
+
+
+class Expected(Record):
+    """What ``@champion`` must name for it to be moved; ``version`` None: nothing."""
+
+    version: str | None
+
+
+class _Undo(Record):
+    """An undo that was begun: noted at the model until it is done, so that it is not done twice."""
+
+    undone: str
+    restored: str
+
+
+def read_aliases(tracker: Tracker, model: str) -> Aliases:
+    """The versions that the aliases of a model name now."""
+    return tracker.call("reading the aliases", functools.partial(_read_aliases, model))
+
+
+def require(model: str, expected: Expected | None, found: Aliases) -> None:
+    """Refuse to go on where ``@champion`` is not what was expected.
+
+    Raises:
+        AliasMovedError: It names another version, or one where none was expected, or none.
+    """
+    if expected is not None and expected.version != found.champion:
+        raise AliasMovedError(model, expected=expected.version, found=found.champion)
+
+
+def move_champion(
+    tracker: Tracker, model: str, version: str, expected: Expected | None, remark: str
+) -> Aliases:
+    """Let ``@champion`` name a version and ``@previous`` the one before; repeating it changes nothing.
+
+    Args:
+        tracker: Whose registry.
+        model: Name of the registered model.
+        version: The one that shall be champion.
+        expected: What ``@champion`` must name, unless it names the version already; None takes what is found.
+        remark: Why, for the version's history; one line.
+
+    Returns:
+        The aliases before.
+
+    Raises:
+        AliasMovedError: ``@champion`` is not what was expected, or somebody else moves it right now.
+    """
+    before = read_aliases(tracker, model)
+    if before.champion == version:
+        return before
+    require(model, expected, before)
+    _note(tracker, model, version, f"@champion after {_name(before.champion)}, {remark}")
+    if before.champion is not None:
+        _set(tracker, model, PREVIOUS, before.champion)
+    require(model, Expected(version=before.champion), read_aliases(tracker, model))
+    _set(tracker, model, CHAMPION, version)
+    require(model, Expected(version=version), read_aliases(tracker, model))
+    return before
+
+
+def plan_undo(tracker: Tracker, model: str, expected: Expected | None) -> Aliases:
+    """What ``undo`` would leave behind; writes nothing.
+
+    Raises:
+        AliasMovedError: ``@champion`` is not what was expected.
+        NothingToUndoError: One of the aliases names no version.
+    """
+    begun = _find_undo(tracker, model, expected)
+    return Aliases(champion=begun.restored, previous=begun.undone)
+
+
+def undo(tracker: Tracker, model: str, expected: Expected | None) -> Aliases:
+    """Let ``@champion`` and ``@previous`` change places; an undo that died is finished, not done again.
+
+    Returns:
+        The aliases after.
+
+    Raises:
+        AliasMovedError: ``@champion`` is not what was expected, or somebody else moves it right now.
+        NothingToUndoError: One of the aliases names no version.
+    """
+    begun = _find_undo(tracker, model, expected)
+    text = begun.model_dump_json()
+    tracker.call("noting the undo", lambda client: client.set_registered_model_tag(model, tags.UNDO, text))
+    _note(tracker, model, begun.undone, f"undone, @champion is {_name(begun.restored)}")
+    _note(tracker, model, begun.restored, f"@champion after {_name(begun.undone)}")
+    found = read_aliases(tracker, model)
+    if found.champion != begun.restored:
+        require(model, Expected(version=begun.undone), found)
+        _set(tracker, model, CHAMPION, begun.restored)
+    _set(tracker, model, PREVIOUS, begun.undone)
+    after = read_aliases(tracker, model)
+    require(model, Expected(version=begun.restored), after)
+    tracker.call("closing the undo", lambda client: client.delete_registered_model_tag(model, tags.UNDO))
+    return after
+
+
+def _find_undo(tracker: Tracker, model: str, expected: Expected | None) -> _Undo:
+    """The undo that was begun, if the aliases are still on its way; else the one that they stand for."""
+    found = read_aliases(tracker, model)
+    begun = tracker.call("reading the registered model", functools.partial(_read_undo, model))
+    if begun is not None and {found.champion, found.previous} <= {begun.undone, begun.restored}:
+        require(model, expected, Aliases(champion=begun.undone, previous=begun.restored))
+        return begun
+    require(model, expected, found)
+    if found.champion is None or found.previous is None or found.champion == found.previous:
+        raise NothingToUndoError(model, champion=found.champion, previous=found.previous)
+    return _Undo(undone=found.champion, restored=found.previous)
+
+
+def _set(tracker: Tracker, model: str, alias: str, version: str) -> None:
+    tracker.call(f"moving @{alias}", lambda client: client.set_registered_model_alias(model, alias, version))
+
+
+def _note(tracker: Tracker, model: str, version: str, event: str) -> None:
+    """Add a line to a version's history before the act; an act that is repeated has its line already."""
+    tracker.call("noting the history", functools.partial(_add_line, model, version, event))
+
+
+def _add_line(model: str, version: str, event: str, client: MlflowClient) -> None:
+    lines = client.get_model_version(model, version).tags.get(tags.HISTORY, "").splitlines()
+    if not lines or not lines[-1].endswith(f" {event}"):
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        text = "\n".join([*lines, f"{when} {event}"])
+        client.set_model_version_tag(model, version, tags.HISTORY, text)
+
+
+def _read_aliases(model: str, client: MlflowClient) -> Aliases:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_registered_model(model).aliases
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return Aliases(champion=None, previous=None)
+    # A number over SQLite, a text over HTTP.
+    numbers = {name: str(version) for name, version in found.items()}
+    return Aliases(champion=numbers.get(CHAMPION), previous=numbers.get(PREVIOUS))
+
+
+def _read_undo(model: str, client: MlflowClient) -> _Undo | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        text = client.get_registered_model(model).tags.get(tags.UNDO)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    try:
+        return _Undo.model_validate(json.loads(text)) if text else None
+    except (ValueError, ValidationError):  # written by somebody else
+        return None
+
+
+def _name(version: str | None) -> str:
+    return "none" if version is None else f"v{version}"

@@ -1,0 +1,123 @@
+"""A folder that MLflow can serve: MLmodel, signature, example, pinned requirements, bakeoff's own code."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bakeoff import serving
+from bakeoff.digest import digest_file, digest_json
+from bakeoff.measure.backends.requirements import ABSENT, library_versions
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+_PACKAGE = Path(serving.__file__).parent
+# It would copy the uv project of whatever folder this process stands in, and draws bars on stderr.
+_QUIET = {"MLFLOW_UV_AUTO_DETECT": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def pin_requirements(libraries: Sequence[str]) -> tuple[str, ...]:
+    """What a served model needs of PyPI, each in the version that is in use here.
+
+    Args:
+        libraries: Of the runtime; those of every runtime are added.
+    """
+    versions = library_versions("mlflow", *serving.LIBRARIES, *libraries)
+    # A local build such as 2.13.0+cpu is on no index; its public version is.
+    return tuple(
+        sorted(f"{name}=={found.partition('+')[0]}" for name, found in versions.items() if found != ABSENT)
+    )
+
+
+def digest_code() -> str:
+    """Digest of bakeoff's own code as it is installed here: a copy of it goes with every model."""
+    return digest_json(
+        {path.relative_to(_PACKAGE).as_posix(): digest_file(path) for path in sorted(_PACKAGE.rglob("*.py"))}
+    )
+
+
+def write_model(
+    folder: Path,
+    data: Path,
+    *,
+    options: serving.ServingOptions,
+    requirements: Sequence[str],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write the model folder around what ``serving.write_served_model`` wrote.
+
+    The code goes along because it is part of what was measured, and so that a container needs nothing but
+    what a package index has. No pickle is written.
+
+    Args:
+        folder: Must not be there yet.
+        data: Copied into it.
+        options: Defaults of what may be set at loading.
+        requirements: Pinned.
+        metadata: For eyes, in the file ``MLmodel``.
+    """
+    with _as_quiet_as_possible():
+        import mlflow.pyfunc
+        import pandas as pd
+
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            loader_module=serving.__name__,
+            data_path=str(data),
+            code_paths=[str(_PACKAGE)],
+            pip_requirements=list(requirements),
+            signature=_make_signature(),
+            input_example=pd.DataFrame({serving.TEXT: [serving.EXAMPLE_TEXT]}),
+            model_config=options.model_dump(mode="json"),
+            metadata=dict(metadata),
+        )
+
+
+def _make_signature() -> ModelSignature:
+    """One of two inputs, a text or its words; one answer a row. Params are none."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    text, number = DataType.string, DataType.long
+    kinds: dict[str, Any] = {
+        "type": text,
+        "text": text,
+        "start": number,
+        "end": number,
+        "first_word": number,
+        "last_word": number,
+    }
+    entity = Object([Property(name, kind) for name, kind in kinds.items()])
+    return ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(text, serving.TEXT, required=False),
+                ColSpec(Array(text), serving.TOKENS, required=False),
+            ]
+        ),
+        outputs=Schema([ColSpec(Array(entity), "entities"), ColSpec(DataType.boolean, "truncated")]),
+    )
+
+
+@contextmanager
+def _as_quiet_as_possible() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _QUIET}
+    os.environ.update(_QUIET)
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
