@@ -86,22 +86,20 @@ def _find_stale(project: Project, decision: Decision) -> Iterator[BakeoffError]:
     except (CannotTellError, NoChampionError) as error:
         yield StaleDecisionError(path, found=str(error))
         return
-    # Its own winner in production is no news: a promotion that is repeated finds it there.
     if _inputs(now) != _inputs(decision):
         yield StaleDecisionError(path, found="measurements, champions or settings have changed since")
-    elif not _is_known(decision, now.production):
-        yield StaleDecisionError(path, found=f"{now.production.model} has another version in production")
+    elif now.winner != decision.winner and not _has_own_winner(decision, now.production):
+        found = f"beside version {now.production.version}, which is in production now, it is no winner"
+        yield StaleDecisionError(path, found=found)
 
 
 def _inputs(decision: Decision) -> tuple[object, ...]:
     return decision.measurements, decision.settings, dict(decision.versions)
 
 
-def _is_known(decision: Decision, production: Production) -> bool:
-    """Whether what is in production is what the decision knew, or its own winner."""
-    winner, before = decision.winning_standing, decision.production
-    if production.version == before.version:
-        return True
+def _has_own_winner(decision: Decision, production: Production) -> bool:
+    """Whether the decision's winner is in production: a promotion that is repeated finds it there."""
+    winner = decision.winning_standing
     return winner is not None and (production.checkpoint_digest, production.runtime) == (
         winner.checkpoint_digest,
         winner.runtime,
