@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.resources import files
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -30,7 +30,7 @@ from duels import kill_benches as kill
 from services import PostgresServer
 
 BACKBONE = "minilm-l2"
-N_TEXTS = 24
+N_LINES = 24
 EXPERIMENT = "benchmark"
 EXPIRY_S = 60.0
 
@@ -108,8 +108,8 @@ def kill_benches(folder: Path, n_kills: int, seed: int) -> Tally:
     """Kill benches of a project with one champion, which is an untrained model of the demo."""
     template = folder / "template"
     (template / "config").mkdir(parents=True)
-    document = json.dumps({"tokens": ["To", "Oslo"], "ner_tags": ["O", "B-LOC"]})
-    (template / "test.jsonl").write_text(f"{document}\n" * N_TEXTS, encoding="utf-8")
+    lines = files("bakeoff.demo").joinpath("data", "test.jsonl").read_text(encoding="utf-8").splitlines()
+    (template / "test.jsonl").write_text("\n".join(lines[:N_LINES]) + "\n", encoding="utf-8")
     settings = {
         "tracking": {"sweep_experiment": "sweep", "benchmark_experiment": EXPERIMENT},
         "data": {"test": "test.jsonl", "max_length": 32},
