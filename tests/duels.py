@@ -5,6 +5,7 @@ Used by the tests and by ``benchmarks/claims.py``.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import random
@@ -12,7 +13,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -35,6 +36,9 @@ QUICK = (
 )
 N_KEYS = 3
 PATIENCE_S = 300.0
+LOOK_S = 0.005
+# A bench may end before its moment comes.
+MOST_DUELS_PER_KILL = 3
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,10 @@ class Tally:
     n_lost: int
     n_duplicates: int
     n_failures: int
+
+    def __add__(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def holds(self) -> bool:
@@ -100,29 +108,31 @@ def kill_benches(template: Path, folder: Path, n_kills: int, seed: int) -> Tally
         seed: Of the moments.
     """
     chance = random.Random(seed)
-    begin_s = time.monotonic()
-    total = _fight(template, folder / "warm-up", chance, longest_s=None)
-    longest_s = time.monotonic() - begin_s
-    tallies = [
-        total,
-        *(_fight(template, folder / f"duel-{n}", chance, longest_s=longest_s) for n in range(n_kills)),
-    ]
-    return Tally(
-        n_kills=sum(each.n_kills for each in tallies),
-        n_lost=sum(each.n_lost for each in tallies),
-        n_duplicates=sum(each.n_duplicates for each in tallies),
-        n_failures=sum(each.n_failures for each in tallies),
-    )
+    total, _ = _fight(template, folder / "warm-up", chance, longest_s=None)
+    # The first one paid for the imports of all.
+    tally, longest_s = _fight(template, folder / "rehearsal", chance, longest_s=None)
+    total, n_duels = total + tally, 0
+    while total.n_kills < n_kills and n_duels < MOST_DUELS_PER_KILL * n_kills:
+        tally, length_s = _fight(template, folder / f"duel-{n_duels}", chance, longest_s=longest_s)
+        if not tally.n_kills:
+            longest_s = min(longest_s, length_s)  # the machine became quicker since
+        total, n_duels = total + tally, n_duels + 1
+    return total
 
 
-def _fight(template: Path, folder: Path, chance: random.Random, longest_s: float | None) -> Tally:
+def _fight(
+    template: Path, folder: Path, chance: random.Random, longest_s: float | None
+) -> tuple[Tally, float]:
+    """One duel; returns what became of it, and after how long the first of the two had ended."""
     machines = make_machines(template, folder)
-    processes = [machine.start() for machine in machines]
-    n_kills = 0
-    if longest_s is not None:
-        victim = chance.choice(processes)
-        victim.join(chance.uniform(0, longest_s))
-        n_kills = int(victim.is_alive())
+    processes, begin_s = [machine.start() for machine in machines], time.monotonic()
+    n_kills, moment_s = 0, math.inf if longest_s is None else chance.uniform(0, longest_s)
+    victim = chance.choice(processes)
+    while all(process.is_alive() for process in processes) and time.monotonic() - begin_s < moment_s:
+        time.sleep(LOOK_S)
+    length_s = time.monotonic() - begin_s
+    if longest_s is not None and victim.is_alive():
+        n_kills = 1
         victim.kill()
         victim.join()
         processes.remove(victim)
@@ -130,7 +140,7 @@ def _fight(template: Path, folder: Path, chance: random.Random, longest_s: float
     n_lost, n_duplicates = count_results(machines)
     if n_lost == n_duplicates == n_failures == 0:
         shutil.rmtree(folder)  # what went wrong stays to be looked at
-    return Tally(n_kills, n_lost, n_duplicates, n_failures)
+    return Tally(n_kills, n_lost, n_duplicates, n_failures), length_s
 
 
 def make_machines(template: Path, folder: Path, store_uri: str | None = None) -> list[Machine]:

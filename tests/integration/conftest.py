@@ -254,9 +254,9 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
                 monkeypatch.setattr(module, name, count(name, getattr(module, name)))
     call = Tracker.call
 
-    def counted_call(self: Tracker, action: str, function: Callable[..., object]) -> object:
+    def counted_call(self: Tracker, action: str, function: Callable[..., object], **more: Any) -> object:
         counts[action] += 1
-        return call(self, action, function)
+        return call(self, action, function, **more)
 
     monkeypatch.setattr(Tracker, "call", counted_call)
     rglob = Path.rglob

@@ -245,5 +245,5 @@ def test_twenty_kills_of_one_of_two_benches_lose_nothing_and_count_nothing_twice
     shipped: Path, tmp_path: Path
 ) -> None:
     tally = kill_benches(shipped, tmp_path / "duels", n_kills=20, seed=1)
-    assert tally.n_kills >= 10  # some benches ended before their moment came
+    assert tally.n_kills == 20
     assert tally.holds

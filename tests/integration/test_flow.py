@@ -244,9 +244,9 @@ def test_champions_that_carry_their_data_cost_no_look_up(
     actions: list[str] = []
     call = Tracker.call
 
-    def spy(self: Tracker, action: str, function: Callable[..., object]) -> object:
+    def spy(self: Tracker, action: str, function: Callable[..., object], **more: Any) -> object:
         actions.append(action)
-        return call(self, action, function)
+        return call(self, action, function, **more)
 
     monkeypatch.setattr(Tracker, "call", spy)
     files = benchmark_champions([champion], reopen(*NOOP))
@@ -349,7 +349,7 @@ def test_a_bench_killed_between_generations_measures_none_of_them_twice(
 def test_an_interrupted_bench_leaves_no_worker_and_goes_on_from_what_it_kept(
     reopen: Reopen, project_folder: Path
 ) -> None:
-    overrides = (*NOOP, "benchmark.protocol.processes=4", "benchmark.protocol.rounds=200")
+    overrides = (*NOOP, "benchmark.protocol.processes=4", "benchmark.protocol.rounds=600")
     process = start_bench(project_folder, *overrides)
     kept: list[Path] = []
     while not kept and process.poll() is None:

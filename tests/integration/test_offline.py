@@ -89,7 +89,7 @@ def test_sync_sends_what_was_measured_and_decided_offline_and_leaves_with_5_whil
     offline: OpenOffline, project_folder: Path
 ) -> None:
     (measured,) = bench(offline(*NOOP)).measured
-    weights = "decision.weights={quality: 0.5, latency: 0.5}"
+    weights = "decision.objective={kind: weighted, weights: {quality: 0.5, latency: 0.5}}"
     save_decision(offline(weights), decide(offline(weights)))
     down = run_cli(project_folder, "sync", f"--set={NOTHING_LISTENS}")
     assert down.returncode == 5

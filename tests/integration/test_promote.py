@@ -427,7 +427,12 @@ def forget_inputs(project: Project) -> None:
         (spoil_measurement, (), PromotionRefusedError, "is not valid (contended)"),
         (change_library, (), PromotionRefusedError, "measured with 0.1"),
         (forget_inputs, (), StaleDecisionError, "what it was made from"),
-        (lambda _: None, ("decision.weights.quality=0.9",), StaleDecisionError, "have changed since"),
+        (
+            lambda _: None,
+            ("decision.objective.weights.quality=0.9",),
+            StaleDecisionError,
+            "have changed since",
+        ),
     ],
 )
 def test_a_winner_whose_evidence_does_not_hold_is_promoted_only_with_a_reason(

@@ -167,6 +167,12 @@ def invalid_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozens
     return frozenset(each.attempt for each in existing if each.key == key and each.state == "invalid")
 
 
+def sound_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
+    """Numbers of the attempts at a key that count as measured, or did until another one took their place."""
+    states = ("valid", "superseded")
+    return frozenset(each.attempt for each in existing if each.key == key and each.state in states)
+
+
 def valid_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
     """Numbers of the attempts at a key that count as measured."""
     return frozenset(each.attempt for each in existing if each.key == key and each.state == "valid")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from bakeoff.core.decision import Decision
-from bakeoff.core.existing import ExistingBenchmark, invalid_attempts, valid_attempts
+from bakeoff.core.existing import ExistingBenchmark, invalid_attempts, sound_attempts, valid_attempts
 from bakeoff.core.gate import Side
 from bakeoff.core.identity import is_run_id
 from bakeoff.core.records import Champion, FailedAttempt, Job, Measurement
@@ -141,12 +141,13 @@ class Finder:
             there = self._list(keys or [each.job.key for each in self._attempts])
             raise CandidateNotFoundError(text, there, is_ambiguous=bool(meant))
         jobs = self._candidates[meant[0]]
+        counting = valid_attempts if at_most is None else sound_attempts
         found, lacking = [], []
         for job in jobs:
             numbers = [
                 {number for number in numbers if at_most is None or number <= at_most}
                 for numbers in (
-                    valid_attempts(self._existing, job.key),
+                    counting(self._existing, job.key),
                     invalid_attempts(self._existing, job.key),
                 )
             ]
