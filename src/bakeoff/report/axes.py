@@ -18,6 +18,15 @@ class Tick(NamedTuple):
     text: str
 
 
+class Whisker(NamedTuple):
+    """An interval along one axis; an end that lies beyond the drawing, or is unknown, is open."""
+
+    start: float
+    end: float
+    is_open_at_start: bool
+    is_open_at_end: bool
+
+
 class Axis(NamedTuple):
     """A stretch of values laid along a stretch of the drawing.
 
@@ -45,6 +54,15 @@ class Axis(NamedTuple):
     def holds(self, value: float) -> bool:
         """Whether a value lies on the axis."""
         return self.low <= value <= self.high
+
+    def stretch(self, low: float, high: float | None) -> Whisker:
+        """Where an interval lies; without upper bound it goes to the end of the axis, and is open there."""
+        return Whisker(
+            self.place(low),
+            self.place(high if high is not None else self.high),
+            is_open_at_start=not self.holds(low),
+            is_open_at_end=high is None or not self.holds(high),
+        )
 
     def ticks(self) -> tuple[Tick, ...]:
         """Ticks at round values, three to eight; those of a linear axis have all the same decimals."""

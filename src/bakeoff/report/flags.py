@@ -7,78 +7,172 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from bakeoff.core.decision import Decision
 
-_MEANINGS = {
-    "asym_threads": "A ratio holds the difference in threads beside the difference between the candidates.",
-    "batched_timing": "Single calls are too short for the clock: there is no tail to be seen.",
-    "ci_not_reached": "The interval is wider than was asked for when the time was up.",
-    "contended": "Other work ran on the machine nearly all the time: latencies are upper bounds.",
-    "disturbed": "Other work ran on the machine at times; those rounds were repeated and left out.",
-    "fold_spread": "Trained again, the model may be better or worse by more than the test documents tell.",
-    "drift": "The machine changed its speed meanwhile: absolute latencies are of this session alone.",
-    "few_generations": "Too few fresh processes to know how much one differs from the next.",
-    "heavy_tail": "A few calls take far longer than most.",
-    "late_warmup": "The first rounds were still getting faster; they are left out for all candidates.",
-    "limit_not_met": "This server cannot keep the limit, however few requests come.",
-    "metric_not_reproduced": "The checkpoint answers otherwise here than where it was trained.",
-    "multimodal": "It depends on the process how fast the model is.",
-    "no_freeze": "Candidates that waited could not be stopped, and may have disturbed the others.",
-    "no_refit_metric": "Nothing was logged that would show whether this is the model that was trained.",
-    "not_resident": "The candidates were not in memory together, so that their rounds do not interleave.",
-    "overhead": "The instrument itself is not small beside a call.",
-    "recompiled": "The runtime still compiled while it was timed.",
-    "truncated": "Words past the length limit were not seen by the model.",
-    "unsupported": "Too few samples for this quantile: it is not shown.",
-    "virtualised": "What the host does is not seen from inside the machine.",
-    "warmup_not_steady": "Calls were still getting faster or slower when timing began.",
-}
 
+class _Advice(NamedTuple):
+    """What a flag means to a reader of the numbers, and what to do."""
 
-class FlagSummary(NamedTuple):
-    """All flags of one name in short: the first detail, and how many more there are."""
-
-    name: str
-    detail: str
-    n_more: int
-    candidates: tuple[str, ...]
-
-
-class FlagRow(NamedTuple):
-    """One flag, with all candidates that carry it word for word."""
-
-    name: str
-    detail: str
     meaning: str
+    cure: str
+
+
+_QUIET = "Measure again on a quieter machine."
+_ADVICE = {
+    "asym_threads": _Advice(
+        "A ratio holds the difference in threads beside the difference between the candidates.",
+        "Give all runtimes the same threads, unless that difference is what you ask about.",
+    ),
+    "batched_timing": _Advice(
+        "Single calls are too short for the clock: there is no tail to be seen.",
+        "Nothing; p95 and p99 are not shown.",
+    ),
+    "ci_not_reached": _Advice(
+        "The interval is wider than was asked for when the time was up.",
+        "Allow more with protocol.time_budget_s or max_generations, where the decision hangs on it.",
+    ),
+    "contended": _Advice(
+        "Other work ran on the machine nearly all the time: latencies are upper bounds.",
+        f"{_QUIET} Until then compare ratios, never absolute values.",
+    ),
+    "disturbed": _Advice(
+        "Other work ran on the machine at times; those rounds were repeated and left out.",
+        "Nothing; on a quieter machine the intervals are narrower.",
+    ),
+    "drift": _Advice(
+        "The machine changed its speed meanwhile: absolute latencies are of this session alone.",
+        "Read the ratios, which are free of it.",
+    ),
+    "few_generations": _Advice(
+        "Too few fresh processes to know how much one differs from the next.",
+        "Set protocol.min_generations to 5 or more.",
+    ),
+    "fold_spread": _Advice(
+        "Trained again, the model may be better or worse by more than the test documents tell.",
+        "Take a small lead in F1 for luck, or refit with further seeds.",
+    ),
+    "heavy_tail": _Advice(
+        "A few calls take far longer than most.", "Look at the lengths of the inputs; nothing is cut off."
+    ),
+    "late_warmup": _Advice(
+        "The first rounds were still getting faster; they are left out for all candidates.",
+        "Nothing; a larger protocol.warmup_min_s avoids it.",
+    ),
+    "left_out_matters": _Advice(
+        "With the disturbed rounds a quantile would be another.",
+        "Take the figure of all rounds where the machine that serves is as busy.",
+    ),
+    "limit_not_met": _Advice(
+        "This server cannot keep the limit, however few requests come.",
+        "Take a faster candidate, or a larger limit_ms.",
+    ),
+    "metric_not_reproduced": _Advice(
+        "The checkpoint answers otherwise here than where it was trained.",
+        "Compare test file, max_length and checkpoint with those of the refit.",
+    ),
+    "mixed_environments": _Advice(
+        "The processes of one job saw unlike hardware or libraries.",
+        "Install nothing while bench runs; measure again.",
+    ),
+    "multimodal": _Advice(
+        "It depends on the process how fast the model is.",
+        "Look at the ticks of its processes; take more of them with protocol.min_generations.",
+    ),
+    "no_cpufreq": _Advice(
+        "The system does not tell how fast its CPUs run: a change of the clock cannot be seen.",
+        "Nothing; the canary would show a large one.",
+    ),
+    "no_freeze": _Advice(
+        "Candidates that waited could not be stopped, and may have disturbed the others.",
+        "Measure on Linux, or set spinning to false.",
+    ),
+    "no_refit_metric": _Advice(
+        "Nothing was logged that would show whether this is the model that was trained.",
+        "Log the test metric at the refit.",
+    ),
+    "not_resident": _Advice(
+        "The candidates were not in memory together, so that their rounds do not interleave.",
+        "Free memory, or measure fewer candidates at a time.",
+    ),
+    "overhead": _Advice("The instrument itself is not small beside a call.", "Compare such calls with care."),
+    "powersave": _Advice("The CPU saved power while it was timed.", "Choose the governor performance."),
+    "queue_mismatch": _Advice(
+        "Requests waited longer or shorter than their rate and service times explain.",
+        f"{_QUIET} Distrust the rate.",
+    ),
+    "recompiled": _Advice(
+        "The runtime still compiled while it was timed.",
+        "Raise protocol.warmup_min_s, or switch compile off.",
+    ),
+    "thermal": _Advice(
+        "The processor slowed itself down because it was hot.",
+        "Cool it, or lower its clock; read the ratios.",
+    ),
+    "truncated": _Advice(
+        "Words past the length limit were not seen by the model.",
+        "Raise data.max_length; everything is then measured anew.",
+    ),
+    "unsupported": _Advice(
+        "Too few samples for this quantile: it is not shown.",
+        "More protocol.min_generations, rounds or min_calls, where you need it.",
+    ),
+    "virtualised": _Advice(
+        "What the host does is not seen from inside the machine.",
+        "Nothing here; measure on bare metal to be free of it.",
+    ),
+    "warmup_not_steady": _Advice(
+        "Calls were still getting faster or slower when timing began.", "Raise protocol.warmup_max_s."
+    ),
+}
+# Those with which a measurement does not count as done come first.
+_GRAVE = frozenset({"contended", "metric_not_reproduced", "mixed_environments"})
+
+
+class FlagDetail(NamedTuple):
+    """One figure, with all candidates that carry it word for word."""
+
+    detail: str
     candidates: tuple[str, ...]
 
 
-def group_flags(decision: Decision) -> tuple[FlagRow, ...]:
-    """Every flag of the decision once, in the order of names."""
-    carriers: dict[str, list[str]] = {}
+class FlagGroup(NamedTuple):
+    """All flags of one name.
+
+    Attributes:
+        candidates: That carry any of them, in the order of the standings.
+        is_grave: Whether a measurement with it does not count as done.
+    """
+
+    name: str
+    meaning: str
+    cure: str
+    details: tuple[FlagDetail, ...]
+    candidates: tuple[str, ...]
+    is_grave: bool
+
+
+def group_flags(decision: Decision) -> tuple[FlagGroup, ...]:
+    """Every flag of the decision once: the grave ones, then those of most candidates.
+
+    ``ci_not_reached(p95)`` and its like are one flag, whose details say which quantity they speak of.
+    """
+    carriers: dict[str, dict[str, list[str]]] = {}
     for standing in decision.standings:
         for flag in dict.fromkeys(standing.flags):
-            carriers.setdefault(flag, []).append(standing.label)
-    rows = []
-    for flag, labels in sorted(carriers.items()):
-        name, _, detail = flag.partition(": ")
-        rows.append(FlagRow(name, detail, _MEANINGS.get(name.partition("(")[0], ""), tuple(labels)))
-    return tuple(rows)
-
-
-def summarize_flags(decision: Decision) -> tuple[FlagSummary, ...]:
-    """One row a name, for where there is little room; the page tells every flag."""
-    by_name: dict[str, list[FlagRow]] = {}
-    for row in group_flags(decision):
-        by_name.setdefault(row.name, []).append(row)
-    return tuple(
-        FlagSummary(
-            name=name,
-            detail=rows[0].detail,
-            n_more=len(rows) - 1,
-            candidates=tuple(
-                standing.label
-                for standing in decision.standings
-                if any(standing.label in row.candidates for row in rows)
-            ),
+            name, _, detail = flag.partition(": ")
+            kind, _, quantity = name.removesuffix(")").partition("(")
+            told = f"{quantity}, {detail}" if quantity else detail
+            carriers.setdefault(kind, {}).setdefault(told, []).append(standing.label)
+    groups = []
+    for name, details in carriers.items():
+        advice = _ADVICE.get(name, _Advice("", ""))
+        whom = {label for labels in details.values() for label in labels}
+        groups.append(
+            FlagGroup(
+                name,
+                advice.meaning,
+                advice.cure,
+                tuple(FlagDetail(detail, tuple(labels)) for detail, labels in sorted(details.items())),
+                tuple(row.label for row in decision.standings if row.label in whom),
+                name in _GRAVE,
+            )
         )
-        for name, rows in by_name.items()
-    )
+    return tuple(sorted(groups, key=lambda one: (not one.is_grave, -len(one.candidates), one.name)))

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bakeoff.digest import digest_json, shorten
-from bakeoff.report import objective, strips, units, wording
+from bakeoff.report import distributions, machine, objective, strips, trust, units, wording
+from bakeoff.report.evidence import Evidence
 from bakeoff.report.flags import group_flags
+from bakeoff.report.fold import fold
+from bakeoff.report.gates import list_gates
 from bakeoff.report.looks import draw_legend
 from bakeoff.report.plot import draw_plot
 
 if TYPE_CHECKING:
     from bakeoff.core.decision import Decision
-    from bakeoff.core.records import BackboneSelection
+    from bakeoff.core.records import BackboneSelection, Measurement
+    from bakeoff.report.strips import Strip
 
 # One drawing for wide pages, one for narrow: scaling a single one down would make its text too small to read.
 _PLOT_SIZES = {"wide": (1040, 560), "narrow": (460, 460)}
 
 
 def render_html(
-    decision: Decision, selections: Mapping[str, BackboneSelection], facts: Mapping[str, str]
+    decision: Decision,
+    selections: Mapping[str, BackboneSelection],
+    facts: Mapping[str, str],
+    *,
+    measurements: Iterable[Measurement] = (),
+    commands: Sequence[str] = (),
 ) -> str:
     """Render the page; equal values give an equal page, byte for byte.
 
     Args:
         decision: What was decided.
         selections: How the champions were picked, by backbone.
-        facts: What reproduces the decision: commands, versions, digests; shown in this order.
+        facts: What reproduces the decision: versions, digests, places; shown in this order.
+        measurements: That it was decided from, with their raw values; where some are not at hand, the page
+            says so and shows what the decision holds.
+        commands: Lines for a shell that lead to this page again.
     """
     from bakeoff.measure.statistics import minimum_samples
 
     confidence = decision.settings.confidence
+    evidence = Evidence(decision, measurements)
     return (
         make_environment()
         .get_template("report.html.jinja")
@@ -42,23 +56,43 @@ def render_html(
             decision=decision,
             selections=selections,
             facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
+            commands=commands,
+            settings_lines=_write_settings(decision),
             winner=decision.winning_standing,
+            gates=list_gates(decision),
+            order=fold(decision),
             plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
             legend=draw_legend(decision),
             strips=strips.draw_strips(decision.standings),
             strip_size=(strips.WIDTH, strips.HEIGHT),
-            batch_sizes=sorted({size for row in decision.standings for size in row.latency_by_batch_ms}),
-            quantiles=_quantile_names(decision),
+            distances=_draw_distances(decision),
+            panels=distributions.draw_panels(decision, evidence),
+            panel_size=(distributions.WIDTH, distributions.HEIGHT),
+            canary_size=(trust.CANARY_WIDTH, trust.CANARY_HEIGHT),
+            tracks=objective.draw_tracks(decision),
+            track_width=objective.TRACK_WIDTH,
             p99_samples=minimum_samples(0.99, confidence),
             flags=group_flags(decision),
+            trust=trust.gather_trust(decision, evidence),
+            machine=machine.group_facts(decision.environment),
+            loads=machine.list_loads(decision.environment),
+            evidence=evidence,
         )
     )
 
 
-def _quantile_names(decision: Decision) -> list[str]:
-    return sorted(
-        {name for row in decision.standings for shown in row.latency_by_batch_ms.values() for name in shown}
-    )
+def _write_settings(decision: Decision) -> list[str]:
+    """As JSON, line by line: each is cleaned and escaped on its own."""
+    settings = decision.settings.model_dump(mode="json")
+    return json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+
+
+def _draw_distances(decision: Decision) -> list[tuple[Strip | None, Strip | None]]:
+    """Strips of F1 and of latency against production, one pair a standing."""
+    found = [row.versus_production for row in decision.standings]
+    gaps = strips.draw_differences([one.quality if one else None for one in found])
+    ratios = strips.draw_ratios([one.latency_ratio if one else None for one in found])
+    return list(zip(gaps, ratios, strict=True))
 
 
 def make_environment() -> Environment:
@@ -73,7 +107,9 @@ def make_environment() -> Environment:
     )
     environment.filters |= {
         "f1": units.format_f1,
+        "difference": units.format_difference,
         "f1_interval": units.f1_interval,
+        "ratio": units.format_ratio,
         "latency_interval": units.latency_interval,
         "ms": units.format_number_of_ms,
         "percent": units.format_percent,
@@ -86,6 +122,7 @@ def make_environment() -> Environment:
         "objective": objective.explain_objective,
         "headline": wording.headline,
         "costs_of": wording.list_costs,
+        "finding": wording.describe_finding,
         "key_figures": wording.list_key_figures,
         "latency_name": wording.name_latency,
         "met_mark": wording.MET_MARK,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from bakeoff.report.axes import Axis
 from bakeoff.report.units import format_ms, format_percent
 
 if TYPE_CHECKING:
     from bakeoff.core.criteria import Weights
     from bakeoff.core.decision import Decision
-    from bakeoff.core.sensitivity import Sensitivity
+    from bakeoff.core.sensitivity import Sensitivity, Turn
     from bakeoff.core.settings import DecisionSettings
     from bakeoff.core.standings import Standing
 
@@ -82,6 +83,58 @@ def explain_score(decision: Decision, standing: Standing) -> str:
         f"({format_ms(reference.latency_ms.value)} / {format_ms(standing.latency_ms.value)})^{1 - share:.3g} "
         f"= {standing.score.value:.3f}"
     )
+
+
+class Track(NamedTuple):
+    """One setting as a line: where it stands, and as far as the same candidate leads.
+
+    Attributes:
+        name: Of the setting.
+        value: As it is set, in words.
+        low: Value of the turn below, and who leads there, in words; empty without one.
+        high: The same above.
+        at: Place of the value.
+        start: Place where the leader begins to lead.
+        end: Place where it ceases to.
+    """
+
+    name: str
+    value: str
+    low: str
+    high: str
+    at: float
+    start: float
+    end: float
+
+
+TRACK_WIDTH = 180
+
+
+def draw_tracks(decision: Decision) -> tuple[Track, ...]:
+    """One line a setting: a share from 0 to 1, others from 0 to a quarter beyond what is told."""
+    return tuple(map(_draw_track, decision.sensitivity))
+
+
+def _draw_track(moved: Sensitivity) -> Track:
+    turns = [turn.at for turn in (moved.low, moved.high) if turn is not None]
+    is_share = moved.moved in {"quality share", "quality floor"}
+    low, high = (0.0, 1.0) if is_share else (0.0, max([moved.value, *turns]) * 1.25 or 1.0)
+    axis = Axis(low, high, 6, TRACK_WIDTH - 6)
+    return Track(
+        name=moved.moved,
+        value=f"{moved.value:.3g}",
+        low=_describe_turn(moved.low),
+        high=_describe_turn(moved.high),
+        at=axis.place(moved.value),
+        start=axis.place(moved.low.at) if moved.low else axis.start,
+        end=axis.place(moved.high.at) if moved.high else axis.end,
+    )
+
+
+def _describe_turn(turn: Turn | None) -> str:
+    if turn is None:
+        return ""
+    return f"{turn.at:.3g}: {turn.leader} leads" if turn.leader else f"{turn.at:.3g}: nobody may win"
 
 
 def describe_sensitivity(decision: Decision) -> tuple[str, ...]:

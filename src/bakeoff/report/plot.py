@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from bakeoff.report.axes import Axis, Tick, log_axis, share_axis
+from bakeoff.report.axes import Axis, Tick, Whisker, log_axis, share_axis
 from bakeoff.report.labels import Box, Placed, Wanted, place_labels
 from bakeoff.report.looks import Look, choose_looks
 from bakeoff.report.units import format_f1, format_latency, truncate
@@ -25,15 +25,6 @@ _CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
 _MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
 _CURVE_STEPS = 60
 _LEAST_F1 = 1e-9  # what finds nothing scores as if it had this
-
-
-class Whisker(NamedTuple):
-    """An interval along one axis; an end that lies beyond the drawing, or is unknown, is open."""
-
-    start: float
-    end: float
-    is_open_at_start: bool
-    is_open_at_end: bool
 
 
 class Point(NamedTuple):
@@ -158,18 +149,9 @@ def _point(row: Standing, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
         y=y_axis.place(quality.value),
         standing=row,
         look=look,
-        across=_whisker(x_axis, latency.low, latency.high),
-        along=_whisker(y_axis, quality.low, quality.high),
+        across=x_axis.stretch(latency.low, latency.high),
+        along=y_axis.stretch(quality.low, quality.high),
         tooltip=f"{row.label} ({row.place}): F1 {format_f1(quality)}, {format_latency(latency)} ms",
-    )
-
-
-def _whisker(axis: Axis, low: float, high: float | None) -> Whisker:
-    return Whisker(
-        axis.place(low),
-        axis.place(high if high is not None else axis.high),
-        is_open_at_start=not axis.holds(low),
-        is_open_at_end=high is None or not axis.holds(high),
     )
 
 

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bakeoff.report.flags import summarize_flags
+from bakeoff.report.flags import group_flags
 from bakeoff.report.objective import describe_sensitivity, explain_objective, name_score, name_unit
 from bakeoff.report.units import ABSENT, clean, count, format_f1, format_latency, format_percent
 from bakeoff.report.wording import (
@@ -53,14 +53,15 @@ def render_terminal(decision: Decision) -> RenderableType:
     )
     for heading, lines in more:
         parts += [_heading(heading), *map(_item, lines)] if lines else []
-    flags = summarize_flags(decision)
+    flags = group_flags(decision)
     if flags:
         parts.append(_heading("Flags"))
         for flag in flags:
             everywhere = len(flag.candidates) == len(decision.standings) > 1
             whom = "all" if everywhere else ", ".join(flag.candidates)
-            others = f", and {flag.n_more} like it" if flag.n_more else ""
-            parts.append(_item(f"{flag.name}: {flag.detail}{others} ({whom})"))
+            n_more = len(flag.details) - 1
+            others = f", and {n_more} like it" if n_more else ""
+            parts.append(_item(f"{flag.name}: {flag.details[0].detail}{others} ({whom})"))
     return Group(*parts)
 
 

@@ -64,6 +64,12 @@ def format_percent(share: float) -> str:
     return f"{share:.0%}" if share in {0.0, 1.0} else f"{share:.1%}"
 
 
+def format_signed_percent(share: float) -> str:
+    """A signed share in percent, without ``-0.0%``."""
+    text = f"{share:+.1%}"
+    return "0.0%" if text in {"+0.0%", "-0.0%"} else text
+
+
 def format_ratio(ratio: float) -> str:
     """``3.40×``; three significant digits, and two decimals at most."""
     return f"{ratio:,.{min(_decimals(ratio), 2)}f}×"
@@ -93,6 +99,21 @@ def format_number_of_ms(value: float) -> str:
 def format_ms(value: float) -> str:
     """``12.3 ms``."""
     return f"{format_number_of_ms(value)} ms"
+
+
+def format_ns(value: float) -> str:
+    """Nanoseconds in the unit that leaves one to three digits before the point: ``412 ns``, ``1.23 ms``."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if value >= size:
+            return f"{value / size:,.{_decimals(value / size)}f} {unit}"
+    return f"{value:.0f} ns"
+
+
+def format_duration(seconds: float) -> str:
+    """``8 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def format_latency(estimate: Estimate) -> str:

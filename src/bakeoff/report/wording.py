@@ -38,6 +38,7 @@ _COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "cost_per_million": ("per million", format_money),
     "cost_per_million_served": ("per million, served", format_money),
 }
+_NAMED = 6  # so many names a sentence can hold
 
 
 class KeyFigure(NamedTuple):
@@ -202,6 +203,25 @@ def list_costs(decision: Decision, standing: Standing) -> tuple[KeyFigure, ...]:
             note = "" if value is not None else reasons.get(field, "not measured")
             figures.append(KeyFigure(name, ABSENT if value is None else write(value), note))
     return tuple(figures)
+
+
+def describe_finding(decision: Decision) -> str:
+    """What the drawing of F1 against latency shows, for those who do not see it."""
+    name = name_latency(decision.settings)
+    front = sorted(
+        (row for row in decision.standings if row.is_on_front), key=lambda row: row.latency_ms.value
+    )
+    named = "; ".join(
+        f"{row.label}, F1 {row.quality.value:.3f} at {format_ms(row.latency_ms.value)}"
+        for row in front[:_NAMED]
+    )
+    more = f"; and {count(len(front) - _NAMED, 'other')}" if len(front) > _NAMED else ""
+    first = decision.standings[0]
+    led = {"winner": f"The winner is {first.label}", "tie": headline(decision), "none": "There is no winner"}
+    return (
+        f"{led[decision.outcome]}. Of {count(len(decision.standings), 'candidate')} {len(front)} are on the "
+        f"Pareto front of F1 and {name}, from the fastest: {named}{more}."
+    )
 
 
 def describe_production(decision: Decision) -> tuple[str, ...]:

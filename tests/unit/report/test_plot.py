@@ -336,10 +336,10 @@ def test_strips_are_on_one_scale_in_the_order_of_the_scores(any_decision: Decisi
     rows = any_decision.standings
     strips = [strip for strip in draw_strips(rows) if strip is not None]
     scores = [row.score.value for row in rows if row.score is not None]
-    assert len({strip.reference for strip in strips}) == 1
+    assert len({strip.origin for strip in strips}) == 1
     for row, strip in zip(rows, strips, strict=True):
         assert 0 <= strip.low <= strip.value <= strip.high <= WIDTH
         if row.label == any_decision.reference:
-            assert strip.value == strip.reference
+            assert strip.value == strip.origin
     by_score = sorted(zip(scores, strips, strict=True), key=lambda pair: pair[0])
     assert [strip.value for _, strip in by_score] == sorted(strip.value for strip in strips)
