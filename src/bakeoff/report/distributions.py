@@ -2,7 +2,7 @@
 
 A shape is the histogram of all counted calls in bins of equal ratio, so that nothing is thinned out and its
 size does not grow with the samples. Below it lie the median of each fresh process, and the quantiles with
-their intervals: where the processes lie apart, the intervals are as wide as that, however many calls there are.
+their intervals: where the processes lie apart, the intervals are as wide, however many calls there are.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _draw(
 
 
 def _draw_shape(calls: Samples, axis: Axis) -> str:
-    """Outline of the histogram, its highest bin as high as there is room; calls beyond the axis are left out."""
+    """Outline of the histogram, its highest bin as high as there is room; the axis cuts off the rest."""
     edges = np.linspace(np.log(axis.low), np.log(axis.high), (WIDTH - 2 * _MARGIN) // _BIN_WIDTH + 1)
     # Nothing is drawn at 0 ms on a log axis.
     counts, _ = np.histogram(np.log(calls[calls > 0]), edges)
