@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bakeoff.cli import output, stages, tables
+from bakeoff.cli.report import write_report
 from bakeoff.demo import make_workspace
 from bakeoff.orchestrator import bench, decide, open_project, promote, select_champions, sweep
 from bakeoff.orchestrator import plan as make_plan
@@ -46,7 +47,7 @@ def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     decision = decide(project)
     code = stages.show_decision(project, decision, as_json=False)
     _head("report", config)
-    click.echo(stages.write_report(project, decision, selections))
+    click.echo(write_report(project, decision, selections))
     if decision.winner is None:
         return code
     _head("promote", config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import click
 
 from bakeoff.cli import output, tables
 from bakeoff.cli.promote import promotion_options, run_promotion
+from bakeoff.cli.report import write_report
 from bakeoff.core.decision import Decision
 from bakeoff.core.plan import Explanation, PlannedJob
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.run_mode import RunMode
-from bakeoff.digest import digest_json
-from bakeoff.durable import write_bytes
 from bakeoff.orchestrator import (
     Project,
     load_decision,
@@ -34,7 +32,7 @@ from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import sweep as run_sweep
 from bakeoff.orchestrator import sync as run_sync
 from bakeoff.orchestrator.measurements import BenchResult
-from bakeoff.report import render_html, render_terminal
+from bakeoff.report import render_terminal
 from bakeoff.report.units import clean
 
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_TRACKING, EXIT_HAS_WORK = 3, 4, 5, 10
@@ -266,22 +264,6 @@ def report(project: Project, *, as_json: bool) -> int:
     else:
         click.echo(path)
     return 0
-
-
-def write_report(project: Project, decision: Decision, selections: dict[str, BackboneSelection]) -> Path:
-    """Write the HTML page and log it beside the decision."""
-    facts = {
-        "bakeoff": version("bakeoff"),
-        "mlflow": version("mlflow"),
-        "tracking store": project.tracker.shown_uri,
-        "sweep experiment": ", ".join(project.settings.tracking.sweep_experiments),
-        "benchmark experiment": project.settings.tracking.benchmark_experiment,
-        "decision digest": digest_json(decision.model_dump(mode="json")),
-        "command": "bakeoff run",
-    }
-    write_bytes(project.report_path, render_html(decision, selections, facts).encode())
-    save_decision(project, decision, [project.report_path])
-    return project.report_path
 
 
 @_stage

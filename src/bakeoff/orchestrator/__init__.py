@@ -3,7 +3,7 @@
 from bakeoff.orchestrator.acquisition import acquire_checkpoints
 from bakeoff.orchestrator.champions import recall_selection, select_champions
 from bakeoff.orchestrator.contrasts import compare
-from bakeoff.orchestrator.decisions import decide, load_decision, save_decision
+from bakeoff.orchestrator.decisions import decide, load_decision, recall_measurements, save_decision
 from bakeoff.orchestrator.joining import join_sweep
 from bakeoff.orchestrator.measurements import bench, benchmark_champions
 from bakeoff.orchestrator.planning import explain, filter_missing_benchmarks, plan
@@ -29,6 +29,7 @@ __all__ = [
     "open_project",
     "plan",
     "promote",
+    "recall_measurements",
     "recall_selection",
     "save_decision",
     "select_champions",

@@ -21,7 +21,7 @@ from bakeoff.core.existing import (
     valid_attempts,
 )
 from bakeoff.core.production import Production
-from bakeoff.core.records import Job
+from bakeoff.core.records import Job, Measurement
 from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.core.settings import RunSettings
 from bakeoff.digest import digest_json
@@ -217,3 +217,20 @@ def load_decision(project: Project) -> Decision:
         raise DataError(
             str(path), found=f"{error.error_count()} faults", expected="a file that `bakeoff decide` wrote"
         ) from error
+
+
+def recall_measurements(project: Project, decision: Decision) -> tuple[Measurement, ...]:
+    """The measurements that a decision was made from, with their raw values, as far as this disk holds them.
+
+    One that is not here, or is broken, is told and left out: the decision holds what was concluded from it.
+    """
+    found = []
+    for used in decision.measurements:
+        try:
+            attempt = project.results.load(used.key, used.attempt)
+        except DataError as error:
+            project.progress.say(f"warning: the report lacks a measurement: {error}")
+            continue
+        if isinstance(attempt, Measurement):
+            found.append(attempt)
+    return tuple(found)

@@ -93,6 +93,11 @@ class Project:
         return inherit_mode(self.settings.decision.run.mode, self.benchmark_mode)
 
     @property
+    def config_name(self) -> str | None:
+        """File or folder of the configuration, below ``root``; None where the project was made without."""
+        return self._config.name if self._config else None
+
+    @property
     def selection_path(self) -> Path:
         """Where the last selection of champions stands."""
         return self.root / "results" / "champions.json"

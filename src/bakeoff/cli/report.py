@@ -1,0 +1,44 @@
+"""The page of a decision: written beside the decision, logged with it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from bakeoff.core.decision import Decision
+from bakeoff.core.records import BackboneSelection
+from bakeoff.digest import digest_json
+from bakeoff.durable import write_bytes
+from bakeoff.orchestrator import Project, recall_measurements, save_decision
+from bakeoff.report import render_html
+
+
+def write_report(project: Project, decision: Decision, selections: Mapping[str, BackboneSelection]) -> Path:
+    """Write the HTML page and log it beside the decision."""
+    facts = {
+        "bakeoff": version("bakeoff"),
+        "mlflow": version("mlflow"),
+        "tracking store": project.tracker.shown_uri,
+        "sweep experiment": ", ".join(project.settings.tracking.sweep_experiments),
+        "benchmark experiment": project.settings.tracking.benchmark_experiment,
+        "decision digest": digest_json(decision.model_dump(mode="json")),
+    }
+    page = render_html(
+        decision,
+        selections,
+        facts,
+        measurements=recall_measurements(project, decision),
+        commands=_list_commands(project, decision),
+    )
+    write_bytes(project.report_path, page.encode())
+    save_decision(project, decision, [project.report_path])
+    return project.report_path
+
+
+def _list_commands(project: Project, decision: Decision) -> tuple[str, ...]:
+    """What leads to the decision again, in the folder of the project."""
+    stages = ("champions", "plan", "bench", "decide", "report", *(("promote",) if decision.winner else ()))
+    option = f" --config {shlex.quote(project.config_name)}" if project.config_name else ""
+    return tuple(f"bakeoff {stage}{option}" for stage in stages)
