@@ -12,6 +12,8 @@ from bakeoff.core.decision import Decision
 from bakeoff.core.records import BackboneSelection
 from bakeoff.report import render_html
 from bakeoff.report.plot import draw_plot
+from unit.report.measured import measure_field
+from unit.report.test_evidence import decide_on
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +193,77 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
         box = marks.nth(number).bounding_box()
         assert box is not None
         assert box["width"] > 5
+    # Links lead to places on the page there too.
+    frame.get_by_role("link", name="Reproduce").click()
+    heading = frame.locator("h2#reproduce").bounding_box()
+    assert heading is not None
+    assert 0 <= heading["y"] < 820
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [500, 1280])
+@pytest.mark.parametrize("name", ["decision", "tie", "nobody", "crowd", "measured"])
+def test_axe_finds_nothing_that_keeps_anybody_out(
+    *,
+    open_page: Open,
+    axe: str,
+    selections: Selections,
+    request: pytest.FixtureRequest,
+    name: str,
+    width: int,
+    dark: bool,
+) -> None:
+    measurements = measure_field() if name == "measured" else []
+    decision = decide_on(measurements) if measurements else request.getfixturevalue(name)
+    html = render_html(decision, selections, FACTS, measurements=measurements, commands=("bakeoff plan",))
+    page = open_page(html, width=width, dark=dark).page
+    # What is folded away is looked at too.
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")
+    assert [(row["id"], row["nodes"][0]["html"]) for row in found["violations"]] == []
+    assert len(found["passes"]) > 20
+
+
+def test_the_shapes_of_the_calls_are_seen(open_page: Open) -> None:
+    measurements = measure_field()
+    decision = decide_on(measurements)
+    opened = open_page(render_html(decision, {}, FACTS, measurements=measurements))
+    hills = opened.page.locator(".ridge .hill")
+    assert hills.count() == 2 * len(decision.standings)
+    for number in range(hills.count()):
+        hill, drawing = (
+            hills.nth(number).bounding_box(),
+            opened.page.locator(".ridge").nth(number).bounding_box(),
+        )
+        assert hill is not None
+        assert drawing is not None
+        assert hill["width"] > 10
+        assert hill["height"] > 15
+        assert hill["x"] >= drawing["x"]
+        assert hill["x"] + hill["width"] <= drawing["x"] + drawing["width"]
+    assert opened.complaints == []
+
+
+def test_a_keyboard_skips_to_the_verdict_and_reaches_every_section(
+    open_page: Open, decision: Decision
+) -> None:
+    page = open_page(render_html(decision, {}, FACTS)).page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().top") >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    links = page.locator("nav a")
+    assert links.count() >= 8
+    for number in range(links.count()):
+        links.nth(number).press("Enter")
+        target = links.nth(number).get_attribute("href")
+        assert page.evaluate("location.hash") == target
+        top = page.locator(f"h2{target}").bounding_box()
+        assert top is not None
+        assert -1 <= top["y"] < 900
+        page.evaluate("scrollTo(0, 0)")
 
 
 def test_what_is_folded_away_opens_by_keyboard(open_page: Open, decision: Decision) -> None:

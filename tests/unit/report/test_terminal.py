@@ -126,7 +126,7 @@ def test_every_flag_is_told_with_those_whom_it_concerns(
     )
     lines = section(show(make_decision([marked, *field[1:]]), width=180), "Flags")
     assert f"contended: waited for a CPU 9.1% of the time (limit 2%) ({marked.label})" in lines
-    assert "unsupported(p99): batch size 8: 150 samples, 368 are needed (all)" in lines
+    assert "unsupported: p99, batch size 8: 150 samples, 368 are needed (all)" in lines
 
 
 def test_flags_of_one_name_share_a_line(make_decision: DecisionMaker, field: list[Candidate]) -> None:
@@ -135,7 +135,7 @@ def test_flags_of_one_name_share_a_line(make_decision: DecisionMaker, field: lis
         one.model_copy(update={"flags": (detail,)}) for one, detail in zip(field, details, strict=False)
     ]
     lines = section(show(make_decision([*marked, *field[2:]]), width=180), "Flags")
-    assert "unsupported(p99): batch size 1: 9 samples, and 2 like it (all)" in lines
+    assert "unsupported: p99, batch size 1: 9 samples, and 2 like it (all)" in lines
 
 
 def test_candidates_that_could_not_be_ranked_are_told(make_decision: DecisionMaker) -> None:

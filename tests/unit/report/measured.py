@@ -1,0 +1,140 @@
+"""Whole measurements as a heat leaves them, for what a page shows beyond the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bakeoff.core.records import Environment, Flag, Hardware, HeatFacts, Job, Measurement
+from bakeoff.digest import digest_json
+from bakeoff.measure.backends import OnnxRuntime, Torch
+from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import COUNTED, DIRTY, ENTITIES, LATE, LATENCY, OVERHEAD, REFERENCE, Reading
+from bakeoff.measure.scenarios import Latency, Quality
+
+N_DOCUMENTS, N_ENTITIES = 300, 3
+N_GENERATIONS, N_ROUNDS, N_CALLS = 5, 10, 10
+# In each process the first round is late, and the second was disturbed.
+LEFT_OUT = (LATE, DIRTY, *(COUNTED,) * (N_ROUNDS - 2))
+N_COUNTED = N_GENERATIONS * LEFT_OUT.count(COUNTED) * N_CALLS
+CANARY_NS = (1.00e6, 1.01e6, 0.99e6, 1.05e6, 1.00e6)
+BACKBONES = {"minilm-l6": (0.845, 9.0), "minilm-l3": (0.80, 5.0), "minilm-l2": (0.72, 3.0)}
+RUNTIMES = {Torch(threads=2): 1.0, OnnxRuntime(threads=2): 0.42}
+HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU @ 2.90GHz", physical_cores=4, usable_cpus=4)
+ENVIRONMENT = Environment(
+    hardware=HARDWARE,
+    libraries={"python": "3.11.7", "torch": "2.13.0"},
+    facts={
+        "isa": "avx2 avx512_vnni",
+        "caches": "L1d 32 KiB, L2 1024 KiB",
+        "memory_bytes": str(16 * 2**30),
+        "load_average": "0.10 0.20 0.30",
+        "load_average_after": "1.90 0.80 0.50",
+        "cpu_pressure": "some avg10=1.50 avg60=9.98 avg300=18.51 total=3151421545",
+        "whatever_else": "it says",
+    },
+)
+
+
+def measure_field(**facts: Any) -> list[Measurement]:
+    """Quality and latency of three backbones on two runtimes, in one heat; the first one is the reference."""
+    jobs = [_job(backbone, runtime) for backbone in BACKBONES for runtime in RUNTIMES]
+    heat = HeatFacts(
+        heat_id="h" * 64,
+        reference_key=jobs[0].key,
+        reference=jobs[0].candidate,
+        candidates=tuple(job.candidate for job in jobs),
+        generations=N_GENERATIONS,
+        is_resident=True,
+        stopped="targets",
+        wall_s=300.0,
+        canary_ns=CANARY_NS,
+    ).model_copy(update=facts)
+    return [made for job in jobs for made in (_quality(job), _latency(job, heat, is_first=job is jobs[0]))]
+
+
+def _job(backbone: str, runtime: Torch | OnnxRuntime) -> Job:
+    return Job(
+        backbone=backbone,
+        champion_run_id=digest_json(backbone)[:32],
+        trial_run_id=digest_json(f"trial {backbone}")[:32],
+        sweep_run_id="5" * 32,
+        study_key_hash="a" * 64,
+        trial_key_hash="b" * 64,
+        checkpoint_digest=digest_json(f"checkpoint {backbone}"),
+        data_fingerprint="d" * 64,
+        eval_fingerprint="e" * 64,
+        runtime=runtime,
+        scenario=Latency(),
+        protocol=TimingProtocol(),
+        hardware=HARDWARE,
+        inputs_digest="9" * 64,
+        max_length=64,
+        metric_name="f1",
+    )
+
+
+def _measurement(job: Job, readings: Sequence[Reading], flags: Sequence[Flag], **more: Any) -> Measurement:
+    return Measurement(
+        job=job,
+        attempt=1,
+        measured_at="2026-01-02T03:04:05+00:00",
+        environment=ENVIRONMENT,
+        readings=tuple(readings),
+        flags=tuple(flags),
+        wall_s=300.0,
+        timed_s=60.0,
+        **more,
+    )
+
+
+def _quality(job: Job) -> Measurement:
+    recall, _ = BACKBONES[job.backbone]
+    hard = np.random.default_rng(1).random((N_DOCUMENTS, N_ENTITIES))
+    luck = np.random.default_rng(len(job.backbone) + int(recall * 1000)).random((N_DOCUMENTS, N_ENTITIES))
+    hits = (0.8 * hard + 0.2 * luck < recall).sum(axis=1)
+    entities = Reading(
+        quantity=ENTITIES,
+        unit="count",
+        values=tuple(map(float, hits)),
+        generations=(0,) * N_DOCUMENTS,
+        columns=dict.fromkeys(("predicted", "actual"), (N_ENTITIES,) * N_DOCUMENTS),
+    )
+    return _measurement(job.model_copy(update={"scenario": Quality(), "protocol": None}), [entities], [])
+
+
+def _latency(job: Job, heat: HeatFacts, *, is_first: bool) -> Measurement:
+    _, ms = BACKBONES[job.backbone]
+    ms *= RUNTIMES[job.runtime]  # type: ignore[index]
+    readings = [_calls(LATENCY, ms * size**0.8, size, job.candidate) for size in (1, 8)]
+    if not is_first:
+        first = next(iter(BACKBONES.values()))[1]
+        readings += [_calls(REFERENCE, first * size**0.8, size, heat.reference) for size in (1, 8)]
+    overhead = Reading(
+        quantity=OVERHEAD, unit="ns", values=(80.0,) * 5, generations=tuple(range(N_GENERATIONS))
+    )
+    flags = [Flag(name="virtualised", detail="a virtual machine")]
+    return _measurement(job, [*readings, overhead], flags, heat=heat)
+
+
+def _calls(quantity: str, ms: float, size: int, name: str) -> Reading:
+    generator = np.random.default_rng([size, int(digest_json(name)[:8], 16)])
+    shape = (N_GENERATIONS, N_ROUNDS, N_CALLS)
+    generations, rounds, _ = np.indices(shape)
+    process, noise = generator.normal(0, 0.02, (N_GENERATIONS, 1, 1)), generator.normal(0, 0.1, shape)
+    n = generations.size
+    return Reading(
+        quantity=quantity,
+        unit="ns",
+        at={"batch_size": size},
+        values=tuple((ms * 1e6 * np.exp(process + noise)).ravel().tolist()),
+        generations=tuple(generations.ravel().tolist()),
+        columns={
+            "round": tuple(rounds.ravel().tolist()),
+            "left_out": tuple(np.asarray(LEFT_OUT)[rounds].ravel().tolist()),
+            "calls_per_sample": (1,) * n,
+            "n_documents": (size,) * n,
+        },
+    )
