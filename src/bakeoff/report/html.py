@@ -1,9 +1,11 @@
-"""The decision as one HTML page that needs nothing else: no script, no font, no network."""
+"""The decision as one HTML page that needs nothing else: no library, no font, no network."""
 
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -49,35 +51,35 @@ def render_html(
 
     confidence = decision.settings.confidence
     evidence = Evidence(decision, measurements)
-    return (
-        make_environment()
-        .get_template("report.html.jinja")
-        .render(
-            decision=decision,
-            selections=selections,
-            facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
-            commands=commands,
-            settings_lines=_write_settings(decision),
-            winner=decision.winning_standing,
-            gates=list_gates(decision),
-            order=fold(decision),
-            plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
-            legend=draw_legend(decision),
-            strips=strips.draw_strips(decision.standings),
-            strip_size=(strips.WIDTH, strips.HEIGHT),
-            distances=_draw_distances(decision),
-            panels=distributions.draw_panels(decision, evidence),
-            panel_size=(distributions.WIDTH, distributions.HEIGHT),
-            canary_size=(trust.CANARY_WIDTH, trust.CANARY_HEIGHT),
-            tracks=objective.draw_tracks(decision),
-            track_width=objective.TRACK_WIDTH,
-            p99_samples=minimum_samples(0.99, confidence),
-            flags=group_flags(decision),
-            trust=trust.gather_trust(decision, evidence),
-            machine=machine.group_facts(decision.environment),
-            loads=machine.list_loads(decision.environment),
-            evidence=evidence,
-        )
+    environment = make_environment()
+    script = environment.get_template("links.js").render()
+    return environment.get_template("report.html.jinja").render(
+        script=Markup(script),  # noqa: S704 - a file of ours, without a word from outside
+        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+        decision=decision,
+        selections=selections,
+        facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
+        commands=commands,
+        settings_lines=_write_settings(decision),
+        winner=decision.winning_standing,
+        gates=list_gates(decision),
+        order=fold(decision),
+        plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
+        legend=draw_legend(decision),
+        strips=strips.draw_strips(decision.standings),
+        strip_size=(strips.WIDTH, strips.HEIGHT),
+        distances=_draw_distances(decision),
+        panels=distributions.draw_panels(decision, evidence),
+        panel_size=(distributions.WIDTH, distributions.HEIGHT),
+        canary_size=(trust.CANARY_WIDTH, trust.CANARY_HEIGHT),
+        tracks=objective.draw_tracks(decision),
+        track_width=objective.TRACK_WIDTH,
+        p99_samples=minimum_samples(0.99, confidence),
+        flags=group_flags(decision),
+        trust=trust.gather_trust(decision, evidence),
+        machine=machine.group_facts(decision.environment),
+        loads=machine.list_loads(decision.environment),
+        evidence=evidence,
     )
 
 

@@ -18,7 +18,7 @@ SHAPES = (
     "M0 6.6L6 -4.4H-6z",  # triangle on its tip
     "M-3 -6h6l4 6l-4 6h-6l-4 -6z",  # hexagon
 )
-FILLINGS = ("full", "open", "dotted", "barred")
+FILLINGS = ("full", "open", "dotted", "barred", "upright", "crossed")
 
 
 class Look(NamedTuple):

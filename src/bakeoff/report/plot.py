@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bakeoff.core.settings import DecisionSettings
     from bakeoff.core.standings import Standing
 
-_ALL_ARE_LABELLED_UP_TO = 14
+_ALL_ARE_LABELLED_UP_TO, _OF_MANY = 14, 7
 _NAME_LENGTH = 24
 _CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
 _MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
@@ -158,14 +158,8 @@ def _point(row: Standing, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
 def _labels(
     points: Sequence[Point], names_of_limits: Sequence[Box], lines: Sequence[Box], area: Box
 ) -> tuple[Label, ...]:
-    """Names for all points, or of many points for those that a reader looks for: winner, tied, front."""
-    chosen = [
-        point
-        for point in points
-        if len(points) <= _ALL_ARE_LABELLED_UP_TO
-        or point.standing.place in {"winner", "tied"}
-        or point.standing.is_on_front
-    ][:_ALL_ARE_LABELLED_UP_TO]
+    """Names for all points, or of many points for the winner and some along the front."""
+    chosen = points if len(points) <= _ALL_ARE_LABELLED_UP_TO else _choose_of_many(points)
     names = [_name(point.standing) for point in chosen]
     wanted = [
         Wanted(
@@ -184,6 +178,17 @@ def _labels(
         for point, pair, placed in zip(chosen, names, places, strict=True)
         if placed is not None
     )
+
+
+def _choose_of_many(points: Sequence[Point]) -> list[Point]:
+    """The winner, and so many of the front as can be read, from end to end; the table names everyone."""
+    winner = [point for point in points if point.standing.place == "winner"]
+    front = sorted(
+        (point for point in points if point.standing.is_on_front and point.standing.place != "winner"),
+        key=lambda point: (point.x, point.y),
+    )
+    last, n = len(front) - 1, min(len(front), _OF_MANY)
+    return winner + [front[round(number * last / max(n - 1, 1))] for number in range(n)]
 
 
 def _name(row: Standing) -> tuple[str, str]:

@@ -85,7 +85,7 @@ def test_a_hill_is_the_histogram_of_the_calls_that_count(
             edges = begin + 3 * np.arange(1, len(heights) + 1)
             below = np.mean(start + slope * np.log(calls) <= edges[:, np.newaxis], axis=1)
             # Heights are whole numbers and ticks rounded, so the shares are near to the calls', not equal.
-            assert np.cumsum(heights) / sum(heights) == pytest.approx(below, abs=0.05)
+            assert np.cumsum(heights) / sum(heights) == pytest.approx(below, abs=0.08)
             assert max(heights) == 22
 
 

@@ -316,9 +316,9 @@ def test_of_a_few_candidates_all_are_named_of_many_only_those_that_matter(
 # --- looks and strips -------------------------------------------------------------------------------------
 
 
-def test_no_two_of_36_backbones_on_4_runtimes_look_alike(decision: Decision) -> None:
+def test_no_two_of_36_backbones_on_6_runtimes_look_alike(decision: Decision) -> None:
     row = decision.standings[0]
-    names = [(f"backbone-{n:02}", f"runtime-{m}") for n in range(36) for m in range(4)]
+    names = [(f"backbone-{n:02}", f"runtime-{m}") for n in range(36) for m in range(6)]
     rows = tuple(row.model_copy(update={"backbone": b, "runtime": r}) for b, r in names)
     many = decision.model_copy(update={"standings": rows})
     looks = choose_looks(many)
