@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bakeoff.core.records import Environment, Flag, Hardware, HeatFacts, Job, Measurement
 from bakeoff.digest import digest_json
-from bakeoff.measure.backends import OnnxRuntime, Torch
+from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import COUNTED, DIRTY, ENTITIES, LATE, LATENCY, OVERHEAD, REFERENCE, Reading
 from bakeoff.measure.scenarios import Latency, Quality
@@ -21,7 +21,7 @@ LEFT_OUT = (LATE, DIRTY, *(COUNTED,) * (N_ROUNDS - 2))
 N_COUNTED = N_GENERATIONS * LEFT_OUT.count(COUNTED) * N_CALLS
 CANARY_NS = (1.00e6, 1.01e6, 0.99e6, 1.05e6, 1.00e6)
 BACKBONES = {"minilm-l6": (0.845, 9.0), "minilm-l3": (0.80, 5.0), "minilm-l2": (0.72, 3.0)}
-RUNTIMES = {Torch(threads=2): 1.0, OnnxRuntime(threads=2): 0.42}
+RUNTIMES: Mapping[Backend, float] = {Torch(threads=2): 1.0, OnnxRuntime(threads=2): 0.42}
 HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU @ 2.90GHz", physical_cores=4, usable_cpus=4)
 ENVIRONMENT = Environment(
     hardware=HARDWARE,
@@ -55,7 +55,7 @@ def measure_field(**facts: Any) -> list[Measurement]:
     return [made for job in jobs for made in (_quality(job), _latency(job, heat, is_first=job is jobs[0]))]
 
 
-def _job(backbone: str, runtime: Torch | OnnxRuntime) -> Job:
+def _job(backbone: str, runtime: Backend) -> Job:
     return Job(
         backbone=backbone,
         champion_run_id=digest_json(backbone)[:32],
@@ -107,7 +107,7 @@ def _quality(job: Job) -> Measurement:
 
 def _latency(job: Job, heat: HeatFacts, *, is_first: bool) -> Measurement:
     _, ms = BACKBONES[job.backbone]
-    ms *= RUNTIMES[job.runtime]  # type: ignore[index]
+    ms *= RUNTIMES[job.runtime]
     readings = [_calls(LATENCY, ms * size**0.8, size, job.candidate) for size in (1, 8)]
     if not is_first:
         first = next(iter(BACKBONES.values()))[1]
