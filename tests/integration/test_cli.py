@@ -91,9 +91,26 @@ def test_every_stage_works_from_the_command_line(project_folder: Path) -> None:
     assert "tiny × " in decide.stdout
     report = bakeoff(project_folder, "report")
     page = Path(report.stdout.strip())
-    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    html = page.read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>")
+    # Drawn from the calls themselves, which lie on the disk.
+    assert html.count('class="hill"') > 0
+    assert "are not on the disk" not in html
+    assert "bakeoff decide --config config\n" in html
     promote = bakeoff(project_folder, "promote")
     assert "@champion" in promote.stdout
+
+
+def test_a_report_without_its_measurements_says_so_and_shows_the_decision(project_folder: Path) -> None:
+    assert bakeoff(project_folder, "decide").returncode == 0
+    shutil.rmtree(project_folder / "results" / "jobs")
+    report = bakeoff(project_folder, "report")
+    assert report.returncode == 0
+    assert "warning: the report lacks a measurement" in report.stderr
+    html = Path(report.stdout.strip()).read_text(encoding="utf-8")
+    assert "are not on the disk where this page was made" in html
+    assert 'class="hill"' not in html
+    assert "All candidates" in html
 
 
 def test_run_goes_from_champions_to_report_and_promotes_nothing(project_folder: Path) -> None:
