@@ -231,6 +231,28 @@ def test_axe_finds_nothing_that_keeps_anybody_out(
     assert len(found["passes"]) > 20
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_page_of_200_candidates_keeps_nobody_out(
+    open_page: Open,
+    axe: str,
+    make_decision: Callable[..., Decision],
+    make_candidate: Callable[..., Candidate],
+    dark: bool,
+) -> None:
+    candidates = [
+        make_candidate(f"backbone-{n}", f"runtime-{m}", 0.5 + 0.01 * n, 2.0 * 1.08**n * (1 + m))
+        for n in range(40)
+        for m in range(5)
+    ]
+    opened = open_page(render_html(make_decision(candidates), {}, FACTS), dark=dark)
+    assert len(opened.page.evaluate(MARKS)) == 200
+    assert opened.page.evaluate(OUTSIDE) == []
+    opened.page.evaluate(axe)
+    found = opened.page.evaluate("axe.run()")
+    assert [(row["id"], row["nodes"][0]["html"]) for row in found["violations"]] == []
+    assert opened.complaints == []
+
+
 def test_the_shapes_of_the_calls_are_seen(open_page: Open) -> None:
     measurements = measure_field()
     decision = decide_on(measurements)
