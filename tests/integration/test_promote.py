@@ -429,7 +429,7 @@ def forget_inputs(project: Project) -> None:
         (forget_inputs, (), StaleDecisionError, "what it was made from"),
         (
             lambda _: None,
-            ("decision.objective.weights.quality=0.9",),
+            ("decision.objective={kind: weighted, weights: {quality: 0.9}}",),
             StaleDecisionError,
             "have changed since",
         ),
