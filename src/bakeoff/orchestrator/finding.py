@@ -28,7 +28,7 @@ from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
-from bakeoff.stores.results import read_attempt
+from bakeoff.stores.attempts import read_attempt
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import benchmarks
 
