@@ -230,3 +230,15 @@ def test_the_nodes_are_asked_what_they_are_once_a_command(cluster: Nodes, config
     assert project.cluster is not None
     assert project.cluster.nodes is not None
     assert {node.slots for node in project.cluster.nodes} == {1}
+
+
+def test_what_ray_prints_of_nodes_does_not_mix_with_results(
+    cluster: Nodes, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = open_project(config, cluster.overrides(*QUICK)).cluster
+    assert where is not None
+    with where.connected():
+        print("a node died", file=sys.stdout)  # noqa: T201 - as a thread of ray does
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "a node died" in told.err

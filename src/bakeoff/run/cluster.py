@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -64,6 +65,8 @@ class RayCluster:
     def connected(self) -> Iterator[None]:
         """Stay connected; may be entered again inside.
 
+        Ray prints on stdout what happens to nodes; that is where results are expected, so it goes to stderr.
+
         Raises:
             ClusterError: It does not answer.
             MissingExtraError: ray is not installed.
@@ -72,7 +75,8 @@ class RayCluster:
             is_ours = self._connect()
         self._depth += 1
         try:
-            yield
+            with redirect_stdout(sys.stderr):
+                yield
         finally:
             self._depth -= 1
             if self._depth == 0 and is_ours:
