@@ -30,6 +30,7 @@ class Assignment(Record):
         jobs: The reference of a heat first.
         champions: Of the jobs. Where a checkpoint's folder is seen by the node, it is read there.
         received: Attempts that need not be kept by the node any longer, by key digest and number.
+        is_offline: The tracking store must not be asked.
     """
 
     format_version: Literal[1] = 1
@@ -39,6 +40,7 @@ class Assignment(Record):
     jobs: tuple[PlannedJob, ...]
     champions: tuple[Champion, ...]
     received: tuple[tuple[str, int], ...] = ()
+    is_offline: bool = False
 
 
 class Delivery(Record):
@@ -73,6 +75,7 @@ def assign(
         jobs=tuple(jobs),
         champions=tuple(champion for champion in champions if champion.run_id in wanted),
         received=tuple(received),
+        is_offline=project.is_offline,
     )
 
 

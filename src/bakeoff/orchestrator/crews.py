@@ -144,6 +144,7 @@ class NodeCrew:
         if time.monotonic() - self._looked_s >= LOOK_S:
             self._looked_s = time.monotonic()
             if not self._cluster.count_alive([each.node_id for each in self._nodes]):
+                self._executors[-1].shutdown()  # what waits for these nodes is lost, and submitted anew
                 self._look_for_nodes()
 
     def close(self) -> None:

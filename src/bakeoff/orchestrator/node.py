@@ -84,7 +84,8 @@ def _open_project(order: Assignment, notes: Notes) -> Project:
     if not (root / test).is_file():
         durable.write_bytes(root / test, order.test.encode())
     data = order.settings.data.model_copy(update={"test": test, "train": None})
-    return Project(root, order.settings.model_copy(update={"data": data}), notes)
+    settings = order.settings.model_copy(update={"data": data})
+    return Project(root, settings, notes, is_offline=order.is_offline)
 
 
 @contextmanager
