@@ -5,6 +5,7 @@ Used by the tests and by ``benchmarks/ray_nodes.py``.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -37,6 +38,32 @@ class NodeProcess:
     def find(self, pattern: str) -> list[Path]:
         """What lies in its folder."""
         return sorted(self.folder.glob(f"machine/*/*/{pattern}"))
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether somebody holds the lock of the machine that it plays."""
+        path = self.folder / "lock"
+        if not path.is_file():
+            return False  # nobody ever measured there
+        with path.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+
+def wait_until_idle(nodes: Sequence[NodeProcess]) -> None:
+    """Wait until nobody measures on any node.
+
+    Raises:
+        RuntimeError: Somebody does not end.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while any(node.is_measuring for node in nodes):
+        if time.monotonic() > deadline:
+            raise RuntimeError("somebody still measures")
+        time.sleep(0.05)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from bakeoff.orchestrator.machines import find_hardware, recall_hardware
 from bakeoff.run.hardware import detect_hardware
 from bakeoff.run.machine import LOCK_VARIABLE
 from bakeoff.stores import tags
-from clusters import Command, Nodes, copy_project, list_attempts, wait_for_any
+from clusters import Command, Nodes, copy_project, list_attempts, wait_for_any, wait_until_idle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -145,9 +145,11 @@ def test_a_command_that_is_killed_leaves_nobody_measuring_and_the_next_one_goes_
 ) -> None:
     command = Command(config, cluster.overrides(*QUICK, LONG))
     process = command.start()
-    wait_for_any([node for node in cluster.nodes.values() if node.is_alive], WORK, process)
+    nodes = [node for node in cluster.nodes.values() if node.is_alive]
+    wait_for_any(nodes, WORK, process)
     process.kill()
     process.join()
+    wait_until_idle(nodes)
     result = bench(command.open())  # takes the claims over at once: it holds the project's lock
     assert (len(result.measured), result.failed) == (N_JOBS, ())
     assert {each.attempt for each in result.measured} == {1}
