@@ -106,6 +106,11 @@ def contend(uri: str, number: int, n_keys: int, barrier: Barrier, results: Queue
 
 def kill_benches(folder: Path, n_kills: int, seed: int) -> Tally:
     """Kill benches of a project with one champion, which is an untrained model of the demo."""
+    return kill(make_template(folder), folder / "duels", n_kills, seed)
+
+
+def make_template(folder: Path) -> Path:
+    """A project with one champion, an untrained model of the demo; nothing of it is measured."""
     template = folder / "template"
     (template / "config").mkdir(parents=True)
     lines = files("bakeoff.demo").joinpath("data", "test.jsonl").read_text(encoding="utf-8").splitlines()
@@ -119,7 +124,7 @@ def kill_benches(folder: Path, n_kills: int, seed: int) -> Tally:
     for stage, section in settings.items():
         (template / "config" / f"{stage}.yaml").write_text(yaml.safe_dump(section), encoding="utf-8")
     _write_champion(Tracker(f"sqlite:///{template}/mlflow.db", folder / "artifacts"), folder)
-    return kill(template, folder / "duels", n_kills, seed)
+    return template
 
 
 def _write_champion(tracker: Tracker, folder: Path) -> None:

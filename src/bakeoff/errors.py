@@ -20,10 +20,12 @@
     ├── TrackingError                 5  the tracking server or the rights on it
     ├── StudyError                    5  the study's storage did not answer, or refused
     ├── StorageError                  5  the disk or the rights on it
+    ├── ClusterError                  5  the Ray cluster, or what it has
     ├── WorldMovedError               6  what was true when we looked is no longer
     │   ├── AliasMovedError
     │   └── StaleDecisionError
     └── WorkerError                   3  one job or training failed in its own process; the others go on
+        └── NodeLostError
 
 The message is built in the class, from facts, so that every place that raises says the same thing in the
 same order: where, what was found, what was expected, what to do.
@@ -227,6 +229,15 @@ class StorageError(BakeoffError):
         )
 
 
+class ClusterError(BakeoffError):
+    """The Ray cluster cannot be reached, or has nothing of what is asked for."""
+
+    exit_code = 5
+
+    def __init__(self, address: str, *, found: str, cure: str) -> None:
+        super().__init__(f"Ray cluster {address}: {found}; {cure}")
+
+
 class WorldMovedError(BakeoffError):
     """What was true when we looked is no longer."""
 
@@ -264,3 +275,7 @@ class WorkerError(BakeoffError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class NodeLostError(WorkerError):
+    """The node that worked, or its process, was lost; another one can do the work."""

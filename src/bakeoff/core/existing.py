@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from bakeoff.core.identity import flatten
 from bakeoff.core.records import Job
-from bakeoff.digest import canonical_json
+from bakeoff.digest import canonical_json, digest_json
 from bakeoff.measure.protocol import PRESETS, TimingProtocol
 from bakeoff.record import Record
 
@@ -176,3 +177,10 @@ def sound_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset
 def valid_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
     """Numbers of the attempts at a key that count as measured."""
     return frozenset(each.attempt for each in existing if each.key == key and each.state == "valid")
+
+
+def count_spoilt(existing: Sequence[ExistingBenchmark]) -> dict[str, int]:
+    """How many attempts failed or do not count, by key digest."""
+    spoilt = {(each.key, each.attempt) for each in existing if each.state in ("invalid", "failed")}
+    counts = Counter(key for key, _ in spoilt if key is not None)
+    return {digest_json(key): count for key, count in counts.items()}

@@ -18,7 +18,7 @@ KEY_VERSION = 2
 STUDY_KEY_SCHEMA_VERSION = "2.0"
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_NOT_IDENTITY = frozenset({"run", "timeout_s", "memory_limit_bytes", "max_attempts"})
+_NOT_IDENTITY = frozenset({"run", "execution", "timeout_s", "memory_limit_bytes", "max_attempts"})
 
 
 def is_run_id(text: str) -> bool:
@@ -31,8 +31,8 @@ def compute_config_hash(config: BaseModel | Mapping[str, Any]) -> str:
 
     Args:
         config: A settings object, or a mapping that states every default. The ``run`` section (the run mode),
-            ``timeout_s``, ``memory_limit_bytes`` and ``max_attempts`` are left out: they say whether, within
-            what and how often to measure, not what.
+            ``execution``, ``timeout_s``, ``memory_limit_bytes`` and ``max_attempts`` are left out: they say
+            whether, where, within what and how often to measure, not what.
     """
     values = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
     return digest_json({name: value for name, value in values.items() if name not in _NOT_IDENTITY})

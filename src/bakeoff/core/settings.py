@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bakeoff.core.criteria import Constraint, Objective, Weighted
+from bakeoff.core.execution import Execution, LocalExecution
 from bakeoff.core.pruners import Pruner
 from bakeoff.core.records import Direction
 from bakeoff.core.run_mode import RunMode
@@ -268,6 +269,7 @@ class BenchmarkSettings(Record):
         cpus: Numbers of the CPUs on which the processes that are measured may run; null means all that this
             process may use. Their count is part of the key, by the hardware.
         n_texts: Of the test documents, how many a timed scenario feeds, drawn with the protocol's seed.
+        execution: Where jobs are measured.
         timeout_s: Of one worker process.
         memory_limit_bytes: That one worker process may allocate; beyond it that job alone fails. Null leaves
             it to the system.
@@ -282,6 +284,7 @@ class BenchmarkSettings(Record):
     protocol: TimingProtocol = TimingProtocol()
     cpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
     n_texts: Annotated[int, Field(ge=1)] = 256
+    execution: Execution = LocalExecution()
     timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     memory_limit_bytes: Annotated[int, Field(ge=1 << 26)] | None = None
     max_attempts: Annotated[int, Field(ge=1)] = 3

@@ -16,9 +16,11 @@ from bakeoff.core.selection import FINISHED
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError
 from bakeoff.measure.backends import Backend
 from bakeoff.orchestrator.champions import find_experiments, read_sweep, select_from
+from bakeoff.orchestrator.machines import ask_nodes
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.proposals import SAMPLE_RUNS
 from bakeoff.record import Record
+from bakeoff.run.cluster import RayCluster
 from bakeoff.run.hardware import default_threads, detect_hardware
 from bakeoff.stores.datasets import read_documents
 from bakeoff.stores.layouts import BUILT_IN, Layout, Sweep, load_layout, recognise
@@ -221,7 +223,25 @@ def _check_data(project: Project) -> Iterator[Check]:
             yield _ok(name, f"{path}: {len(documents)} documents")
 
 
+def _check_nodes(project: Project, cluster: RayCluster) -> Iterator[Check]:
+    try:
+        nodes = ask_nodes(project, cluster)
+    except BakeoffError as error:
+        yield from fault_from("nodes", error)
+    else:
+        yield _ok("nodes", f"{len(nodes)} of {nodes[0].hardware.label}; all runtimes are installed there")
+
+
 def _check_runtimes(project: Project) -> Iterator[Check]:
+    if project.cluster is not None:
+        yield from _check_nodes(project, project.cluster)
+    else:
+        yield from _check_libraries(project)
+    if project.settings.hpo.search_space and importlib.util.find_spec("optuna") is None:
+        yield _fault("sweep", "not installed: optuna", "pip install 'bakeoff[hpo]'")
+
+
+def _check_libraries(project: Project) -> Iterator[Check]:
     hardware = detect_hardware(project.settings.benchmark.cpus)
     for runtime in project.settings.benchmark.runtimes:
         name, threads = f"runtime {runtime.label}", runtime.threads or default_threads(hardware)
@@ -235,8 +255,6 @@ def _check_runtimes(project: Project) -> Iterator[Check]:
             yield _fault(name, found, "lower its threads, or leave them null")
         else:
             yield _ok(name, f"installed; {threads} of {hardware.usable_cpus} CPUs")
-    if project.settings.hpo.search_space and importlib.util.find_spec("optuna") is None:
-        yield _fault("sweep", "not installed: optuna", "pip install 'bakeoff[hpo]'")
 
 
 def _libraries_of(runtime: Backend) -> tuple[str, tuple[str, ...]]:

@@ -27,6 +27,7 @@ from bakeoff.core.settings import RunSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError, DataError, TrackingError, UserError
 from bakeoff.orchestrator.acquisition import find_champions
+from bakeoff.orchestrator.machines import recall_hardware
 from bakeoff.orchestrator.planning import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
@@ -58,7 +59,7 @@ def decide(project: Project) -> Decision:
         UserError: The run mode starts nothing new, and no decision was begun.
     """
     champions = find_champions(project)
-    jobs = build_jobs(project, champions)
+    jobs = build_jobs(project, champions, recall_hardware(project))
     existing = find_existing(project, champions)
     found = [
         project.results.load_valid(job, valid_attempts(existing, job.key))

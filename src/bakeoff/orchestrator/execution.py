@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bakeoff.core.plan import Plan, PlannedJob
+from bakeoff.core.plan import PlannedJob
 from bakeoff.core.records import Champion, Job, Measurement
 from bakeoff.core.validity import judge_measurement
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.readings import merge_generations
 from bakeoff.measure.scenarios import Interleaved
-from bakeoff.orchestrator.heats import group_heats, measure_heat, protocol_of
+from bakeoff.orchestrator.heats import measure_heat
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sharing import Share
@@ -20,32 +20,32 @@ from bakeoff.orchestrator.works import EndsOneJob, flag_mixed, make_order, make_
 from bakeoff.run.isolation import Done, run_in_fresh_process
 
 
-def measure_all(project: Project, champions: Sequence[Champion], plan: Plan, share: Share) -> None:
-    """Measure what a plan says and no other machine does; every attempt, good or failed, is on disk then.
+def measure_unit(
+    project: Project,
+    jobs: Sequence[PlannedJob],
+    by_run: Mapping[str, Champion],
+    share: Share,
+    advance: Advance,
+) -> None:
+    """Measure a job, or those of a heat, on this machine; every attempt, good or failed, is on disk then.
 
     Args:
         project: Whose stores are used.
-        champions: Whose checkpoints are measured.
-        plan: All jobs; one that is reused may be run beside new ones as their reference.
-        share: Takes jobs, one or one heat at a time, gets what became of them, and sends it.
+        jobs: The reference of a heat first; it may be run beside the others without being measured.
+        by_run: Champions by their run.
+        share: Gets what became of each job.
+        advance: Told each step.
     """
-    todo = plan.todo
-    by_run = {champion.run_id: champion for champion in champions}
-    heats = group_heats(plan)
-    alone = [planned for planned in todo if not isinstance(planned.job.scenario, Interleaved)]
-    n_steps = sum(_n_generations(planned.job) for planned in alone) + sum(
-        protocol_of(group[0].job).min_generations for group in heats
-    )
-    with project.progress.track("bench", n_steps) as advance:
-        for planned in alone:
-            champion = by_run[planned.job.champion_run_id]
-            if (mine := share.take(planned)) is not None:
-                _measure_alone(project, mine, champion, share, advance)
-                share.settle([mine])
-        for group in heats:
-            if ours := share.take_together(group):
-                measure_heat(project, ours, by_run, share, advance)
-                share.settle(ours)
+    if isinstance(jobs[0].job.scenario, Interleaved):
+        measure_heat(project, jobs, by_run, share, advance)
+    else:
+        for planned in jobs:
+            _measure_alone(project, planned, by_run[planned.job.champion_run_id], share, advance)
+
+
+def count_steps(jobs: Sequence[PlannedJob]) -> int:
+    """How often ``advance`` is called at least while jobs of one unit are measured."""
+    return _n_generations(jobs[0].job)
 
 
 def _measure_alone(

@@ -26,9 +26,10 @@ from bakeoff.errors import CandidateNotFoundError, DataError, UserError
 from bakeoff.measure.readings import ENTITIES, LATENCY, NS_PER_MS
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.orchestrator.acquisition import find_champions
+from bakeoff.orchestrator.machines import recall_hardware
 from bakeoff.orchestrator.planning import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
-from bakeoff.stores.results import read_attempt
+from bakeoff.stores.attempts import read_attempt
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import benchmarks
 
@@ -71,7 +72,7 @@ class Finder:
     def _candidates(self) -> dict[tuple[str, str, str], list[Job]]:
         """The planned jobs of each candidate."""
         grouped: dict[tuple[str, str, str], list[Job]] = {}
-        for job in build_jobs(self._project, self._champions):
+        for job in build_jobs(self._project, self._champions, recall_hardware(self._project)):
             identity = job.candidate, job.champion_run_id, job.runtime.model_dump_json()
             grouped.setdefault(identity, []).append(job)
         return grouped

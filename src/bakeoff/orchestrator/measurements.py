@@ -13,17 +13,17 @@ from pathlib import Path
 
 from bakeoff import durable
 from bakeoff.core.champions import GivenChampions, parse_champions
-from bakeoff.core.existing import ExistingBenchmark, valid_attempts
+from bakeoff.core.existing import ExistingBenchmark, count_spoilt, valid_attempts
 from bakeoff.core.plan import Plan, PlannedJob
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.orchestrator.acquisition import acquire_for, find_champions, identify_checkpoints
-from bakeoff.orchestrator.execution import measure_all
+from bakeoff.orchestrator.crews import reaching_nodes
+from bakeoff.orchestrator.dispatch import measure_all
 from bakeoff.orchestrator.planning import find_existing, plan_against
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sending import describe_run, is_waiting, send_waiting
 from bakeoff.orchestrator.sharing import Share
 from bakeoff.record import Record
-from bakeoff.run.machine import measuring
 
 
 class BenchResult(Record):
@@ -50,7 +50,7 @@ def bench(project: Project) -> BenchResult:
         TrackingError: The store cannot say what exists.
     """
     champions = find_champions(project)
-    with _measuring(project):
+    with _measuring(project), reaching_nodes(project):
         if not project.is_offline:
             # What would keep results from being logged is better told before they are measured.
             project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
@@ -78,7 +78,7 @@ def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str
         DataError: The test file is missing or broken.
     """
     parsed = parse_champions(champions, project.progress.say)
-    with _measuring(project):
+    with _measuring(project), reaching_nodes(project):
         identified = identify_checkpoints(parsed, project)
         on_disk = project.results.list_existing(champion.run_id for champion in identified)
         todo = plan_against(project, identified, on_disk)
@@ -105,7 +105,12 @@ def _carry_out(
         todo, existing = _measure_or_wait(project, champions, todo, existing, share)
         unsent = share.finish()
     measured = [attempt for attempt in outcomes.kept if isinstance(attempt, Measurement)]
-    failed = [attempt for attempt in outcomes.kept if isinstance(attempt, FailedAttempt)]
+    done = {attempt.job.key for attempt in measured}
+    failed = [
+        attempt
+        for attempt in outcomes.kept
+        if isinstance(attempt, FailedAttempt) and attempt.job.key not in done
+    ]
     _fetch_missing(project, todo)
     fresh = {measurement.job.key: {measurement.attempt} for measurement in measured}
     files = {}
@@ -141,8 +146,7 @@ def _measure_or_wait(
     """
     told, todo = {planned.job.key: planned for planned in plan.jobs}, plan
     while todo.todo:
-        with measuring(lambda: project.progress.say("another process measures on this machine; waiting")):
-            measure_all(project, champions, todo, share)
+        measure_all(project, champions, todo, share, count_spoilt(existing))
         if not share.deferred:
             break
         share.wait()

@@ -14,13 +14,12 @@ from bakeoff.core.existing import ExistingBenchmark
 from bakeoff.core.plan import Explanation, Plan, champions_to_measure, explain_job, find_planned, plan_jobs
 from bakeoff.core.records import Champion, Hardware, Job
 from bakeoff.digest import digest_folder, digest_json
-from bakeoff.errors import ConfigError, UserError
-from bakeoff.measure.backends import Backend
+from bakeoff.errors import UserError
 from bakeoff.measure.entities import Document
 from bakeoff.measure.scenarios import Scenario
 from bakeoff.orchestrator.acquisition import find_champions, identify_checkpoints
+from bakeoff.orchestrator.machines import find_hardware, fix_threads
 from bakeoff.orchestrator.project import Project
-from bakeoff.run.hardware import default_threads, detect_hardware, usable_cpu_numbers
 from bakeoff.stores.tracking import benchmarks
 
 
@@ -97,22 +96,26 @@ def find_existing(project: Project, champions: Sequence[Champion]) -> list[Exist
     return [*logged, *_follow(_ask_about_marks(project, on_disk, logged), logged)]
 
 
-def build_jobs(project: Project, champions: Sequence[Champion]) -> list[Job]:
-    """Every champion × runtime × scenario on this machine.
+def build_jobs(
+    project: Project, champions: Sequence[Champion], hardware: Hardware | None = None
+) -> list[Job]:
+    """Every champion × runtime × scenario on one hardware.
+
+    Args:
+        project: Names runtimes, scenarios and documents.
+        champions: Whose.
+        hardware: None means what would be measured now: this machine, or the nodes of the cluster.
 
     Raises:
         CheckpointError: A given checkpoint is no sound folder.
-        ConfigError: A runtime asks for more threads than this process may use, or ``cpus`` for others.
+        ClusterError: The cluster does not answer, or has nothing of what is asked for.
+        ConfigError: A runtime asks for more threads than may be used, or ``cpus`` for others.
         DataError: The test file is missing or broken.
         MissingExtraError: A runtime's library is not installed.
     """
-    settings = project.settings.benchmark
-    _refuse_foreign_cpus(settings.cpus)
-    hardware = detect_hardware(settings.cpus)
-    for runtime in settings.runtimes:
-        runtime.require_installed()
-    runtimes = [_fix_threads(runtime, hardware) for runtime in settings.runtimes]
-    inputs = [_digest_documents(documents_for(project, scenario)) for scenario in settings.scenarios]
+    settings, hardware = project.settings.benchmark, hardware or find_hardware(project)
+    runtimes = [fix_threads(runtime, hardware) for runtime in settings.runtimes]
+    inputs = [digest_documents(documents_for(project, scenario)) for scenario in settings.scenarios]
     return [
         Job(
             backbone=champion.backbone,
@@ -202,27 +205,6 @@ def _correct(benchmark: ExistingBenchmark, lifecycle: str | None) -> ExistingBen
     return benchmark.model_copy(update={"state": "deleted", "reason": reason})
 
 
-def _refuse_foreign_cpus(cpus: Sequence[int] | None) -> None:
-    mine = usable_cpu_numbers()
-    foreign = sorted(set(cpus or ()) - mine)
-    if foreign and mine:
-        fault = (
-            f"benchmark.cpus: found {', '.join(map(str, foreign))}; this process may use "
-            f"{', '.join(map(str, sorted(mine)))}; name some of these, or null for all"
-        )
-        raise ConfigError([fault])
-
-
-def _fix_threads(runtime: Backend, hardware: Hardware) -> Backend:
-    if runtime.threads is not None and runtime.threads > hardware.usable_cpus:
-        fault = (
-            f"benchmark.runtimes: {runtime.label} asks for {runtime.threads} threads; this process may use "
-            f"{hardware.usable_cpus} CPUs; lower threads or leave it null"
-        )
-        raise ConfigError([fault])
-    return runtime.model_copy(update={"threads": runtime.threads or default_threads(hardware)})
-
-
 def _digest_of(champion: Champion) -> str:
     if champion.checkpoint_digest is not None:
         return champion.checkpoint_digest
@@ -234,5 +216,6 @@ def _digest_of(champion: Champion) -> str:
     )
 
 
-def _digest_documents(documents: Iterable[Document]) -> str:
+def digest_documents(documents: Iterable[Document]) -> str:
+    """Digest of the documents that a scenario is fed, which is part of the key."""
     return digest_json([[list(document.tokens), list(document.tags)] for document in documents])

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bakeoff.core.config import STAGES, parse_settings
+from bakeoff.core.execution import RayExecution
 from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
 from bakeoff.core.run_mode import RunMode, inherit_mode
 from bakeoff.core.settings import Settings
@@ -17,6 +18,7 @@ from bakeoff.errors import ConfigError
 from bakeoff.measure.entities import Document, evaluator_version, label_list
 from bakeoff.orchestrator.progress import Progress, Quiet
 from bakeoff.run import machine
+from bakeoff.run.cluster import RayCluster
 from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.claims import Claims
 from bakeoff.stores.datasets import read_documents
@@ -72,10 +74,36 @@ class Project:
         self.claims = Claims(
             Ledger(self.tracker, settings.tracking.benchmark_experiment),
             machine.describe_command(),
-            machine.identify_machine,
+            self._identify_machine,
             expiry_s=settings.tracking.claim_expiry_s,
         )
         self.checkpoints = CheckpointStore(root / ".cache", self.progress.say)
+
+    @cached_property
+    def cluster(self) -> RayCluster | None:
+        """Where jobs are measured, if not on this machine; not connected yet."""
+        execution = self.settings.benchmark.execution
+        return RayCluster(execution) if isinstance(execution, RayExecution) else None
+
+    @property
+    def settings_for_nodes(self) -> Settings:
+        """The settings as other machines must read them: no path is relative to a folder of this one."""
+        tracking = self.settings.tracking
+        absolute = tracking.model_copy(update={"uri": self.resolve_uri(tracking.uri)})
+        return self.settings.model_copy(update={"tracking": absolute})
+
+    @property
+    def test_path(self) -> Path:
+        """The file with the test documents.
+
+        Raises:
+            ConfigError: The configuration names none.
+        """
+        if self.settings.data.test is None:
+            raise ConfigError(
+                [self.missing("data.test", "sweep, plan, bench and decide need labelled documents")]
+            )
+        return self.root / self.settings.data.test
 
     @property
     def sweep_mode(self) -> RunMode:
@@ -121,11 +149,7 @@ class Project:
             DataError: A file is missing or broken.
         """
         data, hpo = self.settings.data, self.settings.hpo
-        if data.test is None:
-            raise ConfigError(
-                [self.missing("data.test", "sweep, plan, bench and decide need labelled documents")]
-            )
-        paths = {"test": self.root / data.test}
+        paths = {"test": self.test_path}
         if data.train is not None:
             paths["train"] = self.root / data.train
         documents = {role: read_documents(path, data) for role, path in sorted(paths.items(), reverse=True)}
@@ -172,6 +196,10 @@ class Project:
         """A URI whose relative SQLite path is taken from the project folder."""
         match = _RELATIVE_SQLITE.fullmatch(uri)
         return f"sqlite:///{self.root / match['path']}" if match else uri
+
+    def _identify_machine(self) -> str:
+        """Under which lock this command measures; on a cluster that is the project's, which it holds."""
+        return machine.identify_machine(self.results.lock_path if self.cluster else None)
 
 
 def open_project(

@@ -97,10 +97,11 @@ class Outcomes:
     kept: list[Attempt] = field(default_factory=list)
     unready: list[FailedAttempt] = field(default_factory=list)
 
-    def keep(self, project: Project, measurement: Measurement) -> None:
-        """Store a measurement."""
-        project.results.store(measurement, is_forced=project.benchmark_mode is RunMode.FORCE_NEW)
-        self.kept.append(measurement)
+    def keep(self, project: Project, attempt: Attempt) -> None:
+        """Store an attempt."""
+        is_forced = isinstance(attempt, Measurement) and project.benchmark_mode is RunMode.FORCE_NEW
+        project.results.store(attempt, is_forced=is_forced)
+        self.kept.append(attempt)
 
     def fail(self, project: Project, planned: PlannedJob, error: BakeoffError) -> None:
         """Store a failed attempt; the other jobs go on."""
@@ -115,8 +116,7 @@ class Outcomes:
         if isinstance(error, TrackingError):
             self.unready.append(attempt)
         else:
-            project.results.store(attempt)
-            self.kept.append(attempt)
+            self.keep(project, attempt)
 
 
 def flag_mixed(environments: Sequence[Environment]) -> tuple[Flag, ...]:

@@ -93,16 +93,19 @@ def _say_nothing() -> None:
     """Whoever waits was told so."""
 
 
-def identify_machine() -> str:
+def identify_machine(path: Path | None = None) -> str:
     """Equal for two commands if, and only if, one kernel gives them one lock file.
 
     Containers on one machine share the kernel and not the file, machines that mount one disk the file and not
     the kernel: in both cases the lock of one says nothing about the other.
 
+    Args:
+        path: Of the lock; None means that of this machine.
+
     Raises:
         StorageError: The lock was never taken, and its file is not there.
     """
-    path = lock_path()
+    path = path or lock_path()
     with durable.storage_faults(path, "reading"):
         found = path.stat()
     return f"{_boot()}/{found.st_dev:x}/{found.st_ino:x}"

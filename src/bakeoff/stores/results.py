@@ -11,18 +11,14 @@ results/champions/BACKBONE-RUN/benchmark.json
 
 from __future__ import annotations
 
-import io
-import json
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import uuid
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from bakeoff import durable
 from bakeoff.core.existing import ExistingBenchmark
@@ -30,14 +26,27 @@ from bakeoff.core.records import FailedAttempt, Job, Measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import DataError
 from bakeoff.record import Record
+from bakeoff.stores.attempts import detach_arrays, read_attempt
 from bakeoff.stores.benchmark_json import describe_champion
 
-_Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | FailedAttempt)
 HEAT_PREFIX = "heat-"
-# What reading a spoilt npz file raises beside OSError and ValueError.
-_BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
 SUPERSEDED = "superseded"
 FORCED = ".forced"
+
+
+class PackedAttempt(Record):
+    """The files of one attempt as bytes, to be sent to another machine.
+
+    Attributes:
+        arrays: The raw values as npz; empty for a failed attempt.
+        is_forced: It was measured although an earlier attempt counted.
+    """
+
+    key_digest: str
+    number: int
+    document: bytes
+    arrays: bytes
+    is_forced: bool
 
 
 class LoggedRun(Record):
@@ -66,6 +75,14 @@ class ResultStore:
         self.folder = folder
 
     @property
+    def token(self) -> str:
+        """Names this folder where its jobs are measured; made at the first use, and as old as the folder."""
+        path = self.folder / ".token"
+        if not path.is_file():
+            durable.write_bytes(path, uuid.uuid4().hex.encode())
+        return path.read_text(encoding="ascii")
+
+    @property
     def lock_path(self) -> Path:
         """Held by the process that measures."""
         return self.folder / ".bench.lock"
@@ -82,7 +99,7 @@ class ResultStore:
             durable.write_bytes(path.with_suffix(FORCED), b"")
         document = attempt.model_dump(mode="json")
         if isinstance(attempt, Measurement):
-            durable.write_bytes(path.with_suffix(".npz"), _detach_arrays(document))
+            durable.write_bytes(path.with_suffix(".npz"), detach_arrays(document))
         durable.write_json(path, document)
         return path
 
@@ -125,6 +142,29 @@ class ResultStore:
     def list_attempts(self) -> list[Measurement | FailedAttempt]:
         """Every attempt that this disk holds, without raw values, in the order of keys and attempts."""
         return [read_attempt(path, with_arrays=False) for path in sorted(self.folder.glob("jobs/*/*.json"))]
+
+    def holds(self, key_digest: str, attempt: int) -> bool:
+        """Whether an attempt is here."""
+        return self._attempt_path(key_digest, attempt).is_file()
+
+    @property
+    def n_attempts(self) -> int:
+        """How many attempts are here."""
+        return sum(1 for _ in self.folder.glob("jobs/*/*.json"))
+
+    def list_packed(self) -> list[PackedAttempt]:
+        """The files of all attempts that are here."""
+        return [_pack(path) for path in sorted(self.folder.glob("jobs/*/*.json"))]
+
+    def pack(self, job: Job, attempt: int) -> PackedAttempt:
+        """The files of one attempt that is here."""
+        return _pack(self._path(job, attempt))
+
+    def remove(self, key_digest: str, attempt: int) -> None:
+        """Remove an attempt that is kept elsewhere; the file that makes it count goes first."""
+        path = self._attempt_path(key_digest, attempt)
+        for suffix in (".json", ".npz", ".logged", FORCED):
+            path.with_suffix(suffix).unlink(missing_ok=True)
 
     def list_existing(self, champion_run_ids: Iterable[str]) -> list[ExistingBenchmark]:
         """All attempts of some champions that this disk holds."""
@@ -244,54 +284,15 @@ class ResultStore:
         return list((self.folder / "jobs" / job.key_digest).glob("*.json"))
 
 
-def _detach_arrays(document: dict[str, Any]) -> bytes:
-    """Move the raw values of all readings out of a JSON document into npz bytes."""
-    arrays: dict[str, Any] = {}
-    for number, reading in enumerate(document["readings"]):
-        arrays[f"{number}.values"] = np.asarray(reading.pop("values"), dtype=np.float64)
-        arrays[f"{number}.generations"] = np.asarray(reading.pop("generations"), dtype=np.int64)
-        for name, column in reading.pop("columns").items():
-            arrays[f"{number}.columns.{name}"] = np.asarray(column, dtype=np.int64)
-        reading["n"] = len(arrays[f"{number}.values"])
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _attach_arrays(document: dict[str, Any], path: Path | None) -> None:
-    arrays: Mapping[str, Any] = {}
-    if path is not None:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    for number, reading in enumerate(document["readings"]):
-        del reading["n"]
-        reading["values"] = arrays[f"{number}.values"].tolist() if arrays else []
-        reading["generations"] = arrays[f"{number}.generations"].tolist() if arrays else []
-        prefix = f"{number}.columns."
-        reading["columns"] = {
-            name.removeprefix(prefix): column.tolist()
-            for name, column in arrays.items()
-            if name.startswith(prefix)
-        }
-
-
-def read_attempt(path: Path, *, with_arrays: bool = True) -> Measurement | FailedAttempt:
-    """Read one attempt's file; its raw values lie in the file beside it.
-
-    Raises:
-        DataError: It is not there, or broken.
-    """
-    try:
-        document = json.loads(path.read_bytes())
-        if "readings" in document:
-            _attach_arrays(document, path.with_suffix(".npz") if with_arrays else None)
-        return _Attempt.validate_python(document, strict=False)
-    except (OSError, ValueError, KeyError, TypeError, *_BROKEN_ARCHIVE) as error:
-        raise DataError(
-            str(path),
-            found=f"no readable attempt ({type(error).__name__}: {str(error)[:200]})",
-            expected="a file that `bakeoff bench` wrote; move it away to measure that job again",
-        ) from error
+def _pack(path: Path) -> PackedAttempt:
+    arrays = path.with_suffix(".npz")
+    return PackedAttempt(
+        key_digest=path.parent.name,
+        number=int(path.stem),
+        document=path.read_bytes(),
+        arrays=arrays.read_bytes() if arrays.is_file() else b"",
+        is_forced=path.with_suffix(FORCED).is_file(),
+    )
 
 
 def _read_mark(path: Path) -> LoggedRun | None:

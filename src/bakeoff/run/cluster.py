@@ -1,0 +1,286 @@
+"""A Ray cluster: who is in it, and an executor whose work is done there. ray is imported here alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, redirect_stdout, suppress
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from bakeoff.core.execution import Node, RayExecution
+from bakeoff.errors import BakeoffError, ClusterError, MissingExtraError, NodeLostError, WorkerError
+from bakeoff.record import Record
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What travels is small; the least that Ray takes.
+OBJECT_STORE_BYTES = 100 * 1024 * 1024
+LOOK_S = 0.5
+DETAIL_CHARS = 2000
+_NODE_ID = "ray.io/node-id"
+_GPU = "GPU"
+
+
+class Listed(Record):
+    """A node as the cluster lists it.
+
+    Attributes:
+        name: Host and the beginning of the id, for eyes.
+        slots: How many jobs its resources are for.
+    """
+
+    node_id: str
+    name: str
+    slots: int
+
+
+class RayCluster:
+    """A Ray cluster, connected while ``connected`` is entered; a process that is connected already stays so.
+
+    Args:
+        settings: Where it is, and what of it is asked for.
+
+    Attributes:
+        nodes: Those that were chosen to measure; None until they were asked.
+    """
+
+    def __init__(self, settings: RayExecution) -> None:
+        self.settings = settings
+        self.nodes: tuple[Node, ...] | None = None
+        self._depth = 0
+
+    @property
+    def shown_address(self) -> str:
+        """For eyes."""
+        return self.settings.address or "of this machine alone"
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Stay connected; may be entered again inside.
+
+        Ray prints on stdout what happens to nodes; that is where results are expected, so it goes to stderr.
+
+        Raises:
+            ClusterError: It does not answer.
+            MissingExtraError: ray is not installed.
+        """
+        if self._depth == 0:
+            is_ours = self._connect()
+        self._depth += 1
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0 and is_ours:
+                import ray
+
+                ray.shutdown()
+
+    def list_nodes(self) -> list[Listed]:
+        """The nodes that have what one job takes; waits for the first one.
+
+        Raises:
+            ClusterError: There is none.
+        """
+        deadline = time.monotonic() + self.settings.wait_s
+        while not (found := [node for node in self._alive() if self._slots(node)]):
+            if time.monotonic() >= deadline:
+                raise self._nothing_there()
+            time.sleep(LOOK_S)
+        return [
+            Listed(
+                node_id=node["NodeID"],
+                name=f"{node['NodeManagerHostname']} ({node['NodeID'][:8]})",
+                slots=self._slots(node),
+            )
+            for node in found
+        ]
+
+    def count_alive(self, node_ids: Sequence[str]) -> int:
+        """How many of some nodes are still there."""
+        return len({node["NodeID"] for node in self._alive()} & set(node_ids))
+
+    def ask(self, node: Listed | Node, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function on a node, whatever is measured there; it must be short.
+
+        Raises:
+            ClusterError: The node does not answer.
+        """
+        with RayExecutor([node.node_id], resources={}, gpus=0) as executor:
+            try:
+                return executor.submit(function, *args, **kwargs).result(self.settings.wait_s)
+            except TimeoutError:
+                found = f"node {node.name} gave no answer within {self.settings.wait_s:g} s"
+            except WorkerError as error:
+                found = f"node {node.name} cannot answer: {error.reason}"
+        cure = "bakeoff must be installed there, in the same version and for the same Python"
+        raise ClusterError(self.shown_address, found=found, cure=cure)
+
+    def open_executor(self, nodes: Sequence[Node]) -> RayExecutor:
+        """An executor on some nodes; each piece of work holds the resources of one job."""
+        resources = {self.settings.resource: 1.0}
+        return RayExecutor([node.node_id for node in nodes], resources=resources, gpus=self.settings.gpus)
+
+    def _connect(self) -> bool:
+        """Connect; returns whether it is ours to end."""
+        # Nothing is told to anybody outside the cluster; ray reads this when it is imported.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ModuleNotFoundError:
+            raise MissingExtraError("benchmark.execution of kind ray", library="ray", extra="ray") from None
+        if ray.is_initialized():
+            return False
+        settings = self.settings
+        try:
+            if settings.address is None:
+                ray.init(
+                    address="local",
+                    resources={settings.resource: 1.0},
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _node_ip_address="127.0.0.1",
+                )
+            else:
+                self._probe(settings.address)
+                ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, RuntimeError, ValueError, AssertionError, ray.exceptions.RayError) as error:
+            raise self._unreachable(str(error)) from error
+        except ImportError as error:  # ray:// without grpcio
+            raise MissingExtraError("a ray:// address", library=str(error.name), extra="ray") from None
+        return True
+
+    def _probe(self, address: str) -> None:
+        """Knock at the door first: ray itself would wait for minutes."""
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if not host:  # auto
+            return
+        deadline = time.monotonic() + self.settings.wait_s
+        while True:
+            try:
+                socket.create_connection((host, int(port)), timeout=self.settings.wait_s).close()
+            except (OSError, OverflowError) as error:
+                if time.monotonic() >= deadline or isinstance(error, OverflowError | socket.gaierror):
+                    raise
+                time.sleep(LOOK_S)
+            else:
+                return
+
+    def _alive(self) -> list[dict[str, Any]]:
+        import ray
+
+        listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        return [node for node in listed if node["Alive"]]
+
+    def _slots(self, node: Mapping[str, Any]) -> int:
+        offered = node["Resources"]
+        slots = int(offered.get(self.settings.resource, 0))
+        if self.settings.gpus:
+            slots = min(slots, int(offered.get(_GPU, 0)) // self.settings.gpus)
+        return slots
+
+    def _nothing_there(self) -> ClusterError:
+        settings = self.settings
+        wanted = f"{settings.resource}: 1" + (f", {_GPU}: {settings.gpus}" if settings.gpus else "")
+        shown = [
+            ", ".join(
+                f"{name}: {amount:g}"
+                for name, amount in sorted(node["Resources"].items())
+                if not name.startswith("node:") and "memory" not in name
+            )
+            or "nothing"
+            for node in self._alive()
+        ]
+        return ClusterError(
+            self.shown_address,
+            found=f"after {settings.wait_s:g} s no node has {{{wanted}}}; its {len(shown)} nodes have "
+            + "; ".join(f"{{{each}}}" for each in shown),
+            cure=f"start nodes with `ray start --resources='{{\"{settings.resource}\": 1}}'`, or correct "
+            "benchmark.execution",
+        )
+
+    def _unreachable(self, found: str) -> ClusterError:
+        lines = [line.strip() for line in found.splitlines() if line.strip()]
+        return ClusterError(
+            self.shown_address,
+            found=f"cannot be reached: {(lines or ['no reason was given'])[0][:300]}",
+            cure="nothing was measured; check the address, RAY_AUTH_MODE, and `ray status` there",
+        )
+
+
+def find_node_id() -> str:
+    """The id of the node on which this runs; empty where no cluster runs it."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
+
+
+class RayExecutor(Executor):
+    """An executor of the standard library's kind on some nodes; ray retries nothing, since we count attempts.
+
+    A future's error is NodeLostError where node or process were lost, else WorkerError.
+
+    Args:
+        node_ids: Where.
+        resources: That each piece of work holds while it runs, beside no CPU: workers size themselves.
+        gpus: The same.
+    """
+
+    def __init__(self, node_ids: Sequence[str], *, resources: Mapping[str, float], gpus: int) -> None:
+        self._options: dict[str, Any] = {
+            "num_cpus": 0,
+            "num_gpus": gpus,
+            "resources": dict(resources),
+            "max_retries": 0,
+            "label_selector": {_NODE_ID: f"in({','.join(node_ids)})"},
+        }
+        self._running: dict[Future[Any], Any] = {}
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Let a function of an installed module be called on one of the nodes."""
+        import ray
+
+        reference = ray.remote(**self._options)(fn).remote(*args, **kwargs)
+        future: Future[T] = Future()
+        self._running[future] = reference
+        reference.future().add_done_callback(partial(self._hand_over, future))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End what still runs: nobody is there to get its result."""
+        del wait, cancel_futures
+        import ray
+
+        for future, reference in list(self._running.items()):
+            if not future.done():
+                with suppress(ray.exceptions.RayError, ValueError):
+                    ray.cancel(reference, force=True)
+
+    def _hand_over(self, future: Future[Any], answer: Future[Any]) -> None:
+        self._running.pop(future, None)
+        error = answer.exception()
+        if error is None:
+            future.set_result(answer.result())
+        else:
+            future.set_exception(_translate(error))
+
+
+def _translate(error: BaseException) -> BakeoffError:
+    import ray
+
+    text = str(error).strip()
+    if isinstance(error, ray.exceptions.RayTaskError):
+        cause = error.cause
+        return WorkerError(f"{type(cause).__name__}: {cause}", detail=text[-DETAIL_CHARS:])
+    kind = type(error).__name__
+    return NodeLostError(f"the node was lost ({kind})", detail=text[:DETAIL_CHARS])
