@@ -91,7 +91,7 @@ def test_a_registry_that_refuses_hinders_no_decision(reopen: Reopen, monkeypatch
     broken = project.tracker.call
 
     def refuse(action: str, function: Callable[..., object]) -> object:
-        if action == "reading what is in production":
+        if action == "reading the aliases":
             return broken(action, lambda client: client.get_model_version("bakeoff-model", "999"))
         return broken(action, function)
 

@@ -43,18 +43,19 @@ class Run(NamedTuple):
 
 
 class Demo(NamedTuple):
-    """The folder of the demo, and both runs in it."""
+    """The folder of the demo, and the runs in it."""
 
     folder: Path
     first: Run
     second: Run
+    third: Run
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """``bakeoff demo``, twice, in one folder."""
+    """``bakeoff demo``, three times, in one folder."""
     root = tmp_path_factory.mktemp("demo")
-    return Demo(root / "demo", run_demo(root), run_demo(root))
+    return Demo(root / "demo", run_demo(root), run_demo(root), run_demo(root))
 
 
 def run_demo(root: Path) -> Run:
@@ -94,7 +95,8 @@ def test_the_demo_measures_every_candidate_once(demo: Demo) -> None:
 def test_the_demo_names_a_model_and_its_page_says_the_same(demo: Demo) -> None:
     decision = Decision.model_validate_json(demo.first.decision)
     assert decision.winner is not None
-    assert demo.first.stage("decide").startswith(f"winner  {decision.winner}\n")
+    title = "winner" if decision.how == "clear" else "fastest of the tied"
+    assert demo.first.stage("decide").startswith(f"{title}  {decision.winner}\n")
     assert f'<h1 id="verdict">{decision.winner}</h1>' in demo.first.page
     assert demo.first.stage("report").strip() == str(demo.folder / "results" / "report.html")
 
@@ -120,9 +122,18 @@ def test_a_second_run_measures_nothing_and_says_so_job_by_job(demo: Demo) -> Non
         assert f"{backbone}: 3 finished trials are there; nothing to run" in demo.second.stderr
 
 
-def test_a_second_run_decides_the_same_byte_for_byte(demo: Demo) -> None:
-    assert demo.second.decision == demo.first.decision
-    assert demo.second.page == demo.first.page
+def test_a_second_run_decides_the_same_and_knows_what_the_first_one_promoted(demo: Demo) -> None:
+    first, second = (Decision.model_validate_json(run.decision) for run in (demo.first, demo.second))
+    assert (first.production.version, second.production.version) == (None, "1")
+    assert second.production.label == second.winner == first.winner
+    assert [(row.label, row.place, row.score, row.p_best) for row in second.standings] == [
+        (row.label, row.place, row.score, row.p_best) for row in first.standings
+    ]
+
+
+def test_a_third_run_decides_the_same_byte_for_byte(demo: Demo) -> None:
+    assert demo.third.decision == demo.second.decision
+    assert demo.third.page == demo.second.page
     assert load_decision(open_project(demo.folder / "config")).winner
 
 
