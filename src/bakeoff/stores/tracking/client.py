@@ -163,12 +163,21 @@ class Tracker:
         return found
 
     def _create_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
         location = (self._artifact_root / name).as_uri() if self._artifact_root else None
 
         def create(client: MlflowClient) -> str:
             found = client.get_experiment_by_name(name)  # ours, if an earlier try lost its reply
             if found is None:
-                return client.create_experiment(name, artifact_location=location)
+                try:
+                    return client.create_experiment(name, artifact_location=location)
+                except MlflowException as error:  # another process was quicker
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                    found = client.get_experiment_by_name(name)
+                    if found is None:
+                        raise
             if found.lifecycle_stage != "active":
                 raise UserError(f"experiment {name!r} was deleted; restore it or take another name")
             return found.experiment_id
