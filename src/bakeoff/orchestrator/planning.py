@@ -186,14 +186,24 @@ def _ask_about_marks(
 def _follow(
     on_disk: Sequence[ExistingBenchmark], logged: Sequence[ExistingBenchmark]
 ) -> list[ExistingBenchmark]:
-    """A copy on disk counts no more when another run counts for its key by now."""
-    superseded = {benchmark.run_id: benchmark for benchmark in logged if benchmark.state == "superseded"}
-    return [
-        benchmark.model_copy(update={"state": "superseded", "reason": superseded[benchmark.run_id].reason})
-        if benchmark.run_id in superseded
-        else benchmark
-        for benchmark in on_disk
-    ]
+    """A copy on disk counts no more when another run counts for its key by now.
+
+    Its own run is superseded then, or not there: the two may have the same number, and only one may win.
+    """
+    listed = {benchmark.run_id: benchmark for benchmark in logged}
+    counting = {benchmark.key: benchmark.run_id for benchmark in logged if benchmark.state == "valid"}
+
+    def follow(copy: ExistingBenchmark) -> ExistingBenchmark:
+        run = listed.get(copy.run_id)
+        if run is not None and run.state == "superseded":
+            return copy.model_copy(update={"state": "superseded", "reason": run.reason})
+        is_outrun = copy.run_id is not None and run is None and copy.key in counting
+        if not is_outrun or copy.state != "valid":
+            return copy
+        reason = f"run {counting[copy.key]} counts instead"
+        return copy.model_copy(update={"state": "superseded", "reason": reason})
+
+    return [follow(copy) for copy in on_disk]
 
 
 def _correct(benchmark: ExistingBenchmark, lifecycle: str | None) -> ExistingBenchmark:
