@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from rig import report
+from rig import count_entities, report
 
 from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import decide
 from bakeoff.core.records import Environment, Hardware
 from bakeoff.core.settings import DecisionSettings
-from bakeoff.measure.readings import ENTITIES, LATENCY, Reading
+from bakeoff.measure.readings import LATENCY, Reading
 
 N_CHAMPIONS, N_RUNTIMES = 100, 10
 N_DOCUMENTS, N_ENTITIES = 500, 4
@@ -67,13 +67,7 @@ def _make_candidates() -> Iterator[Candidate]:
     for champion in range(N_CHAMPIONS):
         luck = generator.random((N_DOCUMENTS, N_ENTITIES))
         hits = (0.8 * hard + 0.2 * luck < 0.5 + 0.4 * champion / N_CHAMPIONS).sum(axis=1)
-        entities = Reading(
-            quantity=ENTITIES,
-            unit="count",
-            values=tuple(map(float, hits)),
-            generations=(0,) * N_DOCUMENTS,
-            columns=dict.fromkeys(("predicted", "actual"), (N_ENTITIES,) * N_DOCUMENTS),
-        )
+        entities = count_entities(hits, N_ENTITIES)
         for runtime in range(N_RUNTIMES):
             ms = 2.0 * 1.03**champion * (1 + 0.2 * runtime)
             yield Candidate(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rig import report
+from rig import count_entities, report
 
 from bakeoff.core.candidates import assemble_candidates
 from bakeoff.core.decision import Decision, decide, list_used
@@ -23,7 +23,7 @@ from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.measure.backends import Torch
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import COUNTED, ENTITIES, LATENCY, Reading
+from bakeoff.measure.readings import COUNTED, LATENCY, Reading
 from bakeoff.measure.scenarios import Latency, Quality
 from bakeoff.report import render_html
 
@@ -119,13 +119,7 @@ def _measure(case: Case) -> Iterator[Measurement]:
         ms = 2.0 * 20 ** (backbone / case.backbones) / (1 + 0.3 * runtime)
         generator = np.random.default_rng(number)
         hits = generator.binomial(N_ENTITIES, 0.55 + 0.4 * backbone / case.backbones, N_DOCUMENTS)
-        entities = Reading(
-            quantity=ENTITIES,
-            unit="count",
-            values=tuple(map(float, hits)),
-            generations=(0,) * N_DOCUMENTS,
-            columns=dict.fromkeys(("predicted", "actual"), (N_ENTITIES,) * N_DOCUMENTS),
-        )
+        entities = count_entities(hits, N_ENTITIES)
         yield _measurement(job.model_copy(update={"scenario": Quality(), "protocol": None}), [entities], None)
         heat = HeatFacts(
             heat_id=f"{number // 8:064x}",

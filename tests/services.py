@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -116,14 +116,31 @@ def mlflow_server(store_uri: str, folder: Path, port: int | None = None) -> Iter
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     log = folder / "server.log"
+    with serving(command, environment, port, log):
+        _wait_until_healthy(port, log)
+        yield f"http://{HOST}:{port}"
+
+
+@contextmanager
+def serving(command: Sequence[str], environment: Mapping[str, str], port: int, log: Path) -> Iterator[None]:
+    """A server that listens on a port, with all that it starts; ended at once after the body.
+
+    Args:
+        command: That starts it, in the folder of the log.
+        environment: Its variables.
+        port: On which it is going to listen.
+        log: For what it prints.
+
+    Raises:
+        RuntimeError: It ended, or does not listen.
+    """
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, env=environment, cwd=folder, start_new_session=True
+            command, stdout=out, stderr=out, env=environment, cwd=log.parent, start_new_session=True
         )
     try:
         wait_until_open(port, process, log)
-        _wait_until_healthy(port, log)
-        yield f"http://{HOST}:{port}"
+        yield
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 9)

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bakeoff.core.settings import DataSettings
 from bakeoff.demo.backbones import make_backbone
 from bakeoff.digest import digest_folder
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.entities import Document, label_list
 from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import ENTITIES, Reading
 from bakeoff.measure.scenarios import Latency
 from bakeoff.run.isolation import WORKER, MeasureOrder, PrepareOrder, run_in_fresh_process
 from bakeoff.run.resident import ResidentWorker
@@ -90,6 +94,22 @@ def make_worker(
     return ResidentWorker(name, order, folder / "work" / name, TIMEOUT_S, worker=worker)
 
 
+def count_entities(hits: NDArray[np.int64], n_entities: int) -> Reading:
+    """Entity counts of documents that hold, and are said to hold, so many entities each.
+
+    Args:
+        hits: [documents], how many of them are right.
+        n_entities: In each document.
+    """
+    return Reading(
+        quantity=ENTITIES,
+        unit="count",
+        values=tuple(map(float, hits)),
+        generations=(0,) * len(hits),
+        columns=dict.fromkeys(("predicted", "actual"), (n_entities,) * len(hits)),
+    )
+
+
 def let_workers_find_the_rig() -> None:
     """Put this folder on the path of the processes that we start."""
     here = str(Path(__file__).parents[1])
@@ -98,6 +118,7 @@ def let_workers_find_the_rig() -> None:
 
 
 __all__ = [
+    "count_entities",
     "let_workers_find_the_rig",
     "make_checkpoint",
     "make_worker",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,23 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from command_line import bakeoff
+
 NOOP = (
     "--set=benchmark.runtimes=[{kind: noop}]",
     "--set=benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]",
 )
-
-
-def bakeoff(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bakeoff", *words],
-        check=False,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"NO_COLOR": "1"},
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def change(folder: Path, stage: str, **values: object) -> Path:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,22 +17,10 @@ from bakeoff.core.records import Measurement
 from bakeoff.measure.readings import LATENCY
 from bakeoff.orchestrator import Project, open_project, plan
 from bakeoff.stores.results import ResultStore
+from command_line import bakeoff
 
 TORCH, ONNX = "tiny × torch-fp32", "tiny × onnxruntime-fp32"
 Reopen = Callable[..., Project]
-
-
-def bakeoff(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bakeoff", *words],
-        check=False,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"NO_COLOR": "1"},
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def compare(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:

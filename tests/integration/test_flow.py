@@ -39,6 +39,7 @@ from bakeoff.orchestrator.planning import build_jobs
 from bakeoff.orchestrator.progress import Advance, Quiet
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
+from replies import LosesFirstReply
 
 Reopen = Callable[..., Project]
 NOTHING_LISTENS = "tracking.uri=http://127.0.0.1:9"
@@ -451,20 +452,11 @@ def test_a_created_run_whose_reply_was_lost_is_found_again(reopen: Reopen) -> No
     tracker = reopen().tracker
     experiment_id = tracker.ensure_experiment("lossy")
     client = create_client(tracker.uri)
-    create = client.create_run
-    lost: list[Any] = []
-
-    def lose_first_reply(*args: Any, **kwargs: Any) -> Any:
-        made = create(*args, **kwargs)
-        if not lost:
-            lost.append(made)
-            raise OSError("connection reset")
-        return made
-
-    client.create_run = lose_first_reply  # type: ignore[method-assign]
+    create = LosesFirstReply(client.create_run)
+    client.create_run = create  # type: ignore[method-assign]
     tracker._client = client
     run_id = tracker.create_run(experiment_id, "one", {"kind": "test"}, nonce="n1")
-    assert run_id == lost[0].info.run_id
+    assert run_id == create.lost[0].info.run_id
     assert len(list(tracker.search_runs(experiment_id, {"kind": "test"}))) == 1
 
 

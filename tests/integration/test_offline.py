@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from bakeoff.orchestrator import (
 )
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
+from command_line import bakeoff
 
 NOOP = ("benchmark.runtimes=[{kind: noop}]", "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]")
 NOTHING_LISTENS = "tracking.uri=http://user:secret@127.0.0.1:9"
@@ -38,19 +36,6 @@ def offline(project_folder: Path) -> OpenOffline:
     return lambda *overrides: open_project(
         project_folder / "config", (NOTHING_LISTENS, *overrides), is_offline=True
     )
-
-
-def run_cli(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bakeoff", *words],
-        check=False,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"NO_COLOR": "1"},
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def test_plan_bench_and_decide_answer_from_the_disk_without_one_request(
@@ -91,14 +76,14 @@ def test_sync_sends_what_was_measured_and_decided_offline_and_leaves_with_5_whil
     (measured,) = bench(offline(*NOOP)).measured
     weights = "decision.objective={kind: weighted, weights: {quality: 0.5, latency: 0.5}}"
     save_decision(offline(weights), decide(offline(weights)))
-    down = run_cli(project_folder, "sync", f"--set={NOTHING_LISTENS}")
+    down = bakeoff(project_folder, "sync", f"--set={NOTHING_LISTENS}")
     assert down.returncode == 5
     assert f"waits: {measured.job.label}, attempt 1\nwaits: decision: " in down.stdout
     assert "0 sent, 2 waiting on disk: tracking store http://user:***@127.0.0.1:9" in down.stdout
-    up = run_cli(project_folder, "sync", "--json")
+    up = bakeoff(project_folder, "sync", "--json")
     assert (up.returncode, json.loads(up.stdout)["result"]["waiting"]) == (0, [])
     assert len(json.loads(up.stdout)["result"]["sent"]) == 2
-    again = run_cli(project_folder, "sync")
+    again = bakeoff(project_folder, "sync")
     assert (again.returncode, again.stdout) == (0, "0 sent, 0 waiting on disk\n")
     assert [planned.action for planned in plan(open_project(project_folder / "config", NOOP)).jobs] == [
         "reuse"
@@ -164,13 +149,13 @@ def test_every_stage_says_that_it_answers_offline_and_as_of_when(project_folder:
     selected_at = recall_selection(open_project(project_folder / "config")).selected_at
     dead = f"--set={NOTHING_LISTENS}"
     for stage in ("plan", "bench", "decide"):
-        shown = run_cli(project_folder, stage, "--offline", dead)
+        shown = bakeoff(project_folder, stage, "--offline", dead)
         assert shown.returncode == 0, shown.stderr
         assert "offline: this disk alone answers" in shown.stdout
         assert selected_at in shown.stdout
-        document = json.loads(run_cli(project_folder, stage, "--offline", "--json", dead).stdout)
+        document = json.loads(bakeoff(project_folder, stage, "--offline", "--json", dead).stdout)
         assert document["offline"]["champions_selected_at"] == selected_at
-    assert json.loads(run_cli(project_folder, "plan", "--json").stdout)["offline"] is None
+    assert json.loads(bakeoff(project_folder, "plan", "--json").stdout)["offline"] is None
 
 
 def test_a_decision_made_offline_is_logged_by_the_next_decide(

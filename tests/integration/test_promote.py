@@ -42,6 +42,7 @@ from bakeoff.orchestrator.promotion import parse_expected
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 from bakeoff.stores.tracking.aliases import Aliases, read_aliases
+from replies import LosesFirstReply
 
 Reopen = Callable[..., Project]
 Act = Callable[[Project], object]
@@ -264,20 +265,11 @@ def test_a_promotion_that_is_killed_again_and_again_ends_with_one_version(projec
 def test_a_version_whose_reply_was_lost_is_made_once(reopen: Reopen) -> None:
     project = reopen()
     client = create_client(project.tracker.uri)
-    create = client.create_model_version
-    lost: list[Any] = []
-
-    def lose_first_reply(*args: Any, **kwargs: Any) -> Any:
-        made = create(*args, **kwargs)
-        if not lost:
-            lost.append(made)
-            raise OSError("connection reset")
-        return made
-
-    client.create_model_version = lose_first_reply  # type: ignore[method-assign]
+    create = LosesFirstReply(client.create_model_version)
+    client.create_model_version = create  # type: ignore[method-assign]
     project.tracker._client = client
     assert promote(project).version == "1"
-    assert len(lost) == len(versions_of(project)) == 1
+    assert len(create.lost) == len(versions_of(project)) == 1
 
 
 @pytest.mark.parametrize("is_killed", [False, True])

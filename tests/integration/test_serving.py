@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from bakeoff.orchestrator import (
 from bakeoff.serving import SETTINGS_FILE, EntityTagger, ServingOptions, load_served_model
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
-from services import HOST, free_port, wait_until_open
+from services import HOST, free_port, serving
 
 RUNTIMES = ("torch", "onnxruntime")
 Answer = dict[str, Any]
@@ -143,19 +142,11 @@ def served(project: Project, folder: Path, model_uri: str, **more: str) -> Itera
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model_uri]
     command += ["--env-manager", "local", "-h", HOST, "-p", str(port)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"MLFLOW_TRACKING_URI": project.tracker.uri, **more}
-    log = folder / "serve.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=out, env=environment, cwd=folder, start_new_session=True
-        )
-    try:
-        wait_until_open(port, process, log)
+    # MLflow calls uvicorn by its bare name, as an activated environment has it.
+    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    environment |= {"MLFLOW_TRACKING_URI": project.tracker.uri, "PATH": path, **more}
+    with serving(command, environment, port, folder / "serve.log"):
         yield f"http://{HOST}:{port}"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def ask(uri: str, document: Mapping[str, object]) -> tuple[int, Any]:

@@ -223,7 +223,10 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_database_that_cannot_be_opened_is_an_error_in_one_line(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_an_error_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MLflow takes such a URI for a relative path, and makes its folders
     with pytest.raises(TrackingError, match="unable to open database file") as caught:
         create_client(f"sqlite:///file:{tmp_path}/none.db?mode=ro&uri=true")
     assert "\n" not in str(caught.value)

@@ -9,7 +9,15 @@ from typing import Any, get_args
 import click
 
 from bakeoff.cli import output
-from bakeoff.cli.stages import EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, find_config
+from bakeoff.cli.options import (
+    config_option,
+    find_config,
+    json_option,
+    offline_option,
+    overrides_option,
+    quiet_option,
+)
+from bakeoff.cli.stages import EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL
 from bakeoff.core.gate import ContrastSettings, Gate, Metric
 from bakeoff.orchestrator import compare as compare_sides
 from bakeoff.orchestrator import open_project
@@ -62,18 +70,16 @@ class FiniteRange(click.FloatRange):
     help="What the gate looks at; repeat for several [latency, quality].",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table for a pull request.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@json_option
 @click.option(
     "--allow-unlike-environments",
     is_flag=True,
     help="Compare absolute times where nothing joins the two sessions.",
 )
-@click.option("--offline", is_flag=True, help="Ask this disk alone, and the last selection of champions.")
-@click.option(
-    "-c", "--config", type=click.Path(path_type=Path), help="Folder or file [config, bakeoff.yaml]."
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@offline_option
+@config_option
+@overrides_option
+@quiet_option
 def compare(
     *,
     baseline: str,

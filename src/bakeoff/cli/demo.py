@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bakeoff.cli import output, stages, tables
+from bakeoff.cli.options import overrides_option, quiet_option
 from bakeoff.cli.report import write_report
 from bakeoff.demo import make_workspace
 from bakeoff.orchestrator import bench, decide, open_project, promote, select_champions, sweep
@@ -21,8 +22,8 @@ from bakeoff.orchestrator import plan as make_plan
     show_default=True,
     help="Project folder of the demo; made if it is not there.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@overrides_option
+@quiet_option
 def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     """Fine-tune three small backbones for slot filling, measure them, decide, report and promote.
 

@@ -8,7 +8,7 @@ from typing import get_args
 import click
 
 from bakeoff.cli import output
-from bakeoff.cli.stages import find_config
+from bakeoff.cli.options import config_option, find_config, overrides_option, quiet_option
 from bakeoff.core.frames import What
 from bakeoff.durable import write_bytes
 from bakeoff.orchestrator import open_project
@@ -28,11 +28,9 @@ STDOUT = "-"
     help="One row a candidate, a measurement and quantity, or a timed call.",
 )
 @click.option("--format", "form", type=click.Choice(get_args(Format)), required=True, help="Of the file.")
-@click.option(
-    "-c", "--config", type=click.Path(path_type=Path), help="Folder or file [config, bakeoff.yaml]."
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@config_option
+@overrides_option
+@quiet_option
 def export(
     *, file: str, what: What, form: Format, config: Path | None, overrides: tuple[str, ...], quiet: bool
 ) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bakeoff.cli import output
-from bakeoff.cli.stages import find_config
+from bakeoff.cli.options import config_option, find_config, json_option, overrides_option, quiet_option
 from bakeoff.core.config import STAGES
 from bakeoff.durable import write_bytes
 from bakeoff.errors import ConfigError, UserError
@@ -30,8 +30,8 @@ DEFAULT_URI = "sqlite:///mlflow.db"
     "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("config"), show_default=True
 )
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@json_option
+@quiet_option
 def init(
     *,
     tracking_uri: str | None,
@@ -68,11 +68,9 @@ def init(
 
 
 @click.command(short_help="Check everything that the pipeline will need.")
-@click.option(
-    "-c", "--config", type=click.Path(path_type=Path), help="Folder or file [config, bakeoff.yaml]."
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@config_option
+@overrides_option
+@json_option
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and faults.")
 def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Check configuration, store, experiments, layout, champions, data, libraries, threads and disk.

@@ -10,6 +10,14 @@ from typing import Any
 import click
 
 from bakeoff.cli import output, tables
+from bakeoff.cli.options import (
+    config_option,
+    find_config,
+    json_option,
+    offline_option,
+    overrides_option,
+    quiet_option,
+)
 from bakeoff.cli.promote import promotion_options, run_promotion
 from bakeoff.cli.report import write_report
 from bakeoff.core.decision import Decision
@@ -36,18 +44,15 @@ from bakeoff.report import render_terminal
 from bakeoff.report.units import clean
 
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_TRACKING, EXIT_HAS_WORK = 3, 4, 5, 10
-DEFAULT_CONFIGS = ("config", "bakeoff.yaml")
 
 
 def _stage(function: Callable[..., int | None]) -> click.Command:
     """Give a function the options that all stages share; it receives an open project."""
 
-    @click.option(
-        "-c", "--config", type=click.Path(path_type=Path), help="Folder or file [config, bakeoff.yaml]."
-    )
-    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
-    @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
-    @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+    @config_option
+    @overrides_option
+    @json_option
+    @quiet_option
     @functools.wraps(function)
     def command(
         config: Path | None,
@@ -68,11 +73,6 @@ def _stage(function: Callable[..., int | None]) -> click.Command:
     return click.command(short_help=(function.__doc__ or "").split("\n")[0])(command)
 
 
-_offline = click.option(
-    "--offline", is_flag=True, help="Ask this disk alone, and the last selection of champions."
-)
-
-
 _QUICK, _RIGOROUS = "quick", "rigorous"
 
 
@@ -91,11 +91,6 @@ def _preset_overrides(*, is_quick: bool, is_rigorous: bool) -> tuple[str, ...]:
         raise click.UsageError(f"--{_QUICK} and --{_RIGOROUS} exclude each other; choose one")
     chosen = _QUICK if is_quick else _RIGOROUS if is_rigorous else None
     return (f"benchmark.protocol.preset={chosen}",) if chosen else ()
-
-
-def find_config() -> Path:
-    """The configuration where none is named: the first of the default places that is there."""
-    return next((path for name in DEFAULT_CONFIGS if (path := Path(name)).exists()), Path(DEFAULT_CONFIGS[0]))
 
 
 @_stage
@@ -128,7 +123,7 @@ def show_champions(selections: dict[str, BackboneSelection], *, as_json: bool) -
 
 
 @_stage
-@_offline
+@offline_option
 @_presets
 @click.option("--exit-code", is_flag=True, help="Leave with 10 if there is work.")
 @click.option(
@@ -190,7 +185,7 @@ def _say_offline(project: Project) -> None:
 
 
 @_stage
-@_offline
+@offline_option
 @_presets
 def bench(project: Project, *, as_json: bool) -> int:
     """Measure what is missing; every result is kept."""
@@ -236,7 +231,7 @@ def sync(project: Project, *, as_json: bool) -> int:
 
 
 @_stage
-@_offline
+@offline_option
 @_presets
 def decide(project: Project, *, as_json: bool) -> int:
     """Weigh accuracy against latency and name a winner."""

@@ -20,7 +20,7 @@ from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
-from bakeoff.measure.readings import NS_PER_MS, ratio_to_reference
+from bakeoff.measure.readings import NS_PER_MS, Reading, ratio_to_reference
 from bakeoff.measure.statistics import Interval
 
 Draws = NDArray[np.float64]
@@ -31,15 +31,24 @@ SHOWN_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) -> Draws:
     """F1 of each candidate [resamples, candidates], every resample with the same documents for all."""
-    n_documents = candidates[0].n_documents
-    hits = np.array([c.entities.values for c in candidates]).T
-    totals = np.array(
-        [np.add(c.entities.columns["predicted"], c.entities.columns["actual"]) for c in candidates]
-    ).T
+    return draw_f1([c.entities for c in candidates], settings.resamples, settings.seed)
+
+
+def draw_f1(entities: Sequence[Reading], resamples: int, seed: int) -> Draws:
+    """F1 of each reading of entities [resamples, readings], every resample with the same documents for all.
+
+    Args:
+        entities: Counts of each document, of the same documents in the same order.
+        resamples: How many.
+        seed: Of the resampling.
+    """
+    n_documents = len(entities[0].values)
+    hits = np.array([each.values for each in entities]).T
+    totals = np.array([np.add(each.columns["predicted"], each.columns["actual"]) for each in entities]).T
     # Sums of whole numbers are exact in either; single precision takes half of the time.
     exact = np.float32 if n_documents * totals.max(initial=1) < _EXACT_IN_FLOAT32 else np.float64
     uniform = np.full(n_documents, 1 / n_documents)
-    weights = np.random.default_rng(settings.seed).multinomial(n_documents, uniform, size=settings.resamples)
+    weights = np.random.default_rng(seed).multinomial(n_documents, uniform, size=resamples)
     drawn, of = (weights.astype(exact) @ counts.astype(exact) for counts in (hits, totals))
     quality: Draws = 2 * drawn.astype(np.float64) / np.maximum(of.astype(np.float64), 1.0)
     return quality

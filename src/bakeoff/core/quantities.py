@@ -9,6 +9,7 @@ import numpy as np
 
 from bakeoff.core.costs import measure_costs
 from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.evidence import draw_f1
 from bakeoff.core.gate import POINTS, ContrastSettings, Line, Metric, Side, gate_loss, judge_loss
 from bakeoff.core.pairing import Paired, Place, find_calls, is_contended, pair_times
 from bakeoff.core.records import Measurement
@@ -45,14 +46,7 @@ def difference_of_f1(
     Each resample takes the same documents for both, so what they share of the luck of the sample falls out
     (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
     """
-    n_documents = len(baseline.values)
-    generator = np.random.default_rng(settings.seed)
-    uniform = np.full(n_documents, 1 / n_documents)
-    weights = generator.multinomial(n_documents, uniform, size=settings.resamples).astype(np.float64)
-    drawn = []
-    for reading in (baseline, contender):
-        totals = np.add(reading.columns["predicted"], reading.columns["actual"]).astype(np.float64)
-        drawn.append(2 * (weights @ np.asarray(reading.values)) / np.maximum(weights @ totals, 1.0))
+    drawn = draw_f1((baseline, contender), settings.resamples, settings.seed).T
     ends = [0.5 - settings.confidence / 2, 0.5 + settings.confidence / 2]
     values = [f1_of(baseline), f1_of(contender)]
     found = [

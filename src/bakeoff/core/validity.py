@@ -245,8 +245,8 @@ def _compare_with_all(reading: Reading) -> list[Flag]:
     for p in QUANTILES:
         counted, of_all = reading.quantile(p), reading.quantile_of_all(p)
         if counted and of_all and abs(of_all / counted.value - 1) > MAX_CHANGE_BY_LEAVING_OUT:
-            unit = f"{of_all / NS_PER_MS:.3g} instead of {counted.value / NS_PER_MS:.3g} ms"
-            shown.append(f"p{p * 100:g} {unit}")
+            both = f"{of_all / NS_PER_MS:.3g} instead of {counted.value / NS_PER_MS:.3g} ms"
+            shown.append(f"p{p * 100:g} {both}")
     if not shown:
         return []
     detail = f"{_place(reading)}: with the disturbed rounds {', '.join(shown)}"

@@ -110,19 +110,19 @@ def run_heat(
     longest_s = 0.0
     while True:
         done, spent_s = len(generations), now_s() - begin_s
-        if not state.alive or done >= protocol.max_generations:
-            stopped: Stop = "generations"
-            break
-        if done >= protocol.min_generations:
-            if not find_unmet(generations, protocol.targets, reference, among=state.names):
-                stopped = "targets"
+        is_over = not state.alive or done >= protocol.max_generations
+        is_enough = done >= protocol.min_generations
+        is_late = (
+            spent_s + longest_s > protocol.time_budget_s
+            if is_enough
+            else done >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s
+        )
+        if is_over or is_enough or is_late:
+            unmet = find_unmet(generations, protocol.targets, reference, among=state.names)
+            is_met = is_enough and not unmet
+            if is_over or is_met or is_late:
+                stopped: Stop = "generations" if is_over else "targets" if is_met else "budget"
                 break
-            if spent_s + longest_s > protocol.time_budget_s:
-                stopped = "budget"
-                break
-        elif done >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s:
-            stopped = "budget"
-            break
         generation_begin_s = now_s()
         generation = _run_generation(state, done)
         longest_s = max(longest_s, now_s() - generation_begin_s)
@@ -133,7 +133,7 @@ def run_heat(
         reference=reference,
         generations=tuple(generations),
         stopped=stopped,
-        unmet=find_unmet(generations, protocol.targets, reference, among=state.names),
+        unmet=unmet,
         failures=state.failures,
     )
 

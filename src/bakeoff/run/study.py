@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
+from bakeoff.heartbeat import beating
 from bakeoff.record import Record
-from bakeoff.run.heartbeat import beating
 from bakeoff.run.search import Params, StudyPlan, make_pruner, make_sampler, suggest
 from bakeoff.run.study_storage import Notify, StudyStorage
 

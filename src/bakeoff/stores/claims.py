@@ -11,11 +11,12 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bakeoff import heartbeat
 from bakeoff.errors import TrackingError
 from bakeoff.record import Record
 from bakeoff.stores import tags
@@ -225,22 +226,9 @@ class Claims:
             except TrackingError:
                 self._next_beat_s = self._now_s() + 2 * self._expiry_s / BEATS_PER_EXPIRY
 
-    @contextmanager
-    def beating(self) -> Iterator[None]:
+    def beating(self) -> AbstractContextManager[None]:
         """Beat in a thread, while nothing is measured and something else takes its time."""
-        ended = threading.Event()
-
-        def go_on() -> None:
-            while not ended.wait(self._expiry_s / BEATS_PER_EXPIRY):
-                self.beat()
-
-        thread = threading.Thread(target=go_on, name="bakeoff-heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        return heartbeat.beating(self.beat, self._expiry_s / BEATS_PER_EXPIRY)
 
     def close(self) -> None:
         """Take the heartbeat away; of one that stays behind nobody is misled."""

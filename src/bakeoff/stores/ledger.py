@@ -21,6 +21,7 @@ from bakeoff.stores import tags
 from bakeoff.stores.entries import Entries
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import Tracker
+from bakeoff.stores.tracking.experiments import create_experiment
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -131,16 +132,10 @@ class Ledger:
         return str(found.tags.get(tags.LEDGER_RUN) or "") or None
 
     def _agree(self, name: str, made: str) -> str:
-        from mlflow.exceptions import MlflowException
-
-        def create(client: MlflowClient) -> None:
-            try:
-                client.create_experiment(name, tags={tags.LEDGER_RUN: made, tags.NOTE: _PURPOSE})
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-
-        self._tracker.call("agreeing on a ledger", create)
+        names_ours = {tags.LEDGER_RUN: made, tags.NOTE: _PURPOSE}
+        self._tracker.call(
+            "agreeing on a ledger", lambda client: create_experiment(client, name, tags=names_ours)
+        )
         root = self._look_up(name)
         if root is None:
             found = f"experiment {name!r} names no ledger; delete it for good, or rename it"

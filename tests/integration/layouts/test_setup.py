@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +16,7 @@ import yaml
 
 from bakeoff.errors import ConfigError
 from bakeoff.orchestrator import open_project
+from command_line import bakeoff as run_bakeoff
 
 from .conftest import ARCHIVE, Store, write_code_sweep
 
@@ -23,19 +24,7 @@ SCORES = (0.70, 0.80, 0.90)
 DOCUMENT = '{"tokens": ["play", "jazz"], "ner_tags": ["O", "B-genre"]}\n'
 STAGES = ("tracking", "data", "hpo", "selection", "benchmark", "decision")
 
-
-def bakeoff(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    done = subprocess.run(
-        [sys.executable, "-m", "bakeoff", *words],
-        check=False,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=environment | {"NO_COLOR": "1"},
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+bakeoff = functools.partial(run_bakeoff, without=("MLFLOW_TRACKING_URI",))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def wander(heat: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.exp(np.cumsum(steps)).reshape(N_GENERATIONS, N_ROUNDS, 1)
 
 
-def calls(quantity: str, ms: float, *, seed: int, heat: int | None) -> Reading:
+def calls(quantity: str, ms: float, *, seed: int, heat: int | None, cpu_ms: float | None = None) -> Reading:
     """Timed calls; with a heat the machine wanders while they are made, without one it holds still."""
     noise = np.random.default_rng(seed).normal(0, 0.02, SHAPE)
     wall_ns = ms * 1e6 * (1.0 if heat is None else wander(heat)) * np.exp(noise)
@@ -40,7 +40,7 @@ def calls(quantity: str, ms: float, *, seed: int, heat: int | None) -> Reading:
             "left_out": (COUNTED,) * wall_ns.size,
             "calls_per_sample": (1,) * wall_ns.size,
             "n_documents": (1,) * wall_ns.size,
-            "cpu_ns": tuple((1e6 * ms * np.exp(noise)).astype(int).ravel().tolist()),
+            "cpu_ns": tuple((1e6 * (cpu_ms or ms) * np.exp(noise)).astype(int).ravel().tolist()),
         },
     )
 

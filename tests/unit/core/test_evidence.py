@@ -13,12 +13,12 @@ from bakeoff.core.decision import Decision, decide
 from bakeoff.core.evidence import Pace, draw_pace, find_ratio, require_latency
 from bakeoff.core.records import Environment, Hardware
 from bakeoff.core.settings import DecisionSettings
-from bakeoff.measure.readings import COUNTED, Reading
+from bakeoff.measure.readings import Reading
+
+from .measured import calls
 
 HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=2, usable_cpus=2)
 ENVIRONMENT = Environment(hardware=HARDWARE, libraries={})
-N_GENERATIONS, N_ROUNDS, N_CALLS = 5, 10, 10
-SHAPE = (N_GENERATIONS, N_ROUNDS, N_CALLS)
 ENTITIES = Reading(
     quantity="entities",
     unit="count",
@@ -26,32 +26,6 @@ ENTITIES = Reading(
     generations=(0,) * 50,
     columns={"predicted": (4,) * 50, "actual": (4,) * 50},
 )
-
-
-def wander(seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """How slow the machine is in each round of a heat: it doubles its times within minutes."""
-    steps = np.random.default_rng(seed).normal(0, 0.2, N_GENERATIONS * N_ROUNDS)
-    return np.exp(np.cumsum(steps)).reshape(N_GENERATIONS, N_ROUNDS, 1)
-
-
-def make_reading(quantity: str, ms: float, seed: int, heat: int, *, cpu_ms: float | None = None) -> Reading:
-    noise = np.random.default_rng(seed).normal(0, 0.02, SHAPE)
-    wall_ns = ms * 1e6 * wander(heat) * np.exp(noise)
-    cpu_ns = (cpu_ms or ms) * 1e6 * np.exp(noise)
-    generations, rounds, _ = np.indices(SHAPE)
-    return Reading(
-        quantity=quantity,
-        unit="ns",
-        at={"batch_size": 1},
-        values=tuple(wall_ns.ravel().tolist()),
-        generations=tuple(generations.ravel().tolist()),
-        columns={
-            "round": tuple(rounds.ravel().tolist()),
-            "left_out": (COUNTED,) * wall_ns.size,
-            "calls_per_sample": (1,) * wall_ns.size,
-            "cpu_ns": tuple(cpu_ns.astype(int).ravel().tolist()),
-        },
-    )
 
 
 def make_candidate(name: str, ms: float, heat: int = 0, **changes: Any) -> Candidate:
@@ -64,8 +38,8 @@ def make_candidate(name: str, ms: float, heat: int = 0, **changes: Any) -> Candi
         "checkpoint_digest": "c" * 64,
         "quality_inputs_digest": "q" * 64,
         "entities": ENTITIES,
-        "latency": {1: make_reading("latency", ms, len(name), heat)},
-        "references": {} if is_reference else {1: make_reading("reference", 10.0, 99, heat)},
+        "latency": {1: calls("latency", ms, seed=len(name), heat=heat)},
+        "references": {} if is_reference else {1: calls("reference", 10.0, seed=99, heat=heat)},
         "reference_key": "key of reference",
         "latency_key": f"key of {name}",
         "threads": 1,
@@ -119,7 +93,7 @@ def test_candidates_with_unlike_references_are_compared_by_absolute_values() -> 
 
 
 def test_on_a_busy_machine_one_thread_is_compared_by_cpu_time() -> None:
-    latency = make_reading("latency", 30.0, 1, 0, cpu_ms=12.0)
+    latency = calls("latency", 30.0, seed=1, heat=0, cpu_ms=12.0)
     busy = make_candidate("busy", 30.0, is_contended=True, latency={1: latency})
     by_cpu, by_wall = find_ratio(busy, SETTINGS), find_ratio(busy.model_copy(update={"threads": 2}), SETTINGS)
     assert by_cpu is not None

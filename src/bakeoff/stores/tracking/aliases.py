@@ -19,6 +19,7 @@ from bakeoff.stores import tags
 from bakeoff.stores.tracking.client import Tracker
 
 if TYPE_CHECKING:
+    from mlflow.entities.model_registry import RegisteredModel
     from mlflow.tracking import MlflowClient
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -157,29 +158,28 @@ def _add_line(model: str, version: str, event: str, client: MlflowClient) -> Non
         client.set_model_version_tag(model, version, tags.HISTORY, text)
 
 
-def _read_aliases(model: str, client: MlflowClient) -> Aliases:
+def find_model(model: str, client: MlflowClient) -> RegisteredModel | None:
+    """A registered model; None where there is none of this name."""
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.get_registered_model(model).aliases
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return Aliases(champion=None, previous=None)
-    # A number over SQLite, a text over HTTP.
-    numbers = {name: str(version) for name, version in found.items()}
-    return Aliases(champion=numbers.get(CHAMPION), previous=numbers.get(PREVIOUS))
-
-
-def _read_undo(model: str, client: MlflowClient) -> _Undo | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        text = client.get_registered_model(model).tags.get(tags.UNDO)
+        return client.get_registered_model(model)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
+
+
+def _read_aliases(model: str, client: MlflowClient) -> Aliases:
+    found = find_model(model, client)
+    # A number over SQLite, a text over HTTP.
+    numbers = {name: str(version) for name, version in (found.aliases if found else {}).items()}
+    return Aliases(champion=numbers.get(CHAMPION), previous=numbers.get(PREVIOUS))
+
+
+def _read_undo(model: str, client: MlflowClient) -> _Undo | None:
+    found = find_model(model, client)
+    text = found.tags.get(tags.UNDO) if found else None
     try:
         return _Undo.model_validate(json.loads(text)) if text else None
     except (ValueError, ValidationError):  # written by somebody else

@@ -13,6 +13,7 @@ from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
 from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
 from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade
+from bakeoff.stores.tracking.experiments import create_experiment
 from bakeoff.stores.tracking.faults import describe_fault, is_refusal, is_transient
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, Page, Query, ask, equals, list_run_ids
 
@@ -163,22 +164,16 @@ class Tracker:
         return found
 
     def _create_experiment(self, name: str) -> str:
-        from mlflow.exceptions import MlflowException
-
         location = (self._artifact_root / name).as_uri() if self._artifact_root else None
 
         def create(client: MlflowClient) -> str:
             found = client.get_experiment_by_name(name)  # ours, if an earlier try lost its reply
             if found is None:
-                try:
-                    return client.create_experiment(name, artifact_location=location)
-                except MlflowException as error:  # another process was quicker
-                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                        raise
-                    found = client.get_experiment_by_name(name)
-                    if found is None:
-                        raise
-            if found.lifecycle_stage != "active":
+                made = create_experiment(client, name, artifact_location=location)
+                if made is not None:
+                    return made
+                found = client.get_experiment_by_name(name)
+            if found is None or found.lifecycle_stage != "active":
                 raise UserError(f"experiment {name!r} was deleted; restore it or take another name")
             return found.experiment_id
 

@@ -118,12 +118,7 @@ def remove_versions(tracker: Tracker, model: str, doubles: Sequence[str]) -> Non
 def _ensure_model(model: str, client: MlflowClient) -> None:
     from mlflow.exceptions import MlflowException
 
-    try:
-        client.get_registered_model(model)
-    except MlflowException as error:
-        if error.error_code != _NOT_THERE:
-            raise
-    else:
+    if aliases.find_model(model, client) is not None:
         return
     try:
         client.create_registered_model(model)

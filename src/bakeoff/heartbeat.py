@@ -1,4 +1,4 @@
-"""Heartbeat: while a trial runs, its process says every so often that it lives."""
+"""Heartbeat: while something else takes its time, a process says every so often that it lives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def beating(beat: Callable[[], None], interval_s: float) -> Iterator[None]:
         while not is_over.wait(interval_s):
             beat()
 
-    thread = threading.Thread(target=run, name="heartbeat", daemon=True)
+    thread = threading.Thread(target=run, name="bakeoff-heartbeat", daemon=True)
     thread.start()
     try:
         yield
