@@ -1,9 +1,11 @@
 """How much of a heat's wall time is spent in timed calls, and what the rest is beside starting alone.
 
 Three ONNX Runtime candidates at the default settings, and three PyTorch ones beside. What starting and
-loading cost alone is measured in the same run: the same workers, started, and ended before they warm up. The
-warm-up and the one call before each block are calls that the protocol asks for and does not count; they are
-told apart, since no driver could do without them.
+loading cost alone is measured in the same run: the same workers, started, and ended before they warm up.
+
+A timed call is one whose duration the instrument takes. Those of the warm-up are: they tell when a worker is
+steady, and the first of them and their sum are figures of the measurement. The call before each block is not.
+What the whole would be with the warm-up among the untimed is told beside; no driver could bring that down.
 """
 
 from __future__ import annotations
@@ -49,21 +51,21 @@ class Divided(NamedTuple):
     """A heat's wall time.
 
     Attributes:
-        rest: Untimed seconds over those of starting alone.
-        driver: The same without the calls that the protocol asks for and does not count.
-        share: Timed seconds over all.
+        rest: Seconds outside timed calls over those of starting alone.
+        with_warm_up: The same with the warm-up among them.
+        share: Seconds inside the calls of blocks, of which the results are made, over all.
     """
 
     rest: float
-    driver: float
+    with_warm_up: float
     share: float
 
     @property
     def figure(self) -> str:
         """For the last line."""
         return (
-            f"untimed {self.rest:.2f} × starting alone ({self.driver:.2f} × without the calls that the "
-            f"protocol asks for and does not count), timed {self.share:.2f} of the wall"
+            f"untimed {self.rest:.2f} × starting alone ({self.with_warm_up:.2f} × with the warm-up), blocks "
+            f"{self.share:.2f} of the wall"
         )
 
 
@@ -86,15 +88,17 @@ def divide(folder: Path, runtime: Torch | None) -> Divided:
     blocks = [block for each in heat.generations for part in each.parts for block in part.blocks]
     warm_ups = [row for each in heat.generations for part in each.parts for row in part.started.warm_ups]
     timed_s = sum(sum(block.wall_ns) * block.calls_per_sample for block in blocks) / NS_PER_S
-    asked_s = (sum(block.run_in_ns for block in blocks) + sum(row.warmup_ns for row in warm_ups)) / NS_PER_S
+    warm_up_s = sum(row.warmup_ns for row in warm_ups) / NS_PER_S
+    run_in_s = sum(block.run_in_ns for block in blocks) / NS_PER_S
     starts_s = alone_s * len(heat.generations)
     print(
-        f"{len(heat.generations)} generations, stopped by {heat.stopped}: wall {wall_s:.1f} s, timed "
-        f"{timed_s:.1f} s, warm-up and first calls {asked_s:.1f} s, starting alone {starts_s:.1f} s"
+        f"{len(heat.generations)} generations, stopped by {heat.stopped}: wall {wall_s:.1f} s, blocks "
+        f"{timed_s:.1f} s, warm-up {warm_up_s:.1f} s, the call before each block {run_in_s:.1f} s, "
+        f"starting alone {starts_s:.1f} s"
     )
     return Divided(
-        rest=(wall_s - timed_s) / starts_s,
-        driver=(wall_s - timed_s - asked_s) / starts_s,
+        rest=(wall_s - timed_s - warm_up_s) / starts_s,
+        with_warm_up=(wall_s - timed_s) / starts_s,
         share=timed_s / wall_s,
     )
 
