@@ -25,9 +25,9 @@ from bakeoff.stores.tracking import Tracker
 from rig import make_checkpoint
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
-from duels import Tally
-from duels import kill_benches as kill
 from services import PostgresServer
+from storms import Tally
+from storms import kill_benches as kill
 
 BACKBONE = "minilm-l2"
 N_LINES = 24
@@ -106,7 +106,7 @@ def contend(uri: str, number: int, n_keys: int, barrier: Barrier, results: Queue
 
 def kill_benches(folder: Path, n_kills: int, seed: int) -> Tally:
     """Kill benches of a project with one champion, which is an untrained model of the demo."""
-    return kill(make_template(folder), folder / "duels", n_kills, seed)
+    return kill(make_template(folder), folder / "storms", n_kills, seed)
 
 
 def make_template(folder: Path) -> Path:
