@@ -20,8 +20,6 @@ PROTOCOL = (
     "processes: 2, rounds: 2, block_s: 0.005, max_calls: 5, warmup_min_s: 0, warmup_max_s: 0.2, "
     "time_budget_s: 600"
 )
-CLAIM_EXPIRY_S = 2.0
-# Measured unless more is asked for: heats of one candidate.
 N_KEYS = 3
 PATIENCE_S = 300.0
 # What is imported once is not imported in every bench: most of its time is measured then.
@@ -33,22 +31,21 @@ PRELOADED = [
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A project folder, the store that it shares, and the lock of the machine that it plays.
+class Work:
+    """What there is to measure: candidates that compute nothing, in fresh processes as ever.
 
     Attributes:
-        n_heats: How many heats there are to measure.
-        n_candidates: In each of them; they compute nothing, in fresh processes as ever.
+        n_heats: How many heats.
+        n_candidates: In each of them.
+        claim_expiry_s: Silence after which a machine is taken for dead.
     """
 
-    folder: Path
-    store_uri: str
-    lock: Path
     n_heats: int = N_KEYS
     n_candidates: int = 1
+    claim_expiry_s: float = 5.0
 
     @property
-    def overrides(self) -> Sequence[str]:
+    def overrides(self) -> tuple[str, ...]:
         """On the command line of its benches."""
         runtimes = (f"{{kind: noop, threads: {count + 1}}}" for count in range(self.n_candidates))
         scenarios = (f"{{kind: latency, batch_sizes: [{size + 1}]}}" for size in range(self.n_heats))
@@ -57,9 +54,23 @@ class Machine:
             f"benchmark.scenarios=[{', '.join(scenarios)}]",
             f"benchmark.protocol={{{PROTOCOL}}}",
             "benchmark.accept_contended=true",
-            f"tracking.claim_expiry_s={CLAIM_EXPIRY_S:g}",
-            f"tracking.uri={self.store_uri}",
+            f"tracking.claim_expiry_s={self.claim_expiry_s:g}",
         )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A project folder, the store that it shares, the lock of the machine that it plays, and its work."""
+
+    folder: Path
+    store_uri: str
+    lock: Path
+    work: Work
+
+    @property
+    def overrides(self) -> Sequence[str]:
+        """On the command line of its benches."""
+        return (*self.work.overrides, f"tracking.uri={self.store_uri}")
 
     def open(self) -> Project:
         """Its project."""
@@ -80,12 +91,7 @@ def _bench(machine: Machine) -> None:
 
 
 def make_machines(
-    template: Path,
-    folder: Path,
-    store_uri: str | None = None,
-    *,
-    n_heats: int = N_KEYS,
-    n_candidates: int = 1,
+    template: Path, folder: Path, store_uri: str | None = None, work: Work | None = None
 ) -> list[Machine]:
     """Two copies of a project that share one store: a copy of its file, or one that is given."""
     if store_uri is None:
@@ -95,8 +101,7 @@ def make_machines(
     machines = []
     for name in ("a", "b"):
         shutil.copytree(template, folder / name, ignore=shutil.ignore_patterns("mlflow.db*", "results"))
-        lock = folder / f"{name}.lock"
-        machines.append(Machine(folder / name, store_uri, lock, n_heats, n_candidates))
+        machines.append(Machine(folder / name, store_uri, folder / f"{name}.lock", work or Work()))
     return machines
 
 

@@ -21,17 +21,18 @@ import psutil
 from bakeoff.run.isolation import WORKER
 from bakeoff.stores import tags
 from bakeoff.stores.entries import Entries
-from duels import CLAIM_EXPIRY_S, Machine, count_failures, count_results, make_machines
+from duels import Machine, Work, count_failures, count_results, make_machines
 
-# Two candidates that compute nothing are measured together a dozen times, in fresh processes as ever.
-N_HEATS, N_CANDIDATES = 12, 2
+# So little work that often only the other's is left, up to so much that a storm lasts; and so little patience
+# with the silent that the living may be taken for dead.
+LEAST_HEATS, MOST_HEATS, N_CANDIDATES, CLAIM_EXPIRY_S = 2, 12, 2, 1.0
 # A bench is killed at any moment up to the first of these, or, no less often, shortly after it wrote one of
 # these files, for which is waited at most so long.
 LONGEST_S, SHORTLY_S, PATIENCE_S = 1.5, 0.06, 3.0
 TRACES = ("jobs/*/*.npz", "jobs/*/*.json", "jobs/*/*.logged", "champions/*/*.json")
 AIMED_SHARE = 0.5
-# Whoever is killed begins again at once, or so seldom stays away until the other may take him for dead.
-ABSENT_SHARE = 0.1
+# Whoever is killed begins again at once, or so seldom stays away until the other may have done his work.
+ABSENT_SHARE, LONGEST_ABSENCE_S = 0.15, 6.0
 LOOK_S = 0.005
 
 
@@ -91,13 +92,17 @@ def kill_benches(
     total = Tally()
     while total.n_kills < n_kills:
         place = folder / f"storm-{seed}"
-        machines = make_machines(template, place, n_heats=N_HEATS, n_candidates=N_CANDIDATES)
-        tally = _Storm(machines, random.Random(seed), n_kills - total.n_kills).run()
+        chance = random.Random(seed)
+        work = Work(chance.randint(LEAST_HEATS, MOST_HEATS), N_CANDIDATES, CLAIM_EXPIRY_S)
+        machines = make_machines(template, place, work=work)
+        tally = _Storm(machines, chance, n_kills - total.n_kills).run()
         tally += Tally(n_orphans=_end_orphans(place))
         tell(f"storm of seed {seed}: {tally}")
         if tally.holds:
             shutil.rmtree(place)
         total, seed = total + tally, seed + 1
+        if tally.n_failures and not tally.n_kills:
+            break  # they cannot begin
     return total
 
 
@@ -122,8 +127,11 @@ class _Storm:
                 break
             del self._running[machine]
             self._kills[_tell_phase(machine, process.pid)] += 1
-            away_s = self._chance.uniform(1, 2) * CLAIM_EXPIRY_S
-            self._back_s[machine] = time.monotonic() + away_s * (self._chance.random() < ABSENT_SHARE)
+            is_absent, absence_s = (
+                self._chance.random() < ABSENT_SHARE,
+                self._chance.uniform(0, LONGEST_ABSENCE_S),
+            )
+            self._back_s[machine] = time.monotonic() + is_absent * absence_s
             self._revive(at_least_one=True)
         self._back_s = dict.fromkeys(self._machines, 0.0)
         self._revive()
@@ -168,10 +176,11 @@ def _list_files(machine: Machine, pattern: str | None) -> set[tuple[Path, int]]:
 def _tell_phase(machine: Machine, pid: int | None) -> str:
     """What a bench was doing when it was killed, as ledger and folder tell."""
     project = machine.open()
-    experiment_id = project.tracker.find_experiment(project.settings.tracking.benchmark_experiment) or ""
+    experiment_id = project.tracker.find_experiment(project.settings.tracking.benchmark_experiment)
     params: dict[str, str] = {}
-    for run in project.tracker.search_runs(experiment_id, {tags.STAGE: tags.Stage.CLAIMS}):
-        params |= run.data.params
+    if experiment_id is not None:
+        for run in project.tracker.search_runs(experiment_id, {tags.STAGE: tags.Stage.CLAIMS}):
+            params |= run.data.params
     digests = {name.partition(".")[0] for name in params if ".claim" in name}
     entries = {digest: Entries.parse(params, digest) for digest in digests}
     ours = f" process {pid}"
