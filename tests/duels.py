@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from bakeoff.core.records import Measurement
 from bakeoff.orchestrator import Project, bench, open_project
 from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import find_existing, plan_for
@@ -106,8 +107,12 @@ def make_machines(
 
 
 def count_results(machines: Sequence[Machine]) -> tuple[int, int]:
-    """How many keys have no result that counts, or none that a machine can read; how many count twice."""
+    """How many keys have no result that counts, or none that a machine can read; how many count twice.
+
+    Two machines that hold unlike results of a key have two that count.
+    """
     n_lost = n_duplicates = 0
+    held: dict[str, Measurement] = {}
     for machine in machines:
         project = machine.open()
         champions = find_champions(project)
@@ -117,8 +122,11 @@ def count_results(machines: Sequence[Machine]) -> tuple[int, int]:
         )
         n_duplicates += sum(counting.values()) - len(counting)
         for planned in plan_for(project, champions).jobs:
-            is_readable = project.results.load_valid(planned.job, {planned.attempt}) is not None
-            n_lost += not (counting[planned.job.key] and is_readable)
+            found = project.results.load_valid(planned.job, {planned.attempt})
+            if found is None or not counting[planned.job.key]:
+                n_lost += 1
+            elif held.setdefault(planned.job.key, found) != found:
+                n_duplicates += 1
     return n_lost, n_duplicates
 
 

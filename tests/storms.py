@@ -23,16 +23,18 @@ from bakeoff.stores import tags
 from bakeoff.stores.entries import Entries
 from duels import Machine, Work, count_failures, count_results, make_machines
 
-# So little work that often only the other's is left, up to so much that a storm lasts; and so little patience
-# with the silent that the living may be taken for dead.
-LEAST_HEATS, MOST_HEATS, N_CANDIDATES, CLAIM_EXPIRY_S = 2, 12, 2, 1.0
+# Heats of two candidates: so few that one is soon done and the other waits for it, or so many that a storm lasts.
+HEATS, N_CANDIDATES = (1, 3, 12), 2
+# So little patience with the silent that the living may be taken for dead.
+CLAIM_EXPIRY_S = 1.0
 # A bench is killed at any moment up to the first of these, or, no less often, shortly after it wrote one of
 # these files, for which is waited at most so long.
 LONGEST_S, SHORTLY_S, PATIENCE_S = 1.5, 0.06, 3.0
 TRACES = ("jobs/*/*.npz", "jobs/*/*.json", "jobs/*/*.logged", "champions/*/*.json")
 AIMED_SHARE = 0.5
-# Whoever is killed begins again at once, or so seldom stays away until the other may have done his work.
-ABSENT_SHARE, LONGEST_ABSENCE_S = 0.15, 6.0
+# Whoever is killed begins again at once; or, once in as many times as there are heats, after an absence in which
+# the other may have taken over what he had begun.
+LONGEST_ABSENCE_S = 8.0
 LOOK_S = 0.005
 
 
@@ -46,6 +48,7 @@ class Tally:
         n_duplicates: Results that count beside another one.
         n_failures: Benches that were not killed and did not end well.
         n_orphans: Processes of theirs that outlived them.
+        n_superseded: Results that came when another one counted already, and do not count.
     """
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -53,6 +56,7 @@ class Tally:
     n_duplicates: int = 0
     n_failures: int = 0
     n_orphans: int = 0
+    n_superseded: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         """Both together."""
@@ -62,7 +66,7 @@ class Tally:
         """All counts in one line."""
         phases = ", ".join(f"{count} {phase}" for phase, count in self.kills.most_common())
         return (
-            f"{self.n_kills} kills ({phases}), {self.n_lost} lost, {self.n_duplicates} duplicates, "
+            f"{self.n_kills} kills ({phases}; {self.n_superseded} results came late), {self.n_lost} lost, {self.n_duplicates} duplicates, "
             f"{self.n_failures} failures, {self.n_orphans} orphans"
         )
 
@@ -93,10 +97,11 @@ def kill_benches(
     while total.n_kills < n_kills:
         place = folder / f"storm-{seed}"
         chance = random.Random(seed)
-        work = Work(chance.randint(LEAST_HEATS, MOST_HEATS), N_CANDIDATES, CLAIM_EXPIRY_S)
+        work = Work(chance.choice(HEATS), N_CANDIDATES, CLAIM_EXPIRY_S)
         machines = make_machines(template, place, work=work)
         tally = _Storm(machines, chance, n_kills - total.n_kills).run()
-        tally += Tally(n_orphans=_end_orphans(place))
+        n_superseded = sum(1 for _ in place.glob("*/results/jobs/*/superseded/*.json"))
+        tally += Tally(n_orphans=_end_orphans(place), n_superseded=n_superseded)
         tell(f"storm of seed {seed}: {tally}")
         if tally.holds:
             shutil.rmtree(place)
@@ -127,11 +132,10 @@ class _Storm:
                 break
             del self._running[machine]
             self._kills[_tell_phase(machine, process.pid)] += 1
-            is_absent, absence_s = (
-                self._chance.random() < ABSENT_SHARE,
-                self._chance.uniform(0, LONGEST_ABSENCE_S),
-            )
-            self._back_s[machine] = time.monotonic() + is_absent * absence_s
+            lot, absence_s = self._chance.random(), self._chance.uniform(0, LONGEST_ABSENCE_S)
+            self._back_s[machine] = time.monotonic()
+            if lot < 1 / machine.work.n_heats:
+                self._back_s[machine] += absence_s
             self._revive(at_least_one=True)
         self._back_s = dict.fromkeys(self._machines, 0.0)
         self._revive()
