@@ -23,8 +23,8 @@ from bakeoff.stores import tags
 from bakeoff.stores.entries import Entries
 from duels import Machine, Work, count_failures, count_results, make_machines
 
-# Heats of two candidates: so few that one is soon done and the other waits for it, or so many that a storm lasts.
-HEATS, N_CANDIDATES = (1, 3, 12), 2
+# Heats of two candidates: so few that one machine soon waits for the other, or so many that a storm lasts.
+HEATS, N_CANDIDATES = (1, 4, 12), 2
 # So little patience with the silent that the living may be taken for dead.
 CLAIM_EXPIRY_S = 1.0
 # A bench is killed at any moment up to the first of these, or, no less often, shortly after it wrote one of
@@ -32,8 +32,8 @@ CLAIM_EXPIRY_S = 1.0
 LONGEST_S, SHORTLY_S, PATIENCE_S = 1.5, 0.06, 3.0
 TRACES = ("jobs/*/*.npz", "jobs/*/*.json", "jobs/*/*.logged", "champions/*/*.json")
 AIMED_SHARE = 0.5
-# Whoever is killed begins again at once; or, once in as many times as there are heats, after an absence in which
-# the other may have taken over what he had begun.
+# Whoever is killed begins again at once; or, once in as many times as there are heats, after an absence in
+# which the other may have taken over what was begun.
 LONGEST_ABSENCE_S = 8.0
 LOOK_S = 0.005
 
@@ -66,8 +66,8 @@ class Tally:
         """All counts in one line."""
         phases = ", ".join(f"{count} {phase}" for phase, count in self.kills.most_common())
         return (
-            f"{self.n_kills} kills ({phases}; {self.n_superseded} results came late), {self.n_lost} lost, {self.n_duplicates} duplicates, "
-            f"{self.n_failures} failures, {self.n_orphans} orphans"
+            f"{self.n_kills} kills ({phases}), {self.n_lost} lost, {self.n_duplicates} duplicates, "
+            f"{self.n_failures} failures, {self.n_orphans} orphans, {self.n_superseded} results came late"
         )
 
     @property
