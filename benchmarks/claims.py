@@ -1,7 +1,7 @@
 """Exactly once: processes that race for the same keys, and benches that are killed while they share work.
 
 ``claims.py`` races on SQLite and PostgreSQL and kills for about a minute. The bar is ``--kills 1000``, which
-takes about XX minutes of a machine with two cores.
+takes about half an hour of a machine with two cores.
 """
 
 from __future__ import annotations
