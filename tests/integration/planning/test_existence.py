@@ -11,11 +11,13 @@ import pytest
 
 import bakeoff
 from bakeoff.core.existing import valid_attempts
+from bakeoff.core.records import Measurement
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.orchestrator import Project, bench, filter_missing_benchmarks, plan, select_champions
 from bakeoff.orchestrator.planning import find_existing, plan_for
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
+from bakeoff.stores.tracking.benchmarks import log_attempt
 
 Open = Callable[..., Project]
 MakeBench = Callable[[Project], Any]
@@ -318,3 +320,21 @@ def test_bench_reuses_an_older_run_without_looking_for_readings_that_it_never_wr
     result = bench(open_written())
     assert (result.measured, result.failed) == ((), ())
     assert list(result.result_files) == ["bert-1"]
+
+
+def test_two_machines_that_end_the_same_attempt_in_the_same_second_keep_a_run_each(
+    open_written: Open, make_bench: MakeBench
+) -> None:
+    project = open_written()
+    shelf = make_bench(project)
+    ours = shelf.keep(0)
+    theirs = ours.model_copy(update={"wall_s": 2.0})
+    experiment_id = project.tracker.ensure_experiment("benchmark")
+    files = project.results.attempt_files(ours)
+
+    def log(attempt: Measurement) -> str:
+        return log_attempt(project.tracker, experiment_id, attempt, files, may_exist=True).run_id
+
+    first = log(theirs)
+    loaded = project.results.load(ours.job.key, ours.attempt)
+    assert log(loaded) == log(ours) != first

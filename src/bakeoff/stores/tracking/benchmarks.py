@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,20 +112,15 @@ def log_attempt(
     """
     job = attempt.job
     is_valid = isinstance(attempt, Measurement) and attempt.is_valid
-    identity = {
-        tags.STAGE: Stage.BENCHMARK,
-        tags.BENCHMARK_KEY: job.key,
-        tags.ATTEMPT: str(attempt.attempt),
-        tags.MEASURED_AT: _when(attempt),
-    }
+    # By what was measured: another machine may end the same attempt in the same second.
+    nonce = digest_json(attempt.model_dump(mode="json", exclude={"readings"}))
+    identity = {tags.STAGE: Stage.BENCHMARK, tags.BENCHMARK_KEY: job.key, tags.NONCE: nonce}
     run = _adopt(tracker, experiment_id, identity) if may_exist else None
     if run is not None and run.info.status != "RUNNING":
         run_id = str(run.info.run_id)
         return _judge(run_id, publish(run_id) if is_valid else run_id)
     if run is None:
-        run_id = tracker.create_run(
-            experiment_id, job.label, identity | _more_tags(attempt), nonce=uuid.uuid4().hex
-        )
+        run_id = tracker.create_run(experiment_id, job.label, identity | _more_tags(attempt), nonce=nonce)
     else:
         run_id = str(run.info.run_id)
     tracker.log(run_id, metrics=_metrics(attempt), params=job.parts)
@@ -219,6 +213,8 @@ def _more_tags(attempt: Attempt) -> dict[str, str]:
     job = attempt.job
     more = {
         tags.SCHEMA_VERSION: tags.TAG_SCHEMA,
+        tags.ATTEMPT: str(attempt.attempt),
+        tags.MEASURED_AT: _when(attempt),
         tags.BACKBONE: job.backbone,
         tags.STUDY_KEY_HASH: job.study_key_hash,
         tags.TRIAL_KEY_HASH: job.trial_key_hash,
