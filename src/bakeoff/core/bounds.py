@@ -4,7 +4,7 @@ A store is asked for the trials whose metric is at least as good as a threshold.
 it has its exact stable score; of any other group the rest is worse than the threshold, so that its score is
 worse than the median of its values filled up with the threshold. When the best exact score beats all these
 bounds, nothing that was not read can win or tie. Otherwise the threshold is lowered, or one group is read
-further. The threshold comes from a sample; a range that holds too many trials is narrowed by what it shows.
+further. The threshold comes from a sample, and from a look at a sixteenth of the range before all of it.
 
 Pure: the questions are yielded and the answers sent in, so that any store can stand on the other side.
 """
@@ -28,14 +28,15 @@ from bakeoff.core.groups import (
 )
 from bakeoff.core.questions import Answer, Contest, Noun, Question, Rules
 from bakeoff.core.records import Trial
-from bakeoff.core.terms import Terms, find_terms, spell
+from bakeoff.core.terms import ONE_IN_16, Terms, find_terms, spell, take_sample
 
-# A backbone with so few trials in the common sample is sampled for itself.
-MIN_SAMPLE = 100
+# A backbone with fewer trials in the common sample is sampled for itself.
+MIN_OF_BACKBONE = 30
 # Stores with so few trials for each backbone are read whole: that takes fewer requests than to ask cleverly.
 RUNS_PER_BACKBONE = 10
-FIRST_SHARE = 0.005
-NARROW_SHARE = 0.1
+FIRST_SHARE = 0.02
+# So many trials of a backbone are looked for at first, and each time more.
+FIRST_RUNS = 96
 MAX_NARROWINGS = 8
 LOWER_BY = 4
 # The worst loss that is a number; what is kept beyond it stands for infinity.
@@ -58,8 +59,9 @@ def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[Question
     Returns:
         What was read. Selecting from it gives the champions, ties and errors of all trials.
     """
-    limit = max(rules.sample_runs, RUNS_PER_BACKBONE * len(backbones))
-    sample = yield Question(max_runs=limit)
+    limit = max(rules.whole_runs, RUNS_PER_BACKBONE * len(backbones))
+    enough = max(rules.sample_runs, MIN_OF_BACKBONE * len(backbones))
+    sample = yield from take_sample(Question(), replace(rules, sample_runs=enough, whole_runs=limit))
     if not sample.is_cut:
         return Contest(sample.trials, {})
     terms = yield from find_terms(sample.trials, rules)
@@ -104,6 +106,8 @@ class _Branch:
         self._backbone = backbone
         self._terms = terms
         self._rules = rules
+        self._n_wanted = FIRST_RUNS
+        self._sampled: list[float] = []
         self._whole = Question(equals={"backbone": backbone})
         # MLflow's filters know no "or": a metric's name that is recorded or not takes two questions.
         self._arms: tuple[Question, ...] = (self._whole,)
@@ -113,8 +117,9 @@ class _Branch:
 
     def search(self) -> Search:
         """Ask until nothing that was not read can win."""
-        if len(self.seen) < min(MIN_SAMPLE, self._rules.sample_runs):
-            sample = yield from self._ask(self._whole, self._rules.sample_runs)
+        if len(self.seen) < MIN_OF_BACKBONE:
+            sample = yield from take_sample(self._whole, self._rules)
+            self._see(sample)
             if not sample.is_cut:
                 self.coverage = Coverage()
                 return
@@ -122,6 +127,7 @@ class _Branch:
             yield from self._ask(self._whole, None)
             self.coverage = Coverage()
             return
+        self._sampled = self._losses(self._competing())
         while True:
             best, unsettled = self._judge()
             first = unsettled[0] if unsettled else None
@@ -135,11 +141,17 @@ class _Branch:
 
     def _ask(self, question: Question, max_runs: int | None) -> Generator[Question, Answer, Answer]:
         answer = yield replace(question, max_runs=max_runs)
-        self.seen |= {trial.run_id: trial for trial in answer.trials if trial.backbone == self._backbone}
+        self._see(answer)
         return answer
 
+    def _see(self, answer: Answer) -> None:
+        self.seen |= {trial.run_id: trial for trial in answer.trials if trial.backbone == self._backbone}
+
+    def _is_alike(self, trial: Trial) -> bool:
+        return trial.metric_name == self._rules.metric_name
+
     def _alike(self) -> list[Trial]:
-        return [trial for trial in self.seen.values() if trial.metric_name == self._rules.metric_name]
+        return [trial for trial in self.seen.values() if self._is_alike(trial)]
 
     def _competing(self) -> list[Trial]:
         alike = self._alike()
@@ -188,7 +200,7 @@ class _Branch:
             other = yield from self._ask(replace(arm, unlike=unlike), 1)
             if not other.trials:
                 return True
-            if known.issuperset(trial.schema_version for trial in other.trials):
+            if known.issuperset(trial.schema_version for trial in other.trials if self._is_alike(trial)):
                 return False
 
     def _keep_to_newest(self) -> bool:
@@ -226,14 +238,13 @@ class _Branch:
 
     def _lower(self) -> Search:
         """Read further down in all groups: to where some more trials are expected, in the end to all."""
-        reach = self.coverage.reach
-        losses = self._losses(self._competing())
-        beyond = [loss for loss in losses if loss > reach]
-        n_inside = len(losses) - len(beyond)
-        n_more = max(1, math.ceil(FIRST_SHARE * len(beyond)), (LOWER_BY - 1) * n_inside)
-        target = beyond[n_more - 1] if n_more <= len(beyond) else math.inf
+        reach, sampled = self.coverage.reach, self._sampled
+        n_inside = sum(loss <= reach for loss in sampled)
+        rank = max(1, math.ceil(FIRST_SHARE * len(sampled)), LOWER_BY * n_inside)
+        target = sampled[rank - 1] if rank <= len(sampled) else math.inf
         reach = yield from self._read_range(self._arms, reach, target)
         self.coverage = self.coverage.model_copy(update={"reach": reach})
+        self._n_wanted *= LOWER_BY
 
     def _visit(self, study_key_hash: str) -> Search:
         """Read of one group enough valid trials, and its best ones for certain."""
@@ -263,20 +274,19 @@ class _Branch:
         Returns:
             The loss up to which all was read.
         """
+        limit = max(self._rules.range_runs, 2 * self._n_wanted)
         for number in range(MAX_NARROWINGS):
-            # The metric may rise or fall with time: each end is looked at in turn.
-            trials, is_cut = yield from self._ask_range(
-                arms, start, target, self._rules.range_runs, newest_first=bool(number % 2)
-            )
-            if not is_cut:
+            prefix = "" if number % 2 else ONE_IN_16
+            trials, is_cut = yield from self._ask_range(arms, start, target, limit, id_prefix=prefix)
+            if not prefix and not is_cut:
                 return target
             losses = [loss for loss in self._losses(trials) if start < loss < target]
-            rank = max(self._rules.settings.top_k, math.ceil(NARROW_SHARE * len(losses)))
+            rank = math.ceil(self._n_wanted / 16)
             if rank <= len(losses):
                 target = losses[rank - 1]
-            elif start < -STORED_INFINITY:
+            elif is_cut and start < -STORED_INFINITY:
                 start = -STORED_INFINITY  # what is infinitely good is no valid trial, and may be many
-            else:
+            elif is_cut:
                 break
         yield from self._ask_range(arms, start, target, None)
         return target
@@ -288,7 +298,7 @@ class _Branch:
         target: float,
         max_runs: int | None,
         *,
-        newest_first: bool = False,
+        id_prefix: str = "",
     ) -> Generator[Question, Answer, tuple[list[Trial], bool]]:
         """Ask for the trials with a loss beyond ``start`` up to ``target``, and whether there are more."""
         direction, is_cut = self._rules.direction, False
@@ -298,7 +308,7 @@ class _Branch:
                 arm,
                 reaches=loss_of(min(target, WORST_LOSS), direction),
                 short_of=None if math.isinf(start) else loss_of(start, direction),
-                newest_first=newest_first,
+                id_prefix=id_prefix,
             )
             answer = yield from self._ask(question, max_runs)
             found += answer.trials

@@ -11,8 +11,9 @@ from bakeoff.core.records import Direction, Trial
 from bakeoff.core.settings import SelectionSettings
 
 Noun = Literal["backbone", "study_key", "schema_version", "metric", "direction"]
-SAMPLE_RUNS = 1000
-RANGE_RUNS = 500
+WHOLE_RUNS = 1000
+SAMPLE_RUNS = 100
+RANGE_RUNS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Question:
         reaches: The metric is at least as good as this.
         short_of: And worse than this.
         max_runs: Answer with so many at least, if there are; None asks for all.
-        newest_first: Whether the answer begins with the newest; otherwise with the oldest.
+        id_prefix: The run's id begins so. Ids are random, so that these are a fair sample.
     """
 
     equals: Mapping[Noun, str] = field(default_factory=dict)
@@ -35,7 +36,7 @@ class Question:
     reaches: float | None = None
     short_of: float | None = None
     max_runs: int | None = None
-    newest_first: bool = False
+    id_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Rules:
 
     Attributes:
         recorded: The nouns that the writer of the store records; the study key is among them.
-        sample_runs: So many trials are a sample; a store that holds no more is read whole.
+        whole_runs: A store, or a backbone, that holds no more trials is read whole.
+        sample_runs: Fewer trials are no sample.
         range_runs: Of a range that holds more than so many trials a better part is read first.
     """
 
@@ -72,5 +74,6 @@ class Rules:
     direction: Direction
     metric_name: str
     recorded: frozenset[Noun]
+    whole_runs: int = WHOLE_RUNS
     sample_runs: int = SAMPLE_RUNS
     range_runs: int = RANGE_RUNS

@@ -1,12 +1,20 @@
-"""What the trials of a store have in common, so that not every backbone must be asked about it."""
+"""A sample of the trials of a store, and what all of them have in common.
+
+Both are asked once, so that not every backbone must be asked about it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bakeoff.core.questions import Answer, Noun, Question, Rules
 from bakeoff.core.records import Trial
+
+# MLflow draws ids of hexadecimal digits at random: the runs whose id begins so are a fair sample. Unlike the
+# oldest or the newest they show a metric that changes with time, and the store finds them by its index.
+ONE_IN_256, ONE_IN_16 = "00", "0"
+MAX_SAMPLE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +22,7 @@ class Terms:
     """What the trials of a store have in common.
 
     Attributes:
-        mixed: Nouns in which they differ.
+        mixed: Nouns in which they differ, as far as that was asked.
         version: The only schema version that is recorded, unless these are mixed.
         is_plain: No name of a metric is recorded in two ways.
     """
@@ -24,8 +32,21 @@ class Terms:
     is_plain: bool
 
 
+def take_sample(question: Question, rules: Rules) -> Generator[Question, Answer, Answer]:
+    """Ask for some trials of many, or for all where there are few."""
+    for prefix in (ONE_IN_256, ONE_IN_16):
+        answer = yield replace(question, id_prefix=prefix, max_runs=max(MAX_SAMPLE, rules.sample_runs))
+        if len(answer.trials) >= rules.sample_runs:
+            return replace(answer, is_cut=True)
+    return (yield replace(question, max_runs=rules.whole_runs))
+
+
 def find_terms(sample: Sequence[Trial], rules: Rules) -> Generator[Question, Answer, Terms]:
-    """Ask for one trial that is unlike those of a sample, in each noun."""
+    """Ask for one trial that is unlike those of a sample, in each noun.
+
+    Trials of another metric are no error, only more to read: they are asked for if the sample shows one, and
+    if a trial of another version or direction was found, which may be one of them.
+    """
     version = next((trial.schema_version for trial in sample if not trial.study_key_is_derived), "")
     usual: dict[Noun, tuple[str, ...]] = {
         "schema_version": (version,),
@@ -37,6 +58,8 @@ def find_terms(sample: Sequence[Trial], rules: Rules) -> Generator[Question, Ans
             other = yield Question(unlike={noun: texts}, max_runs=1)
             mixed |= {noun} if other.trials else set()
     metrics, is_plain = {rules.metric_name}, True
+    if not mixed and all(trial.metric_name == rules.metric_name for trial in sample):
+        return Terms(frozenset(), version, is_plain)
     while "metric" in rules.recorded and is_plain:
         other = yield Question(unlike={"metric": tuple(sorted(metrics))}, max_runs=1)
         if not other.trials:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -38,6 +39,14 @@ class Run:
     schema_version: str | None = "2.0"
     metric: str | None = "f1"
     direction: str | None = "maximize"
+    id_prefix: str = ""
+
+    @property
+    def run_id(self) -> str:
+        """Random as MLflow's, with four digits instead of sixteen, so that small stores hold samples."""
+        return self.id_prefix + "".join(
+            str(byte % 4) for byte in hashlib.sha256(str(self.number).encode()).digest()
+        )
 
     @property
     def kept(self) -> float | None:
@@ -50,7 +59,7 @@ class Run:
         """As the layout reads it."""
         key = (self.study_key or "").strip()
         return Trial(
-            run_id=f"{self.number:032x}",
+            run_id=self.run_id,
             status="FINISHED",
             backbone=(self.backbone or "").strip(),
             study_key_hash=key or f"derived from {self.backbone}",
@@ -82,7 +91,7 @@ class Store:
         self.n_questions += 1
         found = sorted(
             (run for run in self.runs if self._meets(run, question)),
-            key=lambda run: (-run.start_ms if question.newest_first else run.start_ms, run.number),
+            key=lambda run: (run.start_ms, run.run_id),
         )
         page = found[: question.max_runs]
         self.n_runs += len(page)
@@ -102,7 +111,8 @@ class Store:
         ):
             return False
         return (
-            all(recorded(noun) == text for noun, text in question.equals.items())
+            run.run_id.startswith(question.id_prefix)
+            and all(recorded(noun) == text for noun, text in question.equals.items())
             and all(
                 recorded(noun) is not None and recorded(noun) not in texts
                 for noun, texts in question.unlike.items()
@@ -114,7 +124,7 @@ class Store:
 def search(
     store: Store, names: Sequence[str], chosen: SelectionSettings, direction: Direction, page: int
 ) -> Contest:
-    rules = Rules(chosen, direction, "f1", NOUNS, sample_runs=page, range_runs=page)
+    rules = Rules(chosen, direction, "f1", NOUNS, whole_runs=page, sample_runs=page, range_runs=page)
     asking = search_contest(names, rules)
     question = next(asking)
     while True:
@@ -246,9 +256,10 @@ def stores(draw: st.DrawFn) -> list[Run]:
     ),
     is_mirrored=st.booleans(),
     page=st.integers(1, 8),
+    sizes=st.fixed_dictionaries({"MIN_OF_BACKBONE": st.integers(1, 4), "FIRST_RUNS": st.integers(1, 40)}),
 )
 def test_the_bounded_read_selects_as_reading_everything_does(
-    runs: list[Run], chosen: SelectionSettings, is_mirrored: bool, page: int
+    runs: list[Run], chosen: SelectionSettings, is_mirrored: bool, page: int, sizes: dict[str, int]
 ) -> None:
     direction: Direction = "minimize" if is_mirrored else "maximize"
     if is_mirrored:
@@ -271,11 +282,10 @@ def test_the_bounded_read_selects_as_reading_everything_does(
             )
             for run in runs
         ]
-    limit, bounds.RUNS_PER_BACKBONE = bounds.RUNS_PER_BACKBONE, 1
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in {"RUNS_PER_BACKBONE": 1, **sizes}.items():
+            patch.setattr(bounds, name, size)
         compare(runs, ["bert", "mini", "absent"], chosen, direction, page)
-    finally:
-        bounds.RUNS_PER_BACKBONE = limit
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -331,6 +341,52 @@ def test_neither_questions_nor_runs_read_grow_with_the_trials(rise: float) -> No
     assert large.n_runs < 3_000
 
 
+@pytest.mark.parametrize(
+    "id_of",
+    [lambda _: "1", lambda value: "0" if value < 0.6 else "1", lambda value: "0" if value > 0.85 else "1"],
+    ids=["none in the sample", "the worst", "the best"],
+)
+def test_ids_that_are_not_random_cost_more_and_change_nothing(id_of: Callable[[float], str]) -> None:
+    runs = [replace(run, id_prefix=id_of(run.value or 0)) for run in make_runs(20_000, rise=0.1)]
+    assert cost_of(runs).n_runs < len(runs) / 2
+
+
+def test_trials_of_another_objective_that_no_sample_shows_are_read_with_the_others() -> None:
+    other = [
+        Run(70_000 + number, 5, 2.0, metric="loss", direction=direction, id_prefix="3")
+        for number, direction in enumerate(["maximize", None])
+    ]
+    plain = cost_of(make_runs(20_000))
+    assert cost_of([*make_runs(20_000), *other]).n_questions == plain.n_questions
+
+
+def test_another_objective_may_go_the_other_way_and_hides_no_trial_that_does() -> None:
+    other = [
+        Run(70_000 + number, number, 0.0, metric="loss", direction="minimize", id_prefix="3")
+        for number in range(50)
+    ]
+    store = cost_of([*make_runs(20_000), *other])
+    assert store.n_runs < 2_000
+    odd = Run(80_000, 10_000, 0.0, direction="minimize", id_prefix="3")
+    contest = search(
+        Store([*make_runs(20_000), *other, odd], "maximize"), ["bert"], SelectionSettings(), "maximize", 250
+    )
+    assert (
+        select(contest.trials, ["bert"], SelectionSettings(), "maximize", coverage=contest.coverage) is None
+    )
+
+
+def test_small_backbones_beside_a_large_one_are_read_whole_and_the_large_one_is_not() -> None:
+    runs = make_runs(30_000)
+    names = ["bert", *("mini" for _ in range(700)), *("tiny" for _ in range(40))]
+    small = [
+        replace(run, number=90_000 + place, backbone=name)
+        for place, (run, name) in enumerate(zip(runs, names[1:], strict=False))
+    ]
+    store = compare([*runs, *small], ["bert", "mini", "tiny"], SelectionSettings(), "maximize", 1000)
+    assert store.n_runs < 2_500
+
+
 def test_a_study_that_was_given_up_after_two_great_trials_costs_a_look_at_it() -> None:
     runs = make_runs(20_000)
     plain = cost_of(runs)
@@ -362,14 +418,14 @@ def test_a_trial_of_a_newer_schema_version_counts_even_if_its_metric_is_no_numbe
 def test_one_trial_of_another_direction_among_thousands_is_an_error() -> None:
     runs = [*make_runs(3_000), Run(60_000, 1_500, -9.0, direction="minimize")]
     contest = search(Store(runs, "maximize"), ["bert"], SelectionSettings(), "maximize", 100)
-    with pytest.raises(ConfigError, match=f"run {60_000:032x} .*'minimize'"):
+    with pytest.raises(ConfigError, match=f"run {runs[-1].run_id} .*'minimize'"):
         find_leading_trials(
             ["bert"], contest.trials, SelectionSettings(), "maximize", coverage=contest.coverage
         )
 
 
 def test_what_was_not_read_of_a_group_is_not_told() -> None:
-    runs = [*make_runs(3_000), *(Run(50_000 + n, 5, 0.1, study_key="poor") for n in range(50))]
+    runs = [*make_runs(3_000), *(Run(50_000 + n, 5, 0.1, study_key="poor") for n in range(200))]
     contest = search(Store(runs, "maximize"), ["bert"], SelectionSettings(), "maximize", 100)
     selections = select(contest.trials, ["bert"], SelectionSettings(), "maximize", coverage=contest.coverage)
     assert selections is not None

@@ -16,7 +16,7 @@ from bakeoff.stores.tracking.client import Tracker
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, PAGE_SIZE, Page, Query
 from bakeoff.stores.tracking.reading import read_row, rename_backbone
 
-REFITS_PER_LEADER = 10
+FEW_REFITS = 200
 
 
 def find_noun_tags(layout: Layout) -> Mapping[Noun, str] | None:
@@ -104,18 +104,20 @@ class BoundedReader:
         match, source = self._layout.refit.match, self._layout.refit.of_trial[0]
         if match is None or not leaders:
             return []
-        stage = _stage_conditions(match)
-        rows, is_cut = self._read_rows(stage, max(PAGE_SIZE, REFITS_PER_LEADER * len(leaders)))
+        tag, stage = source.tag or "", _stage_conditions(match)
+        # Few runs have the tag at all: where the store begins with it, it looks at these alone.
+        rows, is_cut = self._read_rows([queries.differs(tag, ""), *stage], FEW_REFITS)
         if is_cut:
             rows = []
             for trial in leaders:
-                rows += self._read_rows([queries.equals(source.tag or "", trial.run_id), *stage])[0]
+                rows += self._read_rows([queries.equals(tag, trial.run_id), *stage])[0]
         return list(read_rows(rows, self._layout, self._objective.metric).refits)
 
     def _read_rows(self, conditions: Sequence[str], max_runs: int | None = None) -> tuple[list[Row], bool]:
         """Runs that meet conditions, page by page until there are enough; and whether there are more."""
         rows: list[Row] = []
-        for page in self._tracker.read_pages(Query(tuple(self._experiments), conditions)):
+        query = Query(tuple(self._experiments), conditions, page_size=max_runs)
+        for page in self._tracker.read_pages(query):
             rows += self._rows(page)
             if max_runs is not None and len(rows) >= max_runs:
                 return rows, not page.is_last
@@ -131,7 +133,6 @@ class BoundedReader:
             tuple(self._experiments),
             # SQLite begins with the first: the one that fewest runs meet is put there.
             [*self._translate(question), *self._trial, f"attributes.status = '{FINISHED}'"],
-            newest_first=question.newest_first,
             page_size=size,
         )
         found: list[Trial] = []
@@ -147,7 +148,7 @@ class BoundedReader:
 
     def _translate(self, question: Question) -> list[str]:
         at_least, worse = (">=", "<") if self._objective.direction == "maximize" else ("<=", ">")
-        conditions = []
+        conditions = [queries.begins_with(question.id_prefix)] if question.id_prefix else []
         if question.reaches is not None:
             conditions.append(queries.compares(self._objective.metric, at_least, question.reaches))
         if question.short_of is not None:

@@ -23,14 +23,12 @@ class Query:
         experiment_ids: Where to look; a deleted experiment answers only together with ``with_deleted``.
         conditions: In MLflow's filter language; all must hold.
         with_deleted: Whether deleted runs are meant too.
-        newest_first: The server's order; it decides nothing but what comes first.
         page_size: Runs of one request; None leaves it to ``PAGE_SIZE``.
     """
 
     experiment_ids: tuple[str, ...]
     conditions: Sequence[str] = ()
     with_deleted: bool = False
-    newest_first: bool = False
     page_size: int | None = None
 
 
@@ -55,7 +53,7 @@ def ask(query: Query, client: MlflowClient, *, token: str | None = None) -> Page
         " and ".join(query.conditions),
         run_view_type=ViewType.ALL if query.with_deleted else ViewType.ACTIVE_ONLY,
         max_results=query.page_size or PAGE_SIZE,
-        order_by=[f"start_time {'DESC' if query.newest_first else 'ASC'}"],
+        order_by=["start_time ASC"],
         page_token=token,
     )
 
@@ -105,6 +103,11 @@ def compares(metric: str, comparator: str, value: float) -> str:
 def list_run_ids(run_ids: Iterable[str]) -> str:
     """The condition that a run is one of some, at most ``MAX_RUN_IDS`` of them."""
     return f"attributes.run_id IN ({', '.join(map(quote_filter_value, run_ids))})"
+
+
+def begins_with(prefix: str) -> str:
+    """The condition that a run's id begins with some digits."""
+    return f"attributes.run_id LIKE {quote_filter_value(prefix + '%')}"
 
 
 def _quote_name(name: str) -> str:
