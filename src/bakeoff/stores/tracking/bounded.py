@@ -16,7 +16,8 @@ from bakeoff.stores.tracking.client import Tracker
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, PAGE_SIZE, Page, Query
 from bakeoff.stores.tracking.reading import read_row, rename_backbone
 
-FEW_REFITS = 200
+# Reading so many runs takes as long as asking for one leader's.
+REFITS_PER_LEADER = 50
 
 
 def find_noun_tags(layout: Layout) -> Mapping[Noun, str] | None:
@@ -106,7 +107,7 @@ class BoundedReader:
             return []
         tag, stage = source.tag or "", _stage_conditions(match)
         # Few runs have the tag at all: where the store begins with it, it looks at these alone.
-        rows, is_cut = self._read_rows([queries.differs(tag, ""), *stage], FEW_REFITS)
+        rows, is_cut = self._read_rows([queries.differs(tag, ""), *stage], REFITS_PER_LEADER * len(leaders))
         if is_cut:
             rows = []
             for trial in leaders:
