@@ -10,6 +10,7 @@
     │   ├── JobNotFoundError
     │   ├── MissingExtraError
     │   ├── NoSweepError
+    │   ├── UnsuitableLibraryError
     │   └── UnsupportedRuntimeError
     ├── AnswerIsNoError               3  the question was answered, and the answer is no
     │   ├── NoChampionError
@@ -121,6 +122,15 @@ class MissingExtraError(UserError):
 
     def __init__(self, part: str, *, library: str, extra: str) -> None:
         super().__init__(f"{part} needs {library}, which is not installed: pip install 'bakeoff[{extra}]'")
+
+
+class UnsuitableLibraryError(UserError):
+    """A library is installed in a version that bakeoff is not made for."""
+
+    def __init__(self, library: str, *, found: str, needed: str) -> None:
+        super().__init__(
+            f"{library} {found} is installed here; bakeoff needs {needed}: pip install '{library}{needed}'"
+        )
 
 
 class NoSweepError(UserError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ from typing import Any
 import pytest
 
 from bakeoff.addresses import mask_password
-from bakeoff.errors import TrackingError, UserError
-from bakeoff.stores.tracking import Tracker, create_client, quote_filter_value
+from bakeoff.errors import TrackingError, UnsuitableLibraryError, UserError
+from bakeoff.stores.tracking import Tracker, create_client, databases, quote_filter_value
 from bakeoff.stores.tracking import client as client_module
 from bakeoff.stores.tracking.faults import describe_fault
 
@@ -24,13 +26,17 @@ SOUND = b'{"experiment": {"experiment_id": "7", "name": "sweep", "lifecycle_stag
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each request with the next of ``answers``, the last one for ever; counts the requests."""
+    """Answers each request with the next of ``answers``, the last one for ever; counts the requests.
+
+    Asked for its version it says it, or knows no such page; that is no request of the API.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: list[tuple[int, bytes]] = []
+        self.version: bytes | None = None
         self.n_requests = 0
         self.hang = threading.Event()
 
@@ -47,6 +53,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/version":
+            self.send_response(200 if self.server.version else 404)
+            self.end_headers()
+            self.wfile.write(self.server.version or b"")
+            return
         answers, self.server.n_requests = self.server.answers, self.server.n_requests + 1
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
         self.close_connection = True
@@ -121,6 +132,60 @@ def test_a_fault_of_the_server_is_tried_again_only_where_that_can_help_and_told_
     assert server.n_requests == tracker.n_requests == n_tries
     assert len(said) == n_tries - 1
     assert "secret" not in "".join([line, *said])
+
+
+# What a server of MLflow 2.0.1 says to a list of run ids, and one before 2.3 to a question for an alias.
+UNKNOWN_CLAUSE = (
+    400,
+    b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "Invalid clause(s) in filter string: \'IN\'"}',
+)
+UNKNOWN_PAGE = (404, b"<!doctype html><title>404 Not Found</title>")
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN_CLAUSE, UNKNOWN_PAGE], ids=["clause", "page"])
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        (b"2.8.1", "; the server is MLflow 2.8.1; bakeoff needs MLflow 2.9 or newer there; "),
+        (None, "; the server does not say which MLflow it is, as old ones do not; bakeoff needs MLflow 2.9"),
+    ],
+)
+def test_a_server_too_old_for_a_request_is_told_with_its_version_and_what_is_needed(
+    server: Server, answer: tuple[int, bytes], version: bytes | None, told: str
+) -> None:
+    server.answers, server.version = [answer], version
+    tracker = Tracker(server.uri)
+    with pytest.raises(TrackingError) as caught:
+        ASKS["runs"](tracker)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert server.n_requests == tracker.n_requests == 1
+
+
+def test_a_request_that_a_new_server_refuses_is_not_blamed_on_its_version(server: Server) -> None:
+    server.answers, server.version = [UNKNOWN_CLAUSE], b"3.17.2"
+    with pytest.raises(TrackingError) as caught:
+        ASKS["runs"](Tracker(server.uri))
+    assert "newer there" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("library", "version"), [("mlflow", "2.22.0"), ("mlflow-skinny", "3.16.4")])
+def test_an_installed_mlflow_that_is_too_old_is_told_before_anything_is_asked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, version: str
+) -> None:
+    information = tmp_path / f"{library.replace('-', '_')}-{version}.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for ask in ASKS.values():
+        with pytest.raises(UnsuitableLibraryError) as caught:
+            ask(Tracker(server.uri))
+        assert str(caught.value) == (
+            f"{library} {version} is installed here; bakeoff needs >=3.17,<4: "
+            f"pip install '{library}>=3.17,<4'"
+        )
+        assert caught.value.exit_code == 2
+    assert server.n_requests == 0
 
 
 @pytest.mark.usefixtures("impatient")
@@ -213,6 +278,90 @@ def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path: Path) 
         with pytest.raises(TrackingError, match="no MLflow store, but a database with the tables studies"):
             ask(Tracker(f"sqlite:///{path}"))
     assert path.read_bytes() == before
+
+
+# Revisions of the tables: that of MLflow 2.9, and one that nobody knows yet.
+OF_2_9, NEWER = "acf3f17fdcc7", "ffff00001111"
+
+
+def make_store_of(revision: str, uri: str) -> None:
+    """Make a database as an older MLflow made it, by MLflow's own migrations up to there."""
+    from alembic import command
+    from mlflow.store.db.utils import _get_alembic_config
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri)
+    Base.metadata.create_all(engine)
+    config = _get_alembic_config(uri)  # type: ignore[no-untyped-call]
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def test_a_database_of_an_older_mlflow_is_not_migrated_unasked_and_the_way_out_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "MAKING_WAITS_S", (0.01,))
+    path = tmp_path / "mlflow.db"
+    make_store_of(OF_2_9, f"sqlite:///{path}")
+    before = path.read_bytes()
+    for ask in ASKS.values():
+        with pytest.raises(TrackingError) as caught:
+            ask(Tracker(f"sqlite:///{path}"))
+        assert "its tables are of an older MLflow" in str(caught.value)
+        assert "make a backup, run `mlflow db upgrade`" in str(caught.value)
+        assert "or set tracking.uri to the address of the `mlflow server` before it" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("revision", "told"),
+    [
+        ("parent", r"of an older MLflow .*make a backup, run `mlflow db upgrade`"),
+        (NEWER, r"of a newer MLflow .*; install that version here, or set tracking\.uri to the address"),
+    ],
+)
+def test_a_database_with_all_tables_but_of_another_version_says_on_which_side_to_upgrade(
+    tmp_path: Path, revision: str, told: str
+) -> None:
+    from alembic.script import ScriptDirectory
+
+    path = tmp_path / "mlflow.db"
+    Tracker(f"sqlite:///{tmp_path / 'made.db'}").ensure_experiment("sweep")
+    shutil.copyfile(tmp_path / "made.db", path)
+    if revision == "parent":
+        scripts = ScriptDirectory(str(files("mlflow") / "store" / "db_migrations"))
+        _, revision, *_ = (script.revision for script in scripts.walk_revisions())
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        database.commit()
+    with pytest.raises(TrackingError, match=told) as caught:
+        Tracker(f"sqlite:///{path}").find_experiment("sweep")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", ["of another program", "of an older MLflow"])
+def test_a_postgresql_database_that_is_not_ours_to_change_is_refused_and_left_as_it_is(
+    postgres_uri: str, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    import optuna
+    from sqlalchemy import create_engine, inspect
+
+    monkeypatch.setattr(databases, "MAKING_WAITS_S", (0.01,))
+    if content == "of another program":
+        optuna.storages.RDBStorage(postgres_uri)
+    else:
+        make_store_of(OF_2_9, postgres_uri)
+    engine = create_engine(postgres_uri)
+    before = inspect(engine).get_table_names()
+    told = "no MLflow store, but a database" if content == "of another program" else "mlflow db upgrade"
+    with pytest.raises(TrackingError, match=told):
+        Tracker(postgres_uri).ensure_experiment("sweep")
+    assert inspect(engine).get_table_names() == before
+    engine.dispose()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

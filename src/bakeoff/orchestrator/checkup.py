@@ -13,7 +13,7 @@ from typing import Literal
 
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.selection import FINISHED
-from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError
+from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
 from bakeoff.measure.backends import Backend
 from bakeoff.orchestrator.champions import find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.machines import ask_nodes
@@ -25,7 +25,13 @@ from bakeoff.run.hardware import default_threads, detect_hardware
 from bakeoff.stores.datasets import read_documents
 from bakeoff.stores.layouts import BUILT_IN, Layout, Sweep, load_layout, recognise
 from bakeoff.stores.tracking import reading
-from bakeoff.stores.tracking.server import read_server_version
+from bakeoff.stores.tracking.versions import (
+    OLDEST_SERVER,
+    check_installed,
+    is_server,
+    is_too_old,
+    read_server_version,
+)
 
 # A checkpoint lies on disk up to three times: fetched, exported, and aside while either is made.
 LOW_SPACE_BYTES = 5 * 1024**3
@@ -98,6 +104,11 @@ def _fault(name: str, found: str, cure: str, exit_code: int = EXIT_CONFIG) -> Ch
 
 
 def _check_store(project: Project) -> Iterator[Check]:
+    try:
+        check_installed()
+    except UnsuitableLibraryError as error:
+        yield from fault_from("MLflow", error)
+        return
     tracker, ours = project.tracker, version("mlflow")
     if not tracker.is_there:
         cure = "run `bakeoff sweep`, which makes it, or correct tracking.uri"
@@ -108,12 +119,8 @@ def _check_store(project: Project) -> Iterator[Check]:
     except TrackingError as error:
         yield _fault("tracking store", str(error), "start it, or correct tracking.uri", EXIT_TRACKING)
         return
-    theirs = read_server_version(tracker.uri)
     known = f"{tracker.shown_uri} answers; {n_experiments} experiments; MLflow {ours} here"
-    if theirs and theirs.split(".")[0] != ours.split(".")[0]:
-        yield _warning("tracking store", f"{known}, {theirs} there", "use the same major version")
-    else:
-        yield _ok("tracking store", known + (f", {theirs} there" if theirs else ""))
+    yield _check_server(tracker.uri, known, ours)
     try:
         tracker.call("reading the registry", lambda client: client.search_registered_models(max_results=1))
     except TrackingError as error:
@@ -130,6 +137,21 @@ def _check_store(project: Project) -> Iterator[Check]:
         )
     else:
         yield _ok("benchmark experiment", f"{name!r} is there" if stage else f"{name!r}: bench will make it")
+
+
+def _check_server(uri: str, known: str, ours: str) -> Check:
+    """The version of a server; ``known`` is what else is known of the store."""
+    if not is_server(uri):
+        return _ok("tracking store", known)
+    theirs, needed = read_server_version(uri), f"{OLDEST_SERVER} or newer is needed there"
+    if theirs is None:
+        return _warning("tracking store", f"{known}, the server does not say its own", needed)
+    known = f"{known}, {theirs} there"
+    if is_too_old(theirs):
+        return _fault("tracking store", known, needed, EXIT_TRACKING)
+    if theirs.partition(".")[0] != ours.partition(".")[0]:
+        return _warning("tracking store", known, "use the same major version")
+    return _ok("tracking store", known)
 
 
 def _check_sweep(project: Project) -> Iterator[Check]:

@@ -12,10 +12,12 @@ from bakeoff.addresses import knock, mask_password
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
 from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
-from bakeoff.stores.tracking.connection import BUDGET_S, create_client, is_unmade
+from bakeoff.stores.tracking.connection import BUDGET_S, create_client
+from bakeoff.stores.tracking.databases import is_unmade
 from bakeoff.stores.tracking.experiments import create_experiment
 from bakeoff.stores.tracking.faults import describe_fault, is_refusal, is_transient
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, Page, Query, ask, equals, list_run_ids
+from bakeoff.stores.tracking.versions import blame_server, check_installed
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -83,10 +85,13 @@ class Tracker:
 
         Raises:
             TrackingError: The store refused, or did not answer within the budget.
+            UnsuitableLibraryError: The MLflow that is installed is older or newer than bakeoff is made for.
         """
         if self.is_offline:
             found = "--offline: it was not asked"
             raise TrackingError(self.shown_uri, action=action, found=found, safe="repeat without --offline")
+        if self._client is None:
+            check_installed()
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -99,6 +104,7 @@ class Tracker:
                 found = describe_fault(error)
                 is_late = wait_s is None or time.monotonic() + wait_s > deadline
                 if wait_s is None or is_late or not is_transient(error):
+                    found += blame_server(self.uri, error)
                     raise TrackingError(
                         self.shown_uri, action=action, found=found, safe=_SAFE, is_refusal=is_refusal(error)
                     ) from error

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from bakeoff.addresses import mask_password
 from bakeoff.errors import TrackingError
+from bakeoff.stores.tracking.databases import check_tables, explain_schema
 from bakeoff.stores.tracking.faults import describe_fault
+from bakeoff.stores.tracking.versions import check_installed
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 BUDGET_S = 15.0
 _COLLISION = re.compile(r"already exists|UniqueViolation")
 _COLLISION_WAITS_S = (1.0, 2.0, 4.0)
-_SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
 # MLflow's own defaults retry in silence for minutes, and it reports its use to its makers. Here a request is
 # tried again by ``Tracker.call`` alone, which says so. The timeout leaves room for a slow page of runs.
 _ENVIRONMENT = {
@@ -42,9 +39,11 @@ def create_client(uri: str) -> MlflowClient:
     """Make the MLflow client; one for a server connects at its first request, one for a database at once.
 
     Raises:
-        TrackingError: The URI is of no kind that MLflow serves, or a database does not answer, or a file is
-            something else than an MLflow store.
+        TrackingError: The URI is of no kind that MLflow serves, or a database does not answer, or is
+            something else than an MLflow store, or one of another version.
+        UnsuitableLibraryError: The MLflow that is installed is older or newer than bakeoff is made for.
     """
+    check_installed()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.update(_FORCED)
@@ -57,8 +56,8 @@ def create_client(uri: str) -> MlflowClient:
     # It would try ten times, 100 s in all, and log each time what it raises in the end.
     mlflow_database.MAX_RETRY_COUNT = 2
     logging.getLogger(mlflow_database.__name__).setLevel(logging.CRITICAL)
-    _refuse_foreign_file(uri)
     try:
+        check_tables(uri)
         return _open_store(uri)
     except ImportError as error:
         found, cure = f"{describe_fault(error)}: its driver is not installed", "install it beside bakeoff"
@@ -71,6 +70,7 @@ def create_client(uri: str) -> MlflowClient:
                 "set tracking.uri to a database or a server, such as sqlite:///mlflow.db; "
                 "`mlflow migrate-filestore` moves what is there"
             )
+        found, cure = explain_schema(str(error)) or (found, cure)
         raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure) from error
 
 
@@ -88,31 +88,3 @@ def _open_store(uri: str) -> MlflowClient:
                 raise
             time.sleep(wait_s)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _refuse_foreign_file(uri: str) -> None:
-    """MLflow would add its tables to whatever SQLite file it is pointed at, an Optuna study for one."""
-    match = _SQLITE.fullmatch(uri)
-    if match is None or not Path(match["path"]).is_file():
-        return
-    from mlflow.store.tracking.dbmodels.models import SqlRun
-
-    try:
-        with closing(sqlite3.connect(f"file:{quote(match['path'])}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    except sqlite3.OperationalError:
-        return  # locked or unreadable: MLflow says it better
-    except sqlite3.DatabaseError as error:
-        raise TrackingError(
-            uri, action="opening it", found=f"no MLflow store, but a file of another kind ({error})"
-        ) from error
-    tables = {str(row[0]) for row in rows}
-    if tables and tables.isdisjoint(SqlRun.metadata.tables):
-        found = f"no MLflow store, but a database with the tables {', '.join(sorted(tables)[:5])}"
-        raise TrackingError(uri, action="opening it", found=found, safe="correct tracking.uri")
-
-
-def is_unmade(uri: str) -> bool:
-    """Whether this is a SQLite store that nobody has made: looking must not make one."""
-    match = _SQLITE.fullmatch(uri)
-    return match is not None and not Path(match["path"]).is_file()

@@ -1,15 +1,17 @@
-"""The version of an MLflow server, asked of a real server on loopback."""
+"""Versions of MLflow: the one that is needed here, and that of a server, asked of a real one on loopback."""
 
 from __future__ import annotations
 
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
-from bakeoff.stores.tracking.server import read_server_version
+from bakeoff.stores.tracking.versions import NEEDED_HERE, check_installed, is_too_old, read_server_version
 
 
 @contextmanager
@@ -57,3 +59,19 @@ def test_the_version_is_what_the_server_says_or_unknown(
 )
 def test_a_store_without_a_server_that_answers_has_no_version(uri: str) -> None:
     assert read_server_version(uri) is None
+
+
+def test_what_is_needed_here_is_what_the_package_asks_for_and_is_installed() -> None:
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"mlflow{NEEDED_HERE}" in tomllib.loads(text)["project"]["dependencies"]
+    check_installed()
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    assert [is_too_old(text) for text in ("1.30.1", "2.8.1", "2.9.0", "2.22.0", "3.0.0rc1")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
