@@ -123,7 +123,7 @@ def make_template(folder: Path) -> Path:
     }
     for stage, section in settings.items():
         (template / "config" / f"{stage}.yaml").write_text(yaml.safe_dump(section), encoding="utf-8")
-    _write_champion(Tracker(f"sqlite:///{template}/mlflow.db", folder / "artifacts"), folder)
+    _write_champion(Tracker(f"sqlite:///{template}/mlflow.db", (folder / "artifacts").as_uri()), folder)
     return template
 
 

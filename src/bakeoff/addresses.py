@@ -16,6 +16,11 @@ def mask_password(text: str) -> str:
     return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 
+def is_database(uri: str) -> bool:
+    """Whether a URI is of a database, be it a file or a server's."""
+    return uri.partition(":")[0].partition("+")[0] in {"sqlite", *_DATABASE_PORTS}
+
+
 def knock(uri: str) -> None:
     """Connect to a database server's port: its driver would wait for minutes without a word.
 

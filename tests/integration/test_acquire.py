@@ -62,7 +62,7 @@ def tiny_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     folder = tmp_path_factory.mktemp("tracking")
-    return Tracker(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    return Tracker(f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri())
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,6 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "epochs.log"
     path.touch()
     monkeypatch.setenv("WORD_TRAINER_LOG", str(path))
-    monkeypatch.chdir(tmp_path)  # MLflow keeps the artifacts of a bare database in the folder where we are
     monkeypatch.syspath_prepend(HERE)
     return path
 

@@ -28,6 +28,9 @@ class TrackingSettings(Record):
 
     Attributes:
         uri: Of the MLflow tracking store; a relative SQLite path is taken from the project folder.
+        artifact_location: Where experiments that are made from here keep their files: a folder, relative to
+            the project folder, or a URI such as `s3://bucket/mlflow`. Null leaves it to a server; for a bare
+            database it is `mlartifacts` in the project folder. An experiment that is there keeps its own.
         layout: How the sweep's runs are read: a built-in name, or a YAML file relative to the project folder.
         sweep_experiment: Of sweep, trial, fold and refit runs; several may be read together, one is written.
         benchmark_experiment: Of benchmark and decision runs.
@@ -37,6 +40,7 @@ class TrackingSettings(Record):
     """
 
     uri: str = "sqlite:///mlflow.db"
+    artifact_location: Annotated[str, Field(min_length=1)] | None = None
     layout: str = "bakeoff"
     sweep_experiment: str | Annotated[tuple[str, ...], Field(min_length=1)] = "bakeoff-sweep"
     benchmark_experiment: str = "bakeoff-benchmark"

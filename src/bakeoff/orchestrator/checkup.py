@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from bakeoff.addresses import is_database
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.selection import FINISHED
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
@@ -121,6 +122,7 @@ def _check_store(project: Project) -> Iterator[Check]:
         return
     known = f"{tracker.shown_uri} answers; {n_experiments} experiments; MLflow {ours} here"
     yield _check_server(tracker.uri, known, ours)
+    yield from _check_artifacts(project)
     try:
         tracker.call("reading the registry", lambda client: client.search_registered_models(max_results=1))
     except TrackingError as error:
@@ -152,6 +154,22 @@ def _check_server(uri: str, known: str, ours: str) -> Check:
     if theirs.partition(".")[0] != ours.partition(".")[0]:
         return _warning("tracking store", known, "use the same major version")
     return _ok("tracking store", known)
+
+
+def _check_artifacts(project: Project) -> Iterator[Check]:
+    """Where files go if no server takes them, and no file store says that only this machine works with it."""
+    location, uri = project.artifact_location, project.tracker.uri
+    if location is None or not is_database(uri) or uri.startswith("sqlite:"):
+        return
+    name, found = "artifacts", f"experiments that are made from here keep their files in {location}"
+    if project.settings.tracking.artifact_location is None:
+        cure = (
+            "where other machines use this database too, set tracking.artifact_location to a folder or "
+            "bucket that all of them reach, or tracking.uri to an `mlflow server` before it"
+        )
+        yield _warning(name, f"{found}, on this machine", cure)
+    else:
+        yield _ok(name, found)
 
 
 def _check_sweep(project: Project) -> Iterator[Check]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from bakeoff.addresses import is_database
 from bakeoff.core.config import STAGES, parse_settings
 from bakeoff.core.execution import RayExecution
 from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
@@ -27,7 +28,6 @@ from bakeoff.stores.results import ResultStore
 from bakeoff.stores.tracking import Tracker
 
 _RELATIVE_SQLITE = re.compile(r"sqlite:///(?!/)(?P<path>.+)")
-_LOCAL_SQLITE = re.compile(r"sqlite:.*")
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,7 @@ class Project:
         self.settings = settings
         self.progress: Progress = progress or Quiet()
         uri = self.resolve_uri(settings.tracking.uri)
-        is_local = _LOCAL_SQLITE.match(uri) is not None
-        artifact_root = root / "mlartifacts" if is_local else None
-        self.tracker = Tracker(uri, artifact_root, self.progress.say, is_offline=is_offline)
+        self.tracker = Tracker(uri, self.artifact_location, self.progress.say, is_offline=is_offline)
         self.results = ResultStore(root / "results")
         self.claims = Claims(
             Ledger(self.tracker, settings.tracking.benchmark_experiment),
@@ -89,8 +87,19 @@ class Project:
     def settings_for_nodes(self) -> Settings:
         """The settings as other machines must read them: no path is relative to a folder of this one."""
         tracking = self.settings.tracking
-        absolute = tracking.model_copy(update={"uri": self.resolve_uri(tracking.uri)})
+        absolute = tracking.model_copy(
+            update={"uri": self.resolve_uri(tracking.uri), "artifact_location": self.artifact_location}
+        )
         return self.settings.model_copy(update={"tracking": absolute})
+
+    @property
+    def artifact_location(self) -> str | None:
+        """URI below which new experiments keep their files; None where the tracking server says it."""
+        tracking = self.settings.tracking
+        if tracking.artifact_location is None and not is_database(tracking.uri):
+            return None
+        given = tracking.artifact_location or "mlartifacts"  # MLflow's own is in whatever folder we run in
+        return given if "://" in given else (self.root / given).as_uri()
 
     @property
     def test_path(self) -> Path:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from bakeoff.addresses import knock, mask_password
 from bakeoff.errors import TrackingError, UserError
@@ -41,7 +42,7 @@ class Tracker:
 
     Args:
         uri: Of the store.
-        artifact_root: Where new experiments of a SQLite store keep their files; None leaves it to the server.
+        artifact_location: URI below which new experiments keep their files; None leaves it to the store.
         notify: Told about every retry.
         is_offline: Refuse every request at once instead of making it.
 
@@ -52,7 +53,7 @@ class Tracker:
     def __init__(
         self,
         uri: str,
-        artifact_root: Path | None = None,
+        artifact_location: str | None = None,
         notify: Notify = lambda _: None,
         *,
         is_offline: bool = False,
@@ -60,7 +61,7 @@ class Tracker:
         self.uri = uri
         self.n_requests = 0
         self.is_offline = is_offline
-        self._artifact_root = artifact_root
+        self._artifact_location = artifact_location
         self._notify = notify
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
@@ -170,7 +171,8 @@ class Tracker:
         return found
 
     def _create_experiment(self, name: str) -> str:
-        location = (self._artifact_root / name).as_uri() if self._artifact_root else None
+        root = self._artifact_location
+        location = f"{root.rstrip('/')}/{quote(name)}" if root else None
 
         def create(client: MlflowClient) -> str:
             found = client.get_experiment_by_name(name)  # ours, if an earlier try lost its reply
