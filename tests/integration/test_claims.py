@@ -39,9 +39,16 @@ class World:
         self.experiment_id = self.tracker.ensure_experiment("benchmark")
         self.clock = Clock()
 
-    def command(self, machine: str, *, expiry_s: float = EXPIRY_S, n_parts: int = 16) -> Claims:
-        ledger = Ledger(Tracker(self.tracker.uri), "benchmark", n_parts)
-        return Claims(ledger, f"{machine}, process 1", lambda: machine, expiry_s=expiry_s, now_s=self.clock)
+    def command(
+        self, machine: str, *, expiry_s: float = EXPIRY_S, n_parts: int = 16, ahead_s: float = 0.0
+    ) -> Claims:
+        return Claims(
+            Ledger(Tracker(self.tracker.uri), "benchmark", n_parts),
+            f"{machine}, process 1",
+            lambda: machine,
+            expiry_s=expiry_s,
+            now_s=lambda: self.clock() + ahead_s,
+        )
 
     def make_run(self, attempt: int = 1) -> str:
         return self.tracker.create_run(
@@ -103,6 +110,19 @@ def test_a_holder_that_beats_is_never_taken_over(world: World) -> None:
     assert isinstance(alive.claim(KEY, 1), Claim)
     world.watch(other, 5 * EXPIRY_S, meanwhile=alive.beat)
     assert isinstance(other.claim(KEY, 1), Held)
+
+
+@pytest.mark.parametrize("ahead_s", [6 * 3600.0, -6 * 3600.0])
+def test_clocks_that_are_hours_apart_neither_kill_the_living_nor_spare_the_dead(
+    world: World, ahead_s: float
+) -> None:
+    holder, other = world.command("m1", ahead_s=ahead_s), world.command("m2")
+    assert isinstance(holder.claim(KEY, 1), Claim)
+    world.watch(other, 5 * EXPIRY_S, meanwhile=holder.beat)
+    assert isinstance(other.claim(KEY, 1), Held)
+    world.watch(other, EXPIRY_S + 1)
+    assert isinstance(other.claim(KEY, 1), Claim)
+    assert isinstance(holder.claim(KEY, 1), Held)
 
 
 def test_a_silence_that_nobody_watched_proves_nothing(world: World) -> None:

@@ -138,6 +138,34 @@ def test_a_result_that_comes_late_is_kept_and_does_not_count(
     assert bench(open_one(theirs)).measured == bench(open_one(ours)).measured == ()
 
 
+@pytest.mark.parametrize("hours", [-6, 6])
+def test_what_counts_is_what_was_published_first_however_wrong_a_clock_dates_the_runs(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    ours, theirs = machines
+    on(theirs, monkeypatch)
+    plan(open_one(theirs))
+    (late,) = bench(open_one(theirs, is_offline=True)).measured
+    on(ours, monkeypatch)
+    (first,) = bench(open_one(ours)).measured
+    on(theirs, monkeypatch)
+    true_time = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: true_time() + hours * 3600)
+        assert bench(open_one(theirs)).unlogged == 0
+    started_ms = {
+        run.data.tags[tags.VALIDITY]: run.info.start_time
+        for run in open_one(ours).tracker.search_runs(
+            open_one(ours).tracker.find_experiment("benchmark") or "", {tags.BENCHMARK_KEY: first.job.key}
+        )
+    }
+    assert abs(started_ms["superseded"] - started_ms["valid"] - hours * 3_600_000) < 3_600_000
+    for where in machines:
+        assert states(open_one(where)) == {"valid": 1, "superseded": 1}
+        assert bench(open_one(where)).measured == ()
+        assert open_one(where).results.load_valid(first.job) == first != late
+
+
 def test_two_machines_that_measured_the_same_agree_on_the_decision(
     machines: list[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,6 +195,43 @@ def test_a_killed_worker_and_a_killed_leader_lose_no_trial_and_repeat_none(
 
 
 @pytest.mark.slow
+def test_of_two_leaders_on_two_machines_one_leads_and_the_other_finds_the_work_done(
+    make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
+) -> None:
+    tracking, storage = make_stores(postgres_server)
+    hpo: dict[str, Any] = {"storage": storage, "n_trials": 4, "training": {"epochs": 2, "pause_s": 0.3}}
+    mine, theirs = (
+        make_team(folder, tracking=tracking, workers=PATIENT, **hpo) for folder in ("mine", "theirs")
+    )
+    said = finish(start(mine, *LEADER), start(theirs, *LEADER))
+    project = open_project(mine)
+    assert check_agreement(project) == {"COMPLETE": 4}
+    assert [run.info.status for run in runs(project, "hpo_sweep")] == ["FINISHED"]
+    assert [run.info.status for run in runs(project, "hpo_refit")] == ["FINISHED"]
+    assert sum("leads this sweep; waiting until it ends" in text for text in said) == 1
+    assert len(log.read_text().splitlines()) == 4 * 2 * 2 + 2
+
+
+@pytest.mark.slow
+def test_a_leader_that_died_on_another_machine_is_followed_when_it_is_silent_for_long_enough(
+    make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
+) -> None:
+    tracking, storage = make_stores(postgres_server)
+    hpo: dict[str, Any] = {"storage": storage, "n_trials": 3, "training": {"epochs": 2, "pause_s": 0.3}}
+    mine, theirs = (make_team(folder, tracking=tracking, **hpo) for folder in ("mine", "theirs"))
+    dead = start(mine, "--set", "tracking.claim_expiry_s=5")
+    wait_for_epoch_of(dead, log)
+    dead.send_signal(signal.SIGKILL)
+    dead.wait()
+    (said,) = finish(start(theirs, "--set", "tracking.claim_expiry_s=5"))
+    assert "leads this sweep; waiting until it ends or is silent for 5 s" in said
+    project = open_project(theirs)
+    assert check_agreement(project)["COMPLETE"] == 3
+    assert [run.info.status for run in runs(project, "hpo_sweep")] == ["FINISHED"]
+    assert [run.info.status for run in runs(project, "hpo_refit")] == ["FINISHED"]
+
+
+@pytest.mark.slow
 def test_three_processes_share_a_sweep_on_sqlite_files(make_team: MakeTeam, start: Start) -> None:
     config = make_team(training={"epochs": 2, "pause_s": 0.3}, workers=PATIENT)
     finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from bakeoff.core.settings import Choice, Distribution, FloatRange
 from bakeoff.digest import digest_folder
 from bakeoff.errors import TrackingError, WorkerError
 from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.orchestrator.leading import leading
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.requirements import check_sweep_settings, pretrained_folder
 from bakeoff.orchestrator.trials import connect_study, name_study, run_trials, settle_trials
@@ -87,7 +88,10 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
     lock = project.root / ".cache" / "sweep.lock"
     with durable.exclusive(lock, lambda: project.progress.say("waiting for another sweep of this project")):
         (name,) = project.settings.tracking.sweep_experiments
-        return _lead(project, project.tracker.ensure_experiment(name))
+        experiment_id = project.tracker.ensure_experiment(name)
+        identities = [identify_study(project, backbone) for backbone in project.settings.hpo.backbones]
+        with leading(project, identities, lock):
+            return _lead(project, experiment_id, identities)
 
 
 def identify_study(project: Project, backbone: str) -> StudyIdentity:
@@ -123,14 +127,16 @@ def identify_study(project: Project, backbone: str) -> StudyIdentity:
     )
 
 
-def _lead(project: Project, experiment_id: str) -> tuple[SweepResult, ...]:
+def _lead(
+    project: Project, experiment_id: str, identities: Sequence[StudyIdentity]
+) -> tuple[SweepResult, ...]:
     results: dict[str, SweepResult] = {}
     opened: list[_Opened] = []
     try:
-        for backbone in project.settings.hpo.backbones:
-            found = _open(project, experiment_id, backbone)
+        for identity in identities:
+            found = _open(project, experiment_id, identity)
             if isinstance(found, SweepResult):
-                results[backbone] = found
+                results[identity.backbone] = found
             else:
                 opened.append(found)
         while opened:
@@ -141,11 +147,11 @@ def _lead(project: Project, experiment_id: str) -> tuple[SweepResult, ...]:
             with suppress(TrackingError):  # the error that broke the sweep says more
                 each.recorder.break_off()
         raise
-    return tuple(results[backbone] for backbone in project.settings.hpo.backbones)
+    return tuple(results[identity.backbone] for identity in identities)
 
 
-def _open(project: Project, experiment_id: str, backbone: str) -> _Opened | SweepResult:
-    identity = identify_study(project, backbone)
+def _open(project: Project, experiment_id: str, identity: StudyIdentity) -> _Opened | SweepResult:
+    backbone = identity.backbone
     step = choose_sweep_step(project, experiment_id, identity)
     earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
     if step in (Step.REUSE, Step.LEAVE):

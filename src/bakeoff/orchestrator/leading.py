@@ -1,0 +1,68 @@
+"""Leading: of all who open the sweep of a study, on whatever machine, one leads at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bakeoff.digest import digest_json
+from bakeoff.errors import TrackingError
+from bakeoff.orchestrator.project import Project
+from bakeoff.run import machine
+from bakeoff.stores.claims import Claim, Claims, Held
+from bakeoff.stores.ledger import Ledger
+from bakeoff.stores.tracking.recorder import StudyIdentity
+
+LOOK_S = 2.0
+
+
+@contextmanager
+def leading(project: Project, identities: Collection[StudyIdentity], lock: Path) -> Iterator[None]:
+    """Lead the sweeps of some studies; whoever leads one of them on another machine is waited for.
+
+    Args:
+        project: Whose sweeps.
+        identities: Of the studies.
+        lock: The lock file that keeps the leaders of this project folder apart, and that is held.
+
+    Raises:
+        TrackingError: The tracking store does not answer, or refuses the claim.
+    """
+    tracking = project.settings.tracking
+    claims = Claims(
+        Ledger(project.tracker, tracking.benchmark_experiment),
+        machine.describe_command(),
+        lambda: machine.identify_machine(lock),
+        expiry_s=tracking.claim_expiry_s,
+    )
+    held: list[Claim] = []
+    try:
+        with claims.beating():
+            # In one order everywhere, so that no two leaders wait for each other.
+            for identity in sorted(identities, key=lambda each: each.study_key_hash):
+                claim = _claim(project, claims, identity)
+                held.append(claim)
+            yield
+    finally:
+        for claim in held:
+            with suppress(TrackingError):  # it falls silent, and is taken for dead
+                claims.end(claim, "released")
+        claims.close()
+
+
+def _claim(project: Project, claims: Claims, identity: StudyIdentity) -> Claim:
+    expiry_s, told = project.settings.tracking.claim_expiry_s, ""
+    key = digest_json(f"lead {identity.study_key_hash}")
+    while True:
+        found = claims.claim(key, 1, is_replanned=True)
+        if isinstance(found, Claim):
+            return found
+        if isinstance(found, Held) and found.owner != told:
+            told = found.owner
+            project.progress.say(
+                f"{identity.backbone}: {told} leads this sweep; waiting until it ends or is silent for "
+                f"{expiry_s:g} s; to help with it, use --worker"
+            )
+        time.sleep(min(LOOK_S, expiry_s / 10))
