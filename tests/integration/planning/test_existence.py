@@ -11,13 +11,12 @@ import pytest
 
 import bakeoff
 from bakeoff.core.existing import valid_attempts
-from bakeoff.core.records import Measurement
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.orchestrator import Project, bench, filter_missing_benchmarks, plan, select_champions
 from bakeoff.orchestrator.planning import find_existing, plan_for
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
-from bakeoff.stores.tracking.benchmarks import log_attempt
+from bakeoff.stores.tracking.benchmarks import Attempt, log_attempt
 
 Open = Callable[..., Project]
 MakeBench = Callable[[Project], Any]
@@ -332,7 +331,7 @@ def test_two_machines_that_end_the_same_attempt_in_the_same_second_keep_a_run_ea
     experiment_id = project.tracker.ensure_experiment("benchmark")
     files = project.results.attempt_files(ours)
 
-    def log(attempt: Measurement) -> str:
+    def log(attempt: Attempt) -> str:
         return log_attempt(project.tracker, experiment_id, attempt, files, may_exist=True).run_id
 
     first = log(theirs)
