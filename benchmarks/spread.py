@@ -38,8 +38,12 @@ def main() -> int:
     let_workers_find_the_rig()
     with tempfile.TemporaryDirectory() as name:
         rig = Rig(Path(name))
-        ours, naive = rig.spread(arguments.measurements)
-        print(f"p50 of one candidate, interquartile range over median: ours {ours:.2%}, naive {naive:.2%}")
+        ours, naive, canary = rig.spread(arguments.measurements)
+        print(
+            f"p50 of one candidate, interquartile range over median: ours {ours:.2%}, naive {naive:.2%}; the "
+            f"machine itself, by the canary of the same processes: {canary:.2%}",
+            flush=True,
+        )
         wrong = {"idle": rig.count_wrong(arguments.pairs)}
         load = subprocess.Popen([sys.executable, "-c", BURN])
         try:
@@ -87,16 +91,21 @@ class Rig:
             worker=f"rig.repeating_{times}",
         )
 
-    def spread(self, count: int) -> tuple[float, float]:
-        """Interquartile range over median of repeated measurements, ours and the naive way, taking turns."""
-        ours, naive = [], []
+    def spread(self, count: int) -> tuple[float, float, float]:
+        """Interquartile range over median of repeated measurements, ours and the naive way, taking turns.
+
+        And of the canary: a fixed matrix product, computed in every process of ours before it loads anything.
+        """
+        ours, naive, canary = [], [], []
         for _ in range(count):
             heat = self._heat(self.protocol, self.make(20, self.protocol))
             interval = _calls(heat, "a").quantile(0.5)
             assert interval is not None
             ours.append(interval.value)
             naive.append(self._naive(20))
-        return _iqr_ratio(ours), _iqr_ratio(naive)
+            started = [part.started for generation in heat.generations for part in generation.parts]
+            canary.append(float(np.median([each.canary_ns for each in started])))
+        return _iqr_ratio(ours), _iqr_ratio(naive), _iqr_ratio(canary)
 
     def count_wrong(self, count: int) -> tuple[int, int]:
         """Pairs 5 % apart that are ranked the wrong way round, ours and the naive way, taking turns."""

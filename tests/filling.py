@@ -59,9 +59,11 @@ def write_runs(database: str, experiment_id: str, runs: Iterable[Run]) -> None:
             if len(rows["runs"]) >= _CHUNK:
                 write(rows)
         write(rows)
-    with closing(open_database(database)) as connection:
-        connection.execute("ANALYZE")
-        connection.commit()
+    if not database.startswith("sqlite"):
+        # PostgreSQL does it by itself before long; a SQLite store of MLflow has no statistics.
+        with closing(open_database(database)) as connection:
+            connection.execute("ANALYZE")
+            connection.commit()
 
 
 def make_trials(n_trials: int, n_backbones: int, n_groups: int, seed: int = 0) -> Iterator[Run]:

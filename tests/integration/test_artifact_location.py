@@ -85,6 +85,13 @@ def test_a_relative_location_is_taken_from_the_project_folder(open_at: Open) -> 
     assert project.settings_for_nodes.tracking.artifact_location == (project.root / "kept").as_uri()
 
 
+@pytest.mark.parametrize(
+    "location", ["s3://team/mlflow", "mlflow-artifacts:/team", "dbfs:/team", "file:/mnt/team"]
+)
+def test_a_uri_stays_what_it_is(open_at: Open, location: str) -> None:
+    assert open_at("mine", artifact_location=location).artifact_location == location
+
+
 def test_an_experiment_that_is_there_keeps_the_location_that_it_has(open_at: Open, tmp_path: Path) -> None:
     log_a_file(open_at("mine", artifact_location=str(tmp_path / "first")))
     other = open_at("theirs", artifact_location=str(tmp_path / "second"))
@@ -116,3 +123,8 @@ def test_a_server_says_itself_where_files_go(
     assert check_artifacts(project) == []
     assert read_it(project, log_a_file(project)) == "weights"
     assert not (project.root / "mlartifacts").exists()
+    (beside,) = check_artifacts(
+        open_project(tmp_path / "project" / "config", ["tracking.artifact_location=kept"])
+    )
+    assert beside.state == "warning"
+    assert "do not send them to the server" in beside.found

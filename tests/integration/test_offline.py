@@ -145,6 +145,16 @@ def test_a_selection_of_other_settings_does_not_answer(offline: OpenOffline, ove
         plan(offline(override))
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["tracking.artifact_location=kept", "tracking.claim_expiry_s=60", "tracking.registered_model=other"],
+)
+def test_a_setting_that_selects_nothing_leaves_the_kept_selection_of_use(
+    offline: OpenOffline, override: str
+) -> None:
+    assert plan(offline(override)).jobs
+
+
 def test_every_stage_says_that_it_answers_offline_and_as_of_when(project_folder: Path) -> None:
     selected_at = recall_selection(open_project(project_folder / "config")).selected_at
     dead = f"--set={NOTHING_LISTENS}"

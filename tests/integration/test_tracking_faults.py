@@ -10,6 +10,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -307,9 +308,10 @@ def test_a_database_of_an_older_mlflow_is_not_migrated_unasked_and_the_way_out_i
     path = tmp_path / "mlflow.db"
     make_store_of(OF_2_9, f"sqlite:///{path}")
     before = path.read_bytes()
-    for ask in ASKS.values():
+    uris = [f"sqlite:///{path}", f"sqlite:///{path}?timeout=60", f"sqlite+pysqlite:///{path}"]
+    for ask, uri in product(ASKS.values(), uris):
         with pytest.raises(TrackingError) as caught:
-            ask(Tracker(f"sqlite:///{path}"))
+            ask(Tracker(uri))
         assert "its tables are of an older MLflow" in str(caught.value)
         assert "make a backup, run `mlflow db upgrade`" in str(caught.value)
         assert "or set tracking.uri to the address of the `mlflow server` before it" in str(caught.value)
@@ -340,6 +342,34 @@ def test_a_database_with_all_tables_but_of_another_version_says_on_which_side_to
     with pytest.raises(TrackingError, match=told) as caught:
         Tracker(f"sqlite:///{path}").find_experiment("sweep")
     assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_is_being_made_is_not_taken_for_an_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "MAKING_WAITS_S", (0.01,))
+    Tracker(f"sqlite:///{tmp_path / 'made.db'}").ensure_experiment("sweep")
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(tmp_path / "made.db", path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE registered_model_aliases")
+        database.execute("DROP TABLE alembic_version")
+        database.commit()
+    with pytest.raises(TrackingError, match="it is being made, or its making was interrupted"):
+        Tracker(f"sqlite:///{path}").find_experiment("sweep")
+    looks: list[float] = []
+
+    def wait(seconds: float) -> None:
+        looks.append(seconds)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(f"CREATE TABLE step_{len(looks)} (a INTEGER)")
+            database.commit()
+        if len(looks) == 5:
+            shutil.copyfile(tmp_path / "made.db", path)
+
+    monkeypatch.setattr("bakeoff.stores.tracking.databases.time.sleep", wait)
+    assert Tracker(f"sqlite:///{path}").find_experiment("sweep") is not None
+    assert len(looks) == 5
 
 
 @pytest.mark.slow

@@ -33,10 +33,12 @@ class TrackingSettings(Record):
             database it is `mlartifacts` in the project folder. An experiment that is there keeps its own.
         layout: How the sweep's runs are read: a built-in name, or a YAML file relative to the project folder.
         sweep_experiment: Of sweep, trial, fold and refit runs; several may be read together, one is written.
-        benchmark_experiment: Of benchmark and decision runs.
+        benchmark_experiment: Of benchmark and decision runs, and of the ledger in which machines agree who
+            measures what and who leads a sweep; the same for all who share the work.
         registered_model: Under this name ``promote`` registers the winner; it becomes a part of URIs.
-        claim_expiry_s: A machine that measures and gives no sign of life for so long is taken for dead, and
-            another one measures what it had claimed. It gives a sign ten times as often.
+        claim_expiry_s: A machine that measures, or leads a sweep, and gives no sign of life for so long is
+            taken for dead, and another one goes on with what it had claimed. It gives a sign ten times as
+            often.
     """
 
     uri: str = "sqlite:///mlflow.db"

@@ -89,7 +89,13 @@ def recall_selection(project: Project) -> KeptSelection:
 
 def _question(project: Project) -> str:
     settings = project.settings
-    elsewhere = {"uri", "benchmark_experiment", "registered_model", "claim_expiry_s"}
+    elsewhere = {
+        "uri",
+        "artifact_location",
+        "benchmark_experiment",
+        "registered_model",
+        "claim_expiry_s",
+    }
     return digest_json(
         {
             "tracking": settings.tracking.model_dump(mode="json", exclude=elsewhere),

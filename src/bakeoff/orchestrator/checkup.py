@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from bakeoff.addresses import is_database
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.selection import FINISHED
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
@@ -138,7 +137,8 @@ def _check_store(project: Project) -> Iterator[Check]:
             "benchmark experiment", f"{name!r} was deleted", "restore it, or name another", EXIT_CONFIG
         )
     else:
-        yield _ok("benchmark experiment", f"{name!r} is there" if stage else f"{name!r}: bench will make it")
+        found = f"{name!r} is there" if stage else f"{name!r}: the first sweep or bench makes it"
+        yield _ok("benchmark experiment", found)
 
 
 def _check_server(uri: str, known: str, ours: str) -> Check:
@@ -147,6 +147,8 @@ def _check_server(uri: str, known: str, ours: str) -> Check:
         return _ok("tracking store", known)
     theirs, needed = read_server_version(uri), f"{OLDEST_SERVER} or newer is needed there"
     if theirs is None:
+        return _ok("tracking store", f"{known}; which one is there was not to be learnt")
+    if not theirs:
         return _warning("tracking store", f"{known}, the server does not say its own", needed)
     known = f"{known}, {theirs} there"
     if is_too_old(theirs):
@@ -159,10 +161,13 @@ def _check_server(uri: str, known: str, ours: str) -> Check:
 def _check_artifacts(project: Project) -> Iterator[Check]:
     """Where files go if no server takes them, and no file store says that only this machine works with it."""
     location, uri = project.artifact_location, project.tracker.uri
-    if location is None or not is_database(uri) or uri.startswith("sqlite:"):
+    if location is None or uri.startswith("sqlite"):
         return
     name, found = "artifacts", f"experiments that are made from here keep their files in {location}"
-    if project.settings.tracking.artifact_location is None:
+    if is_server(uri) and location.startswith("file:"):
+        cure = "leave tracking.artifact_location out, and the server takes them, unless all machines reach it"
+        yield _warning(name, f"{found}, and do not send them to the server", cure)
+    elif project.settings.tracking.artifact_location is None:
         cure = (
             "where other machines use this database too, set tracking.artifact_location to a folder or "
             "bucket that all of them reach, or tracking.uri to an `mlflow server` before it"

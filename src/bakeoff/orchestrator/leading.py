@@ -19,16 +19,22 @@ LOOK_S = 2.0
 
 
 @contextmanager
-def leading(project: Project, identities: Collection[StudyIdentity], lock: Path) -> Iterator[None]:
+def leading(
+    project: Project, experiment_id: str, identities: Collection[StudyIdentity], lock: Path
+) -> Iterator[None]:
     """Lead the sweeps of some studies; whoever leads one of them on another machine is waited for.
+
+    The claims stand in the ledger of the benchmark experiment.
 
     Args:
         project: Whose sweeps.
+        experiment_id: Of the sweeps.
         identities: Of the studies.
         lock: The lock file that keeps the leaders of this project folder apart, and that is held.
 
     Raises:
         TrackingError: The tracking store does not answer, or refuses the claim.
+        UserError: The benchmark experiment was deleted.
     """
     tracking = project.settings.tracking
     claims = Claims(
@@ -42,19 +48,18 @@ def leading(project: Project, identities: Collection[StudyIdentity], lock: Path)
         with claims.beating():
             # In one order everywhere, so that no two leaders wait for each other.
             for identity in sorted(identities, key=lambda each: each.study_key_hash):
-                claim = _claim(project, claims, identity)
-                held.append(claim)
+                key = digest_json(f"lead {experiment_id} {identity.study_key_hash}")
+                held.append(_claim(project, claims, key, identity.backbone))
             yield
     finally:
-        for claim in held:
-            with suppress(TrackingError):  # it falls silent, and is taken for dead
+        with suppress(TrackingError):  # they fall silent, and are taken for dead
+            for claim in held:
                 claims.end(claim, "released")
         claims.close()
 
 
-def _claim(project: Project, claims: Claims, identity: StudyIdentity) -> Claim:
+def _claim(project: Project, claims: Claims, key: str, backbone: str) -> Claim:
     expiry_s, told = project.settings.tracking.claim_expiry_s, ""
-    key = digest_json(f"lead {identity.study_key_hash}")
     while True:
         found = claims.claim(key, 1, is_replanned=True)
         if isinstance(found, Claim):
@@ -62,7 +67,7 @@ def _claim(project: Project, claims: Claims, identity: StudyIdentity) -> Claim:
         if isinstance(found, Held) and found.owner != told:
             told = found.owner
             project.progress.say(
-                f"{identity.backbone}: {told} leads this sweep; waiting until it ends or is silent for "
+                f"{backbone}: {told} leads this sweep; waiting until it ends or is silent for "
                 f"{expiry_s:g} s; to help with it, use --worker"
             )
         time.sleep(min(LOOK_S, expiry_s / 10))

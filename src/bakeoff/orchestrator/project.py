@@ -27,6 +27,8 @@ from bakeoff.stores.ledger import Ledger
 from bakeoff.stores.results import ResultStore
 from bakeoff.stores.tracking import Tracker
 
+# Of two letters at least: a drive of Windows is a path.
+_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _RELATIVE_SQLITE = re.compile(r"sqlite:///(?!/)(?P<path>.+)")
 
 
@@ -99,7 +101,7 @@ class Project:
         if tracking.artifact_location is None and not is_database(tracking.uri):
             return None
         given = tracking.artifact_location or "mlartifacts"  # MLflow's own is in whatever folder we run in
-        return given if "://" in given else (self.root / given).as_uri()
+        return given if _HAS_SCHEME.match(given) else (self.root / given).as_uri()
 
     @property
     def test_path(self) -> Path:

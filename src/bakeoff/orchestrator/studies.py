@@ -77,6 +77,7 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
         DataError: A data file is missing or broken.
         StudyError: The study's storage does not answer; what is finished is kept and is not run again.
         TrackingError: The tracking store does not answer; likewise.
+        UserError: The experiment of sweeps was deleted, or that of benchmarks, where leaders are agreed on.
     """
     check_sweep_settings(project)
     project.root.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,10 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
         (name,) = project.settings.tracking.sweep_experiments
         experiment_id = project.tracker.ensure_experiment(name)
         identities = [identify_study(project, backbone) for backbone in project.settings.hpo.backbones]
-        with leading(project, identities, lock):
+        steps = [choose_sweep_step(project, experiment_id, identity) for identity in identities]
+        if all(step in (Step.REUSE, Step.LEAVE) for step in steps):
+            return _lead(project, experiment_id, identities)  # there is nothing to be led
+        with leading(project, experiment_id, identities, lock):
             return _lead(project, experiment_id, identities)
 
 

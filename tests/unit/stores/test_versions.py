@@ -15,10 +15,11 @@ from bakeoff.stores.tracking.versions import NEEDED_HERE, check_installed, is_to
 
 
 @contextmanager
-def serving(status: int, body: bytes) -> Iterator[str]:
+def serving(status: int, body: bytes, login: str | None = None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/version" else 404)
+            is_known = login in (None, self.headers["Authorization"])
+            self.send_response(401 if not is_known else status if self.path == "/version" else 404)
             self.end_headers()
             self.wfile.write(body)
 
@@ -44,7 +45,8 @@ def serving(status: int, body: bytes) -> Iterator[str]:
         (200, b"<html>log in</html>", None),
         (200, b"\xff\xfe", None),
         (500, b"3.17.2", None),
-        (404, b"", None),
+        (404, b"", ""),  # as servers that are too old for the question
+        (401, b"", None),
     ],
 )
 def test_the_version_is_what_the_server_says_or_unknown(
@@ -52,6 +54,15 @@ def test_the_version_is_what_the_server_says_or_unknown(
 ) -> None:
     with serving(status, body) as address:
         assert read_server_version(f"http://user:secret@{address}/") == expected
+
+
+def test_a_server_behind_a_login_is_asked_with_the_clients_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(200, b"3.17.2", login="Basic dXNlcjpzZWNyZXQ=") as address:
+        assert read_server_version(f"http://{address}") is None
+        assert read_server_version(f"http://user:secret@{address}") == "3.17.2"
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+        assert read_server_version(f"http://{address}") == "3.17.2"
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,9 @@ def log_attempt(
     """
     job = attempt.job
     is_valid = isinstance(attempt, Measurement) and attempt.is_valid
-    # By what was measured: another machine may end the same attempt in the same second.
-    nonce = digest_json(attempt.model_dump(mode="json", exclude={"readings"}))
+    # By what was measured: another machine may end the same attempt in the same second. Without defaults, so
+    # that a later field does not make another attempt of what waits on disk.
+    nonce = digest_json(attempt.model_dump(mode="json", exclude={"readings"}, exclude_defaults=True))
     identity = {tags.STAGE: Stage.BENCHMARK, tags.BENCHMARK_KEY: job.key, tags.NONCE: nonce}
     run = _adopt(tracker, experiment_id, identity) if may_exist else None
     if run is not None and run.info.status != "RUNNING":

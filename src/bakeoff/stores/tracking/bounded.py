@@ -129,6 +129,9 @@ class BoundedReader:
 
     def _answer(self, question: Question) -> Answer:
         """Ask the store for the trials that are meant, page by page until there are enough."""
+        # Where no run at all is unlike the others no trial is, and the store has to compare one tag only.
+        if question.unlike and not question.equals and not self._read_rows(self._translate(question), 1)[0]:
+            return Answer((), False)
         size = min(question.max_runs, PAGE_SIZE) if question.max_runs else PAGE_SIZE
         query = Query(
             tuple(self._experiments),

@@ -251,16 +251,17 @@ class Tracker:
             experiment_id: Where.
             name: For eyes.
             tags: Of the run, written in the same request.
-            nonce: Unique to this creation.
+            nonce: Unique to what is written there.
         """
         first = True
 
         def create(client: MlflowClient) -> str:
             nonlocal first
             if not first:
-                earlier = ask(Query((experiment_id,), [equals(NONCE, nonce)]), client)
-                if earlier:
-                    return str(earlier[0].info.run_id)
+                found = ask(Query((experiment_id,), [equals(NONCE, nonce)]), client)
+                for earlier in found:
+                    if earlier.info.status != "KILLED":  # one that was given up for another
+                        return str(earlier.info.run_id)
             first = False
             made = client.create_run(experiment_id, run_name=name, tags={**tags, NONCE: nonce})
             return str(made.info.run_id)

@@ -13,21 +13,23 @@ from urllib.parse import quote
 from bakeoff.addresses import mask_password
 from bakeoff.errors import TrackingError
 
-# Another process that makes a new store is done within these.
+# Another process that makes a new store shows something new within these; while it does, it is waited for.
 MAKING_WAITS_S = (1.0, 2.0, 4.0)
-_SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
+MOST_LOOKS = 20
+_REVISION_TABLE = "alembic_version"
+_ASK_REVISION = "SELECT version_num FROM alembic_version"
 _OTHER_SCHEMA = re.compile(r"out-of-date database schema \(found version (?P<found>\w+)")
 _ASK_THEM = "or set tracking.uri to the address of the `mlflow server` before it"
 
 
 def is_unmade(uri: str) -> bool:
     """Whether this is a SQLite store that nobody has made: looking must not make one."""
-    match = _SQLITE.fullmatch(uri)
-    return match is not None and not Path(match["path"]).is_file()
+    path = _sqlite_path(uri)
+    return path is not None and not path.is_file()
 
 
 def check_tables(uri: str) -> None:
-    """Refuse a database of another program or of an older MLflow; what is no database is left to MLflow.
+    """Refuse a database of another program or another MLflow; what is no database is left to MLflow.
 
     Raises:
         TrackingError: It is one of these; nothing in it was changed.
@@ -39,8 +41,9 @@ def check_tables(uri: str) -> None:
 
     del SqlAlchemyStore
     wanted = set(SqlRun.metadata.tables)
-    for wait_s in (*MAKING_WAITS_S, None):
-        tables = _list_tables(uri)
+    before, waits_s = None, iter(MAKING_WAITS_S)
+    for _ in range(MOST_LOOKS):
+        tables, revision = seen = _look_at(uri)
         if not tables or wanted <= tables:
             return
         if tables.isdisjoint(wanted):
@@ -48,67 +51,86 @@ def check_tables(uri: str) -> None:
             raise TrackingError(
                 mask_password(uri), action="opening it", found=found, safe="correct tracking.uri"
             )
+        if seen != before:
+            before, waits_s = seen, iter(MAKING_WAITS_S)
+        wait_s = next(waits_s, None)
         if wait_s is None:
-            found, cure = _describe_older()
-            raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure)
+            break
         time.sleep(wait_s)
+    found, cure = _describe(revision)
+    raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure)
 
 
 def explain_schema(text: str) -> tuple[str, str] | None:
     """What is wrong and what to do, where MLflow says that a database has tables of another version."""
+    match = _OTHER_SCHEMA.search(text)
+    return _describe(match["found"]) if match else None
+
+
+def _describe(revision: str | None) -> tuple[str, str]:
+    """What is wrong with tables of a revision that is not ours, and what to do."""
     from alembic.script import ScriptDirectory
     from mlflow.version import VERSION
 
-    match = _OTHER_SCHEMA.search(text)
-    if match is None:
-        return None
+    if revision is None:
+        found = "some of MLflow's tables are missing: it is being made, or its making was interrupted"
+        return found, f"repeat when it is whole; one that stays so must be dropped, {_ASK_THEM}"
     scripts = ScriptDirectory(str(files("mlflow") / "store" / "db_migrations"))
-    if any(script.revision == match["found"] for script in scripts.walk_revisions()):
-        return _describe_older()
+    if any(script.revision == revision for script in scripts.walk_revisions()):
+        found = f"its tables are of an older MLflow than the {VERSION} installed here; nothing was changed"
+        cure = (
+            f"stop what uses it, make a backup, run `mlflow db upgrade` on it with MLflow {VERSION}, and "
+            f"open it with no older one from then on; {_ASK_THEM}"
+        )
+        return found, cure
     found = f"its tables are of a newer MLflow than the {VERSION} installed here"
     return found, f"install that version here, {_ASK_THEM}"
 
 
-def _describe_older() -> tuple[str, str]:
-    from mlflow.version import VERSION
-
-    found = f"its tables are of an older MLflow than the {VERSION} installed here; nothing was changed"
-    cure = (
-        f"stop what uses it, make a backup, run `mlflow db upgrade` on it with MLflow {VERSION}, and open it "
-        f"with no older one from then on; {_ASK_THEM}"
-    )
-    return found, cure
-
-
-def _list_tables(uri: str) -> set[str]:
-    """Names of a database's tables without Alembic's own; none where it is no database that can be read."""
+def _look_at(uri: str) -> tuple[set[str], str | None]:
+    """Names of a database's tables, and the revision of MLflow's; neither where nothing can be read."""
     from mlflow.store.db.db_types import DATABASE_ENGINES
     from sqlalchemy import create_engine, inspect
 
-    match = _SQLITE.fullmatch(uri)
-    if match is not None:
-        names = _list_sqlite_tables(uri, match["path"])
+    path = _sqlite_path(uri)
+    if path is not None:
+        names, revision = _look_at_file(uri, path)
     elif uri.partition(":")[0].partition("+")[0] in set(DATABASE_ENGINES) - {"sqlite"}:
         engine = create_engine(uri)
         try:
-            names = set(inspect(engine).get_table_names())
+            with engine.connect() as connection:
+                names, revision = set(inspect(connection).get_table_names()), None
+                if _REVISION_TABLE in names:
+                    revision = connection.exec_driver_sql(_ASK_REVISION).scalar()
         finally:
             engine.dispose()
     else:
-        names = set()
-    return {name for name in names if not name.startswith("alembic_")}
+        names, revision = set(), None
+    return {name for name in names if not name.startswith("alembic_")}, revision
 
 
-def _list_sqlite_tables(uri: str, path: str) -> set[str]:
-    if not Path(path).is_file():
-        return set()
+def _look_at_file(uri: str, path: Path) -> tuple[set[str], str | None]:
+    if not path.is_file():
+        return set(), None
     try:
-        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
             rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            names = {str(row[0]) for row in rows}
+            found = database.execute(_ASK_REVISION).fetchone() if _REVISION_TABLE in names else None
     except sqlite3.OperationalError:
-        return set()  # locked or unreadable: MLflow says it better
+        return set(), None  # locked or unreadable: MLflow says it better
     except sqlite3.DatabaseError as error:
         raise TrackingError(
             uri, action="opening it", found=f"no MLflow store, but a file of another kind ({error})"
         ) from error
-    return {str(row[0]) for row in rows}
+    return names, str(found[0]) if found else None
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    """The file of a SQLite store, whatever driver and options the URI names; None for any other store."""
+    scheme, separator, rest = uri.partition(":///")
+    path = rest.partition("?")[0]
+    is_file = (
+        separator and scheme.partition("+")[0] == "sqlite" and not path.startswith(("file:", ":memory:"))
+    )
+    return Path(path) if is_file and path else None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import urllib.error
-import urllib.request
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 
 from bakeoff.errors import UnsuitableLibraryError
@@ -42,16 +41,33 @@ def is_server(uri: str) -> bool:
 
 
 def read_server_version(uri: str) -> str | None:
-    """Version of the MLflow server at a URI; None for a store without server, or one that does not say it."""
+    """Version of the MLflow server at a URI, asked with the login that MLflow's client would use.
+
+    Returns:
+        Empty if the server does not know the question, as old ones do not; None if it does not answer it, for
+        want of rights or whatever else, and for a store without server.
+    """
     if not is_server(uri):
         return None
-    address = re.sub(r"://[^/@]*@", "://", uri).rstrip("/") + "/version"
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
     try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310 - http as checked above
-            text = answer.read(100).decode("utf-8", "replace").strip()
-    except (OSError, ValueError, urllib.error.URLError):
+        answer = http_request(  # type: ignore[no-untyped-call]
+            get_default_host_creds(uri.rstrip("/")),  # type: ignore[no-untyped-call]
+            "/version",
+            "GET",
+            max_retries=0,
+            timeout=TIMEOUT_S,
+            raise_on_status=False,
+        )
+    except (MlflowException, OSError, ValueError):
         return None
-    return text if _VERSION.fullmatch(text) else None
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        return ""
+    text = answer.text[:100].strip()
+    return text if answer.status_code == HTTPStatus.OK and _VERSION.fullmatch(text) else None
 
 
 def is_too_old(server: str) -> bool:
@@ -66,6 +82,8 @@ def blame_server(uri: str, error: BaseException) -> str:
     found = read_server_version(uri)
     needed = f"bakeoff needs MLflow {OLDEST_SERVER} or newer there"
     if found is None:
+        return ""
+    if not found:
         return f"; the server does not say which MLflow it is, as old ones do not; {needed}"
     return f"; the server is MLflow {found}; {needed}" if is_too_old(found) else ""
 
