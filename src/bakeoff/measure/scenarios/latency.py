@@ -41,7 +41,7 @@ class Latency(Record):
         """A field that came later is left out at its default, so that keys of before stay as they were."""
         written: dict[str, Any] = write(self)
         if not self.cold_cache:
-            del written["cold_cache"]
+            written.pop("cold_cache", None)  # it may have been left out already
         return written
 
     @field_validator("batch_sizes")
