@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.core.records import Measurement
 from bakeoff.orchestrator import Project, bench, decide, open_project, plan
 from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import find_existing
@@ -117,9 +118,12 @@ def test_what_a_dead_machine_had_claimed_is_taken_over_after_its_silence(
     assert [attempt.attempt for attempt in result.measured] == [1]
 
 
-def test_a_result_that_comes_late_is_kept_and_does_not_count(
-    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def measure_late(machines: list[Machine], monkeypatch: pytest.MonkeyPatch) -> tuple[Measurement, Measurement]:
+    """They measure offline, and we are quicker with the store; from here on it is their turn.
+
+    Returns:
+        The one that comes late, and the one that counts.
+    """
     ours, theirs = machines
     on(theirs, monkeypatch)
     plan(open_one(theirs))
@@ -127,6 +131,14 @@ def test_a_result_that_comes_late_is_kept_and_does_not_count(
     on(ours, monkeypatch)
     (first,) = bench(open_one(ours)).measured
     on(theirs, monkeypatch)
+    return late, first
+
+
+def test_a_result_that_comes_late_is_kept_and_does_not_count(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = machines
+    late, first = measure_late(machines, monkeypatch)
     result = bench(open_one(theirs))
     assert (result.measured, result.unlogged) == ((), 0)
     assert states(open_one(theirs)) == {"valid": 1, "superseded": 1}
@@ -143,12 +155,7 @@ def test_what_counts_is_what_was_published_first_however_wrong_a_clock_dates_the
     machines: list[Machine], monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     ours, theirs = machines
-    on(theirs, monkeypatch)
-    plan(open_one(theirs))
-    (late,) = bench(open_one(theirs, is_offline=True)).measured
-    on(ours, monkeypatch)
-    (first,) = bench(open_one(ours)).measured
-    on(theirs, monkeypatch)
+    late, first = measure_late(machines, monkeypatch)
     true_time = time.time
     with monkeypatch.context() as patch:
         patch.setattr("time.time", lambda: true_time() + hours * 3600)

@@ -194,15 +194,21 @@ def test_a_killed_worker_and_a_killed_leader_lose_no_trial_and_repeat_none(
     assert [(result.action, result.n_trials) for result in join_sweep(project)] == [("left", 8)]
 
 
+def make_pair(make_team: MakeTeam, server: PostgresServer, **hpo: Any) -> tuple[Path, Path]:
+    """The same project in two folders, as on two machines, with their stores on one server."""
+    tracking, storage = make_stores(server)
+    mine, theirs = (
+        make_team(folder, tracking=tracking, storage=storage, **hpo) for folder in ("mine", "theirs")
+    )
+    return mine, theirs
+
+
 @pytest.mark.slow
 def test_of_two_leaders_on_two_machines_one_leads_and_the_other_finds_the_work_done(
     make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
 ) -> None:
-    tracking, storage = make_stores(postgres_server)
-    hpo: dict[str, Any] = {"storage": storage, "n_trials": 4, "training": {"epochs": 2, "pause_s": 0.3}}
-    mine, theirs = (
-        make_team(folder, tracking=tracking, workers=PATIENT, **hpo) for folder in ("mine", "theirs")
-    )
+    training = {"epochs": 2, "pause_s": 0.3}
+    mine, theirs = make_pair(make_team, postgres_server, n_trials=4, training=training, workers=PATIENT)
     said = finish(start(mine, *LEADER), start(theirs, *LEADER))
     project = open_project(mine)
     assert check_agreement(project) == {"COMPLETE": 4}
@@ -216,9 +222,8 @@ def test_of_two_leaders_on_two_machines_one_leads_and_the_other_finds_the_work_d
 def test_a_leader_that_died_on_another_machine_is_followed_when_it_is_silent_for_long_enough(
     make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
 ) -> None:
-    tracking, storage = make_stores(postgres_server)
-    hpo: dict[str, Any] = {"storage": storage, "n_trials": 3, "training": {"epochs": 2, "pause_s": 0.3}}
-    mine, theirs = (make_team(folder, tracking=tracking, **hpo) for folder in ("mine", "theirs"))
+    training = {"epochs": 2, "pause_s": 0.3}
+    mine, theirs = make_pair(make_team, postgres_server, n_trials=3, training=training)
     dead = start(mine, "--set", "tracking.claim_expiry_s=5")
     wait_for_epoch_of(dead, log)
     dead.send_signal(signal.SIGKILL)

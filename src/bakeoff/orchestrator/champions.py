@@ -89,16 +89,9 @@ def recall_selection(project: Project) -> KeptSelection:
 
 def _question(project: Project) -> str:
     settings = project.settings
-    elsewhere = {
-        "uri",
-        "artifact_location",
-        "benchmark_experiment",
-        "registered_model",
-        "claim_expiry_s",
-    }
     return digest_json(
         {
-            "tracking": settings.tracking.model_dump(mode="json", exclude=elsewhere),
+            "tracking": settings.tracking.model_dump(mode="json", include={"layout", "sweep_experiment"}),
             "selection": settings.selection.model_dump(mode="json"),
             "backbones": {name: row.recorded_as for name, row in settings.hpo.backbones.items()},
             "objective": settings.hpo.objective.model_dump(mode="json"),

@@ -12,7 +12,6 @@ from bakeoff.errors import TrackingError
 from bakeoff.orchestrator.project import Project
 from bakeoff.run import machine
 from bakeoff.stores.claims import Claim, Claims, Held
-from bakeoff.stores.ledger import Ledger
 from bakeoff.stores.tracking.recorder import StudyIdentity
 
 LOOK_S = 2.0
@@ -36,13 +35,7 @@ def leading(
         TrackingError: The tracking store does not answer, or refuses the claim.
         UserError: The benchmark experiment was deleted.
     """
-    tracking = project.settings.tracking
-    claims = Claims(
-        Ledger(project.tracker, tracking.benchmark_experiment),
-        machine.describe_command(),
-        lambda: machine.identify_machine(lock),
-        expiry_s=tracking.claim_expiry_s,
-    )
+    claims = project.make_claims(lambda: machine.identify_machine(lock))
     held: list[Claim] = []
     try:
         with claims.beating():

@@ -196,11 +196,11 @@ def _follow(
     def follow(copy: ExistingBenchmark) -> ExistingBenchmark:
         run = listed.get(copy.run_id)
         if run is not None and run.state == "superseded":
-            return copy.model_copy(update={"state": "superseded", "reason": run.reason})
-        is_outrun = copy.run_id is not None and run is None and copy.key in counting
-        if not is_outrun or copy.state != "valid":
+            reason = run.reason
+        elif run is None and copy.run_id is not None and copy.state == "valid" and copy.key in counting:
+            reason = f"run {counting[copy.key]} counts instead"
+        else:
             return copy
-        reason = f"run {counting[copy.key]} counts instead"
         return copy.model_copy(update={"state": "superseded", "reason": reason})
 
     return [follow(copy) for copy in on_disk]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,13 +71,18 @@ class Project:
         uri = self.resolve_uri(settings.tracking.uri)
         self.tracker = Tracker(uri, self.artifact_location, self.progress.say, is_offline=is_offline)
         self.results = ResultStore(root / "results")
-        self.claims = Claims(
-            Ledger(self.tracker, settings.tracking.benchmark_experiment),
-            machine.describe_command(),
-            self._identify_machine,
-            expiry_s=settings.tracking.claim_expiry_s,
-        )
+        self.claims = self.make_claims(self._identify_machine)
         self.checkpoints = CheckpointStore(root / ".cache", self.progress.say)
+
+    def make_claims(self, identify: Callable[[], str]) -> Claims:
+        """Claims in the ledger of this project's store.
+
+        Args:
+            identify: Names the machine, or whatever else a lock keeps for one process at a time.
+        """
+        tracking = self.settings.tracking
+        ledger = Ledger(self.tracker, tracking.benchmark_experiment)
+        return Claims(ledger, machine.describe_command(), identify, expiry_s=tracking.claim_expiry_s)
 
     @cached_property
     def cluster(self) -> RayCluster | None:

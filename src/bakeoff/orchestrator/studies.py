@@ -34,6 +34,7 @@ from bakeoff.stores.tracking import reading
 from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder, count_trials, find_sweeps
 
 Action = Literal["run", "resumed", "reused", "left", "joined"]
+_AS_IT_IS = (Step.REUSE, Step.LEAVE)
 
 
 class SweepResult(Record):
@@ -92,8 +93,8 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
         experiment_id = project.tracker.ensure_experiment(name)
         identities = [identify_study(project, backbone) for backbone in project.settings.hpo.backbones]
         steps = [choose_sweep_step(project, experiment_id, identity) for identity in identities]
-        if all(step in (Step.REUSE, Step.LEAVE) for step in steps):
-            return _lead(project, experiment_id, identities)  # there is nothing to be led
+        if all(step in _AS_IT_IS for step in steps):  # there is nothing to be led
+            return tuple(_leave(project, experiment_id, identity) for identity in identities)
         with leading(project, experiment_id, identities, lock):
             return _lead(project, experiment_id, identities)
 
@@ -157,11 +158,9 @@ def _lead(
 def _open(project: Project, experiment_id: str, identity: StudyIdentity) -> _Opened | SweepResult:
     backbone = identity.backbone
     step = choose_sweep_step(project, experiment_id, identity)
+    if step in _AS_IT_IS:
+        return _leave(project, experiment_id, identity)
     earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
-    if step in (Step.REUSE, Step.LEAVE):
-        result = summarise(project, identity, "reused" if earlier else "left")
-        project.progress.say(f"{backbone}: {result.n_trials} finished trials are there; nothing to run")
-        return result
     study = connect_study(project)  # before a run is opened that would stay empty without it
     is_resumed = step is Step.RESUME
     recorder = SweepRecorder(project.tracker, experiment_id, identity, earlier[-1][0] if is_resumed else None)
@@ -175,6 +174,14 @@ def _open(project: Project, experiment_id: str, identity: StudyIdentity) -> _Ope
             recorder.break_off()
         raise
     return _Opened(identity, recorder, study, is_resumed)
+
+
+def _leave(project: Project, experiment_id: str, identity: StudyIdentity) -> SweepResult:
+    """Say what is there, and run nothing."""
+    earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
+    result = summarise(project, identity, "reused" if earlier else "left")
+    project.progress.say(f"{identity.backbone}: {result.n_trials} finished trials are there; nothing to run")
+    return result
 
 
 def _run(project: Project, experiment_id: str, opened: _Opened) -> SweepResult:

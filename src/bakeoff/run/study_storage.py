@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bakeoff import durable
-from bakeoff.addresses import knock, mask_password
+from bakeoff.addresses import SQLITE, dialect_of, find_sqlite_path, knock, mask_password
 from bakeoff.core.settings import WorkerSettings
 from bakeoff.errors import MissingExtraError, StudyError
 
@@ -110,14 +110,13 @@ def _import_optuna() -> Any:
 
 
 def _find_lock(storage: str) -> Path | None:
-    scheme, _, path = storage.partition(":///")
-    is_file = scheme.partition("+")[0] == "sqlite" and bool(path) and not path.startswith(":memory:")
-    return Path(f"{path.partition('?')[0]}.lock") if is_file else None
+    path = find_sqlite_path(storage)
+    return Path(f"{path}.lock") if path else None
 
 
 def _engine_settings(storage: str) -> dict[str, Any]:
-    kind = storage.partition(":")[0].partition("+")[0]
-    if kind == "sqlite":
+    kind = dialect_of(storage)
+    if kind == SQLITE:
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     if kind in {"postgresql", "mysql"}:
         return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}}

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from bakeoff.addresses import mask_password
+from bakeoff.addresses import SQLITE, dialect_of, find_sqlite_path, is_database, mask_password
 from bakeoff.errors import TrackingError
 
 # Another process that makes a new store shows something new within these; while it does, it is waited for.
@@ -36,6 +36,8 @@ def check_tables(uri: str) -> None:
         ImportError: Its driver is not installed.
         SQLAlchemyError: It does not answer.
     """
+    if not is_database(uri):
+        return  # the stores of databases take their time to import
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore  # brings tables of its own
     from mlflow.store.tracking.dbmodels.models import SqlRun
 
@@ -89,28 +91,26 @@ def _describe(revision: str | None) -> tuple[str, str]:
 
 def _look_at(uri: str) -> tuple[set[str], str | None]:
     """Names of a database's tables, and the revision of MLflow's; neither where nothing can be read."""
-    from mlflow.store.db.db_types import DATABASE_ENGINES
-    from sqlalchemy import create_engine, inspect
-
-    path = _sqlite_path(uri)
-    if path is not None:
-        names, revision = _look_at_file(uri, path)
-    elif uri.partition(":")[0].partition("+")[0] in set(DATABASE_ENGINES) - {"sqlite"}:
-        engine = create_engine(uri)
-        try:
-            with engine.connect() as connection:
-                names, revision = set(inspect(connection).get_table_names()), None
-                if _REVISION_TABLE in names:
-                    revision = connection.exec_driver_sql(_ASK_REVISION).scalar()
-        finally:
-            engine.dispose()
-    else:
-        names, revision = set(), None
+    names, revision = _look_at_file(uri) if dialect_of(uri) == SQLITE else _look_at_server(uri)
     return {name for name in names if not name.startswith("alembic_")}, revision
 
 
-def _look_at_file(uri: str, path: Path) -> tuple[set[str], str | None]:
-    if not path.is_file():
+def _look_at_server(uri: str) -> tuple[set[str], str | None]:
+    from sqlalchemy import create_engine, inspect
+
+    engine = create_engine(uri)
+    try:
+        with engine.connect() as connection:
+            names = set(inspect(connection).get_table_names())
+            is_marked = _REVISION_TABLE in names
+            return names, connection.exec_driver_sql(_ASK_REVISION).scalar() if is_marked else None
+    finally:
+        engine.dispose()
+
+
+def _look_at_file(uri: str) -> tuple[set[str], str | None]:
+    path = _sqlite_path(uri)
+    if path is None or not path.is_file():
         return set(), None
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
@@ -127,10 +127,6 @@ def _look_at_file(uri: str, path: Path) -> tuple[set[str], str | None]:
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite store, whatever driver and options the URI names; None for any other store."""
-    scheme, separator, rest = uri.partition(":///")
-    path = rest.partition("?")[0]
-    is_file = (
-        separator and scheme.partition("+")[0] == "sqlite" and not path.startswith(("file:", ":memory:"))
-    )
-    return Path(path) if is_file and path else None
+    """The file of a SQLite store; None for any other store, and where SQLite alone can tell which it is."""
+    path = find_sqlite_path(uri)
+    return None if path is None or str(path).startswith("file:") else path
