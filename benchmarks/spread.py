@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from rig import let_workers_find_the_rig, make_checkpoint, make_worker, report
 
-from bakeoff.measure.assembly import assemble_readings
+from bakeoff.measure.assembly import assemble_readings, find_apart
+from bakeoff.measure.handover import make_handover_probe
 from bakeoff.measure.heat import BlockRequest, Heat
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import LATENCY, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.readings import LATENCY, NS_PER_MS, REFERENCE, Reading, ratio_to_reference
 from bakeoff.measure.rounds import run_heat
 from bakeoff.measure.statistics import Interval, judge_ratio
 from bakeoff.run.resident import ResidentWorker
@@ -70,6 +71,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.probe = make_handover_probe(None)
         self.checkpoint = make_checkpoint("minilm-l2", folder)
         # A measurement goes on until it is as sure as the defaults ask of a median; a pair takes five
         # processes.
@@ -105,6 +107,15 @@ class Rig:
             naive.append(self._naive(20))
             started = [part.started for generation in heat.generations for part in generation.parts]
             canary.append(float(np.median([each.canary_ns for each in started])))
+            n_rounds = sum(len(generation.rounds) for generation in heat.generations)
+            value_ms, low_ms, high_ms = (each / NS_PER_MS for each in interval)
+            value_ms, low_ms, high_ms = (each / NS_PER_MS for each in interval)
+            print(
+                f"ours {value_ms:.3f} ms [{low_ms:.3f}, {high_ms:.3f}] of {len(heat.generations)} processes, "
+                f"CPUs apart in {len(find_apart(heat.generations))} of {n_rounds} rounds; "
+                f"naive {naive[-1] / NS_PER_MS:.3f} ms",
+                flush=True,
+            )
         return _iqr_ratio(ours), _iqr_ratio(naive), _iqr_ratio(canary)
 
     def count_wrong(self, count: int) -> tuple[int, int]:
@@ -132,7 +143,7 @@ class Rig:
         return Interval(1 / ratio.value, 1 / ratio.high, 1 / ratio.low) if flip else ratio
 
     def _heat(self, protocol: TimingProtocol, *workers: ResidentWorker) -> Heat:
-        return run_heat(workers, protocol, now_s=time.monotonic)
+        return run_heat(workers, protocol, now_s=time.monotonic, probe=self.probe)
 
     def _naive(self, times: int) -> float:
         worker = self.make(times, self.naive_protocol, "naive")

@@ -14,6 +14,7 @@ import numpy as np
 
 from bakeoff.core.records import CONTENDED, Environment, HeatFacts, Measurement
 from bakeoff.measure.readings import MEDIAN, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.stability import FAR_FACTOR, NEAR_QUANTILE
 from bakeoff.measure.statistics import Interval
 
 Basis = Literal["same rounds", "common reference", "absolute values"]
@@ -205,10 +206,12 @@ def _pair_absolute(
     remark = f"absolute values, {ground}: drift of the machine between the sessions is not in the interval"
     change = _canary_change(baseline.heat, contender.heat)
     if change is not None:
-        ratio = Interval(
-            ratio.value, min(ratio.low, ratio.low / change), max(ratio.high, ratio.high / change)
-        )
+        ratio = _stretch(ratio, change)
         remark += f", but for the {change:.3f}× that its canary saw"
+    change = _handover_change(baseline.heat, contender.heat)
+    if change is not None:
+        ratio = _stretch(ratio, change)
+        remark += f"; the interval also holds that data took {change:.1f}× as long from CPU to CPU"
     if through is not None:
         shown = f"{through.value:.3f} [{through.low:.3f}, {through.high:.3f}]"
         remark += f"; through the reference {shown}, if that is as fast as it was"
@@ -221,6 +224,20 @@ def _canary_change(baseline: HeatFacts | None, contender: HeatFacts | None) -> f
         return None
     change = float(np.median(contender.canary_ns) / np.median(baseline.canary_ns))
     return change if change > 0 and math.isfinite(change) else None
+
+
+def _handover_change(baseline: HeatFacts | None, contender: HeatFacts | None) -> float | None:
+    """How many times as long the quick hand-overs took; None where not read, or nearly the same."""
+    if not (baseline and contender and baseline.handover_ns and contender.handover_ns):
+        return None
+    after, before = (np.quantile(each.handover_ns, NEAR_QUANTILE) for each in (contender, baseline))
+    change = float(after / before)
+    return change if change > FAR_FACTOR or change < 1 / FAR_FACTOR else None
+
+
+def _stretch(ratio: Interval, change: float) -> Interval:
+    """The interval with what it would be had the machine changed by this factor, and had it not."""
+    return Interval(ratio.value, min(ratio.low, ratio.low / change), max(ratio.high, ratio.high / change))
 
 
 def _log_ratio(above: float, below: float) -> float:

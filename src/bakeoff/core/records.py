@@ -282,6 +282,8 @@ class HeatFacts(Record):
         unmet: Intervals of this job that are wider than was asked for.
         wall_s: Wall time of the whole heat.
         canary_ns: Median time of the canary in each process of the heat, in the order in which they began.
+        handover_ns: How long data took from one CPU to the next before each round; empty where all candidates
+            use one thread, or the machine has one CPU.
     """
 
     heat_id: str
@@ -295,6 +297,7 @@ class HeatFacts(Record):
     unmet: tuple[Unmet, ...] = ()
     wall_s: float
     canary_ns: tuple[float, ...] = ()
+    handover_ns: tuple[float, ...] = ()
 
 
 class Measurement(Record):

@@ -10,6 +10,7 @@ from bakeoff.core.records import CONTENDED, DISTURBED, Environment, Flag, HeatFa
 from bakeoff.measure.contention import THROTTLES
 from bakeoff.measure.entities import ENTITY_F1
 from bakeoff.measure.readings import (
+    APART,
     BLOCK,
     ENTITIES,
     FIRST_CALL,
@@ -24,7 +25,7 @@ from bakeoff.measure.readings import (
 )
 from bakeoff.measure.scenarios.quality import Quality, f1_of
 from bakeoff.measure.scenarios.server import Server
-from bakeoff.measure.stability import find_drift, spread_excess
+from bakeoff.measure.stability import find_drift, find_far, spread_excess
 from bakeoff.measure.statistics import MIN_GENERATIONS, minimum_samples
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -34,6 +35,8 @@ MAX_RUN_DELAY_SHARE = 0.02
 MAX_SPREAD_EXCESS = 3.0
 MAX_SPREAD = 0.05
 MAX_TAIL_RATIO = 3.0
+# A lone hand-over may have met an interrupt.
+MAX_FAR_SHARE = 0.02
 MAX_OVERHEAD_SHARE = 0.01
 MAX_CHANGE_BY_LEAVING_OUT = 0.05
 # How many times the mean wait may be off the formula, either way. Of five processes of 700 requests each at a
@@ -164,6 +167,7 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
             detail = f"{_place(reading)}: still drifting when warm-up was given up"
             flags.append(Flag(name="warmup_not_steady", detail=detail))
     flags += _judge_drift(heat, readings)
+    flags += _judge_handover(heat, readings)
     flags += [
         Flag(
             name=f"ci_not_reached({unmet.metric})",
@@ -240,7 +244,7 @@ def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
 
 
 def _compare_with_all(reading: Reading) -> list[Flag]:
-    """Figures of all rounds beside the headline, where leaving out the disturbed ones changes it."""
+    """Figures of all rounds beside the headline, where leaving some out changes it."""
     shown = []
     for p in QUANTILES:
         counted, of_all = reading.quantile(p), reading.quantile_of_all(p)
@@ -249,7 +253,7 @@ def _compare_with_all(reading: Reading) -> list[Flag]:
             shown.append(f"p{p * 100:g} {both}")
     if not shown:
         return []
-    detail = f"{_place(reading)}: with the disturbed rounds {', '.join(shown)}"
+    detail = f"{_place(reading)}: with all rounds {', '.join(shown)}"
     return [Flag(name="left_out_matters", detail=detail)]
 
 
@@ -270,6 +274,19 @@ def _judge_drift(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
         detail = f"the processor throttled itself {n_throttled} times over the blocks: it was too hot"
         flags.append(Flag(name="thermal", detail=detail))
     return flags
+
+
+def _judge_handover(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
+    """Whether the host moved the CPUs, and whether those rounds could be left out."""
+    handovers = np.array(heat.handover_ns)
+    far = find_far(handovers)
+    if not far.any() or far.mean() <= MAX_FAR_SHARE:
+        return []
+    factor = float(np.median(handovers[far]) / np.median(handovers[~far]))
+    are_out = any(APART in row.columns["left_out"] for row in readings if _is_timed(row))
+    what = f"data took {factor:.1f} times as long from one CPU to the next in {far.mean():.0%} of the rounds"
+    then = "they are left out" if are_out else "the others are too few, so all count; ratios are free of it"
+    return [Flag(name="cpus_apart", detail=f"{what}: {then}")]
 
 
 def _judge_environment(environment: Environment) -> list[Flag]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from bakeoff.measure.heat import Generation, Heat, Part, PlacedBlock
 from bakeoff.measure.readings import (
+    APART,
     BLOCK,
     CANARY,
     COUNTED,
@@ -25,7 +26,8 @@ from bakeoff.measure.readings import (
     Reading,
     Unit,
 )
-from bakeoff.measure.stability import mser_truncation, summarize_block
+from bakeoff.measure.stability import find_far, mser_truncation, summarize_block
+from bakeoff.measure.statistics import MIN_GENERATIONS
 
 LATE_SHARE = 0.2
 LATE_CHANGE = 0.05
@@ -70,27 +72,64 @@ def assemble_readings(heat: Heat, name: str, quantity: str = LATENCY) -> tuple[R
 def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], int]:
     """Why each (generation, round) is left out of headline figures; the same for every participant.
 
-    Dirty rounds, and rounds before a process came to its steady state after all: where in half of the
-    generations, and two at least, the first blocks of a variant are slower than the rest (MSER, beyond 5 %),
-    they are left out for everybody in those generations.
+    Rounds before a process came to its steady state after all: where in half of the generations, and two at
+    least, the first blocks of a variant are slower than the rest (MSER, beyond 5 %), they are left out for
+    everybody in those generations. Rounds in which the CPUs were apart. Dirty rounds.
     """
-    late = _find_late(generations)
+    apart = find_apart(generations)
+    late = _find_late(generations, apart)
+
+    def judge(generation: int, number: int, *, is_dirty: bool) -> int:
+        if number < late.get(generation, 0):
+            return LATE
+        if (generation, number) in apart:
+            return APART
+        return DIRTY if is_dirty else COUNTED
+
     return {
-        (generation.number, number): LATE
-        if number < late.get(generation.number, 0)
-        else (DIRTY if is_dirty else COUNTED)
+        (generation.number, number): judge(generation.number, number, is_dirty=is_dirty)
         for generation in generations
         for number, is_dirty in generation.rounds.items()
     }
 
 
-def _find_late(generations: Sequence[Generation]) -> dict[int, int]:
+def find_apart(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
+    """The (generation, round) in which the CPUs were further apart than in others, as the hand-over told.
+
+    None, where the others are too few to be the measurement: it needs them in half of the generations, of
+    many in five.
+    """
+    handovers = {
+        (each.number, number): ns for each in generations for number, ns in each.handovers_ns.items()
+    }
+    far = find_far(np.array(list(handovers.values()), dtype=float))
+    apart = {place for place, is_far in zip(handovers, far, strict=True) if is_far}
+    near = {generation for generation, _ in handovers.keys() - apart}
+    return frozenset(apart if len(near) >= min(MIN_GENERATIONS, len(generations) / 2) else ())
+
+
+def count_near(generations: Sequence[Generation]) -> int:
+    """Generations of which a round at least is not left out because the CPUs were apart."""
+    apart = find_apart(generations)
+    return sum(
+        not each.rounds or any((each.number, number) not in apart for number in each.rounds)
+        for each in generations
+    )
+
+
+def _find_late(generations: Sequence[Generation], apart: Container[tuple[int, int]]) -> dict[int, int]:
     """How many first rounds to leave out, by generation."""
     cuts: dict[tuple[str, int], dict[int, int]] = {}
     for generation in generations:
         for part in generation.parts:
             for warm_up in part.started.warm_ups:
-                cut = _late_rounds([b for b in part.blocks if b.variant == warm_up.variant])
+                cut = _late_rounds(
+                    [
+                        block
+                        for block in part.blocks
+                        if block.variant == warm_up.variant and (generation.number, block.round) not in apart
+                    ]
+                )
                 if cut:
                     cuts.setdefault((part.name, warm_up.variant), {})[generation.number] = cut
     late: dict[int, int] = {}

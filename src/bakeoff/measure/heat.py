@@ -111,11 +111,13 @@ class PlacedBlock(Block):
     Attributes:
         position: In the order of its round.
         is_dirty: Whether any block of its round was disturbed.
+        handover_ns: How long data took from one CPU to the next before the round; None where it was not read.
     """
 
     round: int
     position: int
     is_dirty: bool
+    handover_ns: int | None = None
 
 
 class Finished(Record):
@@ -171,6 +173,16 @@ class Generation(Record):
             for block in part.blocks:
                 dirty[block.round] = dirty.get(block.round, False) or block.is_dirty
         return dirty
+
+    @property
+    def handovers_ns(self) -> dict[int, int]:
+        """Each round's number, and how long data took from one CPU to the next; those that were read."""
+        found: dict[int, int] = {}
+        for part in self.parts:
+            for block in part.blocks:
+                if block.handover_ns is not None:
+                    found[block.round] = max(found.get(block.round, 0), block.handover_ns)
+        return found
 
 
 class Unmet(Record):

@@ -7,35 +7,48 @@ difference.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
-N_STRATA = 5
+# Of all steps round a circle this one leaves its points spread most evenly, wherever one stops: the golden
+# ratio, of which Kronecker sequences are made (Kuipers and Niederreiter, Uniform Distribution of Sequences).
+GOLDEN_STEP = (math.sqrt(5) - 1) / 2
 
 
 def balance_order(lengths: Sequence[int], seed: str) -> list[int]:
-    """An order of the texts in which any five in a row come from the five fifths of the lengths.
+    """An order of the inputs in which every stretch, long or short, has nearly the same mix of lengths.
 
-    Stratified sampling: each fifth is shuffled, then one of each is taken in turn.
+    Sorted by length, the inputs are visited in golden steps from a random place. A median over part of them
+    is then nearly that over all; with a random part it would jump from generation to generation, far where
+    the middle lengths are few.
 
     Args:
-        lengths: Tokens of each text.
-        seed: Of the shuffling.
+        lengths: Of each input, in any unit.
+        seed: Of the place and of the order among equals.
     """
     shuffler = random.Random(seed)  # noqa: S311 - an order, not a secret
-    by_length = sorted(range(len(lengths)), key=lambda text: (lengths[text], text))
-    strata = [
-        by_length[part * len(lengths) // N_STRATA : (part + 1) * len(lengths) // N_STRATA]
-        for part in range(N_STRATA)
-    ]
-    for stratum in strata:
-        shuffler.shuffle(stratum)
-    order: list[int] = []
-    while any(strata):
-        turn = [stratum.pop() for stratum in strata if stratum]
-        shuffler.shuffle(turn)
-        order += turn
+    by_length = sorted(range(len(lengths)), key=lambda number: (lengths[number], shuffler.random()))
+    begin = shuffler.random()
+    places = [(begin + step * GOLDEN_STEP) % 1.0 for step in range(len(lengths))]
+    order = [0] * len(lengths)
+    for rank, step in enumerate(sorted(range(len(lengths)), key=places.__getitem__)):
+        order[step] = by_length[rank]
     return order
+
+
+def draw_batches(lengths: Sequence[int], size: int, seed: str) -> list[list[int]]:
+    """Batches of texts that met by chance, in an order of which every stretch has the same mix of work.
+
+    Args:
+        lengths: Of each text; the longest of a batch is its work, since the others are filled up to it.
+        size: Texts a batch.
+        seed: Of the drawing and of the order.
+    """
+    shuffler = random.Random(seed)  # noqa: S311 - an order, not a secret
+    batches = cut_batches(shuffler.sample(range(len(lengths)), k=len(lengths)), size)
+    order = balance_order([max(lengths[row] for row in batch) for batch in batches], seed)
+    return [batches[number] for number in order]
 
 
 def cut_batches(order: Sequence[int], size: int) -> list[list[int]]:

@@ -42,7 +42,7 @@ PROBE = "probed_rate"
 RESPONSE = "response"  # from scheduled arrival to answer; open loop, never a service time
 
 # Why a round is left out of headline figures.
-COUNTED, DIRTY, LATE = 0, 1, 2
+COUNTED, DIRTY, LATE, APART = 0, 1, 2, 3
 MAX_DIRTY_SHARE = 0.5
 
 
@@ -79,7 +79,7 @@ class Reading(Record):
 
     @property
     def dirty_share(self) -> float:
-        """Share of the rounds in the steady state that were disturbed, in [0, 1]."""
+        """Share of disturbed rounds among those not left out for another reason, in [0, 1]."""
         if "left_out" not in self.columns or not self.values:
             return 0.0
         rounds = {
@@ -87,7 +87,7 @@ class Reading(Record):
             for generation, number, why in zip(
                 self.generations, self.columns["round"], self.columns["left_out"], strict=True
             )
-            if why != LATE
+            if why in (COUNTED, DIRTY)
         }
         return sum(rounds.values()) / len(rounds) if rounds else 0.0
 
@@ -137,11 +137,17 @@ class Reading(Record):
         ]
 
     def quantile_of_all(self, p: float) -> float | None:
-        """The p-quantile with the disturbed rounds, for beside the headline; None where none was left out."""
-        why = np.asarray(self.columns.get("left_out", ()))
-        if self.counts_all or not (why == DIRTY).any():
+        """The p-quantile with the disturbed rounds, for beside the headline; None where none was left out.
+
+        Those in which the CPUs were apart are among them; those before the steady state are not.
+        """
+        if "left_out" not in self.columns:
             return None
-        return float(np.quantile(np.asarray(self.values)[why != LATE], p))
+        why = np.asarray(self.columns["left_out"])
+        steady = why != LATE
+        if not (steady & ~self.counted).any():
+            return None
+        return float(np.quantile(np.asarray(self.values)[steady], p))
 
     def block_medians(self, column: str | None = None) -> dict[tuple[int, int], float]:
         """Median of each counted block by (generation, round), of the values or of a column beside them."""

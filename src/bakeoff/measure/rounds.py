@@ -8,6 +8,8 @@ candidates in one round is free of it.
     stop rule: run generations until, with the least number done, every interval that was asked for is within
     its target, or the time budget is spent; the record says which. At twice the budget it ends in any case.
 
+A generation in which the CPUs were apart all the time does not count as done: another takes its place.
+
 Nothing here starts a process or reads a clock of its own: participants do the one, the caller hands in the
 other, so that the tests run whole heats on a virtual clock.
 """
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bakeoff.errors import WorkerError
-from bakeoff.measure.assembly import assemble_readings
+from bakeoff.measure.assembly import assemble_readings, count_near
 from bakeoff.measure.heat import (
     Block,
     BlockRequest,
@@ -85,6 +87,7 @@ def run_heat(
     earlier: Sequence[Generation] = (),
     keep: Callable[[Generation], None] = lambda _: None,
     pause: Callable[[], None] = lambda: None,
+    probe: Callable[[], int | None] = lambda: None,
 ) -> Heat:
     """Measure participants together.
 
@@ -96,12 +99,13 @@ def run_heat(
         earlier: Generations of the same heat that an interrupted run has kept.
         keep: Called with each finished generation, before the next begins.
         pause: Called before each block, while all participants are stopped; it must be short.
+        probe: Reads how long data takes from one CPU to the next, in ns, or None; called before each round.
 
     Returns:
         All generations in which at least one participant finished, and why there are no more.
     """
     begin_s = now_s()
-    state = _State(list(participants), protocol, memory_budget_bytes, pause)
+    state = _State(list(participants), protocol, memory_budget_bytes, pause, probe)
     generations: list[Generation] = []
     for generation in earlier:
         state.learn(generation)
@@ -109,13 +113,13 @@ def run_heat(
     reference = participants[0].name
     longest_s = 0.0
     while True:
-        done, spent_s = len(generations), now_s() - begin_s
+        done, spent_s = count_near(generations), now_s() - begin_s
         is_over = not state.alive or done >= protocol.max_generations
         is_enough = done >= protocol.min_generations
         is_late = (
             spent_s + longest_s > protocol.time_budget_s
-            if is_enough
-            else done >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s
+            if len(generations) >= protocol.min_generations
+            else len(generations) >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s
         )
         if is_over or is_enough or is_late:
             unmet = find_unmet(generations, protocol.targets, reference, among=state.names)
@@ -124,7 +128,7 @@ def run_heat(
                 stopped: Stop = "generations" if is_over else "targets" if is_met else "budget"
                 break
         generation_begin_s = now_s()
-        generation = _run_generation(state, done)
+        generation = _run_generation(state, len(generations))
         longest_s = max(longest_s, now_s() - generation_begin_s)
         state.learn(generation)
         generations.append(generation)
@@ -179,6 +183,7 @@ class _State:
     Attributes:
         alive: Participants that have not failed.
         pause: What the caller does between blocks.
+        probe: What it reads before a round.
         shapes: Samples a block and calls a sample of each variant, fixed by its first warm-up.
     """
 
@@ -186,6 +191,7 @@ class _State:
     protocol: TimingProtocol
     memory_budget_bytes: float
     pause: Callable[[], None]
+    probe: Callable[[], int | None]
     is_resident: bool = True
     failures: dict[str, Failure] = field(default_factory=dict)
     shapes: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
@@ -305,6 +311,7 @@ def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.R
         for warm_up in attempt.started[participant.name].warm_ups
     ]
     taken: list[tuple[str, int, Block]] = []
+    handover_ns = state.probe()
     for position, (participant, warm_up) in enumerate(shuffler.sample(turns, k=len(turns))):
         if participant.name in state.failures:
             continue
@@ -322,7 +329,13 @@ def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.R
             state.fail(participant, error)
     is_dirty = _is_disturbed([block for _, _, block in taken])
     for name, position, block in taken:
-        placed = PlacedBlock(**block.model_dump(), round=number, position=position, is_dirty=is_dirty)
+        placed = PlacedBlock(
+            **block.model_dump(),
+            round=number,
+            position=position,
+            is_dirty=is_dirty,
+            handover_ns=handover_ns,
+        )
         attempt.blocks[name].append(placed)
     return is_dirty
 
@@ -344,7 +357,7 @@ def _finish(state: _State, attempt: _Attempt) -> None:
 
 def _run_alone(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
     """All rounds of one participant while no other is in memory: still paired by round, but wider."""
-    alone = _State([participant], state.protocol, math.inf, state.pause, shapes=state.shapes)
+    alone = _State([participant], state.protocol, math.inf, state.pause, state.probe, shapes=state.shapes)
     _start(alone, participant, attempt, number)
     if alone.alive:
         _run_rounds(alone, attempt, number)

@@ -24,6 +24,10 @@ SHIFT_ERRORS = 5.0
 # A level from fewer blocks is no level.
 SHIFT_MIN_BLOCKS = 5
 NOISE_BATCHES = 10
+# A hand-over wanders by a tenth; between caches that are far apart it takes more than twice as long.
+FAR_FACTOR = 1.6
+# The near level is where the fastest tenth ends: a few hand-overs by chance too fast do not set it.
+NEAR_QUANTILE = 0.1
 
 
 class BlockSummary(NamedTuple):
@@ -45,6 +49,18 @@ class Drift(NamedTuple):
     kind: Literal["trend", "shift"]
     change: float
     p: float
+
+
+def find_far(handovers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which hand-overs took so much longer than the quickest that the CPUs must have been further apart.
+
+    Args:
+        handovers: [rounds], in any unit; may be empty.
+    """
+    if not handovers.size:
+        return np.zeros(0, dtype=bool)
+    far: NDArray[np.bool_] = handovers > FAR_FACTOR * np.quantile(handovers, NEAR_QUANTILE)
+    return far
 
 
 def summarize_block(samples: NDArray[np.float64]) -> BlockSummary:

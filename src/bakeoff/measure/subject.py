@@ -8,7 +8,7 @@ from functools import cached_property
 from bakeoff.measure.checkpoint import Checkpoint
 from bakeoff.measure.encoding import Batch, Encoder, Encoding
 from bakeoff.measure.entities import Document
-from bakeoff.measure.inputs import balance_order
+from bakeoff.measure.inputs import balance_order, draw_batches
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.session import Session
 
@@ -49,10 +49,21 @@ class Subject:
     @cached_property
     def order(self) -> list[int]:
         """This generation's order of the texts, the same for all candidates."""
-        # By words, not tokens: candidates with other tokenizers must see the same order.
-        lengths = [len(document.tokens) for document in self.documents]
-        return balance_order(lengths, f"{self.timing.seed}:{self.generation}")
+        return balance_order(self._lengths, self._seed)
+
+    def draw_batches(self, size: int) -> list[list[int]]:
+        """This generation's batches of so many texts, the same for all candidates."""
+        return draw_batches(self._lengths, size, self._seed)
 
     def batch(self, rows: list[int]) -> Batch:
         """Some of the documents, padded to the longest of them."""
         return self.encoder.pad([self.encodings[row] for row in rows])
+
+    @property
+    def _lengths(self) -> list[int]:
+        # In words, not tokens: candidates with other tokenizers must see the same order.
+        return [len(document.tokens) for document in self.documents]
+
+    @property
+    def _seed(self) -> str:
+        return f"{self.timing.seed}:{self.generation}"

@@ -19,6 +19,7 @@ from bakeoff.digest import digest_json
 from bakeoff.errors import WorkerError
 from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
+from bakeoff.measure.handover import make_handover_probe
 from bakeoff.measure.heat import Generation, Heat, Part
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
@@ -152,6 +153,10 @@ def _run_heat(
         earlier=[each.generation for each in kept],
         keep=keep,
         pause=beat,
+        # What stays on one CPU hands nothing over.
+        probe=(lambda: None)
+        if all(work.job.runtime.threads == 1 for work in works)
+        else make_handover_probe(project.settings.benchmark.cpus),
     )
     return heat, environments
 
@@ -224,6 +229,9 @@ def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wa
                 key=lambda started: started.at_ns,
             )
             if started.canary_ns
+        ),
+        handover_ns=tuple(
+            float(ns) for each in heat.generations for _, ns in sorted(each.handovers_ns.items())
         ),
     )
 

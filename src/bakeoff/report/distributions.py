@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.measure.readings import DIRTY, LATE, LATENCY, NS_PER_MS
+from bakeoff.measure.readings import APART, DIRTY, LATE, LATENCY, NS_PER_MS
 from bakeoff.report.axes import Axis, Tick, Whisker, log_axis
 from bakeoff.report.fold import Folded, fold
 
@@ -178,8 +178,10 @@ def _draw_processes(processes: Sequence[Samples], axis: Axis) -> str:
 def describe_left_out(reading: Reading) -> str:
     """How many calls do not count, and why: ``8 late, 12 disturbed``."""
     why = np.asarray(reading.columns.get("left_out", ()))
-    n_disturbed, n_late = int(np.sum(why == DIRTY)), int(np.sum(why == LATE))
+    n_disturbed, n_late, n_apart = (int(np.sum(why == reason)) for reason in (DIRTY, LATE, APART))
     told = [f"{n_late:,} late"] if n_late else []
+    if n_apart:
+        told.append(f"{n_apart:,} with the CPUs apart")
     if n_disturbed:
         told.append(f"{n_disturbed:,} disturbed{' (counted)' if reading.counts_all else ''}")
     return ", ".join(told)

@@ -33,6 +33,10 @@ _ADVICE = {
         "Other work ran on the machine nearly all the time: latencies are upper bounds.",
         f"{_QUIET} Until then compare ratios, never absolute values.",
     ),
+    "cpus_apart": _Advice(
+        "The host moved the CPUs of this machine: at times threads that share a call waited longer for it.",
+        "Nothing for the ratios; expect such times where the machine that serves is of the same kind.",
+    ),
     "disturbed": _Advice(
         "Other work ran on the machine at times; those rounds were repeated and left out.",
         "Nothing; on a quieter machine the intervals are narrower.",
@@ -57,7 +61,7 @@ _ADVICE = {
         "Nothing; a larger protocol.warmup_min_s avoids it.",
     ),
     "left_out_matters": _Advice(
-        "With the disturbed rounds a quantile would be another.",
+        "With the rounds that are left out a quantile would be another.",
         "Take the figure of all rounds where the machine that serves is as busy.",
     ),
     "limit_not_met": _Advice(

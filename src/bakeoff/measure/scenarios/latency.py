@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from bakeoff.measure.encoding import Batch, read_tags
-from bakeoff.measure.inputs import cut_batches
 from bakeoff.measure.memory import CacheFlush
 from bakeoff.measure.readings import LATENCY
 from bakeoff.measure.subject import Subject
@@ -66,7 +65,7 @@ class Latency(Record):
         return tuple(self._variant(subject, size) for size in self.batch_sizes)
 
     def _variant(self, subject: Subject, size: int) -> Variant:
-        rows = cut_batches(subject.order, size)
+        rows = subject.draw_batches(size)
         batches = [subject.batch(row) for row in rows]
         return Variant(
             number=size,
