@@ -15,6 +15,8 @@ from bakeoff.core.settings import DataSettings
 from bakeoff.demo.backbones import make_backbone
 from bakeoff.digest import digest_folder
 from bakeoff.measure.backends import OnnxRuntime, Torch
+from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.entities import Document, label_list
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import ENTITIES, Reading
@@ -25,6 +27,7 @@ from bakeoff.stores.datasets import read_documents
 
 TIMEOUT_S = 600.0
 N_TEXTS = 256
+MAX_LENGTH = 64
 
 
 def report(name: str, figure: str, bar: str, holds: bool) -> int:
@@ -80,6 +83,7 @@ def make_worker(
             work = folder / "work" / f"prepare-{checkpoint.name}"
             work.mkdir(parents=True, exist_ok=True)
             run_in_fresh_process(preparation, work, TIMEOUT_S)
+    encoder = Encoder(open_checkpoint(checkpoint), MAX_LENGTH)
     order = MeasureOrder(
         runtime=runtime,
         scenario=Latency(batch_sizes=tuple(batch_sizes)),
@@ -88,8 +92,9 @@ def make_worker(
         checkpoint_digest=digest,
         prepared=prepared,
         documents=texts,
-        max_length=64,
+        max_length=MAX_LENGTH,
         generation=0,
+        lengths=tuple(len(encoder.encode(document.tokens).ids) for document in texts),
     )
     return ResidentWorker(name, order, folder / "work" / name, TIMEOUT_S, worker=worker)
 

@@ -52,6 +52,7 @@ def make_subject(champion_copy: Path, documents: tuple[Document, ...]) -> MakeSu
             encodings=tuple(encoder.encode(document.tokens) for document in documents),
             protocol=TimingProtocol(warmup_min_s=0.0, warmup_max_s=0.5),
             generation=generation,
+            lengths=tuple(len(document.tokens) for document in documents),
         )
 
     return make

@@ -1,10 +1,10 @@
 """Hand-over: how quickly the CPUs of this machine pass data to each other.
 
 A host may place the CPUs of a virtual machine beside each other or far apart, and move them meanwhile.
-Threads that share one call then wait for each other's data several times as long, and a model with two threads
-becomes slower by a third, for seconds or minutes. Nothing in the guest counts that: no waiting, no stolen time,
-and work that stays on one CPU is as fast as ever. But it can be seen, in a fraction of a millisecond and almost
-without noise: write to an array on one CPU, go to the next, and write to it there.
+Threads that share one call then wait for each other's data several times as long, and a model with two
+threads becomes slower by a third, for seconds or minutes. Nothing in the guest counts that: no waiting, no
+stolen time, and work that stays on one CPU is as fast as ever. But it can be seen, in a fraction of a
+millisecond and almost without noise: write to an array on one CPU, go to the next, and write to it there.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ class Subject:
         encodings: The same documents as token ids.
         protocol: How to time; None for scenarios that are not timed.
         generation: Number of this process among those of the job, from 0.
+        lengths: Of each document, by which its order is made: the same for all candidates, whatever their
+            tokenizers.
     """
 
     session: Session
@@ -34,6 +36,7 @@ class Subject:
     encodings: tuple[Encoding, ...]
     protocol: TimingProtocol | None
     generation: int
+    lengths: tuple[int, ...]
 
     @property
     def timing(self) -> TimingProtocol:
@@ -49,20 +52,15 @@ class Subject:
     @cached_property
     def order(self) -> list[int]:
         """This generation's order of the texts, the same for all candidates."""
-        return balance_order(self._lengths, self._seed)
+        return balance_order(self.lengths, self._seed)
 
     def draw_batches(self, size: int) -> list[list[int]]:
         """This generation's batches of so many texts, the same for all candidates."""
-        return draw_batches(self._lengths, size, self._seed)
+        return draw_batches(self.lengths, size, self._seed)
 
     def batch(self, rows: list[int]) -> Batch:
         """Some of the documents, padded to the longest of them."""
         return self.encoder.pad([self.encodings[row] for row in rows])
-
-    @property
-    def _lengths(self) -> list[int]:
-        # In words, not tokens: candidates with other tokenizers must see the same order.
-        return [len(document.tokens) for document in self.documents]
 
     @property
     def _seed(self) -> str:

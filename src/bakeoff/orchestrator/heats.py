@@ -19,12 +19,14 @@ from bakeoff.digest import digest_json
 from bakeoff.errors import WorkerError
 from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
+from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.handover import make_handover_probe
 from bakeoff.measure.heat import Generation, Heat, Part
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
 from bakeoff.measure.rounds import run_heat
 from bakeoff.measure.scenarios import Interleaved
+from bakeoff.orchestrator.planning import documents_for
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sharing import Share
@@ -117,10 +119,11 @@ def _run_heat(
     project: Project, works: Sequence[Work], folder: Path, advance: Advance, beat: Callable[[], None]
 ) -> tuple[Heat, list[Mapping[str, Environment]]]:
     """Run the generations that are missing; each is on disk before the next begins."""
+    lengths = _count_tokens(project, works[0])
     participants = {
         work.job.key: ResidentWorker(
             work.job.key,
-            make_order(project, work, 0),
+            make_order(project, work, 0, lengths),
             folder / work.job.key_digest,
             project.settings.benchmark.timeout_s,
             on_wait=beat,
@@ -159,6 +162,17 @@ def _run_heat(
         else make_handover_probe(project.settings.benchmark.cpus),
     )
     return heat, environments
+
+
+def _count_tokens(project: Project, reference: Work) -> tuple[int, ...] | None:
+    """Tokens of each document as the reference sees it, which tell the work better than words do."""
+    job = reference.job
+    try:
+        encoder = Encoder(open_checkpoint(reference.checkpoint), job.max_length)
+        documents = documents_for(project, job.scenario)
+        return tuple(len(encoder.encode(document.tokens).ids) for document in documents)
+    except Exception:  # noqa: BLE001 - its worker will say what is wrong; until then words do for the others
+        return None
 
 
 def _load_generations(folder: Path) -> list[KeptGeneration]:

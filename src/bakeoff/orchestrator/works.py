@@ -68,8 +68,10 @@ def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Wor
     return Work(planned, checkpoint, prepared)
 
 
-def make_order(project: Project, work: Work, generation: int) -> MeasureOrder:
-    """What one process of a job is told to do."""
+def make_order(
+    project: Project, work: Work, generation: int, lengths: tuple[int, ...] | None = None
+) -> MeasureOrder:
+    """What one process of a job is told to do; lengths are of its documents, to put them in order."""
     return MeasureOrder(
         runtime=work.job.runtime,
         scenario=work.job.scenario,
@@ -80,6 +82,7 @@ def make_order(project: Project, work: Work, generation: int) -> MeasureOrder:
         documents=documents_for(project, work.job.scenario),
         max_length=work.job.max_length,
         generation=generation,
+        lengths=lengths,
         cpus=project.settings.benchmark.cpus,
         memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
     )

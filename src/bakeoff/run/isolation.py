@@ -41,6 +41,8 @@ class MeasureOrder(Record):
     """Measure one scenario in one fresh process, as one generation of a job.
 
     Attributes:
+        lengths: Of each document, in any unit: by them all candidates of a heat put their inputs in the same
+            order. None means in words.
         cpus: On which the process may run; None means wherever we may.
         memory_limit_bytes: That it may allocate; None leaves it to the system.
     """
@@ -55,6 +57,7 @@ class MeasureOrder(Record):
     documents: tuple[Document, ...]
     max_length: int
     generation: int
+    lengths: tuple[int, ...] | None = None
     cpus: tuple[int, ...] | None = None
     memory_limit_bytes: int | None = None
 

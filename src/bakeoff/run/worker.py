@@ -202,6 +202,7 @@ def _load(order: MeasureOrder) -> Subject:
         encodings=tuple(encoder.encode(document.tokens) for document in order.documents),
         protocol=order.protocol,
         generation=order.generation,
+        lengths=order.lengths or tuple(len(document.tokens) for document in order.documents),
     )
 
 

@@ -31,9 +31,10 @@ def make_protocol(**changes: object) -> TimingProtocol:
 
 @dataclass
 class World:
-    """A machine: its clock, its speed over time, and who is running."""
+    """A machine: its clock, its speed over time, who is running, and how long hand-overs take over time."""
 
     seed: int = 0
+    handover_ns: Callable[[float], int | None] = lambda _: None
     slowness: Callable[[float], float] = lambda _: 1.0
     now_ns: float = 0.0
     frozen: list[str] = field(default_factory=list)
@@ -44,6 +45,9 @@ class World:
 
     def now_s(self) -> float:
         return self.now_ns / 1e9
+
+    def probe(self) -> int | None:
+        return self.handover_ns(self.now_s())
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +15,16 @@ from pydantic import ValidationError
 from bakeoff.measure.assembly import assemble_readings, find_left_out
 from bakeoff.measure.heat import Generation, Heat
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import COUNTED, DIRTY, LATE, LATENCY, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.readings import (
+    APART,
+    COUNTED,
+    DIRTY,
+    LATE,
+    LATENCY,
+    REFERENCE,
+    Reading,
+    ratio_to_reference,
+)
 from bakeoff.measure.rounds import run_heat
 from bakeoff.measure.statistics import Interval, judge_ratio
 
@@ -22,7 +32,7 @@ from .heats import N_INPUTS, Simulated, World, make_protocol
 
 
 def hold(world: World, *participants: Simulated, protocol: TimingProtocol | None = None) -> Heat:
-    return run_heat(participants, protocol or make_protocol(), now_s=world.now_s)
+    return run_heat(participants, protocol or make_protocol(), now_s=world.now_s, probe=world.probe)
 
 
 def reading_of(heat: Heat, name: str, quantity: str = LATENCY) -> Reading:
@@ -317,6 +327,76 @@ def test_a_stationary_heat_leaves_nothing_out() -> None:
         protocol = make_protocol(rounds=10, min_generations=5, max_generations=5)
         heat = hold(world, Simulated(world, "a"), Simulated(world, "b"), protocol=protocol)
         assert set(find_left_out(heat.generations).values()) == {COUNTED}
+
+
+# --- CPUs that the host moves -----------------------------------------------------------------------------
+
+
+def make_moving(is_apart: Callable[[float], bool], seed: int = 0) -> World:
+    """A machine on which, at times, hand-overs take 2.8 times as long and calls 1.35 times."""
+    return World(
+        seed=seed,
+        slowness=lambda now_s: 1.35 if is_apart(now_s) else 1.0,
+        handover_ns=lambda now_s: 11_200 if is_apart(now_s) else 4_000,
+    )
+
+
+def hold_two(world: World, **protocol: object) -> Heat:
+    pair = (
+        Simulated(world, "a", process_effect=0.01),
+        Simulated(world, "b", call_ns=1.1e6, process_effect=0.01),
+    )
+    return hold(world, *pair, protocol=make_protocol(**protocol))
+
+
+def test_rounds_with_the_cpus_apart_are_left_out_for_all_and_further_generations_take_their_place() -> None:
+    # A generation takes a little more than two seconds, so that two of the first four are apart.
+    world = make_moving(lambda now_s: 2.5 < now_s < 6.5)
+    heat = hold_two(world, min_generations=5, max_generations=5)
+    assert [set(each.handovers_ns.values()) for each in heat.generations].count({11_200}) == 2
+    assert len(heat.generations) == 7
+    for name, true_ns in (("a", 1.0e6), ("b", 1.1e6)):
+        latency = reading_of(heat, name)
+        assert latency.columns["left_out"].count(APART) == 2 * 4 * 10
+        assert latency.dirty_share == 0.0
+        middle, of_all = latency.quantile(0.5), latency.quantile_of_all(0.5)
+        assert middle is not None
+        assert middle.value == pytest.approx(true_ns, rel=0.03)
+        assert of_all is not None
+        assert of_all > middle.value
+
+
+def test_a_machine_whose_cpus_are_always_apart_is_measured_as_it_is() -> None:
+    heat = hold_two(make_moving(lambda _: True))
+    assert len(heat.generations) == 3
+    assert set(find_left_out(heat.generations).values()) == {COUNTED}
+
+
+def test_where_the_cpus_are_seldom_near_all_rounds_count() -> None:
+    heat = hold_two(make_moving(lambda now_s: now_s > 4.0), min_generations=5, max_generations=8)
+    assert (len(heat.generations), heat.stopped) == (8, "generations")
+    assert set(find_left_out(heat.generations).values()) == {COUNTED}
+
+
+def test_waiting_for_the_cpus_to_come_near_ends_with_the_budget() -> None:
+    world = make_moving(lambda now_s: now_s > 7.0)
+    heat = hold_two(world, min_generations=5, max_generations=50, time_budget_s=12.0)
+    assert heat.stopped == "budget"
+    assert world.now_s() <= 12.0
+    assert APART in find_left_out(heat.generations).values()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_median_is_the_same_whether_the_host_moves_the_cpus_or_not(seed: int) -> None:
+    moves = np.random.default_rng(seed).random(1000) < 0.4
+    moved, still = (
+        hold_two(make_moving(is_apart, seed=seed), min_generations=8, max_generations=8)
+        for is_apart in (lambda now_s: bool(moves[int(now_s / 5)]), lambda _: False)
+    )
+    medians = [reading_of(heat, "a").quantile(0.5) for heat in (moved, still)]
+    assert medians[0] is not None
+    assert medians[1] is not None
+    assert medians[0].value == pytest.approx(medians[1].value, rel=0.03)
 
 
 # --- faults -----------------------------------------------------------------------------------------------
