@@ -99,22 +99,25 @@ def find_apart(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
     None, where the others are too few to be the measurement: it needs them in half of the generations, of
     many in five.
     """
+    are_enough = count_near(generations) >= min(MIN_GENERATIONS, len(generations) / 2)
+    return _find_far(generations) if are_enough else frozenset()
+
+
+def count_near(generations: Sequence[Generation]) -> int:
+    """Generations in which the CPUs were near in a round at least."""
+    far = _find_far(generations)
+    return sum(
+        not each.rounds or any((each.number, number) not in far for number in each.rounds)
+        for each in generations
+    )
+
+
+def _find_far(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
     handovers = {
         (each.number, number): ns for each in generations for number, ns in each.handovers_ns.items()
     }
     far = find_far(np.array(list(handovers.values()), dtype=float))
-    apart = {place for place, is_far in zip(handovers, far, strict=True) if is_far}
-    near = {generation for generation, _ in handovers.keys() - apart}
-    return frozenset(apart if len(near) >= min(MIN_GENERATIONS, len(generations) / 2) else ())
-
-
-def count_near(generations: Sequence[Generation]) -> int:
-    """Generations of which a round at least is not left out because the CPUs were apart."""
-    apart = find_apart(generations)
-    return sum(
-        not each.rounds or any((each.number, number) not in apart for number in each.rounds)
-        for each in generations
-    )
+    return frozenset(place for place, is_far in zip(handovers, far, strict=True) if is_far)
 
 
 def _find_late(generations: Sequence[Generation], apart: Container[tuple[int, int]]) -> dict[int, int]:

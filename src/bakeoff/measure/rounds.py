@@ -8,7 +8,8 @@ candidates in one round is free of it.
     stop rule: run generations until, with the least number done, every interval that was asked for is within
     its target, or the time budget is spent; the record says which. At twice the budget it ends in any case.
 
-A generation in which the CPUs were apart all the time does not count as done: another takes its place.
+A generation in which the CPUs were apart all the time does not count as done: another takes its place, but there
+are never more than twice as many as were allowed.
 
 Nothing here starts a process or reads a clock of its own: participants do the one, the caller hands in the
 other, so that the tests run whole heats on a virtual clock.
@@ -44,7 +45,7 @@ from bakeoff.measure.statistics import Interval
 
 # Of all blocks of a round together.
 MAX_RUN_DELAY_SHARE = 0.02
-# A heat that has spent this many budgets ends with what it has, however few generations that is.
+# A heat that has spent this many budgets, or that many times the most generations, ends with what it has.
 PATIENCE = 2.0
 # But never with one, which gives no ratio an interval.
 LEAST_GENERATIONS = 2
@@ -114,7 +115,11 @@ def run_heat(
     longest_s = 0.0
     while True:
         done, spent_s = count_near(generations), now_s() - begin_s
-        is_over = not state.alive or done >= protocol.max_generations
+        is_over = (
+            not state.alive
+            or done >= protocol.max_generations
+            or len(generations) >= PATIENCE * protocol.max_generations
+        )
         is_enough = done >= protocol.min_generations
         is_late = (
             spent_s + longest_s > protocol.time_budget_s

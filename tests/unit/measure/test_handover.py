@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_of_many_cpus_eight_at_most_are_visited(monkeypatch: pytest.MonkeyPatch)
     hops = visited[1:-1]
     assert len(set(map(frozenset, hops))) == 8
     assert len(hops) == 8 * 4
-    assert all(before != after for before, after in zip(hops, hops[1:], strict=False))
+    assert all(before != after for before, after in pairwise(hops))
 
 
 def test_hand_overs_are_far_where_they_stand_out_from_the_quickest() -> None:
