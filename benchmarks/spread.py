@@ -1,7 +1,8 @@
 """How repeatable a measurement is, and how often it ranks wrongly, beside the naive way in the same run.
 
-The naive way: one process a candidate, 10 warm-ups, 100 calls, the smaller median wins. Two candidates that
-are exactly 5 % apart run the same model 20 and 21 times a call; two identical ones run it 20 times both.
+The naive way: one process a candidate, 10 warm-ups, 100 calls, the smaller median wins. What is measured again
+and again is the largest backbone of the demo, a plain call at a time. Two candidates that are exactly 5 % apart
+run the smallest one 20 and 21 times a call; two identical ones run it 20 times both.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import LATENCY, NS_PER_MS, REFERENCE, Reading, ratio_to_reference
 from bakeoff.measure.rounds import run_heat
 from bakeoff.measure.statistics import Interval, judge_ratio
+from bakeoff.run.isolation import WORKER
 from bakeoff.run.resident import ResidentWorker
 
 BURN = "while True: pass"
@@ -67,11 +69,12 @@ def main() -> int:
 
 
 class Rig:
-    """Candidates that run the smallest backbone several times a call."""
+    """A plain candidate, and some that run the smallest backbone several times a call."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.probe = make_handover_probe(None)
+        self.plain = make_checkpoint("minilm-l6", folder)
         self.checkpoint = make_checkpoint("minilm-l2", folder)
         # A measurement goes on until it is as sure as the defaults ask of a median; a pair takes five
         # processes.
@@ -82,15 +85,15 @@ class Rig:
         )
         self.naive_protocol = TimingProtocol.model_validate(NAIVE)
 
-    def make(self, times: int, protocol: TimingProtocol, name: str = "a") -> ResidentWorker:
-        """A worker whose call is so many calls."""
+    def make(self, times: int | None, protocol: TimingProtocol, name: str = "a") -> ResidentWorker:
+        """A worker whose call is so many calls of the smallest backbone; None: one of the largest."""
         return make_worker(
             name,
-            self.checkpoint,
+            self.checkpoint if times else self.plain,
             self.folder,
             protocol=protocol,
             batch_sizes=(1,),
-            worker=f"rig.repeating_{times}",
+            worker=f"rig.repeating_{times}" if times else WORKER,
         )
 
     def spread(self, count: int) -> tuple[float, float, float]:
@@ -100,11 +103,11 @@ class Rig:
         """
         ours, naive, canary = [], [], []
         for _ in range(count):
-            heat = self._heat(self.protocol, self.make(20, self.protocol))
+            heat = self._heat(self.protocol, self.make(None, self.protocol))
             interval = _calls(heat, "a").quantile(0.5)
             assert interval is not None
             ours.append(interval.value)
-            naive.append(self._naive(20))
+            naive.append(self._naive(None))
             started = [part.started for generation in heat.generations for part in generation.parts]
             canary.append(float(np.median([each.canary_ns for each in started])))
             n_rounds = sum(len(generation.rounds) for generation in heat.generations)
@@ -145,7 +148,7 @@ class Rig:
     def _heat(self, protocol: TimingProtocol, *workers: ResidentWorker) -> Heat:
         return run_heat(workers, protocol, now_s=time.monotonic, probe=self.probe)
 
-    def _naive(self, times: int) -> float:
+    def _naive(self, times: int | None) -> float:
         worker = self.make(times, self.naive_protocol, "naive")
         worker.start(0)
         try:

@@ -8,8 +8,8 @@ candidates in one round is free of it.
     stop rule: run generations until, with the least number done, every interval that was asked for is within
     its target, or the time budget is spent; the record says which. At twice the budget it ends in any case.
 
-A generation in which the CPUs were apart all the time does not count as done: another takes its place, but there
-are never more than twice as many as were allowed.
+A generation in which the CPUs were apart all the time does not count as done: another takes its place, but
+there are never more than twice as many as were allowed.
 
 Nothing here starts a process or reads a clock of its own: participants do the one, the caller hands in the
 other, so that the tests run whole heats on a virtual clock.
