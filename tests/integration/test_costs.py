@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,24 @@ def test_every_candidate_of_a_heat_with_unlike_threads_is_flagged(reopen: Reopen
         assert measurement.heat is not None
         assert measurement.heat.threads == (1, 2)
         assert "asym_threads" in {flag.name for flag in measurement.flags}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot choose a CPU")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_hand_overs_are_read_before_each_round_where_a_candidate_has_threads_that_share_a_call(
+    reopen: Reopen, threads: int
+) -> None:
+    runtimes = ", ".join(f"{{kind: noop, threads: {each}}}" for each in sorted({1, threads}))
+    project = reopen(
+        f"benchmark.runtimes=[{runtimes}]", "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]"
+    )
+    (heat, *_) = (each.heat for each in bench(project).measured)
+    assert heat is not None
+    if threads > 1 and len(os.sched_getaffinity(0)) > 1:
+        assert len(heat.handover_ns) >= heat.generations
+        assert min(heat.handover_ns) > 0
+    else:
+        assert heat.handover_ns == ()
 
 
 def test_texts_beyond_the_maximum_of_the_model_are_cut_counted_and_told(

@@ -88,6 +88,7 @@ class Bench:
         libraries: Mapping[str, str] | None = None,
         flags: tuple[Flag, ...] = (),
         canary_ns: tuple[float, ...] = (),
+        handover_ns: tuple[float, ...] = (),
         attempt: int = 1,
         **changes: Any,
     ) -> Measurement:
@@ -111,6 +112,7 @@ class Bench:
                 stopped="targets",
                 wall_s=1.0,
                 canary_ns=canary_ns,
+                handover_ns=handover_ns,
             ),
             readings=tuple(own),
             flags=flags,

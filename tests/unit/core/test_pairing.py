@@ -99,6 +99,21 @@ def test_the_interval_of_absolute_values_holds_what_the_canary_saw(bench: Bench)
     assert with_canary.low == pytest.approx(without.low / 1.5)
 
 
+@pytest.mark.parametrize(("after", "factor"), [(11_000.0, 2.75), (4_400.0, 1.0)])
+def test_the_interval_of_absolute_values_holds_that_the_host_moved_the_cpus(
+    bench: Bench, after: float, factor: float
+) -> None:
+    plain = [bench.latency("a", 8.0, heat=1), bench.latency("a", 8.0, heat=2, libraries={"x": "2"})]
+    seen = [
+        bench.latency("a", 8.0, heat=1, handover_ns=(4_000.0,) * 20),
+        bench.latency("a", 8.0, heat=2, libraries={"x": "2"}, handover_ns=(after,) * 20),
+    ]
+    without, moved = (pair(each[0], each[1], allow=True) for each in (plain, seen))
+    assert ratio_of(moved).high == ratio_of(without).high
+    assert ratio_of(moved).low == pytest.approx(ratio_of(without).low / factor)
+    assert ("2.8× as long from CPU to CPU" in moved.remark) == (factor > 1)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

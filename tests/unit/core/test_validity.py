@@ -11,7 +11,7 @@ import pytest
 from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
 from bakeoff.core.validity import judge_measurement
 from bakeoff.measure.heat import Unmet
-from bakeoff.measure.readings import COUNTED, DIRTY, LATE, Reading
+from bakeoff.measure.readings import APART, COUNTED, DIRTY, LATE, Reading
 from bakeoff.measure.scenarios import Quality, Server
 
 MakeJob = Callable[..., Job]
@@ -174,6 +174,27 @@ def test_a_drift_under_which_the_processor_throttled_itself_is_thermal(
         make_job(), make_latency(368), make_block_counts(throttles), heat=make_heat(canary_ns=canary)
     )
     assert names(flags) == expected
+
+
+@pytest.mark.parametrize(
+    ("n_far", "reason", "told"),
+    [
+        (0, COUNTED, None),
+        (1, APART, None),
+        (20, APART, "data took 2.8 times as long from one CPU to the next in 20% of the rounds: they are left out"),
+        (95, COUNTED, None),
+        (80, COUNTED, "in 80% of the rounds: the others are too few, so all count"),
+    ],
+)
+def test_cpus_that_the_host_moved_are_told_with_what_became_of_the_rounds(
+    make_job: MakeJob, n_far: int, reason: int, told: str | None
+) -> None:
+    handover = tuple(11_200.0 if number < n_far else 4_000.0 for number in range(100))
+    latency = with_left_out(make_latency(2000), lambda number: reason if number == 0 else COUNTED)
+    flags = [flag for flag in judge(make_job(), latency, heat=make_heat(handover_ns=handover))]
+    found = [flag.detail for flag in flags if flag.name == "cpus_apart"]
+    assert [told in detail for detail in found] == [True] if told else not found
+    assert not any(flag.invalidates for flag in flags)
 
 
 def make_rate(waited: int, expected: int, load_permille: int) -> Reading:

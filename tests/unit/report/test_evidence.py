@@ -14,9 +14,9 @@ from bakeoff.core.decision import Decision, decide, list_used
 from bakeoff.core.production import Production
 from bakeoff.core.records import CONTENDED, Flag, Measurement
 from bakeoff.core.settings import DecisionSettings
-from bakeoff.measure.readings import LATENCY
+from bakeoff.measure.readings import APART, COUNTED, LATENCY
 from bakeoff.report import render_html
-from bakeoff.report.distributions import Distribution, Panel, draw_panels
+from bakeoff.report.distributions import Distribution, Panel, describe_left_out, draw_panels
 from bakeoff.report.evidence import Evidence
 from bakeoff.report.trust import CANARY_HEIGHT, draw_canary
 from unit.report.measured import CANARY_NS, N_COUNTED, N_GENERATIONS, N_ROUNDS, measure_field
@@ -124,6 +124,13 @@ def test_counts_say_what_is_left_out_and_why(measured: Decision, measurements: l
     )
     for standing in measured.standings:
         assert any(row.startswith(f"{standing.backbone} × {standing.runtime} {told}") for row in rows)
+
+
+def test_calls_with_the_cpus_apart_are_told_among_those_that_do_not_count(measurements: list[Measurement]) -> None:
+    (latency, *_) = (row for row in measurements[0].readings if row.quantity == LATENCY)
+    why = tuple(APART if number == 0 else COUNTED for number in latency.columns["round"])
+    moved = latency.model_copy(update={"columns": {**latency.columns, "left_out": why}})
+    assert describe_left_out(moved) == f"{why.count(APART)} with the CPUs apart"
 
 
 def test_the_canary_is_told_with_its_spread_and_drawn_in_the_order_of_the_processes(
