@@ -1,9 +1,9 @@
 """How repeatable a measurement is, and how often it ranks wrongly, beside the naive way in the same run.
 
 The naive way: one process a candidate, 10 warm-ups, 100 calls, the smaller median wins. What is measured
-again and again is the largest backbone of the demo with the smallest as its reference, one call at a time. Two
-candidates that are exactly 5 % apart run the smallest one 20 and 21 times a call; two identical ones run it 20
-times both.
+again and again is the largest backbone of the demo with the smallest as its reference, one call at a time.
+Two candidates that are exactly 5 % apart run the smallest one 20 and 21 times a call; two identical ones run
+it 20 times both.
 
 The bar is asked of the median as a ratio to the reference, which is the figure that bakeoff ranks by. The
 absolute one is told beside: a measurement of seconds cannot be steadier than its machine is over minutes.

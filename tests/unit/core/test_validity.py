@@ -181,7 +181,7 @@ def test_a_drift_under_which_the_processor_throttled_itself_is_thermal(
     [
         (0, COUNTED, None),
         (1, APART, None),
-        (20, APART, "data took 2.8 times as long from one CPU to the next in 20% of the rounds: they are left out"),
+        (20, APART, "2.8 times as long from one CPU to the next in 20% of the rounds: they are left out"),
         (95, COUNTED, None),
         (80, COUNTED, "in 80% of the rounds: the others are too few, so all count"),
     ],
@@ -191,7 +191,7 @@ def test_cpus_that_the_host_moved_are_told_with_what_became_of_the_rounds(
 ) -> None:
     handover = tuple(11_200.0 if number < n_far else 4_000.0 for number in range(100))
     latency = with_left_out(make_latency(2000), lambda number: reason if number == 0 else COUNTED)
-    flags = [flag for flag in judge(make_job(), latency, heat=make_heat(handover_ns=handover))]
+    flags = judge(make_job(), latency, heat=make_heat(handover_ns=handover))
     found = [flag.detail for flag in flags if flag.name == "cpus_apart"]
     assert [told in detail for detail in found] == [True] if told else not found
     assert not any(flag.invalidates for flag in flags)

@@ -126,7 +126,7 @@ def test_counts_say_what_is_left_out_and_why(measured: Decision, measurements: l
         assert any(row.startswith(f"{standing.backbone} × {standing.runtime} {told}") for row in rows)
 
 
-def test_calls_with_the_cpus_apart_are_told_among_those_that_do_not_count(measurements: list[Measurement]) -> None:
+def test_calls_with_the_cpus_apart_are_told_among_those_left_out(measurements: list[Measurement]) -> None:
     (latency, *_) = (row for row in measurements[0].readings if row.quantity == LATENCY)
     why = tuple(APART if number == 0 else COUNTED for number in latency.columns["round"])
     moved = latency.model_copy(update={"columns": {**latency.columns, "left_out": why}})
