@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bakeoff.core.records import CONTENDED, Environment, HeatFacts, Measurement
-from bakeoff.measure.readings import MEDIAN, REFERENCE, Reading, ratio_to_reference
-from bakeoff.measure.stability import FAR_FACTOR, NEAR_QUANTILE
+from bakeoff.measure.readings import APART, MEDIAN, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.stability import FAR_FACTOR, find_far
 from bakeoff.measure.statistics import Interval
 
 Basis = Literal["same rounds", "common reference", "absolute values"]
@@ -208,7 +208,7 @@ def _pair_absolute(
     if change is not None:
         ratio = _stretch(ratio, change)
         remark += f", but for the {change:.3f}× that its canary saw"
-    change = _handover_change(baseline.heat, contender.heat)
+    change = _handover_change(baseline, contender)
     if change is not None:
         ratio = _stretch(ratio, change)
         remark += f"; the interval also holds that data took {change:.1f}× as long from CPU to CPU"
@@ -226,13 +226,22 @@ def _canary_change(baseline: HeatFacts | None, contender: HeatFacts | None) -> f
     return change if change > 0 and math.isfinite(change) else None
 
 
-def _handover_change(baseline: HeatFacts | None, contender: HeatFacts | None) -> float | None:
-    """How many times as long the quick hand-overs took; None where not read, or nearly the same."""
-    if not (baseline and contender and baseline.handover_ns and contender.handover_ns):
+def _handover_change(baseline: Measurement, contender: Measurement) -> float | None:
+    """How many times as long hand-overs took; None where they were not read, or took nearly the same."""
+    before_ns, after_ns = (_typical_handover_ns(each) for each in (baseline, contender))
+    if before_ns is None or after_ns is None:
         return None
-    after, before = (np.quantile(each.handover_ns, NEAR_QUANTILE) for each in (contender, baseline))
-    change = float(after / before)
+    change = after_ns / before_ns
     return change if change > FAR_FACTOR or change < 1 / FAR_FACTOR else None
+
+
+def _typical_handover_ns(measurement: Measurement) -> float | None:
+    """Of the rounds that count: the near ones, where those apart are left out."""
+    if measurement.heat is None or not measurement.heat.handover_ns:
+        return None
+    handovers = np.array(measurement.heat.handover_ns)
+    are_out = any(APART in row.columns.get("left_out", ()) for row in measurement.readings)
+    return float(np.median(handovers[~find_far(handovers)] if are_out else handovers))
 
 
 def _stretch(ratio: Interval, change: float) -> Interval:

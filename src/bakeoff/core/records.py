@@ -276,14 +276,14 @@ class HeatFacts(Record):
         reference: Its name, for eyes.
         candidates: Names of all that were measured together.
         threads: Of each of them, in the same order; None where a runtime was not told.
-        generations: Fresh processes of each.
+        generations: Fresh processes of each whose calls count.
         is_resident: Whether all were in memory at once.
         stopped: Why no further generation was run.
         unmet: Intervals of this job that are wider than was asked for.
         wall_s: Wall time of the whole heat.
         canary_ns: Median time of the canary in each process of the heat, in the order in which they began.
-        handover_ns: How long data took from one CPU to the next before each round; empty where all candidates
-            use one thread, or the machine has one CPU.
+        handover_ns: How long data took from one CPU to the next before each round; empty where there is one
+            CPU, no candidate has a thread for every CPU, or the system lets no thread choose its CPU.
     """
 
     heat_id: str

@@ -285,7 +285,7 @@ def _judge_handover(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
     factor = float(np.median(handovers[far]) / np.median(handovers[~far]))
     are_out = any(APART in row.columns["left_out"] for row in readings if _is_timed(row))
     what = f"data took {factor:.1f} times as long from one CPU to the next in {far.mean():.0%} of the rounds"
-    then = "they are left out" if are_out else "the others are too few, so all count; ratios are free of it"
+    then = "they are left out" if are_out else "the others are too few, so all count; ratios feel it less"
     return [Flag(name="cpus_apart", detail=f"{what}: {then}")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -34,6 +35,8 @@ LATE_CHANGE = 0.05
 LATE_GENERATIONS = 2
 # Of fewer blocks the truncation rule knows next to nothing.
 LATE_MIN_BLOCKS = 8
+# One process has no interval.
+LEAST_NEAR_GENERATIONS = 2
 
 LeftOut = Mapping[tuple[int, int], int]
 
@@ -74,7 +77,7 @@ def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], in
 
     Rounds before a process came to its steady state after all: where in half of the generations, and two at
     least, the first blocks of a variant are slower than the rest (MSER, beyond 5 %), they are left out for
-    everybody in those generations. Rounds in which the CPUs were apart. Dirty rounds.
+    everybody in those generations. Dirty rounds. Rounds in which the CPUs were apart.
     """
     apart = find_apart(generations)
     late = _find_late(generations, apart)
@@ -82,9 +85,9 @@ def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], in
     def judge(generation: int, number: int, *, is_dirty: bool) -> int:
         if number < late.get(generation, 0):
             return LATE
-        if (generation, number) in apart:
-            return APART
-        return DIRTY if is_dirty else COUNTED
+        if is_dirty:
+            return DIRTY
+        return APART if (generation, number) in apart else COUNTED
 
     return {
         (generation.number, number): judge(generation.number, number, is_dirty=is_dirty)
@@ -96,18 +99,22 @@ def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], in
 def find_apart(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
     """The (generation, round) in which the CPUs were further apart than in others, as the hand-over told.
 
-    None, where the others are too few to be the measurement: it needs them in half of the generations, of
-    many in five.
+    None, where the others are too few to be the measurement.
     """
-    are_enough = count_near(generations) >= min(MIN_GENERATIONS, len(generations) / 2)
-    return _find_far(generations) if are_enough else frozenset()
+    return _find_far(generations) if is_near_enough(generations) else frozenset()
+
+
+def is_near_enough(generations: Sequence[Generation]) -> bool:
+    """Whether the CPUs were near in half of the generations, of many in five, and in two at least."""
+    wanted = min(MIN_GENERATIONS, max(LEAST_NEAR_GENERATIONS, len(generations) / 2))
+    return count_near(generations) >= min(wanted, len(generations))
 
 
 def count_near(generations: Sequence[Generation]) -> int:
-    """Generations in which the CPUs were near in a round at least."""
+    """Generations in which the CPUs were near in at least half of the rounds."""
     far = _find_far(generations)
     return sum(
-        not each.rounds or any((each.number, number) not in far for number in each.rounds)
+        2 * sum((each.number, number) in far for number in each.rounds) <= len(each.rounds)
         for each in generations
     )
 
@@ -123,29 +130,30 @@ def _find_far(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
 def _find_late(generations: Sequence[Generation], apart: Container[tuple[int, int]]) -> dict[int, int]:
     """How many first rounds to leave out, by generation."""
     cuts: dict[tuple[str, int], dict[int, int]] = {}
+    judged: Counter[tuple[str, int]] = Counter()
     for generation in generations:
         for part in generation.parts:
             for warm_up in part.started.warm_ups:
-                cut = _late_rounds(
-                    [
-                        block
-                        for block in part.blocks
-                        if block.variant == warm_up.variant and (generation.number, block.round) not in apart
-                    ]
-                )
+                blocks = [
+                    block
+                    for block in part.blocks
+                    if block.variant == warm_up.variant and (generation.number, block.round) not in apart
+                ]
+                if len(blocks) < LATE_MIN_BLOCKS:
+                    continue
+                judged[part.name, warm_up.variant] += 1
+                cut = _late_rounds(blocks)
                 if cut:
                     cuts.setdefault((part.name, warm_up.variant), {})[generation.number] = cut
     late: dict[int, int] = {}
-    for by_generation in cuts.values():
-        if len(by_generation) >= max(LATE_GENERATIONS, len(generations) / 2):
+    for place, by_generation in cuts.items():
+        if len(by_generation) >= max(LATE_GENERATIONS, judged[place] / 2):
             for number, cut in by_generation.items():
                 late[number] = max(late.get(number, 0), cut)
     return late
 
 
 def _late_rounds(blocks: Sequence[PlacedBlock]) -> int:
-    if len(blocks) < LATE_MIN_BLOCKS:
-        return 0
     ordered = sorted(blocks, key=lambda block: block.round)
     summaries = [summarize_block(np.maximum(np.array(block.wall_ns, dtype=float), 1.0)) for block in ordered]
     medians = np.array([summary.median for summary in summaries])

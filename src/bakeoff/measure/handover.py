@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from statistics import median
 
 import numpy as np
@@ -29,11 +30,12 @@ def make_handover_probe(cpus: Sequence[int] | None) -> Callable[[], int | None]:
     CPUs that it might use before when it returns.
 
     Args:
-        cpus: On which candidates run; None means all that this process may use. Of many, eight are visited.
+        cpus: On which candidates run; None means all that this process may use. Of many, eight at most are
+            visited.
 
     Returns:
         A function of the median lap, divided by its hops. It returns None where there is one CPU only, or the
-        system does not let a thread choose.
+        system does not let a thread choose its CPU.
     """
     if not hasattr(os, "sched_setaffinity"):
         return lambda: None
@@ -57,7 +59,8 @@ def make_handover_probe(cpus: Sequence[int] | None) -> Callable[[], int | None]:
         except OSError:  # a CPU was taken away from us
             return None
         finally:
-            os.sched_setaffinity(0, home)
+            with suppress(OSError):  # a system that lets no thread choose has not moved it either
+                os.sched_setaffinity(0, home)
         return round(median(laps) / len(visited))
 
     return probe

@@ -37,6 +37,11 @@ def balance_order(lengths: Sequence[int], seed: str) -> list[int]:
     return order
 
 
+def shuffle_order(count: int, seed: str) -> list[int]:
+    """So many inputs as they arrive by chance."""
+    return random.Random(f"{seed}:chance").sample(range(count), k=count)  # noqa: S311 - an order
+
+
 def draw_batches(lengths: Sequence[int], size: int, seed: str) -> list[list[int]]:
     """Batches of texts that met by chance, in an order of which every stretch has the same mix of work.
 
@@ -45,9 +50,8 @@ def draw_batches(lengths: Sequence[int], size: int, seed: str) -> list[list[int]
         size: Texts a batch.
         seed: Of the drawing and of the order.
     """
-    shuffler = random.Random(seed)  # noqa: S311 - an order, not a secret
-    batches = cut_batches(shuffler.sample(range(len(lengths)), k=len(lengths)), size)
-    order = balance_order([max(lengths[row] for row in batch) for batch in batches], seed)
+    batches = cut_batches(shuffle_order(len(lengths), seed), size)
+    order = balance_order([max(lengths[row] for row in batch) for batch in batches], f"{seed}:batches")
     return [batches[number] for number in order]
 
 

@@ -62,7 +62,7 @@ def _tell_shorthands(schema: dict[str, Any]) -> None:
         },
         "processes": {
             **{word: count[word] for word in ("minimum", "maximum", "type")},
-            "description": "Stands for exactly so many generations.",
+            "description": "Stands for so many generations.",
         },
     }
 
@@ -71,12 +71,12 @@ class TimingProtocol(Record):
     """How timed scenarios are measured; every field is part of the benchmark key.
 
     Written as ``preset: quick`` (or ``standard``, ``rigorous``) it stands for the preset's values, and fields
-    beside it override them; ``processes: N`` stands for exactly N generations.
+    beside it override them; ``processes: N`` stands for N generations.
 
     Attributes:
         version: Of the protocol itself.
         min_generations: Fresh processes of each candidate at least; fewer than 5 are flagged.
-        max_generations: At most.
+        max_generations: At most; twice as many where some do not count since the CPUs were apart.
         rounds: Rounds in a generation, not counting repeated ones.
         block_s: Aimed length of a block.
         min_calls: Least timed calls of a block.
@@ -85,7 +85,7 @@ class TimingProtocol(Record):
         warmup_iterations: Least calls of a warm-up.
         warmup_min_s: Least time of the warm-up of a process; its variants share it.
         warmup_max_s: After this the warm-up of a variant is given up, and flagged.
-        time_budget_s: Of a heat. A generation that would not fit is not begun once the least number is done;
+        time_budget_s: Of a heat. A generation that would not fit is not begun once the least number was run;
             on a machine so busy that twice the budget is gone before, none at all.
         targets: When a heat may stop.
         seed: Of all shuffling.

@@ -79,7 +79,7 @@ class Reading(Record):
 
     @property
     def dirty_share(self) -> float:
-        """Share of disturbed rounds among those not left out for another reason, in [0, 1]."""
+        """Share of the rounds in the steady state that were disturbed, in [0, 1]."""
         if "left_out" not in self.columns or not self.values:
             return 0.0
         rounds = {
@@ -87,7 +87,7 @@ class Reading(Record):
             for generation, number, why in zip(
                 self.generations, self.columns["round"], self.columns["left_out"], strict=True
             )
-            if why in (COUNTED, DIRTY)
+            if why != LATE
         }
         return sum(rounds.values()) / len(rounds) if rounds else 0.0
 

@@ -8,8 +8,8 @@ candidates in one round is free of it.
     stop rule: run generations until, with the least number done, every interval that was asked for is within
     its target, or the time budget is spent; the record says which. At twice the budget it ends in any case.
 
-A generation in which the CPUs were apart all the time does not count as done: another takes its place, but
-there are never more than twice as many as were allowed.
+A generation in which the CPUs were apart most of the time does not count as done: another takes its place.
+There are never more than twice as many as were allowed.
 
 Nothing here starts a process or reads a clock of its own: participants do the one, the caller hands in the
 other, so that the tests run whole heats on a virtual clock.
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bakeoff.errors import WorkerError
-from bakeoff.measure.assembly import assemble_readings, count_near
+from bakeoff.measure.assembly import assemble_readings, count_near, is_near_enough
 from bakeoff.measure.heat import (
     Block,
     BlockRequest,
@@ -120,7 +120,7 @@ def run_heat(
             or done >= protocol.max_generations
             or len(generations) >= PATIENCE * protocol.max_generations
         )
-        is_enough = done >= protocol.min_generations
+        is_enough = done >= protocol.min_generations and is_near_enough(generations)
         is_late = (
             spent_s + longest_s > protocol.time_budget_s
             if len(generations) >= protocol.min_generations
@@ -362,7 +362,8 @@ def _finish(state: _State, attempt: _Attempt) -> None:
 
 def _run_alone(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
     """All rounds of one participant while no other is in memory: still paired by round, but wider."""
-    alone = _State([participant], state.protocol, math.inf, state.pause, state.probe, shapes=state.shapes)
+    # Each participant has rounds of its own here, so what is read before them cannot be judged together.
+    alone = _State([participant], state.protocol, math.inf, state.pause, lambda: None, shapes=state.shapes)
     _start(alone, participant, attempt, number)
     if alone.alive:
         _run_rounds(alone, attempt, number)

@@ -8,7 +8,7 @@ from functools import cached_property
 from bakeoff.measure.checkpoint import Checkpoint
 from bakeoff.measure.encoding import Batch, Encoder, Encoding
 from bakeoff.measure.entities import Document
-from bakeoff.measure.inputs import balance_order, draw_batches
+from bakeoff.measure.inputs import balance_order, draw_batches, shuffle_order
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.session import Session
 
@@ -53,6 +53,11 @@ class Subject:
     def order(self) -> list[int]:
         """This generation's order of the texts, the same for all candidates."""
         return balance_order(self.lengths, self._seed)
+
+    @cached_property
+    def arrivals(self) -> list[int]:
+        """This generation's texts as they arrive by chance, the same for all candidates."""
+        return shuffle_order(len(self.documents), self._seed)
 
     def draw_batches(self, size: int) -> list[list[int]]:
         """This generation's batches of so many texts, the same for all candidates."""

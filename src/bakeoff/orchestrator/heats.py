@@ -17,13 +17,13 @@ from bakeoff.core.records import Champion, Environment, Flag, HeatFacts, Job, Me
 from bakeoff.core.validity import judge_measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import WorkerError
-from bakeoff.measure.assembly import assemble_readings
+from bakeoff.measure.assembly import assemble_readings, find_left_out
 from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.handover import make_handover_probe
 from bakeoff.measure.heat import Generation, Heat, Part
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
+from bakeoff.measure.readings import COUNTED, DIRTY, LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
 from bakeoff.measure.rounds import run_heat
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.planning import documents_for
@@ -39,7 +39,7 @@ from bakeoff.orchestrator.works import (
     now_text,
 )
 from bakeoff.record import Record
-from bakeoff.run.hardware import add_load_after
+from bakeoff.run.hardware import add_load_after, detect_hardware
 from bakeoff.run.resident import ResidentWorker
 
 # Of the free memory; beyond it the candidates of a heat are not held together.
@@ -156,12 +156,21 @@ def _run_heat(
         earlier=[each.generation for each in kept],
         keep=keep,
         pause=beat,
-        # What stays on one CPU hands nothing over.
-        probe=(lambda: None)
-        if all(work.job.runtime.threads == 1 for work in works)
-        else make_handover_probe(project.settings.benchmark.cpus),
+        probe=_choose_probe(project, works),
     )
     return heat, environments
+
+
+def _choose_probe(project: Project, works: Sequence[Work]) -> Callable[[], int | None]:
+    """Hand-overs are read where a candidate has a thread for every CPU.
+
+    What stays on one CPU hands nothing over, and of more CPUs than threads nobody knows which are used.
+    """
+    cpus = project.settings.benchmark.cpus
+    usable = detect_hardware(cpus).usable_cpus
+    if all((work.job.runtime.threads or usable) < usable for work in works):
+        return lambda: None
+    return make_handover_probe(cpus)
 
 
 def _count_tokens(project: Project, reference: Work) -> tuple[int, ...] | None:
@@ -225,13 +234,17 @@ def _assemble(
 
 def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:
     labels = {work.job.key: work.job.candidate for work in works}
+    left_out = find_left_out(heat.generations)
+    counted = {generation for (generation, _), why in left_out.items() if why in (COUNTED, DIRTY)}
     return HeatFacts(
         heat_id=heat_id,
         reference_key=heat.reference,
         reference=labels[heat.reference],
         candidates=tuple(labels.values()),
         threads=tuple(work.job.runtime.threads for work in works),
-        generations=sum(part.name == job.key for each in heat.generations for part in each.parts),
+        generations=sum(
+            part.name == job.key for each in heat.generations if each.number in counted for part in each.parts
+        ),
         is_resident=all(generation.is_resident for generation in heat.generations),
         stopped=heat.stopped,
         unmet=tuple(each for each in heat.unmet if each.participant == job.key),

@@ -35,7 +35,7 @@ _ADVICE = {
     ),
     "cpus_apart": _Advice(
         "The host moved the CPUs of this machine: at times threads that share a call waited longer for it.",
-        "Nothing for the ratios; expect such times where the machine that serves is of the same kind.",
+        "Read the ratios, which feel it less; the machine that serves may have such times, too.",
     ),
     "disturbed": _Advice(
         "Other work ran on the machine at times; those rounds were repeated and left out.",

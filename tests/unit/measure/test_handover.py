@@ -27,11 +27,30 @@ def test_one_cpu_hands_nothing_over() -> None:
     assert make_handover_probe(sorted(os.sched_getaffinity(0))[:1])() is None
 
 
-def test_a_cpu_that_is_gone_is_no_reading_and_leaves_the_thread_where_it_may_run() -> None:
-    home = os.sched_getaffinity(0)
-    gone = 1 + max(home) + 4096
-    assert make_handover_probe([min(home), gone])() is None
+def test_a_cpu_that_is_taken_away_is_no_reading_and_leaves_the_thread_where_it_may_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home, pin, pinned = os.sched_getaffinity(0), os.sched_setaffinity, []
+
+    def lose(who: int, cpus: set[int]) -> None:
+        pinned.append(set(cpus))
+        if len(pinned) == 3:
+            raise OSError(22, "Invalid argument")
+        pin(who, cpus)
+
+    monkeypatch.setattr(os, "sched_setaffinity", lose)
+    first = min(home)
+    assert make_handover_probe([first, first])() is None
+    assert pinned == [{first}, {first}, {first}, home]
     assert os.sched_getaffinity(0) == home
+
+
+def test_a_system_that_lets_no_thread_choose_gives_no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    assert make_handover_probe([0, 1])() is None
 
 
 def test_of_many_cpus_eight_at_most_are_visited(monkeypatch: pytest.MonkeyPatch) -> None:

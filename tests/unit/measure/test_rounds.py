@@ -387,6 +387,73 @@ def test_waiting_for_the_cpus_to_come_near_ends_with_the_budget() -> None:
     assert APART in find_left_out(heat.generations).values()
 
 
+def test_a_disturbed_round_counts_as_disturbed_whether_the_cpus_were_near_or_apart() -> None:
+    world = make_moving(lambda now_s: 1.0 < now_s % 7 < 2.5)
+    busy = Simulated(world, "a", is_disturbed=lambda _, block: block < 3)
+    protocol = make_protocol(min_generations=6, max_generations=6)
+    latency = reading_of(hold(world, busy, protocol=protocol), "a")
+    assert latency.dirty_share == 0.75
+    assert latency.counts_all
+
+
+def test_of_two_generations_none_is_left_out() -> None:
+    """One that is left gives no ratio an interval."""
+    world = make_moving(lambda now_s: now_s > 45.0)
+    protocol = make_protocol(min_generations=5, max_generations=20, time_budget_s=30.0)
+    heat = hold(world, Simulated(world, "a", start_s=40.0), protocol=protocol)
+    assert (heat.stopped, len(heat.generations)) == ("budget", 2)
+    assert APART not in find_left_out(heat.generations).values()
+
+
+def test_a_generation_that_is_near_for_a_round_or_two_does_not_count_as_done() -> None:
+    world = World(handover_ns=lambda now_s: 11_200 if now_s < 1.03 else 4_000)
+    protocol = make_protocol(min_generations=5, max_generations=5)
+    heat = hold(world, Simulated(world, "a"), protocol=protocol)
+    assert [set(each.handovers_ns.values()) for each in heat.generations][0] == {4_000, 11_200}
+    assert len(heat.generations) == 6
+
+
+def test_the_quick_preset_does_not_end_on_a_mix() -> None:
+    """Four generations apart and three near are too few of either; the next one decides."""
+    world = make_moving(lambda now_s: now_s < 8.3)
+    heat = hold_two(world, min_generations=3, max_generations=5)
+    far = [min(each.handovers_ns.values()) > 5_000 for each in heat.generations]
+    assert far == [True] * 4 + [False] * 4
+    middle = reading_of(heat, "a").quantile(0.5)
+    assert middle is not None
+    assert middle.value == pytest.approx(1e6, rel=0.03)
+
+
+def test_one_after_the_other_no_round_is_judged_by_what_was_read_before_another() -> None:
+    world = make_moving(lambda now_s: now_s % 2 < 1)
+    pair = (Simulated(world, name, resident_bytes=600) for name in "ab")
+    heat = run_heat(
+        list(pair), make_protocol(), now_s=world.now_s, memory_budget_bytes=1000, probe=world.probe
+    )
+    assert not any(each.is_resident for each in heat.generations)
+    assert set(find_left_out(heat.generations).values()) == {COUNTED}
+
+
+def test_an_interrupted_heat_goes_on_with_what_was_read_of_its_generations() -> None:
+    world = make_moving(lambda now_s: now_s < 4.2)
+    whole = hold_two(world, min_generations=5, max_generations=5)
+    again = make_moving(lambda now_s: now_s < 4.2)
+    again.now_ns = 10e9
+    rest = run_heat(
+        [
+            Simulated(again, "a", process_effect=0.01),
+            Simulated(again, "b", call_ns=1.1e6, process_effect=0.01),
+        ],
+        make_protocol(min_generations=5, max_generations=5),
+        now_s=again.now_s,
+        earlier=whole.generations[:3],
+        probe=again.probe,
+    )
+    assert len(rest.generations) == len(whole.generations) == 7
+    assert find_left_out(rest.generations).keys() == find_left_out(whole.generations).keys()
+    assert [why == APART for why in find_left_out(rest.generations).values()].count(True) == 2 * 4
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_median_is_the_same_whether_the_host_moves_the_cpus_or_not(seed: int) -> None:
     moves = np.random.default_rng(seed).random(1000) < 0.4

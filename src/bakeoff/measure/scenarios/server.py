@@ -105,7 +105,7 @@ class Server(Record):
     def _serve(self, subject: Subject, rate_per_s: float) -> Served:
         seed = digest_json([subject.timing.seed, subject.generation, f"{rate_per_s:.6g}"])
         arrivals = poisson_arrivals_ns(rate_per_s, self.n_queries, int(seed[:12], 16))
-        order, infer = subject.order, subject.session.infer
+        order, infer = subject.arrivals, subject.session.infer
 
         def answer(requests: range) -> None:
             infer(subject.batch([order[number % len(order)] for number in requests]))

@@ -44,7 +44,7 @@ class Throughput(Record):
     def _variant(self, subject: Subject) -> Variant:
         rows = subject.draw_batches(self.batch_size)
         if self.composition == "by_length":
-            order = sorted(subject.order, key=subject.lengths.__getitem__)
+            order = sorted(subject.order, key=lambda row: len(subject.documents[row].tokens))
             rows = cut_batches(order, self.batch_size)
         batches = [subject.batch(each) for each in rows]
         infer = subject.session.infer
