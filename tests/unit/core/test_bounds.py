@@ -245,7 +245,7 @@ def stores(draw: st.DrawFn) -> list[Run]:
     ]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(
     runs=stores(),
     chosen=st.builds(

@@ -153,7 +153,7 @@ def test_an_unknown_key_inside_a_list_is_told_with_its_place() -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(stage=st.sampled_from(STAGES), key=st.text(alphabet="abcdefgh_", min_size=1, max_size=8))
 def test_no_unknown_key_passes_in_any_stage(stage: str, key: str) -> None:
     texts = {"data": DATA, "hpo": HPO}
@@ -394,7 +394,7 @@ def test_a_key_that_is_no_text_is_a_fault_and_no_crash(added: str) -> None:
     assert faults_of(added)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text(alphabet="ab:{}[]-?&*!|>'\"%@` \n\t#,0.~", max_size=30))
 def test_no_text_makes_the_reader_crash(text: str) -> None:
     try:

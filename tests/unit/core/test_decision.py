@@ -44,7 +44,7 @@ FIELD = [GOOD, FAST, POOR, SLOW]
 # --- what changes nothing ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=24)
 @given(others=st.permutations(FIELD[1:]))
 def test_the_order_of_the_candidates_after_the_first_changes_nothing(others: list[Candidate]) -> None:
     assert rule([GOOD, *others]).model_dump_json() == rule(FIELD).model_dump_json()
@@ -98,7 +98,7 @@ def test_a_dominated_candidate_does_not_decide_a_close_race() -> None:
     assert not changed
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(factor=st.sampled_from([1e-3, 0.1, 0.5, 2.0, 3.7, 1000.0]))
 def test_scaling_all_latencies_leaves_the_order(factor: float) -> None:
     scaled = [

@@ -23,7 +23,7 @@ def compare_all_pairs(quality: Draws, pace: Draws, made: DecisionSettings) -> li
     return [not any(dominates(a, b) for a in range(count) if a != b) for b in range(count)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(1, 60),

@@ -39,7 +39,7 @@ GOLDEN: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "golden" / "keys_v2.json").read_text(encoding="utf-8")
 )
 CASES: dict[str, list[dict[str, Any]]] = GOLDEN["cases"]
-QUICK = settings(max_examples=100, deadline=None)
+QUICK = settings(max_examples=100)
 
 BY_ARGUMENTS: dict[str, Callable[..., str]] = {
     "compute_data_fingerprint": compute_data_fingerprint,
@@ -326,7 +326,7 @@ def test_every_leaf_that_decides_the_numbers_is_in_the_key(job: Job) -> None:
     assert len({job.key, *(change_leaf(job, path).key for path in leaves)}) == 1 + len(leaves)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(one=jobs, other=jobs)
 def test_keys_are_equal_exactly_when_the_settings_are(one: Job, other: Job) -> None:
     assert (one.key == other.key) == (identity_of(one) == identity_of(other))
@@ -422,7 +422,7 @@ nested = st.dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(one=nested, other=nested)
 def test_settings_are_equal_exactly_when_their_leaves_are(one: Any, other: Any) -> None:
     assert (flatten(one) == flatten(other)) == (canonical_json(one) == canonical_json(other))

@@ -43,7 +43,7 @@ DOMINATED = with_cost(make_candidate("worse", 0.3, 60.0), 60.0)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(others=st.permutations(FIELD[1:]))
 def test_the_order_of_the_candidates_changes_nothing(
     objective: dict[str, Any], others: list[Candidate]
@@ -65,7 +65,7 @@ def test_a_dominated_candidate_changes_no_ones_place(objective: dict[str, Any], 
 
 
 @pytest.mark.parametrize("objective", [WEIGHTED, THRESHOLD, COST])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(factor=st.sampled_from([1e-3, 0.1, 3.7, 1000.0]))
 def test_another_unit_of_time_or_money_changes_no_ones_place(
     objective: dict[str, Any], factor: float

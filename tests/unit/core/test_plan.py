@@ -367,7 +367,7 @@ def test_a_run_without_key_of_another_champion_is_no_match(make_job: MakeJob) ->
     assert plan_one(job, stranger).action == "measure"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_what_an_older_writer_recorded_agrees_only_if_every_part_does(
     make_job: MakeJob, data: st.DataObject
@@ -498,7 +498,7 @@ def test_champions_with_anything_left_to_measure_are_the_missing_ones(make_job: 
     assert champions_to_measure(champions, Plan(jobs=())) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), mode=st.sampled_from(RunMode), attempts=st.integers(1, 3))
 def test_the_order_of_the_benchmarks_changes_no_plan(
     make_job: MakeJob, data: st.DataObject, mode: RunMode, attempts: int
@@ -513,7 +513,7 @@ def test_the_order_of_the_benchmarks_changes_no_plan(
     assert plan_jobs(jobs, benchmarks, mode, attempts) == plan_jobs(jobs, shuffled, mode, attempts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_nothing_is_reused_but_a_valid_benchmark_of_the_very_key(
     make_job: MakeJob, data: st.DataObject

@@ -197,7 +197,7 @@ choices = st.builds(
 directions: st.SearchStrategy[Direction] = st.sampled_from(["maximize", "minimize"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(store=stores(), chosen=choices, direction=directions)
 def test_the_champion_is_the_one_that_brute_force_finds(
     store: tuple[list[Trial], list[Refit]], chosen: SelectionSettings, direction: Direction
@@ -217,7 +217,7 @@ def test_the_champion_is_the_one_that_brute_force_finds(
         assert selection.champion.stable_score == score
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(store=stores(), chosen=choices, direction=directions, data=st.data())
 def test_any_order_of_the_same_runs_gives_the_same_answer(
     store: tuple[list[Trial], list[Refit]],
@@ -232,7 +232,7 @@ def test_any_order_of_the_same_runs_gives_the_same_answer(
     assert one == other
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(store=stores(), chosen=choices)
 def test_minimising_mirrors_maximising(
     store: tuple[list[Trial], list[Refit]], chosen: SelectionSettings
@@ -308,7 +308,7 @@ def test_ten_thousand_small_stores_all_have_the_champion_that_brute_force_finds(
     assert min(outcomes.values()) > 1000, outcomes  # every outcome was put to the test
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(store=stores(), chosen=choices, direction=directions)
 def test_only_the_refits_of_leading_trials_can_change_the_answer(
     store: tuple[list[Trial], list[Refit]], chosen: SelectionSettings, direction: Direction
@@ -338,7 +338,6 @@ def test_what_is_no_finite_number_is_counted_and_never_wins(
     assert not is_valid_metric(metric)
 
 
-@settings(deadline=None)
 @given(value=st.floats(-1e300, 1e300))
 def test_every_ordinary_number_is_a_valid_metric(value: float) -> None:
     assert is_valid_metric(value)

@@ -62,7 +62,7 @@ def test_the_winner_stays_up_to_the_turn_of_its_weight_and_changes_beyond(
             assert decide_exactly(FIELD, weighted(end, anchors)).winner == found.leader
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     places=st.lists(
         st.tuples(st.integers(1, 4), st.sampled_from([1.0, 2.0, 3.0, 5.0, 8.0, 13.0])),

@@ -167,7 +167,7 @@ def test_two_identical_candidates_are_seldom_told_apart_and_never_by_their_place
     assert abs(claims.count("faster") - claims.count("slower")) <= 7
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(factors=st.lists(st.floats(0.1, 10), min_size=4, max_size=4))
 def test_a_factor_common_to_a_round_changes_no_ratio(factors: list[float]) -> None:
     world = World(seed=3)
@@ -406,19 +406,19 @@ def test_of_two_generations_none_is_left_out() -> None:
 
 
 def test_a_generation_that_is_near_for_a_round_or_two_does_not_count_as_done() -> None:
-    world = World(handover_ns=lambda now_s: 11_200 if now_s < 1.03 else 4_000)
+    world = World(handover_ns=lambda now_s: 11_200 if now_s < 1.025 else 4_000)
     protocol = make_protocol(min_generations=5, max_generations=5)
     heat = hold(world, Simulated(world, "a"), protocol=protocol)
     assert set(heat.generations[0].handovers_ns.values()) == {4_000, 11_200}
     assert len(heat.generations) == 6
 
 
-def test_the_quick_preset_does_not_end_on_a_mix() -> None:
-    """Four generations apart and three near are too few of either; the next one decides."""
-    world = make_moving(lambda now_s: now_s < 8.3)
-    heat = hold_two(world, min_generations=3, max_generations=5)
+def test_a_heat_that_began_with_the_cpus_apart_goes_on_until_they_were_near_often_enough() -> None:
+    world = make_moving(lambda now_s: now_s < 8.6)
+    targets = {"p50": 1e-6, "p95": None, "p99": None, "ratio": None}
+    heat = hold_two(world, min_generations=3, max_generations=5, targets=targets)
     far = [min(each.handovers_ns.values()) > 5_000 for each in heat.generations]
-    assert far == [True] * 4 + [False] * 4
+    assert far == [True] * 4 + [False] * 5
     middle = reading_of(heat, "a").quantile(0.5)
     assert middle is not None
     assert middle.value == pytest.approx(1e6, rel=0.03)

@@ -23,7 +23,7 @@ from bakeoff.stores.tracking.recorder import StudyIdentity
 
 WORDS = ("fly", "to", "boston", "from", "denver", "on", "monday", "please")
 Row = dict[str, list[str]]
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=25)
 
 
 def make_rows(n: int, start: int) -> list[Row]:

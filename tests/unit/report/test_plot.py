@@ -139,7 +139,7 @@ def test_a_tooltip_says_name_place_and_numbers(decision: Decision) -> None:
     assert tooltip.endswith("] ms")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 5000)), min_size=6, max_size=6),
 )

@@ -247,7 +247,7 @@ def test_only_complete_optuna_trials_are_trials(state: str, is_trial: bool) -> N
     assert [trial.direction for trial in sweep.trials] == (["minimize"] if is_trial else [])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), with_folds=st.booleans())
 def test_any_order_of_the_rows_gives_the_same_trials_and_refits(
     data: st.DataObject, with_folds: bool
