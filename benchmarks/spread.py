@@ -49,18 +49,16 @@ def main() -> int:
         rig = Rig(Path(name))
         scatter = rig.spread(arguments.measurements)
         print(f"p50, interquartile range over median: {scatter.describe()}", flush=True)
-        wrong = {"idle": rig.count_wrong(arguments.pairs)}
+        wrong = [rig.count_wrong(arguments.pairs, "idle")]
         load = subprocess.Popen([sys.executable, "-c", BURN])
         try:
-            wrong["loaded"] = rig.count_wrong(arguments.pairs)
+            wrong.append(rig.count_wrong(arguments.pairs, "loaded"))
         finally:
             load.kill()
             load.wait()
-        for state, (our, other) in wrong.items():
-            print(f"wrong ranks of {arguments.pairs}, {state}: ours {our}, naive {other}")
         claims = rig.count_claims(arguments.twins)
         print(f"identical candidates told apart: {claims} of {arguments.twins}")
-    our, other = (sum(pair[side] for pair in wrong.values()) for side in (0, 1))
+    our, other = (sum(pair[side] for pair in wrong) for side in (0, 1))
     claim_share = claims / max(arguments.twins, 1)
     figure = (
         f"spread {scatter.relative / scatter.naive_relative:.2f} of naive as ratios, "
@@ -158,12 +156,13 @@ class Rig:
             )
         return Scatter(*(_iqr_ratio(column) for column in zip(*rows, strict=True)))
 
-    def count_wrong(self, count: int) -> tuple[int, int]:
+    def count_wrong(self, count: int, state: str) -> tuple[int, int]:
         """Pairs 5 % apart that are ranked the wrong way round, ours and the naive way, taking turns."""
         ours = naive = 0
         for number in range(count):
             ours += self._ratio(20, 21, flip=bool(number % 2)).value <= 1
             naive += self._naive(self.small, 21) <= self._naive(self.small, 20)
+        print(f"wrong ranks of {count}, {state}: ours {ours}, naive {naive}", flush=True)
         return ours, naive
 
     def count_claims(self, count: int) -> int:
