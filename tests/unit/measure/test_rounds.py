@@ -396,6 +396,15 @@ def test_a_disturbed_round_counts_as_disturbed_whether_the_cpus_were_near_or_apa
     assert latency.counts_all
 
 
+def test_a_busy_machine_is_not_measured_longer_for_what_its_hand_overs_read() -> None:
+    generator = np.random.default_rng(0)
+    world = World(handover_ns=lambda _: int(generator.choice([4_000, 12_000], p=[0.3, 0.7])))
+    busy = Simulated(world, "a", is_disturbed=lambda *_: True)
+    heat = hold(world, busy, protocol=make_protocol(min_generations=5, max_generations=5))
+    assert len(heat.generations) == 5
+    assert APART not in find_left_out(heat.generations).values()
+
+
 def test_of_two_generations_none_is_left_out() -> None:
     """One that is left gives no ratio an interval."""
     world = make_moving(lambda now_s: now_s > 45.0)

@@ -127,7 +127,7 @@ def test_counts_say_what_is_left_out_and_why(measured: Decision, measurements: l
 
 
 def test_calls_with_the_cpus_apart_are_told_among_those_left_out(measurements: list[Measurement]) -> None:
-    (latency, *_) = (row for row in measurements[0].readings if row.quantity == LATENCY)
+    latency = next(row for each in measurements for row in each.readings if row.quantity == LATENCY)
     why = tuple(APART if number == 0 else COUNTED for number in latency.columns["round"])
     moved = latency.model_copy(update={"columns": {**latency.columns, "left_out": why}})
     assert describe_left_out(moved) == f"{why.count(APART)} with the CPUs apart"
