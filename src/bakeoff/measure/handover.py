@@ -33,9 +33,9 @@ def make_handover_probe(cpus: Sequence[int] | None) -> Callable[[], int | None]:
             visited.
 
     Returns:
-        A function of the quickest lap, divided by its hops: other work in between makes laps slower, while CPUs
-        that are apart make all of them slow. It returns None where there is one CPU only, or the
-        system does not let a thread choose its CPU.
+        A function of the quickest lap, divided by its hops: other work in between slows some laps, CPUs that
+        are apart slow all of them. It returns None where there is one CPU only, or the system does not let a
+        thread choose its CPU.
     """
     if not hasattr(os, "sched_setaffinity"):
         return lambda: None
