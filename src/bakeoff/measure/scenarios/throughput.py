@@ -42,10 +42,11 @@ class Throughput(Record):
         return (self._variant(subject),)
 
     def _variant(self, subject: Subject) -> Variant:
-        rows = subject.draw_batches(self.batch_size)
         if self.composition == "by_length":
             order = sorted(subject.order, key=lambda row: len(subject.documents[row].tokens))
             rows = cut_batches(order, self.batch_size)
+        else:
+            rows = subject.draw_batches(self.batch_size)
         batches = [subject.batch(each) for each in rows]
         infer = subject.session.infer
 
