@@ -120,13 +120,12 @@ def count_near(generations: Sequence[Generation]) -> int:
 
 
 def _find_far(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
-    # Other work disturbs hand-overs, too; of a disturbed round they say nothing.
-    handovers = {
-        (each.number, number): ns
-        for each in generations
-        for number, ns in each.handovers_ns.items()
-        if not each.rounds[number]
-    }
+    handovers: dict[tuple[int, int], int] = {}
+    for each in generations:
+        is_dirty = each.rounds
+        for number, ns in each.handovers_ns.items():
+            if not is_dirty[number]:  # other work disturbs hand-overs, too
+                handovers[each.number, number] = ns
     far = find_far(np.array(list(handovers.values()), dtype=float))
     return frozenset(place for place, is_far in zip(handovers, far, strict=True) if is_far)
 
