@@ -9,7 +9,6 @@ import fcntl
 import json
 import multiprocessing
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -152,12 +151,6 @@ def wait_for_any(nodes: Sequence[NodeProcess], pattern: str, command: BaseProces
                 return node
         time.sleep(0.02)
     raise RuntimeError(f"no node has {pattern}; the command's exit code is {command.exitcode}")
-
-
-def copy_project(template: Path, folder: Path) -> Path:
-    """A copy of a project in which nothing is measured, with a champion; returns its configuration."""
-    shutil.copytree(template, folder, ignore=shutil.ignore_patterns("results"))
-    return folder / "config"
 
 
 def list_attempts(results: Path) -> list[tuple[str, int, bool]]:

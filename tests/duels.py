@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from bakeoff.orchestrator import Project, bench, open_project
 from bakeoff.orchestrator.acquisition import find_champions
 from bakeoff.orchestrator.planning import find_existing, plan_for
 from bakeoff.run.machine import LOCK_VARIABLE
+from command_line import PRELOADED
+from copies import STORE, copy_project
 
 PROTOCOL = (
     "processes: 2, rounds: 2, block_s: 0.005, max_calls: 5, warmup_min_s: 0, warmup_max_s: 0.2, "
@@ -23,12 +24,6 @@ PROTOCOL = (
 )
 N_KEYS = 3
 PATIENCE_S = 300.0
-# What is imported once is not imported in every bench: most of its time is measured then.
-PRELOADED = [
-    "bakeoff.orchestrator",
-    "mlflow.store.tracking.sqlalchemy_workspace_store",
-    "mlflow.tracing.processor",
-]
 
 
 @dataclass(frozen=True)
@@ -91,18 +86,13 @@ def _bench(machine: Machine) -> None:
     bench(machine.open())
 
 
-def make_machines(
-    template: Path, folder: Path, store_uri: str | None = None, work: Work | None = None
-) -> list[Machine]:
-    """Two copies of a project that share one store: a copy of its file, or one that is given."""
-    if store_uri is None:
-        folder.mkdir(parents=True)
-        shutil.copyfile(template / "mlflow.db", folder / "mlflow.db")
-        store_uri = f"sqlite:///{folder}/mlflow.db"
+def make_machines(template: Path, folder: Path, work: Work | None = None) -> list[Machine]:
+    """Two copies of a project that share a copy of its store."""
+    store_uri = f"sqlite:///{copy_project(template, folder / 'store', 'results')}/{STORE}"
     machines = []
     for name in ("a", "b"):
-        shutil.copytree(template, folder / name, ignore=shutil.ignore_patterns("mlflow.db*", "results"))
-        machines.append(Machine(folder / name, store_uri, folder / f"{name}.lock", work or Work()))
+        copy = copy_project(template, folder / name, "results", "mlartifacts", f"{STORE}*")
+        machines.append(Machine(copy, store_uri, folder / f"{name}.lock", work or Work()))
     return machines
 
 

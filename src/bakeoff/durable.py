@@ -80,6 +80,17 @@ def storage_faults(path: Path, action: str) -> Iterator[None]:
         raise StorageError(path, action=action, error=error) from error
 
 
+def make_folder(folder: Path) -> Path:
+    """Make a folder, if it is not there; returns it.
+
+    Raises:
+        StorageError: The disk is full, or the folder above cannot be written.
+    """
+    with storage_faults(folder, "making the folder"):
+        ensure_folder(folder)
+    return folder
+
+
 def ensure_folder(folder: Path) -> None:
     """Make a folder whose name survives a crash: it stands in its parent, which must be synced for that."""
     if not folder.is_dir():

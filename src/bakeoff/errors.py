@@ -220,6 +220,10 @@ class StudyError(BakeoffError):
         )
 
 
+# A full disk, a spent quota, a limit on the size of files, a file system that may only be read.
+FULL_OR_READ_ONLY = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+
 class StorageError(BakeoffError):
     """The disk is full or broken, or the rights on it are missing."""
 

@@ -23,6 +23,7 @@ from bakeoff.orchestrator import Project, bench, decide, open_project, save_deci
 from bakeoff.run.machine import LOCK_VARIABLE
 from bakeoff.stores.datasets import read_documents
 from bakeoff.stores.tracking import Tracker
+from copies import copy_project
 from services import PostgresServer, mlflow_server
 from workers import arm, make_worker
 
@@ -152,7 +153,7 @@ def shipped(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def project_folder(shipped: Path, tmp_path: Path) -> Path:
     """A copy of the shipped project, free to be changed."""
-    return Path(shutil.copytree(shipped, tmp_path / "project"))
+    return copy_project(shipped, tmp_path / "project")
 
 
 @pytest.fixture(scope="session")

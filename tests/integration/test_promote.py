@@ -42,6 +42,7 @@ from bakeoff.orchestrator.promotion import parse_expected
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 from bakeoff.stores.tracking.aliases import Aliases, read_aliases
+from command_line import bakeoff
 from replies import LosesFirstReply
 
 Reopen = Callable[..., Project]
@@ -134,11 +135,6 @@ def content_of(project: Project) -> list[str]:
     """Everything that the tracking store holds."""
     with closing(sqlite3.connect(project.root / "mlflow.db")) as database:
         return list(database.iterdump())
-
-
-def bakeoff(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bakeoff", *words, "--config", str(folder / "config")]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 
 def test_the_version_names_its_evidence_and_the_run_that_holds_the_model(reopen: Reopen) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from bakeoff.errors import BakeoffError
+from bakeoff.errors import FULL_OR_READ_ONLY, BakeoffError, StorageError
 
 EXIT_INTERRUPTED = 130
 
@@ -83,6 +84,12 @@ def main() -> None:
     except BakeoffError as error:
         _complain(str(error))
         code = error.exit_code
+    except OSError as error:
+        if error.errno not in FULL_OR_READ_ONLY:
+            raise
+        fault = StorageError(Path(error.filename or Path.cwd()), action="writing", error=error)
+        _complain(str(fault))
+        code = fault.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         _interrupted()
     except click.ClickException as error:

@@ -81,7 +81,7 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
         UserError: The experiment of sweeps was deleted, or that of benchmarks, where leaders are agreed on.
     """
     check_sweep_settings(project)
-    project.root.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(project.root)
     for backbone in project.settings.hpo.backbones:
         check_backbone(pretrained_folder(project, backbone))
     leaked = count_leaked(project.corpus.train, project.corpus.test)

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from bakeoff.durable import storage_faults
 
 STDERR_FILE = "stderr.txt"
 STDOUT_FILE = "stdout.txt"
@@ -40,12 +42,16 @@ def start_process(
         environment: Variables beside ours; thread pools must be sized before libraries are imported.
         pass_fds: Descriptors that it inherits.
         cpus: On which it may run, from its first instruction on; None leaves it those of ours.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
     """
-    with (
-        (folder / STDOUT_FILE).open("wb") as stdout,
-        (folder / STDERR_FILE).open("wb") as stderr,
-        _running_on(cpus),
-    ):
+    with ExitStack() as files:
+        with storage_faults(folder, "writing"):
+            stdout, stderr = (
+                files.enter_context((folder / name).open("wb")) for name in (STDOUT_FILE, STDERR_FILE)
+            )
+        files.enter_context(_running_on(cpus))
         return subprocess.Popen(
             [sys.executable, "-m", module, *words],
             stdin=subprocess.DEVNULL,

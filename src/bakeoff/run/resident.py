@@ -124,7 +124,6 @@ class ResidentWorker:
             WorkerError: It failed, died or took too long.
         """
         folder = self._folder / f"generation-{generation}"
-        folder.mkdir(parents=True, exist_ok=True)
         order = self._order.model_copy(update={"generation": generation})
         durable.write_bytes(folder / ORDER_FILE, order.model_dump_json().encode())
         theirs_in, self._commands = os.pipe()

@@ -230,21 +230,17 @@ class ResultStore:
 
     def work_folder(self, job: Job, attempt: int, part: str = "") -> Path:
         """An attempt's working folder, or one part of it; its worker's order and outcome lie there."""
-        folder = self.folder / "work" / f"{job.key_digest}-{attempt:03d}" / part
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return durable.make_folder(self.folder / "work" / f"{job.key_digest}-{attempt:03d}" / part)
 
     def heat_folder(self, heat_id: str) -> Path:
         """A heat's working folder; its generations lie there until all its measurements are stored."""
-        folder = self.folder / "work" / f"{HEAT_PREFIX}{heat_id[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return durable.make_folder(self.folder / "work" / f"{HEAT_PREFIX}{heat_id[:16]}")
 
     @contextmanager
     def receiving(self) -> Iterator[Path]:
         """A folder for files on their way in."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".receiving-") as folder:
+        place = durable.make_folder(self.folder)
+        with tempfile.TemporaryDirectory(dir=place, prefix=".receiving-") as folder:
             yield Path(folder)
 
     def adopt(self, job: Job, attempt: int, folder: Path, logged: LoggedRun) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from bakeoff.stores import tags
 from bakeoff.stores.results import LoggedRun
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import Tracker, benchmarks
+from copies import copy_project
 
 SCENARIOS = "benchmark.scenarios=[{kind: latency, batch_sizes: [1, 8]}]"
 RUNTIMES = "benchmark.runtimes=[{kind: noop, threads: 1}]"
@@ -74,7 +74,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, make_project: Callable[...
 @pytest.fixture
 def open_written(written: Path, tmp_path: Path) -> Open:
     """Open a copy of it; every call opens the same copy anew."""
-    folder = Path(shutil.copytree(written, tmp_path / "project"))
+    folder = copy_project(written, tmp_path / "project")
 
     def reopen(*overrides: str, is_offline: bool = False) -> Project:
         return open_project(folder / "config", (RUNTIMES, SCENARIOS, *overrides), is_offline=is_offline)

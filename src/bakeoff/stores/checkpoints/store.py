@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from bakeoff.core.identity import is_run_id
 from bakeoff.core.records import Champion
 from bakeoff.digest import digest_folder, digest_json, list_files, shorten
-from bakeoff.errors import CheckpointError, StorageError, TrackingError
+from bakeoff.errors import FULL_OR_READ_ONLY, CheckpointError, StorageError, TrackingError
 from bakeoff.folders import Manifest, build_folder, find_whole, look_at
 from bakeoff.measure.checkpoint import CONFIG_FILE, open_checkpoint
 from bakeoff.names import NameRegister, find_path_fault
@@ -23,7 +22,6 @@ Download = Callable[[str, str, Path], Path]
 
 _INNER = "checkpoint"
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
-_FULL_OR_READ_ONLY = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 class CheckpointStore:
@@ -216,5 +214,5 @@ def _find_disk_fault(error: TrackingError) -> OSError | None:
     """A full disk under a download: MLflow tells of it only in the words of its own error."""
     cause = error.__cause__
     numbers = {cause.errno} if isinstance(cause, OSError) else {int(n) for n in _ERRNO.findall(str(cause))}
-    number = next((number for number in numbers if number in _FULL_OR_READ_ONLY), None)
+    number = next((number for number in numbers if number in FULL_OR_READ_ONLY), None)
     return None if number is None else OSError(number, os.strerror(number))
