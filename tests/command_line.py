@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bakeoff.cli.main import main
 
-# Two of the three seconds of a command are its imports, which are none of what most tests ask about: a server
-# has done them, and each command is a fork of it, with descriptors, variables, folder and exit code of its own.
+# Two of the three seconds of a command are its imports, and most tests do not ask about them: a server has done
+# them, and each command is a fork of it, with descriptors, variables, a folder and an exit code of its own.
 PRELOADED = [
     "bakeoff.cli.stages",
     "bakeoff.orchestrator",
