@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bakeoff.cli.main import main
+from bakeoff.stores.tracking import client as client_module
 
-# Two of the three seconds of a command are its imports, and most tests do not ask about them: a server has done
-# them, and each command is a fork of it, with descriptors, variables, a folder and an exit code of its own.
+# Two of the three seconds of a command are its imports, and most tests do not ask about them: a server has
+# done them, and each command is a fork of it, with descriptors, variables, a folder and an exit code of its own.
 PRELOADED = [
     "bakeoff.cli.stages",
     "bakeoff.orchestrator",
@@ -36,8 +37,9 @@ def bakeoff(folder: Path, *words: str, without: Collection[str] = ()) -> subproc
     context.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory() as name:
         said = [Path(name) / "stdout", Path(name) / "stderr"]
+        variables = environment | {"NO_COLOR": "1"}
         process = context.Process(
-            target=_command, args=(folder, words, environment | {"NO_COLOR": "1"}, said)
+            target=_command, args=(folder, words, variables, client_module.RETRY_WAITS_S, said)
         )
         process.start()
         process.join()
@@ -47,9 +49,14 @@ def bakeoff(folder: Path, *words: str, without: Collection[str] = ()) -> subproc
 
 
 def _command(
-    folder: Path, words: Sequence[str], environment: Mapping[str, str], said: Sequence[Path]
+    folder: Path,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    waits_s: tuple[float, ...],
+    said: Sequence[Path],
 ) -> None:
     os.chdir(folder)
+    client_module.RETRY_WAITS_S = waits_s
     os.environ.clear()
     os.environ.update(environment)
     for number, path in enumerate(said, start=1):

@@ -23,6 +23,7 @@ from bakeoff.orchestrator import Project, bench, decide, open_project, save_deci
 from bakeoff.run.machine import LOCK_VARIABLE
 from bakeoff.stores.datasets import read_documents
 from bakeoff.stores.tracking import Tracker
+from bakeoff.stores.tracking import client as client_module
 from copies import copy_project
 from services import PostgresServer, mlflow_server
 from workers import arm, make_worker
@@ -85,6 +86,13 @@ def machine_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(LOCK_VARIABLE, str(path))
         yield path
+
+
+@pytest.fixture(autouse=True)
+def short_waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries at a tracking store that does not answer follow each other at once; in slow tests as for users."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(client_module, "RETRY_WAITS_S", (0.01,) * len(client_module.RETRY_WAITS_S))
 
 
 @pytest.fixture(scope="session")

@@ -430,6 +430,7 @@ def test_cuda_is_refused_where_there_is_none(exported: tuple[Checkpoint, Path]) 
         Torch(device="cuda").prepare(checkpoint, folder, read_texts())
 
 
+@pytest.mark.slow
 def test_compiling_without_a_compiler_says_what_to_install(
     exported: tuple[Checkpoint, Path], tmp_path: Path
 ) -> None:

@@ -160,7 +160,13 @@ def test_without_texts_nothing_is_taken_for_equal(checkpoint: Checkpoint) -> Non
 
 
 @pytest.mark.parametrize(
-    "runtime", [OnnxRuntime(precision="int8"), OpenVino(), Torch(compile=True)], ids=lambda one: one.label
+    "runtime",
+    [
+        OnnxRuntime(precision="int8"),
+        OpenVino(),
+        pytest.param(Torch(compile=True), marks=pytest.mark.slow),
+    ],
+    ids=lambda one: one.label,
 )
 def test_a_checkpoint_that_answers_nan_is_refused_and_leaves_nothing(
     checkpoint: Checkpoint, texts: Texts, tmp_path: Path, runtime: Backend

@@ -11,6 +11,7 @@ from typing import Any
 
 import nbformat
 import papermill
+import pytest
 import yaml
 
 from bakeoff.orchestrator import Project, plan
@@ -36,6 +37,7 @@ def html(outputs: list[Any]) -> str:
     return "".join(line for output in outputs if "data" in output for line in output["data"]["text/html"])
 
 
+@pytest.mark.slow
 def test_the_notebook_ends_with_the_decision_that_bakeoff_decide_makes(
     project_folder: Path, tmp_path: Path, reopen: Callable[..., Project]
 ) -> None:

@@ -172,6 +172,7 @@ def test_a_new_winner_becomes_champion_and_the_old_one_previous(reopen: Reopen) 
     assert len(versions_of(again)) == 2
 
 
+@pytest.mark.slow
 def test_a_promotion_that_dies_at_any_request_ends_with_one_version_and_the_right_aliases(
     make_model: Callable[[], tuple[Project, str]],
 ) -> None:
@@ -199,6 +200,7 @@ def test_a_promotion_that_dies_at_any_request_ends_with_one_version_and_the_righ
     } <= {*made}
 
 
+@pytest.mark.slow
 def test_an_undo_that_dies_at_any_request_is_finished_and_not_done_twice(
     make_model: Callable[[], tuple[Project, str]],
 ) -> None:

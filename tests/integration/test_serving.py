@@ -34,6 +34,7 @@ from bakeoff.orchestrator import (
 from bakeoff.serving import SETTINGS_FILE, EntityTagger, ServingOptions, load_served_model
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
+from copies import copy_project
 from services import HOST, free_port, serving
 
 RUNTIMES = ("torch", "onnxruntime")
@@ -72,7 +73,7 @@ def promote_runtime(taught: Path, tmp_path: Path) -> Promote:
     """Decide among the candidates of one runtime, and promote the winner, in a copy of the project."""
 
     def act(kind: str) -> Project:
-        folder = Path(shutil.copytree(taught, tmp_path / kind))
+        folder = copy_project(taught, tmp_path / kind)
         project = open_project(folder / "config", [f"benchmark.runtimes=[{{kind: {kind}}}]"])
         save_decision(project, decide(project))
         assert promote(project).is_new

@@ -98,7 +98,7 @@ def processes_of(workers: Sequence[ResidentWorker]) -> list[psutil.Process]:
     return [psutil.Process(worker._process.pid) for worker in workers if worker._process is not None]
 
 
-@pytest.mark.parametrize("freezes", [True, False])
+@pytest.mark.parametrize("freezes", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_rival_with_a_busy_thread_gets_no_cpu_while_others_are_measured(
     make_candidates: Callable[..., list[ResidentWorker]],
     make_worker: MakeWorker,

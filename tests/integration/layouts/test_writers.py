@@ -79,6 +79,7 @@ def test_an_optuna_study_of_the_other_direction_is_an_error(store: Store) -> Non
         select_champions(project)
 
 
+@pytest.mark.slow
 def test_trainings_with_the_hugging_face_trainer_are_trials_and_their_own_refits(store: Store) -> None:
     write("huggingface_sweep.py", store.uri, str(store.folder), home=store.folder)
     project = store.project("huggingface", {"tiny-bert": {}}, hpo={"objective": {"metric": "eval_f1"}})
