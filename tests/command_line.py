@@ -14,8 +14,8 @@ from pathlib import Path
 from bakeoff.cli.main import main
 from bakeoff.stores.tracking import client as client_module
 
-# Two of the three seconds of a command are its imports, and most tests do not ask about them: a server has
-# done them, and each command is a fork of it, with descriptors, variables, a folder and an exit code of its own.
+# Two of the three seconds of a command are its imports, and most tests do not ask about them. A server has
+# done those; each command is a fork of it, with its own descriptors, variables, folder and exit code.
 PRELOADED = [
     "bakeoff.cli.stages",
     "bakeoff.orchestrator",

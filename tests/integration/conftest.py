@@ -90,7 +90,7 @@ def machine_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def short_waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries at a tracking store that does not answer follow each other at once; in slow tests as for users."""
+    """A tracking store that is down is tried again at once; slow tests wait as users do."""
     if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr(client_module, "RETRY_WAITS_S", (0.01,) * len(client_module.RETRY_WAITS_S))
 

@@ -22,7 +22,8 @@ from bakeoff.stores.tracking import Tracker, create_client, databases, quote_fil
 from bakeoff.stores.tracking import client as client_module
 from bakeoff.stores.tracking.faults import describe_fault
 
-N_TRIES = len(client_module.RETRY_WAITS_S) + 1
+REAL_WAITS_S = client_module.RETRY_WAITS_S
+N_TRIES = len(REAL_WAITS_S) + 1
 SOUND = b'{"experiment": {"experiment_id": "7", "name": "sweep", "lifecycle_stage": "active"}}'
 
 
@@ -204,6 +205,7 @@ def test_waiting_for_a_dead_server_ends_within_the_budget(monkeypatch: pytest.Mo
     now = [0.0]
     monkeypatch.setattr("time.sleep", lambda s: now.__setitem__(0, now[0] + s))
     monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(client_module, "RETRY_WAITS_S", REAL_WAITS_S)
     with pytest.raises(TrackingError, match="connection refused"):
         Tracker("http://127.0.0.1:9").find_experiment("sweep")
     assert 5 <= now[0] <= 15
