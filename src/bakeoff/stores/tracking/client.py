@@ -28,7 +28,7 @@ T = TypeVar("T")
 Notify = Callable[[str], None]
 
 MAX_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
-RETRY_WAITS_S = (0.5, 1.0, 2.0, 4.0)
+RETRY_WAITS_S: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
 _SAFE = (
     "everything measured is safe on disk; repeat the command when the store answers (plan, bench and decide "
     "know --offline)"
