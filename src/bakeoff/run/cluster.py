@@ -21,6 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # What travels is small; the least that Ray takes.
+AUTH_MODE_VARIABLE = "RAY_AUTH_MODE"
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 LOOK_S = 0.5
 DETAIL_CHARS = 2000
@@ -72,6 +73,7 @@ class RayCluster:
             MissingExtraError: ray is not installed.
         """
         if self._depth == 0:
+            auth_mode = os.environ.get(AUTH_MODE_VARIABLE)
             is_ours = self._connect()
         self._depth += 1
         try:
@@ -83,6 +85,9 @@ class RayCluster:
                 import ray
 
                 ray.shutdown()
+                # A cluster of this machine alone has set it; what this process starts may use another one.
+                if auth_mode is None:
+                    os.environ.pop(AUTH_MODE_VARIABLE, None)
 
     def list_nodes(self) -> list[Listed]:
         """The nodes that have what one job takes; waits for the first one.
