@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -55,21 +55,38 @@ def assemble_readings(heat: Heat, name: str, quantity: str = LATENCY) -> tuple[R
     """
     left_out = find_left_out(heat.generations)
     parts = list(_parts(heat.generations, name))
-    variants = sorted({warm_up.variant for _, part in parts for warm_up in part.started.warm_ups})
     readings: list[Reading] = []
-    for variant in variants:
-        readings.append(_calls(quantity, parts, variant, left_out))
-        if name != heat.reference:
-            reference = [
-                (number, part)
-                for number, part in _parts(heat.generations, heat.reference)
-                if number in {own for own, _ in parts}
-            ]
-            if any(warm_up.variant == variant for _, part in reference for warm_up in part.started.warm_ups):
-                readings.append(_calls(REFERENCE, reference, variant, left_out))
+    for variant, calls, reference in assemble_calls(heat, name, left_out, quantity):
+        readings.append(calls)
+        if reference is not None:
+            readings.append(reference)
         readings.append(_warm_ups(parts, variant))
         readings.append(_blocks(parts, variant, left_out))
     return (*readings, *_process_readings(parts))
+
+
+def assemble_calls(
+    heat: Heat, name: str, left_out: LeftOut, quantity: str = LATENCY
+) -> Iterator[tuple[int, Reading, Reading | None]]:
+    """The timed calls of one participant alone.
+
+    Args:
+        heat: The whole of it.
+        name: Of the participant.
+        left_out: Which rounds do not count, as ``find_left_out`` says.
+        quantity: What its calls stand for.
+
+    Yields:
+        The number of each variant, the calls, and the reference's calls of the same rounds; None in their
+        place for the reference itself, and for a variant that the reference has not.
+    """
+    parts = list(_parts(heat.generations, name))
+    own = {number for number, _ in parts}
+    reference = [row for row in _parts(heat.generations, heat.reference) if row[0] in own]
+    beside = set() if name == heat.reference else _variants(reference)
+    for variant in sorted(_variants(parts)):
+        calls = _calls(quantity, parts, variant, left_out)
+        yield variant, calls, _calls(REFERENCE, reference, variant, left_out) if variant in beside else None
 
 
 def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], int]:
@@ -174,6 +191,10 @@ def _parts(generations: Iterable[Generation], name: str) -> Iterable[tuple[int, 
         for part in generation.parts:
             if part.name == name:
                 yield generation.number, part
+
+
+def _variants(parts: Iterable[tuple[int, Part]]) -> set[int]:
+    return {warm_up.variant for _, part in parts for warm_up in part.started.warm_ups}
 
 
 def _calls(quantity: str, parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut) -> Reading:

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from bakeoff.errors import WorkerError
-from bakeoff.measure.assembly import assemble_readings, count_near, is_near_enough
+from bakeoff.measure.assembly import assemble_calls, count_near, find_left_out, is_near_enough
 from bakeoff.measure.heat import (
     Block,
     BlockRequest,
@@ -40,7 +40,7 @@ from bakeoff.measure.heat import (
     WarmUp,
 )
 from bakeoff.measure.protocol import SHORTEST_SAMPLE_NS, Targets, TimingProtocol
-from bakeoff.measure.readings import LATENCY, MAX_DIRTY_SHARE, REFERENCE, ratio_to_reference
+from bakeoff.measure.readings import MAX_DIRTY_SHARE, ratio_to_reference
 from bakeoff.measure.statistics import Interval
 
 # Of all blocks of a round together.
@@ -126,12 +126,12 @@ def run_heat(
             if len(generations) >= protocol.min_generations
             else len(generations) >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s
         )
-        if is_over or is_enough or is_late:
-            unmet = find_unmet(generations, protocol.targets, reference, among=state.names)
-            is_met = is_enough and not unmet
-            if is_over or is_met or is_late:
-                stopped: Stop = "generations" if is_over else "targets" if is_met else "budget"
-                break
+        # The first that is wider is enough to go on.
+        unmet = _find_unmet(generations, protocol.targets, reference, among=state.names)
+        is_met = is_enough and not is_over and next(unmet, None) is None
+        if is_over or is_met or is_late:
+            stopped: Stop = "generations" if is_over else "targets" if is_met else "budget"
+            break
         generation_begin_s = now_s()
         generation = _run_generation(state, len(generations))
         longest_s = max(longest_s, now_s() - generation_begin_s)
@@ -142,7 +142,7 @@ def run_heat(
         reference=reference,
         generations=tuple(generations),
         stopped=stopped,
-        unmet=unmet,
+        unmet=find_unmet(generations, protocol.targets, reference, among=state.names),
         failures=state.failures,
     )
 
@@ -158,19 +158,21 @@ def find_unmet(
         reference: Name of the participant to which ratios are taken.
         among: Names of the participants that count; those that failed do not.
     """
+    return tuple(_find_unmet(generations, targets, reference, among=among))
+
+
+def _find_unmet(
+    generations: Sequence[Generation], targets: Targets, reference: str, *, among: Collection[str]
+) -> Iterator[Unmet]:
     heat = Heat(reference=reference, generations=tuple(generations))
-    found: list[Unmet] = []
+    left_out = find_left_out(generations)
     for name in sorted({part.name for generation in generations for part in generation.parts} & set(among)):
-        readings = assemble_readings(heat, name)
-        references = {row.at["batch_size"]: row for row in readings if row.quantity == REFERENCE}
-        for calls in (row for row in readings if row.quantity == LATENCY):
-            variant = calls.at["batch_size"]
+        for variant, calls, beside in assemble_calls(heat, name, left_out):
             for metric, p, target in targets.quantiles:
-                found += _if_wider(name, variant, metric, calls.quantile(p), target)
-            if targets.ratio is not None and variant in references:
-                ratio = ratio_to_reference(calls, references[variant])
-                found += _if_wider(name, variant, "ratio", ratio, targets.ratio)
-    return tuple(found)
+                yield from _if_wider(name, variant, metric, calls.quantile(p), target)
+            if targets.ratio is not None and beside is not None:
+                ratio = ratio_to_reference(calls, beside)
+                yield from _if_wider(name, variant, "ratio", ratio, targets.ratio)
 
 
 def _if_wider(name: str, variant: int, metric: str, interval: Interval | None, target: float) -> list[Unmet]:

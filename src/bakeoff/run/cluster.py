@@ -20,8 +20,8 @@ from bakeoff.record import Record
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What travels is small; the least that Ray takes.
 AUTH_MODE_VARIABLE = "RAY_AUTH_MODE"
+# What travels is small; the least that Ray takes.
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 LOOK_S = 0.5
 DETAIL_CHARS = 2000

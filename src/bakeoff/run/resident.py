@@ -121,6 +121,7 @@ class ResidentWorker:
         """Start a fresh process; back when it is loaded, warm and stopped.
 
         Raises:
+            StorageError: The disk is full, or its folder cannot be written.
             WorkerError: It failed, died or took too long.
         """
         folder = self._folder / f"generation-{generation}"
