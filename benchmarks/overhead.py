@@ -1,7 +1,8 @@
 """How much of a heat's wall time is spent in timed calls, and what the rest is beside starting alone.
 
 Three ONNX Runtime candidates at the default settings, and three PyTorch ones beside. What starting and
-loading cost alone is measured in the same run: the same workers, started, and ended before they warm up.
+loading cost alone is measured in the same run, before the heat and after it: the same workers, started, and
+ended before they warm up.
 
 A timed call is one whose duration the instrument takes. Those of the warm-up are: they tell when a worker is
 steady, and the first of them and their sum are figures of the measurement. The call before each block is not.
@@ -78,13 +79,24 @@ def divide(folder: Path, runtime: Torch | None) -> Divided:
         for name, path in checkpoints.items()
     ]
     cold = TimingProtocol.model_validate(NO_WARM_UP)
-    alone_s = 0.0
-    for name, path in checkpoints.items():
-        worker = make_worker(f"{name}-alone", path, folder, runtime=runtime, protocol=cold)
-        alone_s += float(np.median([_start_alone_s(worker, number) for number in range(N_STARTS)]))
+    alone = {
+        name: make_worker(f"{name}-alone", path, folder, runtime=runtime, protocol=cold)
+        for name, path in checkpoints.items()
+    }
+    starts_alone_s: dict[str, list[float]] = {name: [] for name in alone}
+
+    def start_alone() -> None:
+        for name, worker in alone.items():
+            done = len(starts_alone_s[name])
+            starts_alone_s[name] += [_start_alone_s(worker, done + number) for number in range(N_STARTS)]
+
+    # Before the heat and after it: the machine is not as fast in one minute as in another.
+    start_alone()
     begin = time.perf_counter()
     heat = run_heat(workers, protocol, now_s=time.monotonic)
     wall_s = time.perf_counter() - begin
+    start_alone()
+    alone_s = sum(float(np.median(seconds)) for seconds in starts_alone_s.values())
     blocks = [block for each in heat.generations for part in each.parts for block in part.blocks]
     warm_ups = [row for each in heat.generations for part in each.parts for row in part.started.warm_ups]
     timed_s = sum(sum(block.wall_ns) * block.calls_per_sample for block in blocks) / NS_PER_S
