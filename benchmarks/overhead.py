@@ -79,24 +79,17 @@ def divide(folder: Path, runtime: Torch | None) -> Divided:
         for name, path in checkpoints.items()
     ]
     cold = TimingProtocol.model_validate(NO_WARM_UP)
-    alone = {
-        name: make_worker(f"{name}-alone", path, folder, runtime=runtime, protocol=cold)
+    alone = [
+        make_worker(f"{name}-alone", path, folder, runtime=runtime, protocol=cold)
         for name, path in checkpoints.items()
-    }
-    starts_alone_s: dict[str, list[float]] = {name: [] for name in alone}
-
-    def start_alone() -> None:
-        for name, worker in alone.items():
-            done = len(starts_alone_s[name])
-            starts_alone_s[name] += [_start_alone_s(worker, done + number) for number in range(N_STARTS)]
-
+    ]
     # Before the heat and after it: the machine is not as fast in one minute as in another.
-    start_alone()
+    before_s = [_starts_alone_s(worker) for worker in alone]
     begin = time.perf_counter()
     heat = run_heat(workers, protocol, now_s=time.monotonic)
     wall_s = time.perf_counter() - begin
-    start_alone()
-    alone_s = sum(float(np.median(seconds)) for seconds in starts_alone_s.values())
+    after_s = [_starts_alone_s(worker) for worker in alone]
+    alone_s = sum(float(np.median(both)) for both in np.hstack([before_s, after_s]))
     blocks = [block for each in heat.generations for part in each.parts for block in part.blocks]
     warm_ups = [row for each in heat.generations for part in each.parts for row in part.started.warm_ups]
     timed_s = sum(sum(block.wall_ns) * block.calls_per_sample for block in blocks) / NS_PER_S
@@ -113,6 +106,10 @@ def divide(folder: Path, runtime: Torch | None) -> Divided:
         with_warm_up=(wall_s - timed_s) / starts_s,
         share=timed_s / wall_s,
     )
+
+
+def _starts_alone_s(worker: ResidentWorker) -> list[float]:
+    return [_start_alone_s(worker, number) for number in range(N_STARTS)]
 
 
 def _start_alone_s(worker: ResidentWorker, number: int) -> float:

@@ -21,7 +21,7 @@ from bakeoff.orchestrator import Quiet, bench, open_project
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from clusters import Command, Nodes, list_attempts, wait_for_any
-from copies import copy_project
+from copies import copy_unmeasured
 
 NODES = ("a", "b", "c", "d")
 N_JOBS = 8
@@ -58,12 +58,10 @@ def main() -> int:
         for node in NODES:
             cluster.start(node)
         template = make_template(Path(name))
-        warm = copy_project(template, Path(name) / "warm", "results") / "config"
+        warm = copy_unmeasured(template, Path(name) / "warm")
         bench(open_project(warm, cluster.overrides(*SETTINGS, "benchmark.protocol.processes=2")))
-        every = copy_project(template, Path(name) / "all", "results") / "config"
-        n_once, ratio = share(cluster, every)
-        killed = copy_project(template, Path(name) / "killed", "results") / "config"
-        n_again, n_untouched, n_done = kill_one(cluster, killed)
+        n_once, ratio = share(cluster, copy_unmeasured(template, Path(name) / "all"))
+        n_again, n_untouched, n_done = kill_one(cluster, copy_unmeasured(template, Path(name) / "killed"))
     print(
         f"{len(NODES)} nodes: {n_once} of {N_JOBS} jobs measured once; wall {ratio:.2f} × the busiest's share"
     )

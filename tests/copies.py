@@ -38,6 +38,11 @@ def copy_project(template: Path, folder: Path, *left_out: str) -> Path:
     return folder
 
 
+def copy_unmeasured(template: Path, folder: Path) -> Path:
+    """Copy a project without its results; returns the configuration of the copy."""
+    return copy_project(template, folder, "results") / "config"
+
+
 def move_artifacts(store: Path, old: Path, new: Path) -> None:
     """Write into a store that the artifacts that lay in one folder lie in another."""
     with closing(sqlite3.connect(store)) as connection, connection:

@@ -19,7 +19,7 @@ from bakeoff.run.hardware import detect_hardware
 from bakeoff.run.machine import LOCK_VARIABLE
 from bakeoff.stores import tags
 from clusters import Command, Nodes, list_attempts, wait_for_any, wait_until_idle
-from copies import copy_project
+from copies import copy_unmeasured
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -53,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 @pytest.fixture
 def config(shipped: Path, tmp_path: Path) -> Path:
     """A project with a champion, of which nothing quick is measured."""
-    return copy_project(shipped, tmp_path / "project", "results") / "config"
+    return copy_unmeasured(shipped, tmp_path / "project")
 
 
 def runs_of(project: Project) -> Counter[tuple[str, str]]:
@@ -220,7 +220,7 @@ def make_copy(tmp_path: Path) -> Callable[[Path], Path]:
     """Copy a project that keeps its runs where the first one does."""
 
     def make(config: Path) -> Path:
-        copied = copy_project(config.parent, tmp_path / "second", "results") / "config"
+        copied = copy_unmeasured(config.parent, tmp_path / "second")
         (copied / "tracking.yaml").write_text(
             (config / "tracking.yaml").read_text() + f"uri: sqlite:///{config.parent}/mlflow.db\n"
         )

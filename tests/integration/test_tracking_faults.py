@@ -91,11 +91,6 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "RETRY_WAITS_S", (0.01,) * (N_TRIES - 1))
-
-
 Ask = Callable[[Tracker], object]
 ASKS: dict[str, Ask] = {
     "experiment": lambda tracker: tracker.find_experiment("sweep"),
@@ -118,7 +113,6 @@ ASKS: dict[str, Ask] = {
         ((403, b'{"error_code": "PERMISSION_DENIED", "message": "not yours"}'), "not yours", 1),
     ],
 )
-@pytest.mark.usefixtures("impatient")
 def test_a_fault_of_the_server_is_tried_again_only_where_that_can_help_and_told_in_one_line(
     server: Server, ask: Ask, answer: tuple[int, bytes], message: str, n_tries: int
 ) -> None:
@@ -190,7 +184,6 @@ def test_an_installed_mlflow_that_is_too_old_is_told_before_anything_is_asked(
     assert server.n_requests == 0
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_server_that_recovers_is_asked_again_and_every_retry_is_told(server: Server) -> None:
     server.answers = [(503, b"busy"), (DROP, b""), (200, SOUND)]
     said: list[str] = []
@@ -243,7 +236,6 @@ def test_a_server_of_another_kind_is_not_read_as_an_empty_store(server: Server, 
         Tracker(server.uri).find_experiment("sweep")
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2", "mysql+pymysql", "mssql+pyodbc"])
 def test_a_database_server_that_is_down_is_told_like_any_other(scheme: str) -> None:
     tracker = Tracker(f"{scheme}://user:secret@127.0.0.1:9/mlflow")
@@ -403,7 +395,6 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         Tracker(f"sqlite:///{path}").find_experiment("sweep")
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_database_that_cannot_be_opened_is_an_error_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
