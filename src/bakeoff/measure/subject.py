@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +29,8 @@ class Subject:
         generation: Number of this process among those of the job, from 0.
         lengths: Of each document, by which its order is made: the same for all candidates, whatever their
             tokenizers.
+        clock: By which a scenario that runs on its own is timed, in ns.
+        sleep_s: Gives the processor away for so many seconds of that clock.
     """
 
     session: Session
@@ -37,6 +41,8 @@ class Subject:
     protocol: TimingProtocol | None
     generation: int
     lengths: tuple[int, ...]
+    clock: Callable[[], int] = time.perf_counter_ns
+    sleep_s: Callable[[float], object] = time.sleep
 
     @property
     def timing(self) -> TimingProtocol:

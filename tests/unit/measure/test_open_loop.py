@@ -20,8 +20,9 @@ from bakeoff.measure.open_loop import (
     serve_open_loop,
 )
 from bakeoff.measure.statistics import slo_is_met
+from clocks import VirtualClock
 
-from .simulation import Floats, VirtualClock
+from .simulation import Floats
 
 MS = 1_000_000
 Arrivals = NDArray[np.int64]

@@ -59,9 +59,9 @@ class Server(Record):
     def measure(self, subject: Subject) -> tuple[Reading, ...]:
         """Search the highest rate in this process; keeps every trial and the responses at the answer."""
         variant = Latency(batch_sizes=(1,)).variants(subject)[0]
-        warm = warm_up(variant, subject.timing)
+        warm = warm_up(variant, subject.timing, subject.clock)
         calls = [functools.partial(variant.call, number) for number in range(variant.n_inputs)]
-        service_s = float(np.mean(time_each(calls))) / NS_PER_S
+        service_s = float(np.mean(time_each(calls, subject.clock))) / NS_PER_S
         trials: dict[float, Served] = {}
 
         def is_met(rate_per_s: float) -> bool:
@@ -110,7 +110,9 @@ class Server(Record):
         def answer(requests: range) -> None:
             infer(subject.batch([order[number % len(order)] for number in requests]))
 
-        return serve_open_loop(arrivals, answer, batch_max=self.batch_max)
+        return serve_open_loop(
+            arrivals, answer, batch_max=self.batch_max, clock=subject.clock, sleep_s=subject.sleep_s
+        )
 
     def _compare_waits(self, rate_per_s: float | None, served: Served | None) -> dict[str, tuple[int]]:
         """How long requests queued at the answer, and how long they should have; nothing where batches form.
