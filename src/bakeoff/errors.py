@@ -229,7 +229,7 @@ class StorageError(BakeoffError):
 
     exit_code = 5
 
-    def __init__(self, path: Path, *, action: str, error: OSError) -> None:
+    def __init__(self, path: Path | str, *, action: str, error: OSError) -> None:
         found = error.strerror or str(error)
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             cure = "free some space there"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,3 +55,18 @@ def test_a_disk_that_is_full_is_told_and_the_next_bench_goes_on(
         if run.data.tags[tags.RUNTIME].startswith("noop") and run.info.status == "FINISHED"
     ]
     assert set(Counter(noops).values()) == {1}
+
+
+def test_output_that_goes_to_a_full_disk_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        failed = subprocess.run(
+            [sys.executable, "-m", "bakeoff", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert failed.returncode == 5
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("error: the output, or a file that was open in ")
+    assert "No space left on device" in line

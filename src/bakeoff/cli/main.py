@@ -87,7 +87,8 @@ def main() -> None:
     except OSError as error:
         if error.errno not in FULL_OR_READ_ONLY:
             raise
-        fault = StorageError(Path(error.filename or Path.cwd()), action="writing", error=error)
+        place = error.filename or f"the output, or a file that was open in {Path.cwd()}"
+        fault = StorageError(place, action="writing", error=error)
         _complain(str(fault))
         code = fault.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
