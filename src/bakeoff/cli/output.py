@@ -14,7 +14,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -49,16 +48,17 @@ class StderrProgress:
             yield lambda _: None
         elif self._console.is_terminal:
             columns = (
-                SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[step]}", markup=False),
             )
-            with Progress(*columns, console=self._console, transient=True) as bars:
+            # A thread that redraws by itself would run beside what is measured.
+            with Progress(*columns, console=self._console, transient=True, auto_refresh=False) as bars:
                 task = bars.add_task(what, total=total, step="")
-                yield lambda step: bars.update(task, advance=1, step=clean(step))
+                bars.refresh()
+                yield lambda step: bars.update(task, advance=1, step=clean(step), refresh=True)
         else:
             yield self._count(what, total)
 
