@@ -42,7 +42,7 @@ class Session(NoopSession):
         act(self.n_calls)
         return super().infer(batch)
 
-Noop.load = lambda self, checkpoint, prepared: Session(len(checkpoint.labels))
+Noop.load = lambda self, checkpoint, prepared, **_: Session(len(checkpoint.labels))
 sys.exit(worker.main(sys.argv[1:]))
 """
 

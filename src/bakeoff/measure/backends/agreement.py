@@ -172,13 +172,13 @@ def write_check(
     durable.write_json(folder / CHECK_FILE, check.model_dump(mode="json"))
 
 
-def verify(prepared: Path | None, checkpoint: Checkpoint) -> Path:
-    """Return the folder, if its files are those that were compared.
+def verify(prepared: Path | None, checkpoint: Checkpoint) -> None:
+    """Make sure that the files of the folder are those that were compared.
 
     Raises:
         CheckpointError: Nothing was prepared, or a file is missing or changed since.
     """
-    folder = _require(prepared, checkpoint)
+    folder = require(prepared, checkpoint)
     for name, expected in read_check(folder).files.items():
         path = folder / name
         if not path.is_file():
@@ -187,7 +187,6 @@ def verify(prepared: Path | None, checkpoint: Checkpoint) -> Path:
             raise CheckpointError(
                 folder, found=f"{name} changed since it was checked", cure="remove this folder"
             )
-    return folder
 
 
 def read_check(prepared: Path) -> Check:
@@ -211,11 +210,16 @@ def checked_size_bytes(prepared: Path | None, checkpoint: Checkpoint) -> int:
     Raises:
         CheckpointError: Nothing was prepared.
     """
-    folder = _require(prepared, checkpoint)
+    folder = require(prepared, checkpoint)
     return sum((folder / name).stat().st_size for name in read_check(folder).files)
 
 
-def _require(prepared: Path | None, checkpoint: Checkpoint) -> Path:
+def require(prepared: Path | None, checkpoint: Checkpoint) -> Path:
+    """Return the folder.
+
+    Raises:
+        CheckpointError: Nothing was prepared.
+    """
     if prepared is None:
         raise CheckpointError(
             checkpoint.folder, found="nothing was prepared for this runtime", cure="call prepare() first"

@@ -49,9 +49,14 @@ class Noop(Record):
         """Nothing has to be made from the checkpoint first."""
         return None
 
-    def load(self, checkpoint: Checkpoint, prepared: Path | None) -> NoopSession:
+    def verify(self, checkpoint: Checkpoint, prepared: Path | None) -> None:
+        """Nothing was compared."""
+
+    def load(
+        self, checkpoint: Checkpoint, prepared: Path | None, *, is_verified: bool = False
+    ) -> NoopSession:
         """Load nothing."""
-        del prepared
+        del prepared, is_verified
         return NoopSession(len(checkpoint.labels))
 
     def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:

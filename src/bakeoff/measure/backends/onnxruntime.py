@@ -122,15 +122,27 @@ class OnnxRuntime(Record):
             versions=library_versions(*MADE_WITH),
         )
 
-    def load(self, checkpoint: Checkpoint, prepared: Path | None) -> OnnxSession:
+    def verify(self, checkpoint: Checkpoint, prepared: Path | None) -> None:
+        """Make sure that the exported files are those that were compared.
+
+        Raises:
+            CheckpointError: They are not, or there are none.
+        """
+        agreement.verify(prepared, checkpoint)
+
+    def load(
+        self, checkpoint: Checkpoint, prepared: Path | None, *, is_verified: bool = False
+    ) -> OnnxSession:
         """Load the exported model.
 
         Raises:
-            CheckpointError: The exported file is not the one that was checked.
+            CheckpointError: As ``verify``, unless that was done.
             MissingExtraError: onnxruntime is not installed.
         """
         self.import_libraries()
-        return self._open(agreement.verify(prepared, checkpoint) / MODEL_FILE)
+        if not is_verified:
+            self.verify(checkpoint, prepared)
+        return self._open(agreement.require(prepared, checkpoint) / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
         """Size of the exported files, graph and weights."""

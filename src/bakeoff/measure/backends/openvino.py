@@ -126,16 +126,28 @@ class OpenVino(Record):
             versions=library_versions(*MADE_WITH),
         )
 
-    def load(self, checkpoint: Checkpoint, prepared: Path | None) -> OpenVinoSession:
+    def verify(self, checkpoint: Checkpoint, prepared: Path | None) -> None:
+        """Make sure that the converted files are those that were compared.
+
+        Raises:
+            CheckpointError: They are not, or there are none.
+        """
+        agreement.verify(prepared, checkpoint)
+
+    def load(
+        self, checkpoint: Checkpoint, prepared: Path | None, *, is_verified: bool = False
+    ) -> OpenVinoSession:
         """Compile the converted model for this CPU.
 
         Raises:
-            CheckpointError: The converted files are not those that were checked.
+            CheckpointError: As ``verify``, unless that was done.
             MissingExtraError: openvino is not installed.
             UnsupportedRuntimeError: The CPU does not compute in this precision.
         """
         self.import_libraries()
-        return self._open(agreement.verify(prepared, checkpoint) / MODEL_FILE)
+        if not is_verified:
+            self.verify(checkpoint, prepared)
+        return self._open(agreement.require(prepared, checkpoint) / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
         """Size of the converted files, graph and weights."""
