@@ -20,6 +20,7 @@ from bakeoff.measure.readings import (
     LATE,
     LATENCY,
     LOAD,
+    MAX_DIRTY_SHARE,
     MEMORY,
     OVERHEAD,
     REFERENCE,
@@ -124,16 +125,40 @@ def find_apart(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
 def is_near_enough(generations: Sequence[Generation]) -> bool:
     """Whether the CPUs were near in half of the generations, of many in five, and in two at least."""
     wanted = min(MIN_GENERATIONS, max(LEAST_NEAR_GENERATIONS, len(generations) / 2))
-    return count_near(generations) >= min(wanted, len(generations))
+    return len(_find_near(generations)) >= min(wanted, len(generations))
 
 
-def count_near(generations: Sequence[Generation]) -> int:
-    """Generations in which the CPUs were near in at least half of the rounds."""
-    far = _find_far(generations)
-    return sum(
-        2 * sum((each.number, number) in far for number in each.rounds) <= len(each.rounds)
-        for each in generations
+def count_done(generations: Sequence[Generation], left_out: LeftOut) -> int:
+    """Generations that add to the measurement: some of their rounds count, and half were near.
+
+    Args:
+        generations: So far.
+        left_out: Which of their rounds do not count, as ``find_left_out`` says.
+    """
+    counted = {number for number, _ in find_counted(left_out)}
+    return len(_find_near(generations) & counted)
+
+
+def find_counted(left_out: LeftOut) -> frozenset[tuple[int, int]]:
+    """The (generation, round) that headline figures use, by why each is left out.
+
+    Disturbed ones too where they are the most: the rest would be a selection.
+    """
+    steady = [why for why in left_out.values() if why != LATE]
+    counts_all = steady.count(DIRTY) > MAX_DIRTY_SHARE * len(steady)
+    return frozenset(
+        place for place, why in left_out.items() if why == COUNTED or (why == DIRTY and counts_all)
     )
+
+
+def _find_near(generations: Sequence[Generation]) -> set[int]:
+    """Numbers of the generations in which the CPUs were near in at least half of the rounds."""
+    far = _find_far(generations)
+    return {
+        each.number
+        for each in generations
+        if 2 * sum((each.number, number) in far for number in each.rounds) <= len(each.rounds)
+    }
 
 
 def _find_far(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +21,34 @@ _NS_PER_S = 1_000_000_000
 _STEAL_FIELD = 7
 _IDLE_FIELDS = (3, 4)  # idle and iowait
 _COUNTED_FIELDS = 8  # guest time is counted in user time already
-# /proc/stat counts in ticks of 10 ms: over a shorter block one tick would read as a large share.
-_MIN_TICKED_NS = 1_000_000_000
+# /proc/stat counts in ticks of 10 ms: over less than this one tick would read as a large share.
+TICKED_NS = 1_000_000_000
+
+
+def judge_ticks(blocks: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+    """Judge what is counted in ticks, over several blocks together: time that others had.
+
+    Below a second in all the limits stay those of a second, lest a lone tick of 10 ms pass for a disturbance.
+
+    Args:
+        blocks: What ``KernelCounters`` counted over each.
+
+    Returns:
+        Each disturbance, with its figure and limit.
+    """
+    wall_ns = sum(block.get("block_ns", 0.0) for block in blocks)
+    stolen_ns = sum(block.get("stolen_ns", 0.0) for block in blocks)
+    # Signed: over one block the ticks are off by more than others use, and the errors must cancel.
+    others_ns = sum(block.get("others_ns", 0.0) for block in blocks)
+    at_least_ns = max(wall_ns, TICKED_NS)
+    reasons = []
+    if stolen_ns > MAX_STEAL_SHARE * at_least_ns:
+        share = stolen_ns / wall_ns
+        reasons.append(f"the hypervisor took {share:.1%} of the time (limit {MAX_STEAL_SHARE:.0%})")
+    if others_ns > MAX_OTHERS_CPUS * at_least_ns:
+        cpus = others_ns / wall_ns
+        reasons.append(f"other processes used {cpus:.2f} CPUs (limit {MAX_OTHERS_CPUS:g}), and none is spare")
+    return tuple(reasons)
 
 
 class KernelCounters:
@@ -34,12 +61,10 @@ class KernelCounters:
 
     def __init__(self, threads: int, usable_cpus: int) -> None:
         self._fills_the_machine = threads >= usable_cpus
+        self._threads = min(threads, usable_cpus)
         self._tick_ns = _NS_PER_S // os.sysconf("SC_CLK_TCK")
         self._at_begin: dict[str, float] = {}
         self._throttle_files = sorted(Path(CPUS).glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
-        # Busy and stolen time come in ticks, so they are judged over several blocks together.
-        self._ticked_ns = 0
-        self._stolen_ns = self._others_ns = 0.0
 
     def begin(self) -> None:
         """Note where the counters stand."""
@@ -53,34 +78,17 @@ class KernelCounters:
         """
         now = self._read()
         counts = {name: now[name] - self._at_begin.get(name, 0.0) for name in now}
+        counts["block_ns"] = float(wall_ns)
+        if "busy_ns" in counts:
+            # A CPU that has nothing to do is not stolen from: what was, was taken from the threads that ran.
+            counts["stolen_ns"] = counts["steal_ns"] / self._threads
+            if self._fills_the_machine:
+                counts["others_ns"] = counts["busy_ns"] - counts["cpu_ns"]
         reasons = []
         delay = counts.get("run_delay_ns", 0.0) / max(wall_ns, 1)
         if delay > MAX_BLOCK_DELAY_SHARE:
             reasons.append(f"waited for a CPU {delay:.1%} of the time (limit {MAX_BLOCK_DELAY_SHARE:.0%})")
-        reasons += self._judge_ticks(counts, wall_ns)
-        return counts, tuple(reasons)
-
-    def _judge_ticks(self, counts: dict[str, float], wall_ns: int) -> list[str]:
-        if "busy_ns" not in counts:
-            return []
-        self._ticked_ns += wall_ns
-        self._stolen_ns += counts["steal_ns"]
-        # Signed: over one block the ticks are off by more than others use, and the errors must cancel.
-        self._others_ns += counts["busy_ns"] - counts["cpu_ns"]
-        if self._ticked_ns < _MIN_TICKED_NS:
-            return []
-        reasons = []
-        steal = self._stolen_ns / self._ticked_ns
-        others = self._others_ns / self._ticked_ns
-        if steal > MAX_STEAL_SHARE:
-            reasons.append(f"the hypervisor took {steal:.1%} of the time (limit {MAX_STEAL_SHARE:.0%})")
-        if self._fills_the_machine and others > MAX_OTHERS_CPUS:
-            reasons.append(
-                f"other processes used {others:.2f} CPUs (limit {MAX_OTHERS_CPUS:g}), and none is spare"
-            )
-        self._ticked_ns = 0
-        self._stolen_ns = self._others_ns = 0.0
-        return reasons
+        return counts, (*reasons, *judge_ticks([counts]))
 
     def _read(self) -> dict[str, float]:
         usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -115,6 +115,11 @@ class Reading(Record):
         """Whether a value is the mean of several calls, so that there is no tail to be seen."""
         return any(calls > 1 for calls in self.columns.get("calls_per_sample", ()))
 
+    @property
+    def has_tail(self) -> bool:
+        """Whether quantiles beyond the median are asked of it: of single calls, and not of passes."""
+        return self.quantity != PASS and not self.is_grouped
+
     def by_generation(self) -> list[NDArray[np.float64]]:
         """The values of each fresh process that headline figures use, in the order of the processes."""
         values, generations, counted = np.asarray(self.values), np.asarray(self.generations), self.counted

@@ -8,7 +8,8 @@ candidates in one round is free of it.
     stop rule: run generations until, with the least number done, every interval that was asked for is within
     its target, or the time budget is spent; the record says which. At twice the budget it ends in any case.
 
-A generation in which the CPUs were apart most of the time does not count as done: another takes its place.
+A generation in which the CPUs were apart most of the time, or of which no round counts, does not count as
+done: another takes its place.
 There are never more than twice as many as were allowed.
 
 Nothing here starts a process or reads a clock of its own: participants do the one, the caller hands in the
@@ -19,12 +20,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from bakeoff.errors import WorkerError
-from bakeoff.measure.assembly import assemble_calls, count_near, find_left_out, is_near_enough
+from bakeoff.measure.assembly import count_done, find_left_out, is_near_enough
+from bakeoff.measure.contention import TICKED_NS
+from bakeoff.measure.disturbance import Round, are_enough, is_disturbed, judge_together
 from bakeoff.measure.heat import (
     Block,
     BlockRequest,
@@ -36,15 +39,12 @@ from bakeoff.measure.heat import (
     PlacedBlock,
     Started,
     Stop,
-    Unmet,
     WarmUp,
 )
-from bakeoff.measure.protocol import SHORTEST_SAMPLE_NS, Targets, TimingProtocol
-from bakeoff.measure.readings import MAX_DIRTY_SHARE, ratio_to_reference
-from bakeoff.measure.statistics import Interval
+from bakeoff.measure.protocol import SHORTEST_SAMPLE_NS, TimingProtocol
+from bakeoff.measure.readings import LATENCY
+from bakeoff.measure.stopping import find_unmet
 
-# Of all blocks of a round together.
-MAX_RUN_DELAY_SHARE = 0.02
 # A heat that has spent this many budgets, or that many times the most generations, ends with what it has.
 PATIENCE = 2.0
 # But never with one, which gives no ratio an interval.
@@ -89,6 +89,7 @@ def run_heat(
     keep: Callable[[Generation], None] = lambda _: None,
     pause: Callable[[], None] = lambda: None,
     probe: Callable[[], int | None] = lambda: None,
+    quantity: str = LATENCY,
 ) -> Heat:
     """Measure participants together.
 
@@ -101,6 +102,7 @@ def run_heat(
         keep: Called with each finished generation, before the next begins.
         pause: Called before each block, while all participants are stopped; it must be short.
         probe: Reads how long data takes from one CPU to the next, in ns, or None; called before each round.
+        quantity: What the calls stand for; the targets are asked of what is reported of it.
 
     Returns:
         All generations in which at least one participant finished, and why there are no more.
@@ -114,7 +116,8 @@ def run_heat(
     reference = participants[0].name
     longest_s = 0.0
     while True:
-        done, spent_s = count_near(generations), now_s() - begin_s
+        left_out, spent_s = find_left_out(generations), now_s() - begin_s
+        done = count_done(generations, left_out)
         is_over = (
             not state.alive
             or done >= protocol.max_generations
@@ -127,8 +130,9 @@ def run_heat(
             else len(generations) >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s
         )
         # The first that is wider is enough to go on.
-        unmet = _find_unmet(generations, protocol.targets, reference, among=state.names)
-        is_met = is_enough and not is_over and next(unmet, None) is None
+        heat = Heat(reference=reference, generations=tuple(generations))
+        too_wide = find_unmet(heat, protocol.targets, left_out, quantity, among=state.names)
+        is_met = is_enough and not is_over and next(too_wide, None) is None
         if is_over or is_met or is_late:
             stopped: Stop = "generations" if is_over else "targets" if is_met else "budget"
             break
@@ -138,49 +142,8 @@ def run_heat(
         state.learn(generation)
         generations.append(generation)
         keep(generation)
-    return Heat(
-        reference=reference,
-        generations=tuple(generations),
-        stopped=stopped,
-        unmet=find_unmet(generations, protocol.targets, reference, among=state.names),
-        failures=state.failures,
-    )
-
-
-def find_unmet(
-    generations: Sequence[Generation], targets: Targets, reference: str, *, among: Collection[str]
-) -> tuple[Unmet, ...]:
-    """Every interval that was asked for and is wider than its target, by the figures that will be reported.
-
-    Args:
-        generations: So far.
-        targets: What was asked for.
-        reference: Name of the participant to which ratios are taken.
-        among: Names of the participants that count; those that failed do not.
-    """
-    return tuple(_find_unmet(generations, targets, reference, among=among))
-
-
-def _find_unmet(
-    generations: Sequence[Generation], targets: Targets, reference: str, *, among: Collection[str]
-) -> Iterator[Unmet]:
-    heat = Heat(reference=reference, generations=tuple(generations))
-    left_out = find_left_out(generations)
-    for name in sorted({part.name for generation in generations for part in generation.parts} & set(among)):
-        for variant, calls, beside in assemble_calls(heat, name, left_out):
-            for metric, p, target in targets.quantiles:
-                yield from _if_wider(name, variant, metric, calls.quantile(p), target)
-            if targets.ratio is not None and beside is not None:
-                ratio = ratio_to_reference(calls, beside)
-                yield from _if_wider(name, variant, "ratio", ratio, targets.ratio)
-
-
-def _if_wider(name: str, variant: int, metric: str, interval: Interval | None, target: float) -> list[Unmet]:
-    half_width = interval.half_width_ratio if interval else math.inf
-    if half_width <= target:
-        return []
-    shown = half_width if math.isfinite(half_width) else None
-    return [Unmet(participant=name, variant=variant, metric=metric, half_width=shown, target=target)]
+    unmet = tuple(find_unmet(heat, protocol.targets, left_out, quantity, among=state.names))
+    return heat.model_copy(update={"stopped": stopped, "unmet": unmet, "failures": state.failures})
 
 
 @dataclass
@@ -298,27 +261,30 @@ def _start(state: _State, participant: Participant, attempt: _Attempt, number: i
 
 def _run_rounds(state: _State, attempt: _Attempt, number: int) -> None:
     """Rounds until enough are clean; a disturbed one is repeated for all, never by looking at latencies."""
-    wanted = state.protocol.rounds
     shuffler = random.Random(f"{state.protocol.seed}:{number}:rounds")  # noqa: S311 - an order, not a secret
-    n_clean = n_dirty = 0
-    while state.alive and n_clean < wanted and n_clean + n_dirty < 2 * wanted:
-        if _run_round(state, attempt, n_clean + n_dirty, shuffler):
-            n_dirty += 1
-        else:
-            n_clean += 1
-        if n_clean + n_dirty >= wanted and n_dirty > MAX_DIRTY_SHARE * (n_clean + n_dirty):
-            return  # the machine is busy; repeating would only choose among disturbed rounds
+    rounds: list[Round] = []
+    unjudged: list[Round] = []
+    while state.alive:
+        rounds.append(_run_round(state, attempt, len(rounds), shuffler))
+        unjudged.append(rounds[-1])
+        if sum(each.wall_ns for each in unjudged) >= TICKED_NS or are_enough(rounds, state.protocol.rounds):
+            judge_together(unjudged)
+            unjudged = []
+            if are_enough(rounds, state.protocol.rounds):
+                break
+    for each in rounds:
+        for name, placed in each.place():
+            attempt.blocks[name].append(placed)
 
 
-def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.Random) -> bool:
-    """One block of every variant of every participant; returns whether any of them was disturbed."""
+def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.Random) -> Round:
+    """One block of every variant of every participant."""
     turns = [
         (participant, warm_up)
         for participant in state.alive
         for warm_up in attempt.started[participant.name].warm_ups
     ]
-    taken: list[tuple[str, int, Block]] = []
-    handover_ns = state.probe()
+    current = Round(number, state.probe())
     for position, (participant, warm_up) in enumerate(shuffler.sample(turns, k=len(turns))):
         if participant.name in state.failures:
             continue
@@ -331,27 +297,11 @@ def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.R
         )
         state.pause()
         try:
-            taken.append((participant.name, position, participant.run_block(request)))
+            current.blocks.append((participant.name, position, participant.run_block(request)))
         except WorkerError as error:
             state.fail(participant, error)
-    is_dirty = _is_disturbed([block for _, _, block in taken])
-    for name, position, block in taken:
-        placed = PlacedBlock(
-            **block.model_dump(),
-            round=number,
-            position=position,
-            is_dirty=is_dirty,
-            handover_ns=handover_ns,
-        )
-        attempt.blocks[name].append(placed)
-    return is_dirty
-
-
-def _is_disturbed(blocks: Sequence[Block]) -> bool:
-    """Whether a block of a round was disturbed by itself, or all together waited too long for a CPU."""
-    waited_ns = sum(block.counters.get("run_delay_ns", 0.0) for block in blocks)
-    wall_ns = sum(sum(block.wall_ns) * block.calls_per_sample for block in blocks)
-    return any(block.disturbances for block in blocks) or waited_ns > MAX_RUN_DELAY_SHARE * wall_ns
+    current.is_dirty = is_disturbed([block for _, _, block in current.blocks])
+    return current
 
 
 def _finish(state: _State, attempt: _Attempt) -> None:

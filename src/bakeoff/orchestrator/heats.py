@@ -17,13 +17,13 @@ from bakeoff.core.records import Champion, Environment, Flag, HeatFacts, Job, Me
 from bakeoff.core.validity import judge_measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import WorkerError
-from bakeoff.measure.assembly import assemble_readings, find_left_out
+from bakeoff.measure.assembly import assemble_readings, find_counted, find_left_out
 from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.handover import make_handover_probe
 from bakeoff.measure.heat import Generation, Heat, Part
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import COUNTED, DIRTY, LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
+from bakeoff.measure.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
 from bakeoff.measure.rounds import run_heat
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.planning import documents_for
@@ -157,6 +157,7 @@ def _run_heat(
         keep=keep,
         pause=beat,
         probe=_choose_probe(project, works),
+        quantity=_quantity_of(works[0].job),
     )
     return heat, environments
 
@@ -202,13 +203,11 @@ def _assemble(
     project: Project, work: Work, heat: Heat, facts: HeatFacts, environments: Sequence[Environment]
 ) -> Measurement:
     job = work.job
-    if not isinstance(job.scenario, Interleaved):
-        raise TypeError(f"{job.scenario.kind} is not measured in heats")
     parts = [part for each in heat.generations for part in each.parts if part.name == job.key]
     first = parts[0]
     checkpoint = open_checkpoint(work.checkpoint)
     model_size = _read_model_size(work, checkpoint)
-    readings = (*assemble_readings(heat, job.key, job.scenario.quantity), model_size)
+    readings = (*assemble_readings(heat, job.key, _quantity_of(job)), model_size)
     flags = judge_measurement(
         job,
         readings,
@@ -234,8 +233,7 @@ def _assemble(
 
 def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:
     labels = {work.job.key: work.job.candidate for work in works}
-    left_out = find_left_out(heat.generations)
-    counted = {generation for (generation, _), why in left_out.items() if why in (COUNTED, DIRTY)}
+    counted = {generation for generation, _ in find_counted(find_left_out(heat.generations))}
     return HeatFacts(
         heat_id=heat_id,
         reference_key=heat.reference,
@@ -284,6 +282,13 @@ def _graphs(facts: Mapping[str, str]) -> str:
 def _read_model_size(work: Work, checkpoint: Checkpoint) -> Reading:
     size_bytes = work.job.runtime.model_size_bytes(work.prepared, checkpoint)
     return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), generations=(0,))
+
+
+def _quantity_of(job: Job) -> str:
+    """What the calls of a job stand for."""
+    if not isinstance(job.scenario, Interleaved):
+        raise TypeError(f"{job.scenario.kind} is not measured in heats")
+    return job.scenario.quantity
 
 
 def protocol_of(job: Job) -> TimingProtocol:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,6 +61,7 @@ class Simulated:
         stalls: Share of calls that take some 50 times as long, exponentially spread.
         is_disturbed: Whether the counters speak against a block, by generation and number of the block.
         delay_share: Of every block, time in which it waited for a CPU.
+        ticks: What the system counted in ticks over a block, by generation and number of the block.
         fails_at: Block, by its number in the generation, at which it dies; -1 means while starting.
     """
 
@@ -74,6 +75,7 @@ class Simulated:
     is_disturbed: Callable[[int, int], bool] = lambda _generation, _block: False
     fails_at: int | None = None
     delay_share: float = 0.0
+    ticks: Callable[[int, int], Mapping[str, float]] = lambda _generation, _block: {}
     late_blocks: int = 0
     resident_bytes: int = 0
     start_s: float = 1.0
@@ -123,6 +125,8 @@ class Simulated:
             wall.append(max(1, round(duration)))
             self.world.now_ns += duration * request.calls_per_sample
         disturbed = self.is_disturbed(self.generation, self.n_blocks)
+        ticks = self.ticks(self.generation, self.n_blocks)
+        block_ns = float(sum(wall) * request.calls_per_sample)
         self.n_blocks += 1
         return Block(
             variant=request.variant,
@@ -132,7 +136,7 @@ class Simulated:
             wall_ns=tuple(wall),
             cpu_ns=tuple(wall),
             disturbances=("waited for a CPU 40.0% of the time (limit 10%)",) if disturbed else (),
-            counters={"run_delay_ns": self.delay_share * sum(wall) * request.calls_per_sample},
+            counters={"block_ns": block_ns, "run_delay_ns": self.delay_share * block_ns, **ticks},
         )
 
     def finish(self) -> Finished:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bakeoff.measure.contention import KernelCounters
+from bakeoff.measure.contention import KernelCounters, judge_ticks
 
 MS = 1_000_000
 
@@ -22,8 +22,8 @@ class Told(KernelCounters):
         return next(self.readings)
 
 
-def judge(*blocks: dict[str, float], threads: int = 2) -> list[tuple[str, ...]]:
-    """Reasons of each block of 50 ms, by what was counted over it."""
+def count(*blocks: dict[str, float], threads: int = 2) -> list[tuple[dict[str, float], tuple[str, ...]]]:
+    """What is noted of each block of 50 ms, and what speaks against it, by what was counted over it."""
 
     def readings() -> Iterator[dict[str, float]]:
         zero = {"run_delay_ns": 0.0, "busy_ns": 0.0, "steal_ns": 0.0, "cpu_ns": 0.0}
@@ -32,15 +32,20 @@ def judge(*blocks: dict[str, float], threads: int = 2) -> list[tuple[str, ...]]:
             yield zero | block
 
     counters = Told(readings(), threads)
-    reasons = []
+    rows = []
     for _ in blocks:
         counters.begin()
-        reasons.append(counters.end(50 * MS)[1])
-    return reasons
+        rows.append(counters.end(50 * MS))
+    return rows
+
+
+def judge(*blocks: dict[str, float], threads: int = 2) -> tuple[str, ...]:
+    """What speaks against all blocks together."""
+    return judge_ticks([counts for counts, _ in count(*blocks, threads=threads)])
 
 
 def test_a_lone_preemption_is_no_disturbance_and_a_long_wait_is() -> None:
-    quiet, waited = judge({"run_delay_ns": 1.5 * MS}, {"run_delay_ns": 6 * MS})
+    (_, quiet), (_, waited) = count({"run_delay_ns": 1.5 * MS}, {"run_delay_ns": 6 * MS})
     assert quiet == ()
     assert waited == ("waited for a CPU 12.0% of the time (limit 10%)",)
 
@@ -51,21 +56,29 @@ def test_ticks_that_are_off_by_one_either_way_are_no_other_process() -> None:
         {"busy_ns": 110 * MS, "cpu_ns": 100 * MS},
         {"busy_ns": 90 * MS, "cpu_ns": 100 * MS},
     ] * 20
-    assert judge(*busy) == [()] * 40
+    assert judge(*busy) == ()
+    assert [reasons for _, reasons in count(*busy)] == [()] * 40
 
 
 @pytest.mark.parametrize(("threads", "is_told"), [(2, True), (1, False)])
 def test_another_process_disturbs_where_no_cpu_is_spare(threads: int, is_told: bool) -> None:
     block: dict[str, float] = {"busy_ns": 100 * MS, "cpu_ns": 80 * MS}
-    rows = judge(*[block] * 20, threads=threads)
-    told = [reason for row in rows for reason in row]
-    expected = ["other processes used 0.40 CPUs (limit 0.1), and none is spare"] if is_told else []
-    assert told == expected
+    expected = ("other processes used 0.40 CPUs (limit 0.1), and none is spare",) if is_told else ()
+    assert judge(*[block] * 20, threads=threads) == expected
 
 
-def test_time_that_the_hypervisor_took_is_a_disturbance() -> None:
-    rows = judge(*[{"steal_ns": 2 * MS, "busy_ns": 0.0}] * 20)
-    assert [reason for row in rows for reason in row] == ["the hypervisor took 4.0% of the time (limit 1%)"]
+@pytest.mark.parametrize(("threads", "share"), [(2, "2.0%"), (1, "4.0%")])
+def test_time_that_the_hypervisor_took_is_told_as_a_share_of_each_thread(threads: int, share: str) -> None:
+    """The kernel adds up all CPUs, and only those that had work were stolen from."""
+    block: dict[str, float] = {"steal_ns": 2 * MS}
+    stolen = judge(*[block] * 20, threads=threads)
+    assert stolen == (f"the hypervisor took {share} of the time (limit 1%)",)
+
+
+@pytest.mark.parametrize(("n_ticks", "is_told"), [(1, False), (2, False), (3, True)])
+def test_over_less_than_a_second_a_lone_tick_tells_nothing(n_ticks: int, is_told: bool) -> None:
+    blocks: list[dict[str, float]] = [{"steal_ns": 10.0 * MS}] * n_ticks
+    assert bool(judge(*blocks)) == is_told
 
 
 def test_this_machine_can_be_read() -> None:

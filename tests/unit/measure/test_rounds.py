@@ -21,6 +21,7 @@ from bakeoff.measure.readings import (
     DIRTY,
     LATE,
     LATENCY,
+    PASS,
     REFERENCE,
     Reading,
     ratio_to_reference,
@@ -35,8 +36,8 @@ def hold(world: World, *participants: Simulated, protocol: TimingProtocol | None
     return run_heat(participants, protocol or make_protocol(), now_s=world.now_s, probe=world.probe)
 
 
-def reading_of(heat: Heat, name: str, quantity: str = LATENCY) -> Reading:
-    return next(row for row in assemble_readings(heat, name) if row.quantity == quantity)
+def reading_of(heat: Heat, name: str, quantity: str = LATENCY, calls: str = LATENCY) -> Reading:
+    return next(row for row in assemble_readings(heat, name, calls) if row.quantity == quantity)
 
 
 def ratio_of(heat: Heat, name: str) -> Interval:
@@ -222,6 +223,47 @@ def test_a_quantile_without_enough_samples_is_missing_not_narrow() -> None:
     assert [(unmet.metric, unmet.half_width) for unmet in heat.unmet] == [("p99", None)]
 
 
+def test_a_heat_of_passes_ends_when_its_throughput_and_ratio_are_sure_enough() -> None:
+    """A pass takes so long that a tail of passes would need more of them than any heat has."""
+    world = World()
+    protocol = make_protocol(min_generations=5, max_generations=20, min_calls=1, targets={})
+    pair = [Simulated(world, name, call_ns=2e8, noise=0.005) for name in "ab"]
+    heat = run_heat(pair, protocol, now_s=world.now_s, quantity=PASS)
+    assert (heat.stopped, len(heat.generations), heat.unmet) == ("targets", 5, ())
+    throughput = reading_of(heat, "b", PASS, PASS).throughput()
+    assert throughput is not None
+    assert throughput.half_width_ratio <= 0.02
+
+
+def test_a_heat_of_passes_says_how_unsure_its_throughput_is() -> None:
+    world = World()
+    protocol = make_protocol(min_generations=5, max_generations=5, min_calls=1, targets={})
+    alone = [Simulated(world, "a", call_ns=2e8, process_effect=0.2)]
+    heat = run_heat(alone, protocol, now_s=world.now_s, quantity=PASS)
+    (unmet,) = heat.unmet
+    assert (unmet.metric, unmet.target) == ("throughput", 0.02)
+    throughput = reading_of(heat, "a", PASS, PASS).throughput()
+    assert throughput is not None
+    assert unmet.half_width == pytest.approx(throughput.half_width_ratio)
+
+
+def test_no_tail_is_waited_for_of_calls_that_are_timed_several_at_a_time() -> None:
+    world = World()
+    protocol = make_protocol(min_generations=5, max_generations=20, targets={})
+    heat = hold(
+        world, Simulated(world, "a", call_ns=1e4), Simulated(world, "b", call_ns=1e4), protocol=protocol
+    )
+    assert (heat.stopped, heat.unmet) == ("targets", ())
+
+
+def test_a_generation_of_which_no_round_counts_is_not_done() -> None:
+    world = World()
+    busy_once = Simulated(world, "a", is_disturbed=lambda generation, _: generation == 1)
+    heat = hold(world, busy_once, Simulated(world, "b"))
+    assert len(heat.generations) == 4
+    assert len(reading_of(heat, "b").by_generation()) == 3
+
+
 def test_a_machine_so_busy_that_twice_the_budget_is_gone_ends_the_heat_early() -> None:
     world = World()
     protocol = make_protocol(min_generations=5, max_generations=20, time_budget_s=30.0)
@@ -279,6 +321,47 @@ def test_one_short_wait_among_many_blocks_disturbs_no_round() -> None:
     others = [Simulated(world, name) for name in "bcdefg"]
     heat = hold(world, Simulated(world, "a", delay_share=0.05), *others)
     assert not any(dirty for generation in heat.generations for dirty in generation.rounds.values())
+
+
+STOLEN = {"stolen_ns": 10e6}  # one tick
+OTHERS = {"others_ns": 20e6}  # in blocks of 50 ms: 0.4 CPUs
+
+
+def dirty_rounds(heat: Heat, generation: int = 0) -> set[int]:
+    return {number for number, is_dirty in heat.generations[generation].rounds.items() if is_dirty}
+
+
+@pytest.mark.parametrize(("ticks", "words"), [(STOLEN, "hypervisor"), (OTHERS, "other processes")])
+def test_a_heat_of_one_short_block_a_round_knows_that_others_had_the_machine(
+    ticks: dict[str, float], words: str
+) -> None:
+    """Ten blocks of 50 ms are half a second: less than the ticks of one process were ever judged over."""
+    world = World()
+    protocol = make_protocol(rounds=10)
+    heat = hold(world, Simulated(world, "a", call_ns=5e6, ticks=lambda *_: ticks), protocol=protocol)
+    for number, generation in enumerate(heat.generations):
+        assert dirty_rounds(heat, number) == set(range(10))
+        for block in generation.parts[0].blocks:
+            assert [words in reason for reason in block.disturbances] == [True]
+    assert reading_of(heat, "a").dirty_share == 1
+
+
+def test_a_lone_tick_is_no_disturbance() -> None:
+    world = World()
+    lone = Simulated(world, "a", call_ns=5e6, ticks=lambda _, block: STOLEN if block == 4 else {})
+    heat = hold(world, lone, protocol=make_protocol(rounds=10))
+    assert not any(dirty_rounds(heat, number) for number in range(3))
+
+
+def test_ticks_are_judged_over_a_second_of_rounds_and_speak_against_these_alone() -> None:
+    world = World()
+    protocol = make_protocol(rounds=10, min_generations=1, max_generations=1)
+    # Four blocks of 50 ms a round: five rounds are a second.
+    stolen = Simulated(world, "a", 5e6, 1e-6, ticks=lambda _, block: STOLEN if 5 <= block < 10 else {})
+    others = [Simulated(world, name, 5.01e6, 1e-6) for name in "bcd"]
+    heat = hold(world, stolen, *others, protocol=protocol)
+    assert dirty_rounds(heat) == {5, 6, 7, 8, 9}
+    assert len(heat.generations[0].rounds) == 15  # five were repeated
 
 
 def test_slow_samples_with_clean_counters_are_never_left_out() -> None:
