@@ -308,6 +308,7 @@ def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
         _one_each(LOAD, "ns", [(number, part.started.load_ns) for number, part in parts]).model_copy(
             update={
                 "columns": {
+                    "at_unix_ns": tuple(part.started.at_ns for _, part in parts),
                     "spawn_ns": tuple(part.started.spawn_ns for _, part in parts),
                     "import_ns": tuple(part.started.import_ns for _, part in parts),
                 }

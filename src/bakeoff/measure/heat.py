@@ -41,7 +41,7 @@ class Started(Record):
     """A participant that is loaded, warm and waiting.
 
     Attributes:
-        at_ns: When it began, on the system's monotonic clock.
+        at_ns: When it began, since the Unix epoch.
         spawn_ns: From the start of the process to its first line of ours.
         import_ns: Imports of the runtime's libraries.
         load_ns: From the checkpoint to a session.
@@ -85,7 +85,7 @@ class Block(Record):
     """One block as it was run.
 
     Attributes:
-        start_ns: Since the process was warm.
+        start_ns: Since the process began.
         run_in_ns: Of the one call before the samples, which counts for nothing: it finds cold caches.
         wall_ns: Of each sample, a single call's share of it.
         cpu_ns: CPU time of the process over the same calls.

@@ -39,6 +39,7 @@ from bakeoff.orchestrator.works import (
     now_text,
 )
 from bakeoff.record import Record
+from bakeoff.run.cgroups import read_memory_left_bytes
 from bakeoff.run.hardware import add_load_after, detect_hardware
 from bakeoff.run.resident import ResidentWorker
 
@@ -152,7 +153,7 @@ def _run_heat(
         list(participants.values()),
         protocol,
         now_s=time.monotonic,
-        memory_budget_bytes=MEMORY_SHARE * psutil.virtual_memory().available,
+        memory_budget_bytes=MEMORY_SHARE * min(psutil.virtual_memory().available, read_memory_left_bytes()),
         earlier=[each.generation for each in kept],
         keep=keep,
         pause=beat,

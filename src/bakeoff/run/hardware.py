@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -13,6 +14,7 @@ import psutil
 
 from bakeoff.core.records import Environment, Hardware
 from bakeoff.measure.memory import read_cache_bytes
+from bakeoff.run.cgroups import read_cpu_quota, read_memory_limit_bytes
 from bakeoff.run.processes import CAN_FREEZE
 
 # The libraries that can change the numbers, whether a job uses them or not: the list must be the same for all
@@ -118,10 +120,14 @@ def _facts() -> dict[str, str]:
         else _flag("hypervisor"),
         "transparent_hugepage": _read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "clocksource": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        "cpu_max": _read("/sys/fs/cgroup/cpu.max"),
-        "memory_max": _read("/sys/fs/cgroup/memory.max"),
+        "cpu_quota": _text(read_cpu_quota()),
+        "memory_limit_bytes": _text(read_memory_limit_bytes()),
         "memory_bytes": str(psutil.virtual_memory().total),
     }
+
+
+def _text(limit: float | None) -> str:
+    return _ABSENT if limit is None else f"{limit:g}" if isinstance(limit, float) else str(limit)
 
 
 def _read(path: str) -> str:
@@ -164,10 +170,8 @@ def usable_cpu_numbers() -> frozenset[int]:
 
 def _usable_cpus(cpus: Collection[int] | None) -> int:
     count = len(cpus or usable_cpu_numbers()) or os.cpu_count() or 1
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdecimal() and period.isdecimal():
-        count = max(1, min(count, -(-int(quota) // int(period))))
-    return count
+    quota = read_cpu_quota()
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
 
 
 def _accelerators() -> tuple[str, ...]:

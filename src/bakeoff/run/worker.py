@@ -112,7 +112,8 @@ def _reside(folder: Path, commands: int, answers: int, spawned_ns: int) -> int:
 
 
 def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) -> None:
-    at_ns = time.monotonic_ns()
+    at_ns, unix_ns, epoch_ns = time.monotonic_ns(), time.time_ns(), time.perf_counter_ns()
+    load_before = read_load()
     order = _read_order(folder)
     if not isinstance(order, MeasureOrder) or not isinstance(order.scenario, Interleaved):
         raise TypeError("only scenarios that are measured together with others stay in memory")
@@ -132,7 +133,7 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
     warm_ups = warm_up_all(list(variants.values()), subject.timing)
     started = Started(
         warm_ups=warm_ups,
-        at_ns=at_ns,
+        at_ns=unix_ns,
         spawn_ns=at_ns - spawned_ns,
         import_ns=import_ns,
         load_ns=load_ns,
@@ -144,15 +145,19 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
         memory_bytes=marks,
         facts=dict(subject.session.describe()),
     )
-    _tell(told, Ready(started=started, environment=record_environment()))
-    _answer_blocks(asked, told, subject, order, variants)
+    _tell(told, Ready(started=started, environment=record_environment(load_before)))
+    _answer_blocks(asked, told, subject, order, variants, epoch_ns)
 
 
 def _answer_blocks(
-    asked: BinaryIO, told: BinaryIO, subject: Subject, order: MeasureOrder, variants: dict[int, Variant]
+    asked: BinaryIO,
+    told: BinaryIO,
+    subject: Subject,
+    order: MeasureOrder,
+    variants: dict[int, Variant],
+    epoch_ns: int,
 ) -> None:
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
-    epoch_ns = time.perf_counter_ns()
     energy_uj: int | None = 0
     while line := asked.readline():
         command = Command.validate_json(line)
