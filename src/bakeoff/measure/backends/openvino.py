@@ -167,7 +167,12 @@ class OpenVino(Record):
         if self.precision == "bf16":
             require_bf16(self.label)
         hint = _HINTS[self.precision]
-        settings = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        settings: dict[str, str | int | bool] = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # no other runtime binds its threads to CPUs
+        }
         if self.threads is not None:
             settings["INFERENCE_NUM_THREADS"] = self.threads
         compiled = _import_openvino().Core().compile_model(str(path), "CPU", settings)
