@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -165,6 +164,27 @@ def test_two_identical_candidates_are_seldom_told_apart_and_never_by_their_place
     claims = [verdict for verdict in verdicts if verdict in ("faster", "slower")]
     assert len(claims) <= 11  # 7 % of 100, and three standard deviations of that binomial above 5 %
     assert abs(claims.count("faster") - claims.count("slower")) <= 7
+
+
+def make_second_slower(seed: int) -> World:
+    """A machine on which every second block takes 5 % longer."""
+    world = World(seed=seed)
+    world.slowness = lambda _: 1.0 if len(world.log) % 2 else 1.05
+    return world
+
+
+def test_what_the_second_place_of_a_round_costs_is_not_taken_for_a_difference() -> None:
+    """Whoever comes second pays 5 %: always the same one, if the order were not drawn."""
+    claims = 0
+    for seed in range(100):
+        world = make_second_slower(seed)
+        heat = hold(
+            world,
+            *(Simulated(world, name, process_effect=0.005) for name in "xy"),
+            protocol=make_protocol(min_generations=5, max_generations=5, rounds=6, seed=seed),
+        )
+        claims += judge_ratio(ratio_of(heat, "y")) in ("faster", "slower")
+    assert claims <= 11  # 5 % of 100 and three standard deviations of that binomial
 
 
 @settings(max_examples=25)
@@ -543,21 +563,20 @@ def test_candidates_that_do_not_fit_into_memory_together_run_one_after_the_other
 
 
 def test_an_interrupted_heat_goes_on_after_the_generations_that_it_kept() -> None:
-    kept: list[Generation] = []
     world = World()
-    whole = hold(world, Simulated(world, "a"), Simulated(world, "b"))
-    kept += whole.generations[:2]
+    protocol = make_protocol(min_calls=5, max_calls=200)
+    whole = hold(world, Simulated(world, "a"), Simulated(world, "b"), protocol=protocol)
     later = World(seed=1)
     heat = run_heat(
         [Simulated(later, "a", call_ns=9e6), Simulated(later, "b")],
-        make_protocol(),
+        protocol,
         now_s=later.now_s,
-        earlier=kept,
+        earlier=whole.generations[:2],
     )
     assert heat.generations[:2] == whole.generations[:2]
     assert [generation.number for generation in heat.generations] == [0, 1, 2]
-    # The number of calls was fixed by the first generation, not by the new process.
-    assert {len(block.wall_ns) for part in heat.generations[2].parts for block in part.blocks} == {10}
+    # The number of calls was fixed by the first generation, of 1 ms each, not by the new process.
+    assert {len(block.wall_ns) for part in heat.generations[2].parts for block in part.blocks} == {50}
 
 
 # --- settings ---------------------------------------------------------------------------------------------
