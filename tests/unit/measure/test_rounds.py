@@ -85,7 +85,7 @@ def test_all_candidates_begin_a_round_at_the_same_input() -> None:
 def test_the_number_of_calls_is_fixed_by_the_first_process_and_kept() -> None:
     world = World(slowness=lambda now_s: 1.0 if now_s < 2 else 3.0)
     protocol = make_protocol(min_calls=5, max_calls=200)
-    heat = hold(world, Simulated(world, "a", call_ns=1e6, process_effect=0.3), protocol=protocol)
+    heat = hold(world, Simulated(world, "a", call_ns=1e6), protocol=protocol)
     lengths = {
         len(block.wall_ns) for each in heat.generations for part in each.parts for block in part.blocks
     }
