@@ -20,7 +20,6 @@ import pytest
 
 from bakeoff.core.records import Champion
 from bakeoff.errors import CheckpointError, ConfigError, TrackingError
-from bakeoff.measure.readings import COUNTED, DIRTY, LATE
 from bakeoff.orchestrator import (
     Project,
     bench,
@@ -39,6 +38,7 @@ from bakeoff.orchestrator.planning import build_jobs
 from bakeoff.orchestrator.progress import Advance, Quiet
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
+from reckoning import Raw, reckon_interval, reckon_ratio, reckon_verdict
 from replies import LosesFirstReply
 
 Reopen = Callable[..., Project]
@@ -122,30 +122,33 @@ def test_every_benchmark_is_one_finished_run_with_its_readings(reopen: Reopen) -
     ]
 
 
-def test_summaries_are_recomputed_from_the_raw_samples(reopen: Reopen) -> None:
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_summaries_intervals_ratios_and_verdicts_are_recomputed_from_the_raw_samples(
+    reopen: Reopen, batch_size: int
+) -> None:
     project = reopen()
     (job,) = [
         planned.job
         for planned in plan(project).jobs
         if planned.job.scenario.kind == "latency" and planned.job.runtime.kind == "onnxruntime"
     ]
-    folder = project.results.folder / "jobs" / job.key_digest
-    document = json.loads((folder / "001.json").read_text())
-    with np.load(folder / "001.npz", allow_pickle=False) as arrays:
-        place = [reading["quantity"] for reading in document["readings"]].index("latency")
-        raw, left_out = arrays[f"{place}.values"], arrays[f"{place}.columns.left_out"]
-        rounds = {
-            *zip(arrays[f"{place}.generations"], arrays[f"{place}.columns.round"], left_out, strict=True)
-        }
-    steady = [why for _, _, why in rounds if why != LATE]
-    is_busy = steady.count(DIRTY) > len(steady) / 2
-    counted = raw[np.isin(left_out, [COUNTED, DIRTY] if is_busy else [COUNTED])]
+    path = project.results.folder / "jobs" / job.key_digest / "001.json"
+    latency, reference = (Raw(path, quantity, batch_size) for quantity in ("latency", "reference"))
+    counted = latency.wall[latency.counted]
     file = json.loads(next(project.results.folder.glob("champions/*/benchmark.json")).read_text())
-    shown = file["runtimes"]["onnxruntime-fp32"]["batch_1"]
-    assert shown["median_ms"] == pytest.approx(float(np.median(counted)) / 1e6)
+    runtime = file["runtimes"]["onnxruntime-fp32"]
+    shown = runtime[f"batch_{batch_size}"]
+    assert shown["median_ms"] == pytest.approx(float(np.median(counted)) / 1e6, rel=1e-12)
     assert shown["mean_ms"] == pytest.approx(float(np.mean(counted)) / 1e6)
     assert shown["n"] == len(counted)
     assert shown["p99_ms"] is None
+    low, high = reckon_interval(latency.by_generation(), 0.5)
+    assert shown["median_interval_ms"] == pytest.approx([low / 1e6, high / 1e6], rel=1e-9)
+    by_cpu = "contended" in runtime["latency"]["flags"] and job.runtime.threads == 1
+    ratio, *ends = reckon_ratio(*(each.block_medians(by_cpu=by_cpu) for each in (latency, reference)))
+    assert shown["ratio_to_reference"] == pytest.approx(ratio, rel=1e-9)
+    assert shown["ratio_interval"] == pytest.approx(ends, rel=1e-9)
+    assert shown["verdict"] == reckon_verdict(*ends)
     assert set(file["batch_1"]) >= {"mean_ms", "median_ms", "p95_ms", "p99_ms", "throughput_docs_per_sec"}
 
 

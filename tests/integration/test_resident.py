@@ -12,7 +12,7 @@ import pytest
 
 from bakeoff.errors import WorkerError
 from bakeoff.measure.heat import BlockRequest
-from bakeoff.run import resident
+from bakeoff.run import processes, resident
 from bakeoff.run.resident import ResidentWorker
 from workers import MakeWorker
 
@@ -163,6 +163,22 @@ def test_a_worker_that_hangs_in_a_block_is_ended_with_its_children(
     assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
 
 
+@pytest.mark.parametrize(("samples", "calls"), [(5, 1), (50_000, 1), (50_000, 4)])
+def test_a_block_may_take_twenty_times_what_its_calls_took_when_warm_and_half_a_minute_at_least(
+    make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch, samples: int, calls: int
+) -> None:
+    """Nobody waits: to the one who asks it is as if the time had passed without an answer."""
+    worker = make_worker("def act(number): time.sleep(0.001)")
+    median_ns = worker.start(0).warm_ups[0].median_ns
+    monkeypatch.setattr(processes, "wait_readable", lambda *_: False)
+    with pytest.raises(WorkerError) as caught:
+        worker.run_block(request(samples=samples, calls=calls))
+    # The call before the samples takes its time, too.
+    twenty_times_s = 20 * median_ns * (samples * calls + 1) / 1e9
+    assert (twenty_times_s > 30) == (samples > 5)
+    assert caught.value.reason == f"no answer after {max(30.0, twenty_times_s):g} s"
+
+
 def test_a_worker_that_does_not_come_up_is_ended_after_its_time(make_worker: MakeWorker) -> None:
     worker = make_worker("def act(number): time.sleep(600)", timeout_s=3.0)
     with pytest.raises(WorkerError, match="no answer after 3 s"):
@@ -201,6 +217,47 @@ def test_memory_of_the_run_is_told_apart_from_loading(
         peaks.append((started.memory_bytes["load"], worker.finish().memory_bytes["run"]))
     assert abs(peaks[1][0] - peaks[0][0]) < 5 << 20
     assert abs(peaks[1][1] - peaks[0][1] - (100 << 20)) < 5 << 20
+
+
+COUNTED = """
+from functools import partial
+from pathlib import Path
+from bakeoff.measure import memory
+
+POWERCAP = Path({folder!r})
+COUNTER = POWERCAP / "intel-rapl:0" / "energy_uj"
+memory.read_energy_uj = partial(memory.read_energy_uj, POWERCAP)
+
+def act(number):
+    if COUNTER.exists():
+        COUNTER.write_text(str(int(COUNTER.read_text()) + 1000))
+"""
+
+
+def test_energy_is_what_the_counter_moved_over_the_blocks_and_not_between_them(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    """A counter that every call moves by 1000 µJ, and we move while the worker is stopped."""
+    zone = tmp_path / "powercap" / "intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0")
+    counter = zone / "energy_uj"
+    counter.write_text("5000000")
+    worker = make_worker(COUNTED.format(folder=str(zone.parent)))
+    worker.start(0)
+    for samples in (5, 3):
+        counter.write_text(str(int(counter.read_text()) + 70_000))
+        worker.run_block(request(samples=samples))
+    counter.write_text(str(int(counter.read_text()) + 70_000))
+    # The call before the samples is one of the block: its energy is in, and so are its documents.
+    assert worker.finish().energy_uj == 1000 * (5 + 1 + 3 + 1)
+
+
+def test_without_a_counter_energy_is_unknown_and_not_zero(make_worker: MakeWorker, tmp_path: Path) -> None:
+    worker = make_worker(COUNTED.format(folder=str(tmp_path / "absent")))
+    worker.start(0)
+    worker.run_block(request())
+    assert worker.finish().energy_uj is None
 
 
 def test_a_worker_dies_with_the_process_that_started_it(make_worker: MakeWorker, tmp_path: Path) -> None:

@@ -171,6 +171,46 @@ def test_nobody_is_left_when_the_user_interrupts(
     assert not any(member.is_running() for member in family)
 
 
+def test_in_a_whole_heat_time_goes_forward_and_every_sample_that_was_asked_for_is_there(
+    make_candidates: Callable[..., list[ResidentWorker]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_block = ResidentWorker.run_block
+    asked: list[tuple[BlockRequest, Block]] = []
+
+    def noted(self: ResidentWorker, request: BlockRequest) -> Block:
+        block = run_block(self, request)
+        asked.append((request, block))
+        return block
+
+    monkeypatch.setattr(ResidentWorker, "run_block", noted)
+    workers = make_candidates()
+    begin_ns = time.monotonic_ns()
+    heat = measure(*workers)
+    whole_ns = time.monotonic_ns() - begin_ns
+    for request, block in asked:
+        assert (block.variant, block.first_input) == (request.variant, request.first_input)
+        assert len(block.wall_ns) == len(block.cpu_ns) == request.samples
+        assert min(block.wall_ns) > 0
+    parts = [part for generation in heat.generations for part in generation.parts]
+    assert sum(len(part.blocks) for part in parts) == len(asked) >= 2 * 2 * 2 * PROTOCOL.rounds
+    for part in parts:
+        places = [(block.round, block.position) for block in part.blocks]
+        assert places == sorted(places)
+        # A block begins with its untimed call, after the last sample of the one before.
+        end_ns = 0
+        for block in part.blocks:
+            assert block.run_in_ns > 0
+            assert block.start_ns - block.run_in_ns >= end_ns
+            end_ns = block.start_ns + sum(block.wall_ns) * block.calls_per_sample
+        assert end_ns <= whole_ns
+    for worker in workers:
+        for latency in (row for row in assemble_readings(heat, worker.name) if row.quantity == LATENCY):
+            taken = list(zip(latency.generations, latency.columns["block_start_ns"], strict=True))
+            assert taken == sorted(taken)
+            # Each block of a process has a begin of its own, and the samples of a block share it.
+            assert len(set(taken)) == len({*zip(latency.generations, latency.columns["round"], strict=True)})
+
+
 def test_every_candidate_has_the_threads_and_cpus_that_were_asked_for(
     make_candidates: Callable[..., list[ResidentWorker]],
 ) -> None:

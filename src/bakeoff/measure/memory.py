@@ -65,17 +65,20 @@ def reset_peak() -> None:
         _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
 
 
-def read_energy_uj() -> int | None:
+def read_energy_uj(powercap: Path = _POWERCAP) -> int | None:
     """Energy counters of all CPU packages together, in µJ; None where there are none or they are secret.
 
     Never an estimate from a nominal power.
+
+    Args:
+        powercap: Folder of the counters.
     """
     total: int | None = None
-    for counter in sorted(_POWERCAP.glob("intel-rapl:[0-9]*/energy_uj")):
-        if counter.parent.name.count(":") > 1:
-            continue  # a part of a package that is counted already
+    for zone in sorted(powercap.glob("intel-rapl:[0-9]*")):
         try:
-            total = (total or 0) + int(counter.read_text(encoding="ascii"))
+            # Beside the packages stand their parts, and on some machines the platform, which holds them all.
+            if (zone / "name").read_text(encoding="ascii").startswith("package"):
+                total = (total or 0) + int((zone / "energy_uj").read_text(encoding="ascii"))
         except (OSError, ValueError):
             return None
     return total

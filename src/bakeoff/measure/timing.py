@@ -34,7 +34,7 @@ class Variant:
         n_padded_tokens: Of each input, as computed; inputs of unlike size are all visited in the warm-up.
         n_documents: That one call answers.
         least_samples: Of a block, where the protocol's own least would take too long; None leaves it.
-        before: Done before every sample, untimed.
+        before: Done before every sample, untimed; a sample is one call then, however short.
     """
 
     number: int
@@ -151,7 +151,9 @@ def run_block(
         cpu: CPU time of this process, in ns.
     """
     call, before = variant.call, variant.before
-    n_inputs, per_sample = variant.n_inputs, request.calls_per_sample
+    n_inputs = variant.n_inputs
+    # What comes before would be done for the first call of a group alone.
+    per_sample = request.calls_per_sample if before is None else 1
     wall_ns: list[int] = []
     cpu_ns: list[int] = []
     number = request.first_input

@@ -96,7 +96,7 @@ class Simulated:
                 first_call_ns=int(3 * self.call_ns),
                 warmup_ns=int(5e8),
                 n_calls=100,
-                median_ns=self.call_ns * variant,
+                median_ns=self.call_ns * variant * self.effect * self.world.slowness(self.world.now_s()),
                 is_steady=True,
                 n_tokens=tuple(range(1, N_INPUTS + 1)),
                 n_padded_tokens=tuple(range(1, N_INPUTS + 1)),

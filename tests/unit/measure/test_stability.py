@@ -79,6 +79,21 @@ def test_a_decaying_warm_up_is_waited_for_and_a_flat_one_is_soon_over() -> None:
     assert max(calls or math.inf for calls in wasted) <= 100
 
 
+@pytest.mark.parametrize(("step_at", "height"), [(60, 1.33), (150, 1.11)])
+def test_a_step_of_the_level_is_seen_while_it_lies_in_the_middle_of_the_window_and_never_before(
+    step_at: int, height: float
+) -> None:
+    """What comes later no rule can see: the least time of the warm-up and the cut afterwards are for it."""
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        trace = noise(rng, 0.02, 600) * np.where(np.arange(600) < step_at, height, 1.0)
+        assert (calls_until_steady(trace) or math.inf) <= step_at
+        blocks = [summarize_block(trace[start : start + 10]) for start in range(0, 600, 10)]
+        step = step_at // 10  # the first block of the new level
+        judged = {n_new: is_steady(blocks[: step + n_new]) for n_new in range(1, 6)}
+        assert (judged[2], judged[3], judged[5]) == (False, False, True)
+
+
 def test_a_machine_that_only_gets_slower_is_never_steady() -> None:
     assert calls_until_steady(1.01 ** np.arange(600.0)) is None
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.measure.readings import NS_PER_MS, NS_PER_S
 from bakeoff.measure.statistics import (
     Interval,
     adjusted_confidence,
@@ -150,17 +149,6 @@ def test_neither_the_order_of_processes_nor_of_calls_changes_a_quantile(
     assert np.allclose(
         must(quantile_interval(shuffled, p)), must(quantile_interval(list(calls), p)), rtol=1e-12
     )
-
-
-@given(st.floats(1, 1e12))
-def test_nanoseconds_milliseconds_and_seconds_tell_the_same_time(mean_ns: float) -> None:
-    calls_ns = mean_ns * FAIR.draw(np.random.default_rng(5), 1, 2, 50)[0]
-    in_ns = must(quantile_interval(list(calls_ns), 0.5))
-    in_ms = must(quantile_interval(list(calls_ns / NS_PER_MS), 0.5))
-    in_s = must(quantile_interval(list(calls_ns / NS_PER_S), 0.5))
-    assert in_ms.value * 1e6 == pytest.approx(in_ns.value, rel=1e-12)
-    assert in_s.high * 1e9 == pytest.approx(in_ns.high, rel=1e-12)
-    assert in_s.half_width_ratio == pytest.approx(in_ns.half_width_ratio, rel=1e-9)
 
 
 # --- ratios ---
@@ -385,16 +373,6 @@ def test_no_responses_meet_nothing() -> None:
 
 
 # --- throughput ---
-
-
-@given(st.integers(1, 512), st.floats(1e3, 1e10), st.integers(2, 6))
-def test_throughput_of_a_backend_that_never_varies_is_batch_over_latency(
-    batch_size: int, latency_ns: float, generations: int
-) -> None:
-    rates = [np.full(5, batch_size * NS_PER_S / latency_ns)] * generations
-    found = throughput_interval(rates)
-    assert found.value == pytest.approx(batch_size / (latency_ns / 1e9), rel=1e-9)
-    assert found.low == pytest.approx(found.high, rel=1e-9)
 
 
 @pytest.mark.parametrize("process_effect", [0.0, 0.05])
