@@ -9,11 +9,11 @@ import pytest
 
 from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision
-from bakeoff.core.records import BackboneSelection
+from bakeoff.core.records import BackboneSelection, Measurement
 from bakeoff.report import render_html
 from bakeoff.report.plot import draw_plot
 from unit.report.measured import measure_field
-from unit.report.test_evidence import decide_on
+from unit.report.test_evidence import contend, decide_on, with_rates
 
 pytestmark = pytest.mark.slow
 
@@ -208,7 +208,7 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [500, 1280])
-@pytest.mark.parametrize("name", ["decision", "tie", "nobody", "crowd", "measured"])
+@pytest.mark.parametrize("name", ["decision", "tie", "nobody", "crowd", "measured", "busy"])
 def test_axe_finds_nothing_that_keeps_anybody_out(
     *,
     open_page: Open,
@@ -219,7 +219,10 @@ def test_axe_finds_nothing_that_keeps_anybody_out(
     width: int,
     dark: bool,
 ) -> None:
-    measurements = measure_field() if name == "measured" else []
+    measurements = {
+        "measured": lambda: with_rates(measure_field()),
+        "busy": lambda: with_rates(contend(measure_field(threads=1)), unmet=1),
+    }.get(name, list[Measurement])()
     decision = decide_on(measurements) if measurements else request.getfixturevalue(name)
     html = render_html(decision, selections, FACTS, measurements=measurements, commands=("bakeoff plan",))
     page = open_page(html, width=width, dark=dark).page

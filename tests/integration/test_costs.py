@@ -52,7 +52,8 @@ def test_constraints_on_memory_decide_who_may_win(reopen: Reopen) -> None:
 def test_what_a_measurement_cost_is_logged_under_names_that_end_in_units(reopen: Reopen) -> None:
     project = reopen(
         "benchmark.runtimes=[{kind: noop}]",
-        "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}, {kind: throughput, batch_size: 4}]",
+        "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}, {kind: throughput, batch_size: 4}, "
+        "{kind: server, limit_ms: 60000, n_queries: 473}]",
     )
     result = bench(project)
     assert result.failed == ()
@@ -62,8 +63,11 @@ def test_what_a_measurement_cost_is_logged_under_names_that_end_in_units(reopen:
     latency = logged["latency"]
     names = {"memory_run_bytes", "memory_peak_bytes", "model_size_bytes", "load_ms", "import_ms"}
     assert names <= set(latency)
-    assert {"first_call_ms.batch_1", "tokenize_p50_ms"} <= set(latency)
+    assert {"first_call_ms.batch_1", "warmup_ms.batch_1", "tokenize_p50_ms"} <= set(latency)
     assert logged["throughput"]["documents_per_s"] > 0
+    served = logged["server"]
+    assert 0 < served["response_p50_ms"] <= served["response_p99_ms"]
+    assert served["max_rate_per_s"] > 0
     document = json.loads(result.result_files["tiny"].read_text())
     assert (
         document["runtimes"]["noop"]["costs"]["documents_per_s"]["value"]

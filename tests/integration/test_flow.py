@@ -115,7 +115,11 @@ def test_every_benchmark_is_one_finished_run_with_its_readings(reopen: Reopen) -
     assert {(run["status"], run[tags.VALIDITY]) for run in found} == {("FINISHED", "valid")}
     experiment_id = project.tracker.find_experiment("benchmark") or ""
     latency = next(iter(project.tracker.search_runs(experiment_id, {tags.SCENARIO: "latency"})))
-    assert latency.data.metrics["latency_p50_ms.batch_1"] > 0
+    file = json.loads(next(project.results.folder.glob("champions/*/benchmark.json")).read_text())
+    shown = file["runtimes"][latency.data.tags[tags.RUNTIME]]["batch_1"]
+    assert shown["median_ms"] > 0
+    for name, quantile in (("median", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99")):
+        assert latency.data.metrics.get(f"latency_{quantile}_ms.batch_1") == shown[f"{name}_ms"]
     assert project.tracker.list_artifacts(latency.info.run_id, "benchmark") == [
         "benchmark/001.json",
         "benchmark/001.npz",

@@ -5,43 +5,43 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bakeoff.core.comparison import compare_to_reference
-from bakeoff.core.estimate import estimate_of
+from bakeoff.cli.measured import add_row, make_table, tables_of_measured
 from bakeoff.core.existing import ExistingBenchmark
 from bakeoff.core.plan import Explanation, Plan
-from bakeoff.core.records import BackboneSelection, Measurement
+from bakeoff.core.records import BackboneSelection
 from bakeoff.digest import shorten
-from bakeoff.measure.readings import LATENCY, MEDIAN, NS_PER_MS
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.orchestrator.studies import SweepResult
-from bakeoff.report.units import ABSENT, clean, count_trials, f1_interval, format_latency
+from bakeoff.report.units import clean, count_trials
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def table_of_sweep(results: Sequence[SweepResult]) -> Table:
     """One row a backbone."""
-    table = _table("backbone", "study", "trials", "best (cross-validated)", "what was done")
+    table = make_table("backbone", "study", "trials", "best (cross-validated)", "what was done")
     for result in results:
         best = f"{result.best_metric:.4f}" if result.best_metric is not None else "none is valid"
         done = f"broke off: {result.failure}" if result.failure else result.action
         trials = f"{result.n_trials}" + (f" ({result.n_pruned} pruned)" if result.n_pruned else "")
-        _add(table, result.backbone, shorten(result.study_key_hash), trials, best, done)
+        add_row(table, result.backbone, shorten(result.study_key_hash), trials, best, done)
     return table
 
 
 def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
     """One row a backbone, with the champion or the reason why there is none."""
-    table = _table("backbone", "champion (refit run)", "metric", "stable score", "folds", "trials", "remark")
+    table = make_table(
+        "backbone", "champion (refit run)", "metric", "stable score", "folds", "trials", "remark"
+    )
     for selection in selections.values():
         champion = selection.champion
         counts = count_trials(selection)
         if champion is None:
-            _add(table, selection.backbone, "none", "", "", "", counts, selection.reason or "")
+            add_row(table, selection.backbone, "none", "", "", "", counts, selection.reason or "")
             continue
         tied = len(selection.selection_metadata.get("tied_trials") or [])
         tied_groups = len(selection.selection_metadata.get("tied_groups") or [])
@@ -53,7 +53,7 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
             if group.study_key_hash == champion.study_key_hash
         ):
             remarks.append("no study key recorded: grouped by experiment and parent")
-        _add(
+        add_row(
             table,
             selection.backbone,
             champion.run_id,
@@ -68,9 +68,9 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
 
 def table_of_plan(plan: Plan) -> Group:
     """One row a job, and the counts."""
-    table = _table("job", "", "why")
+    table = make_table("job", "", "why")
     for planned in plan.jobs:
-        _add(table, planned.job.label, planned.action, planned.reason)
+        add_row(table, planned.job.label, planned.action, planned.reason)
     counts = f"{len(plan.todo)} to measure, {len(plan.reused)} reused, {len(plan.left)} left alone"
     return Group(table, Text(counts))
 
@@ -85,10 +85,10 @@ def table_of_explanation(explanation: Explanation) -> Group:
         f"{planned.action:<8} {planned.reason}",
         f"nearest  {_describe_nearest(nearest)}",
     ]
-    table = _table("part", "found", "", "wanted")
+    table = make_table("part", "found", "", "wanted")
     for part in explanation.parts:
         sign = "=" if part.is_same else "→"
-        _add(table, part.name, _show_part(part.found), sign, _show_part(part.wanted))
+        add_row(table, part.name, _show_part(part.found), sign, _show_part(part.wanted))
     n_differing = sum(not part.is_same for part in explanation.parts)
     counts = f"{n_differing} of {len(explanation.parts)} parts differ"
     return Group(*(Text(clean(line), overflow="fold") for line in lines), table, Text(counts))
@@ -112,12 +112,12 @@ def _describe_nearest(nearest: ExistingBenchmark | None) -> str:
 
 def table_of_bench(result: BenchResult) -> Group:
     """One row a job that ran, and the counts of the others."""
-    table = _table("job", "outcome", "remark")
+    table = make_table("job", "outcome", "remark")
     for measurement in result.measured:
         remark = ", ".join(dict.fromkeys(flag.name for flag in measurement.flags))
-        _add(table, measurement.job.label, f"measured, {measurement.validity}", remark)
+        add_row(table, measurement.job.label, f"measured, {measurement.validity}", remark)
     for attempt in result.failed:
-        _add(table, attempt.job.label, "failed", f"{attempt.reason} {attempt.detail}".strip()[:300])
+        add_row(table, attempt.job.label, "failed", f"{attempt.reason} {attempt.detail}".strip()[:300])
     timed_s = sum(measurement.timed_s for measurement in result.measured)
     counts = (
         f"{len(result.measured)} measured, {len(result.failed)} failed, {len(result.plan.reused)} reused, "
@@ -125,37 +125,5 @@ def table_of_bench(result: BenchResult) -> Group:
     )
     if result.unlogged:
         counts += f"; {result.unlogged} not logged yet, safe on disk"
-    parts: list[RenderableType] = [table]
-    latency = _table_of_latency(result.measured)
-    if latency.row_count:
-        parts += [Text(), latency, Text()]
-    return Group(*parts, Text(counts))
-
-
-def _table_of_latency(measured: Sequence[Measurement]) -> Table:
-    """One row a batch size: the median with its interval, and what the heat's reference says to it."""
-    table = _table("latency", "batch", "p50 ms", "time ÷ reference", "verdict")
-    for measurement in measured:
-        for reading in measurement.readings:
-            if reading.quantity != LATENCY:
-                continue
-            size = reading.at["batch_size"]
-            interval = reading.quantile(MEDIAN)
-            middle = format_latency(estimate_of(interval, NS_PER_MS)) if interval else ABSENT
-            comparison = compare_to_reference(measurement, size)
-            ratio = comparison.ratio if comparison else None
-            shown = f"{ratio.value:.3f} {f1_interval(ratio)}" if ratio else ABSENT
-            verdict = (comparison.verdict if comparison else None) or ABSENT
-            _add(table, measurement.job.candidate, str(size), middle, shown, verdict)
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(clean(cell)) for cell in cells))
+    figures = tables_of_measured(result.measured)
+    return Group(table, *figures, *([Text()] if figures else []), Text(counts))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.rates import Served, describe_served
 from bakeoff.core.records import CONTENDED, DISTURBED, Measurement
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.readings import (
@@ -23,6 +24,7 @@ from bakeoff.measure.readings import (
     TOKENIZE,
     Reading,
 )
+from bakeoff.measure.scenarios import Latency
 from bakeoff.measure.statistics import rate_interval
 from bakeoff.record import Record
 
@@ -51,13 +53,18 @@ class Costs(Record):
         model_size_bytes: What is loaded from disk.
         load_ms: From the checkpoint to a session; median over the processes, as of the next two.
         import_ms: Imports of the runtime's libraries.
-        first_call_ms: The very first call, by batch size.
+        first_call_ms: Of the latency scenario, the first call at each batch size. A process warms up the
+            smallest first: that call is the very first one, the others find a process that is warm already.
+        warmup_ms: From that call until calls at that batch size were steady, or were given up; never less
+            than the share of ``protocol.warmup_min_s`` that each batch size has.
         tokenize_p50_ms: Median time to encode one text.
         energy_per_document_uj: Of the CPU packages over the timed blocks, whatever else they did, by the
             machine's own counter; over all batch sizes together, the untimed calls counted.
         documents_per_s: Of the throughput scenario.
+        throughput_batch_size: Documents a call of that scenario.
         max_rate_per_s: Requests per second that the first server scenario sustained: the median over the
             processes, with an interval.
+        served: What that scenario asked for, and its response times at that rate.
         price_per_hour: Of one instance, without currency.
         cost_per_million: Of a million documents one after the other, in batches of the decision's size.
         cost_per_million_served: Of a million requests at ``max_rate_per_s``.
@@ -72,10 +79,13 @@ class Costs(Record):
     load_ms: float | None = None
     import_ms: float | None = None
     first_call_ms: Mapping[int, float] = {}
+    warmup_ms: Mapping[int, float] = {}
     tokenize_p50_ms: float | None = None
     energy_per_document_uj: float | None = None
     documents_per_s: Estimate | None = None
+    throughput_batch_size: int | None = None
     max_rate_per_s: Estimate | None = None
+    served: Served | None = None
     price_per_hour: float | None = None
     cost_per_million: Estimate | None = None
     cost_per_million_served: Estimate | None = None
@@ -104,6 +114,7 @@ def measure_costs(measurements: Sequence[Measurement], settings: DecisionSetting
     memory_load, memory_run, memory_peak = _read_memory(readings)
     load, size, tokenize = (_find(readings, quantity) for quantity in (LOAD, MODEL_SIZE, TOKENIZE))
     energies = (_read_energy_uj(each.readings) for each in ordered)
+    passes = _find(readings, PASS)
     costs = Costs(
         memory_load_bytes=memory_load,
         memory_run_bytes=memory_run,
@@ -111,11 +122,14 @@ def measure_costs(measurements: Sequence[Measurement], settings: DecisionSetting
         model_size_bytes=int(size.values[0]) if size else None,
         load_ms=_median_ms(load.values) if load else None,
         import_ms=_median_ms(load.columns["import_ns"]) if load else None,
-        first_call_ms=_read_first_calls_ms(readings),
+        first_call_ms=_read_starts_ms(ordered),
+        warmup_ms=_read_starts_ms(ordered, "warmup_ns"),
         tokenize_p50_ms=_median_ms(tokenize.values) if tokenize else None,
         energy_per_document_uj=next((energy for energy in energies if energy is not None), None),
-        documents_per_s=_read_documents_per_s(readings, confidence),
+        documents_per_s=_read_documents_per_s(passes, confidence),
+        throughput_batch_size=passes.at["batch_size"] if passes else None,
         max_rate_per_s=find_max_rate(readings, confidence),
+        served=next((served for each in ordered if (served := describe_served(each, confidence))), None),
         is_contended=any(map(_was_busy, ordered)),
     )
     return _explain(_price(costs, readings, settings), readings)
@@ -138,11 +152,18 @@ def _read_memory(readings: Sequence[Reading]) -> tuple[Estimate | None, Estimate
     return _spread(load - imports), _spread(run - imports), _spread(np.maximum(load, run))
 
 
-def _read_first_calls_ms(readings: Sequence[Reading]) -> dict[int, float]:
+def _read_starts_ms(measurements: Sequence[Measurement], column: str | None = None) -> dict[int, float]:
+    """By batch size the first call, or a column beside it; a call of throughput is a pass, so not of that."""
     found: dict[int, float] = {}
-    for reading in readings:
-        if reading.quantity == FIRST_CALL and reading.values:
-            found.setdefault(reading.at["batch_size"], _median_ms(reading.values))
+    for measurement in measurements:
+        if not isinstance(measurement.job.scenario, Latency):
+            continue
+        for reading in measurement.readings:
+            if reading.quantity != FIRST_CALL:
+                continue
+            values = reading.values if column is None else reading.columns.get(column, ())
+            if values:
+                found.setdefault(reading.at["batch_size"], _median_ms(values))
     return found
 
 
@@ -167,8 +188,7 @@ def _read_energy_uj(readings: Sequence[Reading]) -> float | None:
     return float(np.median([value / documents[generation] for generation, value in each]))
 
 
-def _read_documents_per_s(readings: Sequence[Reading], confidence: float) -> Estimate | None:
-    passes = _find(readings, PASS)
+def _read_documents_per_s(passes: Reading | None, confidence: float) -> Estimate | None:
     rate = passes.throughput(confidence) if passes else None
     return estimate_of(rate) if rate else None
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from bakeoff.core.decision import Decision
 from bakeoff.core.estimate import Estimate
+from bakeoff.core.quantiles import SHOWN_QUANTILES
+from bakeoff.core.rates import Served
 from bakeoff.core.records import Measurement
 from bakeoff.core.standings import Standing
 from bakeoff.measure.readings import ENTITIES, LATENCY, PASS, REFERENCE, RESPONSE, Reading
@@ -17,7 +19,6 @@ from bakeoff.measure.scenarios.quality import f1_of
 What = Literal["decision", "measurements", "samples"]
 Cell = str | int | float | bool | None
 CALLS = (LATENCY, PASS, RESPONSE)
-QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 
 class Frame(NamedTuple):
@@ -93,6 +94,8 @@ def _row_of_standing(standing: Standing, number: int) -> dict[str, Cell]:
         "within": standing.within,
         "p_within": standing.p_within,
         "is_on_front": standing.is_on_front,
+        "is_contended": standing.is_contended,
+        "clock": standing.clock,
     }
     for size, quantiles in standing.latency_by_batch_ms.items():
         for name, estimate in quantiles.items():
@@ -100,7 +103,9 @@ def _row_of_standing(standing: Standing, number: int) -> dict[str, Cell]:
     if standing.costs is not None:
         for name in type(standing.costs).model_fields:
             value = getattr(standing.costs, name)
-            if isinstance(value, Estimate):
+            if isinstance(value, Served):
+                row |= _flatten(name, value)
+            elif isinstance(value, Estimate):
                 row |= _ends(name, value)
             elif isinstance(value, Mapping):
                 row |= {f"{name}.batch_{size}": each for size, each in value.items() if name != "absent"}
@@ -133,7 +138,7 @@ def _row_of_reading(measurement: Measurement, reading: Reading) -> dict[str, Cel
         row["f1"] = f1_of(reading)
         return row
     row["mean"] = float(np.mean(reading.values)) if reading.values else None
-    for name, p in QUANTILES:
+    for name, p in SHOWN_QUANTILES.items():
         interval = reading.quantile(p) if reading.quantity in (*CALLS, REFERENCE) else None
         row |= {
             name: interval.value if interval else None,
@@ -170,6 +175,14 @@ def _identify(measurement: Measurement) -> dict[str, Cell]:
         "key_digest": job.key_digest,
         "attempt": measurement.attempt,
     }
+
+
+def _flatten(name: str, served: Served) -> dict[str, Cell]:
+    row: dict[str, Cell] = {}
+    for field in type(served).model_fields:
+        value = getattr(served, field)
+        row |= _ends(f"{name}.{field}", value) if isinstance(value, Estimate) else {f"{name}.{field}": value}
+    return row
 
 
 def _ends(name: str, estimate: Estimate | None) -> dict[str, Cell]:

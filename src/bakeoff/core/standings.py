@@ -8,12 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from bakeoff.core.candidates import Candidate
+from bakeoff.core.clocks import Clock, choose_clock
 from bakeoff.core.constraints import ConstraintResult
 from bakeoff.core.costs import Costs
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.evidence import summarize_latencies
 from bakeoff.core.placing import Contest, Place, Within, explain_place, find_within, place
 from bakeoff.core.production import Distance
+from bakeoff.core.quantiles import summarize_latencies
 from bakeoff.core.records import Flag
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.record import Record
@@ -49,6 +50,9 @@ class Standing(Record):
         within: Whether it is within the accuracy threshold of a ``lexicographic`` objective; else None.
         p_within: Share of the resamples in which it is; else None.
         costs: What it takes beside time; None where nothing tells.
+        is_contended: Whether the machine was too busy while its latency was measured: absolute figures are
+            upper bounds, and what is compared has low confidence.
+        clock: By which time it is compared with the others.
         versus_production: How far it is from what is in production; None where that is not measured.
         is_on_front: Whether no other candidate is, with confidence, at least as good and as fast.
     """
@@ -72,6 +76,8 @@ class Standing(Record):
     constraints: tuple[ConstraintResult, ...]
     versus_production: Distance | None = None
     costs: Costs | None = None
+    is_contended: bool = False
+    clock: Clock = "wall time"
     flags: tuple[str, ...]
     benchmark_keys: tuple[str, ...]
 
@@ -116,9 +122,19 @@ def stand(contest: Contest, n: int, winner: int | None) -> Standing:
         constraints=contest.results[n],
         versus_production=contest.distances[n] if contest.distances else None,
         costs=candidate.costs,
+        is_contended=candidate.is_contended,
+        clock=_find_clock(candidate, contest),
         flags=(*candidate.flags, *(f"{flag.name}: {flag.detail}" for flag in made)),
         benchmark_keys=candidate.benchmark_keys,
     )
+
+
+def _find_clock(candidate: Candidate, contest: Contest) -> Clock:
+    """Without a common reference absolute latencies are compared, which are of wall time."""
+    if not contest.evidence.pace.is_paired:
+        return "wall time"
+    quantile = contest.settings.quantile
+    return choose_clock(candidate.threads, is_contended=candidate.is_contended, p=quantile)
 
 
 def _spread_folds(candidate: Candidate) -> FoldSpread | None:

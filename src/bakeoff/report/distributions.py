@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 360, 46
 _MARGIN, _BIN_WIDTH = 8, 3
 _BASE, _PEAK = 24, 22  # the shape stands on the one, and is at most as high as the other
+# Between p50 and p95 there is no room for another mark; the table has its figure.
+UNDRAWN = frozenset({"p90"})
 _AXIS_SHARE = 0.995  # of every candidate's calls lie before the end of the axis
 
 Samples = NDArray[np.float64]
@@ -69,6 +71,11 @@ class Panel(NamedTuple):
     rows: Folded[Distribution]
     quantiles: tuple[str, ...]
     has_shapes: bool
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Of the quantiles those that are marked."""
+        return tuple(name for name in self.quantiles if name not in UNDRAWN)
 
 
 def draw_panels(decision: Decision, evidence: Evidence) -> tuple[Panel, ...]:
@@ -121,7 +128,7 @@ def _draw(
     marks = (
         Mark(name, axis.place(estimate.value), axis.stretch(estimate.low, estimate.high))
         for name, estimate in sorted(estimates.items())
-        if axis is not None and estimate is not None
+        if axis is not None and estimate is not None and name not in UNDRAWN
     )
     calls = axis is not None and bool(processes)
     return Distribution(

@@ -26,8 +26,9 @@ _ADVICE = {
         "Nothing; p95 and p99 are not shown.",
     ),
     "ci_not_reached": _Advice(
-        "The interval is wider than was asked for when the time was up.",
-        "Allow more with protocol.time_budget_s or max_generations, where the decision hangs on it.",
+        "The 95% interval, of this candidate by itself, was wider than was asked for when the heat ended.",
+        "Where the decision hangs on it, allow more: protocol.time_budget_s where the budget ended the heat, "
+        "max_generations where the generations did.",
     ),
     "contended": _Advice(
         "Other work ran on the machine nearly all the time: latencies are upper bounds.",
@@ -38,8 +39,9 @@ _ADVICE = {
         "Read the ratios, which feel it less; the machine that serves may have such times, too.",
     ),
     "disturbed": _Advice(
-        "Other work ran on the machine at times; those rounds were repeated and left out.",
-        "Nothing; on a quieter machine the intervals are narrower.",
+        "Other work ran on the machine at times. Rounds that it disturbed were repeated and left out; a "
+        "server has no rounds, so its rate is too low.",
+        "Nothing for rounds, of which more would count on a quieter machine; measure a server again on one.",
     ),
     "drift": _Advice(
         "The machine changed its speed meanwhile: absolute latencies are of this session alone.",

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bakeoff.digest import digest_json, shorten
-from bakeoff.report import distributions, machine, objective, strips, trust, units, wording
+from bakeoff.report import costs, distributions, machine, objective, rates, strips, trust, units, wording
 from bakeoff.report.evidence import Evidence
 from bakeoff.report.flags import group_flags
 from bakeoff.report.fold import fold
@@ -123,12 +123,16 @@ def make_environment() -> Environment:
         "count": units.count,
         "objective": objective.explain_objective,
         "headline": wording.headline,
-        "costs_of": wording.list_costs,
+        "contention": wording.describe_contention,
+        "costs_explained": costs.explain_costs,
+        "costs_of": costs.list_costs,
         "finding": wording.describe_finding,
         "key_figures": wording.list_key_figures,
         "latency_name": wording.name_latency,
         "met_mark": wording.MET_MARK,
         "production": wording.describe_production,
+        "rates_explained": rates.explain_rates,
+        "rates_of": rates.list_rates,
         "reasons": wording.list_reasons,
         "score_name": objective.name_score,
         "sensitivity": objective.describe_sensitivity,

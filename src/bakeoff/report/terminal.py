@@ -10,16 +10,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bakeoff.report.costs import list_costs
 from bakeoff.report.flags import group_flags
 from bakeoff.report.objective import describe_sensitivity, explain_objective, name_score, name_unit
+from bakeoff.report.rates import explain_rates, list_rates
 from bakeoff.report.units import ABSENT, clean, count, format_f1, format_latency, format_percent
 from bakeoff.report.wording import (
     MET_MARK,
     describe_constraint,
+    describe_contention,
     describe_production,
     describe_trade_off,
     headline,
-    list_costs,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ def render_terminal(decision: Decision) -> RenderableType:
     parts += [Text(), _standings(decision), _key(decision)]
     if any(row.costs for row in decision.standings):
         parts += [Text(), _costs(decision)]
+    if list_rates(decision, decision.standings[0]):
+        parts += [Text(), _rates(decision), *(Text(line, style="dim") for line in explain_rates(decision))]
     if decision.settings.constraints:
         parts += [_heading("Constraints"), *map(_item, _constraint_lines(decision))]
     parts += [_heading("Reasons"), *map(_item, decision.reasons)]
@@ -100,21 +104,44 @@ def _costs(decision: Decision) -> Table:
     """What each takes beside time; money only where a price is set."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("costs", overflow="fold", ratio=1)
-    for column in list_costs(decision, decision.standings[0]):
+    for column in list_costs(decision, decision.standings[0], is_brief=True):
         table.add_column(column.name, justify="right", no_wrap=True)
     for row in decision.standings:
-        cells = (clean(row.label), *(figure.value for figure in list_costs(decision, row)))
+        cells = (clean(row.label), *(figure.value for figure in list_costs(decision, row, is_brief=True)))
         table.add_row(*(Text(cell, style=_STYLE[row.place]) for cell in cells))
+    return table
+
+
+def _rates(decision: Decision) -> Table:
+    """Throughput and serving, each interval below its figure: beside each other they need 130 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("rates", overflow="fold", ratio=1)
+    for column in list_rates(decision, decision.standings[0]):
+        table.add_column(column.name, justify="right")
+    for row in decision.standings:
+        cells = (f"{each.value}\n{each.interval}".strip() for each in list_rates(decision, row))
+        style = _STYLE[row.place]
+        shown = (Text(cell, style=style, no_wrap=True) for cell in cells)
+        table.add_row(Text(clean(row.label), style=style), *shown)
     return table
 
 
 def _key(decision: Decision) -> Text:
     settings = decision.settings
-    return Text(
+    told = (
         f"{FRONT_MARK} on the Pareto front: nobody is known to be at least as good and as fast. Intervals "
-        f"are of {settings.confidence * 100:g}%; {clean(name_unit(decision))}.",
-        style="dim",
+        f"are of {settings.confidence * 100:g}%; {clean(name_unit(decision))}."
     )
+    return Text("\n".join((told, *_contention_lines(decision))), style="dim")
+
+
+def _contention_lines(decision: Decision) -> Iterator[str]:
+    """What a busy machine means, each sentence with those whom it concerns."""
+    busy = [row for row in decision.standings if row.is_contended]
+    by_cpu = [row for row in busy if row.clock == "CPU time"]
+    for sentence, rows in zip(describe_contention(decision), (busy, by_cpu), strict=False):
+        is_all = len(rows) == len(decision.standings) > 1
+        yield f"{sentence} This is so of {'all' if is_all else clean(', '.join(row.label for row in rows))}."
 
 
 def _constraint_lines(decision: Decision) -> Iterator[str]:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bakeoff.core.comparison import CONFIDENCE
 from bakeoff.core.records import CONTENDED
-from bakeoff.measure.readings import ENTITIES, LATENCY, OVERHEAD, PASS
+from bakeoff.core.validity import MAX_RUN_DELAY_SHARE, WARN_DIRTY_SHARE
+from bakeoff.measure.readings import BLOCK, ENTITIES, LATENCY, OVERHEAD, PASS
 from bakeoff.report.distributions import describe_left_out
 from bakeoff.report.units import (
     ABSENT,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from bakeoff.report.evidence import Evidence
 
 CANARY_WIDTH, CANARY_HEIGHT = 220, 44
+_COUNTER = "run_delay_ns"  # of a block; without it nothing tells of other work
 _CANARY_ROOM = 0.02  # the drawing shows at least so much above and below the median
 
 
@@ -71,9 +74,14 @@ class HeatRow(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """Everything of this section of the page."""
+    """Everything of this section of the page.
+
+    Attributes:
+        quiet: What it means that no measurement carries a flag.
+    """
 
     summary: tuple[str, ...]
+    quiet: str
     counts: tuple[CountRow, ...]
     heats: tuple[HeatRow, ...]
     overhead: str
@@ -83,6 +91,7 @@ def gather_trust(decision: Decision, evidence: Evidence) -> Trust:
     """Read from the measurements what a reader of their summaries must know."""
     return Trust(
         summary=(*_summarize(evidence), *_summarize_absent(evidence)),
+        quiet=_describe_quiet(evidence),
         counts=tuple(_count(row, evidence) for row in decision.standings),
         heats=tuple(_describe_heat(facts, members) for facts, members in evidence.heats()),
         overhead=_describe_overhead(evidence.measurements),
@@ -112,6 +121,32 @@ def _summarize_absent(evidence: Evidence) -> Iterable[str]:
             f"{len(evidence.missing)} of {count(evidence.n_wanted, 'measurement')} are not on the disk where "
             "this page was made: their calls, counts and heats are not shown. What was decided from them is."
         )
+
+
+def _describe_quiet(evidence: Evidence) -> str:
+    """What no flag means, and no more: a few disturbed rounds raise none, and not all that runs is judged."""
+    alone = [each for each in evidence.measurements if each.heat is None and each.job.protocol is not None]
+    waits = f" What is measured alone waited for a CPU in at most {MAX_RUN_DELAY_SHARE:.0%} of its time."
+    return (
+        "No measurement carries a flag: warm-ups were steady, there are enough samples for every quantile, "
+        f"and {_describe_disturbed(evidence)}.{waits if alone else ''} "
+        "What others did on spare CPUs is not judged."
+    )
+
+
+def _describe_disturbed(evidence: Evidence) -> str:
+    readings = [reading for each in evidence.measurements for reading in each.readings]
+    timed = [reading for reading in readings if reading.quantity in {LATENCY, PASS}]
+    if evidence.missing or not timed:
+        most = f"{WARN_DIRTY_SHARE:.0%}"
+    elif not any(_COUNTER in reading.columns for reading in readings if reading.quantity == BLOCK):
+        return "the system has no counters that would tell of rounds that other work disturbed"
+    else:
+        share = max(reading.dirty_share for reading in timed)
+        if not share:
+            return "its counters tell of no round that other work disturbed"
+        most = format_percent(share)
+    return f"other work disturbed at most {most} of a candidate’s rounds, which were repeated and left out"
 
 
 def _count(standing: Standing, evidence: Evidence) -> CountRow:
@@ -159,7 +194,7 @@ def _describe_heat(facts: HeatFacts, members: Sequence[Measurement]) -> HeatRow:
         processes=f"{facts.generations} each",
         residence="together in memory, in turns" if facts.is_resident else "one after the other",
         stopped={
-            "targets": "every interval was narrow enough",
+            "targets": f"each {CONFIDENCE:.0%} interval that was asked for, by itself, was within its target",
             "budget": "the time was up",
             "generations": "the most processes were reached",
         }[facts.stopped],

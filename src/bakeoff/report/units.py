@@ -121,6 +121,16 @@ def format_latency(estimate: Estimate) -> str:
     return f"{format_number_of_ms(estimate.value)} {latency_interval(estimate)}"
 
 
+def format_rate(estimate: Estimate) -> str:
+    """``1,240 [1,190, 1,290]``, per second, the unit left to the heading; rounded as latencies are."""
+    return format_latency(estimate)
+
+
+def name_limit(quantile: float, limit_ms: float) -> str:
+    """What a server has to keep: ``p99 ≤ 50 ms``."""
+    return f"p{quantile * 100:g} ≤ {limit_ms:g} ms"
+
+
 def latency_interval(estimate: Estimate) -> str:
     """The interval alone, with as many decimals as its value has.
 
@@ -138,6 +148,12 @@ def format_bytes(value: float) -> str:
     """``87.3 MiB``; three significant digits."""
     unit, size = ("GiB", 2**30) if abs(value) >= 2**30 else ("MiB", 2**20)
     return f"{value / size:,.{min(_decimals(value / size), 2)}f} {unit}"
+
+
+def format_energy(value_uj: float) -> str:
+    """``1.23 mJ``, of microjoules; three significant digits."""
+    value = value_uj / 1000
+    return f"{value:,.{_decimals(value)}f} mJ"
 
 
 def format_money(value: float) -> str:

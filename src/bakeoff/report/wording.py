@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.report.objective import name_score
 from bakeoff.report.units import (
-    ABSENT,
     count,
     f1_interval,
     format_bytes,
     format_difference,
-    format_money,
     format_ms,
     format_number_of_ms,
     format_percent,
@@ -31,13 +29,6 @@ if TYPE_CHECKING:
 MET_MARK: dict[Met, str] = {"met": "✓", "failed": "✗", "cannot tell": "?"}
 
 
-_COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
-    "memory_run_bytes": ("memory", format_bytes),
-    "model_size_bytes": ("model size", format_bytes),
-    "load_ms": ("load time", format_ms),
-    "cost_per_million": ("per million", format_money),
-    "cost_per_million_served": ("per million, served", format_money),
-}
 _NAMED = 6  # so many names a sentence can hold
 
 
@@ -150,7 +141,7 @@ def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
         KeyFigure(
             name_latency(decision.settings),
             _span([format_number_of_ms(value) for value in sorted(latencies)]),
-            among,
+            among + _note_contention(shown),
             unit="ms",
         ),
     )
@@ -167,7 +158,7 @@ def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure,
         KeyFigure(
             name_latency(settings),
             format_number_of_ms(winner.latency_ms.value),
-            f"{level} {latency_interval(winner.latency_ms)}",
+            f"{level} {latency_interval(winner.latency_ms)}" + _note_contention((winner,)),
             unit="ms",
         ),
         *_figures_of_score(name_score(settings).capitalize(), winner.score, level, against),
@@ -179,30 +170,30 @@ def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure,
     )
 
 
+def _note_contention(rows: Sequence[Standing]) -> str:
+    """A word beside latencies of which one at least is no more than an upper bound."""
+    return "; contended: an upper bound" if any(row.is_contended for row in rows) else ""
+
+
 def _figures_of_score(name: str, score: Estimate | None, level: str, against: str) -> Iterator[KeyFigure]:
     if score is not None:
         yield KeyFigure(name, f"{score.value:.3f}", f"{level} {f1_interval(score)}; {against}")
 
 
-def list_costs(decision: Decision, standing: Standing) -> tuple[KeyFigure, ...]:
-    """What a candidate takes beside time: the same figures for all, each with the reason where it is absent.
-
-    Money only where the decision has a price, and for served requests only where a rate was found.
-    """
-    shown = set(_COSTS)
-    if decision.settings.price_per_hour is None:
-        shown -= {"cost_per_million", "cost_per_million_served"}
-    if not any(row.costs and row.costs.max_rate_per_s for row in decision.standings):
-        shown -= {"cost_per_million_served"}
-    reasons = standing.costs.absent if standing.costs else {}
-    figures = []
-    for field, (name, write) in _COSTS.items():
-        if field in shown:
-            found: Estimate | float | None = getattr(standing.costs, field, None)
-            value = found if found is None or isinstance(found, float | int) else found.value
-            note = "" if value is not None else reasons.get(field, "not measured")
-            figures.append(KeyFigure(name, ABSENT if value is None else write(value), note))
-    return tuple(figures)
+def describe_contention(decision: Decision) -> tuple[str, ...]:
+    """What is to be known of figures of a busy machine; nothing where none was measured on one."""
+    busy = [row for row in decision.standings if row.is_contended]
+    if not busy:
+        return ()
+    told = (
+        "Contended: other work disturbed more than half of the rounds; the latency is an upper bound, and "
+        "whatever is compared has low confidence."
+    )
+    by_cpu = (
+        "By CPU time: it is compared with the others by the time that its one thread computed, without its "
+        "waits for a CPU."
+    )
+    return (told, by_cpu) if any(row.clock == "CPU time" for row in busy) else (told,)
 
 
 def describe_finding(decision: Decision) -> str:

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from bakeoff.core.comparison import Comparison, compare_to_reference
+from bakeoff.core.clocks import clock_of
+from bakeoff.core.comparison import compare_to_reference
 from bakeoff.core.costs import describe_unmet, find_max_rate, measure_costs
 from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.quantiles import summarize_calls
+from bakeoff.core.rates import describe_served
 from bakeoff.core.records import Measurement
 from bakeoff.digest import digest_json
 from bakeoff.measure.readings import LATENCY, MAX_RATE, NS_PER_MS, NS_PER_S, PASS, Reading
-from bakeoff.measure.scenarios import Server
 
-QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+# The simple shape calls it so.
+MEDIAN_NAME = {"p50": "median"}
 # What a decision's price makes of the costs is no part of a benchmark.
 PRICED = {"price_per_hour", "cost_per_million", "cost_per_million_served"}
 
@@ -83,12 +86,11 @@ def _describe_latency(measurement: Measurement, reading: Reading) -> dict[str, A
         "n": reading.n_counted,
         "n_generations": len(reading.by_generation()),
     }
-    for name, p in QUANTILES.items():
-        interval = reading.quantile(p)
-        found = estimate_of(interval, NS_PER_MS) if interval else None
+    for quantile, found in summarize_calls(reading).items():
+        name = MEDIAN_NAME.get(quantile, quantile)
         batch[f"{name}_ms"] = found.value if found else None
         batch[f"{name}_interval_ms"] = _ends(found)
-    return batch | _describe_ratio(compare_to_reference(measurement, size))
+    return batch | _describe_ratio(measurement, size)
 
 
 def _describe_throughput(measurement: Measurement, reading: Reading) -> dict[str, Any]:
@@ -99,32 +101,36 @@ def _describe_throughput(measurement: Measurement, reading: Reading) -> dict[str
         "batch_size": size,
         "documents_per_s": found.value if found else None,
         "documents_per_s_interval": _ends(found),
-        **_describe_ratio(compare_to_reference(measurement, size)),
+        **_describe_ratio(measurement, size),
     }
 
 
 def _describe_server(measurement: Measurement, reading: Reading) -> dict[str, Any]:
-    found, scenario = find_max_rate(measurement.readings), measurement.job.scenario
-    limit = (
-        {"limit_ms": scenario.limit_ms, "quantile": scenario.quantile, "batch_max": scenario.batch_max}
-        if isinstance(scenario, Server)
-        else {}
-    )
+    found, served = find_max_rate(measurement.readings), describe_served(measurement)
+    entry: dict[str, Any] = {}
+    if served is not None:
+        entry = {"limit_ms": served.limit_ms, "quantile": served.quantile, "batch_max": served.batch_max}
+        for name in ("response_p50_ms", "response_p99_ms"):
+            response: Estimate | None = getattr(served, name)
+            entry[name] = response.value if response else None
+            entry[f"{name.removesuffix('_ms')}_interval_ms"] = _ends(response)
     return {
-        **limit,
+        **entry,
         "max_rate_per_s": found.value if found else None,
         "max_rate_per_s_interval": _ends(found),
         "max_rate_absent": None if found else describe_unmet(reading),
     }
 
 
-def _describe_ratio(comparison: Comparison | None) -> dict[str, Any]:
+def _describe_ratio(measurement: Measurement, size: int) -> dict[str, Any]:
     """Time over the time of the heat's reference: above 1 is slower."""
+    comparison = compare_to_reference(measurement, size)
     ratio = comparison.ratio if comparison else None
     return {
         "reference": comparison.reference if comparison else None,
         "ratio_to_reference": ratio.value if ratio else None,
         "ratio_interval": _ends(ratio),
+        "ratio_is_of": clock_of(measurement) if ratio else None,
         "verdict": comparison.verdict if comparison else None,
     }
 

@@ -95,11 +95,20 @@ def test_memory_that_the_system_does_not_count_is_absent_and_not_zero(measure: M
 
 
 def test_what_is_paid_once_is_the_median_over_the_processes(measure: MakeMeasurement) -> None:
-    first = one_each("first_call", [30 * MS, 20 * MS, 90 * MS]).model_copy(update={"at": {"batch_size": 8}})
-    costs = measure_costs([measure(Latency(), *PROCESS, first)])
+    warmups = (600_000_000, 500_000_000, 900_000_000)
+    first = one_each("first_call", [30 * MS, 20 * MS, 90 * MS], warmup_ns=warmups)
+    at_8 = first.model_copy(update={"at": {"batch_size": 8}})
+    costs = measure_costs([measure(Latency(), *PROCESS, at_8)])
     assert (costs.load_ms, costs.import_ms, costs.model_size_bytes) == (8.0, 20.0, 7 * MIB)
     assert costs.first_call_ms == {8: 30.0}
+    assert costs.warmup_ms == {8: 600.0}
     assert costs.tokenize_p50_ms == 2.0
+
+
+def test_a_pass_over_all_texts_is_no_first_call(measure: MakeMeasurement) -> None:
+    first, at = one_each("first_call", [900 * MS], warmup_ns=(950_000_000,)), {"at": {"batch_size": 32}}
+    costs = measure_costs([measure(Throughput(), first.model_copy(update=at))])
+    assert (costs.first_call_ms, costs.warmup_ms) == ({}, {})
 
 
 def test_energy_is_shared_by_all_documents_of_the_blocks_the_untimed_calls_too(
@@ -132,6 +141,7 @@ def test_throughput_is_documents_by_time_with_an_interval(measure: MakeMeasureme
     assert found is not None
     assert found.value == pytest.approx(128)
     assert found.low <= found.value <= (found.high or math.inf)
+    assert measure_costs([measure(Throughput(), passes)]).throughput_batch_size == 64
 
 
 def test_the_maximum_rate_is_the_median_over_the_processes_with_a_t_interval_of_its_logarithm(

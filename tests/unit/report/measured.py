@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,31 @@ from bakeoff.core.records import Environment, Flag, Hardware, HeatFacts, Job, Me
 from bakeoff.digest import digest_json
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import COUNTED, DIRTY, ENTITIES, LATE, LATENCY, OVERHEAD, REFERENCE, Reading
-from bakeoff.measure.scenarios import Latency, Quality
+from bakeoff.measure.readings import (
+    BLOCK,
+    COUNTED,
+    DIRTY,
+    ENTITIES,
+    FIRST_CALL,
+    LATE,
+    LATENCY,
+    LOAD,
+    MAX_RATE,
+    OVERHEAD,
+    PASS,
+    REFERENCE,
+    RESPONSE,
+    TOKENIZE,
+    Reading,
+)
+from bakeoff.measure.scenarios import Latency, Quality, Server, Throughput
 
 N_DOCUMENTS, N_ENTITIES = 300, 3
 N_GENERATIONS, N_ROUNDS, N_CALLS = 5, 10, 10
 # In each process the first round is late, and the second was disturbed.
 LEFT_OUT = (LATE, DIRTY, *(COUNTED,) * (N_ROUNDS - 2))
 N_COUNTED = N_GENERATIONS * LEFT_OUT.count(COUNTED) * N_CALLS
+BATCH_SIZE, PASS_TEXTS, N_REQUESTS = 32, 64, 700
 CANARY_NS = (1.00e6, 1.01e6, 0.99e6, 1.05e6, 1.00e6)
 BACKBONES = {"minilm-l6": (0.845, 9.0), "minilm-l3": (0.80, 5.0), "minilm-l2": (0.72, 3.0)}
 RUNTIMES: Mapping[Backend, float] = {Torch(threads=2): 1.0, OnnxRuntime(threads=2): 0.42}
@@ -38,9 +55,10 @@ ENVIRONMENT = Environment(
 )
 
 
-def measure_field(**facts: Any) -> list[Measurement]:
+def measure_field(*, threads: int = 2, **facts: Any) -> list[Measurement]:
     """Quality and latency of three backbones on two runtimes, in one heat; the first one is the reference."""
-    jobs = [_job(backbone, runtime) for backbone in BACKBONES for runtime in RUNTIMES]
+    runtimes = [runtime.model_copy(update={"threads": threads}) for runtime in RUNTIMES]
+    jobs = [_job(backbone, runtime) for backbone in BACKBONES for runtime in runtimes]
     heat = HeatFacts(
         heat_id="h" * 64,
         reference_key=jobs[0].key,
@@ -53,6 +71,39 @@ def measure_field(**facts: Any) -> list[Measurement]:
         canary_ns=CANARY_NS,
     ).model_copy(update=facts)
     return [made for job in jobs for made in (_quality(job), _latency(job, heat, is_first=job is jobs[0]))]
+
+
+def measure_rates(latency: Measurement, *, unmet: int = 0) -> list[Measurement]:
+    """Throughput and a server of the candidate of a latency measurement, as if it were their reference.
+
+    Args:
+        latency: Of which candidate.
+        unmet: In how many processes the server met its limit at no rate.
+    """
+    ms = _ms_of(latency.job)
+    job = latency.job.model_copy(update={"scenario": Throughput(batch_size=BATCH_SIZE)})
+    assert latency.heat is not None
+    facts = latency.heat.model_copy(update={"reference_key": job.key, "reference": job.candidate})
+    passes = _calls(PASS, ms * PASS_TEXTS / 2, BATCH_SIZE, job.candidate, n_documents=PASS_TEXTS)
+    numbers = tuple(range(N_GENERATIONS))
+    # A server of one instance, at a load of 0.7; each process found a rate of its own.
+    rates = [0.0 if n < unmet else 700 / ms * (1 + 0.02 * n) for n in numbers]
+    found = Reading(quantity=MAX_RATE, unit="per_s", values=tuple(rates), generations=numbers)
+    waits = np.random.default_rng(7).exponential(ms, (N_GENERATIONS, N_REQUESTS)) + ms
+    places = [(n, wait) for n in numbers[unmet:] for wait in waits[n]]
+    responses = Reading(
+        quantity=RESPONSE,
+        unit="ns",
+        values=tuple(float(wait) * 1e6 for _, wait in places),
+        generations=tuple(n for n, _ in places),
+    )
+    server = latency.job.model_copy(update={"scenario": Server(limit_ms=50)})
+    return [_measurement(job, [passes], [], heat=facts), _measurement(server, [found, responses], [])]
+
+
+def _ms_of(job: Job) -> float:
+    runtime = next(each for each in RUNTIMES if each.label == job.runtime.label)
+    return BACKBONES[job.backbone][1] * RUNTIMES[runtime]
 
 
 def _job(backbone: str, runtime: Backend) -> Job:
@@ -106,8 +157,7 @@ def _quality(job: Job) -> Measurement:
 
 
 def _latency(job: Job, heat: HeatFacts, *, is_first: bool) -> Measurement:
-    _, ms = BACKBONES[job.backbone]
-    ms *= RUNTIMES[job.runtime]
+    ms = _ms_of(job)
     readings = [_calls(LATENCY, ms * size**0.8, size, job.candidate) for size in (1, 8)]
     if not is_first:
         first = next(iter(BACKBONES.values()))[1]
@@ -115,26 +165,49 @@ def _latency(job: Job, heat: HeatFacts, *, is_first: bool) -> Measurement:
     overhead = Reading(
         quantity=OVERHEAD, unit="ns", values=(80.0,) * 5, generations=tuple(range(N_GENERATIONS))
     )
+    blocks = Reading(
+        quantity=BLOCK, unit="ns", values=(5e7,), generations=(0,), columns={"run_delay_ns": (0,)}
+    )
     flags = [Flag(name="virtualised", detail="a virtual machine")]
-    return _measurement(job, [*readings, overhead], flags, heat=heat)
+    return _measurement(job, [*readings, *_starts(ms), blocks, overhead], flags, heat=heat)
 
 
-def _calls(quantity: str, ms: float, size: int, name: str) -> Reading:
+def _starts(ms: float) -> Iterator[Reading]:
+    """Loading, the first call and the warm-up at each batch size, and the time to encode a text."""
+    numbers = tuple(range(N_GENERATIONS))
+    for quantity, value_ms, size, columns in (
+        (LOAD, 40 * ms, None, {"import_ns": 900 * 10**6}),
+        (FIRST_CALL, 6 * ms, 1, {"warmup_ns": 512 * 10**6, "is_steady": 1}),
+        (FIRST_CALL, 10 * ms, 8, {"warmup_ns": 498 * 10**6, "is_steady": 1}),
+        (TOKENIZE, 0.0371, None, {}),
+    ):
+        yield Reading(
+            quantity=quantity,
+            unit="ns",
+            at={"batch_size": size} if size else {},
+            values=(value_ms * 1e6,) * N_GENERATIONS,
+            generations=numbers,
+            columns={name: (value,) * N_GENERATIONS for name, value in columns.items()},
+        )
+
+
+def _calls(quantity: str, ms: float, size: int, name: str, n_documents: int | None = None) -> Reading:
     generator = np.random.default_rng([size, int(digest_json(name)[:8], 16)])
     shape = (N_GENERATIONS, N_ROUNDS, N_CALLS)
     generations, rounds, _ = np.indices(shape)
     process, noise = generator.normal(0, 0.02, (N_GENERATIONS, 1, 1)), generator.normal(0, 0.1, shape)
-    n = generations.size
+    n, wall_ns = generations.size, ms * 1e6 * np.exp(process + noise)
     return Reading(
         quantity=quantity,
         unit="ns",
         at={"batch_size": size},
-        values=tuple((ms * 1e6 * np.exp(process + noise)).ravel().tolist()),
+        values=tuple(wall_ns.ravel().tolist()),
         generations=tuple(generations.ravel().tolist()),
         columns={
             "round": tuple(rounds.ravel().tolist()),
             "left_out": tuple(np.asarray(LEFT_OUT)[rounds].ravel().tolist()),
             "calls_per_sample": (1,) * n,
-            "n_documents": (size,) * n,
+            "n_documents": (n_documents or size,) * n,
+            "cpu_ns": tuple((0.9 * wall_ns).astype(int).ravel().tolist()),
         },
     )

@@ -12,14 +12,22 @@ import pytest
 from bakeoff.core.candidates import assemble_candidates
 from bakeoff.core.decision import Decision, decide, list_used
 from bakeoff.core.production import Production
-from bakeoff.core.records import CONTENDED, Flag, Measurement
+from bakeoff.core.records import CONTENDED, DISTURBED, Flag, Measurement
 from bakeoff.core.settings import DecisionSettings
-from bakeoff.measure.readings import APART, COUNTED, LATENCY
+from bakeoff.measure.readings import APART, BLOCK, COUNTED, LATENCY, Reading
 from bakeoff.report import render_html
 from bakeoff.report.distributions import Distribution, Panel, describe_left_out, draw_panels
 from bakeoff.report.evidence import Evidence
 from bakeoff.report.trust import CANARY_HEIGHT, draw_canary
-from unit.report.measured import CANARY_NS, N_COUNTED, N_GENERATIONS, N_ROUNDS, measure_field
+from bakeoff.report.units import format_latency, format_ms
+from unit.report.measured import (
+    CANARY_NS,
+    N_COUNTED,
+    N_GENERATIONS,
+    N_ROUNDS,
+    measure_field,
+    measure_rates,
+)
 from unit.report.test_page import Page
 
 
@@ -110,7 +118,9 @@ def test_without_the_calls_the_quantiles_of_the_decision_are_drawn_alone(measure
         for row in panel.rows.shown:
             assert row.shape == ""
             assert row.n_calls is None
-            assert len(row.marks) == sum(one is not None for one in row.estimates.values()) > 0
+            known = {name for name, one in row.estimates.items() if one is not None}
+            assert {mark.name for mark in row.marks} == known - {"p90"}
+            assert {"p50", "p90"} <= known
     page = page_of(measured, ())
     assert "12 of 12 measurements are not on the disk where this page was made" in page.text
 
@@ -181,6 +191,156 @@ def test_measurements_of_a_busy_machine_are_told_in_verdict_and_trust() -> None:
     assert "12 measurements, 6 of them while the machine was busy" in page.text
     assert "each of them valid" not in page.text
     assert "✓ all measurements: valid" in page_of(decide_on(measure_field()), measure_field()).text
+
+
+def contend(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """As they would be, had other work disturbed most rounds of the latencies."""
+    busy = (Flag(name=CONTENDED, detail="94% of the rounds were disturbed"),)
+    return [
+        one.model_copy(update={"flags": busy}) if one.job.scenario.kind == "latency" else one
+        for one in measurements
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_contended_figures_are_marked_by_a_word_and_ratios_of_cpu_time_say_so(threads: int) -> None:
+    measurements = contend(measure_field(threads=threads))
+    known = Production(model="ner", version="7", benchmark_keys=(measurements[0].job.key,))
+    decision = decide_on(measurements, known)
+    page = page_of(decision, measurements)
+    is_by_cpu = threads == 1
+    for standing in decision.standings:
+        assert (standing.is_contended, standing.clock == "CPU time") == (True, is_by_cpu)
+        name = f"{standing.backbone} × {standing.runtime}"
+        rows = [row for row in page.rows() if row.startswith(name)]
+        assert sum(" contended" in row for row in rows) == 3  # standings, and latency at two batch sizes
+        assert sum(" by CPU time" in row for row in rows) == 2 * is_by_cpu  # standings, and production
+    assert ("By CPU time: it is compared with the others" in page.text) == is_by_cpu
+    assert "; contended: an upper bound" in page.text
+    assert ("contended" in page_of(decide_on(measure_field()), measure_field()).text) is False
+
+
+def test_a_contended_decision_by_a_tail_is_of_wall_time(measurements: list[Measurement]) -> None:
+    busy = contend(measure_field(threads=1))
+    settings = DecisionSettings.model_validate({"resamples": 400, "quantile": 0.95})
+    candidates, _ = assemble_candidates(busy, settings)
+    assert {row.clock for row in decide(candidates, settings).standings} == {"wall time"}
+
+
+def with_rates(measurements: Sequence[Measurement], unmet: int = 0) -> list[Measurement]:
+    """Also throughput and a server of every candidate."""
+    latencies = [one for one in measurements if one.job.scenario.kind == "latency"]
+    return [*measurements, *(more for one in latencies for more in measure_rates(one, unmet=unmet))]
+
+
+def test_throughput_and_serving_are_told_of_every_candidate_with_intervals(
+    measurements: list[Measurement],
+) -> None:
+    everything = with_rates(measurements)
+    decision = decide_on(everything)
+    page = page_of(decision, everything)
+    head = "Candidate documents/s, batch 32 requests/s, p99 ≤ 50 ms response p50, ms response p99, ms"
+    assert head in page.rows()
+    for standing in decision.standings:
+        costs = standing.costs
+        assert costs is not None
+        assert costs.served is not None
+        figures = (
+            costs.documents_per_s,
+            costs.max_rate_per_s,
+            costs.served.response_p50_ms,
+            costs.served.response_p99_ms,
+        )
+        told = " ".join(format_latency(one) for one in figures if one is not None)
+        assert f"{standing.backbone} × {standing.runtime} {told}" in page.rows()
+    assert "Response times count from the scheduled arrival" in page.text
+    assert "≥" not in page.text.partition("Throughput and serving")[2].partition("What a winner must meet")[0]
+
+
+def test_a_server_without_a_rate_says_why_in_place_of_it(measurements: list[Measurement]) -> None:
+    everything = with_rates(measurements, unmet=2)
+    page = page_of(decide_on(everything), everything)
+    titles = [element.attributes.get("title") for element in page.elements if element.tag == "abbr"]
+    assert titles.count("the limit was met at no rate in 2 of 5 processes") == 3 * 6  # rate, p50, p99
+
+
+def test_rates_of_a_busy_machine_are_told_to_be_at_least_so_much(measurements: list[Measurement]) -> None:
+    disturbed = (Flag(name=DISTURBED, detail="waited for a CPU 9.1% of the time"),)
+    everything = [
+        one.model_copy(update={"flags": disturbed}) if one.job.scenario.kind == "server" else one
+        for one in with_rates(measurements)
+    ]
+    text = page_of(decide_on(everything), everything).text
+    assert "Where ≥ stands, other work took part of the machine: the rate is too low." in text
+    assert text.count(" ≥ ") >= 2 * 6
+    assert "a server has no rounds, so its rate is too low" in text
+
+
+def test_without_throughput_and_server_there_is_no_table_of_them(measurements: list[Measurement]) -> None:
+    assert "Throughput and serving" not in page_of(decide_on(measurements), measurements).text
+
+
+def test_what_a_start_takes_is_told_of_the_batch_size_that_meets_a_cold_process(
+    measured: Decision, measurements: list[Measurement]
+) -> None:
+    page = page_of(measured, measurements)
+    assert "Candidate memory model size load time first call warm-up tokenising a text" in page.rows()
+    for standing in measured.standings:
+        costs = standing.costs
+        assert costs is not None
+        told = f"{format_ms(costs.load_ms or 0)} {format_ms(costs.first_call_ms[1])} 512 ms 0.0371 ms"
+        assert f"{standing.backbone} × {standing.runtime} – – {told}" in page.rows()
+
+
+def without_flags(measurements: Sequence[Measurement]) -> list[Measurement]:
+    return [one.model_copy(update={"flags": ()}) for one in measurements]
+
+
+def undisturbed(reading: Reading) -> Reading:
+    why = tuple(COUNTED for _ in reading.columns.get("left_out", ()))
+    return reading.model_copy(update={"columns": {**reading.columns, "left_out": why}}) if why else reading
+
+
+def test_without_flags_the_share_of_disturbed_rounds_is_told_all_the_same() -> None:
+    clean = without_flags(measure_field())
+    share = max(row.dirty_share for one in clean for row in one.readings)
+    assert share > 0
+    text = page_of(decide_on(clean), clean).text
+    told = (
+        f"other work disturbed at most {share:.1%} of a candidate’s rounds, which were repeated and left out"
+    )
+    assert told in text
+    assert "What others did on spare CPUs is not judged." in text
+    quiet = [
+        one.model_copy(update={"readings": tuple(undisturbed(row) for row in one.readings)}) for one in clean
+    ]
+    assert "counters tell of no round that other work disturbed" in page_of(decide_on(quiet), quiet).text
+
+
+def test_without_counters_or_measurements_nothing_is_claimed_of_other_work() -> None:
+    clean = without_flags(measure_field())
+    blind = [
+        one.model_copy(update={"readings": tuple(row for row in one.readings if row.quantity != BLOCK)})
+        for one in clean
+    ]
+    assert "the system has no counters that would tell" in page_of(decide_on(blind), blind).text
+    assert "other work disturbed at most 10% of a candidate’s rounds" in page_of(decide_on(clean), ()).text
+
+
+def test_what_is_measured_alone_is_told_by_its_waits_for_a_cpu() -> None:
+    waits = "What is measured alone waited for a CPU in at most 2% of its time."
+    clean = without_flags(measure_field())
+    assert waits not in page_of(decide_on(clean), clean).text
+    served = without_flags(with_rates(clean))
+    assert waits in page_of(decide_on(served), served).text
+
+
+def test_a_heat_that_met_its_targets_says_of_which_intervals(
+    measured: Decision, measurements: list[Measurement]
+) -> None:
+    text = page_of(measured, measurements).text
+    assert "each 95% interval that was asked for, by itself, was within its target" in text
+    assert "those that hold for several candidates together" in text
 
 
 def test_each_candidate_is_compared_with_production(measurements: list[Measurement]) -> None:

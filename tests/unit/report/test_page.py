@@ -428,13 +428,14 @@ def test_a_batch_size_that_one_candidate_lacks_is_a_dash_there(
 ) -> None:
     partial = field[0].model_copy(update={"latency": {1: field[0].latency[1]}})
     page = Page(render(make_decision([partial, *field[1:]])))
-    assert [data for path, data in page.texts if path[-1:] == ("abbr",)] == ["–"] * (3 + 5)
+    assert [data for path, data in page.texts if path[-1:] == ("abbr",)] == ["–"] * (4 + 5)
 
 
 def test_costs_are_told_and_what_is_absent_says_why(priced: Decision) -> None:
     page = Page(render(priced))
     assert page.faults == []
-    assert "87.3 MiB 21.8 MiB 123 ms 1.23 0.694" in page.text
+    assert "87.3 MiB 21.8 MiB 123 ms 45.6 ms 512 ms 0.0371 ms 1.23 mJ 1.23 0.694" in page.text
+    assert "First call and warm-up are at batch size 1, which a process runs first" in page.text
     assert "on one instance at 0.5 per hour" in page.text
     titles = [element.attributes.get("title") for element in page.elements if element.tag == "abbr"]
     assert "the limit was met at no rate in 5 of 5 processes" in titles
@@ -444,11 +445,25 @@ def test_costs_without_a_price_hold_no_money(priced: Decision) -> None:
     settings = priced.settings.model_copy(update={"price_per_hour": None})
     text = Page(render(priced.model_copy(update={"settings": settings}))).text
     assert "Costs beside time." in text
+    assert "Energy is not shown" not in text
     assert "per million" not in text
 
 
 def test_a_page_without_costs_has_no_table_of_them(decision: Decision) -> None:
     assert "Costs beside time" not in Page(render(decision)).text
+
+
+def test_a_machine_that_tells_no_energy_has_no_column_of_it_but_the_reason(priced: Decision) -> None:
+    why = "this machine tells no energy"
+    rows = []
+    for row in priced.standings:
+        assert row.costs is not None
+        absent = {**row.costs.absent, "energy_per_document_uj": why}
+        costs = row.costs.model_copy(update={"energy_per_document_uj": None, "absent": absent})
+        rows.append(row.model_copy(update={"costs": costs}))
+    text = Page(render(priced.model_copy(update={"standings": tuple(rows)}))).text
+    assert f"Energy is not shown: {why}." in text
+    assert "energy per document" not in text
 
 
 def test_an_interval_without_upper_bound_is_open(decision: Decision) -> None:

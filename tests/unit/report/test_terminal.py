@@ -12,6 +12,9 @@ from rich.console import Console
 from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision
 from bakeoff.report import render_terminal
+from bakeoff.report.units import format_number_of_ms, latency_interval
+from unit.report.measured import measure_field
+from unit.report.test_evidence import contend, decide_on, with_rates
 
 CandidateMaker = Callable[..., Candidate]
 DecisionMaker = Callable[..., Decision]
@@ -116,6 +119,38 @@ def test_money_is_told_only_where_a_price_is_set(priced: Decision) -> None:
 
 def test_a_decision_without_costs_has_no_table_of_them(decision: Decision) -> None:
     assert "model size" not in show(decision)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_throughput_and_serving_are_told_with_their_intervals(width: int) -> None:
+    measurements = with_rates(measure_field())
+    decision = decide_on(measurements)
+    lines = show(decision, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = flat("\n".join(lines))
+    assert "requests/s," in text
+    assert "Response times count from the scheduled arrival" in text
+    for standing in decision.standings:
+        costs = standing.costs
+        assert costs is not None
+        assert costs.served is not None
+        figures = (costs.documents_per_s, costs.max_rate_per_s, costs.served.response_p99_ms)
+        for figure in figures:
+            assert figure is not None
+            assert f" {format_number_of_ms(figure.value)} " in text
+            assert f" {latency_interval(figure)} " in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_busy_machine_is_told_below_the_standings_and_so_is_what_is_compared(threads: int) -> None:
+    text = flat(show(decide_on(contend(measure_field(threads=threads)))))
+    assert (
+        "the latency is an upper bound, and whatever is compared has low confidence. This is so of all."
+        in text
+    )
+    assert ("By CPU time: it is compared with the others" in text) == (threads == 1)
+    assert "Contended" not in show(decide_on(measure_field()))
 
 
 def test_every_flag_is_told_with_those_whom_it_concerns(

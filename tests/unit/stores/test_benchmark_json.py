@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.records import Environment, HeatFacts, Job, Measurement
+from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.readings import LATENCY, Reading
 from bakeoff.measure.scenarios import Latency, Quality, Server, Throughput
 from bakeoff.stores.results import ResultStore
+from unit.report.measured import measure_field, measure_rates
 
 MS = 1_000_000
 
@@ -183,8 +184,9 @@ def test_every_batch_size_is_compared_with_the_reference_of_its_heat(compared: d
     low, high = batch["ratio_interval"]
     assert low <= 0.5 <= high < 1
     assert (batch["verdict"], batch["reference"]) == ("faster", "minilm-l6 × torch-fp32")
+    assert batch["ratio_is_of"] == "wall time"
     own = compared["runtimes"]["torch-fp32"]["batch_8"]
-    assert (own["verdict"], own["ratio_to_reference"]) == ("reference", None)
+    assert (own["verdict"], own["ratio_to_reference"], own["ratio_is_of"]) == ("reference", None, None)
 
 
 def test_throughput_is_told_with_its_interval_and_its_own_ratio(compared: dict[str, Any]) -> None:
@@ -204,4 +206,40 @@ def test_a_server_that_found_no_rate_is_told_with_its_limit_and_the_reason(
 ) -> None:
     entry = compared["runtimes"]["torch-fp32"]["server"]
     assert (entry["limit_ms"], entry["quantile"], entry["max_rate_per_s"]) == (50, 0.99, None)
+    assert (entry["response_p50_ms"], entry["response_p99_ms"]) == (None, None)
     assert entry["max_rate_absent"] == "the limit was met at no rate in 1 of 3 processes"
+
+
+def test_a_server_is_told_with_its_rate_and_the_responses_at_it(tmp_path: Path) -> None:
+    latency = next(each for each in measure_field() if each.job.scenario.kind == "latency")
+    written: dict[str, Any] = json.loads(
+        ResultStore(tmp_path).write_champion(measure_rates(latency)).read_text()
+    )
+    entry = written["runtimes"]["torch-fp32"]["server"]
+    for name, ends in (
+        ("max_rate_per_s", "max_rate_per_s_interval"),
+        ("response_p50_ms", "response_p50_interval_ms"),
+        ("response_p99_ms", "response_p99_interval_ms"),
+    ):
+        low, high = entry[ends]
+        assert low < entry[name] < high
+    costs = written["runtimes"]["torch-fp32"]["costs"]
+    assert costs["served"]["response_p99_ms"]["value"] == entry["response_p99_ms"]
+    assert costs["throughput_batch_size"] == 32
+
+
+def test_a_contended_measurement_of_one_thread_says_that_its_ratio_is_of_cpu_time(tmp_path: Path) -> None:
+    field = [each for each in measure_field(threads=1) if each.job.scenario.kind == "latency"][:2]
+    busy = [each.model_copy(update={"flags": (Flag(name="contended", detail=""),)}) for each in field]
+    written = json.loads(ResultStore(tmp_path).write_champion(busy).read_text())
+    _, other = written["runtimes"].values()
+    assert {other[f"batch_{size}"]["ratio_is_of"] for size in (1, 8)} == {"CPU time"}
+
+
+def test_what_a_start_takes_is_told_beside_the_load_time(tmp_path: Path) -> None:
+    latency = next(each for each in measure_field() if each.job.scenario.kind == "latency")
+    written = json.loads(ResultStore(tmp_path).write_champion([latency]).read_text())
+    costs = written["runtimes"]["torch-fp32"]["costs"]
+    assert costs["warmup_ms"] == {"1": 512.0, "8": 498.0}
+    assert sorted(costs["first_call_ms"]) == ["1", "8"]
+    assert costs["load_ms"] > 0

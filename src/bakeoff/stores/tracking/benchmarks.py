@@ -11,9 +11,10 @@ from bakeoff.core.comparison import compare_to_reference
 from bakeoff.core.costs import Costs, measure_costs
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.existing import ExistingBenchmark, State
+from bakeoff.core.quantiles import summarize_calls
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.digest import digest_json
-from bakeoff.measure.readings import ENTITIES, LATENCY, NS_PER_MS, PASS
+from bakeoff.measure.readings import ENTITIES, LATENCY, PASS
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.record import Record
 from bakeoff.stores import tags
@@ -28,6 +29,7 @@ Attempt = Measurement | FailedAttempt
 VALID, FAILED, SUPERSEDED = "valid", "failed", "superseded"
 MAX_DIGITS = 6
 WRITERS = ("bakeoff.", "code.")
+NOT_ONE_FIGURE = ("first_call_ms", "warmup_ms", "throughput_batch_size", "served", "is_contended", "absent")
 
 
 def find_benchmarks(
@@ -242,10 +244,9 @@ def _metrics(attempt: Attempt) -> Mapping[str, float]:
     values: dict[str, float] = {"wall_s": attempt.wall_s, "timed_s": attempt.timed_s}
     for reading in attempt.readings:
         if reading.quantity == LATENCY:
-            for name, p in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-                interval = reading.quantile(p)
-                if interval is not None:
-                    values[f"latency_{name}_ms.batch_{reading.at['batch_size']}"] = interval.value / NS_PER_MS
+            for name, found in summarize_calls(reading).items():
+                if found is not None:
+                    values[f"latency_{name}_ms.batch_{reading.at['batch_size']}"] = found.value
         elif reading.quantity == ENTITIES:
             values[attempt.job.metric_name] = f1_of(reading)
         if reading.quantity in (LATENCY, PASS):
@@ -257,15 +258,17 @@ def _metrics(attempt: Attempt) -> Mapping[str, float]:
 
 
 def _cost_metrics(costs: Costs) -> dict[str, float]:
-    """Every cost that was told, under its own name, whose end is the unit."""
+    """Every cost that was told, under its own name, whose end is the unit; settings are params already."""
     told: dict[str, Estimate | float | None] = {
-        name: getattr(costs, name)
-        for name in Costs.model_fields
-        if name not in ("first_call_ms", "is_contended", "absent")
+        name: getattr(costs, name) for name in Costs.model_fields if name not in NOT_ONE_FIGURE
     }
+    if costs.served is not None:
+        told |= {name: getattr(costs.served, name) for name in ("response_p50_ms", "response_p99_ms")}
     values = {
         name: float(value.value if isinstance(value, Estimate) else value)
         for name, value in told.items()
         if value is not None
     }
-    return values | {f"first_call_ms.batch_{size}": value for size, value in costs.first_call_ms.items()}
+    for name in ("first_call_ms", "warmup_ms"):
+        values |= {f"{name}.batch_{size}": value for size, value in getattr(costs, name).items()}
+    return values
