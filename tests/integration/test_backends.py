@@ -287,7 +287,9 @@ def test_the_precision_in_force_is_the_one_that_was_asked_for(session: Session, 
         assert facts["compile"] == ("inductor, dynamic shapes" if runtime.compile else "off")
     if isinstance(runtime, OpenVino):
         assert facts["precision_hint"] == {"fp32": "f32", "bf16": "bf16", "int8": "f32"}[runtime.precision]
-        assert facts["cpu_pinning"] == "False"  # as of all others, whose threads go where the system puts them
+        assert (
+            facts["cpu_pinning"] == "False"
+        )  # as of all others, whose threads go where the system puts them
 
 
 @pytest.mark.parametrize(
