@@ -25,6 +25,7 @@ class Candidate(Record):
         references: Of the reference in the same rounds, by batch size; none for the reference itself.
         reference_key: Benchmark key of the reference; empty where it was measured without one.
         latency_key: Its own benchmark key.
+        uses_one_thread: Whether it, its reference and all others of its heat are known to have used one.
         costs: Of all its measurements; None where it was made without.
         is_contended: Whether the machine was too busy: absolute latencies are upper bounds only.
         benchmark_keys: Of the measurements used.
@@ -43,7 +44,7 @@ class Candidate(Record):
     references: Mapping[int, Reading] = {}
     reference_key: str = ""
     latency_key: str = ""
-    threads: int | None = None
+    uses_one_thread: bool = False
     costs: Costs | None = None
     is_contended: bool = False
     environment: Environment
@@ -168,7 +169,7 @@ def _assemble(
         references=_by_batch_size(latencies, REFERENCE),
         reference_key=latency.heat.reference_key if latency.heat else "",
         latency_key=latency.job.key,
-        threads=latency.job.runtime.threads,
+        uses_one_thread=all(each.heat is not None and each.heat.uses_one_thread for each in latencies),
         costs=measure_costs(parts, settings),
         is_contended=any(flag.name == CONTENDED for each in latencies for flag in each.flags),
         environment=latency.environment,

@@ -299,6 +299,14 @@ class HeatFacts(Record):
     canary_ns: tuple[float, ...] = ()
     handover_ns: tuple[float, ...] = ()
 
+    @property
+    def uses_one_thread(self) -> bool:
+        """Whether all are known to have used one thread, so that their CPU times can be compared.
+
+        Of more threads those that only wait may spin, and CPU time counts them.
+        """
+        return bool(self.threads) and set(self.threads) == {1}
+
 
 class Measurement(Record):
     """A job, the environment in which it ran, its readings, its validity.
