@@ -147,6 +147,15 @@ def test_a_decision_on_a_busy_machine_says_that_its_confidence_is_low() -> None:
     assert not any("low confidence" in reason for reason in rule(REFERENCE, make_candidate("b", 5.0)).reasons)
 
 
+def test_a_winner_by_measurements_that_do_not_count_as_done_is_no_pass() -> None:
+    done = make_candidate("busy", 5.0, is_contended=True)
+    assert rule(REFERENCE, done).is_pass
+    decision = rule(REFERENCE, done.model_copy(update={"is_done": False}))
+    assert (decision.outcome, decision.winner, decision.is_pass) == ("winner", "busy × torch-fp32", False)
+    assert decision.not_done == ("busy × torch-fp32",)
+    assert any("measurements of busy × torch-fp32 do not count as done" in each for each in decision.reasons)
+
+
 @pytest.mark.parametrize(("is_contended", "expected"), [(False, "failed"), (True, "cannot tell")])
 def test_a_busy_machine_proves_no_candidate_too_slow(is_contended: bool, expected: str) -> None:
     limit = {"kind": "latency", "batch_size": 1, "quantile": 0.5, "at_most_ms": 0.001}
