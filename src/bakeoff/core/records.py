@@ -356,7 +356,11 @@ class Measurement(Record):
 
 
 class FailedAttempt(Record):
-    """A job that ended without measurement; counted, shown, and tried again."""
+    """A job that ended without measurement; counted, shown, and tried again.
+
+    Attributes:
+        readings: Of the processes that were whole before one failed; to be looked at, never for a decision.
+    """
 
     format_version: Literal[1] = 1
     job: Job
@@ -364,3 +368,4 @@ class FailedAttempt(Record):
     failed_at: str
     reason: str
     detail: str
+    readings: tuple[Reading, ...] = ()
