@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from bakeoff.core.records import Champion
+from bakeoff.core.records import Champion, FailedAttempt
 from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.heat import Block, BlockRequest, Finished, Heat, Started
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import LATENCY
+from bakeoff.measure.readings import LATENCY, MAX_RATE, MEMORY, REFERENCE
 from bakeoff.measure.rounds import run_heat
-from bakeoff.orchestrator import Project
-from bakeoff.orchestrator.planning import plan_for
+from bakeoff.orchestrator import Project, bench, execution
+from bakeoff.orchestrator.planning import find_existing, plan_for
 from bakeoff.orchestrator.works import make_order, make_ready
 from bakeoff.run import processes, resident
+from bakeoff.run.isolation import WORKER, Done, MeasureOrder, run_in_fresh_process
 from bakeoff.run.resident import ResidentWorker
 from workers import MakeWorker
 
@@ -150,6 +152,68 @@ def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
         latency = next(row for row in assemble_readings(heat, other.name) if row.quantity == LATENCY)
         assert set(latency.generations) == {0, 1}
     assert not processes_of([*others, broken])
+
+
+def test_what_a_candidate_read_before_it_broke_down_is_kept_and_decides_nothing(
+    reopen: Reopen, champion: Champion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = reopen(
+        "benchmark.runtimes=[{kind: onnxruntime, threads: 1}, {kind: noop, threads: 1}]",
+        "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]",
+    )
+    run_block = ResidentWorker.run_block
+
+    def killed_in_the_second_generation(self: ResidentWorker, request: BlockRequest) -> Block:
+        if self._order.runtime.kind == "noop" and len(self.environments) > 1:
+            (process,) = processes_of([self])
+            process.kill()
+        return run_block(self, request)
+
+    monkeypatch.setattr(ResidentWorker, "run_block", killed_in_the_second_generation)
+    result = bench(project)
+    (failed,), (measured,) = result.failed, result.measured
+    assert (failed.job.runtime.kind, failed.reason) == ("noop", "killed by SIGKILL")
+    latency = measured.reading(LATENCY, batch_size=1)
+    assert latency is not None
+    assert {*latency.generations} == {0, 1}
+
+    kept = project.results.load(failed.job.key, failed.attempt)
+    assert isinstance(kept, FailedAttempt)
+    assert kept.readings == failed.readings
+    quantities = {row.quantity: row for row in kept.readings}
+    assert {LATENCY, REFERENCE, MEMORY + "_run"} <= quantities.keys()
+    assert {*quantities[LATENCY].generations} == {0}
+    assert len(quantities[LATENCY].values) > 0
+
+    (planned,) = (each for each in plan_for(project, [champion]).jobs if each.job.key == failed.job.key)
+    assert (planned.action, planned.attempt) == ("measure", 2)
+    assert project.results.load_valid(failed.job) is None
+    assert project.results.load_contended(failed.job, {1}) is None
+    existing = find_existing(project, [champion])
+    (run_id,) = {each.run_id for each in existing if each.key == failed.job.key and each.run_id}
+    sent = project.tracker.download(run_id, "benchmark", tmp_path)
+    assert {path.name for path in sent.iterdir()} == {"001.json", "001.npz"}
+
+
+def test_so_is_what_a_job_read_that_is_measured_alone(
+    reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = reopen(
+        "benchmark.runtimes=[{kind: noop, threads: 1}]",
+        "benchmark.scenarios=[{kind: server, limit_ms: 500, n_queries: 473}]",
+    )
+
+    def second_ends_without_outcome(order: MeasureOrder, folder: Path, timeout_s: float, **more: Any) -> Done:
+        module = WORKER if order.generation == 0 else "this"
+        return run_in_fresh_process(order, folder, timeout_s, module, **more)
+
+    monkeypatch.setattr(execution, "run_in_fresh_process", second_ends_without_outcome)
+    result = bench(project)
+    (failed,) = result.failed
+    assert result.measured == ()
+    kept = project.results.load(failed.job.key, 1)
+    assert isinstance(kept, FailedAttempt)
+    assert {*next(row for row in kept.readings if row.quantity == MAX_RATE).generations} == {0}
 
 
 def test_nobody_is_left_when_the_user_interrupts(

@@ -40,7 +40,7 @@ from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import sweep as run_sweep
 from bakeoff.orchestrator import sync as run_sync
 from bakeoff.orchestrator.measurements import BenchResult
-from bakeoff.report import render_terminal
+from bakeoff.report import render_terminal, units
 from bakeoff.report.units import clean
 
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_TRACKING, EXIT_HAS_WORK = 3, 4, 5, 10
@@ -193,7 +193,7 @@ def bench(project: Project, *, as_json: bool) -> int:
 
 
 def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
-    """Print what became of each job; 3 where one failed."""
+    """Print what became of each job; 3 where one failed, 4 where one was measured on too busy a machine."""
     if as_json:
         document = {
             "measured": [
@@ -205,14 +205,35 @@ def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
             ],
             "reused": [row.job.key for row in result.plan.reused],
             "left": [{"key": row.job.key, "reason": row.reason} for row in result.plan.left],
+            "contended": [job.key for job in result.contended],
             "result_files": {name: str(path) for name, path in result.result_files.items()},
             "unlogged": result.unlogged,
         }
         output.show_json("bench", document, **_remarks(project))
     else:
         output.show(tables.table_of_bench(result))
+        if result.contended:
+            click.echo(_describe_contended(project, result))
         _say_offline(project)
-    return EXIT_ANSWER_IS_NO if result.failed else 0
+    return _code_of_bench(result)
+
+
+def _code_of_bench(result: BenchResult) -> int:
+    """A busy machine is never a pass: what was measured on one may say anything."""
+    if result.failed:
+        return EXIT_ANSWER_IS_NO
+    return EXIT_CANNOT_TELL if result.contended else 0
+
+
+def _describe_contended(project: Project, result: BenchResult) -> str:
+    """What to do about measurements that a busy machine spoilt."""
+    jobs = units.count(len(result.contended), "job")
+    most = project.settings.benchmark.max_attempts
+    return (
+        f"cannot tell: the machine was too busy (contended) for {jobs}; run `bakeoff bench` again when it is "
+        f"quiet, which tries a job up to benchmark.max_attempts ({most}) times; where it never is, "
+        "benchmark.accept_contended lets such measurements count"
+    )
 
 
 @_stage
@@ -241,13 +262,15 @@ def decide(project: Project, *, as_json: bool) -> int:
 
 
 def show_decision(project: Project, decision: Decision, *, as_json: bool) -> int:
-    """Print the decision; 3 where nobody may win, 4 for a tie."""
+    """Print the decision; 3 where nobody may win, 4 for a tie or by measurements that are not done."""
     if as_json:
         output.show_json("decide", decision.model_dump(mode="json"), **_remarks(project))
     else:
         output.show(render_terminal(decision))
         _say_offline(project)
-    return {"winner": 0, "none": EXIT_ANSWER_IS_NO, "tie": EXIT_CANNOT_TELL}[decision.outcome]
+    if decision.outcome == "none":
+        return EXIT_ANSWER_IS_NO
+    return 0 if decision.is_pass else EXIT_CANNOT_TELL
 
 
 @_stage
@@ -286,4 +309,4 @@ def run(project: Project, *, as_json: bool) -> int:
     code = show_decision(project, decision, as_json=as_json)
     if not as_json:
         click.echo(f"report: {path}")
-    return code or (EXIT_ANSWER_IS_NO if result.failed else 0)
+    return code or _code_of_bench(result)

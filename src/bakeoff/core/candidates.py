@@ -25,8 +25,10 @@ class Candidate(Record):
         references: Of the reference in the same rounds, by batch size; none for the reference itself.
         reference_key: Benchmark key of the reference; empty where it was measured without one.
         latency_key: Its own benchmark key.
+        uses_one_thread: Whether it, its reference and all others of its heat are known to have used one.
         costs: Of all its measurements; None where it was made without.
         is_contended: Whether the machine was too busy: absolute latencies are upper bounds only.
+        is_done: Whether all its measurements count as done.
         benchmark_keys: Of the measurements used.
         flags: What a reader of these measurements must know, ``name: detail``.
     """
@@ -43,9 +45,10 @@ class Candidate(Record):
     references: Mapping[int, Reading] = {}
     reference_key: str = ""
     latency_key: str = ""
-    threads: int | None = None
+    uses_one_thread: bool = False
     costs: Costs | None = None
     is_contended: bool = False
+    is_done: bool = True
     environment: Environment
     benchmark_keys: tuple[str, ...]
     flags: tuple[str, ...] = ()
@@ -168,9 +171,10 @@ def _assemble(
         references=_by_batch_size(latencies, REFERENCE),
         reference_key=latency.heat.reference_key if latency.heat else "",
         latency_key=latency.job.key,
-        threads=latency.job.runtime.threads,
+        uses_one_thread=all(each.heat is not None and each.heat.uses_one_thread for each in latencies),
         costs=measure_costs(parts, settings),
         is_contended=any(flag.name == CONTENDED for each in latencies for flag in each.flags),
+        is_done=all(part.is_valid for part in parts),
         environment=latency.environment,
         benchmark_keys=tuple(part.job.key for part in parts),
         flags=tuple(f"{flag.name}: {flag.detail}" for part in parts for flag in part.flags),

@@ -30,8 +30,10 @@ class Comparison(Record):
 def compare_to_reference(measurement: Measurement, batch_size: int) -> Comparison | None:
     """Compare one measurement with its heat's reference, from the rounds that both ran.
 
-    Of several candidates all intervals hold together with 95 %. On a contended machine CPU times are
-    compared, if one thread was used: what others take of the clock is not in them.
+    At one batch size the intervals of all candidates of a heat hold together with 95 %: Bonferroni over their
+    comparisons with the reference. Those of several batch sizes are not adjusted for each other: each size is
+    a question of its own. On a contended machine CPU times are compared, if all of the heat used one thread:
+    what others take of the clock is not in them.
 
     Args:
         measurement: Of a scenario that is measured in heats.
@@ -53,7 +55,7 @@ def compare_to_reference(measurement: Measurement, batch_size: int) -> Compariso
             calls,
             reference,
             adjusted_confidence(CONFIDENCE, len(heat.candidates) - 1),
-            by_cpu=any(flag.name == CONTENDED for flag in measurement.flags) and job.runtime.threads == 1,
+            by_cpu=any(flag.name == CONTENDED for flag in measurement.flags) and heat.uses_one_thread,
         )
     return Comparison(
         reference=heat.reference,

@@ -55,6 +55,8 @@ class Decision(Record):
         measurements: That it was made from; empty where that was not noted.
         versions: Of the software that decided, by name.
         incomplete: Candidates that could not be ranked, each with the reason.
+        not_done: Candidates of which a measurement does not count as done, since the machine was too busy.
+            With any of them a winner is named for what it is worth, and no gate lets it pass.
     """
 
     format_version: Literal[2] = 2
@@ -73,6 +75,7 @@ class Decision(Record):
     measurements: tuple[UsedMeasurement, ...] = ()
     versions: Mapping[str, str] = {}
     incomplete: tuple[str, ...] = ()
+    not_done: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _speaks_of_its_standings(self) -> Self:
@@ -85,6 +88,11 @@ class Decision(Record):
         ):
             raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
         return self
+
+    @property
+    def is_pass(self) -> bool:
+        """Whether there is a winner, by measurements that all count as done."""
+        return self.outcome == "winner" and not self.not_done
 
     @property
     def winning_standing(self) -> Standing | None:
@@ -136,6 +144,7 @@ def decide(
         settings=settings,
         environment=sound[0].environment,
         incomplete=told,
+        not_done=tuple(candidate.label for candidate in sound if not candidate.is_done),
     )
 
 
@@ -228,13 +237,19 @@ def _describe_cure(tie: Tie) -> str:
 def _low_confidence(contest: Contest) -> tuple[str, ...]:
     candidates = contest.evidence.candidates
     n_contended = sum(candidate.is_contended for candidate in candidates)
-    if not n_contended:
-        return ()
-    line = (
-        f"low confidence: the machine was busy while {n_contended} of {len(candidates)} "
-        "candidates were measured, so only their ratios count; measure again when it is quiet"
-    )
-    return (line,)
+    lines = []
+    if n_contended:
+        lines.append(
+            f"low confidence: the machine was busy while {n_contended} of {len(candidates)} "
+            "candidates were measured, so only their ratios count; measure again when it is quiet"
+        )
+    not_done = [candidate.label for candidate in candidates if not candidate.is_done]
+    if not_done:
+        lines.append(
+            f"this is no pass: measurements of {', '.join(not_done)} do not count as done, since the machine "
+            "was too busy; run `bakeoff bench` again, or accept such with benchmark.accept_contended"
+        )
+    return tuple(lines)
 
 
 def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:

@@ -91,22 +91,25 @@ def draw_pace(
     )
 
 
-def find_ratio(candidate: Candidate, settings: DecisionSettings) -> Interval | None:
-    """How many times as long as its reference a candidate takes; None where that was not measured.
+def compares_cpu_time(candidates: Sequence[Candidate]) -> bool:
+    """Whether the ratios of these candidates are of CPU time: all of them or none, for one scale.
 
-    On a contended machine by CPU time, if it used one thread: what others take of the clock is not in it.
+    They are where the machine was too busy for any of them, since what others take of the clock is not in CPU
+    time; and where one thread was used by all and their references, since threads that spin are in it.
+
+    Args:
+        candidates: Those that have a ratio to a reference.
     """
+    return any(each.is_contended for each in candidates) and all(each.uses_one_thread for each in candidates)
+
+
+def find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: bool) -> Interval | None:
+    """How many times as long as its reference a candidate takes; None where that was not measured."""
     calls = candidate.latency.get(settings.batch_size)
     reference = candidate.references.get(settings.batch_size)
     if calls is None or reference is None:
         return None
-    return ratio_to_reference(
-        calls,
-        reference,
-        settings.confidence,
-        p=settings.quantile,
-        by_cpu=candidate.is_contended and candidate.threads == 1,
-    )
+    return ratio_to_reference(calls, reference, settings.confidence, p=settings.quantile, by_cpu=by_cpu)
 
 
 def _find_common_ratios(
@@ -116,12 +119,13 @@ def _find_common_ratios(
     anchors = {candidate.reference_key for candidate in candidates}
     if len(anchors) != 1 or "" in anchors:
         return None
+    by_cpu = compares_cpu_time([each for each in candidates if each.latency_key not in anchors])
     ratios: list[tuple[float, float, float]] = []
     for candidate in candidates:
         if candidate.latency_key in anchors:
             ratios.append((1.0, 1.0, 1.0))
             continue
-        ratio = find_ratio(candidate, settings)
+        ratio = find_ratio(candidate, settings, by_cpu=by_cpu)
         if ratio is None or not (ratio.low > 0 and math.isfinite(ratio.high)):
             return None
         ratios.append((ratio.value, ratio.low, ratio.high))

@@ -36,9 +36,9 @@ class ExistingBenchmark(Record):
     Attributes:
         key: None where an older writer left none.
         parts: Its identity by name, as ``Job.parts``; without a key, whatever the writer recorded.
-        state: ``invalid`` was measured but does not count; ``failed`` has no numbers; ``deleted`` is a copy
-            on disk whose run was deleted in the tracking store; ``superseded`` is sound, but another run
-            counts for its key.
+        state: ``invalid`` was measured but does not count; ``failed`` has no numbers that could count;
+            ``deleted`` is a copy on disk whose run was deleted in the tracking store; ``superseded`` is
+            sound, but another run counts for its key.
         reason: Of all but a valid one.
         run_id: In the tracking store; None if only the disk has it.
         on_disk: Whether this machine holds the readings.

@@ -62,7 +62,8 @@ def pair_times(
 ) -> Paired:
     """Find the ratio of two times by the best ground that there is.
 
-    On a machine that was busy for either, CPU times are compared, if both used one thread.
+    On a machine that was busy for either, CPU times are compared, if both used one thread, and so did the
+    reference through which they are joined.
 
     Args:
         baseline: What is divided by.
@@ -151,16 +152,16 @@ def _divide_readings(
     """The ratio of calls that ran in the same rounds."""
     if mine is None or other is None:
         return None
-    # Quantiles are paired process by process; files from elsewhere may hold anything.
-    if place.p != MEDIAN and set(mine.generations) != set(other.generations):
-        return None
     return ratio_to_reference(mine, other, confidence, p=place.p, by_cpu=by_cpu)
 
 
 def _ratio_through_reference(
     baseline: Measurement, contender: Measurement, place: Place, confidence: float, *, by_cpu: bool
 ) -> Interval | None:
-    """From the ratios of both to the one reference; None where they have none in common."""
+    """From the ratios of both to the one reference; None where they have none in common.
+
+    CPU times are compared only where the others of both heats allow it too.
+    """
     if not (baseline.heat and contender.heat) or baseline.heat.reference_key != contender.heat.reference_key:
         return None
     # Of a reference that was measured twice nothing tells the two apart.
@@ -174,7 +175,7 @@ def _ratio_through_reference(
             each.reading(REFERENCE, batch_size=place.batch_size),
             place,
             confidence,
-            by_cpu=by_cpu,
+            by_cpu=by_cpu and baseline.heat.uses_one_thread and contender.heat.uses_one_thread,
         )
         for each, heat in ((contender, contender.heat), (baseline, baseline.heat))
     ]

@@ -299,6 +299,14 @@ class HeatFacts(Record):
     canary_ns: tuple[float, ...] = ()
     handover_ns: tuple[float, ...] = ()
 
+    @property
+    def uses_one_thread(self) -> bool:
+        """Whether all are known to have used one thread, so that their CPU times can be compared.
+
+        Of more threads those that only wait may spin, and CPU time counts them.
+        """
+        return bool(self.threads) and set(self.threads) == {1}
+
 
 class Measurement(Record):
     """A job, the environment in which it ran, its readings, its validity.
@@ -348,7 +356,11 @@ class Measurement(Record):
 
 
 class FailedAttempt(Record):
-    """A job that ended without measurement; counted, shown, and tried again."""
+    """A job that ended without measurement; counted, shown, and tried again.
+
+    Attributes:
+        readings: Of the processes that were whole before one failed; to be looked at, never for a decision.
+    """
 
     format_version: Literal[1] = 1
     job: Job
@@ -356,3 +368,4 @@ class FailedAttempt(Record):
     failed_at: str
     reason: str
     detail: str
+    readings: tuple[Reading, ...] = ()

@@ -21,6 +21,7 @@ from bakeoff.measure.readings import (
     NS_PER_MS,
     OVERHEAD,
     PASS,
+    REFERENCE,
     Reading,
 )
 from bakeoff.measure.scenarios.quality import Quality, f1_of
@@ -87,6 +88,8 @@ def judge_measurement(
             flags.append(Flag(name=DISTURBED, detail=detail))
     else:
         flags += _judge_heat(heat, readings, accepts_contention=accepts_contention)
+        if heat.reference_key != job.key:
+            flags += _judge_reference(heat, readings)
     return (*flags, *_judge_environment(environment))
 
 
@@ -187,6 +190,14 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
         detail = "the candidates did not fit into memory together; intervals are 4 to 5 times as wide"
         flags.append(Flag(name="not_resident", detail=detail))
     return flags
+
+
+def _judge_reference(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
+    """Whether there is anything to take a ratio to: a reference may fail before it finished a process."""
+    if any(row.quantity == REFERENCE for row in readings) or not any(map(_is_timed, readings)):
+        return []
+    detail = f"{heat.reference} failed before any of its processes was whole: there are absolute values alone"
+    return [Flag(name="no_reference", detail=detail)]
 
 
 def _is_timed(reading: Reading) -> bool:

@@ -122,9 +122,14 @@ class Reading(Record):
 
     def by_generation(self) -> list[NDArray[np.float64]]:
         """The values of each fresh process that headline figures use, in the order of the processes."""
-        values, generations, counted = np.asarray(self.values), np.asarray(self.generations), self.counted
-        rows = [values[(generations == number) & counted] for number in np.unique(generations)]
-        return [row for row in rows if row.size]
+        return list(self.by_generation_number().values())
+
+    def by_generation_number(self, column: str | None = None) -> dict[int, NDArray[np.float64]]:
+        """As ``by_generation`` with the number of each process, of the values or of a column beside them."""
+        source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
+        generations, counted = np.asarray(self.generations), self.counted
+        rows = {int(number): source[(generations == number) & counted] for number in np.unique(generations)}
+        return {number: row for number, row in rows.items() if row.size}
 
     def quantile(self, p: float, confidence: float = 0.95) -> Interval | None:
         """The p-quantile with its interval; None where the samples do not carry it."""
@@ -186,21 +191,23 @@ def ratio_to_reference(
 ) -> Interval | None:
     """How many times as long a candidate takes as the reference, from the rounds that both ran.
 
+    Either may lack processes that the other has: of one that failed in a later generation the earlier ones
+    are compared.
+
     Args:
         calls: The candidate's.
         reference: The reference's, of the same session and batch size.
         confidence: Of the interval.
-        p: The median is paired round by round; another quantile generation by generation.
-        by_cpu: Compare CPU time: what is left on a contended machine, and right for one thread only.
+        p: The median is paired round by round; another quantile generation by generation, by its number.
+        by_cpu: Compare CPU time: what is left on a contended machine. Right only where both used one thread,
+            since the time of every thread that spins is in it.
 
     Returns:
         None where the two share no round, or the samples do not carry the quantile.
     """
-    if p != MEDIAN:
-        if calls.is_grouped or reference.is_grouped:
-            return None
-        return quantile_ratio_interval(calls.by_generation(), reference.by_generation(), p, confidence)
     column = "cpu_ns" if by_cpu else None
+    if p != MEDIAN:
+        return _quantile_ratio(calls, reference, confidence, p, column)
     own, other = calls.block_medians(column), reference.block_medians(column)
     rows: dict[int, list[tuple[float, float]]] = {}
     for place in sorted(own.keys() & other.keys()):
@@ -210,6 +217,21 @@ def ratio_to_reference(
         return None
     pairs = [np.array(row) for row in rows.values()]
     return paired_ratio_interval([row[:, 0] for row in pairs], [row[:, 1] for row in pairs], confidence)
+
+
+def _quantile_ratio(
+    calls: Reading, reference: Reading, confidence: float, p: float, column: str | None
+) -> Interval | None:
+    if calls.is_grouped or reference.is_grouped:
+        return None
+    own, other = calls.by_generation_number(column), reference.by_generation_number(column)
+    shared = sorted(own.keys() & other.keys())
+    # A coarse clock may read no CPU time at all, of which there is no ratio.
+    if not shared or any((rows[number] <= 0).any() for rows in (own, other) for number in shared):
+        return None
+    return quantile_ratio_interval(
+        [own[number] for number in shared], [other[number] for number in shared], p, confidence
+    )
 
 
 def merge_generations(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]:

@@ -64,7 +64,7 @@ def _measure_alone(
             done.append(run_in_fresh_process(order, folder, timeout_s, on_wait=share.beat))
             advance(f"{job.label} {generation + 1}/{_n_generations(job)}")
     except EndsOneJob as error:
-        share.outcomes.fail(project, planned, error)
+        share.outcomes.fail(project, planned, error, merge_generations([each.readings for each in done]))
         return
     readings = merge_generations([each.readings for each in done])
     flags = judge_measurement(

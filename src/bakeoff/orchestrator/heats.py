@@ -108,7 +108,8 @@ def measure_heat(
             continue
         if work.job.key in heat.failures:
             failure = heat.failures[work.job.key]
-            share.outcomes.fail(project, work.planned, WorkerError(failure.reason, detail=failure.detail))
+            why = WorkerError(failure.reason, detail=failure.detail)
+            share.outcomes.fail(project, work.planned, why, _read_whole(work.job, heat))
         else:
             mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
             facts = _describe_heat(heat, heat_id, works, work.job, wall_s)
@@ -230,6 +231,14 @@ def _assemble(
         wall_s=facts.wall_s,
         timed_s=sum(_timed_ns(row) for row in readings if row.quantity in (LATENCY, PASS)) / NS_PER_S,
     )
+
+
+def _read_whole(job: Job, heat: Heat) -> tuple[Reading, ...]:
+    """What the processes of a job read that were whole before one failed; empty where none was."""
+    is_any_whole = any(part.name == job.key for each in heat.generations for part in each.parts)
+    if not is_any_whole or not isinstance(job.scenario, Interleaved):
+        return ()
+    return assemble_readings(heat, job.key, job.scenario.quantity)
 
 
 def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:

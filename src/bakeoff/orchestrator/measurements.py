@@ -15,7 +15,7 @@ from bakeoff import durable
 from bakeoff.core.champions import GivenChampions, parse_champions
 from bakeoff.core.existing import ExistingBenchmark, count_spoilt, valid_attempts
 from bakeoff.core.plan import Plan, PlannedJob
-from bakeoff.core.records import Champion, FailedAttempt, Measurement
+from bakeoff.core.records import CONTENDED, Champion, FailedAttempt, Job, Measurement
 from bakeoff.orchestrator.acquisition import acquire_for, find_champions, identify_checkpoints
 from bakeoff.orchestrator.crews import reaching_nodes
 from bakeoff.orchestrator.dispatch import measure_all
@@ -40,6 +40,12 @@ class BenchResult(Record):
     result_files: dict[str, Path]
     unlogged: int
     wall_s: float
+
+    @property
+    def contended(self) -> tuple[Job, ...]:
+        """Jobs that a busy machine alone keeps from being done: measured now, or their attempts used up."""
+        measured = [each.job for each in self.measured if each.is_only_contended]
+        return (*measured, *(each.job for each in self.plan.left if each.spoilt_by == CONTENDED))
 
 
 def bench(project: Project) -> BenchResult:

@@ -13,6 +13,7 @@ from bakeoff.core.records import Champion, Environment, FailedAttempt, Flag, Job
 from bakeoff.core.run_mode import RunMode
 from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
 from bakeoff.folders import find_whole
+from bakeoff.measure.readings import Reading
 from bakeoff.orchestrator.acquisition import find_checkpoint
 from bakeoff.orchestrator.planning import documents_for
 from bakeoff.orchestrator.project import Project
@@ -106,8 +107,10 @@ class Outcomes:
         project.results.store(attempt, is_forced=is_forced)
         self.kept.append(attempt)
 
-    def fail(self, project: Project, planned: PlannedJob, error: BakeoffError) -> None:
-        """Store a failed attempt; the other jobs go on."""
+    def fail(
+        self, project: Project, planned: PlannedJob, error: BakeoffError, readings: Sequence[Reading] = ()
+    ) -> None:
+        """Store a failed attempt, with what was read before it failed; the other jobs go on."""
         project.progress.say(f"{planned.job.label}: failed: {error}")
         attempt = FailedAttempt(
             job=planned.job,
@@ -115,6 +118,7 @@ class Outcomes:
             failed_at=now_text(),
             reason=error.reason if isinstance(error, WorkerError) else str(error),
             detail=error.detail if isinstance(error, WorkerError) else "",
+            readings=tuple(readings),
         )
         if isinstance(error, TrackingError):
             self.unready.append(attempt)

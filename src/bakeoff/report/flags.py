@@ -90,6 +90,10 @@ _ADVICE = {
         "Candidates that waited could not be stopped, and may have disturbed the others.",
         "Measure on Linux, or set spinning to false.",
     ),
+    "no_reference": _Advice(
+        "The candidate to which all are compared failed: there is no ratio, only times of this session.",
+        "See why it failed, mend it, and measure again with run.mode force_new.",
+    ),
     "no_refit_metric": _Advice(
         "Nothing was logged that would show whether this is the model that was trained.",
         "Log the test metric at the refit.",

@@ -1,7 +1,7 @@
 """The disk cache of measurements: what is measured is here before anything else hears of it.
 
 results/jobs/KEY_DIGEST/ATTEMPT.json       a Measurement without its raw values, or a FailedAttempt
-results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first
+results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first; of a failed attempt where it has any
 results/jobs/KEY_DIGEST/ATTEMPT.forced     there if it was measured although an earlier attempt counted
 results/jobs/KEY_DIGEST/ATTEMPT.logged     a LoggedRun; written when the tracking store has it
 results/jobs/KEY_DIGEST/superseded/        attempts for which another machine was quicker; they do not count
@@ -38,7 +38,7 @@ class PackedAttempt(Record):
     """The files of one attempt as bytes, to be sent to another machine.
 
     Attributes:
-        arrays: The raw values as npz; empty for a failed attempt.
+        arrays: The raw values as npz; empty for a failed attempt that has none.
         is_forced: It was measured although an earlier attempt counted.
     """
 
@@ -98,7 +98,9 @@ class ResultStore:
         if is_forced:
             durable.write_bytes(path.with_suffix(FORCED), b"")
         document = attempt.model_dump(mode="json")
-        if isinstance(attempt, Measurement):
+        if isinstance(attempt, FailedAttempt) and not attempt.readings:
+            del document["readings"]
+        else:
             durable.write_bytes(path.with_suffix(".npz"), detach_arrays(document))
         durable.write_json(path, document)
         return path

@@ -89,6 +89,7 @@ class Bench:
         flags: tuple[Flag, ...] = (),
         canary_ns: tuple[float, ...] = (),
         handover_ns: tuple[float, ...] = (),
+        threads: tuple[int, ...] = (),
         attempt: int = 1,
         **changes: Any,
     ) -> Measurement:
@@ -107,6 +108,7 @@ class Bench:
                 reference_key=self.job(reference).key,
                 reference=reference,
                 candidates=(reference, name),
+                threads=threads,
                 generations=N_GENERATIONS,
                 is_resident=True,
                 stopped="targets",

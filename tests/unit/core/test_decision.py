@@ -427,6 +427,15 @@ def test_the_measurements_of_one_champion_and_runtime_are_one_candidate(make_job
     assert candidates[0].flags == ("no_refit_metric: none",)
 
 
+def test_a_candidate_is_done_where_all_its_measurements_are(make_job: Callable[..., Job]) -> None:
+    quality, latency = measure_both(make_job, {})
+    busy = Flag(name="contended", detail="all rounds", invalidates=True)
+    for flag, expected in ((busy, False), (busy.model_copy(update={"invalidates": False}), True)):
+        contended = latency.model_copy(update={"flags": (flag,)})
+        (candidate,), _ = assemble_candidates([quality, contended], DecisionSettings())
+        assert (candidate.is_contended, candidate.is_done) == (True, expected)
+
+
 def test_a_candidate_without_one_of_its_measurements_is_told_and_not_ranked(
     make_job: Callable[..., Job],
 ) -> None:

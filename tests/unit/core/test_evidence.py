@@ -10,7 +10,7 @@ import pytest
 
 from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision, decide
-from bakeoff.core.evidence import Pace, draw_pace, find_ratio, require_latency
+from bakeoff.core.evidence import Pace, draw_pace, require_latency
 from bakeoff.core.records import Environment, Hardware
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.readings import Reading
@@ -42,7 +42,7 @@ def make_candidate(name: str, ms: float, heat: int = 0, **changes: Any) -> Candi
         "references": {} if is_reference else {1: calls("reference", 10.0, seed=99, heat=heat)},
         "reference_key": "key of reference",
         "latency_key": f"key of {name}",
-        "threads": 1,
+        "uses_one_thread": True,
         "environment": ENVIRONMENT,
         "benchmark_keys": (f"{name}:quality", f"{name}:latency"),
     }
@@ -92,14 +92,52 @@ def test_candidates_with_unlike_references_are_compared_by_absolute_values() -> 
     assert not pace.is_paired
 
 
+def make_busy(name: str, ms: float, cpu_ms: float, **changes: Any) -> Candidate:
+    """A candidate whose clock other work has stretched."""
+    latency = calls("latency", ms, seed=len(name), heat=0, cpu_ms=cpu_ms)
+    return make_candidate(name, ms, is_contended=True, latency={1: latency}, **changes)
+
+
 def test_on_a_busy_machine_one_thread_is_compared_by_cpu_time() -> None:
-    latency = calls("latency", 30.0, seed=1, heat=0, cpu_ms=12.0)
-    busy = make_candidate("busy", 30.0, is_contended=True, latency={1: latency})
-    by_cpu, by_wall = find_ratio(busy, SETTINGS), find_ratio(busy.model_copy(update={"threads": 2}), SETTINGS)
-    assert by_cpu is not None
-    assert by_wall is not None
-    assert by_cpu.value == pytest.approx(1.2, rel=0.02)
-    assert by_wall.value == pytest.approx(3.0, rel=0.02)
+    assert pace_of(REFERENCE, make_busy("busy", 30.0, 12.0)).values == pytest.approx([1.0, 1.2], rel=0.02)
+
+
+def test_a_tail_is_compared_by_cpu_time_too() -> None:
+    settings = SETTINGS.model_copy(update={"quantile": 0.9})
+    busy = make_busy("busy", 30.0, 12.0)
+    estimates = [require_latency(each, 1, 0.9, 0.95) for each in (REFERENCE, busy)]
+    pace = draw_pace((REFERENCE, busy), estimates, settings)
+    assert pace.is_paired
+    # The reference's CPU time is what its clock would have read on a machine that holds still.
+    assert pace.values[1] == pytest.approx(1.2, rel=0.02)
+
+
+def test_where_anyone_of_the_heat_used_two_threads_nobody_is_compared_by_cpu_time() -> None:
+    """The CPU time of a reference whose two threads spin is twice its clock: all would look twice as fast."""
+    spinning = calls("reference", 10.0, seed=99, heat=0, cpu_ms=20.0)
+    busy = make_busy("busy", 10.5, 10.5, references={1: spinning}, uses_one_thread=False)
+    assert pace_of(REFERENCE, busy).values == pytest.approx([1.0, 1.05], rel=0.02)
+
+
+def test_all_candidates_of_a_decision_are_compared_by_the_same_time() -> None:
+    """One CPU ratio beside a wall ratio would be on another scale; so the two of one decision agree."""
+    busy = make_busy("busy", 30.0, 12.0)
+    two_threads = make_candidate("other", 20.0, uses_one_thread=False)
+    assert pace_of(REFERENCE, busy, two_threads).values == pytest.approx([1.0, 3.0, 2.0], rel=0.02)
+    one_thread = make_busy("other", 20.0, 9.0).model_copy(update={"is_contended": False})
+    assert pace_of(REFERENCE, busy, one_thread).values == pytest.approx([1.0, 1.2, 0.9], rel=0.02)
+
+
+def test_a_tail_is_decided_though_the_reference_died_in_a_later_process() -> None:
+    whole = calls("reference", 10.0, seed=99, heat=0)
+    n = whole.generations.index(3)
+    columns = {name: column[:n] for name, column in whole.columns.items()}
+    short = whole.model_copy(
+        update={"values": whole.values[:n], "generations": whole.generations[:n], "columns": columns}
+    )
+    other = make_candidate("other", 8.0, references={1: short})
+    decision = rule(REFERENCE, other, quantile=0.9)
+    assert decision.winner == "other × torch-fp32"
 
 
 def test_a_decision_on_a_busy_machine_says_that_its_confidence_is_low() -> None:
@@ -107,6 +145,15 @@ def test_a_decision_on_a_busy_machine_says_that_its_confidence_is_low() -> None:
     assert decision.winner == "busy × torch-fp32"
     assert any(reason.startswith("low confidence: the machine was busy") for reason in decision.reasons)
     assert not any("low confidence" in reason for reason in rule(REFERENCE, make_candidate("b", 5.0)).reasons)
+
+
+def test_a_winner_by_measurements_that_do_not_count_as_done_is_no_pass() -> None:
+    done = make_candidate("busy", 5.0, is_contended=True)
+    assert rule(REFERENCE, done).is_pass
+    decision = rule(REFERENCE, done.model_copy(update={"is_done": False}))
+    assert (decision.outcome, decision.winner, decision.is_pass) == ("winner", "busy × torch-fp32", False)
+    assert decision.not_done == ("busy × torch-fp32",)
+    assert any("measurements of busy × torch-fp32 do not count as done" in each for each in decision.reasons)
 
 
 @pytest.mark.parametrize(("is_contended", "expected"), [(False, "failed"), (True, "cannot tell")])

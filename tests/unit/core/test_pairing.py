@@ -150,6 +150,42 @@ def test_on_a_busy_machine_one_thread_is_compared_by_cpu_time(bench: Bench) -> N
     assert ratio_of(pair(quiet[0], quiet[1])).value == pytest.approx(3.0, rel=0.02)
 
 
+def test_heats_are_joined_by_cpu_time_only_where_their_reference_used_one_thread_too(bench: Bench) -> None:
+    """In the second heat other work took two thirds of the clock from the candidate alone."""
+    busy = Flag(name="contended", detail="90% of the rounds", invalidates=True)
+    runtime = bench.job("a").runtime.model_copy(update={"threads": 1})
+
+    def through(threads: tuple[int, ...]) -> Interval:
+        a, b = (
+            bench.latency(name, 8.0, heat=heat, flags=(busy,), runtime=runtime, threads=threads)
+            for name, heat in (("a", 1), ("b", 2))
+        )
+        held_up = b.readings[0].model_copy(update={"values": tuple(3 * ns for ns in b.readings[0].values)})
+        paired = pair(a, b.model_copy(update={"readings": (held_up, *b.readings[1:])}))
+        assert paired.basis == "common reference"
+        return ratio_of(paired)
+
+    assert through((1, 1)).value == pytest.approx(1.0, rel=0.02)
+    for threads in ((2, 1), ()):
+        assert through(threads).value == pytest.approx(3.0, rel=0.02)
+
+
+def test_a_tail_is_compared_over_the_processes_that_both_have(bench: Bench) -> None:
+    a, b = bench.latency("a", 8.0, seed=1), bench.latency("b", 8.8, seed=2)
+    first = b.readings[0]
+    n = first.generations.index(4)
+    short = first.model_copy(
+        update={
+            "values": first.values[:n],
+            "generations": first.generations[:n],
+            "columns": {name: column[:n] for name, column in first.columns.items()},
+        }
+    )
+    paired = pair(a, b.model_copy(update={"readings": (short, *b.readings[1:])}), Place("latency", 1, 0.9))
+    ratio = ratio_of(paired)
+    assert ratio.low < 1.1 < ratio.high
+
+
 @st.composite
 def intervals(draw: st.DrawFn) -> Interval:
     value = draw(st.floats(1e-3, 1e3))

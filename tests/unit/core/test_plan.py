@@ -226,6 +226,7 @@ def test_a_job_is_left_when_its_attempts_are_used_up(make_job: MakeJob) -> None:
     spoilt = [existing(job, state="failed", attempt=n, reason=f"timeout {n}") for n in (1, 2, 3)]
     planned = plan_one(job, *spoilt)
     assert outcome(planned) == ("leave", "3 of 3 attempts used up; the last: failed: timeout 3", 3)
+    assert planned.spoilt_by == "timeout 3"
 
 
 def test_one_attempt_that_disk_and_store_both_know_counts_once(make_job: MakeJob) -> None:

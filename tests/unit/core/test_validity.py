@@ -49,6 +49,9 @@ def with_left_out(reading: Reading, why: Callable[[int], int]) -> Reading:
     return reading.model_copy(update={"columns": columns})
 
 
+REFERENCE_CALLS = make_latency(5, quantity="reference")
+
+
 def make_first_call(*steady: int) -> Reading:
     return Reading(
         quantity="first_call",
@@ -89,12 +92,14 @@ def judge(
     *readings: Reading,
     heat: HeatFacts | None = None,
     facts: dict[str, str] | None = None,
+    has_reference: bool = True,
     **more: Any,
 ) -> list[Flag]:
     environment = ENVIRONMENT.model_copy(update={"facts": {**ENVIRONMENT.facts, **(facts or {})}})
     if heat is None and job.protocol is not None:
         heat = make_heat()
-    return list(judge_measurement(job, readings, environment, heat=heat, **more))
+    beside = (REFERENCE_CALLS,) if has_reference else ()
+    return list(judge_measurement(job, (*readings, *beside), environment, heat=heat, **more))
 
 
 def names(flags: list[Flag]) -> list[str]:
@@ -351,6 +356,14 @@ def test_unlike_numbers_of_threads_in_one_heat_are_told_with_whose_they_are(make
     assert not flag.invalidates
     alike = heat.model_copy(update={"threads": (2, 2)})
     assert judge(make_job(), make_latency(368), heat=alike) == []
+
+
+def test_a_heat_that_lost_its_reference_at_once_says_that_there_is_no_ratio(make_job: MakeJob) -> None:
+    job, latency = make_job(), make_latency(368)
+    (flag,) = judge(job, latency, has_reference=False, heat=make_heat(reference="a × torch-fp32"))
+    assert (flag.name, flag.invalidates) == ("no_reference", False)
+    assert "a × torch-fp32 failed" in flag.detail
+    assert judge(job, latency, has_reference=False, heat=make_heat(reference_key=job.key)) == []
 
 
 @pytest.mark.parametrize(
