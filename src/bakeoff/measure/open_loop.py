@@ -70,7 +70,7 @@ class Served:
         lateness_ns: How late the generator woke for it: what the instrument itself added to the response.
             0 where it queued behind another batch.
         cpu_ns: CPU time of the process over its batch.
-        awake_ns: How long serving took without the sleeps between requests.
+        awake_ns: How long serving took without the sleeps between requests, in which it wants no CPU.
         is_overloaded: Whether serving was given up because the backlog grew too old; the requests that were
             still waiting then are in no array.
         is_missed: Whether it was given up because too many responses were late; the same holds.
@@ -247,12 +247,12 @@ def find_max_rate(
 
 
 def _wait_until(due: int, clock: Clock, sleep_s: Callable[[float], object]) -> tuple[int, int]:
-    """The time when it is over, and how much of it was slept."""
-    begin = now = clock()
+    """The time when it is over, and how much of it was slept as asked; what woke too late wanted to run."""
+    now, slept = clock(), 0
     if due - now > SPIN_NS:
-        sleep_s((due - now - SPIN_NS) / NS_PER_S)
+        slept = due - now - SPIN_NS
+        sleep_s(slept / NS_PER_S)
         now = clock()
-    slept = now - begin
     while now < due:
         now = clock()
     return now, slept

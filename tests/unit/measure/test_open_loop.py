@@ -304,12 +304,13 @@ def test_serving_is_given_up_when_too_many_are_late_and_not_before() -> None:
     assert np.array_equal(whole.response_ns[:40], given_up.response_ns)
 
 
-def test_what_was_slept_is_not_counted_as_awake() -> None:
-    clock = VirtualClock(tick_ns=100)
+@pytest.mark.parametrize("oversleep_s", [0.0, 0.005])
+def test_what_was_slept_is_not_counted_as_awake_and_waking_late_is(oversleep_s: float) -> None:
+    clock = VirtualClock(tick_ns=100, oversleep_s=oversleep_s)
     served = serve(np.arange(1, 101, dtype=np.int64) * 50 * MS, lambda _: 0.01, clock=clock)
-    elapsed_s = 0.05 * 100 + 0.01
+    elapsed_s = 0.05 * 100 + 0.01 + max(0.0, oversleep_s - 0.0002)
     assert served.awake_ns / 1e9 == pytest.approx(elapsed_s - clock.slept_s, rel=0.001)
-    assert served.awake_ns / 1e9 == pytest.approx(100 * (0.01 + 0.0002), rel=0.01)
+    assert served.awake_ns / 1e9 == pytest.approx(100 * (0.01 + max(0.0002, oversleep_s)), rel=0.01)
 
 
 def test_each_response_has_the_cpu_time_of_its_batch() -> None:
