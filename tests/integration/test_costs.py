@@ -206,3 +206,23 @@ def lengthen(path: Path) -> None:
 def truncated(measurement: Measurement) -> str:
     (detail,) = (flag.detail for flag in measurement.flags if flag.name == "truncated")
     return detail
+
+
+def test_every_measurement_has_the_canary_and_the_cost_of_the_instrument(reopen: Reopen) -> None:
+    project = reopen(
+        "benchmark.runtimes=[{kind: noop}]",
+        "benchmark.scenarios=[{kind: quality}, {kind: latency, batch_sizes: [1]}, "
+        "{kind: server, limit_ms: 50, n_queries: 473, batch_max: 3, precision: 0.5}]",
+    )
+    measured = {each.job.scenario.kind: each for each in bench(project).measured}
+    assert sorted(measured) == ["latency", "quality", "server"]
+    for measurement in measured.values():
+        generations = {0} if measurement.job.scenario.kind == "quality" else {0, 1}
+        for quantity in ("canary", "overhead"):
+            (reading,) = (each for each in measurement.readings if each.quantity == quantity)
+            assert set(reading.generations) == generations
+            assert all(value > 0 for value in reading.values)
+    (trials,) = (each for each in measured["server"].readings if each.quantity == "probed_rate")
+    assert all(ns > 0 for ns in trials.columns["awake_ns"])
+    (rate,) = (each for each in measured["server"].readings if each.quantity == "max_rate")
+    assert all(value > 0 for value in rate.values)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bakeoff.core.clocks import clock_of
 from bakeoff.core.estimate import Estimate, estimate_of
-from bakeoff.core.records import CONTENDED, Measurement
+from bakeoff.core.records import Measurement
 from bakeoff.measure.readings import LATENCY, PASS, REFERENCE, Reading, ratio_to_reference
 from bakeoff.measure.statistics import Verdict, adjusted_confidence, judge_ratio
 from bakeoff.record import Record
@@ -55,7 +56,7 @@ def compare_to_reference(measurement: Measurement, batch_size: int) -> Compariso
             calls,
             reference,
             adjusted_confidence(CONFIDENCE, len(heat.candidates) - 1),
-            by_cpu=any(flag.name == CONTENDED for flag in measurement.flags) and heat.uses_one_thread,
+            by_cpu=clock_of(measurement) == "CPU time",
         )
     return Comparison(
         reference=heat.reference,

@@ -237,9 +237,9 @@ def _explain(costs: Costs, readings: Sequence[Reading]) -> Costs:
 
 
 def describe_unmet(rates: Reading) -> str:
-    """In how many of a server's processes the limit was met at no rate."""
+    """In how many of a server's processes the limit was met at no rate that was tried."""
     n_unmet = sum(value <= 0 for value in rates.values)
-    return f"the limit was met at no rate in {n_unmet} of {len(rates.values)} processes"
+    return f"the limit was met at no rate that was tried in {n_unmet} of {len(rates.values)} processes"
 
 
 def _was_busy(measurement: Measurement) -> bool:

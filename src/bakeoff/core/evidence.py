@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.core.candidates import Candidate
+from bakeoff.core.clocks import Clock
 from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
@@ -26,7 +27,6 @@ from bakeoff.measure.statistics import Interval
 Draws = NDArray[np.float64]
 _EXACT_IN_FLOAT32 = 2**24
 _ROUNDING = 1e-9  # 0.05 is a little less than a twentieth
-SHOWN_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 
 def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) -> Draws:
@@ -61,11 +61,13 @@ class Pace(NamedTuple):
         values: [candidates], relative to a common reference, or in ms where there is none.
         draws: [resamples, candidates] on the same scale.
         is_paired: Whether they are relative to a common reference.
+        clock: Of which time they are.
     """
 
     values: Draws
     draws: Draws
     is_paired: bool
+    clock: Clock = "wall time"
 
 
 def draw_pace(
@@ -81,13 +83,14 @@ def draw_pace(
     Raises:
         CannotTellError: There are too few samples for an interval.
     """
-    ratios = _find_common_ratios(candidates, settings)
+    ratios, clock = _find_common_ratios(candidates, settings)
     intervals = ratios or [(e.value, e.low, math.inf if e.high is None else e.high) for e in estimates]
     names = [candidate.label for candidate in candidates]
     return Pace(
         values=np.array([value for value, _, _ in intervals]),
         draws=draw_log_normal(names, intervals, settings),
         is_paired=ratios is not None,
+        clock=clock,
     )
 
 
@@ -114,11 +117,14 @@ def find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: bool
 
 def _find_common_ratios(
     candidates: Sequence[Candidate], settings: DecisionSettings
-) -> list[tuple[float, float, float]] | None:
-    """The ratio of every candidate to the one reference that all were measured beside; None without one."""
+) -> tuple[list[tuple[float, float, float]] | None, Clock]:
+    """The ratio of every candidate to the one reference that all were measured beside, and of which time.
+
+    None without such a reference: absolute latencies are of wall time.
+    """
     anchors = {candidate.reference_key for candidate in candidates}
     if len(anchors) != 1 or "" in anchors:
-        return None
+        return None, "wall time"
     by_cpu = compares_cpu_time([each for each in candidates if each.latency_key not in anchors])
     ratios: list[tuple[float, float, float]] = []
     for candidate in candidates:
@@ -127,9 +133,9 @@ def _find_common_ratios(
             continue
         ratio = find_ratio(candidate, settings, by_cpu=by_cpu)
         if ratio is None or not (ratio.low > 0 and math.isfinite(ratio.high)):
-            return None
+            return None, "wall time"
         ratios.append((ratio.value, ratio.low, ratio.high))
-    return ratios
+    return ratios, "CPU time" if by_cpu else "wall time"
 
 
 def draw_log_normal(
@@ -196,18 +202,6 @@ def find_latency(
     reading = candidate.latency.get(batch_size)
     interval = reading.quantile(quantile, confidence) if reading else None
     return None if interval is None else estimate_of(interval, NS_PER_MS)
-
-
-def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, dict[str, Estimate | None]]:
-    """The shown quantiles of latency in ms, at every batch size."""
-    names, quantiles = [name for name, _ in SHOWN_QUANTILES], [p for _, p in SHOWN_QUANTILES]
-    return {
-        size: {
-            name: None if interval is None else estimate_of(interval, NS_PER_MS)
-            for name, interval in zip(names, reading.quantiles(quantiles, confidence), strict=True)
-        }
-        for size, reading in sorted(candidate.latency.items())
-    }
 
 
 def count_exceptions(settings: DecisionSettings) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from bakeoff.core.criteria import Constraint, Objective, Weighted
 from bakeoff.core.execution import Execution, LocalExecution
@@ -15,7 +16,7 @@ from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.entities import ENTITY_F1
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.scenarios import Latency, Quality, Scenario
+from bakeoff.measure.scenarios import Latency, Quality, Scenario, Server
 from bakeoff.record import Record
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -276,7 +277,7 @@ class BenchmarkSettings(Record):
             process may use. Their count is part of the key, by the hardware.
         n_texts: Of the test documents, how many a timed scenario feeds, drawn with the protocol's seed.
         execution: Where jobs are measured.
-        timeout_s: Of one worker process.
+        timeout_s: Of one worker process; that of a server scenario has the time of its search beside.
         memory_limit_bytes: That one worker process may allocate; beyond it that job alone fails. Null leaves
             it to the system.
         max_attempts: After so many failed or invalid attempts a job is left alone.
@@ -297,6 +298,28 @@ class BenchmarkSettings(Record):
     accept_contended: bool = False
 
     _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)
+
+    @field_validator("scenarios")
+    @classmethod
+    def _servers_can_meet_their_limit(cls, scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+        """Asked of settings alone: what was once measured with too few queries can still be read."""
+        too_few = [
+            InitErrorDetails(
+                type=PydanticCustomError(
+                    "too_few_queries",
+                    "too few n_queries for the quantile {quantile}: it must be {least} at least, "
+                    "so that one answer of a trial may be late",
+                    {"quantile": scenario.quantile, "least": scenario.least_queries},
+                ),
+                loc=(number, "n_queries"),
+                input=scenario.n_queries,
+            )
+            for number, scenario in enumerate(scenarios)
+            if isinstance(scenario, Server) and scenario.n_queries < scenario.least_queries
+        ]
+        if too_few:
+            raise ValidationError.from_exception_data("scenarios", too_few)
+        return scenarios
 
     @model_validator(mode="after")
     def _no_twins(self) -> Self:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bakeoff.core.candidates import Candidate
-from bakeoff.core.clocks import Clock, choose_clock
+from bakeoff.core.clocks import Clock
 from bakeoff.core.constraints import ConstraintResult
 from bakeoff.core.costs import Costs
 from bakeoff.core.estimate import Estimate
@@ -123,18 +123,10 @@ def stand(contest: Contest, n: int, winner: int | None) -> Standing:
         versus_production=contest.distances[n] if contest.distances else None,
         costs=candidate.costs,
         is_contended=candidate.is_contended,
-        clock=_find_clock(candidate, contest),
+        clock=contest.evidence.pace.clock,
         flags=(*candidate.flags, *(f"{flag.name}: {flag.detail}" for flag in made)),
         benchmark_keys=candidate.benchmark_keys,
     )
-
-
-def _find_clock(candidate: Candidate, contest: Contest) -> Clock:
-    """Without a common reference absolute latencies are compared, which are of wall time."""
-    if not contest.evidence.pace.is_paired:
-        return "wall time"
-    quantile = contest.settings.quantile
-    return choose_clock(candidate.threads, is_contended=candidate.is_contended, p=quantile)
 
 
 def _spread_folds(candidate: Candidate) -> FoldSpread | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bakeoff.core.records import CONTENDED, DISTURBED, Environment, Flag, HeatFacts, Job
+from bakeoff.core.server_validity import judge_server
 from bakeoff.measure.contention import THROTTLES
 from bakeoff.measure.entities import ENTITY_F1
 from bakeoff.measure.readings import (
@@ -17,11 +18,11 @@ from bakeoff.measure.readings import (
     LATE,
     LATENCY,
     MAX_DIRTY_SHARE,
-    MAX_RATE,
     NS_PER_MS,
     OVERHEAD,
     PASS,
     REFERENCE,
+    WARN_DIRTY_SHARE,
     Reading,
 )
 from bakeoff.measure.scenarios.quality import Quality, f1_of
@@ -30,8 +31,6 @@ from bakeoff.measure.stability import find_drift, find_far, spread_excess
 from bakeoff.measure.statistics import MIN_GENERATIONS, minimum_samples
 
 QUANTILES = (0.5, 0.95, 0.99)
-WARN_DIRTY_SHARE = 0.10
-MAX_RUN_DELAY_SHARE = 0.02
 # Both must be passed: that processes differ by a per cent or two is usual, and the interval holds it.
 MAX_SPREAD_EXCESS = 3.0
 MAX_SPREAD = 0.05
@@ -40,10 +39,6 @@ MAX_TAIL_RATIO = 3.0
 MAX_FAR_SHARE = 0.02
 MAX_OVERHEAD_SHARE = 0.01
 MAX_CHANGE_BY_LEAVING_OUT = 0.05
-# How many times the mean wait may be off the formula, either way. Of five processes of 700 requests each at a
-# load of 0.8, one simulated queue in 200 is off by 1.4; nearer to 1 the mean tells too little.
-MAX_WAIT_FACTOR = 2.0
-MAX_LOAD_OF_CHECK_PERMILLE = 850
 
 
 def judge_measurement(
@@ -54,7 +49,6 @@ def judge_measurement(
     heat: HeatFacts | None = None,
     n_truncated: int = 0,
     token_limit: int | None = None,
-    run_delay_share: float = 0.0,
     accepts_contention: bool = False,
 ) -> tuple[Flag, ...]:
     """Find every flag of a measurement.
@@ -67,8 +61,6 @@ def judge_measurement(
         n_truncated: Documents of which words were cut off.
         token_limit: Where they were cut: the job's ``max_length``, or the model's own maximum where that is
             smaller; None means the former.
-        run_delay_share: Of a job that is measured alone, the worst share of its wall time in which a process
-            waited for a CPU, in [0, 1].
         accepts_contention: Whether a measurement on a busy machine counts as done; it is flagged in any case.
     """
     flags: list[Flag] = []
@@ -77,16 +69,12 @@ def judge_measurement(
     for reading in readings:
         if reading.quantity == ENTITIES and isinstance(job.scenario, Quality):
             flags += _judge_quality(job, job.scenario, reading)
-        elif reading.quantity == MAX_RATE and isinstance(job.scenario, Server):
-            flags += _judge_rate(job.scenario, reading)
     if job.protocol is None:
         return tuple(flags)
+    if isinstance(job.scenario, Server):
+        flags += judge_server(job.scenario, job.protocol, readings, accepts_contention=accepts_contention)
     flags += _judge_generations(heat, readings)
-    if heat is None:
-        if run_delay_share > MAX_RUN_DELAY_SHARE:
-            detail = f"waited for a CPU {run_delay_share:.1%} of the time (limit {MAX_RUN_DELAY_SHARE:.0%})"
-            flags.append(Flag(name=DISTURBED, detail=detail))
-    else:
+    if heat is not None:
         flags += _judge_heat(heat, readings, accepts_contention=accepts_contention)
         if heat.reference_key != job.key:
             flags += _judge_reference(heat, readings)
@@ -98,36 +86,6 @@ def _tell_truncated(job: Job, n_truncated: int, token_limit: int) -> Flag:
     what = "document" if n_truncated == 1 else "documents"
     detail = f"{n_truncated} {what} longer than {token_limit} tokens{whose}"
     return Flag(name="truncated", detail=detail)
-
-
-def _judge_rate(scenario: Server, reading: Reading) -> list[Flag]:
-    """Whether every process found a rate, which is no fault of the measurement, and queued as queues do."""
-    flags = _judge_queue(reading)
-    n_unmet = sum(value <= 0 for value in reading.values)
-    if not n_unmet:
-        return flags
-    detail = (
-        f"{n_unmet} of {len(reading.values)} processes answered within {scenario.limit_ms:g} ms at "
-        f"p{scenario.quantile * 100:g} at no rate that was tried"
-    )
-    return [*flags, Flag(name="limit_not_met", detail=detail)]
-
-
-def _judge_queue(reading: Reading) -> list[Flag]:
-    """The self-test of the server scenario: mean waits beside those of Pollaczek and Khinchine's formula."""
-    columns = reading.columns
-    loads = columns.get("load_permille", ())
-    if not loads or max(loads) > MAX_LOAD_OF_CHECK_PERMILLE:
-        return []
-    waited, expected = sum(columns["mean_wait_ns"]), max(sum(columns["expected_wait_ns"]), 1)
-    factor = waited / expected
-    if 1 / MAX_WAIT_FACTOR <= factor <= MAX_WAIT_FACTOR:
-        return []
-    detail = (
-        f"requests waited {factor:.1f} times as long as the formula of Pollaczek and Khinchine says "
-        f"(limit {MAX_WAIT_FACTOR:g} times either way): arrivals or service were not what they seem"
-    )
-    return [Flag(name="queue_mismatch", detail=detail)]
 
 
 def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +19,15 @@ from numpy.typing import NDArray
 NS_PER_S = 1_000_000_000
 # Sleeping overshoots by some 100 us; the rest of a wait is spun.
 SPIN_NS = 200_000
-# Shares of the capacity at which a search for the highest rate begins.
-LADDER = (0.3, 0.5, 0.7, 0.8, 0.9)
+# Shares of the capacity at which a search for the highest rate asks, one after the other until one is met.
+LADDER = (0.9, 0.8, 0.7, 0.5, 0.3)
+# Further down, where a limit near the service time leaves no room for a queue.
+LOWER_LADDER = (0.1, 0.03, 0.01)
+# Above a backlog so old nobody waits; a limit that allows more is waited for.
+STOP_BACKLOG_S = 5.0
 
 Clock = Callable[[], int]
-Probe = Callable[[float], bool]
+Probe = Callable[[float], bool | None]
 
 
 def poisson_arrivals_ns(rate_per_s: float, n: int, seed: int) -> NDArray[np.int64]:
@@ -65,8 +69,11 @@ class Served:
         batch: The number of its batch, from 0; equal numbers were answered together.
         lateness_ns: How late the generator woke for it: what the instrument itself added to the response.
             0 where it queued behind another batch.
+        cpu_ns: CPU time of the process over its batch.
+        awake_ns: How long serving took without the sleeps between requests, in which it wants no CPU.
         is_overloaded: Whether serving was given up because the backlog grew too old; the requests that were
             still waiting then are in no array.
+        is_missed: Whether it was given up because too many responses were late; the same holds.
     """
 
     scheduled_ns: NDArray[np.int64]
@@ -75,7 +82,22 @@ class Served:
     service_ns: NDArray[np.int64]
     batch: NDArray[np.int64]
     lateness_ns: NDArray[np.int64]
-    is_overloaded: bool
+    cpu_ns: NDArray[np.int64]
+    awake_ns: int = 0
+    is_overloaded: bool = False
+    is_missed: bool = False
+
+
+class Limit(NamedTuple):
+    """What ends serving early.
+
+    Attributes:
+        response_ns: A response that takes longer is late.
+        most_late: With more late ones the outcome is known, whatever still comes.
+    """
+
+    response_ns: float
+    most_late: int
 
 
 class _Batch(NamedTuple):
@@ -83,6 +105,7 @@ class _Batch(NamedTuple):
     start: int
     end: int
     was_waited_for: bool
+    cpu: int
 
 
 def serve_open_loop(
@@ -92,7 +115,9 @@ def serve_open_loop(
     batch_max: int = 1,
     clock: Clock = time.perf_counter_ns,
     sleep_s: Callable[[float], object] = time.sleep,
-    stop_backlog_s: float = 5.0,
+    cpu_clock: Clock = time.process_time_ns,
+    stop_backlog_s: float = STOP_BACKLOG_S,
+    limit: Limit | None = None,
 ) -> Served:
     """Serve a schedule of arrivals, first come first served, by one instance of the model.
 
@@ -103,28 +128,36 @@ def serve_open_loop(
             waits for more.
         clock: In ns.
         sleep_s: Gives the processor away for so many seconds.
+        cpu_clock: CPU time of this process, in ns.
         stop_backlog_s: Give up when the next request has waited so long.
+        limit: Give up when too many responses are late; None serves the whole schedule.
     """
     arrivals: list[int] = arrivals_ns.tolist()
     batches: list[_Batch] = []
-    first, is_overloaded = 0, False
+    first, n_late, slept, is_overloaded, is_missed = 0, 0, 0, False, False
     begin = now = clock()
     while first < len(arrivals):
         due = begin + arrivals[first]
         is_overloaded = now - due > stop_backlog_s * NS_PER_S
-        if is_overloaded:
+        is_missed = limit is not None and n_late > limit.most_late
+        if is_overloaded or is_missed:
             break
         was_waited_for = now < due
         if was_waited_for:
-            now = _wait_until(due, clock, sleep_s)
+            now, slept_now = _wait_until(due, clock, sleep_s)
+            slept += slept_now
         end = first + 1
         while end < len(arrivals) and end - first < batch_max and begin + arrivals[end] <= now:
             end += 1
+        cpu_begin = cpu_clock()
         run(range(first, end))
         start, now = now, clock()
-        batches.append(_Batch(end - first, start, now, was_waited_for))
+        batches.append(_Batch(end - first, start, now, was_waited_for, cpu_clock() - cpu_begin))
+        if limit is not None:
+            n_late += sum(now - begin - arrivals[number] > limit.response_ns for number in range(first, end))
         first = end
-    return _spread(arrivals_ns[:first], batches, begin, is_overloaded=is_overloaded)
+    served = _spread(arrivals_ns[:first], batches, begin)
+    return replace(served, awake_ns=now - begin - slept, is_overloaded=is_overloaded, is_missed=is_missed)
 
 
 def expected_wait_s(rate_per_s: float, mean_s: float, second_moment_s2: float) -> float:
@@ -158,66 +191,78 @@ class RateSearch:
     """The answer of ``find_max_rate`` with all that was tried.
 
     Attributes:
-        rate_per_s: The highest rate that met the objective; None where even the lowest tried did not.
+        rate_per_s: The highest rate that met the objective; None where none that was tried did.
         probes: In the order of asking.
+        is_cut_short: Whether a rate that was to be tried could not be.
     """
 
     rate_per_s: float | None
     probes: tuple[ProbedRate, ...]
+    is_cut_short: bool = False
 
 
-def find_max_rate(probe: Probe, *, service_s: float, precision: float = 0.05) -> RateSearch:
-    """The highest rate at which an objective is met, by a ladder of loads and then by bisection.
+def find_max_rate(
+    probe: Probe, *, capacity_per_s: float, precision: float = 0.05, can_be_low: bool = True
+) -> RateSearch:
+    """The highest rate at which an objective is met: down a ladder of loads, then by bisection.
 
-    Asks at 30, 50, 70, 80 and 90 % of the capacity 1 / service_s, up to the first failure, then halves the
-    gap between the last success and that failure. The capacity itself is never asked: there the queue grows
-    without bound.
+    Asks at 90, 80, 70, 50 and 30 % of the capacity, then at 10, 3 and 1 %, down to the first success, and
+    halves the gap between it and the failure above it. The capacity itself is never asked: there the queue
+    grows without bound. From above, since a trial of a high rate is over sooner than one of a low rate, and
+    one that fails sooner still: in the same time the search comes closer.
 
     Args:
-        probe: Whether the objective is met at a rate per second.
-        service_s: Mean time that a request costs the server; with batches, that of a full batch divided by
-            its size.
+        probe: Whether the objective is met at a rate per second; None where there is no time to find out,
+            which ends the search with what it has.
+        capacity_per_s: Most requests per second that the server answers when it never idles; with batches,
+            their size over the time that they take, of the best size.
         precision: Stop when the gap is at most this share of the rate that succeeded.
+        can_be_low: Whether rates below 30 % of the capacity are asked.
     """
     probes: list[ProbedRate] = []
 
-    def is_met(rate_per_s: float) -> bool:
-        probes.append(ProbedRate(rate_per_s, probe(rate_per_s)))
-        return probes[-1].is_met
+    def ask(rate_per_s: float) -> bool | None:
+        is_met = probe(rate_per_s)
+        if is_met is not None:
+            probes.append(ProbedRate(rate_per_s, is_met))
+        return is_met
 
     best: float | None = None
-    limit = 1 / service_s
-    for rate_per_s in (share / service_s for share in LADDER):
-        if not is_met(rate_per_s):
-            limit = rate_per_s
+    limit = capacity_per_s
+    for share in (*LADDER, *(LOWER_LADDER if can_be_low else ())):
+        is_met = ask(share * capacity_per_s)
+        if is_met is None:
+            return RateSearch(None, tuple(probes), is_cut_short=True)
+        if is_met:
+            best = share * capacity_per_s
             break
-        best = rate_per_s
+        limit = share * capacity_per_s
     while best is not None and limit - best > precision * best:
         middle = (best + limit) / 2
-        if is_met(middle):
-            best = middle
-        else:
-            limit = middle
+        is_met = ask(middle)
+        if is_met is None:
+            return RateSearch(best, tuple(probes), is_cut_short=True)
+        best, limit = (middle, limit) if is_met else (best, middle)
     return RateSearch(best, tuple(probes))
 
 
-def _wait_until(due: int, clock: Clock, sleep_s: Callable[[float], object]) -> int:
-    now = clock()
+def _wait_until(due: int, clock: Clock, sleep_s: Callable[[float], object]) -> tuple[int, int]:
+    """The time when it is over, and how much of it was slept as asked; what woke too late wanted to run."""
+    now, slept = clock(), 0
     if due - now > SPIN_NS:
-        sleep_s((due - now - SPIN_NS) / NS_PER_S)
+        slept = due - now - SPIN_NS
+        sleep_s(slept / NS_PER_S)
         now = clock()
     while now < due:
         now = clock()
-    return now
+    return now, slept
 
 
-def _spread(
-    scheduled_ns: NDArray[np.int64], batches: Sequence[_Batch], begin: int, *, is_overloaded: bool
-) -> Served:
+def _spread(scheduled_ns: NDArray[np.int64], batches: Sequence[_Batch], begin: int) -> Served:
     """From one row a batch to one row a request."""
     rows = np.array(batches, dtype=np.int64).reshape(-1, len(_Batch._fields))
     number = np.repeat(np.arange(len(batches)), rows[:, 0])
-    start, end, was_waited_for = (rows[number, column] for column in (1, 2, 3))
+    start, end, was_waited_for, cpu = (rows[number, column] for column in (1, 2, 3, 4))
     return Served(
         scheduled_ns=scheduled_ns,
         start_ns=start - begin,
@@ -225,5 +270,5 @@ def _spread(
         service_ns=end - start,
         batch=number,
         lateness_ns=np.where(was_waited_for, start - begin - scheduled_ns, 0),
-        is_overloaded=is_overloaded,
+        cpu_ns=cpu,
     )

@@ -44,6 +44,7 @@ RESPONSE = "response"  # from scheduled arrival to answer; open loop, never a se
 # Why a round is left out of headline figures.
 COUNTED, DIRTY, LATE, APART = 0, 1, 2, 3
 MAX_DIRTY_SHARE = 0.5
+WARN_DIRTY_SHARE = 0.1
 
 
 class Reading(Record):

@@ -13,6 +13,9 @@ from bakeoff.measure.entities import Document
 from bakeoff.measure.inputs import balance_order, draw_batches, shuffle_order
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.session import Session
+from bakeoff.measure.timing import Counters, NoCounters
+
+NO_COUNTERS = NoCounters()
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Subject:
             tokenizers.
         clock: By which a scenario that runs on its own is timed, in ns.
         sleep_s: Gives the processor away for so many seconds of that clock.
+        cpu_clock: CPU time of this process, in ns.
+        counters: What the system counts beside it.
     """
 
     session: Session
@@ -43,6 +48,8 @@ class Subject:
     lengths: tuple[int, ...]
     clock: Callable[[], int] = time.perf_counter_ns
     sleep_s: Callable[[float], object] = time.sleep
+    cpu_clock: Callable[[], int] = time.process_time_ns
+    counters: Counters = NO_COUNTERS
 
     @property
     def timing(self) -> TimingProtocol:

@@ -11,7 +11,7 @@ from bakeoff.core.records import Champion, Job, Measurement
 from bakeoff.core.validity import judge_measurement
 from bakeoff.measure.checkpoint import open_checkpoint
 from bakeoff.measure.readings import merge_generations
-from bakeoff.measure.scenarios import Interleaved
+from bakeoff.measure.scenarios import Interleaved, Server
 from bakeoff.orchestrator.heats import measure_heat
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
@@ -48,6 +48,20 @@ def count_steps(jobs: Sequence[PlannedJob]) -> int:
     return _n_generations(jobs[0].job)
 
 
+def choose_timeout_s(job: Job, timeout_s: float) -> float:
+    """After what time a process that measures a job alone is ended.
+
+    A server's search may spend its whole budget, and must come to its end all the same.
+
+    Args:
+        job: What it measures.
+        timeout_s: Of all that has no budget: loading, warming up, measuring quality.
+    """
+    if job.protocol is None or not isinstance(job.scenario, Server):
+        return timeout_s
+    return timeout_s + job.scenario.longest_search_s(job.protocol)
+
+
 def _measure_alone(
     project: Project, planned: PlannedJob, champion: Champion, share: Share, advance: Advance
 ) -> None:
@@ -60,7 +74,7 @@ def _measure_alone(
         for generation in range(_n_generations(job)):
             folder = project.results.work_folder(job, planned.attempt, f"generation-{generation}")
             order = make_order(project, work, generation)
-            timeout_s = project.settings.benchmark.timeout_s
+            timeout_s = choose_timeout_s(job, project.settings.benchmark.timeout_s)
             done.append(run_in_fresh_process(order, folder, timeout_s, on_wait=share.beat))
             advance(f"{job.label} {generation + 1}/{_n_generations(job)}")
     except EndsOneJob as error:
@@ -73,7 +87,7 @@ def _measure_alone(
         done[0].environment,
         n_truncated=done[0].n_truncated,
         token_limit=open_checkpoint(work.checkpoint).token_limit(job.max_length),
-        run_delay_share=max(each.run_delay_share for each in done),
+        accepts_contention=project.settings.benchmark.accept_contended,
     )
     measurement = Measurement(
         job=job,

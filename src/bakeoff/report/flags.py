@@ -67,8 +67,8 @@ _ADVICE = {
         "Take the figure of all rounds where the machine that serves is as busy.",
     ),
     "limit_not_met": _Advice(
-        "This server cannot keep the limit, however few requests come.",
-        "Take a faster candidate, or a larger limit_ms.",
+        "No rate that was tried met the limit; lower ones were not tried.",
+        "Take a faster candidate, or a larger limit_ms; with search_cut_short, more protocol.time_budget_s.",
     ),
     "metric_not_reproduced": _Advice(
         "The checkpoint answers otherwise here than where it was trained.",
@@ -111,6 +111,10 @@ _ADVICE = {
     "recompiled": _Advice(
         "The runtime still compiled while it was timed.",
         "Raise protocol.warmup_min_s, or switch compile off.",
+    ),
+    "search_cut_short": _Advice(
+        "The time was up before the search ended: the server may sustain a higher rate than was found.",
+        "Allow more with protocol.time_budget_s, or fewer n_queries.",
     ),
     "thermal": _Advice(
         "The processor slowed itself down because it was hot.",

@@ -9,8 +9,7 @@ import numpy as np
 
 from bakeoff.core.comparison import CONFIDENCE
 from bakeoff.core.records import CONTENDED
-from bakeoff.core.validity import MAX_RUN_DELAY_SHARE, WARN_DIRTY_SHARE
-from bakeoff.measure.readings import BLOCK, ENTITIES, LATENCY, OVERHEAD, PASS
+from bakeoff.measure.readings import BLOCK, ENTITIES, LATENCY, OVERHEAD, PASS, WARN_DIRTY_SHARE
 from bakeoff.report.distributions import describe_left_out
 from bakeoff.report.units import (
     ABSENT,
@@ -126,7 +125,7 @@ def _summarize_absent(evidence: Evidence) -> Iterable[str]:
 def _describe_quiet(evidence: Evidence) -> str:
     """What no flag means, and no more: a few disturbed rounds raise none, and not all that runs is judged."""
     alone = [each for each in evidence.measurements if each.heat is None and each.job.protocol is not None]
-    waits = f" What is measured alone waited for a CPU in at most {MAX_RUN_DELAY_SHARE:.0%} of its time."
+    waits = f" Of what is measured alone, at most {WARN_DIRTY_SHARE:.0%} of its work was disturbed."
     return (
         "No measurement carries a flag: warm-ups were steady, there are enough samples for every quantile, "
         f"and {_describe_disturbed(evidence)}.{waits if alone else ''} "

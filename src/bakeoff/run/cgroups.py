@@ -48,8 +48,8 @@ def read_memory_limit_bytes(root: Path = ROOT, membership: Path = MEMBERSHIP) ->
 def _groups(root: Path, membership: Path) -> Iterator[Path]:
     """The group of this process, then each that it lies in, up to the root.
 
-    Inside a container the root is what the container sees, and the path may lead out of it; then the root alone
-    is asked.
+    Inside a container the root is what the container sees, and the path may lead out of it; then the root
+    alone is asked.
     """
     path = next((line[3:] for line in _read(membership).splitlines() if line.startswith("0::")), "/")
     parts = [part for part in path.split("/") if part]

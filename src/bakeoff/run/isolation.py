@@ -70,8 +70,6 @@ class Done(Record):
 
     Attributes:
         n_truncated: Documents of which words were cut off.
-        run_delay_share: Share of the scenario's wall time in which the process waited for a CPU; by the
-            kernel's count, never by the latencies.
         facts: What the runtime says of itself.
     """
 
@@ -79,7 +77,6 @@ class Done(Record):
     readings: tuple[Reading, ...] = ()
     environment: Environment
     n_truncated: int = 0
-    run_delay_share: float = 0.0
     facts: Mapping[str, str] = {}
 
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,7 @@ from bakeoff.measure.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.measure.contention import KernelCounters
 from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.heat import Finished, Started
+from bakeoff.measure.readings import CANARY, OVERHEAD, Reading
 from bakeoff.measure.scenarios import Alone, Interleaved
 from bakeoff.measure.subject import Subject
 from bakeoff.measure.timing import Variant, run_block, time_canary, time_each, time_instrument, warm_up_all
@@ -81,20 +83,30 @@ def _prepare(order: PrepareOrder) -> Done:
 def _measure(order: MeasureOrder) -> Done:
     if not isinstance(order.scenario, Alone):
         raise TypeError(f"{order.scenario.kind} is measured together with others")
-    subject, _ = _load(order)
+    # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
+    calibration = (
+        _read_calls(CANARY, time_canary(), order.generation),
+        _read_calls(OVERHEAD, time_instrument(), order.generation),
+    )
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    subject, _ = _load(order)
+    subject = replace(subject, counters=counters)
     before = read_load()
-    counters.begin()
-    begin_ns = time.perf_counter_ns()
     readings = order.scenario.measure(subject)
-    wall_ns = time.perf_counter_ns() - begin_ns
-    counts, _ = counters.end(wall_ns)
     return Done(
-        readings=readings,
+        readings=(*readings, *calibration),
         environment=record_environment(before),
         n_truncated=_count_truncated(subject),
-        run_delay_share=max(0.0, counts.get("run_delay_ns", 0.0)) / wall_ns,
         facts=subject.session.describe(),
+    )
+
+
+def _read_calls(quantity: str, times_ns: tuple[int, ...], generation: int) -> Reading:
+    return Reading(
+        quantity=quantity,
+        unit="ns",
+        values=tuple(map(float, times_ns)),
+        generations=(generation,) * len(times_ns),
     )
 
 
@@ -146,7 +158,7 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
         facts=dict(subject.session.describe()),
     )
     _tell(told, Ready(started=started, environment=record_environment(load_before)))
-    _answer_blocks(asked, told, subject, order, variants, epoch_ns)
+    _answer_blocks(asked, told, subject, order, variants, epoch_ns=epoch_ns)
 
 
 def _answer_blocks(
@@ -155,6 +167,7 @@ def _answer_blocks(
     subject: Subject,
     order: MeasureOrder,
     variants: dict[int, Variant],
+    *,
     epoch_ns: int,
 ) -> None:
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)

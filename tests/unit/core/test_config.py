@@ -15,7 +15,7 @@ from bakeoff.core.identity import compute_config_hash
 from bakeoff.core.run_mode import RunMode
 from bakeoff.core.settings import Choice, FloatRange, Settings
 from bakeoff.errors import ConfigError
-from bakeoff.measure.scenarios import Latency
+from bakeoff.measure.scenarios import Latency, Server
 
 DATA = "train: train.jsonl\ntest: test.jsonl\n"
 HPO = """\
@@ -189,6 +189,11 @@ def test_a_wrong_type_is_told_with_place_found_and_expected() -> None:
             "at least one weight must be above 0",
         ),
         ("benchmark: {timeout_s: .inf}", "finite number"),
+        (
+            "benchmark: {scenarios: [{kind: server, limit_ms: 9, quantile: 0.999, n_queries: 4741}]}",
+            "n_queries: found 4741; too few n_queries for the quantile 0.999: it must be 4742",
+        ),
+        ("benchmark: {scenarios: [{kind: server, limit_ms: 9, n_queries: 472}]}", "n_queries: found 472; "),
         ("benchmark: {runtimes: []}", "at least 1 item"),
         ("benchmark: {runtimes: [{kind: torhc}]}", "'torch'"),
         ("benchmark: {runtimes: [{precision: fp32}]}", "kind"),
@@ -203,6 +208,29 @@ def test_a_value_out_of_its_bounds_is_told(added: str, expected: str) -> None:
     faults = faults_of(added + "\n")
     assert expected in faults[0]
     assert faults[0].startswith(f"bakeoff.yaml:{ADDED_AT}:")
+
+
+@pytest.mark.parametrize("stated", ["", ", n_queries: 4742"])
+def test_a_server_with_queries_enough_for_its_quantile_is_accepted(stated: str) -> None:
+    text = f"benchmark: {{scenarios: [{{kind: server, limit_ms: 9, quantile: 0.999{stated}}}]}}\n"
+    (server,) = parse(text).benchmark.scenarios
+    assert isinstance(server, Server)
+    assert server.n_queries >= 4742
+
+
+def test_of_two_servers_the_one_with_too_few_queries_is_told_with_its_line() -> None:
+    few = "    - {kind: server, limit_ms: 9, quantile: 0.995, n_queries: 800}\n"
+    text = "benchmark:\n  scenarios:\n    - {kind: server, limit_ms: 9, quantile: 0.95}\n" + few
+    (fault,) = faults_of(text)
+    assert fault.startswith(f"bakeoff.yaml:{ADDED_AT + 3}:")
+    assert "benchmark.scenarios.1.n_queries: found 800; " in fault
+
+
+def test_too_few_queries_by_an_override_are_told_with_the_override() -> None:
+    override = "benchmark.scenarios=[{kind: server, limit_ms: 9, quantile: 0.999, n_queries: 700}]"
+    (fault,) = faults_of("", override)
+    assert fault.startswith(f"--set {override}: ")
+    assert "too few n_queries for the quantile 0.999: it must be 4742 at least" in fault
 
 
 def test_a_wrong_value_inside_a_list_is_one_fault() -> None:

@@ -165,7 +165,7 @@ def test_one_process_bounds_no_rate_from_above(measure: MakeMeasurement) -> None
 def test_a_process_that_met_the_limit_at_no_rate_leaves_no_rate(measure: MakeMeasurement) -> None:
     costs = measure_costs([measure(Server(limit_ms=50), one_each("max_rate", [100, 0, 0], "per_s"))])
     assert costs.max_rate_per_s is None
-    assert costs.absent["max_rate_per_s"] == "the limit was met at no rate in 2 of 3 processes"
+    assert costs.absent["max_rate_per_s"] == "the limit was met at no rate that was tried in 2 of 3 processes"
 
 
 def test_money_is_the_price_of_the_seconds_that_a_million_takes(measure: MakeMeasurement) -> None:

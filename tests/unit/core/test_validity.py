@@ -233,6 +233,108 @@ def test_waits_that_are_not_those_of_a_queue_are_flagged_where_the_load_lets_tel
     assert names(judge(job, make_rate(waited, 1_000_000, load_permille))) == expected
 
 
+def judge_server(
+    job: Job, *readings: Reading, accepts_contention: bool = False, budget_s: float = 300.0
+) -> list[Flag]:
+    """As a server is judged, which is measured without a heat."""
+    assert job.protocol is not None
+    job = job.model_copy(
+        update={
+            "scenario": Server(limit_ms=50.0),
+            "protocol": job.protocol.model_copy(update={"time_budget_s": budget_s}),
+        }
+    )
+    flags = judge_measurement(job, readings, ENVIRONMENT, accepts_contention=accepts_contention)
+    return [flag for flag in flags if flag.name != "few_generations"]
+
+
+def make_rates(*values: float, **columns: tuple[int, ...]) -> Reading:
+    return Reading(
+        quantity="max_rate",
+        unit="per_s",
+        values=values,
+        generations=tuple(range(len(values))),
+        columns=columns,
+    )
+
+
+def make_probes(*awake_ms: tuple[float, int], run_delay_ms: float = 0.0) -> Reading:
+    """Trials, each with how long the server was awake and whether it was disturbed."""
+    n = len(awake_ms)
+    return Reading(
+        quantity="probed_rate",
+        unit="per_s",
+        values=tuple(10.0 + number for number in range(n)),
+        generations=(0,) * n,
+        columns={
+            "awake_ns": tuple(round(ms * 1e6) for ms, _ in awake_ms),
+            "is_disturbed": tuple(is_disturbed for _, is_disturbed in awake_ms),
+            "run_delay_ns": (round(run_delay_ms * 1e6),) * n,
+        },
+    )
+
+
+def test_a_queue_that_has_nothing_to_be_compared_with_is_no_mismatch(make_job: MakeJob) -> None:
+    assert judge_server(make_job(), make_rate(0, 0, 0)) == []
+    # Processes that found no rate have no wait, and do not thin out that of the others.
+    columns = {"mean_wait_ns": (900, 0), "expected_wait_ns": (1000, 0), "load_permille": (700, 0)}
+    found = judge_server(make_job(), make_rates(9.0, 0.0, **columns))
+    assert names(found) == ["limit_not_met"]
+
+
+def test_a_server_whose_warm_up_was_given_up_is_flagged(make_job: MakeJob) -> None:
+    assert judge_server(make_job(), make_rates(9.0, 8.0, is_steady=(1, 1))) == []
+    (flag,) = judge_server(make_job(), make_rates(9.0, 8.0, is_steady=(1, 0)))
+    assert flag.name == "warmup_not_steady"
+    assert flag.detail.startswith("1 of 2 processes")
+
+
+def test_a_search_that_ran_out_of_time_is_told_with_its_share_of_the_budget(make_job: MakeJob) -> None:
+    assert judge_server(make_job(), make_rates(9.0, 8.0, 7.0, is_cut_short=(0, 0, 0))) == []
+    (flag,) = judge_server(make_job(), make_rates(9.0, 8.0, 7.0, is_cut_short=(0, 1, 1)), budget_s=100.0)
+    assert flag.name == "search_cut_short"
+    assert flag.detail.startswith("2 of 3 processes")
+    assert "20 s" in flag.detail
+    assert not flag.invalidates
+
+
+def test_a_limit_that_was_not_met_says_how_low_was_asked_and_whether_calls_alone_are_too_slow(
+    make_job: MakeJob,
+) -> None:
+    probes = make_probes((1, 0), (1, 0)).model_copy(update={"values": (90.0, 30.0), "generations": (0, 0)})
+    alone = {"n_alone": (256, 256), "n_late_alone": (2, 0)}
+    (flag,) = judge_server(make_job(), make_rates(0.0, 8.0, **alone), probes)
+    assert flag.detail == (
+        "1 of 2 processes answered within 50 ms at p99 at no rate that was tried, the lowest 30 per second"
+    )
+    slow = {"n_alone": (256, 256), "n_late_alone": (200, 0)}
+    (flag,) = judge_server(make_job(), make_rates(0.0, 8.0, **slow), probes)
+    assert "in 1 of them a single request takes too long even if none comes beside it" in flag.detail
+    assert "(200 of 256 such calls took longer)" in flag.detail
+
+
+@pytest.mark.parametrize(
+    ("disturbed_ms", "expected"),
+    [(0, []), (10, []), (11, ["disturbed"]), (50, ["disturbed"]), (51, ["contended"]), (100, ["contended"])],
+)
+def test_a_server_is_disturbed_above_a_tenth_of_its_time_and_contended_above_a_half(
+    make_job: MakeJob, disturbed_ms: int, expected: list[str]
+) -> None:
+    probes = make_probes((disturbed_ms, 1), (100 - disturbed_ms, 0), run_delay_ms=3)
+    flags = judge_server(make_job(), make_rates(9.0), probes)
+    assert names(flags) == expected
+    assert [flag.invalidates for flag in flags] == [name == "contended" for name in expected]
+    assert all("waited for a CPU for 6.0%" in flag.detail for flag in flags)
+    accepted = judge_server(make_job(), make_rates(9.0), probes, accepts_contention=True)
+    assert names(accepted) == expected
+    assert not any(flag.invalidates for flag in accepted)
+
+
+def test_many_disturbed_trials_that_failed_at_once_do_not_outweigh_one_whole_one(make_job: MakeJob) -> None:
+    probes = make_probes(*((1, 1),) * 7, (100, 0))
+    assert judge_server(make_job(), make_rates(9.0), probes) == []
+
+
 def test_one_process_whose_warm_up_was_given_up_is_flagged(make_job: MakeJob) -> None:
     assert names(judge(make_job(), make_first_call(1, 1, 0, 1, 1))) == ["warmup_not_steady"]
 
@@ -383,7 +485,7 @@ def test_a_server_that_met_its_limit_at_no_rate_is_flagged_and_counts_as_done(
 
 def test_what_is_not_timed_is_not_flagged_for_its_timing(make_job: MakeJob) -> None:
     job = make_job(scenario=Quality(), protocol=None, refit_metric=0.9)
-    assert judge(job, make_entities(900), run_delay_share=0.9, facts={"hypervisor": "yes"}) == []
+    assert judge(job, make_entities(900), facts={"hypervisor": "yes"}) == []
 
 
 def test_documents_that_were_cut_are_counted(make_job: MakeJob) -> None:

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bakeoff.measure.open_loop import (
+    Limit,
+    RateSearch,
     Served,
     expected_wait_s,
     find_max_rate,
     poisson_arrivals_ns,
     serve_open_loop,
 )
-from bakeoff.measure.statistics import slo_is_met
+from bakeoff.measure.statistics import most_over, slo_is_met
 from clocks import VirtualClock
 
 from .simulation import Floats
@@ -266,6 +268,7 @@ def test_serving_is_given_up_when_the_next_request_has_waited_too_long() -> None
             served.service_ns,
             served.batch,
             served.lateness_ns,
+            served.cpu_ns,
         )
     }
     assert lengths == {served.response_ns.size}
@@ -276,6 +279,59 @@ def test_a_server_that_keeps_up_is_not_overloaded() -> None:
     served = serve(np.arange(1, 5001, dtype=np.int64) * 2 * MS, lambda _: 0.0019, stop_backlog_s=0.5)
     assert not served.is_overloaded
     assert served.response_ns.size == 5000
+
+
+def test_serving_is_given_up_when_too_many_are_late_and_not_before() -> None:
+    arrivals = np.arange(1, 1001, dtype=np.int64) * 10 * MS
+
+    def serve_with(most_late: int) -> Served:
+        clock = VirtualClock(tick_ns=100)
+        # Every tenth call takes 8 ms, the others 2 ms.
+        return serve_open_loop(
+            arrivals,
+            lambda requests: clock.pass_by(0.008 if requests.start % 10 == 9 else 0.002),
+            clock=clock,
+            sleep_s=clock.sleep,
+            limit=Limit(5 * MS, most_late),
+        )
+
+    given_up, whole = serve_with(3), serve_with(100)
+    assert given_up.is_missed
+    assert given_up.response_ns.size == 40
+    assert int((given_up.response_ns > 5 * MS).sum()) == 4
+    assert not whole.is_missed
+    assert whole.response_ns.size == 1000
+    assert np.array_equal(whole.response_ns[:40], given_up.response_ns)
+
+
+@pytest.mark.parametrize("oversleep_s", [0.0, 0.005])
+def test_what_was_slept_is_not_counted_as_awake_and_waking_late_is(oversleep_s: float) -> None:
+    clock = VirtualClock(tick_ns=100, oversleep_s=oversleep_s)
+    served = serve(np.arange(1, 101, dtype=np.int64) * 50 * MS, lambda _: 0.01, clock=clock)
+    elapsed_s = 0.05 * 100 + 0.01 + max(0.0, oversleep_s - 0.0002)
+    assert served.awake_ns / 1e9 == pytest.approx(elapsed_s - clock.slept_s, rel=0.001)
+    assert served.awake_ns / 1e9 == pytest.approx(100 * (0.01 + max(0.0002, oversleep_s)), rel=0.01)
+
+
+def test_each_response_has_the_cpu_time_of_its_batch() -> None:
+    clock = VirtualClock(tick_ns=1)
+    cpu_ns = 0
+
+    def work(requests: range) -> None:
+        nonlocal cpu_ns
+        clock.pass_by(0.01)
+        cpu_ns += 3 * MS * len(requests)
+
+    served = serve_open_loop(
+        np.array([0, 1, 2, 50], dtype=np.int64) * MS,
+        work,
+        batch_max=4,
+        clock=clock,
+        sleep_s=clock.sleep,
+        cpu_clock=lambda: cpu_ns,
+    )
+    assert served.batch.tolist() == [0, 1, 1, 2]
+    assert served.cpu_ns.tolist() == [3 * MS, 6 * MS, 6 * MS, 3 * MS]
 
 
 def test_an_empty_schedule_is_served_at_once() -> None:
@@ -306,39 +362,112 @@ def test_on_the_real_clock_no_request_is_served_before_it_is_due() -> None:
 # --- search ---
 
 
-@given(st.floats(0.31, 0.999), st.floats(1e-4, 10), st.sampled_from([0.01, 0.05, 0.2]))
+@given(
+    st.floats(0.0101, 0.999), st.floats(0.1, 1e4), st.sampled_from([0.01, 0.05, 0.2]), st.sampled_from([1, 8])
+)
 def test_the_search_comes_within_its_precision_below_the_true_limit(
-    limit: float, service_s: float, precision: float
+    limit: float, service_rate: float, precision: float, batch_max: int
 ) -> None:
     asked: list[float] = []
+    capacity = service_rate * batch_max
 
     def probe(rate_per_s: float) -> bool:
         asked.append(rate_per_s)
-        return rate_per_s * service_s <= limit
+        return rate_per_s / capacity <= limit
 
-    found = find_max_rate(probe, service_s=service_s, precision=precision)
+    found = find_max_rate(probe, capacity_per_s=capacity, precision=precision)
     assert found.rate_per_s is not None
-    assert found.rate_per_s * service_s <= limit
+    assert found.rate_per_s / capacity <= limit
     # The capacity bounds the search from above where every rate below it would do.
-    assert found.rate_per_s * service_s * (1 + precision) >= limit * (1 - 1e-12)
+    assert found.rate_per_s / capacity * (1 + precision) >= limit * (1 - 1e-12)
     assert [probed.rate_per_s for probed in found.probes] == asked
-    assert [probed.is_met for probed in found.probes] == [rate * service_s <= limit for rate in asked]
+    assert [probed.is_met for probed in found.probes] == [rate / capacity <= limit for rate in asked]
     assert len(set(asked)) == len(asked)
-    assert max(asked) * service_s < 1
+    assert max(asked) < capacity
+    assert not found.is_cut_short
 
 
-def test_the_ladder_is_climbed_from_below_and_left_at_the_first_failure() -> None:
-    found = find_max_rate(lambda rate: rate <= 60, service_s=0.01)
+@given(st.floats(0.005, 0.999), st.integers(0, 12))
+def test_a_search_without_time_for_a_rate_ends_with_the_highest_that_was_met(
+    limit: float, n_in_time: int
+) -> None:
+    asked: list[float] = []
+
+    def whole(rate_per_s: float) -> bool:
+        asked.append(rate_per_s)
+        return rate_per_s <= limit
+
+    find_max_rate(whole, capacity_per_s=1.0)
+    in_time = asked[:n_in_time]
+    found = find_max_rate(lambda rate: rate <= limit if rate in in_time else None, capacity_per_s=1.0)
+    assert [probed.rate_per_s for probed in found.probes] == in_time
+    assert found.rate_per_s == max((rate for rate in in_time if rate <= limit), default=None)
+    assert found.is_cut_short == (len(in_time) < len(asked))
+
+
+def test_the_ladder_is_gone_down_from_above_and_left_at_the_first_success() -> None:
+    found = find_max_rate(lambda rate: rate <= 60, capacity_per_s=100)
     shares = [round(probed.rate_per_s / 100, 6) for probed in found.probes]
-    assert shares[:3] == [0.3, 0.5, 0.7]
-    assert 0.8 not in shares
-    assert all(0.5 < share < 0.7 for share in shares[3:])
+    assert shares[:4] == [0.9, 0.8, 0.7, 0.5]
+    assert 0.3 not in shares
+    assert all(0.5 < share < 0.7 for share in shares[4:])
 
 
-def test_where_even_the_lowest_rate_fails_there_is_no_answer_but_the_record_of_the_try() -> None:
-    found = find_max_rate(lambda _: False, service_s=0.01)
+@pytest.mark.parametrize(
+    ("can_be_low", "asked"), [(False, [90, 80, 70, 50, 30]), (True, [90, 80, 70, 50, 30, 10, 3, 1])]
+)
+def test_where_even_the_lowest_rate_fails_there_is_no_answer_but_the_record_of_the_tries(
+    can_be_low: bool, asked: list[int]
+) -> None:
+    found = find_max_rate(lambda _: False, capacity_per_s=100, can_be_low=can_be_low)
     assert found.rate_per_s is None
-    assert [(round(probed.rate_per_s), probed.is_met) for probed in found.probes] == [(30, False)]
+    assert [(round(probed.rate_per_s), probed.is_met) for probed in found.probes] == [
+        (rate, False) for rate in asked
+    ]
+    assert not found.is_cut_short
+
+
+def search_queue(limit_s: float, service_s: Callable[[range], float], batch_max: int = 1) -> RateSearch:
+    """Search over simulated schedules of 2000 requests, as the scenario does."""
+    most_late = most_over(2000, 0.99)
+    assert most_late is not None
+
+    def probe(rate_per_s: float) -> bool:
+        arrivals = poisson_arrivals_ns(rate_per_s, 2000, seed=8)
+        clock = VirtualClock(tick_ns=100)
+        served = serve_open_loop(
+            arrivals,
+            lambda requests: clock.pass_by(service_s(requests)),
+            batch_max=batch_max,
+            clock=clock,
+            sleep_s=clock.sleep,
+            limit=Limit(limit_s * 1e9, most_late),
+        )
+        n_over = int((served.response_ns > limit_s * 1e9).sum())
+        return not (served.is_overloaded or served.is_missed) and slo_is_met(2000, n_over, 0.99)
+
+    capacity = max(size / service_s(range(size)) for size in range(1, batch_max + 1))
+    return find_max_rate(probe, capacity_per_s=capacity)
+
+
+@pytest.mark.parametrize("limit_s", [0.04, 0.1])
+def test_a_server_that_batches_sustains_more_than_its_requests_one_by_one_could(limit_s: float) -> None:
+    def service_s(requests: range) -> float:
+        return 0.008 + 0.002 * len(requests)
+
+    one_by_one = search_queue(limit_s, service_s).rate_per_s
+    together = search_queue(limit_s, service_s, batch_max=8).rate_per_s
+    assert one_by_one is not None
+    assert together is not None
+    assert one_by_one < 1 / 0.010 < together < 8 / 0.024
+
+
+def test_a_limit_that_leaves_no_room_for_a_queue_is_met_at_a_low_rate() -> None:
+    # 1 in 100 may take more than 15 ms, and so may find a call of 10 ms with more than 5 ms to go: at a rate
+    # of 2 per second that is how many there are.
+    found = search_queue(0.015, lambda _: 0.010).rate_per_s
+    assert found is not None
+    assert 0.8 <= found <= 3
 
 
 def test_a_stricter_limit_on_p99_allows_a_lower_rate() -> None:
@@ -348,7 +477,7 @@ def test_a_stricter_limit_on_p99_allows_a_lower_rate() -> None:
             n_over = int((served.response_ns > limit_ms * MS).sum())
             return not served.is_overloaded and slo_is_met(3000, n_over, 0.99)
 
-        found = find_max_rate(probe, service_s=SERVICE_S)
+        found = find_max_rate(probe, capacity_per_s=1 / SERVICE_S)
         assert found.rate_per_s is not None
         return found.rate_per_s
 

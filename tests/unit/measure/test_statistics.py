@@ -15,13 +15,16 @@ from bakeoff.measure.statistics import (
     Interval,
     adjusted_confidence,
     judge_ratio,
+    least_responses,
     minimum_samples,
+    most_over,
     order_statistic_ranks,
     paired_ratio_interval,
     quantile_interval,
     quantile_ratio_interval,
     rate_interval,
     slo_is_met,
+    slo_is_missed,
     throughput_interval,
 )
 
@@ -370,6 +373,30 @@ def test_with_one_slow_response_it_takes_as_many_as_loadgen_asks_for(
 
 def test_no_responses_meet_nothing() -> None:
     assert not slo_is_met(0, 0, 0.99)
+
+
+@given(st.integers(1, 5000), st.floats(0.5, 0.999))
+def test_the_most_late_responses_are_one_less_than_too_many(n: int, p: float) -> None:
+    most = most_over(n, p)
+    assert most is None or slo_is_met(n, most, p)
+    assert not slo_is_met(n, 0 if most is None else most + 1, p)
+
+
+@given(st.floats(0.5, 0.999), st.integers(0, 5))
+def test_the_least_responses_are_one_more_than_too_few(p: float, n_over: int) -> None:
+    least = least_responses(p, n_over)
+    assert slo_is_met(least, n_over, p)
+    assert not slo_is_met(least - 1, n_over, p)
+
+
+@pytest.mark.parametrize(("n", "p"), [(100, 0.9), (256, 0.99), (700, 0.99)])
+def test_so_many_are_missed_by_chance_in_one_of_twenty_cases_at_most(n: int, p: float) -> None:
+    from scipy.stats import binom
+
+    for n_over in range(n + 1):
+        by_chance = 1.0 if n_over == 0 else float(binom.sf(n_over - 1, n, 1 - p))
+        assert slo_is_missed(n, n_over, p) is (by_chance <= 0.05)
+        assert not (slo_is_missed(n, n_over, p) and slo_is_met(n, n_over, p))
 
 
 # --- throughput ---

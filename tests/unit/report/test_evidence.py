@@ -328,7 +328,7 @@ def test_without_counters_or_measurements_nothing_is_claimed_of_other_work() -> 
 
 
 def test_what_is_measured_alone_is_told_by_its_waits_for_a_cpu() -> None:
-    waits = "What is measured alone waited for a CPU in at most 2% of its time."
+    waits = "Of what is measured alone, at most 10% of its work was disturbed."
     clean = without_flags(measure_field())
     assert waits not in page_of(decide_on(clean), clean).text
     served = without_flags(with_rates(clean))

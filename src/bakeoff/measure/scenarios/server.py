@@ -7,28 +7,48 @@ for it. It is another quantity than the service time of a closed loop, and never
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from bakeoff.digest import digest_json
+from bakeoff.measure.disturbance import MAX_RUN_DELAY_SHARE
 from bakeoff.measure.open_loop import (
+    STOP_BACKLOG_S,
+    Limit,
     Served,
     expected_wait_s,
     find_max_rate,
     poisson_arrivals_ns,
     serve_open_loop,
 )
+from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import MAX_RATE, NS_PER_MS, NS_PER_S, PROBE, RESPONSE, Reading
+from bakeoff.measure.rounds import PATIENCE
 from bakeoff.measure.scenarios.latency import Latency
-from bakeoff.measure.statistics import slo_is_met
+from bakeoff.measure.statistics import (
+    least_responses,
+    most_over,
+    slo_is_met,
+    slo_is_missed,
+)
 from bakeoff.measure.subject import Subject
-from bakeoff.measure.timing import time_each, warm_up
+from bakeoff.measure.timing import time_each, warm_up_all
 from bakeoff.record import Record
 
-# Fewer leave the binomial bound of a p99 no room for a single late answer (at 95 %).
+# Of any quantile. They leave the binomial bound of a p99 room for a single late answer (at 95 %).
 LEAST_QUERIES = 473
+P99 = 0.99
+DEFAULT_QUERIES = 700
+# Where the default is too few it becomes the least that leaves room for so many late answers.
+DEFAULT_LATE = 2
+# Each size of batch is timed alone over all texts, or so many calls of it as take about this long.
+ALONE_S = 5.0
+LEAST_ALONE_CALLS = 5
+COUNTED = ("run_delay_ns", "steal_ns")
 
 
 class Server(Record):
@@ -37,7 +57,8 @@ class Server(Record):
     Attributes:
         limit_ms: Within which a response must come.
         quantile: Share of the requests that must be within the limit.
-        n_queries: Of one trial of a rate.
+        n_queries: Of one trial of a rate. Enough that one may be late: a quantile above 0.99 needs more than
+            473, and one above 0.993 more than 700; it gets them where nothing is said.
         batch_max: Most requests that are answered together; the server never waits for more.
         precision: Of the search, relative to the rate.
         padding: Rows are filled up to the longest of their batch.
@@ -45,114 +66,252 @@ class Server(Record):
 
     kind: Literal["server"] = "server"
     limit_ms: Annotated[float, Field(gt=0, le=3_600_000)]
-    quantile: Annotated[float, Field(ge=0.5, le=0.999)] = 0.99
-    n_queries: Annotated[int, Field(ge=LEAST_QUERIES, le=1_000_000)] = 700
+    quantile: Annotated[float, Field(ge=0.5, le=0.999)] = P99
+    n_queries: Annotated[int, Field(ge=LEAST_QUERIES, le=1_000_000)] = DEFAULT_QUERIES
     batch_max: Annotated[int, Field(ge=1, le=1024)] = 1
     precision: Annotated[float, Field(ge=0.005, le=0.5)] = 0.05
     padding: Literal["longest"] = "longest"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_enough(cls, values: object) -> object:
+        """Where the number is left out and the default is too few, more; what is stated is left as it is."""
+        if not isinstance(values, dict) or "n_queries" in values:
+            return values
+        quantile = values.get("quantile")
+        if (
+            not isinstance(quantile, float)
+            or not P99 < quantile < 1
+            or count_least(quantile) <= DEFAULT_QUERIES
+        ):
+            return values
+        return {**values, "n_queries": least_responses(quantile, DEFAULT_LATE)}
 
     @property
     def is_timed(self) -> bool:
         """Repeated in fresh processes, each with arrivals of its own."""
         return True
 
+    @property
+    def least_queries(self) -> int:
+        """Fewer cannot show that the quantile is within the limit and one answer late."""
+        return count_least(self.quantile)
+
+    def search_budget_s(self, protocol: TimingProtocol) -> float:
+        """How long the search of one process may take: its share of the protocol's time budget.
+
+        All processes of the job share it evenly. Loading, warming up and timing single calls are not in it.
+        As a heat, which runs its least generations beyond its budget, a search goes on until it has found a
+        rate, and at twice its share it ends in any case.
+        """
+        return protocol.time_budget_s / protocol.min_generations
+
+    def longest_search_s(self, protocol: TimingProtocol) -> float:
+        """After what time the search of one process ends, whatever it has found."""
+        return PATIENCE * self.search_budget_s(protocol)
+
     def measure(self, subject: Subject) -> tuple[Reading, ...]:
-        """Search the highest rate in this process; keeps every trial and the responses at the answer."""
-        variant = Latency(batch_sizes=(1,)).variants(subject)[0]
-        warm = warm_up(variant, subject.timing, subject.clock)
-        calls = [functools.partial(variant.call, number) for number in range(variant.n_inputs)]
-        service_s = float(np.mean(time_each(calls, subject.clock))) / NS_PER_S
-        trials: dict[float, Served] = {}
+        """Search the highest rate in this process; keeps every trial and the responses at the answer.
 
-        def is_met(rate_per_s: float) -> bool:
-            trials[rate_per_s] = served = self._serve(subject, rate_per_s)
-            return self._is_met(served)
+        A trial whose schedule would end after ``search_budget_s``, or ``longest_search_s`` while no rate is
+        found, is not begun; the search is over then, with the highest rate that met the limit so far.
+        """
+        alone = self._time_alone(subject)
+        trials: dict[float, _Trial] = {}
+        begin_ns = subject.clock()
+        is_found = False
 
-        search = find_max_rate(is_met, service_s=service_s, precision=self.precision)
-        rates = [probe.rate_per_s for probe in search.probes]
-        chosen = trials[search.rate_per_s] if search.rate_per_s is not None else None
-        generation = subject.generation
-        readings = (
-            Reading(
-                quantity=MAX_RATE,
-                unit="per_s",
-                values=(search.rate_per_s or 0.0,),
-                generations=(generation,),
-                columns={
-                    "service_ns": (round(service_s * NS_PER_S),),
-                    "is_steady": (int(warm.is_steady),),
-                    **self._compare_waits(search.rate_per_s, chosen),
-                },
-            ),
-            Reading(
-                quantity=PROBE,
-                unit="per_s",
-                values=tuple(rates),
-                generations=(generation,) * len(rates),
-                columns={
-                    "is_met": tuple(int(probe.is_met) for probe in search.probes),
-                    "n": tuple(len(trials[rate].response_ns) for rate in rates),
-                    "n_late": tuple(self._count_late(trials[rate]) for rate in rates),
-                    "is_overloaded": tuple(int(trials[rate].is_overloaded) for rate in rates),
-                    "generator_lateness_ns": tuple(
-                        int(trials[rate].lateness_ns.max(initial=0)) for rate in rates
-                    ),
-                },
-            ),
+        def probe(rate_per_s: float) -> bool | None:
+            nonlocal is_found
+            arrivals_ns = self._draw_arrivals(subject, rate_per_s)
+            limit_s = (self.search_budget_s if is_found else self.longest_search_s)(subject.timing)
+            if subject.clock() - begin_ns + int(arrivals_ns[-1]) > limit_s * NS_PER_S:
+                return None
+            trials[rate_per_s] = trial = self._try(subject, arrivals_ns)
+            is_met = self._is_met(trial.served)
+            is_found = is_found or is_met
+            return is_met
+
+        search = find_max_rate(
+            probe,
+            capacity_per_s=alone.capacity_per_s,
+            precision=self.precision,
+            can_be_low=not slo_is_missed(alone.n_calls, alone.n_late, self.quantile),
         )
-        return (*readings, _responses(chosen, generation))
+        chosen = trials[search.rate_per_s].served if search.rate_per_s is not None else None
+        rate = Reading(
+            quantity=MAX_RATE,
+            unit="per_s",
+            values=(search.rate_per_s or 0.0,),
+            generations=(subject.generation,),
+            columns={
+                "service_ns": (alone.service_ns,),
+                "request_ns": (round(NS_PER_S / alone.capacity_per_s),),
+                "best_batch": (alone.best_batch,),
+                "n_alone": (alone.n_calls,),
+                "n_late_alone": (alone.n_late,),
+                "is_steady": (int(alone.is_steady),),
+                "is_cut_short": (int(search.is_cut_short),),
+                **self._compare_waits(search.rate_per_s, chosen),
+            },
+        )
+        return rate, self._describe_trials(trials, subject.generation), _responses(chosen, subject)
 
-    def _serve(self, subject: Subject, rate_per_s: float) -> Served:
+    def _time_alone(self, subject: Subject) -> _Alone:
+        """Warm up with batches of each size that counts, then time them one after the other.
+
+        Sizes between are near one of these: their shapes cost no more than the next larger one.
+        """
+        sizes = {1, self.batch_max, *(1 << power for power in range(self.batch_max.bit_length()))}
+        variants = Latency(batch_sizes=tuple(sizes)).variants(subject)
+        warm_ups = warm_up_all(variants, subject.timing, subject.clock)
+        durations_ns: dict[int, NDArray[np.float64]] = {}
+        for variant, warm in zip(variants, warm_ups, strict=True):
+            in_time = int(ALONE_S * NS_PER_S / max(warm.median_ns, 1.0))
+            count = max(LEAST_ALONE_CALLS, min(variant.n_inputs, in_time))
+            calls = [functools.partial(variant.call, each % variant.n_inputs) for each in range(count)]
+            durations_ns[variant.number] = np.array(time_each(calls, subject.clock), dtype=np.float64)
+        request_ns = {size: float(np.mean(each)) / size for size, each in durations_ns.items()}
+        best_batch = min(request_ns, key=lambda size: request_ns[size])
+        return _Alone(
+            service_ns=round(request_ns[1]),
+            capacity_per_s=NS_PER_S / request_ns[best_batch],
+            best_batch=best_batch,
+            n_calls=durations_ns[1].size,
+            n_late=int(np.count_nonzero(durations_ns[1] > self.limit_ms * NS_PER_MS)),
+            is_steady=all(warm.is_steady for warm in warm_ups),
+        )
+
+    def _draw_arrivals(self, subject: Subject, rate_per_s: float) -> NDArray[np.int64]:
         seed = digest_json([subject.timing.seed, subject.generation, f"{rate_per_s:.6g}"])
-        arrivals = poisson_arrivals_ns(rate_per_s, self.n_queries, int(seed[:12], 16))
+        return poisson_arrivals_ns(rate_per_s, self.n_queries, int(seed[:12], 16))
+
+    def _try(self, subject: Subject, arrivals_ns: NDArray[np.int64]) -> _Trial:
         order, infer = subject.arrivals, subject.session.infer
+        most_late = most_over(self.n_queries, self.quantile)
 
         def answer(requests: range) -> None:
             infer(subject.batch([order[number % len(order)] for number in requests]))
 
-        return serve_open_loop(
-            arrivals, answer, batch_max=self.batch_max, clock=subject.clock, sleep_s=subject.sleep_s
+        subject.counters.begin()
+        begin_ns = subject.clock()
+        served = serve_open_loop(
+            arrivals_ns,
+            answer,
+            batch_max=self.batch_max,
+            clock=subject.clock,
+            sleep_s=subject.sleep_s,
+            cpu_clock=subject.cpu_clock,
+            stop_backlog_s=max(STOP_BACKLOG_S, self.limit_ms * NS_PER_MS / NS_PER_S),
+            limit=Limit(self.limit_ms * NS_PER_MS, -1 if most_late is None else most_late),
+        )
+        counts, disturbances = subject.counters.end(subject.clock() - begin_ns)
+        # What sleeps waits for no CPU: in the whole of an idle server a wait would be lost.
+        waited_too_long = counts.get("run_delay_ns", 0.0) > MAX_RUN_DELAY_SHARE * served.awake_ns
+        return _Trial(served, counts, is_disturbed=bool(disturbances) or waited_too_long)
+
+    def _describe_trials(self, trials: Mapping[float, _Trial], generation: int) -> Reading:
+        served = [trial.served for trial in trials.values()]
+        columns: dict[str, list[int]] = {
+            "is_met": [int(self._is_met(each)) for each in served],
+            "n": [len(each.response_ns) for each in served],
+            "n_late": [self._count_late(each) for each in served],
+            "is_overloaded": [int(each.is_overloaded) for each in served],
+            "generator_lateness_ns": [int(each.lateness_ns.max(initial=0)) for each in served],
+            "awake_ns": [each.awake_ns for each in served],
+            "is_disturbed": [int(trial.is_disturbed) for trial in trials.values()],
+            **{name: [int(trial.counts.get(name, 0)) for trial in trials.values()] for name in COUNTED},
+        }
+        return Reading(
+            quantity=PROBE,
+            unit="per_s",
+            values=tuple(trials),
+            generations=(generation,) * len(trials),
+            columns={name: tuple(column) for name, column in columns.items()},
         )
 
     def _compare_waits(self, rate_per_s: float | None, served: Served | None) -> dict[str, tuple[int]]:
         """How long requests queued at the answer, and how long they should have; nothing where batches form.
 
-        Of the service times under that very load, so that what is compared is the queue alone.
+        Of the service times under that very load, so that what is compared is the queue alone. An expected
+        wait of 0 means that there is none to compare with.
         """
-        if served is None or rate_per_s is None or self.batch_max > 1:
+        if self.batch_max > 1:
             return {}
-        service_s = served.service_ns / NS_PER_S
-        expected_s = expected_wait_s(
-            rate_per_s, float(np.mean(service_s)), float(np.mean(np.square(service_s)))
-        )
-        if not np.isfinite(expected_s):
-            return {}
-        waited_ns = float(np.mean(served.start_ns - served.scheduled_ns))
+        waited_ns = expected_ns = load = 0.0
+        if served is not None and rate_per_s is not None:
+            service_s = served.service_ns / NS_PER_S
+            mean_s, second_moment_s2 = float(np.mean(service_s)), float(np.mean(np.square(service_s)))
+            load = rate_per_s * mean_s
+            expected_s = expected_wait_s(rate_per_s, mean_s, second_moment_s2)
+            if np.isfinite(expected_s):
+                expected_ns = expected_s * NS_PER_S
+                waited_ns = float(np.mean(served.start_ns - served.scheduled_ns))
         return {
             "mean_wait_ns": (round(waited_ns),),
-            "expected_wait_ns": (round(expected_s * NS_PER_S),),
-            "load_permille": (round(rate_per_s * float(np.mean(service_s)) * 1000),),
+            "expected_wait_ns": (round(expected_ns),),
+            "load_permille": (round(load * 1000),),
         }
 
     def _count_late(self, served: Served) -> int:
         return int(np.count_nonzero(served.response_ns > self.limit_ms * NS_PER_MS))
 
     def _is_met(self, served: Served) -> bool:
-        n = len(served.response_ns)
-        return not served.is_overloaded and slo_is_met(n, self._count_late(served), self.quantile)
+        if served.is_overloaded or served.is_missed:
+            return False
+        return slo_is_met(len(served.response_ns), self._count_late(served), self.quantile)
 
 
-def _responses(served: Served | None, generation: int) -> Reading:
+class _Alone(NamedTuple):
+    """What calls take that nothing waits for.
+
+    Attributes:
+        service_ns: Mean of a single request.
+        capacity_per_s: Most requests per second, of any size of batch.
+        best_batch: The size that gives them.
+        n_calls: Single requests that were timed.
+        n_late: Of them, those that took longer than the limit.
+        is_steady: Whether every size was steady after its warm-up.
+    """
+
+    service_ns: int
+    capacity_per_s: float
+    best_batch: int
+    n_calls: int
+    n_late: int
+    is_steady: bool
+
+
+class _Trial(NamedTuple):
+    """One rate as it was tried, and what the system counted meanwhile."""
+
+    served: Served
+    counts: Mapping[str, float]
+    is_disturbed: bool
+
+
+def count_least(quantile: float) -> int:
+    """Fewest queries that can show that a quantile is within its limit though one answer is late."""
+    return LEAST_QUERIES if quantile <= P99 else least_responses(quantile, 1)
+
+
+def _responses(served: Served | None, subject: Subject) -> Reading:
     """Every response at the rate that was found; none where no rate was."""
-    arrays = served or Served(*(np.zeros(0, dtype=np.int64),) * 6, is_overloaded=False)
+    arrays = served or Served(*(np.zeros(0, dtype=np.int64),) * 7)
+    count, order = len(arrays.response_ns), subject.arrivals
+    inputs = [order[number % len(order)] for number in range(count)]
+    columns: dict[str, list[int]] = {
+        "scheduled_ns": arrays.scheduled_ns.tolist(),
+        "service_ns": arrays.service_ns.tolist(),
+        "cpu_ns": arrays.cpu_ns.tolist(),
+        "batch": arrays.batch.tolist(),
+        "input": inputs,
+        "n_tokens": [len(subject.encodings[row].ids) for row in inputs],
+    }
     return Reading(
         quantity=RESPONSE,
         unit="ns",
         values=tuple(arrays.response_ns.astype(float).tolist()),
-        generations=(generation,) * len(arrays.response_ns),
-        columns={
-            "scheduled_ns": tuple(arrays.scheduled_ns.tolist()),
-            "service_ns": tuple(arrays.service_ns.tolist()),
-            "batch": tuple(arrays.batch.tolist()),
-        },
+        generations=(subject.generation,) * count,
+        columns={name: tuple(column) for name, column in columns.items()},
     )
