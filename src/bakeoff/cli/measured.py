@@ -22,6 +22,7 @@ _CONTENDED = (
     f"{CONTENDED}: other work disturbed more than half of the rounds, so that no absolute figure is told; "
     "ratio and verdict have low confidence."
 )
+_CONTENDED_SERVER = f"{CONTENDED}: other work disturbed more than half of the time in which the server worked; no rate is told."
 _CPU_TIME = "CPU time: the ratio is of the time that the one thread computed, without its waits for a CPU."
 _RESPONSES = (
     "Response time counts from the scheduled arrival, at the rate that each process found; it is no latency."
@@ -94,21 +95,26 @@ def _table_of_servers(measured: Sequence[Measurement]) -> tuple[Table, list[str]
     """One row a measurement: the limit, the highest rate that met it, and the responses at that rate."""
     table = make_table("server", "limit", "requests/s", "response p50 ms", "response p99 ms")
     more = []
+    are_contended = False
     for measurement, reading in _find(measured, MAX_RATE):
         rate, served = find_max_rate(measurement.readings), describe_served(measurement)
         if rate is None:
             more.append(f"{measurement.job.candidate}: {describe_unmet(reading)}.")
         elif any(flag.name == DISTURBED for flag in measurement.flags):
             more.append(f"{measurement.job.candidate}: {DISTURBED} by other work, so the rate is too low.")
-        add_row(
-            table,
-            measurement.job.candidate,
-            name_limit(served.quantile, served.limit_ms) if served else ABSENT,
+        are_contended |= is_contended(measurement)
+        figures = (
             format_rate(rate) if rate else ABSENT,
             _write(served.response_p50_ms if served else None),
             _write(served.response_p99_ms if served else None),
         )
-    return table, [_RESPONSES, *more]
+        add_row(
+            table,
+            measurement.job.candidate,
+            name_limit(served.quantile, served.limit_ms) if served else ABSENT,
+            *([CONTENDED] * len(figures) if is_contended(measurement) else figures),
+        )
+    return table, [_RESPONSES, *([_CONTENDED_SERVER] if are_contended else []), *more]
 
 
 def _write(estimate: Estimate | None) -> str:

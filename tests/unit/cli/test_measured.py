@@ -72,13 +72,23 @@ def test_a_server_that_met_its_limit_at_no_rate_says_so_in_place_of_figures(
     _, server = measure_rates(latencies[1], unmet=2)
     rows = rows_below(show([server]), "server limit requests/s response p50 ms response p99 ms")
     assert rows[0] == f"{OTHER} p99 ≤ 50 ms – – –"
-    assert rows[-1] == f"{OTHER}: the limit was met at no rate in 2 of 5 processes."
+    assert rows[-1] == f"{OTHER}: the limit was met at no rate that was tried in 2 of 5 processes."
 
 
 def test_a_server_that_was_disturbed_is_told_to_be_too_low(latencies: list[Measurement]) -> None:
     _, server = measure_rates(latencies[1])
     assert f"{OTHER}: disturbed by other work, so the rate is too low." in show([mark(server, "disturbed")])
     assert "too low" not in " ".join(show([server]))
+
+
+def test_a_server_on_a_machine_that_was_busy_most_of_the_time_has_no_figure(
+    latencies: list[Measurement],
+) -> None:
+    _, server = measure_rates(latencies[1])
+    lines = show([mark(server, "contended")])
+    (row,) = (line for line in lines if line.startswith(f"{OTHER} p99"))
+    assert row.endswith("contended contended contended")
+    assert "contended: other work disturbed more than half of the time" in " ".join(lines)
 
 
 def test_a_quiet_measurement_is_compared_by_the_wall_clock_and_carries_no_mark(

@@ -64,6 +64,7 @@ def measure_field(*, threads: int = 2, **facts: Any) -> list[Measurement]:
         reference_key=jobs[0].key,
         reference=jobs[0].candidate,
         candidates=tuple(job.candidate for job in jobs),
+        threads=tuple(job.runtime.threads for job in jobs),
         generations=N_GENERATIONS,
         is_resident=True,
         stopped="targets",
