@@ -22,7 +22,10 @@ _CONTENDED = (
     f"{CONTENDED}: other work disturbed more than half of the rounds, so that no absolute figure is told; "
     "ratio and verdict have low confidence."
 )
-_CONTENDED_SERVER = f"{CONTENDED}: other work disturbed more than half of the time in which the server worked; no rate is told."
+_CONTENDED_SERVER = (
+    f"{CONTENDED}: other work disturbed more than half of the time in which the server worked, so that no "
+    "rate is told."
+)
 _CPU_TIME = "CPU time: the ratio is of the time that the one thread computed, without its waits for a CPU."
 _RESPONSES = (
     "Response time counts from the scheduled arrival, at the rate that each process found; it is no latency."
