@@ -18,6 +18,7 @@ import yaml
 from bakeoff.core.records import Champion
 from bakeoff.core.settings import DataSettings
 from bakeoff.digest import digest_folder
+from bakeoff.measure import rounds
 from bakeoff.measure.entities import Document
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
 from bakeoff.run.machine import LOCK_VARIABLE
@@ -93,6 +94,16 @@ def short_waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """A tracking store that is down is tried again at once; slow tests wait as users do."""
     if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr(client_module, "RETRY_WAITS_S", (0.01,) * len(client_module.RETRY_WAITS_S))
+
+
+@pytest.fixture
+def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heats of this process find the machine quiet, so that none of their generations is replaced.
+
+    For tests that count processes: a round of calls that do nothing is disturbed by less than a microsecond.
+    """
+    monkeypatch.setattr(rounds, "is_disturbed", lambda _: False)
+    monkeypatch.setattr(rounds, "judge_together", lambda _: None)
 
 
 @pytest.fixture(scope="session")

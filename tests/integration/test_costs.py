@@ -208,7 +208,9 @@ def truncated(measurement: Measurement) -> str:
     return detail
 
 
-def test_every_measurement_has_the_canary_and_the_cost_of_the_instrument(reopen: Reopen) -> None:
+def test_every_measurement_has_the_canary_and_the_cost_of_the_instrument(
+    reopen: Reopen, quiet_machine: None
+) -> None:
     project = reopen(
         "benchmark.runtimes=[{kind: noop}]",
         "benchmark.scenarios=[{kind: quality}, {kind: latency, batch_sizes: [1]}, "

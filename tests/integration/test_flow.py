@@ -43,7 +43,7 @@ from replies import LosesFirstReply
 
 Reopen = Callable[..., Project]
 NOTHING_LISTENS = "tracking.uri=http://127.0.0.1:9"
-# One thread hands nothing over, so no generation is replaced because the CPUs were apart.
+# One thread hands nothing over, so the CPUs are never apart.
 NOOP = (
     "benchmark.runtimes=[{kind: noop, threads: 1}]",
     "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]",
@@ -355,7 +355,9 @@ def test_a_bench_killed_between_generations_measures_none_of_them_twice(
     assert latency is not None
     of_second = [v for v, g in zip(latency.values, latency.generations, strict=True) if g == 1]
     assert of_second == [wall_ns for block in part["blocks"] for wall_ns in block["wall_ns"]]
-    assert set(latency.generations) == {0, 1, 2, 3}
+    generations = sorted(set(latency.generations))
+    assert generations == list(range(len(generations)))
+    assert len(generations) >= 4  # more where other work disturbed all rounds of one
     assert not list(project.results.folder.glob("work/heat-*"))
 
 

@@ -42,7 +42,7 @@ def proxy(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 @pytest.fixture
-def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def starts(monkeypatch: pytest.MonkeyPatch, quiet_machine: None) -> list[str]:
     """The module of each process that was started."""
     begun: list[str] = []
     start = processes.start_process

@@ -130,6 +130,7 @@ def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
     make_worker: MakeWorker,
     arm: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
+    quiet_machine: None,
     reason: str,
 ) -> None:
     monkeypatch.setattr(resident, "MIN_BLOCK_TIMEOUT_S", 5.0)
@@ -155,7 +156,12 @@ def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
 
 
 def test_what_a_candidate_read_before_it_broke_down_is_kept_and_decides_nothing(
-    reopen: Reopen, champion: Champion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *,
+    reopen: Reopen,
+    champion: Champion,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quiet_machine: None,
 ) -> None:
     project = reopen(
         "benchmark.runtimes=[{kind: onnxruntime, threads: 1}, {kind: noop, threads: 1}]",
