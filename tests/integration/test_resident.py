@@ -260,6 +260,23 @@ def test_without_a_counter_energy_is_unknown_and_not_zero(make_worker: MakeWorke
     assert worker.finish().energy_uj is None
 
 
+def test_of_a_counter_that_wrapped_around_nothing_is_told(make_worker: MakeWorker, tmp_path: Path) -> None:
+    zone = tmp_path / "powercap" / "intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0")
+    (zone / "energy_uj").write_text("0")
+    wrapping = COUNTED.replace(
+        "int(COUNTER.read_text()) + 1000", "(int(COUNTER.read_text()) + 1000) % 1_000_000"
+    )
+    worker = make_worker(wrapping.format(folder=str(zone.parent)))
+    worker.start(0)
+    worker.run_block(request(samples=5))
+    (zone / "energy_uj").write_text("997000")  # three calls before its end
+    worker.run_block(request(samples=5))
+    worker.run_block(request(samples=5))
+    assert worker.finish().energy_uj is None
+
+
 def test_a_worker_dies_with_the_process_that_started_it(make_worker: MakeWorker, tmp_path: Path) -> None:
     worker = make_worker()
     started = tmp_path / "pid"

@@ -126,6 +126,7 @@ BREAKDOWNS = {
 
 @pytest.mark.parametrize("reason", BREAKDOWNS)
 def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
+    *,
     make_candidates: Callable[..., list[ResidentWorker]],
     make_worker: MakeWorker,
     arm: Callable[[], None],

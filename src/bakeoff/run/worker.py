@@ -186,8 +186,10 @@ def _answer_blocks(
         before_uj = memory.read_energy_uj()
         block = run_block(variants[command.request.variant], command.request, counters, epoch_ns=epoch_ns)
         after_uj = memory.read_energy_uj()
-        if energy_uj is not None and before_uj is not None and after_uj is not None:
-            energy_uj += max(0, after_uj - before_uj)  # a counter that wrapped around tells nothing
+        if energy_uj is not None:
+            is_told = before_uj is not None and after_uj is not None and after_uj >= before_uj
+            # Of a counter that wrapped around or fell silent nothing is known: part of it would pass for all.
+            energy_uj = energy_uj + (after_uj or 0) - (before_uj or 0) if is_told else None
         _tell(told, Ran(block=block))
 
 
