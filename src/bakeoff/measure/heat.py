@@ -14,7 +14,7 @@ class WarmUp(Record):
     """How one variant of a participant became steady in one process.
 
     Attributes:
-        first_call_ns: Time of the very first call.
+        first_call_ns: Time of its first call; that of the first variant is the first of the process.
         warmup_ns: From the first call until it was given free.
         n_calls: Calls made.
         median_ns: Of the last block.

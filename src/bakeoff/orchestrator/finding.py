@@ -204,7 +204,10 @@ class Finder:
         try:
             for runtime, shape in document["runtimes"].items():
                 entries = [
-                    each for each in shape.values() if isinstance(each, dict) and "benchmark_key" in each
+                    each
+                    for part in (shape, *shape.get("more", ()))
+                    for each in part.values()
+                    if isinstance(each, dict) and "benchmark_key" in each
                 ]
                 wanted = {str(each["benchmark_key"]): _measured_at(each["measured_at"]) for each in entries}
                 sides.append(self._gather(f"{document['backbone']} × {runtime}", wanted))

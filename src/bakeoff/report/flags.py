@@ -31,7 +31,7 @@ _ADVICE = {
         "max_generations where the generations did.",
     ),
     "contended": _Advice(
-        "Other work ran on the machine nearly all the time: latencies are upper bounds.",
+        "Other work ran on the machine most of the time: latencies are upper bounds, rates lower ones.",
         f"{_QUIET} Until then compare ratios, never absolute values.",
     ),
     "cpus_apart": _Advice(

@@ -47,9 +47,16 @@ def describe_champion(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def _describe_runtime(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """The first measurement of each kind of scenario in the simple shape; others stand whole in ``more``."""
     shape: dict[str, Any] = {}
+    more: list[dict[str, Any]] = []
     for measurement in measurements:
-        shape |= _describe_measurement(measurement)
+        if measurement.job.scenario.kind in shape:
+            more.append(_describe_measurement(measurement))
+        else:
+            shape |= _describe_measurement(measurement)
+    if more:
+        shape["more"] = more
     costs = measure_costs(measurements).model_dump(mode="json", exclude=PRICED)
     costs["absent"] = {name: why for name, why in costs["absent"].items() if name not in PRICED}
     return {**shape, "costs": costs}
@@ -59,6 +66,7 @@ def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
     job = measurement.job
     entry: dict[str, Any] = {
         "benchmark_key": job.key,
+        "scenario": job.scenario.model_dump(mode="json"),
         "validity": measurement.validity,
         "flags": {flag.name: flag.detail for flag in measurement.flags},
         "measured_at": measurement.measured_at,

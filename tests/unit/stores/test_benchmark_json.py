@@ -243,3 +243,29 @@ def test_what_a_start_takes_is_told_beside_the_load_time(tmp_path: Path) -> None
     assert costs["warmup_ms"] == {"1": 512.0, "8": 498.0}
     assert sorted(costs["first_call_ms"]) == ["1", "8"]
     assert costs["load_ms"] > 0
+
+
+def test_a_second_scenario_of_a_kind_stands_beside_the_first_and_replaces_nothing(
+    tmp_path: Path, make_job: Callable[..., Job], make_environment: Callable[..., Environment]
+) -> None:
+    def measured(scenario: Latency, *readings: Reading) -> Measurement:
+        return Measurement(
+            job=make_job(scenario=scenario),
+            attempt=1,
+            measured_at="2026-01-02T00:00:00+00:00",
+            environment=make_environment(),
+            readings=readings,
+            flags=(),
+            wall_s=1.0,
+            timed_s=0.5,
+        )
+
+    model = measured(Latency(batch_sizes=(1,)), latency(1, 1000))
+    e2e = measured(Latency(batch_sizes=(1,), region="e2e"), latency(1, 100))
+    written = json.loads(ResultStore(tmp_path).write_champion([model, e2e]).read_text())
+    (found,) = written["runtimes"].values()
+    assert (found["batch_1"]["n"], found["latency"]["scenario"]["region"]) == (1000, "model")
+    (other,) = found["more"]
+    assert (other["batch_1"]["n"], other["latency"]["scenario"]["region"]) == (100, "e2e")
+    assert other["latency"]["benchmark_key"] == e2e.job.key
+    assert written["batch_1"]["n"] == 1000
