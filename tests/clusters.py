@@ -81,7 +81,7 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self._cluster = Cluster()
-        self._cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
+        self._add(include_dashboard=False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,14 +96,20 @@ class Nodes:
         """Start a node; with a slot, unless it is told what it has."""
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
-        process = self._cluster.add_node(
-            num_cpus=0,
+        process = self._add(
             resources=resources or {SLOT: 1},
-            object_store_memory=OBJECT_STORE_BYTES,
             env_vars={LOCK_VARIABLE: str(folder / "lock"), FOLDER_VARIABLE: str(folder / "machine")},
         )
         self.nodes[name] = NodeProcess(name, folder, process)
         return self.nodes[name]
+
+    def _add(self, **settings: Any) -> Any:
+        # Ray itself would wait for half a minute and no more.
+        process = self._cluster.add_node(
+            wait=False, num_cpus=0, object_store_memory=OBJECT_STORE_BYTES, **settings
+        )
+        self._cluster.wait_for_nodes(PATIENCE_S)
+        return process
 
     def kill(self, name: str) -> None:
         """Kill all processes of a node at once."""
@@ -113,7 +119,7 @@ class Nodes:
 
     def overrides(self, *more: str) -> Sequence[str]:
         """Settings that measure here."""
-        return (f"benchmark.execution={{kind: ray, address: '{self.address}', wait_s: 60}}", *more)
+        return (f"benchmark.execution={{kind: ray, address: '{self.address}', wait_s: 300}}", *more)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Work:
 
     n_heats: int = N_KEYS
     n_candidates: int = 1
-    claim_expiry_s: float = 5.0
+    claim_expiry_s: float = 60.0
 
     @property
     def overrides(self) -> tuple[str, ...]:

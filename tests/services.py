@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,21 +17,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HOST = "127.0.0.1"
-START_S = 120.0
+START_S = 300.0
 # Debian keeps them out of the path.
 DEBIAN_BINARIES = "/usr/lib/postgresql"
 
 
 class PostgresServer:
-    """A PostgreSQL server in a folder; its databases are for tests and live as long as it does.
+    """A PostgreSQL server with a folder of its own; its databases are for tests and end with it."""
 
-    Args:
-        folder: Where it keeps its data, and its log.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._folder = folder
+    def __init__(self) -> None:
+        self.port = 0
+        self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -39,52 +36,63 @@ class PostgresServer:
         Raises:
             RuntimeError: PostgreSQL is not installed, or does not come up.
         """
-        data = self._folder / "data"
+        # Not below pytest's folder, which every new run of pytest closes to other accounts.
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
         # The server refuses to run as root; the account comes with Debian's package.
-        self._account = "postgres" if os.geteuid() == 0 else None
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if self._account:
-            shutil.chown(self._folder, self._account)
-            _let_others_pass(self._folder)
-        self._run(
-            _binary("initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"
-        )
-        options = ("-h", HOST, "-p", str(self.port), "-k", str(self._folder), "-F", "-N", "200")
-        with (self._folder / "log").open("wb") as log:
+        account = "postgres" if os.geteuid() == 0 else None
+        if account:
+            shutil.chown(folder, account)
+        data = str(folder / "data")
+        command = [_binary("initdb"), "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
+        done = subprocess.run(command, capture_output=True, check=False, user=account, cwd=folder)
+        if done.returncode:
+            raise RuntimeError(f"{command[0]}: {done.stderr.decode()}")
+        self.port = free_port()  # only now: another may take it while the folder is made
+        options = ("-h", HOST, "-p", str(self.port), "-k", str(folder), "-F", "-N", "200")
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [_binary("postgres"), "-D", str(data), *options],
+                [_binary("postgres"), "-D", data, *options],
                 stdout=log,
                 stderr=log,
-                user=self._account,
-                cwd=self._folder,
+                user=account,
+                cwd=folder,
+                start_new_session=True,  # an interrupt of the terminal is for the tests to act upon
             )
-        wait_until_open(self.port, self._process, self._folder / "log")
+        wait_until_open(self.port, self._process, self._log)
 
     def make_database(self) -> str:
-        """Make an empty database; returns its URI."""
+        """Make an empty database; returns its URI.
+
+        Raises:
+            RuntimeError: The server ended, or does not make it.
+        """
         name = f"test_{uuid.uuid4().hex[:12]}"
         deadline = time.monotonic() + START_S
         command = [_binary("createdb"), "-h", HOST, "-p", str(self.port), "-U", "postgres", name]
         while (done := subprocess.run(command, capture_output=True, check=False)).returncode:
+            if self._process is None or self._process.poll() is not None:
+                raise RuntimeError(f"the server ended:\n{_read_tail(self._log)}")
             if time.monotonic() > deadline:
-                raise RuntimeError(done.stderr.decode())
+                raise RuntimeError(f"{done.stderr.decode()}\n{_read_tail(self._log)}")
             time.sleep(0.1)  # the port is open before the server takes work
         return f"postgresql://postgres@{HOST}:{self.port}/{name}"
 
     def stop(self) -> None:
-        """Stop the server, whatever it is doing."""
+        """Stop the server, whatever it is doing, and remove its folder."""
         if self._process is not None:
             self._process.terminate()
             try:
                 self._process.wait(5)
             except subprocess.TimeoutExpired:
                 self._process.send_signal(3)  # SIGQUIT: at once, its children too
-                self._process.wait(20)
+                self._process.wait(120)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _run(self, *command: str) -> None:
-        done = subprocess.run(command, capture_output=True, check=False, user=self._account, cwd=self._folder)
-        if done.returncode:
-            raise RuntimeError(f"{command[0]}: {done.stderr.decode()}")
+    @property
+    def _log(self) -> Path:
+        assert self._folder is not None
+        return self._folder / "log"
 
 
 @contextmanager
@@ -154,6 +162,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, nor can until the body ends."""
+    with socket.socket() as held:
+        held.bind((HOST, 0))
+        yield int(held.getsockname()[1])
+
+
 def wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until somebody listens on a port.
 
@@ -168,7 +184,7 @@ def wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> N
             time.sleep(0.1)
         else:
             return
-    raise RuntimeError(f"nobody listens on {port}:\n{log.read_text(errors='replace')[-2000:]}")
+    raise RuntimeError(f"nobody listens on {port}:\n{_read_tail(log)}")
 
 
 def _wait_until_healthy(port: int, log: Path) -> None:
@@ -181,7 +197,11 @@ def _wait_until_healthy(port: int, log: Path) -> None:
         except (OSError, urllib.error.URLError):
             pass
         time.sleep(0.1)
-    raise RuntimeError(f"the server is not healthy:\n{log.read_text(errors='replace')[-2000:]}")
+    raise RuntimeError(f"the server is not healthy:\n{_read_tail(log)}")
+
+
+def _read_tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
 
 
 def _binary(name: str) -> str:
@@ -190,10 +210,3 @@ def _binary(name: str) -> str:
     if not found:
         raise RuntimeError(f"{name} is not installed; Debian's package is called postgresql")
     return found
-
-
-def _let_others_pass(folder: Path) -> None:
-    """Temporary folders of tests are closed to other accounts; the server's must be reachable."""
-    for parent in folder.parents:
-        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)

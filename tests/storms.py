@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -173,8 +175,13 @@ class _Storm:
 
 def _list_files(machine: Machine, pattern: str | None) -> set[tuple[Path, int]]:
     """Files and their inodes: one that is replaced is new."""
-    paths = (machine.folder / "results").glob(pattern) if pattern else ()
-    return {(path, path.stat().st_ino) for path in paths if path.is_file()}
+    found = set()
+    for path in (machine.folder / "results").glob(pattern) if pattern else ():
+        with suppress(FileNotFoundError):  # it is removed or moved while we look
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found.add((path, status.st_ino))
+    return found
 
 
 def _tell_phase(machine: Machine, pid: int | None) -> str:
@@ -207,5 +214,6 @@ def _end_orphans(folder: Path) -> int:
         words = process.info["cmdline"] or ()
         if WORKER in words and any(word.startswith(str(folder)) for word in words):
             orphans.append(process)
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                process.kill()
     return len(orphans)

@@ -49,7 +49,7 @@ class Services:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._server = PostgresServer(folder / "postgres")
+        self._server = PostgresServer()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:

@@ -32,7 +32,7 @@ def open_store(kind: str, folder: Path) -> Iterator[tuple[str, str]]:
     """An empty store; yields its URI for bakeoff, and that of the database behind it."""
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "postgresql":
-        server = PostgresServer(folder / "postgres")
+        server = PostgresServer()
         try:
             server.start()
             uri = server.make_database()

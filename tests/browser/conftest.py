@@ -25,6 +25,7 @@ from unit.report.conftest import (  # noqa: F401
 )
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+PATIENCE_MS = 120_000
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -48,7 +49,9 @@ def browser() -> Iterator[Browser]:
     # Chromium refuses to run as root, as in containers, with its sandbox.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--disable-gpu", *options])
+        chromium = playwright.chromium.launch(
+            executable_path=path, args=["--disable-gpu", *options], timeout=PATIENCE_MS
+        )
         yield chromium
         chromium.close()
 
@@ -77,6 +80,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Opened
         )
         contexts.append(context)
         page, complaints, requests = context.new_page(), list[str](), list[str]()
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))

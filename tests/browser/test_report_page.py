@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from bakeoff.core.candidates import Candidate
 from bakeoff.core.decision import Decision
@@ -193,13 +194,14 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
     frame = page.frame_locator("iframe")
     assert frame.locator("h1").inner_text() == decision.winner
     marks = frame.locator("svg.plot.wide .mark")
-    assert marks.count() == len(decision.standings)
+    expect(marks).to_have_count(len(decision.standings), timeout=60_000)
     for number in range(marks.count()):
         box = marks.nth(number).bounding_box()
         assert box is not None
         assert box["width"] > 5
     # Links lead to places on the page there too.
     frame.get_by_role("link", name="Reproduce").click()
+    expect(frame.locator("h2#reproduce")).to_be_in_viewport(timeout=60_000)
     heading = frame.locator("h2#reproduce").bounding_box()
     assert heading is not None
     assert 0 <= heading["y"] < 820

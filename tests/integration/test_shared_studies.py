@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,12 @@ from bakeoff.core.settings import FloatRange, WorkerSettings
 from bakeoff.errors import MissingExtraError, StudyError
 from bakeoff.run.search import Params, StudyPlan
 from bakeoff.run.study import Claim, SharedStudy
-from services import free_port
+from services import closed_port
 
 RATE = FloatRange(kind="float", low=0.001, high=1.0, log=True)
-QUICK = WorkerSettings(heartbeat_interval_s=1, heartbeat_grace_s=2, max_retries=1)
+# Nobody waits for so long, and nobody who lives is silent for so long: tests set the last beat back.
+SILENT_S = 3600
+WORKERS = WorkerSettings(heartbeat_interval_s=1, heartbeat_grace_s=SILENT_S // 2, max_retries=1)
 HELPER = """
 import sys
 from bakeoff.run.search import Params, StudyPlan
@@ -44,7 +48,7 @@ def make_plan(tmp_path: Path) -> MakePlan:
             search_space={"rate": RATE},
             n_trials=n_trials,
             seed=7,
-            workers=QUICK,
+            workers=WORKERS,
         )
 
     return make
@@ -60,6 +64,19 @@ def take(study: SharedStudy) -> Claim:
     claim = study.claim()
     assert claim is not None
     return claim
+
+
+def read_beats(plan: StudyPlan) -> list[str]:
+    """When each trial last heard of its process; equally long texts that sort as times do."""
+    with closing(sqlite3.connect(plan.storage.removeprefix("sqlite:///"))) as database:
+        return [row[0][:19] for row in database.execute("SELECT heartbeat FROM trial_heartbeats ORDER BY 1")]
+
+
+def fall_silent(plan: StudyPlan) -> None:
+    """Set every beat back, as if its process had been silent since."""
+    set_back = "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, ?)"
+    with closing(sqlite3.connect(plan.storage.removeprefix("sqlite:///"), timeout=60)) as database, database:
+        database.execute(set_back, (f"-{SILENT_S} seconds",))
 
 
 def claim_in_four_processes(plan: StudyPlan) -> list[int]:
@@ -96,12 +113,12 @@ def test_the_trial_of_a_silent_process_is_tried_again_with_its_parameters_up_to_
     assert other.join("s")
     first = take(silent)
     assert other.reap() == ()
-    time.sleep(QUICK.grace_s + 1.5)
+    fall_silent(plan)
     (lost,) = other.reap()
     assert (lost.number, lost.is_retried) == (0, True)
     second = take(other)
     assert (second.number, second.retry_of, second.params) == (1, 0, first.params)
-    time.sleep(QUICK.grace_s + 1.5)
+    fall_silent(plan)
     (lost,) = silent.reap()
     assert (lost.number, lost.is_retried) == (1, False)
     assert silent.claim() is None
@@ -112,7 +129,7 @@ def test_a_process_that_comes_back_cannot_end_the_trial_that_was_taken_from_it(m
     silent, other = lay_out(plan), SharedStudy(plan)
     assert other.join("s")
     claim = take(silent)
-    time.sleep(QUICK.grace_s + 1.5)
+    fall_silent(plan)
     assert len(other.reap()) == 1
     assert not claim.is_ours()
     assert not claim.complete(0.5)
@@ -127,8 +144,12 @@ def test_a_process_that_beats_keeps_its_trial(make_plan: MakePlan) -> None:
     study, other = lay_out(plan), SharedStudy(plan)
     assert other.join("s")
     claim = take(study)
+    begin = read_beats(plan)
     with claim.alive():
-        time.sleep(2 * QUICK.grace_s)
+        fall_silent(plan)
+        deadline = time.monotonic() + 60
+        while read_beats(plan) < begin and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert other.reap() == ()
     assert claim.complete(0.5)
 
@@ -136,7 +157,7 @@ def test_a_process_that_beats_keeps_its_trial(make_plan: MakePlan) -> None:
 def test_a_trial_that_is_given_back_by_an_interrupt_costs_no_retry(make_plan: MakePlan) -> None:
     study = lay_out(make_plan(n_trials=1))
     params = []
-    for _ in range(QUICK.max_retries + 2):
+    for _ in range(WORKERS.max_retries + 2):
         claim = take(study)
         params.append(claim.params)
         assert claim.give_back(is_counted=False)
@@ -190,8 +211,8 @@ def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_no_patience")
 def test_a_storage_that_does_not_answer_is_named_without_its_password(make_plan: MakePlan) -> None:
     told: list[str] = []
-    with pytest.raises(StudyError) as caught:
-        SharedStudy(make_plan(f"postgresql://me:secret@127.0.0.1:{free_port()}/team"), told.append)
+    with closed_port() as port, pytest.raises(StudyError) as caught:
+        SharedStudy(make_plan(f"postgresql://me:secret@127.0.0.1:{port}/team"), told.append)
     message = str(caught.value)
     assert message.startswith("hpo.storage postgresql://me:***@127.0.0.1:")
     assert "Connection refused" in message

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from bakeoff.errors import NoSweepError, StudyError
 from bakeoff.orchestrator import Project, join_sweep, open_project, select_champions, sweep
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker
-from services import PostgresServer, free_port
+from services import PostgresServer, closed_port
 
 HERE = Path(__file__).parent
 PATIENT = {"heartbeat_interval_s": 5, "heartbeat_grace_s": 120, "wait_s": 200}  # nobody is killed
 LEADER, WORKER = (), ("--worker",)
+LED = "leads this sweep; waiting until it ends"
 TIMEOUT_S = 400
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., "Sweeper"]
 MakeTeam = Callable[..., Path]
 
 
@@ -40,8 +41,16 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file without which no training gets beyond its first epoch."""
+    path = tmp_path / "release"
+    monkeypatch.setenv("WORD_TRAINER_RELEASE", str(path))
+    return path
+
+
+@pytest.fixture
 def make_team(tmp_path: Path, make_project: Callable[..., Path], log: Path) -> MakeTeam:
-    """Write a project whose trainings take milliseconds, unless they pause; returns its configuration."""
+    """Write a project whose trainings take milliseconds, unless they wait; returns its configuration."""
     pretrained = tmp_path / "pretrained"
     pretrained.mkdir()
     (pretrained / "config.json").write_text("{}")
@@ -53,7 +62,7 @@ def make_team(tmp_path: Path, make_project: Callable[..., Path], log: Path) -> M
             "n_trials": 6,
             "search_space": {"learning_rate": {"kind": "float", "low": 0.0001, "high": 1.0, "log": True}},
             "training": {"epochs": 3},
-            "workers": {"heartbeat_interval_s": 1, "heartbeat_grace_s": 3, "wait_s": 200},
+            "workers": {"heartbeat_interval_s": 1, "heartbeat_grace_s": 10, "wait_s": 200},
         }
         changes: dict[str, Any] = {"hpo": settings | hpo}
         if tracking:
@@ -63,28 +72,39 @@ def make_team(tmp_path: Path, make_project: Callable[..., Path], log: Path) -> M
     return make
 
 
+class Sweeper(subprocess.Popen[bytes]):
+    """``bakeoff sweep`` in a process of its own, which says to a file what it says to people."""
+
+    def __init__(self, config: Path, options: Sequence[str], said: Path) -> None:
+        self._said = said
+        path = f"{os.environ.get('PYTHONPATH', '')}:{HERE}"
+        with said.open("wb") as stderr:
+            super().__init__(
+                [sys.executable, "-m", "bakeoff", "sweep", "-c", str(config), *options],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=os.environ | {"PYTHONPATH": path},
+            )
+
+    @property
+    def said(self) -> str:
+        """What it said so far."""
+        return self._said.read_text(errors="replace")
+
+
 @pytest.fixture
 def start(log: Path) -> Iterator[Start]:
     """Start ``bakeoff sweep`` in a process of its own, which ends with the test."""
-    processes = []
+    processes: list[Sweeper] = []
 
-    def run(config: Path, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "bakeoff", "sweep", "-c", str(config), *options]
-        path = f"{os.environ.get('PYTHONPATH', '')}:{HERE}"
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": path},
-        )
-        processes.append(process)
-        return process
+    def run(config: Path, *options: str) -> Sweeper:
+        processes.append(Sweeper(config, options, log.with_name(f"said-{len(processes)}")))
+        return processes[-1]
 
     yield run
     for process in processes:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def make_stores(server: PostgresServer) -> tuple[str, str]:
@@ -94,20 +114,30 @@ def make_stores(server: PostgresServer) -> tuple[str, str]:
     return tracking, server.make_database()
 
 
-def finish(*processes: subprocess.Popen[str]) -> list[str]:
+def finish(*processes: Sweeper) -> list[str]:
     """What each process said; all must have ended well."""
-    said = [process.communicate(timeout=TIMEOUT_S)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), said
+    codes = [process.wait(TIMEOUT_S) for process in processes]
+    said = [process.said for process in processes]
+    assert codes == [0] * len(processes), said
     return said
 
 
-def wait_for_epoch_of(process: subprocess.Popen[str], log: Path) -> None:
-    """Until a process is in the midst of a trial."""
+def wait_until(is_so: Callable[[], bool], *processes: Sweeper) -> None:
+    """Until something is so, for which all processes must live."""
     deadline = time.monotonic() + TIMEOUT_S
-    while not any(line.startswith(f"{process.pid} ") for line in log.read_text().splitlines()):
-        assert process.poll() is None, process.communicate()[1]
+    while not is_so():
+        assert [process.poll() for process in processes] == [None] * len(processes), [
+            process.said for process in processes
+        ]
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def wait_for_epoch_of(process: Sweeper, log: Path) -> None:
+    """Until a process is in the midst of a trial."""
+    wait_until(
+        lambda: any(line.startswith(f"{process.pid} ") for line in log.read_text().splitlines()), process
+    )
 
 
 def runs(project: Project, stage: str) -> list[Any]:
@@ -144,15 +174,16 @@ def check_agreement(project: Project) -> Counter[str]:
 
 @pytest.mark.slow
 def test_four_processes_finish_exactly_the_trials_that_a_study_shall_have(
-    make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
+    make_team: MakeTeam,
+    start: Start,
+    log: Path,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("WORD_TRAINER_TEAM", "4")
     stores = make_stores(postgres_server)
     config = make_team(
-        tracking=stores[0],
-        storage=stores[1],
-        n_trials=14,
-        training={"epochs": 2, "pause_s": 0.3},
-        workers=PATIENT,
+        tracking=stores[0], storage=stores[1], n_trials=14, training={"epochs": 2}, workers=PATIENT
     )
     early = start(config, *WORKER)
     finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER), early)
@@ -170,18 +201,19 @@ def test_four_processes_finish_exactly_the_trials_that_a_study_shall_have(
 
 @pytest.mark.slow
 def test_a_killed_worker_and_a_killed_leader_lose_no_trial_and_repeat_none(
-    make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
+    make_team: MakeTeam, start: Start, log: Path, release: Path, postgres_server: PostgresServer
 ) -> None:
     stores = make_stores(postgres_server)
-    config = make_team(
-        tracking=stores[0], storage=stores[1], n_trials=8, training={"epochs": 3, "pause_s": 0.5}
-    )
+    config = make_team(tracking=stores[0], storage=stores[1], n_trials=8)
     leader, killed, worker = start(config), start(config, *WORKER), start(config, *WORKER)
     for process in (killed, leader):
         wait_for_epoch_of(process, log)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    finish(start(config, *LEADER), worker)
+    heir = start(config, *LEADER)
+    wait_for_epoch_of(heir, log)
+    release.touch()
+    finish(heir, worker)
     project = open_project(config)
     states = check_agreement(project)
     assert states["COMPLETE"] == 8
@@ -205,31 +237,35 @@ def make_pair(make_team: MakeTeam, server: PostgresServer, **hpo: Any) -> tuple[
 
 @pytest.mark.slow
 def test_of_two_leaders_on_two_machines_one_leads_and_the_other_finds_the_work_done(
-    make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
+    make_team: MakeTeam, start: Start, log: Path, release: Path, postgres_server: PostgresServer
 ) -> None:
-    training = {"epochs": 2, "pause_s": 0.3}
+    training = {"epochs": 2}
     mine, theirs = make_pair(make_team, postgres_server, n_trials=4, training=training, workers=PATIENT)
-    said = finish(start(mine, *LEADER), start(theirs, *LEADER))
+    pair = [start(mine, *LEADER), start(theirs, *LEADER)]
+    wait_until(lambda: any(LED in process.said for process in pair), *pair)
+    release.touch()
+    said = finish(*pair)
     project = open_project(mine)
     assert check_agreement(project) == {"COMPLETE": 4}
     assert [run.info.status for run in runs(project, "hpo_sweep")] == ["FINISHED"]
     assert [run.info.status for run in runs(project, "hpo_refit")] == ["FINISHED"]
-    assert sum("leads this sweep; waiting until it ends" in text for text in said) == 1
+    assert sum(LED in text for text in said) == 1
     assert len(log.read_text().splitlines()) == 4 * 2 * 2 + 2
 
 
 @pytest.mark.slow
 def test_a_leader_that_died_on_another_machine_is_followed_when_it_is_silent_for_long_enough(
-    make_team: MakeTeam, start: Start, log: Path, postgres_server: PostgresServer
+    make_team: MakeTeam, start: Start, log: Path, release: Path, postgres_server: PostgresServer
 ) -> None:
-    training = {"epochs": 2, "pause_s": 0.3}
-    mine, theirs = make_pair(make_team, postgres_server, n_trials=3, training=training)
-    dead = start(mine, "--set", "tracking.claim_expiry_s=5")
+    mine, theirs = make_pair(make_team, postgres_server, n_trials=3, training={"epochs": 2})
+    dead = start(mine, "--set", "tracking.claim_expiry_s=10")
     wait_for_epoch_of(dead, log)
+    heir = start(theirs, "--set", "tracking.claim_expiry_s=10")
+    wait_until(lambda: f"{LED} or is silent for 10 s" in heir.said, dead, heir)
     dead.send_signal(signal.SIGKILL)
     dead.wait()
-    (said,) = finish(start(theirs, "--set", "tracking.claim_expiry_s=5"))
-    assert "leads this sweep; waiting until it ends or is silent for 5 s" in said
+    release.touch()
+    finish(heir)
     project = open_project(theirs)
     assert check_agreement(project)["COMPLETE"] == 3
     assert [run.info.status for run in runs(project, "hpo_sweep")] == ["FINISHED"]
@@ -237,8 +273,11 @@ def test_a_leader_that_died_on_another_machine_is_followed_when_it_is_silent_for
 
 
 @pytest.mark.slow
-def test_three_processes_share_a_sweep_on_sqlite_files(make_team: MakeTeam, start: Start) -> None:
-    config = make_team(training={"epochs": 2, "pause_s": 0.3}, workers=PATIENT)
+def test_three_processes_share_a_sweep_on_sqlite_files(
+    make_team: MakeTeam, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORD_TRAINER_TEAM", "3")
+    config = make_team(training={"epochs": 2}, workers=PATIENT)
     finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER))
     assert check_agreement(open_project(config)) == {"COMPLETE": 6}
 
@@ -259,9 +298,10 @@ def test_a_storage_that_does_not_answer_opens_no_sweep(
     make_team: MakeTeam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bakeoff.run.study_storage.RETRY_WAITS_S", (0.1,))
-    project = open_project(make_team(storage=f"postgresql://me:secret@127.0.0.1:{free_port()}/team"))
-    with pytest.raises(StudyError, match=r"me:\*\*\*@.*Connection refused"):
-        sweep(project)
+    with closed_port() as port:
+        project = open_project(make_team(storage=f"postgresql://me:secret@127.0.0.1:{port}/team"))
+        with pytest.raises(StudyError, match=r"me:\*\*\*@.*Connection refused"):
+            sweep(project)
     assert runs(project, "hpo_sweep") == []
 
 

@@ -1,7 +1,9 @@
 """Trainers that really learn, in milliseconds: softmax regression over hashed words.
 
 Each training appends one line an epoch to the file that ``WORD_TRAINER_LOG`` names: the process that asked
-for it, and the learning rate. ``pause_s`` makes an epoch last.
+for it, and the learning rate. Then it waits, where tests ask for that: until as many processes as
+``WORD_TRAINER_TEAM`` says have asked for trainings, or until the file is there that ``WORD_TRAINER_RELEASE``
+names.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from bakeoff.measure.entities import Document, count_entities, micro_f1
 from bakeoff.run.trainer import Report, TrainingOrder, TrainingOutcome
 
 N_BUCKETS = 512
+PATIENCE_S = 300.0
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -42,7 +46,6 @@ class WordTrainer:
 def fit(order: TrainingOrder, report: Callable[[Mapping[str, float]], None]) -> TrainingOutcome:
     given = dict(order.hyper_parameters)
     rate, epochs = float(given.pop("learning_rate")), int(given.pop("epochs"))
-    pause_s = float(given.pop("pause_s", 0.0))
     if given:
         raise ConfigError([f"hyper-parameters {', '.join(given)} are unknown"])
     words = rows_of(order.train)
@@ -53,8 +56,9 @@ def fit(order: TrainingOrder, report: Callable[[Mapping[str, float]], None]) -> 
         error = softmax(weights[words])
         error[np.arange(len(words)), targets] -= 1
         np.add.at(weights, words, -rate * error)
-        time.sleep(pause_s)
         log(rate)
+        wait_until(is_whole_team_here)
+        wait_until(is_released)
         score = judge(weights, order.evaluation, order.labels)
         report({"f1": score})
     if order.checkpoint is not None:
@@ -87,6 +91,27 @@ def log(rate: float) -> None:
     if path:
         with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 - appended whole, by many processes
             file.write(f"{os.getppid()} {rate!r}\n")
+
+
+def is_whole_team_here() -> bool:
+    team = int(os.environ.get("WORD_TRAINER_TEAM", "0"))
+    if not team:
+        return True
+    lines = Path(os.environ["WORD_TRAINER_LOG"]).read_text(encoding="utf-8").splitlines()
+    return len({line.split()[0] for line in lines if line}) >= team
+
+
+def is_released() -> bool:
+    path = os.environ.get("WORD_TRAINER_RELEASE")
+    return path is None or Path(path).exists()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {PATIENCE_S:g} s in vain: {is_so.__name__}")
+        time.sleep(0.05)
 
 
 def save(weights: np.ndarray[Any, np.dtype[np.float64]], order: TrainingOrder) -> None:

@@ -352,7 +352,7 @@ def test_on_the_real_clock_no_request_is_served_before_it_is_due() -> None:
             pass
         answered.extend(requests)
 
-    served = serve_open_loop(poisson_arrivals_ns(500, 50, seed=6), work, batch_max=4)
+    served = serve_open_loop(poisson_arrivals_ns(500, 50, seed=6), work, batch_max=4, stop_backlog_s=math.inf)
     assert answered == list(range(50))
     assert np.all(served.start_ns >= served.scheduled_ns)
     assert np.all(served.service_ns >= MS // 2)

@@ -10,16 +10,22 @@ import sys
 import time
 from pathlib import Path
 
-from bakeoff.core.records import Environment, Hardware
-from bakeoff.run.isolation import OUTCOME_FILE, Done
-
 FOLDER = Path(sys.argv[1])
-HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=1, usable_cpus=1)
-OUTCOME = Done(environment=Environment(hardware=HARDWARE, libraries={})).model_dump_json()
+
+
+def write_outcome(share: float) -> None:
+    """Write a part of an outcome, from its begin on."""
+    # Imported here: who writes none shall be at what it does at once, since tests do not wait for long.
+    from bakeoff.core.records import Environment, Hardware
+    from bakeoff.run.isolation import OUTCOME_FILE, Done
+
+    hardware = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=1, usable_cpus=1)
+    outcome = Done(environment=Environment(hardware=hardware, libraries={})).model_dump_json()
+    (FOLDER / OUTCOME_FILE).write_text(outcome[: int(share * len(outcome))], encoding="utf-8")
 
 
 def succeed() -> None:
-    (FOLDER / OUTCOME_FILE).write_text(OUTCOME, encoding="utf-8")
+    write_outcome(1)
 
 
 def segfault() -> None:
@@ -43,7 +49,7 @@ def say_nothing() -> None:
 
 
 def write_half() -> None:
-    (FOLDER / OUTCOME_FILE).write_text(OUTCOME[: len(OUTCOME) // 2], encoding="utf-8")
+    write_outcome(0.5)
 
 
 def exit_by_number() -> None:

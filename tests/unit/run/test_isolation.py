@@ -12,11 +12,13 @@ import pytest
 from bakeoff.errors import WorkerError
 from bakeoff.measure.backends import Noop
 from bakeoff.run.isolation import OUTCOME_FILE, Done, PrepareOrder, run_in_fresh_process
+from living import find_survivors, is_alive
 
 RunAs = Callable[..., Done]
 
 PATIENCE_S = 60.0
-SOON_S = 4.0  # long enough to start an interpreter on a busy machine, short enough to wait for
+SOON_S = 4.0  # short enough to wait for: who hangs need not have come so far
+LATER_S = 12.0  # long enough to start an interpreter, and another one, on a busy machine
 
 
 @pytest.fixture
@@ -25,19 +27,12 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "order"
     folder.mkdir()
     yield folder
-    assert [process.pid for process in psutil.process_iter() if is_alive_in(process, folder)] == []
+    assert find_survivors(process for process in psutil.process_iter() if is_alive_in(process, folder)) == []
 
 
 def is_alive_in(process: psutil.Process, folder: Path) -> bool:
     try:
-        return str(folder) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return str(folder) in process.cmdline() and is_alive(process)
     except psutil.NoSuchProcess:
         return False
 
@@ -111,5 +106,5 @@ def test_what_a_worker_started_ends_with_it(run: RunAs, folder: Path, behaviour:
         run(behaviour)
     else:
         with pytest.raises(WorkerError, match="no outcome after"):
-            run(behaviour, SOON_S)
-    assert not is_running(int((folder / "grandchild").read_text(encoding="utf-8")))
+            run(behaviour, LATER_S)
+    assert find_survivors([int((folder / "grandchild").read_text(encoding="utf-8"))]) == []

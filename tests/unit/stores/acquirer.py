@@ -1,6 +1,7 @@
-"""A process of its own that acquires a checkpoint: acquirer.py CACHE CHAMPION SOURCE LOG [PAUSE_S].
+"""A process of its own that acquires a checkpoint: acquirer.py CACHE CHAMPION SOURCE LOG [GO_ON].
 
-It writes a line into the log for every download that it begins, and sleeps in the middle of it.
+It writes a line into the log for every download that it begins, and waits in the middle of it until the
+file is there that lets it go on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from bakeoff.core.records import Champion
 from bakeoff.stores.checkpoints import CheckpointStore
 
 
-def main(cache: str, champion: str, source: str, log: str, pause_s: str = "0") -> None:
+def main(cache: str, champion: str, source: str, log: str, go_on: str = "/") -> None:
     def download(run_id: str, artifact: str, destination: Path) -> Path:
         target = destination / artifact
         target.mkdir()
@@ -22,8 +23,8 @@ def main(cache: str, champion: str, source: str, log: str, pause_s: str = "0") -
             file.write(f"{run_id} {artifact}\n")
         for number, path in enumerate(sorted(Path(source).iterdir())):
             shutil.copy(path, target)
-            if number == 1:
-                time.sleep(float(pause_s))
+            while number == 1 and not Path(go_on).exists():
+                time.sleep(0.01)
         return target
 
     folder = CheckpointStore(Path(cache)).acquire(Champion.model_validate_json(champion), download)

@@ -383,10 +383,10 @@ def test_a_prepared_export_that_changed_is_not_whole(store: CheckpointStore) -> 
 
 
 def start(
-    cache: Path, shelf: Shelf, log: Path, pause_s: float = 0.0, **changes: Any
+    cache: Path, shelf: Shelf, log: Path, go_on: Path = Path("/"), **changes: Any
 ) -> subprocess.Popen[str]:
     champion = make_champion(**changes).model_dump_json()
-    words = [str(cache), champion, str(shelf.folder / "checkpoint"), str(log), str(pause_s)]
+    words = [str(cache), champion, str(shelf.folder / "checkpoint"), str(log), str(go_on)]
     return subprocess.Popen([sys.executable, str(ACQUIRER), *words], stdout=subprocess.PIPE, text=True)
 
 
@@ -396,8 +396,11 @@ def wait_for_line(log: Path, count: int = 1) -> None:
 
 
 def test_processes_that_want_one_checkpoint_fetch_it_once(cache: Path, shelf: Shelf, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    processes = [start(cache, shelf, log, pause_s=0.5) for _ in range(N_PROCESSES)]
+    log, go_on = tmp_path / "log", tmp_path / "go-on"
+    processes = [start(cache, shelf, log, go_on) for _ in range(N_PROCESSES)]
+    wait_for_line(log)
+    time.sleep(0.5)  # for the others to come and wait
+    go_on.touch()
     answers = {process.communicate()[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * N_PROCESSES
     (answer,) = answers
@@ -422,7 +425,7 @@ def test_a_holder_killed_midway_leaves_nothing_that_counts_and_the_waiting_one_a
     cache: Path, shelf: Shelf, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    holder = start(cache, shelf, log, pause_s=600)
+    holder = start(cache, shelf, log, tmp_path / "never")
     wait_for_line(log)
     waiting = start(cache, shelf, log)
     assert len(asides(cache)) == 1
@@ -437,10 +440,10 @@ def test_a_holder_killed_midway_leaves_nothing_that_counts_and_the_waiting_one_a
 def test_what_dead_builders_left_is_removed_and_what_living_ones_build_is_not(
     cache: Path, shelf: Shelf, tmp_path: Path, store: CheckpointStore
 ) -> None:
-    log = tmp_path / "log"
-    living = start(cache, shelf, log, pause_s=3, refit_run_id=OTHER_RUN_ID)
+    log, go_on = tmp_path / "log", tmp_path / "go-on"
+    living = start(cache, shelf, log, go_on, refit_run_id=OTHER_RUN_ID)
     wait_for_line(log)
-    dead = start(cache, shelf, log, pause_s=600, refit_run_id="d" * 32)
+    dead = start(cache, shelf, log, tmp_path / "never", refit_run_id="d" * 32)
     wait_for_line(log, 2)
     dead.kill()
     dead.wait()
@@ -448,6 +451,7 @@ def test_what_dead_builders_left_is_removed_and_what_living_ones_build_is_not(
     store.acquire(make_champion(), shelf.download)
     (left,) = asides(cache)
     assert left.name.startswith(f".{OTHER_RUN_ID}.")
+    go_on.touch()
     answer, _ = living.communicate()
     assert living.returncode == 0
     assert picture(Path(answer.strip())) == picture(shelf.folder / "checkpoint")

@@ -27,7 +27,8 @@ def train(config: dict[str, Any]) -> None:
             )
 
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+# Not a cluster that somebody else runs on this machine, whose address Ray would find and join.
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 results = tune.Tuner(
     train,
     param_space={
