@@ -66,6 +66,7 @@ def make_worker(
         threads: int = 1,
         timeout_s: float = 60.0,
         memory_limit_bytes: int | None = None,
+        prepared: Path | None = None,
     ) -> ResidentWorker:
         name = f"program_{len(made)}"
         (folder / f"{name}.py").write_text(
@@ -77,7 +78,7 @@ def make_worker(
             protocol=TimingProtocol.model_validate(QUICK),
             checkpoint=champion_copy,
             checkpoint_digest=digest_folder(champion_copy),
-            prepared=None,
+            prepared=prepared,
             documents=documents[:8],
             max_length=32,
             generation=0,

@@ -42,7 +42,9 @@ def test_a_worker_runs_blocks_and_says_its_peak_of_memory_at_the_end(make_worker
     assert not process.is_running()
 
 
-def test_the_time_to_load_is_the_runtimes_own_without_what_we_check_first(make_worker: MakeWorker) -> None:
+def test_the_time_to_load_is_the_runtimes_own_without_what_we_check_first(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
     worker = make_worker(
         """
         real_ns, ahead_ns = time.perf_counter_ns, 0
@@ -52,12 +54,13 @@ def test_the_time_to_load_is_the_runtimes_own_without_what_we_check_first(make_w
             global ahead_ns
             ahead_ns += hours * 3600 * 10**9
 
-        Noop.verify = lambda self, checkpoint, prepared: pass_by(10)
+        worker.agreement.verify = lambda prepared, checkpoint: pass_by(10)
         loaded = NoopSession.__init__
         NoopSession.__init__ = lambda self, n_labels: (pass_by(1), loaded(self, n_labels))[1]
 
         def act(number): pass
-        """
+        """,
+        prepared=tmp_path,
     )
     hours = worker.start(0).load_ns / (3600 * 10**9)
     assert 1 <= hours < 2

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from bakeoff.core.records import Environment, Hardware, Job
+from bakeoff.core.records import Environment, Hardware, Job, Measurement
 from bakeoff.measure.backends import Torch
 from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.readings import Reading
 from bakeoff.measure.scenarios import Latency
 
 # How long an example takes says nothing on a machine that does other work, too.
@@ -57,6 +58,18 @@ def _environment(**libraries: str) -> Environment:
     return Environment(hardware=_hardware(), libraries={"python": "3.12.1", "torch": "2.9.0"} | libraries)
 
 
+def _measurement(job: Job, *readings: Reading, **changes: Any) -> Measurement:
+    values: dict[str, Any] = {
+        "attempt": 1,
+        "measured_at": "2026-01-01T00:00:00+00:00",
+        "environment": _environment(),
+        "flags": (),
+        "wall_s": 1.0,
+        "timed_s": 0.5,
+    }
+    return Measurement(job=job, readings=readings, **values | changes)
+
+
 def _write_safetensors(path: Path, tensors: Mapping[str, bytes]) -> None:
     """Write byte tensors in the format's own layout: length of the header, header, data."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -93,6 +106,12 @@ def make_job() -> Callable[..., Job]:
 def make_environment() -> Callable[..., Environment]:
     """An environment; keyword arguments replace library versions."""
     return _environment
+
+
+@pytest.fixture(scope="session")
+def make_measurement() -> Callable[..., Measurement]:
+    """A measurement of a job with these readings; keyword arguments replace its fields."""
+    return _measurement
 
 
 @pytest.fixture(scope="session")

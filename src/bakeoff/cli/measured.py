@@ -12,7 +12,6 @@ from bakeoff.core.clocks import clock_of
 from bakeoff.core.comparison import compare_to_reference
 from bakeoff.core.costs import describe_unmet, find_max_rate
 from bakeoff.core.estimate import Estimate, estimate_of
-from bakeoff.core.pairing import is_contended
 from bakeoff.core.rates import describe_served
 from bakeoff.core.records import CONTENDED, DISTURBED, Measurement
 from bakeoff.measure.readings import LATENCY, MAX_RATE, MEDIAN, NS_PER_MS, PASS, Reading
@@ -74,12 +73,12 @@ def _table_of_calls(measured: Sequence[Measurement], quantity: str, figure: str)
         )
         if ratio != ABSENT and clock_of(measurement) == "CPU time":
             ratio, by_cpu = f"{ratio} CPU time", True
-        are_contended |= is_contended(measurement)
+        are_contended |= measurement.has_flag(CONTENDED)
         add_row(
             table,
             measurement.job.candidate,
             str(size),
-            CONTENDED if is_contended(measurement) else _write_figure(reading),
+            CONTENDED if measurement.has_flag(CONTENDED) else _write_figure(reading),
             ratio,
             (comparison.verdict if comparison else None) or ABSENT,
         )
@@ -103,9 +102,9 @@ def _table_of_servers(measured: Sequence[Measurement]) -> tuple[Table, list[str]
         rate, served = find_max_rate(measurement.readings), describe_served(measurement)
         if rate is None:
             more.append(f"{measurement.job.candidate}: {describe_unmet(reading)}.")
-        elif any(flag.name == DISTURBED for flag in measurement.flags):
+        elif measurement.has_flag(DISTURBED):
             more.append(f"{measurement.job.candidate}: {DISTURBED} by other work, so the rate is too low.")
-        are_contended |= is_contended(measurement)
+        are_contended |= measurement.has_flag(CONTENDED)
         figures = (
             format_rate(rate) if rate else ABSENT,
             _write(served.response_p50_ms if served else None),
@@ -115,7 +114,7 @@ def _table_of_servers(measured: Sequence[Measurement]) -> tuple[Table, list[str]
             table,
             measurement.job.candidate,
             name_limit(served.quantile, served.limit_ms) if served else ABSENT,
-            *([CONTENDED] * len(figures) if is_contended(measurement) else figures),
+            *([CONTENDED] * len(figures) if measurement.has_flag(CONTENDED) else figures),
         )
     return table, [_RESPONSES, *([_CONTENDED_SERVER] if are_contended else []), *more]
 

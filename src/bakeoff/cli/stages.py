@@ -40,8 +40,8 @@ from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import sweep as run_sweep
 from bakeoff.orchestrator import sync as run_sync
 from bakeoff.orchestrator.measurements import BenchResult
-from bakeoff.report import render_terminal, units
-from bakeoff.report.units import clean
+from bakeoff.report import render_terminal
+from bakeoff.report.units import clean, count
 
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_TRACKING, EXIT_HAS_WORK = 3, 4, 5, 10
 
@@ -227,7 +227,7 @@ def _code_of_bench(result: BenchResult) -> int:
 
 def _describe_contended(project: Project, result: BenchResult) -> str:
     """What to do about measurements that a busy machine spoilt."""
-    jobs = units.count(len(result.contended), "job")
+    jobs = count(len(result.contended), "job")
     most = project.settings.benchmark.max_attempts
     return (
         f"cannot tell: the machine was too busy (contended) for {jobs}; run `bakeoff bench` again when it is "

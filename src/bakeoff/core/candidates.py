@@ -173,7 +173,7 @@ def _assemble(
         latency_key=latency.job.key,
         uses_one_thread=all(each.heat is not None and each.heat.uses_one_thread for each in latencies),
         costs=measure_costs(parts, settings),
-        is_contended=any(flag.name == CONTENDED for each in latencies for flag in each.flags),
+        is_contended=any(each.has_flag(CONTENDED) for each in latencies),
         is_done=all(part.is_valid for part in parts),
         environment=latency.environment,
         benchmark_keys=tuple(part.job.key for part in parts),

@@ -16,5 +16,5 @@ Clock = Literal["wall time", "CPU time"]
 def clock_of(measurement: Measurement) -> Clock:
     """The time of which the ratios of one measurement to its heat's reference are."""
     heat = measurement.heat
-    is_contended = any(flag.name == CONTENDED for flag in measurement.flags)
-    return "CPU time" if is_contended and heat is not None and heat.uses_one_thread else "wall time"
+    is_by_cpu = measurement.has_flag(CONTENDED) and heat is not None and heat.uses_one_thread
+    return "CPU time" if is_by_cpu else "wall time"

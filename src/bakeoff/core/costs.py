@@ -244,8 +244,8 @@ def describe_unmet(rates: Reading) -> str:
 
 def _was_busy(measurement: Measurement) -> bool:
     """Whether its rates are lower bounds; what is measured alone has no rounds to be repeated."""
-    names = {flag.name for flag in measurement.flags}
-    return CONTENDED in names or (measurement.heat is None and DISTURBED in names)
+    is_disturbed_alone = measurement.heat is None and measurement.has_flag(DISTURBED)
+    return measurement.has_flag(CONTENDED) or is_disturbed_alone
 
 
 def _find(readings: Sequence[Reading], quantity: str, batch_size: int | None = None) -> Reading | None:

@@ -134,7 +134,7 @@ def describe_unlike_jobs(baseline: Measurement, contender: Measurement) -> str:
 
 def is_contended(*measurements: Measurement) -> bool:
     """Whether the machine was too busy during any of them."""
-    return any(flag.name == CONTENDED for each in measurements for flag in each.flags)
+    return any(each.has_flag(CONTENDED) for each in measurements)
 
 
 def find_calls(measurement: Measurement, place: Place) -> Reading | None:

@@ -347,6 +347,10 @@ class Measurement(Record):
         """``valid``, or the flags that invalidate it."""
         return "valid" if self.is_valid else ", ".join(flag.name for flag in self.flags if flag.invalidates)
 
+    def has_flag(self, name: str) -> bool:
+        """Whether a flag of this name was raised."""
+        return any(flag.name == name for flag in self.flags)
+
     def reading(self, quantity: str, **at: int) -> Reading | None:
         """The reading of a quantity at a place, or None."""
         for reading in self.readings:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bakeoff.core.records import CONTENDED, DISTURBED, Flag
+from bakeoff.core.contention import judge_share
+from bakeoff.core.records import Flag
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import MAX_DIRTY_SHARE, MAX_RATE, PROBE, WARN_DIRTY_SHARE, Reading
 from bakeoff.measure.scenarios.server import Server
@@ -113,19 +114,13 @@ def _judge_trials(reading: Reading, *, accepts_contention: bool) -> list[Flag]:
     rows = zip(columns["awake_ns"], columns["is_disturbed"], strict=True)
     share = sum(ns for ns, is_disturbed in rows if is_disturbed) / awake_ns
     waited = f"it waited for a CPU for {sum(columns['run_delay_ns']) / awake_ns:.1%} of all"
-    if share > MAX_DIRTY_SHARE:
-        detail = (
-            f"{share:.0%} of the time in which the server was awake was disturbed by other work "
-            f"(limit {MAX_DIRTY_SHARE:.0%}), {waited}: the rate is a lower bound"
-        )
-        return [Flag(name=CONTENDED, detail=detail, invalidates=not accepts_contention)]
-    if share > WARN_DIRTY_SHARE:
-        detail = (
-            f"{share:.0%} of the time in which the server was awake was disturbed by other work "
-            f"(limit {WARN_DIRTY_SHARE:.0%}), {waited}"
-        )
-        return [Flag(name=DISTURBED, detail=detail)]
-    return []
+    told = f"{share:.0%} of the time in which the server was awake was disturbed by other work"
+    return judge_share(
+        share,
+        contended=f"{told} (limit {MAX_DIRTY_SHARE:.0%}), {waited}: the rate is a lower bound",
+        disturbed=f"{told} (limit {WARN_DIRTY_SHARE:.0%}), {waited}",
+        accepts_contention=accepts_contention,
+    )
 
 
 def _judge_queue(reading: Reading) -> list[Flag]:

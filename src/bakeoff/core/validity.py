@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bakeoff.core.records import CONTENDED, DISTURBED, Environment, Flag, HeatFacts, Job
+from bakeoff.core.contention import judge_share
+from bakeoff.core.records import Environment, Flag, HeatFacts, Job
 from bakeoff.core.server_validity import judge_server
 from bakeoff.measure.contention import THROTTLES
 from bakeoff.measure.entities import ENTITY_F1
@@ -22,7 +23,6 @@ from bakeoff.measure.readings import (
     OVERHEAD,
     PASS,
     REFERENCE,
-    WARN_DIRTY_SHARE,
     Reading,
 )
 from bakeoff.measure.scenarios.quality import Quality, f1_of
@@ -167,16 +167,13 @@ def _place(reading: Reading) -> str:
 
 
 def _judge_contention(share: float, *, accepts_contention: bool) -> list[Flag]:
-    if share > MAX_DIRTY_SHARE:
-        detail = (
-            f"{share:.0%} of the rounds were disturbed by other work (limit {MAX_DIRTY_SHARE:.0%}): "
-            "only ratios can be read, with low confidence"
-        )
-        return [Flag(name=CONTENDED, detail=detail, invalidates=not accepts_contention)]
-    if share > WARN_DIRTY_SHARE:
-        detail = f"{share:.0%} of the rounds were disturbed, repeated and left out"
-        return [Flag(name=DISTURBED, detail=detail)]
-    return []
+    return judge_share(
+        share,
+        contended=f"{share:.0%} of the rounds were disturbed by other work (limit {MAX_DIRTY_SHARE:.0%}): "
+        "only ratios can be read, with low confidence",
+        disturbed=f"{share:.0%} of the rounds were disturbed, repeated and left out",
+        accepts_contention=accepts_contention,
+    )
 
 
 def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:

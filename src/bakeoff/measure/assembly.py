@@ -26,7 +26,8 @@ from bakeoff.measure.readings import (
     REFERENCE,
     TOKENIZE,
     Reading,
-    Unit,
+    read_each,
+    share_of_dirty,
 )
 from bakeoff.measure.stability import find_far, mser_truncation, summarize_block
 from bakeoff.measure.statistics import MIN_GENERATIONS
@@ -144,8 +145,7 @@ def find_counted(left_out: LeftOut) -> frozenset[tuple[int, int]]:
 
     Disturbed ones too where they are the most: the rest would be a selection.
     """
-    steady = [why for why in left_out.values() if why != LATE]
-    counts_all = steady.count(DIRTY) > MAX_DIRTY_SHARE * len(steady)
+    counts_all = share_of_dirty(left_out.values()) > MAX_DIRTY_SHARE
     return frozenset(
         place for place, why in left_out.items() if why == COUNTED or (why == DIRTY and counts_all)
     )
@@ -305,7 +305,7 @@ def _warm_ups(parts: Sequence[tuple[int, Part]], variant: int) -> Reading:
 def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
     """What is read once in a process, or a few times at its start."""
     readings = [
-        _one_each(LOAD, "ns", [(number, part.started.load_ns) for number, part in parts]).model_copy(
+        read_each(LOAD, "ns", [(number, part.started.load_ns) for number, part in parts]).model_copy(
             update={
                 "columns": {
                     "at_unix_ns": tuple(part.started.at_ns for _, part in parts),
@@ -323,24 +323,15 @@ def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
             (number, {**part.started.memory_bytes, **part.finished.memory_bytes}.get(mark, 0))
             for number, part in parts
         ]
-        readings.append(_one_each(f"{MEMORY}_{mark}", "bytes", rows))
+        readings.append(read_each(f"{MEMORY}_{mark}", "bytes", rows))
     for quantity, rows in (
         (TOKENIZE, [(n, each) for n, part in parts for each in part.started.tokenize_ns]),
         (CANARY, [(n, each) for n, part in parts for each in part.started.canary_ns]),
         (OVERHEAD, [(n, each) for n, part in parts for each in part.started.overhead_ns]),
     ):
         if rows:
-            readings.append(_one_each(quantity, "ns", rows))
+            readings.append(read_each(quantity, "ns", rows))
     energies = [(number, part.finished.energy_uj) for number, part in parts]
     if energies and all(energy is not None for _, energy in energies):
-        readings.append(_one_each(ENERGY, "uj", [(n, energy or 0) for n, energy in energies]))
+        readings.append(read_each(ENERGY, "uj", [(n, energy or 0) for n, energy in energies]))
     return readings
-
-
-def _one_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Reading:
-    return Reading(
-        quantity=quantity,
-        unit=unit,
-        values=tuple(float(value) for _, value in rows),
-        generations=tuple(number for number, _ in rows),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -84,13 +84,12 @@ class Reading(Record):
         if "left_out" not in self.columns or not self.values:
             return 0.0
         rounds = {
-            (generation, number): why == DIRTY
+            (generation, number): why
             for generation, number, why in zip(
                 self.generations, self.columns["round"], self.columns["left_out"], strict=True
             )
-            if why != LATE
         }
-        return sum(rounds.values()) / len(rounds) if rounds else 0.0
+        return share_of_dirty(rounds.values())
 
     @property
     def counts_all(self) -> bool:
@@ -185,6 +184,22 @@ class Reading(Record):
         if not rates:
             return None
         return throughput_interval([np.array(row) for _, row in sorted(rates.items())], confidence)
+
+
+def share_of_dirty(reasons: Iterable[int]) -> float:
+    """Share of the rounds in the steady state that were disturbed, by why each is left out, in [0, 1]."""
+    steady = [why for why in reasons if why != LATE]
+    return steady.count(DIRTY) / len(steady) if steady else 0.0
+
+
+def read_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Reading:
+    """A reading of single values, each with the number of the process that read it before it."""
+    return Reading(
+        quantity=quantity,
+        unit=unit,
+        values=tuple(float(value) for _, value in rows),
+        generations=tuple(number for number, _ in rows),
+    )
 
 
 def ratio_to_reference(

@@ -264,14 +264,13 @@ def _run_rounds(state: _State, attempt: _Attempt, number: int) -> None:
     shuffler = random.Random(f"{state.protocol.seed}:{number}:rounds")  # noqa: S311 - an order, not a secret
     rounds: list[Round] = []
     unjudged: list[Round] = []
-    while state.alive:
+    wanted = state.protocol.rounds
+    while state.alive and not are_enough(rounds, wanted):
         rounds.append(_run_round(state, attempt, len(rounds), shuffler))
         unjudged.append(rounds[-1])
-        if sum(each.wall_ns for each in unjudged) >= TICKED_NS or are_enough(rounds, state.protocol.rounds):
-            judge_together(unjudged)
+        if sum(each.wall_ns for each in unjudged) >= TICKED_NS or are_enough(rounds, wanted):
+            judge_together(unjudged)  # which may make them too few again
             unjudged = []
-            if are_enough(rounds, state.protocol.rounds):
-                break
     for each in rounds:
         for name, placed in each.place():
             attempt.blocks[name].append(placed)

@@ -236,9 +236,7 @@ def _assemble(
 def _read_whole(job: Job, heat: Heat) -> tuple[Reading, ...]:
     """What the processes of a job read that were whole before one failed; empty where none was."""
     is_any_whole = any(part.name == job.key for each in heat.generations for part in each.parts)
-    if not is_any_whole or not isinstance(job.scenario, Interleaved):
-        return ()
-    return assemble_readings(heat, job.key, job.scenario.quantity)
+    return assemble_readings(heat, job.key, _quantity_of(job)) if is_any_whole else ()
 
 
 def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:

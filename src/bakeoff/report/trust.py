@@ -101,7 +101,7 @@ def _summarize(evidence: Evidence) -> Iterable[str]:
     if not evidence.measurements:
         return
     held = count(len(evidence.measurements), "measurement")
-    n_busy = sum(any(flag.name == CONTENDED for flag in each.flags) for each in evidence.measurements)
+    n_busy = sum(each.has_flag(CONTENDED) for each in evidence.measurements)
     if n_busy:
         yield f"{held}, {n_busy} of them while the machine was busy: of those only ratios are compared."
     else:

@@ -25,11 +25,12 @@ from bakeoff import durable
 from bakeoff.errors import BakeoffError, CheckpointError
 from bakeoff.folders import build_folder
 from bakeoff.measure import memory
+from bakeoff.measure.backends import agreement
 from bakeoff.measure.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.measure.contention import KernelCounters
 from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.heat import Finished, Started
-from bakeoff.measure.readings import CANARY, OVERHEAD, Reading
+from bakeoff.measure.readings import CANARY, OVERHEAD, read_each
 from bakeoff.measure.scenarios import Alone, Interleaved
 from bakeoff.measure.subject import Subject
 from bakeoff.measure.timing import Variant, run_block, time_canary, time_each, time_instrument, warm_up_all
@@ -85,8 +86,8 @@ def _measure(order: MeasureOrder) -> Done:
         raise TypeError(f"{order.scenario.kind} is measured together with others")
     # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
     calibration = (
-        _read_calls(CANARY, time_canary(), order.generation),
-        _read_calls(OVERHEAD, time_instrument(), order.generation),
+        read_each(CANARY, "ns", [(order.generation, ns) for ns in time_canary()]),
+        read_each(OVERHEAD, "ns", [(order.generation, ns) for ns in time_instrument()]),
     )
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
     subject, _ = _load(order)
@@ -98,15 +99,6 @@ def _measure(order: MeasureOrder) -> Done:
         environment=record_environment(before),
         n_truncated=_count_truncated(subject),
         facts=subject.session.describe(),
-    )
-
-
-def _read_calls(quantity: str, times_ns: tuple[int, ...], generation: int) -> Reading:
-    return Reading(
-        quantity=quantity,
-        unit="ns",
-        values=tuple(map(float, times_ns)),
-        generations=(generation,) * len(times_ns),
     )
 
 
@@ -216,10 +208,11 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
             cure="evaluate with the data that it was trained for",
         )
     encoder = Encoder(checkpoint, order.max_length)
-    order.runtime.verify(checkpoint, order.prepared)
+    if order.prepared is not None:
+        agreement.verify(order.prepared, checkpoint)
     order.runtime.import_libraries()
     begin_ns = time.perf_counter_ns()
-    session = order.runtime.load(checkpoint, order.prepared, is_verified=True)
+    session = order.runtime.load(checkpoint, order.prepared, is_verified=order.prepared is not None)
     load_ns = time.perf_counter_ns() - begin_ns
     subject = Subject(
         session=session,

@@ -10,7 +10,7 @@ import pytest
 
 from bakeoff.core.costs import Costs, measure_costs
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.records import Environment, Flag, Job, Measurement
+from bakeoff.core.records import Flag, Job, Measurement
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.readings import COUNTED, DIRTY, Reading, Unit
 from bakeoff.measure.scenarios import Latency, Server, Throughput
@@ -62,18 +62,10 @@ PROCESS = (
 
 
 @pytest.fixture
-def measure(make_job: Callable[..., Job], make_environment: Callable[..., Environment]) -> MakeMeasurement:
+def measure(make_job: Callable[..., Job], make_measurement: Callable[..., Measurement]) -> MakeMeasurement:
     def make(scenario: Any, *readings: Reading, flags: Sequence[str] = ()) -> Measurement:
-        return Measurement(
-            job=make_job(scenario=scenario),
-            attempt=1,
-            measured_at="2026-01-01T00:00:00+00:00",
-            environment=make_environment(),
-            readings=readings,
-            flags=tuple(Flag(name=name, detail="") for name in flags),
-            wall_s=1.0,
-            timed_s=0.5,
-        )
+        named = tuple(Flag(name=name, detail="") for name in flags)
+        return make_measurement(make_job(scenario=scenario), *readings, flags=named)
 
     return make
 

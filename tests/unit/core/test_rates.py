@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bakeoff.core.rates import describe_served
-from bakeoff.core.records import Environment, Job, Measurement
+from bakeoff.core.records import Job, Measurement
 from bakeoff.measure.readings import Reading
 from bakeoff.measure.scenarios import Latency, Server
 
@@ -20,7 +20,7 @@ Serve = Callable[..., Measurement]
 
 
 @pytest.fixture
-def serve(make_job: Callable[..., Job], make_environment: Callable[..., Environment]) -> Serve:
+def serve(make_job: Callable[..., Job], make_measurement: Callable[..., Measurement]) -> Serve:
     """A server that was measured in as many processes as rates, each with its responses in ms."""
 
     def make(rates: Sequence[float], responses_ms: Sequence[Sequence[float]], scenario: Any) -> Measurement:
@@ -34,16 +34,7 @@ def serve(make_job: Callable[..., Job], make_environment: Callable[..., Environm
             values=tuple(ms * MS for _, ms in places),
             generations=tuple(number for number, _ in places),
         )
-        return Measurement(
-            job=make_job(scenario=scenario),
-            attempt=1,
-            measured_at="2026-01-01T00:00:00+00:00",
-            environment=make_environment(),
-            readings=(found, responses),
-            flags=(),
-            wall_s=1.0,
-            timed_s=0.5,
-        )
+        return make_measurement(make_job(scenario=scenario), found, responses)
 
     return make
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
+from bakeoff.core.records import Flag, HeatFacts, Job, Measurement
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.readings import LATENCY, Reading
 from bakeoff.measure.scenarios import Latency, Quality, Server, Throughput
@@ -32,28 +32,23 @@ def latency(batch_size: int, n: int) -> Reading:
 
 @pytest.fixture
 def document(
-    tmp_path: Path, make_job: Callable[..., Job], make_environment: Callable[..., Environment]
+    tmp_path: Path, make_job: Callable[..., Job], make_measurement: Callable[..., Measurement]
 ) -> dict[str, Any]:
-    def measurement(job: Job, *readings: Reading, when: str) -> Measurement:
-        return Measurement(
-            job=job,
-            attempt=1,
-            measured_at=when,
-            environment=make_environment(),
-            readings=readings,
-            flags=(),
-            wall_s=1.0,
-            timed_s=0.5,
-        )
-
     torch, onnx = Torch(threads=2), OnnxRuntime(threads=2)
     path = ResultStore(tmp_path).write_champion(
         [
-            measurement(make_job(scenario=Quality(), protocol=None), when="2026-01-01T00:00:00+00:00"),
-            measurement(
-                make_job(runtime=torch), latency(1, 1000), latency(8, 100), when="2026-01-02T00:00:00+00:00"
+            make_measurement(
+                make_job(scenario=Quality(), protocol=None), measured_at="2026-01-01T00:00:00+00:00"
             ),
-            measurement(make_job(runtime=onnx), latency(1, 100), when="2026-01-03T00:00:00+00:00"),
+            make_measurement(
+                make_job(runtime=torch),
+                latency(1, 1000),
+                latency(8, 100),
+                measured_at="2026-01-02T00:00:00+00:00",
+            ),
+            make_measurement(
+                make_job(runtime=onnx), latency(1, 100), measured_at="2026-01-03T00:00:00+00:00"
+            ),
         ]
     )
     found: dict[str, Any] = json.loads(path.read_text())
@@ -124,7 +119,7 @@ def in_rounds(quantity: str, ms: float, n_documents: int) -> Reading:
 
 @pytest.fixture
 def compared(
-    tmp_path: Path, make_job: Callable[..., Job], make_environment: Callable[..., Environment]
+    tmp_path: Path, make_job: Callable[..., Job], make_measurement: Callable[..., Measurement]
 ) -> dict[str, Any]:
     """One runtime is the reference, the other takes half as long; and a server is measured."""
     torch, onnx = Torch(threads=2), OnnxRuntime(threads=2)
@@ -141,17 +136,7 @@ def compared(
             stopped="targets",
             wall_s=1.0,
         )
-        return Measurement(
-            job=job,
-            attempt=1,
-            measured_at="2026-01-02T00:00:00+00:00",
-            environment=make_environment(),
-            heat=heat,
-            readings=readings,
-            flags=(),
-            wall_s=1.0,
-            timed_s=0.5,
-        )
+        return make_measurement(job, *readings, heat=heat, measured_at="2026-01-02T00:00:00+00:00")
 
     latency, throughput = Latency(batch_sizes=(8,)), Throughput(batch_size=8)
     anchor, passes = make_job(runtime=torch, scenario=latency), make_job(runtime=torch, scenario=throughput)
@@ -246,22 +231,10 @@ def test_what_a_start_takes_is_told_beside_the_load_time(tmp_path: Path) -> None
 
 
 def test_a_second_scenario_of_a_kind_stands_beside_the_first_and_replaces_nothing(
-    tmp_path: Path, make_job: Callable[..., Job], make_environment: Callable[..., Environment]
+    tmp_path: Path, make_job: Callable[..., Job], make_measurement: Callable[..., Measurement]
 ) -> None:
-    def measured(scenario: Latency, *readings: Reading) -> Measurement:
-        return Measurement(
-            job=make_job(scenario=scenario),
-            attempt=1,
-            measured_at="2026-01-02T00:00:00+00:00",
-            environment=make_environment(),
-            readings=readings,
-            flags=(),
-            wall_s=1.0,
-            timed_s=0.5,
-        )
-
-    model = measured(Latency(batch_sizes=(1,)), latency(1, 1000))
-    e2e = measured(Latency(batch_sizes=(1,), region="e2e"), latency(1, 100))
+    model = make_measurement(make_job(scenario=Latency(batch_sizes=(1,))), latency(1, 1000))
+    e2e = make_measurement(make_job(scenario=Latency(batch_sizes=(1,), region="e2e")), latency(1, 100))
     written = json.loads(ResultStore(tmp_path).write_champion([model, e2e]).read_text())
     (found,) = written["runtimes"].values()
     assert (found["batch_1"]["n"], found["latency"]["scenario"]["region"]) == (1000, "model")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
+from bakeoff.core.records import Flag, HeatFacts, Job, Measurement
 from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.heat import Heat
@@ -25,7 +25,7 @@ Told = tuple[dict[str, Any], Path]
 
 @pytest.fixture
 def tell(
-    tmp_path: Path, make_job: Callable[..., Job], make_environment: Callable[..., Environment]
+    tmp_path: Path, make_job: Callable[..., Job], make_measurement: Callable[..., Measurement]
 ) -> Callable[..., Told]:
     """Store a heat of two candidates; what is told of the second, and where its attempt lies."""
 
@@ -48,17 +48,7 @@ def tell(
         )
         results = ResultStore(tmp_path)
         measured = [
-            Measurement(
-                job=job,
-                attempt=1,
-                measured_at="2026-01-02T00:00:00+00:00",
-                environment=make_environment(),
-                heat=facts,
-                readings=assemble_readings(heat, name),
-                flags=flags,
-                wall_s=1.0,
-                timed_s=0.5,
-            )
+            make_measurement(job, *assemble_readings(heat, name), heat=facts, flags=flags)
             for name, job in jobs.items()
         ]
         paths = [results.store(each) for each in measured]

@@ -173,13 +173,22 @@ def write_check(
     durable.write_json(folder / CHECK_FILE, check.model_dump(mode="json"))
 
 
-def verify(prepared: Path | None, checkpoint: Checkpoint) -> None:
-    """Make sure that the files of the folder are those that were compared.
+def find(prepared: Path | None, checkpoint: Checkpoint, *, is_verified: bool) -> Path:
+    """Return the folder, verified now unless it was before.
+
+    Raises:
+        CheckpointError: As ``verify``; of what was verified only that nothing was prepared.
+    """
+    return _require(prepared, checkpoint) if is_verified else verify(prepared, checkpoint)
+
+
+def verify(prepared: Path | None, checkpoint: Checkpoint) -> Path:
+    """Return the folder, if its files are those that were compared.
 
     Raises:
         CheckpointError: Nothing was prepared, or a file is missing or changed since.
     """
-    folder = require(prepared, checkpoint)
+    folder = _require(prepared, checkpoint)
     for name, expected in read_check(folder).files.items():
         path = folder / name
         if not path.is_file():
@@ -188,6 +197,7 @@ def verify(prepared: Path | None, checkpoint: Checkpoint) -> None:
             raise CheckpointError(
                 folder, found=f"{name} changed since it was checked", cure="remove this folder"
             )
+    return folder
 
 
 def read_check(prepared: Path) -> Check:
@@ -211,16 +221,11 @@ def checked_size_bytes(prepared: Path | None, checkpoint: Checkpoint) -> int:
     Raises:
         CheckpointError: Nothing was prepared.
     """
-    folder = require(prepared, checkpoint)
+    folder = _require(prepared, checkpoint)
     return sum((folder / name).stat().st_size for name in read_check(folder).files)
 
 
-def require(prepared: Path | None, checkpoint: Checkpoint) -> Path:
-    """Return the folder.
-
-    Raises:
-        CheckpointError: Nothing was prepared.
-    """
+def _require(prepared: Path | None, checkpoint: Checkpoint) -> Path:
     if prepared is None:
         raise CheckpointError(
             checkpoint.folder, found="nothing was prepared for this runtime", cure="call prepare() first"

@@ -49,9 +49,6 @@ class Noop(Record):
         """Nothing has to be made from the checkpoint first."""
         return None
 
-    def verify(self, checkpoint: Checkpoint, prepared: Path | None) -> None:
-        """Nothing was compared."""
-
     def load(
         self, checkpoint: Checkpoint, prepared: Path | None, *, is_verified: bool = False
     ) -> NoopSession:

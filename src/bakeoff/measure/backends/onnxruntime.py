@@ -122,27 +122,18 @@ class OnnxRuntime(Record):
             versions=library_versions(*MADE_WITH),
         )
 
-    def verify(self, checkpoint: Checkpoint, prepared: Path | None) -> None:
-        """Make sure that the exported files are those that were compared.
-
-        Raises:
-            CheckpointError: They are not, or there are none.
-        """
-        agreement.verify(prepared, checkpoint)
-
     def load(
         self, checkpoint: Checkpoint, prepared: Path | None, *, is_verified: bool = False
     ) -> OnnxSession:
         """Load the exported model.
 
         Raises:
-            CheckpointError: As ``verify``, unless that was done.
+            CheckpointError: Nothing was prepared, or its files are not those that were compared.
             MissingExtraError: onnxruntime is not installed.
         """
         self.import_libraries()
-        if not is_verified:
-            self.verify(checkpoint, prepared)
-        return self._open(agreement.require(prepared, checkpoint) / MODEL_FILE)
+        folder = agreement.find(prepared, checkpoint, is_verified=is_verified)
+        return self._open(folder / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
         """Size of the exported files, graph and weights."""

@@ -116,28 +116,19 @@ class Torch(Record):
             versions=library_versions("torch", "transformers"),
         )
 
-    def verify(self, checkpoint: Checkpoint, prepared: Path | None) -> None:
-        """Make sure that the outputs of these settings were compared.
-
-        Raises:
-            CheckpointError: They were not, or the record of it is broken.
-        """
-        if not self._is_reference:
-            agreement.verify(prepared, checkpoint)
-
     def load(
         self, checkpoint: Checkpoint, prepared: Path | None, *, is_verified: bool = False
     ) -> TorchSession:
         """Load the checkpoint in eval mode.
 
         Raises:
-            CheckpointError: Weights are missing or do not fit the architecture; or as ``verify``, unless that
-                was done.
+            CheckpointError: Weights are missing or do not fit the architecture, or the outputs of these
+                settings were not compared yet.
             MissingExtraError: A library of the ``torch`` extra is not installed.
             UnsupportedRuntimeError: This machine lacks what the settings ask for.
         """
-        if not is_verified:
-            self.verify(checkpoint, prepared)
+        if not (is_verified or self._is_reference):
+            agreement.verify(prepared, checkpoint)
         return self._open(checkpoint)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
