@@ -24,6 +24,7 @@ class Candidate(Record):
         latency: Service times by batch size.
         references: Of the reference in the same rounds, by batch size; none for the reference itself.
         reference_key: Benchmark key of the reference; empty where it was measured without one.
+        heat_id: Equal for all that were timed together; empty where it was timed alone.
         latency_key: Its own benchmark key.
         uses_one_thread: Whether it, its reference and all others of its heat are known to have used one.
         costs: Of all its measurements; None where it was made without.
@@ -44,6 +45,7 @@ class Candidate(Record):
     latency: Mapping[int, Reading]
     references: Mapping[int, Reading] = {}
     reference_key: str = ""
+    heat_id: str = ""
     latency_key: str = ""
     uses_one_thread: bool = False
     costs: Costs | None = None
@@ -170,6 +172,7 @@ def _assemble(
         latency=_by_batch_size(latencies, LATENCY),
         references=_by_batch_size(latencies, REFERENCE),
         reference_key=latency.heat.reference_key if latency.heat else "",
+        heat_id=latency.heat.heat_id if latency.heat else "",
         latency_key=latency.job.key,
         uses_one_thread=all(each.heat is not None and each.heat.uses_one_thread for each in latencies),
         costs=measure_costs(parts, settings),

@@ -7,8 +7,9 @@ from typing import Literal
 from bakeoff.core.clocks import clock_of
 from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.records import Measurement
-from bakeoff.measure.readings import LATENCY, PASS, REFERENCE, Reading, ratio_to_reference
-from bakeoff.measure.statistics import Verdict, adjusted_confidence, judge_ratio
+from bakeoff.measure.moderation import Of, joint_factor, prior_of
+from bakeoff.measure.readings import LATENCY, MEDIAN, PASS, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.statistics import Interval, Verdict, adjusted_confidence, judge_ratio, widen
 from bakeoff.record import Record
 
 CONFIDENCE = 0.95
@@ -31,10 +32,10 @@ class Comparison(Record):
 def compare_to_reference(measurement: Measurement, batch_size: int) -> Comparison | None:
     """Compare one measurement with its heat's reference, from the rounds that both ran.
 
-    At one batch size the intervals of all candidates of a heat hold together with 95 %: Bonferroni over their
-    comparisons with the reference. Those of several batch sizes are not adjusted for each other: each size is
-    a question of its own. On a contended machine CPU times are compared, if all of the heat used one thread:
-    what others take of the clock is not in them.
+    At one batch size the intervals of all candidates of a heat hold together with 95 %, see ``joint_factor``.
+    Those of several batch sizes are not adjusted for each other: each size is a question of its own. On a
+    contended machine CPU times are compared, if all of the heat used one thread: what others take of the
+    clock is not in them.
 
     Args:
         measurement: Of a scenario that is measured in heats.
@@ -52,17 +53,29 @@ def compare_to_reference(measurement: Measurement, batch_size: int) -> Compariso
     reference = _find(measurement, REFERENCE, at=batch_size)
     ratio = None
     if calls is not None and reference is not None:
-        ratio = ratio_to_reference(
-            calls,
-            reference,
-            adjusted_confidence(CONFIDENCE, len(heat.candidates) - 1),
-            by_cpu=clock_of(measurement) == "CPU time",
+        ratio = _compare_jointly(
+            calls, reference, len(heat.candidates) - 1, by_cpu=clock_of(measurement) == "CPU time"
         )
     return Comparison(
         reference=heat.reference,
         ratio=estimate_of(ratio) if ratio else None,
         verdict=judge_ratio(ratio) if ratio else None,
     )
+
+
+def _compare_jointly(calls: Reading, reference: Reading, n_compared: int, *, by_cpu: bool) -> Interval | None:
+    """The ratio with an interval that holds together with those of all others of the heat.
+
+    Where the heat left no spread, as with a single repeat, Bonferroni is what remains.
+    """
+    of: Of = "ratio of CPU time" if by_cpu else "ratio"
+    spread = next((each for each in calls.spreads if (each.of, each.quantile) == (of, MEDIAN)), None)
+    if spread is None:
+        confidence = adjusted_confidence(CONFIDENCE, n_compared)
+        return ratio_to_reference(calls, reference, confidence, by_cpu=by_cpu)
+    ratio = ratio_to_reference(calls, reference, CONFIDENCE, by_cpu=by_cpu)
+    factor = joint_factor(spread.ratios_at(calls.at["batch_size"]), prior_of(spread), CONFIDENCE)
+    return widen(ratio, factor) if ratio else None
 
 
 def _find(measurement: Measurement, *quantities: str, at: int) -> Reading | None:

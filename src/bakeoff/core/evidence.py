@@ -1,9 +1,11 @@
 """Evidence: what was measured of each candidate, as estimates with intervals and as draws.
 
 Quality is drawn by a paired bootstrap over documents, the same documents for all candidates in each resample
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Latency is drawn from intervals
-taken as normal on the log scale: of the ratio to a reference that all candidates were measured beside, where
-there is one, since a ratio of interleaved rounds is free of the machine's drift; else of the absolute value.
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Latency is drawn from the
+posterior from which its intervals come, with moderated variances: of the ratio to a reference that all
+candidates were measured beside, where there is one, since a ratio of interleaved rounds is free of the
+machine's drift; else of the absolute value. Candidates of one heat are drawn jointly, for they share their
+reference.
 """
 
 from __future__ import annotations
@@ -21,7 +23,14 @@ from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
-from bakeoff.measure.readings import NS_PER_MS, Reading, ratio_to_reference
+from bakeoff.measure.moderation import HeatDraws, Of, Prior, fit_prior, moderate
+from bakeoff.measure.readings import (
+    NS_PER_MS,
+    LogRatios,
+    Reading,
+    find_log_ratios,
+    interval_of_ratios,
+)
 from bakeoff.measure.statistics import Interval
 
 Draws = NDArray[np.float64]
@@ -83,13 +92,18 @@ def draw_pace(
     Raises:
         CannotTellError: There are too few samples for an interval.
     """
-    ratios, clock = _find_common_ratios(candidates, settings)
-    intervals = ratios or [(e.value, e.low, math.inf if e.high is None else e.high) for e in estimates]
-    names = [candidate.label for candidate in candidates]
+    found = _find_common_ratios(candidates, settings)
+    if found is None:
+        draws = [
+            _draw_time(each, estimate, settings) for each, estimate in zip(candidates, estimates, strict=True)
+        ]
+        values = np.array([estimate.value for estimate in estimates])
+        return Pace(values, np.column_stack(draws), is_paired=False)
+    ratios, clock = found
     return Pace(
-        values=np.array([value for value, _, _ in intervals]),
-        draws=draw_log_normal(names, intervals, settings),
-        is_paired=ratios is not None,
+        values=np.array([1.0 if each is None else math.exp(each.found.center) for each in ratios]),
+        draws=_draw_ratios(candidates, ratios, settings),
+        is_paired=True,
         clock=clock,
     )
 
@@ -106,36 +120,117 @@ def compares_cpu_time(candidates: Sequence[Candidate]) -> bool:
     return any(each.is_contended for each in candidates) and all(each.uses_one_thread for each in candidates)
 
 
+class _Ratio(NamedTuple):
+    """The ratio of a candidate to its reference, with what its draws need.
+
+    Attributes:
+        found: The log ratios.
+        prior: Of the variance between processes of a log ratio.
+        interval: With the confidence of the decision.
+    """
+
+    found: LogRatios
+    prior: Prior
+    interval: Interval
+
+
 def find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: bool) -> Interval | None:
-    """How many times as long as its reference a candidate takes; None where that was not measured."""
+    """Find how many times as long as its reference a candidate takes; None where that was not measured."""
+    ratio = _find_ratio(candidate, settings, by_cpu=by_cpu)
+    return ratio.interval if ratio else None
+
+
+def _find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: bool) -> _Ratio | None:
     calls = candidate.latency.get(settings.batch_size)
     reference = candidate.references.get(settings.batch_size)
     if calls is None or reference is None:
         return None
-    return ratio_to_reference(calls, reference, settings.confidence, p=settings.quantile, by_cpu=by_cpu)
+    found = find_log_ratios(calls, reference, settings.quantile, by_cpu=by_cpu)
+    of: Of = "ratio of CPU time" if by_cpu else "ratio"
+    known = calls.prior(of, settings.quantile)
+    interval = interval_of_ratios(found, settings.confidence, known, of)
+    if interval is None:
+        return None
+    return _Ratio(found, known or _own_prior(found, of), interval)
+
+
+def _own_prior(found: LogRatios, of: Of) -> Prior:
+    """The instrument's own prior, fitted to this series alone; the same as its interval is made with."""
+    logs = np.array(list(found.medians.values()))
+    degrees = max(logs.size - 1, 1)
+    return fit_prior((float(((logs - found.center) ** 2).sum()) / degrees,), degrees, 1.0, of)
 
 
 def _find_common_ratios(
     candidates: Sequence[Candidate], settings: DecisionSettings
-) -> tuple[list[tuple[float, float, float]] | None, Clock]:
+) -> tuple[list[_Ratio | None], Clock] | None:
     """The ratio of every candidate to the one reference that all were measured beside, and of which time.
 
-    None without such a reference: absolute latencies are of wall time.
+    The reference itself has None in the list. Without such a reference there is no list: absolute latencies
+    are of wall time.
     """
     anchors = {candidate.reference_key for candidate in candidates}
     if len(anchors) != 1 or "" in anchors:
-        return None, "wall time"
+        return None
     by_cpu = compares_cpu_time([each for each in candidates if each.latency_key not in anchors])
-    ratios: list[tuple[float, float, float]] = []
+    ratios: list[_Ratio | None] = []
     for candidate in candidates:
         if candidate.latency_key in anchors:
-            ratios.append((1.0, 1.0, 1.0))
+            ratios.append(None)
             continue
-        ratio = find_ratio(candidate, settings, by_cpu=by_cpu)
-        if ratio is None or not (ratio.low > 0 and math.isfinite(ratio.high)):
-            return None, "wall time"
-        ratios.append((ratio.value, ratio.low, ratio.high))
+        ratio = _find_ratio(candidate, settings, by_cpu=by_cpu)
+        if ratio is None or not (ratio.interval.low > 0 and math.isfinite(ratio.interval.high)):
+            return None
+        ratios.append(ratio)
     return ratios, "CPU time" if by_cpu else "wall time"
+
+
+def _draw_ratios(
+    candidates: Sequence[Candidate], ratios: Sequence[_Ratio | None], settings: DecisionSettings
+) -> Draws:
+    """Draws [resamples, candidates] of the ratios, jointly for those of one heat; the reference has 1."""
+    heats: dict[tuple[str, tuple[int, ...]], HeatDraws] = {}
+    columns = []
+    for candidate, ratio in zip(candidates, ratios, strict=True):
+        if ratio is None:
+            columns.append(np.ones(settings.resamples))
+            continue
+        repeats = tuple(ratio.found.medians)
+        # What was timed alone shares its reference with nobody.
+        heat = (candidate.heat_id or candidate.label, repeats)
+        if heat not in heats:
+            random = _random_of(f"heat {heat[0]} {repeats}", settings)
+            heats[heat] = HeatDraws(ratio.prior, len(repeats), random, settings.resamples)
+        logs = np.array(list(ratio.found.medians.values()))
+        drawn = heats[heat].draw(logs - ratio.found.center, _random_of(candidate.label, settings))
+        half = moderate(logs, "ratio", ratio.prior, ratio.found.center).half_width(settings.confidence)
+        columns.append(math.exp(ratio.found.center) * np.exp(drawn * _widening(ratio.interval, half)))
+    return np.column_stack(columns)
+
+
+def _draw_time(candidate: Candidate, estimate: Estimate, settings: DecisionSettings) -> Draws:
+    """Draws [resamples] of the absolute latency, in ms."""
+    calls = candidate.latency[settings.batch_size]
+    interval = Interval(estimate.value, estimate.low, math.inf if estimate.high is None else estimate.high)
+    posterior = calls.posterior(settings.quantile)
+    if posterior is None:
+        return draw_log_normal([candidate.label], [interval], settings)[:, 0]
+    half = posterior.half_width(settings.confidence)
+    drawn = posterior.draw(_random_of(candidate.label, settings), settings.resamples) - posterior.center
+    return estimate.value * np.exp(drawn * _widening(interval, half))
+
+
+def _widening(interval: Interval, half: float) -> float:
+    """How many times as wide as its posterior an interval is shown: draws and interval must say the same."""
+    value, low, high = interval
+    shown = max(math.log(value / low) if low > 0 else math.inf, math.log(high / value))
+    return max(shown / half, 1.0) if math.isfinite(shown) else 1.0
+
+
+def _random_of(name: str, settings: DecisionSettings, stream: int = 0) -> np.random.Generator:
+    """A source of its own for each name, so that another candidate changes nobody's draws."""
+    seed = [settings.seed, int(digest_json(name)[:16], 16), *([stream] if stream else [])]
+    return np.random.default_rng(seed)
 
 
 def draw_log_normal(
@@ -158,12 +253,7 @@ def draw_log_normal(
     from scipy.special import ndtri
 
     normal = np.column_stack(
-        [
-            np.random.default_rng(
-                [settings.seed, int(digest_json(name)[:16], 16), *([stream] if stream else [])]
-            ).standard_normal(settings.resamples)
-            for name in names
-        ]
+        [_random_of(name, settings, stream).standard_normal(settings.resamples) for name in names]
     )
     z = float(ndtri(0.5 + settings.confidence / 2))
     spread = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from bakeoff.measure.readings import (
     read_each,
     share_of_dirty,
 )
+from bakeoff.measure.spreads import find_spreads
 from bakeoff.measure.stability import find_far, mser_truncation, summarize_block
 from bakeoff.measure.statistics import MIN_GENERATIONS
 
@@ -43,13 +45,31 @@ LEAST_NEAR_GENERATIONS = 2
 LeftOut = Mapping[tuple[int, int], int]
 
 
-def assemble_readings(heat: Heat, name: str, quantity: str = LATENCY) -> tuple[Reading, ...]:
-    """All readings of one participant.
+class Calls(NamedTuple):
+    """The timed calls of one variant of a participant.
+
+    Attributes:
+        variant: Its number.
+        own: The participant's, which know how the repeats of all participants deviate.
+        reference: The reference's of the same rounds; None for the reference itself, and for a variant that
+            the reference has not.
+    """
+
+    variant: int
+    own: Reading
+    reference: Reading | None
+
+
+def assemble_readings(
+    heat: Heat, name: str, quantity: str = LATENCY, calls: Mapping[str, Sequence[Calls]] | None = None
+) -> tuple[Reading, ...]:
+    """Assemble all readings of one participant.
 
     Args:
         heat: The whole of it: which rounds count is judged over all participants together.
         name: Of the participant.
         quantity: What its calls stand for.
+        calls: Of all participants, as ``assemble_calls`` makes them; None makes them.
 
     Returns:
         Per variant the calls, the reference's calls of the same rounds, and the warm-ups; then load times,
@@ -58,37 +78,49 @@ def assemble_readings(heat: Heat, name: str, quantity: str = LATENCY) -> tuple[R
     left_out = find_left_out(heat.generations)
     parts = list(_parts(heat.generations, name))
     readings: list[Reading] = []
-    for variant, calls, reference in assemble_calls(heat, name, left_out, quantity):
-        readings.append(calls)
-        if reference is not None:
-            readings.append(reference)
-        readings.append(_warm_ups(parts, variant))
-        readings.append(_blocks(parts, variant, left_out))
+    for each in (calls or assemble_calls(heat, left_out, quantity))[name]:
+        readings += [row for row in (each.own, each.reference) if row is not None]
+        readings.append(_warm_ups(parts, each.variant))
+        readings.append(_blocks(parts, each.variant, left_out))
     return (*readings, *_process_readings(parts))
 
 
-def assemble_calls(
-    heat: Heat, name: str, left_out: LeftOut, quantity: str = LATENCY
-) -> Iterator[tuple[int, Reading, Reading | None]]:
-    """The timed calls of one participant alone.
+def assemble_calls(heat: Heat, left_out: LeftOut, quantity: str = LATENCY) -> dict[str, list[Calls]]:
+    """Assemble the timed calls of all participants that finished a process.
 
     Args:
         heat: The whole of it.
-        name: Of the participant.
         left_out: Which rounds do not count, as ``find_left_out`` says.
-        quantity: What its calls stand for.
-
-    Yields:
-        The number of each variant, the calls, and the reference's calls of the same rounds; None in their
-        place for the reference itself, and for a variant that the reference has not.
+        quantity: What the calls stand for.
     """
-    parts = list(_parts(heat.generations, name))
-    own = {number for number, _ in parts}
+    names = sorted({part.name for generation in heat.generations for part in generation.parts})
+    own = {
+        name: {variant: _calls(quantity, parts, variant, left_out) for variant in sorted(_variants(parts))}
+        for name in names
+        for parts in [list(_parts(heat.generations, name))]
+    }
+    whole = {name: rows for name, rows in own.items() if name not in heat.failures}
+    spreads = find_spreads(whole, heat.reference)
+    return {
+        name: [
+            Calls(
+                variant,
+                reading.model_copy(update={"spreads": spreads}),
+                _beside(heat, name, variant, left_out),
+            )
+            for variant, reading in rows.items()
+        ]
+        for name, rows in own.items()
+    }
+
+
+def _beside(heat: Heat, name: str, variant: int, left_out: LeftOut) -> Reading | None:
+    """The reference's calls of the rounds that a participant ran."""
+    own = {number for number, _ in _parts(heat.generations, name)}
     reference = [row for row in _parts(heat.generations, heat.reference) if row[0] in own]
-    beside = set() if name == heat.reference else _variants(reference)
-    for variant in sorted(_variants(parts)):
-        calls = _calls(quantity, parts, variant, left_out)
-        yield variant, calls, _calls(REFERENCE, reference, variant, left_out) if variant in beside else None
+    if name == heat.reference or variant not in _variants(reference):
+        return None
+    return _calls(REFERENCE, reference, variant, left_out)
 
 
 def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], int]:

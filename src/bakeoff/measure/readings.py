@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from bakeoff.measure.moderation import Floats, Of, Posterior, Prior, Spread, moderate, prior_of
 from bakeoff.measure.statistics import (
     Interval,
-    paired_ratio_interval,
+    interval_of,
+    minimum_samples,
+    order_statistic_interval,
     quantile_intervals,
-    quantile_ratio_interval,
+    quantile_of_sorted,
     throughput_interval,
+    unite,
 )
 from bakeoff.record import Record
 
@@ -57,6 +62,7 @@ class Reading(Record):
         values: One number a sample, in the order of taking.
         generations: The fresh process in which each value was taken, counted from 0; one a value.
         columns: Facts beside each value, such as ``n_tokens`` or ``cpu_ns``; each as long as ``values``.
+        spreads: How the repeats of all candidates of its heat deviate; empty for what is measured alone.
     """
 
     quantity: str
@@ -65,6 +71,7 @@ class Reading(Record):
     values: tuple[float, ...]
     generations: tuple[int, ...]
     columns: Mapping[str, tuple[int, ...]] = {}
+    spreads: tuple[Spread, ...] = ()
 
     @model_validator(mode="after")
     def _columns_are_as_long_as_values(self) -> Self:
@@ -106,6 +113,43 @@ class Reading(Record):
         return counted
 
     @property
+    def paired(self) -> NDArray[np.bool_]:
+        """Which values ratios use: those that headline figures use, and what disturbs both sides alike.
+
+        Rounds in which the CPUs were apart are paired like any other. A process of which every round was
+        disturbed counts with all of them, since a ratio from few processes must not lose one whole.
+        """
+        if "left_out" not in self.columns:
+            return self.counted
+        why, generations = np.asarray(self.columns["left_out"]), np.asarray(self.generations)
+        chosen: NDArray[np.bool_] = self.counted | (why == APART)
+        lost = np.setdiff1d(generations, generations[chosen])
+        with_lost: NDArray[np.bool_] = chosen | ((why != LATE) & np.isin(generations, lost))
+        return with_lost
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether half of the steady rounds, or all of a process, are left out of headline figures."""
+        if "left_out" not in self.columns:
+            return False
+        steady = np.asarray(self.columns["left_out"]) != LATE
+        generations, counted = np.asarray(self.generations), self.counted
+        is_one_lost = np.setdiff1d(generations[steady], generations[counted]).size > 0
+        return bool(is_one_lost or 2 * counted.sum() <= steady.sum())
+
+    def prior(self, of: Of, p: float = MEDIAN) -> Prior | None:
+        """What the heat shows of the variance between processes; None for what is measured alone.
+
+        Args:
+            of: Times, or ratios to the reference.
+            p: The quantile; between those of the spreads, the next one above stands for it.
+        """
+        known = sorted((each for each in self.spreads if each.of == of), key=lambda each: each.quantile)
+        if not known:
+            return None
+        return prior_of(next((each for each in known if each.quantile >= p), known[-1]))
+
+    @property
     def n_counted(self) -> int:
         """How many values headline figures use."""
         return int(self.counted.sum())
@@ -124,30 +168,52 @@ class Reading(Record):
         """The values of each fresh process that headline figures use, in the order of the processes."""
         return list(self.by_generation_number().values())
 
-    def by_generation_number(self, column: str | None = None) -> dict[int, NDArray[np.float64]]:
-        """As ``by_generation`` with the number of each process, of the values or of a column beside them."""
+    def by_generation_number(
+        self, column: str | None = None, *, is_paired: bool = False
+    ) -> dict[int, NDArray[np.float64]]:
+        """As ``by_generation`` with the number of each process.
+
+        Args:
+            column: Take a column instead of the values.
+            is_paired: Take what ratios use instead of what headline figures use.
+        """
         source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
-        generations, counted = np.asarray(self.generations), self.counted
-        rows = {int(number): source[(generations == number) & counted] for number in np.unique(generations)}
+        generations, chosen = np.asarray(self.generations), self.paired if is_paired else self.counted
+        rows = {int(number): source[(generations == number) & chosen] for number in np.unique(generations)}
         return {number: row for number, row in rows.items() if row.size}
 
     def quantile(self, p: float, confidence: float = 0.95) -> Interval | None:
-        """The p-quantile with its interval; None where the samples do not carry it."""
+        """Estimate the p-quantile with its interval; None where the samples do not carry it."""
         return self.quantiles((p,), confidence)[0]
 
     def quantiles(self, wanted: Sequence[float], confidence: float = 0.95) -> list[Interval | None]:
-        """As ``quantile``, several at once."""
+        """As ``quantile``, several at once.
+
+        Where half of the rounds are left out, the interval also holds what all rounds say.
+        """
         rows, is_grouped = self.by_generation(), self.is_grouped
         if not rows:
             return [None] * len(wanted)
-        found = quantile_intervals(rows, wanted, confidence)
+        found = quantile_intervals(rows, wanted, confidence, [self.prior("time", p) for p in wanted])
+        is_thinned = self.is_thinned
         return [
-            None if is_grouped and p != MEDIAN else interval
+            None
+            if interval is None or (is_grouped and p != MEDIAN)
+            else _stretch(interval, self.quantile_of_all(p) if is_thinned else None)
             for p, interval in zip(wanted, found, strict=True)
         ]
 
+    def posterior(self, p: float) -> Posterior | None:
+        """Find what is known of the logarithm of the p-quantile; None with fewer than two processes."""
+        rows = self.by_generation()
+        if len(rows) < 2:  # noqa: PLR2004 - one process shows no spread
+            return None
+        center = math.log(quantile_of_sorted(np.sort(np.concatenate(rows)), p))
+        logs = list(find_log_times(self, p).values())
+        return moderate(logs, "time", self.prior("time", p), center)
+
     def quantile_of_all(self, p: float) -> float | None:
-        """The p-quantile with the disturbed rounds, for beside the headline; None where none was left out.
+        """Find the p-quantile with the disturbed rounds; None where none was left out.
 
         Those in which the CPUs were apart are among them; those before the steady state are not.
         """
@@ -159,31 +225,49 @@ class Reading(Record):
             return None
         return float(np.quantile(np.asarray(self.values)[steady], p))
 
-    def block_medians(self, column: str | None = None) -> dict[tuple[int, int], float]:
-        """Median of each counted block by (generation, round), of the values or of a column beside them."""
+    def block_medians(
+        self, column: str | None = None, *, is_paired: bool = False
+    ) -> dict[tuple[int, int], float]:
+        """Take the median of each block by (generation, round).
+
+        Args:
+            column: Take a column instead of the values.
+            is_paired: Take the blocks that ratios use instead of those that headline figures use.
+        """
         source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
-        generations, rounds = np.asarray(self.generations), np.asarray(self.columns["round"])
-        counted = self.counted
-        medians = {}
-        for place in sorted({(int(g), int(r)) for g, r in zip(generations, rounds, strict=True)}):
-            rows = source[(generations == place[0]) & (rounds == place[1]) & counted]
-            if rows.size:
-                medians[place] = float(np.median(rows))
-        return medians
+        return {place: float(np.median(source[rows])) for place, rows in self._blocks(is_paired=is_paired)}
 
     def throughput(self, confidence: float = 0.95) -> Interval | None:
-        """Documents per second, over the counted blocks."""
-        values, generations = np.asarray(self.values), np.asarray(self.generations)
-        rounds, counted = np.asarray(self.columns["round"]), self.counted
+        """Estimate documents per second, over the counted blocks."""
+        values = np.asarray(self.values)
         rates: dict[int, list[float]] = {}
-        for generation, number in self.block_medians():
-            rows = values[(generations == generation) & (rounds == number) & counted]
-            rates.setdefault(generation, []).append(
-                self.columns["n_documents"][0] * rows.size * NS_PER_S / float(rows.sum())
-            )
+        for (generation, _), rows in self._blocks():
+            total_s = float(values[rows].sum()) / NS_PER_S
+            rates.setdefault(generation, []).append(self.columns["n_documents"][0] * rows.size / total_s)
         if not rates:
             return None
-        return throughput_interval([np.array(row) for _, row in sorted(rates.items())], confidence)
+        found = throughput_interval(
+            [np.array(row) for _, row in sorted(rates.items())], confidence, self.prior("time")
+        )
+        of_all_ns = self.quantile_of_all(MEDIAN) if self.is_thinned else None
+        if of_all_ns is None:
+            return found
+        counted_ns = float(np.median(values[self.counted]))
+        return _stretch(found, found.value * counted_ns / of_all_ns)
+
+    def _blocks(self, *, is_paired: bool = False) -> list[tuple[tuple[int, int], NDArray[np.intp]]]:
+        """Each block's (generation, round), in their order, and where its values are."""
+        rows = np.flatnonzero(self.paired if is_paired else self.counted)
+        if not rows.size:
+            return []
+        generations, rounds = np.asarray(self.generations)[rows], np.asarray(self.columns["round"])[rows]
+        order = np.lexsort((rounds, generations))
+        places = np.stack((generations[order], rounds[order]))
+        begins = 1 + np.flatnonzero((np.diff(places) != 0).any(axis=0))
+        return [
+            ((int(generations[block[0]]), int(rounds[block[0]])), rows[block])
+            for block in np.split(order, begins)
+        ]
 
 
 def share_of_dirty(reasons: Iterable[int]) -> float:
@@ -202,10 +286,32 @@ def read_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Rea
     )
 
 
+class LogRatios(NamedTuple):
+    """The log ratio of a candidate's time to the reference's.
+
+    Attributes:
+        center: Of all processes; 0 where there is none.
+        medians: Of each process, by its number.
+        rounds: Log ratios of all rounds together; empty for tails, which no round has.
+    """
+
+    center: float
+    medians: dict[int, float]
+    rounds: Floats
+
+
 def ratio_to_reference(
     calls: Reading, reference: Reading, confidence: float = 0.95, *, p: float = MEDIAN, by_cpu: bool = False
 ) -> Interval | None:
-    """How many times as long a candidate takes as the reference, from the rounds that both ran.
+    """Estimate how many times as long a candidate takes as the reference, from the rounds that both ran.
+
+    A round is too short for the machine to drift, so drift falls out of the log ratio within it; the median
+    over the rounds of a process sheds disturbed rounds; and the processes, which differ by memory layout and
+    the like, give the interval: their mean with a moderated variance. Source: the paired t of Law, Simulation
+    Modeling and Analysis, 5th ed. 2015, section 10.2.1, with the process as the unit of replication (Kalibera
+    and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013). A tail has no rounds: its quantile is
+    compared process by process (sectioning, Asmussen and Glynn, Stochastic Simulation 2007, section III.5a),
+    and its interval is 5 to 10 times as wide.
 
     Either may lack processes that the other has: of one that failed in a later generation the earlier ones
     are compared.
@@ -219,34 +325,95 @@ def ratio_to_reference(
             since the time of every thread that spins is in it.
 
     Returns:
-        None where the two share no round, or the samples do not carry the quantile.
+        Above 1 is slower; (0, inf) with one process; None where the two share no round, or the samples do not
+        carry the quantile.
+    """
+    found = find_log_ratios(calls, reference, p, by_cpu=by_cpu)
+    return interval_of_ratios(found, confidence, calls.prior(_of(by_cpu=by_cpu), p), _of(by_cpu=by_cpu))
+
+
+def interval_of_ratios(
+    found: LogRatios, confidence: float, prior: Prior | None, of: Of = "ratio"
+) -> Interval | None:
+    """Make the interval of a ratio, never narrower than the distribution-free one of all rounds.
+
+    Args:
+        found: The log ratios.
+        confidence: Of the interval.
+        prior: Of the variance between processes of a log ratio.
+        of: Wall time or CPU time.
+    """
+    if not found.medians:
+        return None
+    if len(found.medians) == 1:
+        return Interval(math.exp(found.center), 0.0, math.inf)
+    interval = interval_of(moderate(list(found.medians.values()), of, prior, found.center), confidence)
+    return unite(interval, order_statistic_interval(np.exp(found.rounds), MEDIAN, confidence))
+
+
+def find_log_ratios(
+    calls: Reading, reference: Reading, p: float = MEDIAN, *, by_cpu: bool = False
+) -> LogRatios:
+    """Take the log ratio of a candidate to the reference in each process that both ran.
+
+    Args:
+        calls: The candidate's.
+        reference: The reference's, of the same session and batch size.
+        p: The quantile.
+        by_cpu: Of CPU time.
     """
     column = "cpu_ns" if by_cpu else None
     if p != MEDIAN:
-        return _quantile_ratio(calls, reference, confidence, p, column)
-    own, other = calls.block_medians(column), reference.block_medians(column)
-    rows: dict[int, list[tuple[float, float]]] = {}
+        return _log_tail_ratios(calls, reference, p, column)
+    own, other = (each.block_medians(column, is_paired=True) for each in (calls, reference))
+    rows: dict[int, list[float]] = {}
     for place in sorted(own.keys() & other.keys()):
         if own[place] > 0 and other[place] > 0:
-            rows.setdefault(place[0], []).append((own[place], other[place]))
-    if not rows:
-        return None
-    pairs = [np.array(row) for row in rows.values()]
-    return paired_ratio_interval([row[:, 0] for row in pairs], [row[:, 1] for row in pairs], confidence)
+            rows.setdefault(place[0], []).append(math.log(own[place]) - math.log(other[place]))
+    medians = {number: float(np.median(row)) for number, row in rows.items()}
+    center = float(np.mean(list(medians.values()))) if medians else 0.0
+    return LogRatios(center, medians, np.array([each for row in rows.values() for each in row]))
 
 
-def _quantile_ratio(
-    calls: Reading, reference: Reading, confidence: float, p: float, column: str | None
-) -> Interval | None:
-    if calls.is_grouped or reference.is_grouped:
-        return None
-    own, other = calls.by_generation_number(column), reference.by_generation_number(column)
+def find_log_times(calls: Reading, p: float) -> dict[int, float]:
+    """Take the logarithm of the p-quantile of each process; empty where the values have no such quantile."""
+    if p != MEDIAN and not calls.has_tail:
+        return {}
+    rows = calls.by_generation_number()
+    return {number: math.log(quantile_of_sorted(np.sort(row), p)) for number, row in rows.items()}
+
+
+def _log_tail_ratios(calls: Reading, reference: Reading, p: float, column: str | None) -> LogRatios:
+    nothing = LogRatios(0.0, {}, np.zeros(0))
+    if not (calls.has_tail and reference.has_tail):
+        return nothing
+    own, other = (each.by_generation_number(column, is_paired=True) for each in (calls, reference))
     shared = sorted(own.keys() & other.keys())
     # A coarse clock may read no CPU time at all, of which there is no ratio.
     if not shared or any((rows[number] <= 0).any() for rows in (own, other) for number in shared):
-        return None
-    return quantile_ratio_interval(
-        [own[number] for number in shared], [other[number] for number in shared], p, confidence
+        return nothing
+    pooled = [np.concatenate([rows[number] for number in shared]) for rows in (own, other)]
+    if min(row.size for row in pooled) < minimum_samples(p):
+        return nothing
+    center = math.log(float(np.quantile(pooled[0], p)) / float(np.quantile(pooled[1], p)))
+    medians = {
+        number: math.log(float(np.quantile(own[number], p)) / float(np.quantile(other[number], p)))
+        for number in shared
+    }
+    return LogRatios(center, medians, np.zeros(0))
+
+
+def _of(*, by_cpu: bool) -> Of:
+    return "ratio of CPU time" if by_cpu else "ratio"
+
+
+def _stretch(interval: Interval, value: float | None) -> Interval:
+    """The interval with what it would be around another value, if there is one."""
+    if value is None:
+        return interval
+    change = value / interval.value
+    return Interval(
+        interval.value, min(interval.low, interval.low * change), max(interval.high, interval.high * change)
     )
 
 

@@ -130,7 +130,7 @@ def run_heat(
             else len(generations) >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s
         )
         # The first that is wider is enough to go on.
-        heat = Heat(reference=reference, generations=tuple(generations))
+        heat = Heat(reference=reference, generations=tuple(generations), failures=state.failures)
         too_wide = find_unmet(heat, protocol.targets, left_out, quantity, among=state.names)
         is_met = is_enough and not is_over and next(too_wide, None) is None
         if is_over or is_met or is_late:

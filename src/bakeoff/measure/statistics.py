@@ -4,6 +4,9 @@ Two facts shape this file. Calls of one process are not independent, so an inter
 too narrow; the unit of replication is the fresh process (a *generation*). And a tail quantile needs samples:
 where they are missing the answer is None, never a number.
 
+How much processes differ is estimated with a moderated variance, see ``bakeoff.measure.moderation``: a
+function that takes a ``prior`` shrinks the variance towards it, and without one towards the instrument's own.
+
 All intervals are made on the log scale, where a ratio and its inverse are equally far from 1.
 """
 
@@ -17,6 +20,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bakeoff.measure.moderation import Of, Posterior, Prior, moderate
 
 MIN_GENERATIONS = 5
 _HALF = 0.5
@@ -67,37 +72,54 @@ def minimum_samples(p: float, confidence: float = 0.95) -> int:
 
 
 def quantile_interval(
-    generations: Sequence[NDArray[np.float64]], p: float, confidence: float = 0.95
+    generations: Sequence[NDArray[np.float64]],
+    p: float,
+    confidence: float = 0.95,
+    prior: Prior | None = None,
 ) -> Interval | None:
-    """The pooled p-quantile, with sectioning united with the order-statistic interval.
+    """Estimate the pooled p-quantile, with sectioning united with the order-statistic interval.
 
-    Sectioning takes the spread of the quantile between generations around the pooled one, on the log scale,
-    with Student's t (Asmussen and Glynn, Stochastic Simulation 2007, section III.5a). The interval is never
-    narrower than the distribution-free one of the pooled sample; with a single generation it is that one,
-    which then tells of this one process alone.
+    Sectioning takes the spread of the quantile between generations around the pooled one, on the log scale
+    (Asmussen and Glynn, Stochastic Simulation 2007, section III.5a), here with a moderated variance. The
+    interval is never narrower than the distribution-free one of the pooled sample; with a single generation
+    it is that one, which then speaks of this one process alone.
 
     Args:
         generations: Positive samples [calls] of each fresh process, in any unit.
         p: Between 0 and 1.
         confidence: Of the interval.
+        prior: Of the variance between processes.
 
     Returns:
         In the unit of the samples; None with fewer than ``minimum_samples(p)`` samples in all.
     """
-    return quantile_intervals(generations, (p,), confidence)[0]
+    return quantile_intervals(generations, (p,), confidence, [prior])[0]
 
 
 def quantile_intervals(
-    generations: Sequence[NDArray[np.float64]], quantiles: Sequence[float], confidence: float = 0.95
+    generations: Sequence[NDArray[np.float64]],
+    quantiles: Sequence[float],
+    confidence: float = 0.95,
+    priors: Sequence[Prior | None] | None = None,
 ) -> list[Interval | None]:
-    """``quantile_interval`` of several quantiles of one sample, which is sorted once for all of them."""
+    """Estimate several quantiles of one sample, which is sorted once for all of them.
+
+    As ``quantile_interval``, with one prior a quantile.
+    """
     ordered = [np.sort(sample) for sample in generations]
     pooled = np.sort(np.concatenate(ordered))
-    return [_quantile_interval(ordered, pooled, p, confidence) for p in quantiles]
+    return [
+        _quantile_interval(ordered, pooled, p, confidence, prior)
+        for p, prior in zip(quantiles, priors or [None] * len(quantiles), strict=True)
+    ]
 
 
 def _quantile_interval(
-    generations: Sequence[NDArray[np.float64]], pooled: NDArray[np.float64], p: float, confidence: float
+    generations: Sequence[NDArray[np.float64]],
+    pooled: NDArray[np.float64],
+    p: float,
+    confidence: float,
+    prior: Prior | None,
 ) -> Interval | None:
     if pooled.size < minimum_samples(p, confidence):
         return None
@@ -107,7 +129,7 @@ def _quantile_interval(
     high = float(pooled[above]) if above is not None else math.inf
     if len(generations) > 1:
         by_generation = np.array([quantile_of_sorted(sample, p) for sample in generations])
-        sectioned = _interval_around(math.log(value), np.log(by_generation), confidence)
+        sectioned = _interval_around(math.log(value), np.log(by_generation), confidence, "time", prior)
         low, high = min(low, sectioned.low), max(high, sectioned.high)
     return Interval(value, low, high)
 
@@ -125,82 +147,47 @@ def quantile_of_sorted(ordered: NDArray[np.float64], p: float) -> float:
     return low + step * share if share < _HALF else high - step * (1 - share)
 
 
-def paired_ratio_interval(
-    blocks: Sequence[NDArray[np.float64]],
-    reference_blocks: Sequence[NDArray[np.float64]],
-    confidence: float = 0.95,
-) -> Interval:
-    """How many times the reference's time a candidate takes, from blocks taken in the same rounds.
+def order_statistic_interval(
+    values: NDArray[np.float64], p: float, confidence: float = 0.95
+) -> Interval | None:
+    """Find the distribution-free interval of the p-quantile; None where there are too few values for one."""
+    below, above = order_statistic_ranks(values.size, p, confidence)
+    if below is None or above is None:
+        return None
+    ordered = np.sort(values)
+    return Interval(quantile_of_sorted(ordered, p), float(ordered[below]), float(ordered[above]))
 
-    A round is too short for the machine to drift, so drift falls out of the log ratio within it; the median
-    over the rounds of a generation sheds disturbed rounds; and the generations, which differ by memory layout
-    and the like, give the interval: their mean ± Student's t with G - 1 degrees of freedom. Source: the
-    paired t of Law, Simulation Modeling and Analysis, 5th ed. 2015, section 10.2.1, with the process as the
-    unit of replication (Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013).
 
-    Args:
-        blocks: The candidate's positive block medians [rounds], one array a generation.
-        reference_blocks: The reference's, of the same generations and rounds, in the same order and unit.
-        confidence: Of the interval.
-
-    Returns:
-        Candidate over reference: above 1 is slower. With one generation the interval is (0, inf).
-
-    Raises:
-        ValueError: The two do not pair, or there is nothing to pair.
-    """
-    return _mean_interval(
-        [
-            float(np.median(np.log(mine) - np.log(theirs)))
-            for mine, theirs in _pairs(blocks, reference_blocks, same_shape=True)
-        ],
-        confidence,
+def widen(interval: Interval, factor: float) -> Interval:
+    """Move both ends of an interval further away, by a factor on the log scale."""
+    value, low, high = interval
+    return Interval(
+        value,
+        value * (low / value) ** factor if low > 0 else 0.0,
+        value * (high / value) ** factor if math.isfinite(high) else math.inf,
     )
 
 
-def quantile_ratio_interval(
-    generations: Sequence[NDArray[np.float64]],
-    reference_generations: Sequence[NDArray[np.float64]],
-    p: float,
-    confidence: float = 0.95,
-) -> Interval | None:
-    """The ratio of two pooled p-quantiles, by sectioning on its logarithm.
-
-    As ``quantile_interval``, on log(q_p / reference q_p) of each pair of generations (Asmussen and Glynn,
-    section III.5a). For tails it is 5 to 10 times as wide as the interval of ``paired_ratio_interval``.
-
-    Args:
-        generations: The candidate's positive samples [calls] of each fresh process.
-        reference_generations: The reference's, of the same generations; the calls need not be as many.
-        p: Between 0 and 1.
-        confidence: Of the interval.
-
-    Returns:
-        Candidate over reference; with one generation the interval is (0, inf). None where either side has
-        fewer than ``minimum_samples(p)`` samples in all.
-
-    Raises:
-        ValueError: The generations do not pair.
-    """
-    pairs = _pairs(generations, reference_generations)
-    needed = minimum_samples(p, confidence)
-    if min(sum(mine.size for mine, _ in pairs), sum(theirs.size for _, theirs in pairs)) < needed:
-        return None
-    pooled = _log_quantile_ratio(np.concatenate(generations), np.concatenate(reference_generations), p)
-    by_generation = np.array([_log_quantile_ratio(mine, theirs, p) for mine, theirs in pairs])
-    return _interval_around(pooled, by_generation, confidence)
+def unite(interval: Interval, other: Interval | None) -> Interval:
+    """Widen an interval to hold another one too."""
+    if other is None:
+        return interval
+    return Interval(interval.value, min(interval.low, other.low), max(interval.high, other.high))
 
 
 def throughput_interval(
-    block_rates_by_generation: Sequence[NDArray[np.float64]], confidence: float = 0.95
+    block_rates_by_generation: Sequence[NDArray[np.float64]],
+    confidence: float = 0.95,
+    prior: Prior | None = None,
 ) -> Interval:
-    """Documents per second: the design of ``paired_ratio_interval`` without a reference.
+    """Estimate documents per second: the median over rounds, then over processes.
 
-    The median over the blocks of a generation, then mean ± Student's t over the generations.
+    The median over the blocks of a generation, then the mean over the generations with a moderated variance.
 
     Args:
         block_rates_by_generation: Positive rates [blocks] in documents per second, one array a generation.
         confidence: Of the interval.
+        prior: Of the variance between processes of a log time.
 
     Returns:
         In documents per second; with one generation the interval is (0, inf).
@@ -208,16 +195,18 @@ def throughput_interval(
     Raises:
         ValueError: There is no generation.
     """
-    return _mean_interval(
-        [float(np.median(np.log(rates))) for rates in block_rates_by_generation], confidence
-    )
+    if not block_rates_by_generation:
+        raise ValueError("an interval needs at least one generation")
+    logs = np.array([float(np.median(np.log(rates))) for rates in block_rates_by_generation])
+    return _interval_around(float(np.mean(logs)), logs, confidence, "time", prior)
 
 
 def rate_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval:
-    """One rate from the one that each generation found: their median ± Student's t on the log scale.
+    """Estimate one rate from the one that each generation found: their median, on the log scale.
 
     The spread is taken around the logarithm of the median, so that one generation that was held up widens the
-    interval and does not move the value.
+    interval and does not move the value. It is moderated by the instrument's own prior alone: processes of
+    this kind run one after the other, and belong to no heat.
 
     Args:
         rates: Positive, one a generation.
@@ -231,7 +220,8 @@ def rate_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval:
     """
     if not rates:
         raise ValueError("an interval needs at least one generation")
-    return _interval_around(math.log(float(np.median(rates))), np.log(np.asarray(rates)), confidence)
+    logs = np.log(np.asarray(rates))
+    return _interval_around(math.log(float(np.median(rates))), logs, confidence, "time", None)
 
 
 def judge_ratio(interval: Interval, zone: float = 0.02) -> Verdict:
@@ -315,42 +305,18 @@ def _tail(confidence: float) -> float:
     return (1 - confidence) / 2
 
 
-def _mean_interval(logs: Sequence[float], confidence: float) -> Interval:
-    if not logs:
-        raise ValueError("an interval needs at least one generation")
-    return _interval_around(float(np.mean(logs)), np.asarray(logs), confidence)
+def interval_of(posterior: Posterior, confidence: float) -> Interval:
+    """Take the central interval of a posterior off the log scale."""
+    half = posterior.half_width(confidence)
+    return Interval(
+        math.exp(posterior.center), math.exp(posterior.center - half), math.exp(posterior.center + half)
+    )
 
 
-def _interval_around(center: float, logs: NDArray[np.float64], confidence: float) -> Interval:
-    """exp(center ± t · s / sqrt(G)), where s is the spread of the G values around the center."""
-    from scipy.special import stdtrit
-
-    count = logs.size
-    if count == 1:
+def _interval_around(
+    center: float, logs: NDArray[np.float64], confidence: float, of: Of, prior: Prior | None
+) -> Interval:
+    """Exp of the center ± the half-width of the posterior of its mean; open with a single value."""
+    if logs.size == 1:
         return Interval(math.exp(center), 0.0, math.inf)
-    error = math.sqrt(float(np.sum((logs - center) ** 2)) / (count - 1) / count)
-    half = float(stdtrit(count - 1, 1 - _tail(confidence))) * error
-    return Interval(math.exp(center), math.exp(center - half), math.exp(center + half))
-
-
-def _log_quantile_ratio(mine: NDArray[np.float64], theirs: NDArray[np.float64], p: float) -> float:
-    return math.log(float(np.quantile(mine, p))) - math.log(float(np.quantile(theirs, p)))
-
-
-def _pairs(
-    mine: Sequence[NDArray[np.float64]],
-    theirs: Sequence[NDArray[np.float64]],
-    *,
-    same_shape: bool = False,
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    if len(mine) != len(theirs) or not mine:
-        raise ValueError(f"{len(mine)} generations cannot be paired with {len(theirs)} of the reference")
-    pairs = list(zip(mine, theirs, strict=True))
-    if same_shape:
-        for generation, (a, b) in enumerate(pairs):
-            # numpy would stretch a single round over all of the other's.
-            if a.shape != b.shape:
-                raise ValueError(
-                    f"generation {generation} has {a.size} rounds, and {b.size} of the reference"
-                )
-    return pairs
+    return interval_of(moderate(logs, of, prior, center), confidence)

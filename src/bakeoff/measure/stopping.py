@@ -20,9 +20,9 @@ def find_unmet(
     Each by itself: where several candidates are shown beside a reference, their intervals hold together and
     are wider.
     """
-    names = {part.name for generation in heat.generations for part in generation.parts}
-    for name in sorted(names & set(among)):
-        for variant, calls, beside in assemble_calls(heat, name, left_out, quantity):
+    by_name = assemble_calls(heat, left_out, quantity)
+    for name in sorted(by_name.keys() & set(among)):
+        for variant, calls, beside in by_name[name]:
             for metric, p, target in targets.quantiles:
                 if p == MEDIAN and quantity == PASS:
                     yield from _if_wider(name, variant, "throughput", calls.throughput(), target)

@@ -17,7 +17,7 @@ from bakeoff.core.records import Champion, Environment, Flag, HeatFacts, Job, Me
 from bakeoff.core.validity import judge_measurement
 from bakeoff.digest import digest_json
 from bakeoff.errors import WorkerError
-from bakeoff.measure.assembly import assemble_readings, find_counted, find_left_out
+from bakeoff.measure.assembly import Calls, assemble_calls, assemble_readings, find_counted, find_left_out
 from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.encoding import Encoder
 from bakeoff.measure.handover import make_handover_probe
@@ -103,17 +103,18 @@ def measure_heat(
     folder = project.results.heat_folder(heat_id)
     heat, environments = _run_heat(project, works, folder, advance, share.beat)
     wall_s = time.monotonic() - begin_s
+    calls = assemble_calls(heat, find_left_out(heat.generations), _quantity_of(works[0].job))
     for work in works:
         if work.planned.action != "measure":
             continue
         if work.job.key in heat.failures:
             failure = heat.failures[work.job.key]
             why = WorkerError(failure.reason, detail=failure.detail)
-            share.outcomes.fail(project, work.planned, why, _read_whole(work.job, heat))
+            share.outcomes.fail(project, work.planned, why, _read_whole(work.job, heat, calls))
         else:
             mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
             facts = _describe_heat(heat, heat_id, works, work.job, wall_s)
-            share.outcomes.keep(project, _assemble(project, work, heat, facts, mine))
+            share.outcomes.keep(project, _assemble(project, work, heat, facts, mine, calls=calls))
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -202,14 +203,20 @@ def _generation_path(folder: Path, number: int) -> Path:
 
 
 def _assemble(
-    project: Project, work: Work, heat: Heat, facts: HeatFacts, environments: Sequence[Environment]
+    project: Project,
+    work: Work,
+    heat: Heat,
+    facts: HeatFacts,
+    environments: Sequence[Environment],
+    *,
+    calls: Mapping[str, Sequence[Calls]],
 ) -> Measurement:
     job = work.job
     parts = [part for each in heat.generations for part in each.parts if part.name == job.key]
     first = parts[0]
     checkpoint = open_checkpoint(work.checkpoint)
     model_size = _read_model_size(work, checkpoint)
-    readings = (*assemble_readings(heat, job.key, _quantity_of(job)), model_size)
+    readings = (*assemble_readings(heat, job.key, _quantity_of(job), calls), model_size)
     flags = judge_measurement(
         job,
         readings,
@@ -233,10 +240,9 @@ def _assemble(
     )
 
 
-def _read_whole(job: Job, heat: Heat) -> tuple[Reading, ...]:
+def _read_whole(job: Job, heat: Heat, calls: Mapping[str, Sequence[Calls]]) -> tuple[Reading, ...]:
     """What the processes of a job read that were whole before one failed; empty where none was."""
-    is_any_whole = any(part.name == job.key for each in heat.generations for part in each.parts)
-    return assemble_readings(heat, job.key, _quantity_of(job)) if is_any_whole else ()
+    return assemble_readings(heat, job.key, _quantity_of(job), calls) if job.key in calls else ()
 
 
 def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:
