@@ -24,14 +24,8 @@ from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.moderation import HeatDraws, Of, Prior, fit_prior, moderate
-from bakeoff.measure.readings import (
-    NS_PER_MS,
-    LogRatios,
-    Reading,
-    find_log_ratios,
-    interval_of_ratios,
-)
-from bakeoff.measure.statistics import Interval
+from bakeoff.measure.readings import NS_PER_MS, Reading, find_log_ratios
+from bakeoff.measure.statistics import Interval, LogRatios, ratio_interval
 
 Draws = NDArray[np.float64]
 _EXACT_IN_FLOAT32 = 2**24
@@ -146,17 +140,17 @@ def _find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: boo
     if calls is None or reference is None:
         return None
     found = find_log_ratios(calls, reference, settings.quantile, by_cpu=by_cpu)
+    if found is None:
+        return None
     of: Of = "ratio of CPU time" if by_cpu else "ratio"
     known = calls.prior(of, settings.quantile)
-    interval = interval_of_ratios(found, settings.confidence, known, of)
-    if interval is None:
-        return None
+    interval = ratio_interval(found, settings.confidence, known, of)
     return _Ratio(found, known or _own_prior(found, of), interval)
 
 
 def _own_prior(found: LogRatios, of: Of) -> Prior:
     """The instrument's own prior, fitted to this series alone; the same as its interval is made with."""
-    logs = np.array(list(found.medians.values()))
+    logs = np.array(list(found.by_process.values()))
     degrees = max(logs.size - 1, 1)
     return fit_prior((float(((logs - found.center) ** 2).sum()) / degrees,), degrees, 1.0, of)
 
@@ -195,13 +189,13 @@ def _draw_ratios(
         if ratio is None:
             columns.append(np.ones(settings.resamples))
             continue
-        repeats = tuple(ratio.found.medians)
+        repeats = tuple(ratio.found.by_process)
         # What was timed alone shares its reference with nobody.
         heat = (candidate.heat_id or candidate.label, repeats)
         if heat not in heats:
             random = _random_of(f"heat {heat[0]} {repeats}", settings)
             heats[heat] = HeatDraws(ratio.prior, len(repeats), random, settings.resamples)
-        logs = np.array(list(ratio.found.medians.values()))
+        logs = np.array(list(ratio.found.by_process.values()))
         drawn = heats[heat].draw(logs - ratio.found.center, _random_of(candidate.label, settings))
         half = moderate(logs, "ratio", ratio.prior, ratio.found.center).half_width(settings.confidence)
         columns.append(math.exp(ratio.found.center) * np.exp(drawn * _widening(ratio.interval, half)))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from bakeoff.measure.moderation import Floats, Of, Posterior, Prior, Spread, moderate, prior_of
+from bakeoff.measure.moderation import Of, Posterior, Prior, Spread, moderate, prior_of
 from bakeoff.measure.statistics import (
     Interval,
-    interval_of,
-    minimum_samples,
-    order_statistic_interval,
+    LogRatios,
+    pair_quantiles,
+    pair_rounds,
     quantile_intervals,
     quantile_of_sorted,
+    ratio_interval,
     throughput_interval,
     unite,
 )
@@ -286,35 +287,10 @@ def read_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Rea
     )
 
 
-class LogRatios(NamedTuple):
-    """The log ratio of a candidate's time to the reference's.
-
-    Attributes:
-        center: Of all processes; 0 where there is none.
-        medians: Of each process, by its number.
-        rounds: Log ratios of all rounds together; empty for tails, which no round has.
-    """
-
-    center: float
-    medians: dict[int, float]
-    rounds: Floats
-
-
 def ratio_to_reference(
     calls: Reading, reference: Reading, confidence: float = 0.95, *, p: float = MEDIAN, by_cpu: bool = False
 ) -> Interval | None:
     """Estimate how many times as long a candidate takes as the reference, from the rounds that both ran.
-
-    A round is too short for the machine to drift, so drift falls out of the log ratio within it; the median
-    over the rounds of a process sheds disturbed rounds; and the processes, which differ by memory layout and
-    the like, give the interval: their mean with a moderated variance. Source: the paired t of Law, Simulation
-    Modeling and Analysis, 5th ed. 2015, section 10.2.1, with the process as the unit of replication (Kalibera
-    and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013). A tail has no rounds: its quantile is
-    compared process by process (sectioning, Asmussen and Glynn, Stochastic Simulation 2007, section III.5a),
-    and its interval is 5 to 10 times as wide.
-
-    Either may lack processes that the other has: of one that failed in a later generation the earlier ones
-    are compared.
 
     Args:
         calls: The candidate's.
@@ -325,54 +301,42 @@ def ratio_to_reference(
             since the time of every thread that spins is in it.
 
     Returns:
-        Above 1 is slower; (0, inf) with one process; None where the two share no round, or the samples do not
-        carry the quantile.
+        Above 1 is slower; None where the two share no round, or the samples do not carry the quantile.
     """
     found = find_log_ratios(calls, reference, p, by_cpu=by_cpu)
-    return interval_of_ratios(found, confidence, calls.prior(_of(by_cpu=by_cpu), p), _of(by_cpu=by_cpu))
-
-
-def interval_of_ratios(
-    found: LogRatios, confidence: float, prior: Prior | None, of: Of = "ratio"
-) -> Interval | None:
-    """Make the interval of a ratio, never narrower than the distribution-free one of all rounds.
-
-    Args:
-        found: The log ratios.
-        confidence: Of the interval.
-        prior: Of the variance between processes of a log ratio.
-        of: Wall time or CPU time.
-    """
-    if not found.medians:
-        return None
-    if len(found.medians) == 1:
-        return Interval(math.exp(found.center), 0.0, math.inf)
-    interval = interval_of(moderate(list(found.medians.values()), of, prior, found.center), confidence)
-    return unite(interval, order_statistic_interval(np.exp(found.rounds), MEDIAN, confidence))
+    of: Of = "ratio of CPU time" if by_cpu else "ratio"
+    return ratio_interval(found, confidence, calls.prior(of, p), of) if found else None
 
 
 def find_log_ratios(
     calls: Reading, reference: Reading, p: float = MEDIAN, *, by_cpu: bool = False
-) -> LogRatios:
+) -> LogRatios | None:
     """Take the log ratio of a candidate to the reference in each process that both ran.
+
+    Either may lack processes that the other has: of one that failed in a later generation the earlier ones
+    are compared.
 
     Args:
         calls: The candidate's.
         reference: The reference's, of the same session and batch size.
         p: The quantile.
         by_cpu: Of CPU time.
+
+    Returns:
+        None where the two share no round, or the samples do not carry the quantile.
     """
     column = "cpu_ns" if by_cpu else None
     if p != MEDIAN:
-        return _log_tail_ratios(calls, reference, p, column)
+        return _find_tail_ratios(calls, reference, p, column)
     own, other = (each.block_medians(column, is_paired=True) for each in (calls, reference))
-    rows: dict[int, list[float]] = {}
+    rows: dict[int, list[tuple[float, float]]] = {}
     for place in sorted(own.keys() & other.keys()):
         if own[place] > 0 and other[place] > 0:
-            rows.setdefault(place[0], []).append(math.log(own[place]) - math.log(other[place]))
-    medians = {number: float(np.median(row)) for number, row in rows.items()}
-    center = float(np.mean(list(medians.values()))) if medians else 0.0
-    return LogRatios(center, medians, np.array([each for row in rows.values() for each in row]))
+            rows.setdefault(place[0], []).append((own[place], other[place]))
+    if not rows:
+        return None
+    pairs = {number: np.array(row) for number, row in rows.items()}
+    return pair_rounds({number: (row[:, 0], row[:, 1]) for number, row in pairs.items()})
 
 
 def find_log_times(calls: Reading, p: float) -> dict[int, float]:
@@ -383,28 +347,15 @@ def find_log_times(calls: Reading, p: float) -> dict[int, float]:
     return {number: math.log(quantile_of_sorted(np.sort(row), p)) for number, row in rows.items()}
 
 
-def _log_tail_ratios(calls: Reading, reference: Reading, p: float, column: str | None) -> LogRatios:
-    nothing = LogRatios(0.0, {}, np.zeros(0))
-    if not (calls.has_tail and reference.has_tail):
-        return nothing
+def _find_tail_ratios(calls: Reading, reference: Reading, p: float, column: str | None) -> LogRatios | None:
+    if calls.is_grouped or reference.is_grouped:
+        return None
     own, other = (each.by_generation_number(column, is_paired=True) for each in (calls, reference))
     shared = sorted(own.keys() & other.keys())
     # A coarse clock may read no CPU time at all, of which there is no ratio.
     if not shared or any((rows[number] <= 0).any() for rows in (own, other) for number in shared):
-        return nothing
-    pooled = [np.concatenate([rows[number] for number in shared]) for rows in (own, other)]
-    if min(row.size for row in pooled) < minimum_samples(p):
-        return nothing
-    center = math.log(float(np.quantile(pooled[0], p)) / float(np.quantile(pooled[1], p)))
-    medians = {
-        number: math.log(float(np.quantile(own[number], p)) / float(np.quantile(other[number], p)))
-        for number in shared
-    }
-    return LogRatios(center, medians, np.zeros(0))
-
-
-def _of(*, by_cpu: bool) -> Of:
-    return "ratio of CPU time" if by_cpu else "ratio"
+        return None
+    return pair_quantiles({number: (own[number], other[number]) for number in shared}, p)
 
 
 def _stretch(interval: Interval, value: float | None) -> Interval:
@@ -412,9 +363,7 @@ def _stretch(interval: Interval, value: float | None) -> Interval:
     if value is None:
         return interval
     change = value / interval.value
-    return Interval(
-        interval.value, min(interval.low, interval.low * change), max(interval.high, interval.high * change)
-    )
+    return unite(interval, Interval(value, interval.low * change, interval.high * change))
 
 
 def merge_generations(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]:

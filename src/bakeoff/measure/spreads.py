@@ -45,7 +45,12 @@ def find_spreads(calls: Mapping[str, Mapping[int, Reading]], reference: str) -> 
 def _statistic(p: float, of: Of) -> Callable[[Reading, Reading], _Series]:
     if of == "time":
         return lambda mine, _: find_log_times(mine, p)
-    return lambda mine, theirs: find_log_ratios(mine, theirs, p, by_cpu=of != "ratio").medians
+
+    def take(mine: Reading, theirs: Reading) -> _Series:
+        found = find_log_ratios(mine, theirs, p, by_cpu=of != "ratio")
+        return dict(found.by_process) if found else {}
+
+    return take
 
 
 def _by_size(
