@@ -50,7 +50,8 @@ def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     _head("report", config)
     click.echo(write_report(project, decision, selections))
     if decision.winner is None:
-        return code
+        # A tie and a best so far are answers too: the demo has done its job. That nobody may win is none.
+        return code if decision.outcome == "none" else 0
     _head("promote", config)
     promotion = promote(project)
     click.echo(f"{promotion.model} version {promotion.version} is @champion")

@@ -15,7 +15,7 @@ from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.rates import describe_served
 from bakeoff.core.records import CONTENDED, DISTURBED, Measurement
 from bakeoff.measure.readings import LATENCY, MAX_RATE, MEDIAN, NS_PER_MS, PASS, Reading
-from bakeoff.report.units import ABSENT, clean, f1_interval, format_latency, format_rate, name_limit
+from bakeoff.report.units import ABSENT, clean, format_latency, format_rate, name_limit, ratio_interval
 
 _CONTENDED = (
     f"{CONTENDED}: other work disturbed more than half of the rounds, so that no absolute figure is told; "
@@ -67,7 +67,7 @@ def _table_of_calls(measured: Sequence[Measurement], quantity: str, figure: str)
         size = reading.at["batch_size"]
         comparison = compare_to_reference(measurement, size)
         ratio = (
-            f"{comparison.ratio.value:.3f} {f1_interval(comparison.ratio)}"
+            f"{comparison.ratio.value:.3f} {ratio_interval(comparison.ratio)}"
             if comparison and comparison.ratio
             else ABSENT
         )

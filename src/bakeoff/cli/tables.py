@@ -12,12 +12,14 @@ from rich.text import Text
 from bakeoff.cli.measured import add_row, make_table, tables_of_measured
 from bakeoff.core.existing import ExistingBenchmark
 from bakeoff.core.plan import Explanation, Plan
-from bakeoff.core.records import BackboneSelection
+from bakeoff.core.records import BackboneSelection, Measurement
 from bakeoff.digest import shorten
 from bakeoff.orchestrator.measurements import BenchResult
 from bakeoff.orchestrator.studies import SweepResult
-from bakeoff.report.units import clean, count_trials
+from bakeoff.report.units import clean, count, count_trials
 
+# Flags that a row has room for; the report has all of them.
+MOST_FLAGS = 3
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -110,12 +112,19 @@ def _describe_nearest(nearest: ExistingBenchmark | None) -> str:
     return f"{where}, {nearest.measured_at}, attempt {nearest.attempt}, {nearest.state}{reason}"
 
 
+def _name_flags(measurement: Measurement) -> str:
+    """The first flags of a measurement, those that invalidate it before others, and how many more it has."""
+    ordered = sorted(measurement.flags, key=lambda flag: not flag.invalidates)
+    names = list(dict.fromkeys(flag.name for flag in ordered))
+    more = len(names) - MOST_FLAGS
+    return ", ".join(names[:MOST_FLAGS]) + (f" and {count(more, 'other')}" if more > 0 else "")
+
+
 def table_of_bench(result: BenchResult) -> Group:
     """One row a job that ran, and the counts of the others."""
     table = make_table("job", "outcome", "remark")
     for measurement in result.measured:
-        remark = ", ".join(dict.fromkeys(flag.name for flag in measurement.flags))
-        add_row(table, measurement.job.label, f"measured, {measurement.validity}", remark)
+        add_row(table, measurement.job.label, f"measured, {measurement.validity}", _name_flags(measurement))
     for attempt in result.failed:
         add_row(table, attempt.job.label, "failed", f"{attempt.reason} {attempt.detail}".strip()[:300])
     timed_s = sum(measurement.timed_s for measurement in result.measured)

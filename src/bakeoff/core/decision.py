@@ -1,7 +1,8 @@
-"""The decision: a winner, a tie, or nobody, with the evidence and the reasons.
+"""The decision: a winner, a tie, the best so far, or none, with the evidence and the reasons.
 
 Everything is decided by one rule: something is certain where the whole interval of the decision's confidence
-lies on one side. That holds for constraints, for dominance, and for who beats whom.
+lies on one side. That holds for constraints, for dominance, and for who beats whom. A candidate of which a
+constraint could not be decided may still win: until the leader beats it, there is a best so far, no winner.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from bakeoff.core.candidates import Candidate, find_fault
-from bakeoff.core.placing import Contest, hold_contest, name_best
+from bakeoff.core.placing import Contest, hold_contest, list_open_points, name_best
 from bakeoff.core.production import Production
 from bakeoff.core.records import Environment, Measurement
 from bakeoff.core.sensitivity import Sensitivity, find_sensitivity
@@ -47,7 +48,8 @@ class Decision(Record):
         inputs_digest: Of all that it was made from; empty where that was not noted.
         how: How the winner won; None without one.
         reference: The candidate to which scores are relative.
-        standings: The winner first, then the tied, the beaten, the excluded.
+        best_so_far: Who leads while candidates are undecided; None in every other outcome.
+        standings: The winner first, then the tied, the undecided, the beaten, the excluded.
         tie: Who is tied, and what would tell them apart; also where the fastest of them won.
         sensitivity: How far the settings can move before another candidate leads.
         production: What is in production, and which candidate it is.
@@ -59,11 +61,12 @@ class Decision(Record):
             With any of them a winner is named for what it is worth, and no gate lets it pass.
     """
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     inputs_digest: str = ""
-    outcome: Literal["winner", "tie", "none"]
+    outcome: Literal["winner", "tie", "undecided", "none"]
     how: How | None = None
     winner: str | None
+    best_so_far: str | None = None
     reasons: tuple[str, ...]
     reference: str
     standings: Annotated[tuple[Standing, ...], Field(min_length=1)]
@@ -80,13 +83,16 @@ class Decision(Record):
     @model_validator(mode="after")
     def _speaks_of_its_standings(self) -> Self:
         labels = {standing.label for standing in self.standings}
-        named = {self.reference, *(name for name in (self.winner, self.production.label) if name is not None)}
+        others = (self.winner, self.best_so_far, self.production.label)
+        named = {self.reference, *(name for name in others if name is not None)}
         if not named <= labels:
             raise ValueError(f"{', '.join(sorted(named - labels))} is not among the standings")
         if (self.winner is not None) != (self.outcome == "winner") or (self.how is None) != (
             self.winner is None
         ):
             raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        if self.best_so_far is not None and self.outcome != "undecided":
+            raise ValueError(f"outcome {self.outcome!r} does not go with a best so far")
         return self
 
     @property
@@ -132,9 +138,12 @@ def decide(
     told = (*unsound, *incomplete)
     standings = [stand(contest, n, winner) for n in order_of_places(contest, winner)]
     return Decision(
-        outcome="winner" if winner is not None else "none" if contest.leader is None else "tie",
+        outcome=_name_outcome(contest, winner),
         how=how,
         winner=contest.labels[winner] if winner is not None else None,
+        best_so_far=contest.labels[contest.leader]
+        if contest.undecided and contest.leader is not None
+        else None,
         reasons=(*_judge(contest, winner, tie), *_low_confidence(contest), *told),
         reference=sound[0].label,
         standings=tuple(standings),
@@ -193,9 +202,17 @@ def _leave_out_faults(candidates: Sequence[Candidate]) -> tuple[list[Candidate],
     return sound, told
 
 
+def _name_outcome(contest: Contest, winner: int | None) -> Literal["winner", "tie", "undecided", "none"]:
+    if winner is not None:
+        return "winner"
+    if contest.undecided:
+        return "undecided"
+    return "none" if contest.leader is None else "tie"
+
+
 def _find_winner(contest: Contest) -> tuple[int | None, How | None]:
     leader = contest.leader
-    if leader is None:
+    if leader is None or contest.undecided:
         return None, None
     if not contest.tied:
         return leader, "clear"
@@ -208,30 +225,49 @@ def _find_winner(contest: Contest) -> tuple[int | None, How | None]:
 
 def _judge(contest: Contest, winner: int | None, tie: Tie | None) -> tuple[str, ...]:
     leader = contest.leader
+    if contest.undecided:
+        return _explain_undecided(contest)
     if leader is None:
-        more = " and to have a cost" if contest.ranking.unknown else ""
-        return (f"no candidate is known to meet every constraint{more}",)
+        more = " and has a cost" if contest.ranking.unknown else ""
+        return (f"no candidate meets every constraint{more}",)
     if tie is None:
         share = f"best in {contest.p_best[leader]:.1%} of resamples"
         verb = "is" if contest.settings.objective.kind == "lexicographic" else "has"
         return (f"{contest.labels[leader]} {verb} the {name_best(contest.settings)} ({share})",)
-    first = f"the data do not tell these apart: {', '.join(tie.labels)}"
+    first = f"{', '.join(tie.labels)} are statistically tied"
     if winner is not None:
         rule = f"{contest.labels[winner]} is the fastest of them, and decision.when_tied is fastest"
         return first, rule, _describe_cure(tie)
     return first, f"{_describe_cure(tie)}, or set decision.when_tied"
 
 
+def _explain_undecided(contest: Contest) -> tuple[str, ...]:
+    """Who leads, who may still be better, and what would settle it."""
+    leader, labels = contest.leader, contest.labels
+    others = [n for n in contest.undecided if n != leader]
+    lines = []
+    if leader is not None:
+        share = f"best in {contest.p_best[leader]:.1%} of resamples"
+        lines.append(f"{labels[leader]} is the best so far ({share})")
+    if others:
+        may = "may still be better" if leader is not None else "may meet every constraint"
+        lines.append(f"{', '.join(labels[n] for n in others)} {may}: a constraint could not be decided")
+    if leader in contest.undecided and leader is not None:
+        lines.append(f"{labels[leader]} itself: {'; '.join(list_open_points(contest, leader))}")
+    is_busy = any(contest.evidence.candidates[n].is_contended for n in contest.undecided)
+    more = "more repeats (benchmark.protocol.min_generations)"
+    measure = "again when the machine is quiet" if is_busy else more
+    return (*lines, f"to settle it, measure {measure}, or change the constraint")
+
+
 def _describe_cure(tie: Tie) -> str:
     if not tie.enough:
-        return (
-            "their differences are so small that no reasonable number of measurements would tell them apart"
-        )
+        return "their differences are so small that no reasonable number of measurements would break the tie"
     ways = " or ".join(
-        f"{effort.documents:,} test documents and {effort.generations} generations" for effort in tie.enough
+        f"{effort.documents:,} documents and {effort.generations} repeats" for effort in tie.enough
     )
     now = f"{tie.now.documents:,} and {tie.now.generations}"
-    return f"about {ways} would tell them apart, in place of {now}, if the differences are as found"
+    return f"breaking the tie would take about {ways} (you have {now}), if the differences are as found"
 
 
 def _low_confidence(contest: Contest) -> tuple[str, ...]:
@@ -246,8 +282,8 @@ def _low_confidence(contest: Contest) -> tuple[str, ...]:
     not_done = [candidate.label for candidate in candidates if not candidate.is_done]
     if not_done:
         lines.append(
-            f"this is no pass: measurements of {', '.join(not_done)} do not count as done, since the machine "
-            "was too busy; run `bakeoff bench` again, or accept such with benchmark.accept_contended"
+            f"not a pass: the machine was too busy while {', '.join(not_done)} were measured; run "
+            "`bakeoff bench` again, or set benchmark.accept_contended"
         )
     return tuple(lines)
 

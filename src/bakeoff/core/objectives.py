@@ -66,6 +66,7 @@ class Ranking:
         sides: Of the key of a weighted score: what quality counts and what latency counts, unweighted.
         within: Whether each is within the accuracy threshold, of a lexicographic objective.
         unknown: Why a candidate has no key, by its number; it may not win.
+        measured: Of those, who was measured, though not well enough; better measured, they might win.
     """
 
     key: Quantity
@@ -73,6 +74,7 @@ class Ranking:
     sides: tuple[Quantity, Quantity] | None = None
     within: Quantity | None = None
     unknown: Mapping[int, str] = field(default_factory=dict)
+    measured: frozenset[int] = frozenset()
 
     def find_leader(self, able: Sequence[int]) -> int | None:
         """The best as found of those that may win; of exact twins the first."""
@@ -190,6 +192,7 @@ def _rank_by_cost(evidence: Evidence, objective: Cost, settings: DecisionSetting
     """The less the better; without a cost, or without both ends of its interval, nobody may win."""
     found = [_find_cost(candidate, objective) for candidate in evidence.candidates]
     unknown = {n: cost for n, cost in enumerate(found) if isinstance(cost, str)}
+    measured = frozenset(n for n in unknown if _read_cost(evidence.candidates[n], objective) is not None)
     intervals = [
         (1.0, 1.0, 1.0) if isinstance(cost, str) else (cost.value, cost.low, cost.high or np.inf)
         for cost in found
@@ -201,16 +204,24 @@ def _rank_by_cost(evidence: Evidence, objective: Cost, settings: DecisionSetting
         side[..., list(unknown)] = np.nan
     at = [evidence.reference]
     score = Quantity(*(np.exp(side - side[..., at]) for side in key))
-    return Ranking(Quantity(*(np.nan_to_num(side, nan=-np.inf) for side in key)), score, unknown=unknown)
+    keys = Quantity(*(np.nan_to_num(side, nan=-np.inf) for side in key))
+    return Ranking(keys, score, unknown=unknown, measured=measured)
+
+
+def _name_cost(objective: Cost) -> str:
+    return "cost_per_million" if objective.per == "documents" else "cost_per_million_served"
+
+
+def _read_cost(candidate: Candidate, objective: Cost) -> Estimate | None:
+    found: Estimate | None = getattr(candidate.costs, _name_cost(objective)) if candidate.costs else None
+    return found
 
 
 def _find_cost(candidate: Candidate, objective: Cost) -> Estimate | str:
     """Money per million, or why it is not known."""
-    name = "cost_per_million" if objective.per == "documents" else "cost_per_million_served"
-    costs = candidate.costs
-    found: Estimate | None = getattr(costs, name) if costs else None
+    costs, found = candidate.costs, _read_cost(candidate, objective)
     if found is None:
-        return f"cost: {costs.absent.get(name, 'not measured') if costs else 'not measured'}"
+        return f"cost: {costs.absent.get(_name_cost(objective), 'not measured') if costs else 'not measured'}"
     if costs is not None and costs.is_contended:
         return "cost: the machine was busy, so that it is an upper bound only"
     if found.high is None or not 0 < found.low <= found.value <= found.high < np.inf:

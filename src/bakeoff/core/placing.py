@@ -28,7 +28,7 @@ from bakeoff.core.production import (
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.scenarios.quality import f1_of
 
-Place = Literal["winner", "tied", "beaten", "excluded"]
+Place = Literal["winner", "best so far", "tied", "undecided", "beaten", "excluded"]
 Within = Literal["within", "may be within", "outside"]
 
 
@@ -41,10 +41,12 @@ class Contest:
         scores: What the objective shows of each; None where it is unknown.
         results: Of each constraint.
         able: Who is known to meet every constraint, and has what the objective needs.
-        p_best: In what share of the resamples each is the best of the able.
-        leader: The best of the able as found; None without any.
+        open: Who may meet every constraint, where one of them could not be decided.
+        p_best: In what share of the resamples each is the best of the able and the open.
+        leader: The best of the able as found; without any, of the open; None without either.
         not_ahead: In how many resamples the leader is not ahead of each; empty without one.
         tied: Of the able, whom the leader does not beat with confidence.
+        undecided: Of the open, whom the leader does not beat with confidence, itself included.
         production: With the candidate that it is.
         distances: Of each from production; None where that is not known.
     """
@@ -57,10 +59,12 @@ class Contest:
     front: tuple[bool, ...]
     results: tuple[tuple[ConstraintResult, ...], ...]
     able: tuple[int, ...]
+    open: tuple[int, ...]
     p_best: tuple[float, ...]
     leader: int | None
     not_ahead: tuple[int, ...]
     tied: tuple[int, ...]
+    undecided: tuple[int, ...]
     production: Production
     distances: tuple[Distance, ...] | None
 
@@ -93,8 +97,12 @@ def hold_contest(
     meets = tuple(n for n, row in enumerate(results) if all(each.result == "met" for each in row))
     ranking = rank(evidence, meets, settings)
     able = tuple(n for n in meets if n not in ranking.unknown)
-    leader = ranking.find_leader(able)
+    may_win = tuple(n for n, row in enumerate(results) if all(each.result != "failed" for each in row))
+    keyed = tuple(n for n in may_win if n not in able and n not in ranking.unknown)
+    still_open = tuple(n for n in may_win if n in keyed or n in ranking.measured)
+    leader = ranking.find_leader(able or keyed)
     not_ahead = ranking.count_not_ahead(leader) if leader is not None else ()
+    allowed = count_exceptions(settings)
     return Contest(
         settings=settings,
         evidence=evidence,
@@ -104,10 +112,14 @@ def hold_contest(
         front=tuple(find_front(evidence.quality.draws, evidence.pace.draws, settings)),
         results=results,
         able=able,
-        p_best=tuple(ranking.shares_of_best(able)),
+        open=still_open,
+        p_best=tuple(ranking.shares_of_best((*able, *keyed))),
         leader=leader,
         not_ahead=tuple(not_ahead),
-        tied=tuple(n for n in able if n != leader and not_ahead[n] > count_exceptions(settings)),
+        tied=tuple(n for n in able if n != leader and not_ahead[n] > allowed),
+        undecided=tuple(
+            n for n in still_open if not not_ahead or n in ranking.unknown or not_ahead[n] > allowed
+        ),
         production=known,
         distances=None
         if base is None
@@ -119,7 +131,11 @@ def place(contest: Contest, n: int, winner: int | None) -> Place:
     """The place of one candidate."""
     if n == winner:
         return "winner"
-    if n not in contest.able:
+    if n == contest.leader and contest.undecided:
+        return "best so far"
+    if n in contest.undecided:
+        return "undecided"
+    if n not in contest.able and n not in contest.open:
         return "excluded"
     return "tied" if n == contest.leader or n in contest.tied else "beaten"
 
@@ -127,17 +143,24 @@ def place(contest: Contest, n: int, winner: int | None) -> Place:
 def explain_place(contest: Contest, n: int, winner: int | None) -> str:
     """Why a candidate has its place."""
     leader = contest.leader
-    if n not in contest.able or leader is None:
-        missed = [f"{each.result}: {each.text}" for each in contest.results[n] if each.result != "met"]
-        unknown = contest.ranking.unknown.get(n)
-        return "; ".join([*missed, *([f"cannot tell: {unknown}"] if unknown else [])])
+    open_points = "; ".join(list_open_points(contest, n))
+    where = place(contest, n, winner)
+    if leader is None or where in {"undecided", "excluded"}:
+        return open_points
     best = name_best(contest.settings)
     if n == winner:
         return "fastest of the tied" if contest.tied else best
     if n == leader:
-        return f"{best}, but not with confidence"
-    verb = "not told apart from" if n in contest.tied else "beaten by"
+        return open_points or f"{best}, but not with confidence"
+    verb = "tied with" if where == "tied" else "beaten by"
     return f"{verb} {contest.labels[leader]} ({_describe_lead(contest, leader, n)})"
+
+
+def list_open_points(contest: Contest, n: int) -> list[str]:
+    """List what keeps a candidate from being known to meet every constraint, a line each."""
+    missed = [f"{each.result}: {each.text}" for each in contest.results[n] if each.result != "met"]
+    unknown = contest.ranking.unknown.get(n)
+    return [*missed, *([f"cannot tell: {unknown}"] if unknown else [])]
 
 
 def name_best(settings: DecisionSettings) -> str:

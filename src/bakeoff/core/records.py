@@ -320,7 +320,7 @@ class Measurement(Record):
         timed_s: Time inside its own timed calls.
     """
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     job: Job
     attempt: int
     measured_at: str
@@ -366,7 +366,7 @@ class FailedAttempt(Record):
         readings: Of the processes that were whole before one failed; to be looked at, never for a decision.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     job: Job
     attempt: int
     failed_at: str

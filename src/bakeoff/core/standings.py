@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Standing(Record):
         score: What the objective compares. Of ``weighted`` relative to the reference candidate, which has 1,
             or on the scale of the anchors; of ``lexicographic`` how many times as fast as the reference; of
             ``cost`` how many times as cheap. None where a cost is unknown.
-        p_best: Share of the resamples in which it is the best of all that may win.
+        p_best: Share of the resamples in which it is the best of all that may win, the undecided among them.
         within: Whether it is within the accuracy threshold of a ``lexicographic`` objective; else None.
         p_within: Share of the resamples in which it is; else None.
         costs: What it takes beside time; None where nothing tells.
@@ -84,10 +85,10 @@ class Standing(Record):
 
 def order_of_places(contest: Contest, winner: int | None) -> list[int]:
     """The candidates by place, then by what the objective compares, then by name."""
-    rank: dict[Place, int] = {"winner": 0, "tied": 1, "beaten": 2, "excluded": 3}
+    order = get_args(Place)
     keys, labels = contest.ranking.key.values, contest.labels
     return sorted(
-        range(len(labels)), key=lambda n: (rank[place(contest, n, winner)], -float(keys[n]), labels[n])
+        range(len(labels)), key=lambda n: (order.index(place(contest, n, winner)), -float(keys[n]), labels[n])
     )
 
 

@@ -62,7 +62,7 @@ def explain_tie(contest: Contest) -> Tie | None:
     from scipy.special import ndtri
 
     leader, settings = contest.leader, contest.settings
-    if leader is None or not contest.tied:
+    if leader is None or not contest.tied or contest.undecided:
         return None
     z = float(ndtri(0.5 + settings.confidence / 2))
     margins = [margin for n in contest.tied for margin in _find_margins(contest, leader, n)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from bakeoff.core.records import Environment, Flag, HeatFacts, Job
 from bakeoff.core.server_validity import judge_server
 from bakeoff.measure.contention import THROTTLES
 from bakeoff.measure.entities import ENTITY_F1
+from bakeoff.measure.heat import Unmet
 from bakeoff.measure.readings import (
     APART,
     BLOCK,
@@ -39,6 +41,12 @@ MAX_TAIL_RATIO = 3.0
 MAX_FAR_SHARE = 0.02
 MAX_OVERHEAD_SHARE = 0.01
 MAX_CHANGE_BY_LEAVING_OUT = 0.05
+# With fewer there is no interval of what differs between processes.
+FEWEST_GENERATIONS = 2
+# More are a way to say no.
+MOST_REPEATS = 1000
+# A half-width above it is written as a factor.
+MOST_PERCENT = 10.0
 
 
 def judge_measurement(
@@ -112,6 +120,8 @@ def _judge_generations(heat: HeatFacts | None, readings: Sequence[Reading]) -> l
         return []
     many = "process" if count == 1 else "processes"
     detail = f"{count} fresh {many}; intervals are wide below {MIN_GENERATIONS}"
+    if count == FEWEST_GENERATIONS:
+        detail += ", and with two they miss somewhat more often where candidates differ in spread"
     return [Flag(name="few_generations", detail=detail)]
 
 
@@ -130,12 +140,7 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
     flags += _judge_drift(heat, readings)
     flags += _judge_handover(heat, readings)
     flags += [
-        Flag(
-            name=f"ci_not_reached({unmet.metric})",
-            detail=f"batch size {unmet.variant}: "
-            + (f"±{unmet.half_width:.1%}" if unmet.half_width is not None else "no interval")
-            + f" where ±{unmet.target:.1%} was asked for, when the {heat.stopped} ended the heat",
-        )
+        Flag(name=f"ci_not_reached({unmet.metric})", detail=_describe_unmet(unmet, heat))
         for unmet in heat.unmet
     ]
     if len(set(heat.threads)) > 1:
@@ -148,6 +153,32 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
         detail = "the candidates did not fit into memory together; intervals are 4 to 5 times as wide"
         flags.append(Flag(name="not_resident", detail=detail))
     return flags
+
+
+def _describe_unmet(unmet: Unmet, heat: HeatFacts) -> str:
+    """How wide an interval was left, and what would reach its target.
+
+    The width falls with the square root of the number of repeats. With few of them it falls faster, so the
+    estimate is at most too high.
+    """
+    ends = {"budget": "the time budget ran out", "generations": "the most repeats were done"}
+    end = ends.get(heat.stopped, "the heat ended")
+    if unmet.half_width is None:
+        return f"batch size {unmet.variant}: {end} without an interval (target ±{unmet.target:.1%})"
+    wanted = heat.generations * (unmet.half_width / unmet.target) ** 2
+    more = max(math.ceil(wanted) - heat.generations, 1)
+    cost = (
+        f"more than {MOST_REPEATS:,} more repeats"
+        if more > MOST_REPEATS
+        else f"about {more:,} more {'repeat' if more == 1 else 'repeats'} "
+        f"({_name_time(more * heat.wall_s / max(heat.generations, 1))})"
+    )
+    width = f"±{unmet.half_width:.1%}" if unmet.half_width < MOST_PERCENT else f"×{1 + unmet.half_width:,.0f}"
+    return f"batch size {unmet.variant}: {end} at {width} (target ±{unmet.target:.1%}); {cost} would reach it"
+
+
+def _name_time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{math.ceil(seconds / 60):,} min"  # noqa: PLR2004
 
 
 def _judge_reference(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
@@ -219,7 +250,8 @@ def _compare_with_all(reading: Reading) -> list[Flag]:
             shown.append(f"p{p * 100:g} {both}")
     if not shown:
         return []
-    detail = f"{_place(reading)}: with all rounds {', '.join(shown)}"
+    then = "; the intervals hold both" if reading.is_thinned else ""
+    detail = f"{_place(reading)}: with all rounds {', '.join(shown)}{then}"
     return [Flag(name="left_out_matters", detail=detail)]
 
 
@@ -251,7 +283,11 @@ def _judge_handover(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
     factor = float(np.median(handovers[far]) / np.median(handovers[~far]))
     are_out = any(APART in row.columns["left_out"] for row in readings if _is_timed(row))
     what = f"data took {factor:.1f} times as long from one CPU to the next in {far.mean():.0%} of the rounds"
-    then = "they are left out" if are_out else "the others are too few, so all count; ratios feel it less"
+    then = (
+        "absolute figures leave them out, ratios keep them"
+        if are_out
+        else "the others are too few, so all count; ratios feel it less"
+    )
     return [Flag(name="cpus_apart", detail=f"{what}: {then}")]
 
 

@@ -193,13 +193,14 @@ def _choose_of_many(points: Sequence[Point]) -> list[Point]:
 
 def _name(row: Standing) -> tuple[str, str]:
     runtime = truncate(row.runtime, _NAME_LENGTH)
-    return truncate(
-        row.backbone, _NAME_LENGTH
-    ), f"{runtime}, excluded" if row.place == "excluded" else runtime
+    return truncate(row.backbone, _NAME_LENGTH), f"{runtime}, {row.place}" if row.place in {
+        "excluded",
+        "undecided",
+    } else runtime
 
 
 def _mark_box(point: Point) -> Box:
-    radius = _RING_RADIUS if point.standing.place in {"winner", "tied"} else _MARK_RADIUS
+    radius = _RING_RADIUS if point.standing.place in {"winner", "best so far", "tied"} else _MARK_RADIUS
     return Box(point.x - radius, point.y - radius, point.x + radius, point.y + radius)
 
 

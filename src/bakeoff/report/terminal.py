@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from bakeoff.core.placing import Place
 
 FRONT_MARK = "◆"
-_STYLE: dict[Place, str] = {"winner": "bold green", "tied": "bold", "beaten": "", "excluded": "dim"}
+_STYLE: dict[Place, str] = {
+    "winner": "bold green",
+    "best so far": "bold",
+    "tied": "bold",
+    "undecided": "",
+    "beaten": "",
+    "excluded": "dim",
+}
 
 
 def render_terminal(decision: Decision) -> RenderableType:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from bakeoff.core.records import BackboneSelection
 
 F1_DECIMALS = 3
+# An interval that reaches further than this factor to a side says nothing that a reader could use.
+WIDEST_FACTOR = 3.0
+TOO_WIDE = "(too few clean repeats for an interval)"
 ABSENT = "–"
 
 # Whole sequences go, so that "\x1b[31mred" leaves no "[31m" behind. One that does not end is not taken for a
@@ -91,6 +94,20 @@ def f1_interval(estimate: Estimate) -> str:
     return _interval(estimate, F1_DECIMALS, F1_DECIMALS)
 
 
+def ratio_interval(estimate: Estimate) -> str:
+    """``[0.151, 0.191]``, or why there is none to show."""
+    return TOO_WIDE if is_too_wide(estimate) else _interval(estimate, F1_DECIMALS, F1_DECIMALS)
+
+
+def is_too_wide(estimate: Estimate) -> bool:
+    """Return whether an interval of times or ratios reaches further than a factor of 3 to a side.
+
+    One without an upper bound is shown for its lower one.
+    """
+    is_high = estimate.high is not None and estimate.high > WIDEST_FACTOR * estimate.value
+    return is_high or estimate.low < estimate.value / WIDEST_FACTOR
+
+
 def format_number_of_ms(value: float) -> str:
     """Milliseconds with three significant digits, the unit left to the heading."""
     return f"{value:,.{_decimals(value)}f}"
@@ -134,14 +151,12 @@ def name_limit(quantile: float, limit_ms: float) -> str:
 def latency_interval(estimate: Estimate) -> str:
     """The interval alone, with as many decimals as its value has.
 
-    An end that is ten times smaller or larger has three digits of its own: 0.3 ms is not 0, beside 108 ms.
+    One that is too wide to be of use is not shown.
     """
-    near, value = _decimals(estimate.value), estimate.value
-    low, high = (
-        near if end is None or value / 10 < end < value * 10 else _decimals(end)
-        for end in (estimate.low, estimate.high)
-    )
-    return _interval(estimate, low, high)
+    if is_too_wide(estimate):
+        return TOO_WIDE
+    decimals = _decimals(estimate.value)
+    return _interval(estimate, decimals, decimals)
 
 
 def format_bytes(value: float) -> str:

@@ -16,6 +16,7 @@ from bakeoff.report.units import (
     format_percent,
     format_ratio,
     latency_interval,
+    ratio_interval,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +69,12 @@ def headline(decision: Decision) -> str:
     if decision.outcome == "tie":
         n_tied = sum(standing.place == "tied" for standing in decision.standings)
         return f"A tie between {count(n_tied, 'candidate')}"
+    if decision.outcome == "undecided":
+        n_open = sum(standing.place == "undecided" for standing in decision.standings)
+        if decision.best_so_far is None:
+            return f"Undecided: {count(n_open, 'candidate')} may meet every constraint"
+        open_ones = f"{count(n_open, 'candidate')} undecided" if n_open else "its own constraint is undecided"
+        return f"Best so far: {decision.best_so_far} ({open_ones})"
     return "No winner"
 
 
@@ -131,7 +138,8 @@ def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
         first = KeyFigure("Not told apart", str(len(shown)), _of_all(decision))
     else:
         shown = list(decision.standings)
-        first = KeyFigure("Meet every constraint", "0", _of_all(decision))
+        n_met = sum(all(each.result == "met" for each in row.constraints) for row in shown)
+        first = KeyFigure("Meet every constraint", str(n_met), _of_all(decision))
     qualities = [standing.quality.value for standing in shown]
     latencies = [standing.latency_ms.value for standing in shown]
     among = "among the tied" if decision.outcome == "tie" else "among all"
@@ -208,7 +216,12 @@ def describe_finding(decision: Decision) -> str:
     )
     more = f"; and {count(len(front) - _NAMED, 'other')}" if len(front) > _NAMED else ""
     first = decision.standings[0]
-    led = {"winner": f"The winner is {first.label}", "tie": headline(decision), "none": "There is no winner"}
+    led = {
+        "winner": f"The winner is {first.label}",
+        "tie": headline(decision),
+        "undecided": headline(decision),
+        "none": "There is no winner",
+    }
     return (
         f"{led[decision.outcome]}. Of {count(len(decision.standings), 'candidate')} {len(front)} are on the "
         f"Pareto front of F1 and {name}, from the fastest: {named}{more}."
@@ -231,7 +244,7 @@ def describe_production(decision: Decision) -> tuple[str, ...]:
         told,
         (
             f"Against it the winner has {format_difference(quality.value)} {f1_interval(quality)} F1, and "
-            f"takes {format_ratio(ratio.value)} {f1_interval(ratio)} its time."
+            f"takes {format_ratio(ratio.value)} {ratio_interval(ratio)} its time."
         ),
     )
 

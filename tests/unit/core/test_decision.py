@@ -226,7 +226,7 @@ TWIN = make_candidate("twin", 0.90, 5.0)
 def test_a_tie_names_all_who_are_tied_and_no_winner() -> None:
     decision = rule([GOOD, TWIN, SLOW])
     assert (decision.outcome, decision.winner) == ("tie", None)
-    assert decision.reasons[0] == "the data do not tell these apart: good × torch-fp32, twin × torch-fp32"
+    assert decision.reasons[0] == "good × torch-fp32, twin × torch-fp32 are statistically tied"
     assert {s.backbone: s.place for s in decision.standings} == {
         "good": "tied",
         "twin": "tied",
@@ -238,7 +238,7 @@ def test_a_tie_names_all_who_are_tied_and_no_winner() -> None:
 def test_a_tie_says_who_leads_and_by_how_much_the_others_may_be_behind() -> None:
     reasons = [standing.reason for standing in rule([GOOD, TWIN]).standings]
     assert "best score, but not with confidence" in reasons
-    assert any(reason.startswith("not told apart from ") for reason in reasons)
+    assert any(reason.startswith("tied with ") for reason in reasons)
 
 
 def test_exact_twins_are_tied() -> None:
@@ -251,7 +251,7 @@ def test_the_fastest_of_the_tied_wins_if_that_is_asked_for() -> None:
     one, two = make_candidate("one", 0.90, 5.2), make_candidate("two", 0.90, 5.0)
     decision = rule([one, two, SLOW], when_tied="fastest", objective=weigh(0.99, 0.01))
     assert (decision.outcome, decision.winner) == ("winner", two.label)
-    assert decision.reasons[0].startswith("the data do not tell these apart: ")
+    assert decision.reasons[0].endswith(" are statistically tied")
     assert standing_of(decision, "two").reason == "fastest of the tied"
     assert standing_of(decision, "one").place == "tied"
     assert standing_of(decision, "slow").place == "beaten"
@@ -297,8 +297,47 @@ def test_a_limit_inside_the_interval_cannot_be_told() -> None:
     ):
         decision = rule([GOOD], constraints=(constraint,))
         assert standing_of(decision, "good").constraints[0].result == "cannot tell"
-        assert decision.outcome == "none"
+        assert (decision.outcome, decision.best_so_far) == ("undecided", GOOD.label)
+        assert standing_of(decision, "good").place == "best so far"
         assert standing_of(decision, "good").reason.startswith("cannot tell: ")
+
+
+def test_no_winner_is_named_over_one_that_is_undecided() -> None:
+    shown = standing_of(rule([GOOD, FAST]), "good")
+    limit = QualityFloor(kind="quality", at_least=shown.quality.value)
+    low = make_candidate("low", 0.98 * 0.90, 2.0)
+    decision = rule([low, GOOD], constraints=(limit,))
+    places = {standing.backbone: standing.place for standing in decision.standings}
+    assert decision.outcome in {"undecided", "none"}
+    assert "undecided" in {*places.values(), decision.outcome}
+    assert decision.winner is None
+    assert all(standing.p_best < 1 for standing in decision.standings if len(places) > 1) or (
+        places["low"] == "excluded"
+    )
+
+
+def test_who_is_beaten_anyway_need_not_be_decided() -> None:
+    decided = rule([GOOD, SLOW], constraints=(LatencyLimit(kind="latency", at_most_ms=1000),))
+    assert decided.winner == GOOD.label
+    p95 = standing_of(decided, "slow").latency_by_batch_ms[1]["p95"]
+    assert p95 is not None
+    decision = rule([GOOD, SLOW], constraints=(LatencyLimit(kind="latency", at_most_ms=p95.value),))
+    assert (decision.outcome, decision.winner) == ("winner", GOOD.label)
+    slow = standing_of(decision, "slow")
+    assert (slow.place, slow.constraints[0].result) == ("beaten", "cannot tell")
+
+
+def test_an_undecided_candidate_that_may_be_better_leaves_a_best_so_far() -> None:
+    other = make_candidate("other", 0.90, 5.1)
+    p95 = standing_of(rule([GOOD, other]), "other").latency_by_batch_ms[1]["p95"]
+    assert p95 is not None
+    decision = rule([GOOD, other], constraints=(LatencyLimit(kind="latency", at_most_ms=p95.value),))
+    places = {standing.backbone: standing.place for standing in decision.standings}
+    assert decision.outcome == "undecided"
+    assert "undecided" in places.values()
+    assert decision.best_so_far is not None
+    assert sum(standing.p_best for standing in decision.standings) == pytest.approx(1.0)
+    assert any("to settle it, measure more repeats" in reason for reason in decision.reasons)
 
 
 def test_a_limit_at_a_batch_size_that_was_not_measured_cannot_be_told() -> None:
@@ -332,7 +371,7 @@ def test_every_constraint_must_be_met() -> None:
     )
     decision = rule(FIELD, constraints=constraints)
     assert (decision.outcome, decision.winner) == ("none", None)
-    assert decision.reasons == ("no candidate is known to meet every constraint",)
+    assert decision.reasons == ("no candidate meets every constraint",)
     assert {standing.place for standing in decision.standings} == {"excluded"}
     assert all(standing.reason for standing in decision.standings)
     assert all(standing.p_best == 0.0 for standing in decision.standings)

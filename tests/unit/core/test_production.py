@@ -120,6 +120,6 @@ def test_against_production_that_is_not_measured_nothing_can_be_told(
 ) -> None:
     decision = rule([NEW], production, constraints=[DROP])
     result = decision.standings[0].constraints[0]
-    assert (decision.outcome, result.result) == ("none", "cannot tell")
+    assert (decision.outcome, result.result) == ("undecided", "cannot tell")
     assert reason in result.text
     assert decision.standings[0].versus_production is None

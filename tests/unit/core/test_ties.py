@@ -85,7 +85,4 @@ def test_a_tie_broken_by_speed_is_no_clear_win() -> None:
     assert (clear.how, clear.tie) == ("clear", None)
     reported = rule([one, two], objective=weigh(0.99, 0.01))
     assert (reported.outcome, reported.how) == ("tie", None)
-    assert (
-        "generations would tell them apart, in place of 200 and 5, if the differences are as found"
-        in reported.reasons[1]
-    )
+    assert "repeats (you have 200 and 5), if the differences are as found" in reported.reasons[1]

@@ -557,7 +557,7 @@ def test_hostile_text_is_shown_as_text_and_makes_no_element(
     assert kinds[0] == kinds[1]
     assert {element.tag for element in wild.elements} == {element.tag for element in tame.elements}
     assert not [name for element in wild.elements for name in element.attributes if name.startswith("on")]
-    assert "".join(wild.inside("h1")) in {f"a{text} × r{text}", f"b{text} × r{text}"}
+    assert f" × r{text}" in "".join(wild.inside("h1"))
     for tag in ("title", "h3", "th", "td", "dd", "dt", "li", "p", "caption"):
         assert any(text in data for data in wild.inside(tag)), tag
 

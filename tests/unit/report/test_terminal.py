@@ -205,7 +205,8 @@ def test_names_from_outside_bring_no_terminal_sequence_no_markup_and_no_line(
     assert "example.org\x07" not in coloured
     assert "\x1b]8" not in coloured
     assert "\x1b[2J" not in coloured
-    tame = make_decision([c.model_copy(update={"backbone": c.backbone[0]}) for c in candidates], ["left out"])
+    tamed = [c.model_copy(update={"backbone": c.backbone[0], "runtime": "r"}) for c in candidates]
+    tame = make_decision(tamed, ["left out"], constraints=[limit])
     assert len(shown.splitlines()) <= len(show(tame, width=400).splitlines()) + 4
 
 

@@ -51,7 +51,7 @@ def test_what_is_shown_of_a_latency_is_within_half_a_percent_of_it(value: float)
     assert len(digits) == 3 or value >= 999.5
 
 
-@given(LATENCIES_MS, st.floats(0.11, 1), st.floats(1, 9.9) | st.none())
+@given(LATENCIES_MS, st.floats(0.34, 1), st.floats(1, 2.99) | st.none())
 def test_an_interval_has_the_decimals_of_its_value_and_holds_it(
     value: float, down: float, up: float | None
 ) -> None:
@@ -68,9 +68,12 @@ def test_an_interval_without_upper_bound_is_open() -> None:
     assert units.format_latency(Estimate(value=12.34, low=11.76, high=12.91)) == "12.3 [11.8, 12.9]"
 
 
-def test_an_end_far_from_its_value_keeps_its_digits() -> None:
-    assert units.format_latency(Estimate(value=108.2, low=0.2134, high=618786.0)) == "108 [0.213, 618,786]"
-    assert units.format_latency(Estimate(value=0.993, low=0.055, high=18.0)) == "0.993 [0.0550, 18.0]"
+@pytest.mark.parametrize(("low", "high"), [(1.25, 9.2), (0.9, 7.39), (0.9, None), (0.0, 4.0)])
+def test_an_interval_wider_than_a_factor_of_three_is_no_number(low: float, high: float | None) -> None:
+    told = "(too few clean repeats for an interval)"
+    assert units.format_latency(Estimate(value=3.04, low=low, high=high)) == f"3.04 {told}"
+    assert units.ratio_interval(Estimate(value=3.04, low=low, high=high)) == told
+    assert units.ratio_interval(Estimate(value=3.04, low=1.1, high=9.1)) == "[1.100, 9.100]"
 
 
 def test_f1_has_three_decimals_and_so_have_its_ends() -> None:
