@@ -419,16 +419,13 @@ def test_intervals_that_stayed_too_wide_are_told_with_both_widths(make_job: Make
         Unmet(participant="k", variant=8, metric="ratio", half_width=None, target=0.015),
     )
     flags = judge(make_job(), make_latency(368), heat=make_heat(unmet=unmet, stopped="budget"))
+    ended = "batch size 1: the time budget ran out"
     assert [(flag.name, flag.detail) for flag in flags] == [
         (
             "ci_not_reached(p99)",
-            "batch size 1: the time budget ran out at ±31.4% (target ±10.0%); "
-            + "about 45 more repeats (9 s) would reach it",
+            f"{ended} at ±31.4% (target ±10.0%); about 45 more repeats (9 s) would reach it",
         ),
-        (
-            "ci_not_reached(ratio)",
-            "batch size 8: the time budget ran out without an interval (target ±1.5%)",
-        ),
+        ("ci_not_reached(ratio)", "batch size 8: the time budget ran out without an interval (target ±1.5%)"),
     ]
 
 
