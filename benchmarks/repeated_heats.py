@@ -1,8 +1,8 @@
 """Intervals on a real machine: how often a heat's interval of a ratio holds what the other heats found.
 
-Measures all candidates of a project again and again, each heat for itself, and holds every interval of a ratio
-to the reference against the mean of the other heats. Beside it stands what Student's t with Bonferroni makes of
-the same rounds, as bakeoff did before variances were moderated: a repeat in which the CPUs were apart was lost.
+Measures all candidates of a project again and again, each heat for itself, and holds every interval of a
+ratio to the reference against the mean of the other heats. Beside it stands what Student's t with Bonferroni
+makes of the rounds that headline figures use, which lose a repeat in which the CPUs were apart.
 
     bakeoff demo --folder /tmp/heats            # any project that has champions; it gets more attempts
     python benchmarks/repeated_heats.py /tmp/heats/config --heats 10
