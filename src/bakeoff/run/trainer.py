@@ -150,6 +150,8 @@ class HyperParameters(Record):
         dropout: Of hidden layers and attention; null keeps the backbone's own.
         warmup_fraction: Share of the steps in which the learning rate rises; then it falls linearly to 0.
         freeze_embeddings: Whether the embeddings stay as pretrained.
+        trained_layers: Upper layers that are trained; the ones below stay as pretrained, which saves most of
+            their time. Null trains all, and so does a number that the backbone does not have.
         max_grad_norm: Gradients are clipped to this norm.
     """
 
@@ -160,6 +162,7 @@ class HyperParameters(Record):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
     freeze_embeddings: bool = False
+    trained_layers: Annotated[int, Field(ge=0)] | None = None
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
 
 
@@ -179,6 +182,8 @@ class HuggingFaceTrainer:
         model = build_model(order.pretrained, order.labels, settings.dropout)
         if settings.freeze_embeddings:
             model.base_model.embeddings.requires_grad_(False)
+        if settings.trained_layers is not None:
+            _freeze_lower_layers(model, settings.trained_layers)
         base = Checkpoint(
             order.pretrained,
             order.labels,
@@ -301,6 +306,23 @@ def _set_dropout(config: Any, dropout: float) -> None:
         raise ConfigError([f"hyper-parameter dropout: {config.model_type} has no dropout to set"])
     for name in names:
         setattr(config, name, dropout)
+
+
+def _freeze_lower_layers(model: Any, n_trained: int) -> None:
+    """Train the upper layers only.
+
+    Raises:
+        ConfigError: The architecture keeps its layers in no list.
+    """
+    torch = _import_torch()
+    stacks = [module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList)]
+    if not stacks:
+        raise ConfigError(
+            [f"hyper-parameter trained_layers: {model.config.model_type} has no list of layers"]
+        )
+    layers = max(stacks, key=len)
+    for layer in layers[: max(0, len(layers) - n_trained)]:
+        layer.requires_grad_(False)
 
 
 def _fit(
