@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
+from bakeoff.measure.backends.requirements import importing
 from bakeoff.measure.backends.torch import TorchSession
 from bakeoff.measure.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_max_positions
 from bakeoff.measure.encoding import Batch, Encoder, Encoding, read_tags
@@ -286,8 +287,9 @@ def check_backbone(folder: Path) -> None:
 
 def _import_torch() -> Any:
     try:
-        import torch
-        import transformers  # noqa: F401 - both are needed, and one error names either
+        with importing():
+            import torch
+            from transformers import PreTrainedModel  # noqa: F401 - both are needed, one error names either
     except ImportError as error:
         raise MissingExtraError("HuggingFaceTrainer", library=error.name or "torch", extra="torch") from error
     return torch

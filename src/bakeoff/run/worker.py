@@ -26,6 +26,7 @@ from bakeoff.errors import BakeoffError, CheckpointError
 from bakeoff.folders import build_folder
 from bakeoff.measure import memory
 from bakeoff.measure.backends import agreement
+from bakeoff.measure.backends.requirements import importing
 from bakeoff.measure.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.measure.contention import KernelCounters
 from bakeoff.measure.encoding import Encoder
@@ -90,6 +91,8 @@ def _measure(order: MeasureOrder) -> Done:
         read_each(OVERHEAD, "ns", [(order.generation, ns) for ns in time_instrument()]),
     )
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    with importing():
+        order.runtime.import_libraries()
     subject, _ = _load(order)
     subject = replace(subject, counters=counters)
     before = read_load()
