@@ -32,7 +32,8 @@ with measuring(print):
 
 # The command line as it is, around a command that does nothing but wait.
 WAIT = """
-from bakeoff.cli import main
+import importlib
+main = importlib.import_module("bakeoff.cli.main")
 from bakeoff.orchestrator.progress import warn
 from bakeoff.run.machine import measuring
 def wait(**_):
@@ -151,8 +152,8 @@ def test_the_command_line_says_once_whom_it_waits_for() -> None:
     holder.kill()
     holder.wait()
     assert first.startswith(f"waiting for the machine lock: pid {holder.pid} (`python -c`)")
-    assert waiter.communicate() == (None, "")
-    assert waiter.returncode == 0
+    assert waiter.stderr.read() == ""
+    assert waiter.wait() == 0
 
 
 def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(lock: Path) -> None:
