@@ -152,6 +152,7 @@ def run_side_by_side(
     n_at_once: int,
     on_end: Callable[[int, Done | WorkerError, float], None],
     on_wait: Callable[[], None] | None = None,
+    worker: str = WORKER,
 ) -> None:
     """Carry out orders in fresh processes, several at once; no thread of ours waits for them.
 
@@ -160,13 +161,14 @@ def run_side_by_side(
         n_at_once: Most processes at once.
         on_end: Gets the number of each task, its outcome and the wall time of its process in s, as it ends.
         on_wait: Called about once a second while processes run; it must be short.
+        worker: The module that the processes run.
     """
     waiting, running = deque(enumerate(tasks)), dict[int, _Running]()
     try:
         while waiting or running:
             while waiting and len(running) < n_at_once:
                 number, task = waiting.popleft()
-                begun = _begin(task.order, task.folder, WORKER)
+                begun = _begin(task.order, task.folder, worker)
                 if isinstance(begun, Done):
                     on_end(number, begun, 0.0)
                 else:
