@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -83,7 +84,7 @@ def test_a_key_that_another_machine_measures_is_waited_for_and_its_result_fetche
     on(theirs, monkeypatch)
     other = open_one(theirs)
     (planned,) = plan(other).jobs
-    with machine.measuring(lambda: None):
+    with machine.measuring(print):
         other.claims.claim(planned.job.key_digest, 1)
     heard = Heard()
 
@@ -111,7 +112,7 @@ def test_what_a_dead_machine_had_claimed_is_taken_over_after_its_silence(
     on(theirs, monkeypatch)
     dead = open_one(theirs, "tracking.claim_expiry_s=2")
     (planned,) = plan(dead).jobs
-    with machine.measuring(lambda: None):
+    with machine.measuring(print):
         dead.claims.claim(planned.job.key_digest, 1)
     on(ours, monkeypatch)
     result = bench(open_one(ours, "tracking.claim_expiry_s=1"))
@@ -245,21 +246,22 @@ def test_runs_that_no_ledger_knows_count_as_before(
 
 
 def test_two_projects_on_one_machine_never_measure_at_the_same_time(
-    machines: list[Machine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     on(machines[0], monkeypatch)
-    heard = Heard()
     ended: list[str] = []
 
     def measure() -> None:
-        bench(open_one(machines[1], progress=heard))
+        bench(open_one(machines[1]))
         ended.append("bench")
 
-    with machine.measuring(lambda: None):
+    with machine.measuring(print):
         thread = threading.Thread(target=measure)
         thread.start()
-        while not any("another process measures on this machine" in line for line in heard.lines):
+        while not caplog.records:
             time.sleep(0.05)
+        line = caplog.records[0].getMessage()
+        assert line.startswith(f"waiting for the machine lock: pid {os.getpid()} (`")
         assert not list(machines[1].folder.glob("results/work/*"))
         ended.append("we")
     thread.join()
@@ -271,7 +273,7 @@ def test_a_bench_with_nothing_to_measure_does_not_wait_for_the_machine(
 ) -> None:
     on(machines[0], monkeypatch)
     bench(open_one(machines[0]))
-    with machine.measuring(lambda: None):
+    with machine.measuring(print):
         assert bench(open_one(machines[0])).measured == ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,11 +65,29 @@ def test_every_hyper_parameter_changes_the_training(order: TrainingOrder) -> Non
         "dropout": 0.5,
         "warmup_fraction": 0.9,
         "freeze_embeddings": True,
+        "trained_layers": 0,
         "max_grad_norm": 0.01,
     }
     assert set(others) == set(HyperParameters.model_fields)
     for name, value in others.items():
         assert trainer.train(changed(order, **{name: value})).epoch_losses != base, name
+
+
+def test_only_the_upper_layers_that_are_asked_for_learn(order: TrainingOrder, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    before = load_file(order.pretrained / "model.safetensors")
+    layers = sorted({match[1] for name in before if (match := re.search(r"layer\.(\d+)\.", name))})
+    HuggingFaceTrainer().train(
+        changed(order, trained_layers=1).model_copy(update={"checkpoint": tmp_path / "checkpoint"})
+    )
+    after = load_file(tmp_path / "checkpoint" / "model.safetensors")
+
+    def is_as_before(layer: str) -> bool:
+        name = next(name for name in after if re.search(rf"layer\.{layer}\..*query\.weight", name))
+        return bool((after[name] == before.get(name, before.get(name.removeprefix("bert.")))).all())
+
+    assert [is_as_before(layer) for layer in layers] == [True] * (len(layers) - 1) + [False]
 
 
 def test_the_same_order_gives_the_same_outcome(order: TrainingOrder) -> None:

@@ -50,6 +50,12 @@ class Watched:
         self.name = worker.name
         self.cpu_s = self.rival_cpu_s = 0.0
 
+    def begin(self, generation: int) -> None:
+        self._worker.begin(generation)
+
+    def wait_imported(self, longest_s: float) -> int | None:
+        return self._worker.wait_imported(longest_s)
+
     def start(self, generation: int) -> Started:
         return self._worker.start(generation)
 

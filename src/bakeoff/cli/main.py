@@ -6,6 +6,7 @@ Nothing heavy is imported here: ``bakeoff --help`` must answer at once.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -77,8 +78,21 @@ def cli() -> None:
     """Hold the commands."""
 
 
+class _StderrWarnings(logging.Handler):
+    """Prints each warning of the library as one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        from bakeoff.report.units import clean
+
+        click.echo(clean(record.getMessage()), err=True)
+
+
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    logger = logging.getLogger("bakeoff")
+    logger.addHandler(_StderrWarnings(logging.WARNING))
+    logger.propagate = False  # a handler of the root would print the same line again
     try:
         code = cli.main(standalone_mode=False)
     except BakeoffError as error:

@@ -43,7 +43,8 @@ class Started(Record):
     Attributes:
         at_ns: When it began, since the Unix epoch.
         spawn_ns: From the start of the process to its first line of ours.
-        import_ns: Imports of the runtime's libraries.
+        import_ns: Imports of the runtime's libraries. Other workers may import at the same time, at most one
+            for each physical core; everything below is read while no other worker runs.
         load_ns: From the checkpoint to a session.
         overhead_ns: What timing a call that does nothing reads: the cost of the instrument, one a sample.
         canary_ns: Times of a fixed computation in this process, the same on every machine.

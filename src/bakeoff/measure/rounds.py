@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -49,6 +50,8 @@ from bakeoff.measure.stopping import find_unmet
 PATIENCE = 2.0
 # But never with one, which gives no ratio an interval.
 LEAST_GENERATIONS = 2
+# How long one of several that import is waited for before the next is looked at.
+LOOK_S = 0.02
 
 
 class Participant(Protocol):
@@ -62,8 +65,16 @@ class Participant(Protocol):
         """Unique in the heat."""
         ...
 
+    def begin(self, generation: int) -> None:
+        """Begin afresh and import; return at once. Others may import at the same time."""
+        ...
+
+    def wait_imported(self, longest_s: float) -> int | None:
+        """Return the memory in bytes once it has imported and stopped; None where that takes longer."""
+        ...
+
     def start(self, generation: int) -> Started:
-        """Begin afresh, load, warm up every variant, and stop."""
+        """Begin afresh unless that is done, load, warm up every variant, and stop."""
         ...
 
     def run_block(self, request: BlockRequest) -> Block:
@@ -90,6 +101,7 @@ def run_heat(
     pause: Callable[[], None] = lambda: None,
     probe: Callable[[], int | None] = lambda: None,
     quantity: str = LATENCY,
+    n_importing: int = 1,
 ) -> Heat:
     """Measure participants together.
 
@@ -103,12 +115,14 @@ def run_heat(
         pause: Called before each block, while all participants are stopped; it must be short.
         probe: Reads how long data takes from one CPU to the next, in ns, or None; called before each round.
         quantity: What the calls stand for; the targets are asked of what is reported of it.
+        n_importing: Participants that may import at the same time. Everything after that, from loading on,
+            is done by one at a time.
 
     Returns:
         All generations in which at least one participant finished, and why there are no more.
     """
     begin_s = now_s()
-    state = _State(list(participants), protocol, memory_budget_bytes, pause, probe)
+    state = _State(list(participants), protocol, memory_budget_bytes, pause, probe, n_importing=n_importing)
     generations: list[Generation] = []
     for generation in earlier:
         state.learn(generation)
@@ -154,6 +168,7 @@ class _State:
         alive: Participants that have not failed.
         pause: What the caller does between blocks.
         probe: What it reads before a round.
+        n_importing: Participants that may import at the same time.
         shapes: Samples a block and calls a sample of each variant, fixed by its first warm-up.
     """
 
@@ -162,6 +177,7 @@ class _State:
     memory_budget_bytes: float
     pause: Callable[[], None]
     probe: Callable[[], int | None]
+    n_importing: int = 1
     is_resident: bool = True
     failures: dict[str, Failure] = field(default_factory=dict)
     shapes: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
@@ -238,17 +254,48 @@ def _run_generation(state: _State, number: int) -> Generation:
 
 
 def _start_together(state: _State, order: Sequence[Participant], attempt: _Attempt, number: int) -> bool:
-    """Start all, one at a time; False if they do not fit into memory together (all are ended then)."""
-    used_bytes = 0
-    for participant in order:
+    """Start all; False if they do not fit into memory together (all are ended then).
+
+    Importing is the longest part and is not measured against others, so that several do it at once. They are
+    stopped then, and loading, the first call and the warm-up are done by one at a time.
+    """
+    used_bytes = _import_together(state, order, number)
+    imported = [participant for participant in order if participant.name in used_bytes]
+    while imported and sum(used_bytes.values()) <= state.memory_budget_bytes:
+        participant = imported.pop(0)
         _start(state, participant, attempt, number)
         started = attempt.started.get(participant.name)
-        used_bytes += started.resident_bytes if started else 0
-        if used_bytes > state.memory_budget_bytes:
-            for each in order:
-                each.kill()
-            return False
+        used_bytes[participant.name] = started.resident_bytes if started else 0
+    if sum(used_bytes.values()) > state.memory_budget_bytes:
+        for each in order:
+            each.kill()
+        return False
     return True
+
+
+def _import_together(state: _State, order: Sequence[Participant], number: int) -> dict[str, int]:
+    """Let participants begin and import, some at the same time.
+
+    Returns:
+        Memory of each in bytes, by its name. It ends early once that is more than there is.
+    """
+    waiting, importing = deque(order), list[Participant]()
+    used_bytes: dict[str, int] = {}
+    while (waiting or importing) and sum(used_bytes.values()) <= state.memory_budget_bytes:
+        while waiting and len(importing) < state.n_importing:
+            importing.append(waiting.popleft())
+            importing[-1].begin(number)
+        for participant in list(importing):
+            try:
+                found = participant.wait_imported(LOOK_S)
+            except WorkerError as error:
+                importing.remove(participant)
+                state.fail(participant, error)
+                continue
+            if found is not None:
+                importing.remove(participant)
+                used_bytes[participant.name] = found
+    return used_bytes
 
 
 def _start(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:

@@ -15,7 +15,7 @@ from bakeoff.orchestrator import node
 from bakeoff.orchestrator.assignments import Delivery, assign, receive, unpack
 from bakeoff.orchestrator.execution import count_steps, measure_unit
 from bakeoff.orchestrator.machines import ask_nodes, find_new_nodes
-from bakeoff.orchestrator.progress import Advance
+from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sharing import Share
 from bakeoff.orchestrator.units import Unit
@@ -178,7 +178,7 @@ def open_crew(
     """
     by_run, cluster = {champion.run_id: champion for champion in champions}, project.cluster
     if cluster is None:
-        with measuring(lambda: project.progress.say("another process measures on this machine; waiting")):
+        with measuring(warn):
             yield LocalCrew(project, by_run, share)
         return
     with cluster.connected():

@@ -77,8 +77,7 @@ class _Dispatch:
     def _take(self, unit: Unit) -> Unit | None:
         if isinstance(unit[0].job.scenario, Interleaved):
             return tuple(self._share.take_together(unit)) or None
-        mine = self._share.take(unit[0])
-        return (mine,) if mine else None
+        return tuple(mine for planned in unit if (mine := self._share.take(planned))) or None
 
     def _collect(self, unit: Unit, future: Future[object]) -> None:
         try:

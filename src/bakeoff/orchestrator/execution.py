@@ -1,4 +1,7 @@
-"""Carry out planned jobs: alone in fresh processes, or together in heats. Every result is kept at once."""
+"""Carry out planned jobs: together in heats, side by side where nothing is timed, or alone.
+
+Every result is kept at once.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from bakeoff.orchestrator.heats import measure_heat
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sharing import Share
+from bakeoff.orchestrator.untimed import measure_untimed
 from bakeoff.orchestrator.works import EndsOneJob, flag_mixed, make_order, make_ready, now_text
 from bakeoff.run.isolation import Done, run_in_fresh_process
 
@@ -27,7 +31,7 @@ def measure_unit(
     share: Share,
     advance: Advance,
 ) -> None:
-    """Measure a job, or those of a heat, on this machine; every attempt, good or failed, is on disk then.
+    """Measure the jobs of a unit on this machine; every attempt, good or failed, is on disk then.
 
     Args:
         project: Whose stores are used.
@@ -38,6 +42,8 @@ def measure_unit(
     """
     if isinstance(jobs[0].job.scenario, Interleaved):
         measure_heat(project, jobs, by_run, share, advance)
+    elif not jobs[0].job.scenario.is_timed:
+        measure_untimed(project, jobs, by_run, share, advance)
     else:
         for planned in jobs:
             _measure_alone(project, planned, by_run[planned.job.champion_run_id], share, advance)
@@ -45,7 +51,7 @@ def measure_unit(
 
 def count_steps(jobs: Sequence[PlannedJob]) -> int:
     """How often ``advance`` is called at least while jobs of one unit are measured."""
-    return _n_generations(jobs[0].job)
+    return _n_generations(jobs[0].job) if jobs[0].job.scenario.is_timed else len(jobs)
 
 
 def choose_timeout_s(job: Job, timeout_s: float) -> float:

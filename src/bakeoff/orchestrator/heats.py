@@ -40,7 +40,7 @@ from bakeoff.orchestrator.works import (
 )
 from bakeoff.record import Record
 from bakeoff.run.cgroups import read_memory_left_bytes
-from bakeoff.run.hardware import add_load_after, detect_hardware
+from bakeoff.run.hardware import add_load_after, default_threads, detect_hardware
 from bakeoff.run.resident import ResidentWorker
 
 # Of the free memory; beyond it the candidates of a heat are not held together.
@@ -161,6 +161,8 @@ def _run_heat(
         pause=beat,
         probe=_choose_probe(project, works),
         quantity=_quantity_of(works[0].job),
+        # Importing keeps one thread busy; on a core of its own it takes as long as alone.
+        n_importing=default_threads(detect_hardware(project.settings.benchmark.cpus)),
     )
     return heat, environments
 

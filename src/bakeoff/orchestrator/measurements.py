@@ -20,6 +20,7 @@ from bakeoff.orchestrator.acquisition import acquire_for, find_champions, identi
 from bakeoff.orchestrator.crews import reaching_nodes
 from bakeoff.orchestrator.dispatch import measure_all
 from bakeoff.orchestrator.planning import find_existing, plan_against
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sending import describe_run, is_waiting, send_waiting
 from bakeoff.orchestrator.sharing import Share
@@ -95,7 +96,7 @@ def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str
 def _measuring(project: Project) -> AbstractContextManager[None]:
     return durable.exclusive(
         project.results.lock_path,
-        lambda: project.progress.say("another process measures in this project; waiting for it"),
+        lambda: warn("another process measures in this project; waiting for it"),
     )
 
 

@@ -90,7 +90,7 @@ def _open_project(order: Assignment, notes: Notes) -> Project:
 
 @contextmanager
 def _alone(project: Project) -> Iterator[None]:
-    with durable.exclusive(project.results.lock_path), measuring(lambda: None):
+    with durable.exclusive(project.results.lock_path), measuring(project.progress.say):
         yield
 
 

@@ -10,6 +10,7 @@ from bakeoff.core.records import Champion
 from bakeoff.errors import TrackingError
 from bakeoff.orchestrator.decisions import find_unsent_decision, send_decision
 from bakeoff.orchestrator.planning import find_existing
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.works import Attempt
 from bakeoff.record import Record
@@ -36,7 +37,7 @@ def sync(project: Project) -> SyncResult:
     """Send every attempt, and a decision, that the tracking store has not got; measures nothing."""
     with durable.exclusive(
         project.results.lock_path,
-        lambda: project.progress.say("another process measures in this project; waiting for it"),
+        lambda: warn("another process measures in this project; waiting for it"),
     ):
         attempts = project.results.list_waiting()
         decision = find_unsent_decision(project)

@@ -144,9 +144,11 @@ def _lead(
                 results[identity.backbone] = found
             else:
                 opened.append(found)
-        while opened:
-            results[opened[0].identity.backbone] = _run(project, experiment_id, opened[0])
-            del opened[0]
+        # One process for all: importing torch takes longer than a small training.
+        with TrainingProcess() as process:
+            while opened:
+                results[opened[0].identity.backbone] = _run(project, experiment_id, opened[0], process)
+                del opened[0]
     except BaseException:
         for each in opened:
             with suppress(TrackingError):  # the error that broke the sweep says more
@@ -184,16 +186,15 @@ def _leave(project: Project, experiment_id: str, identity: StudyIdentity) -> Swe
     return result
 
 
-def _run(project: Project, experiment_id: str, opened: _Opened) -> SweepResult:
+def _run(project: Project, experiment_id: str, opened: _Opened, process: TrainingProcess) -> SweepResult:
     identity, recorder = opened.identity, opened.recorder
     failure = None
     try:
-        with TrainingProcess() as process:
-            run_trials(project, identity, recorder, opened.study, process)
-            settle_trials(recorder, opened.study)  # others may be about to close their last run
-            best = _find_unrefitted(project, _read_group(project, experiment_id, identity))
-            if best is not None:
-                _refit(project, best, recorder, process)
+        run_trials(project, identity, recorder, opened.study, process)
+        settle_trials(recorder, opened.study)  # others may be about to close their last run
+        best = _find_unrefitted(project, _read_group(project, experiment_id, identity))
+        if best is not None:
+            _refit(project, best, recorder, process)
         recorder.finish_sweep()
     except WorkerError as error:
         failure = str(error)

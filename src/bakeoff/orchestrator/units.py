@@ -1,4 +1,4 @@
-"""Units: what is measured in one place at one time. A job alone, or a heat, or a part of one."""
+"""Units: what is measured in one place at one time. A job alone, or some untimed ones, or a heat or part."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from bakeoff.orchestrator.heats import group_heats
 
 Unit = tuple[PlannedJob, ...]
 
+# So many jobs in which nothing is timed are claimed at once: enough to keep some CPUs busy, and few enough to
+# leave work to other machines.
+MOST_UNTIMED = 8
+
 
 def list_units(plan: Plan, n_places: int, *, may_split: bool) -> list[Unit]:
     """What a plan has to measure, in its order; for several places the largest first: all shall end together.
@@ -19,9 +23,14 @@ def list_units(plan: Plan, n_places: int, *, may_split: bool) -> list[Unit]:
         n_places: How many units can be measured at once.
         may_split: Whether heats are split where places would be idle.
     """
-    alone: list[Unit] = [
-        (planned,) for planned in plan.todo if not isinstance(planned.job.scenario, Interleaved)
-    ]
+    singles = [planned for planned in plan.todo if not isinstance(planned.job.scenario, Interleaved)]
+    alone: list[Unit] = [(planned,) for planned in singles]
+    if n_places == 1:
+        untimed = [planned for planned in singles if not planned.job.scenario.is_timed]
+        alone = [
+            *(tuple(untimed[start : start + MOST_UNTIMED]) for start in range(0, len(untimed), MOST_UNTIMED)),
+            *((planned,) for planned in singles if planned.job.scenario.is_timed),
+        ]
     heats: list[Unit] = [tuple(group) for group in group_heats(plan)]
     if may_split:
         heats = split_heats(heats, n_places - len(alone))

@@ -17,7 +17,7 @@ from bakeoff.measure.readings import Reading
 from bakeoff.orchestrator.acquisition import find_checkpoint
 from bakeoff.orchestrator.planning import documents_for
 from bakeoff.orchestrator.project import Project
-from bakeoff.run.isolation import MeasureOrder, PrepareOrder, run_in_fresh_process
+from bakeoff.run.isolation import MeasureOrder, PrepareOrder, Task, run_in_fresh_process
 
 N_CHECK_TEXTS = 64
 
@@ -47,26 +47,44 @@ def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Wor
         UserError: The checkpoint is not there, or not what the refit logged.
         WorkerError: The runtime cannot be prepared, or its outputs are wrong.
     """
+    work = find_work(project, planned, champion)
+    task = find_preparation(project, work)
+    if task is not None:
+        run_in_fresh_process(task.order, task.folder, task.timeout_s)
+        shutil.rmtree(task.folder, ignore_errors=True)
+    return work
+
+
+def find_work(project: Project, planned: PlannedJob, champion: Champion) -> Work:
+    """Acquire the checkpoint, and say where what the backend prepares belongs.
+
+    Raises:
+        UserError: The checkpoint is not there, or not what the refit logged.
+    """
     job = planned.job
     checkpoint = find_checkpoint(champion, project)
     settings = job.runtime.prepare_settings()
     if settings is None:
         return Work(planned, checkpoint, prepared=None)
-    prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
-    if find_whole(prepared, rehash=True) is None:
-        project.progress.say(f"{job.candidate}: preparing, and comparing the outputs with PyTorch's")
-        order = PrepareOrder(
-            runtime=job.runtime,
-            checkpoint=checkpoint,
-            checkpoint_digest=job.checkpoint_digest,
-            destination=prepared,
-            texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
-            memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
-        )
-        folder = project.results.work_folder(job, planned.attempt, "prepare")
-        run_in_fresh_process(order, folder, project.settings.benchmark.timeout_s)
-        shutil.rmtree(folder, ignore_errors=True)
-    return Work(planned, checkpoint, prepared)
+    return Work(planned, checkpoint, project.checkpoints.prepared_folder(job.checkpoint_digest, settings))
+
+
+def find_preparation(project: Project, work: Work) -> Task | None:
+    """Return what is to be done before a job can run; None if its backend needs nothing that is not there."""
+    job = work.job
+    if work.prepared is None or find_whole(work.prepared, rehash=True) is not None:
+        return None
+    project.progress.say(f"{job.candidate}: preparing, and comparing the outputs with PyTorch's")
+    order = PrepareOrder(
+        runtime=job.runtime,
+        checkpoint=work.checkpoint,
+        checkpoint_digest=job.checkpoint_digest,
+        destination=work.prepared,
+        texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
+        memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
+    )
+    folder = project.results.work_folder(job, work.planned.attempt, "prepare")
+    return Task(order, folder, project.settings.benchmark.timeout_s)
 
 
 def make_order(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -119,19 +123,111 @@ def run_in_fresh_process(
     Raises:
         WorkerError: The process failed, was killed, hung, or left no whole outcome.
     """
+    begun = _begin(order, folder, worker)
+    if isinstance(begun, Done):
+        return begun
+    try:
+        ended_in_time = processes.wait_for(begun, timeout_s, on_wait)
+    finally:
+        processes.end_process(begun, grace_s=0.0 if begun.returncode is not None else processes.GRACE_S)
+    return _collect(begun, folder, timeout_s, ended_in_time=ended_in_time)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An order to be carried out beside others, since nothing in it is timed.
+
+    Attributes:
+        folder: For order, outcome and the process's output.
+        timeout_s: After this the process and its children are killed.
+    """
+
+    order: PrepareOrder | MeasureOrder
+    folder: Path
+    timeout_s: float
+
+
+def run_side_by_side(
+    tasks: Sequence[Task],
+    n_at_once: int,
+    on_end: Callable[[int, Done | WorkerError, float], None],
+    on_wait: Callable[[], None] | None = None,
+    worker: str = WORKER,
+) -> None:
+    """Carry out orders in fresh processes, several at once; no thread of ours waits for them.
+
+    Args:
+        tasks: In the order in which they begin.
+        n_at_once: Most processes at once.
+        on_end: Gets the number of each task, its outcome and the wall time of its process in s, as it ends.
+        on_wait: Called about once a second while processes run; it must be short.
+        worker: The module that the processes run.
+    """
+    waiting, running = deque(enumerate(tasks)), dict[int, _Running]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < n_at_once:
+                number, task = waiting.popleft()
+                begun = _begin(task.order, task.folder, worker)
+                if isinstance(begun, Done):
+                    on_end(number, begun, 0.0)
+                else:
+                    running[number] = _Running(begun, task, time.monotonic())
+            for number, ended_in_time in _wait_for_any(running, on_wait):
+                process, task = running[number].process, running[number].task
+                wall_s = time.monotonic() - running[number].begin_s
+                processes.end_process(process, grace_s=0.0 if ended_in_time else processes.GRACE_S)
+                del running[number]
+                outcome: Done | WorkerError
+                try:
+                    outcome = _collect(process, task.folder, task.timeout_s, ended_in_time=ended_in_time)
+                except WorkerError as error:
+                    outcome = error
+                on_end(number, outcome, wall_s)
+    finally:
+        for each in running.values():
+            processes.end_process(each.process, grace_s=0.0)
+
+
+@dataclass(frozen=True)
+class _Running:
+    process: subprocess.Popen[bytes]
+    task: Task
+    begin_s: float
+
+
+def _wait_for_any(
+    running: Mapping[int, _Running], on_wait: Callable[[], None] | None
+) -> list[tuple[int, bool]]:
+    """Wait about a second for processes to end; returns who is over, and whether it ended by itself."""
+    if running:
+        processes.wait_for_any([each.process for each in running.values()], processes.CALL_S)
+        if on_wait is not None:
+            on_wait()
+    over = []
+    for number, each in running.items():
+        if each.process.poll() is not None:
+            over.append((number, True))
+        elif time.monotonic() >= each.begin_s + each.task.timeout_s:
+            over.append((number, False))
+    return over
+
+
+def _begin(order: PrepareOrder | MeasureOrder, folder: Path, worker: str) -> subprocess.Popen[bytes] | Done:
+    """Start the process of an order, unless its outcome is there."""
     wanted = order.model_dump_json().encode()
     if isinstance(order, MeasureOrder) and (earlier := _find_outcome(folder, wanted)):
         return earlier
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     durable.write_bytes(folder / ORDER_FILE, wanted)
     cpus = order.cpus if isinstance(order, MeasureOrder) else None
-    process = processes.start_process(
-        worker, (str(folder), str(os.getpid())), folder, environment_for(order), cpus=cpus
-    )
-    try:
-        ended_in_time = processes.wait_for(process, timeout_s, on_wait)
-    finally:
-        processes.end_process(process, grace_s=0.0 if process.returncode is not None else processes.GRACE_S)
+    words = (str(folder), str(os.getpid()))
+    return processes.start_process(worker, words, folder, environment_for(order), cpus=cpus)
+
+
+def _collect(
+    process: subprocess.Popen[bytes], folder: Path, timeout_s: float, *, ended_in_time: bool
+) -> Done:
     tail = processes.read_tail(folder)
     if not ended_in_time:
         raise WorkerError(f"no outcome after {timeout_s:g} s", detail=tail)
@@ -139,9 +235,15 @@ def run_in_fresh_process(
 
 
 def environment_for(order: PrepareOrder | MeasureOrder) -> dict[str, str]:
-    """The variables under which an order is carried out."""
+    """The variables under which an order is carried out.
+
+    Where nothing is timed, threads of OpenMP sleep while they wait for each other. Spinning gains nothing
+    there, and on a machine with other work it made a call ten times slower.
+    """
+    is_timed = isinstance(order, MeasureOrder) and order.scenario.is_timed
     hash_seed = order.generation if isinstance(order, MeasureOrder) else 0
-    return processes.thread_environment(order.runtime.threads or 1, hash_seed)
+    variables = processes.thread_environment(order.runtime.threads or 1, hash_seed)
+    return variables if is_timed else {**variables, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def _find_outcome(folder: Path, order: bytes) -> Done | None:

@@ -118,6 +118,22 @@ def wait_for(
         os.close(descriptor)
 
 
+def wait_for_any(ours: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> None:
+    """Block until one of several processes ends, or for some time; it may return earlier."""
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        time.sleep(min(timeout_s, LOOK_S))
+        return
+    poller = select.poll()
+    descriptors = [os.pidfd_open(process.pid) for process in ours if process.returncode is None]
+    try:
+        for descriptor in descriptors:
+            poller.register(descriptor, select.POLLIN)
+        poller.poll(timeout_s * 1000)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
 def wait_readable(descriptor: int, timeout_s: float, on_wait: Callable[[], None] | None = None) -> bool:
     """Block until a descriptor can be read; False after the time-out.
 

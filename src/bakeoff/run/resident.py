@@ -30,6 +30,12 @@ _NS_PER_S = 1_000_000_000
 _READ_BYTES = 1 << 20
 
 
+class Load(Record):
+    """Load the model and warm up: no other worker runs now."""
+
+    kind: Literal["load"] = "load"
+
+
 class RunBlock(Record):
     """Run one block."""
 
@@ -43,9 +49,20 @@ class Finish(Record):
     kind: Literal["finish"] = "finish"
 
 
-Command: TypeAdapter[RunBlock | Finish] = TypeAdapter(
-    Annotated[RunBlock | Finish, Field(discriminator="kind")]
+Command: TypeAdapter[Load | RunBlock | Finish] = TypeAdapter(
+    Annotated[Load | RunBlock | Finish, Field(discriminator="kind")]
 )
+
+
+class Imported(Record):
+    """The libraries are imported.
+
+    Attributes:
+        resident_bytes: Memory of the process now.
+    """
+
+    kind: Literal["imported"] = "imported"
+    resident_bytes: int
 
 
 class Ready(Record):
@@ -70,8 +87,8 @@ class Ended(Record):
     finished: Finished
 
 
-Answer: TypeAdapter[Ready | Ran | Ended | Failed] = TypeAdapter(
-    Annotated[Ready | Ran | Ended | Failed, Field(discriminator="kind")]
+Answer: TypeAdapter[Imported | Ready | Ran | Ended | Failed] = TypeAdapter(
+    Annotated[Imported | Ready | Ran | Ended | Failed, Field(discriminator="kind")]
 )
 
 
@@ -82,9 +99,10 @@ class ResidentWorker:
         name: Unique in the heat.
         order: What every generation is started with, but for its number.
         folder: Gets a folder for each generation, with order and output.
-        timeout_s: Of loading and warming up.
+        timeout_s: Longest time to import, and longest time to load and warm up.
         worker: The module that is run.
-        on_wait: Called about once a second while it loads and warms up, and never while it runs a block.
+        on_wait: Called about once a second while it imports, loads and warms up, and never while it runs a
+            block.
 
     Attributes:
         environments: What each generation's process saw, by its number.
@@ -109,6 +127,10 @@ class ResidentWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._commands = self._answers = -1
         self._buffer = b""
+        self._current = folder
+        self._begun: int | None = None
+        self._imported: int | None = None
+        self._deadline_s = self._next_call_s = 0.0
         self._slowest_call_ns = 0.0
         self.environments: dict[int, Environment] = {}
 
@@ -117,12 +139,11 @@ class ResidentWorker:
         """Unique in the heat."""
         return self._name
 
-    def start(self, generation: int) -> Started:
-        """Start a fresh process; back when it is loaded, warm and stopped.
+    def begin(self, generation: int) -> None:
+        """Start a fresh process, which imports its libraries and waits; return at once.
 
         Raises:
             StorageError: The disk is full, or its folder cannot be written.
-            WorkerError: It failed, died or took too long.
         """
         folder = self._folder / f"generation-{generation}"
         order = self._order.model_copy(update={"generation": generation})
@@ -143,13 +164,56 @@ class ResidentWorker:
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        answer = self._receive(folder, self._timeout_s, self._on_wait)
+        self._current, self._begun, self._imported = folder, generation, None
+        self._deadline_s = time.monotonic() + self._timeout_s
+        self._next_call_s = time.monotonic() + processes.CALL_S
+
+    def wait_imported(self, longest_s: float) -> int | None:
+        """Wait until the libraries are imported and the process is stopped.
+
+        Args:
+            longest_s: How long to wait.
+
+        Returns:
+            Memory of the process in bytes; None if it is not there yet.
+
+        Raises:
+            WorkerError: It failed, died or took too long.
+        """
+        if self._imported is not None:
+            return self._imported
+        if self._on_wait is not None and time.monotonic() >= self._next_call_s:
+            self._next_call_s = time.monotonic() + processes.CALL_S
+            self._on_wait()
+        left_s = self._deadline_s - time.monotonic()
+        if left_s > 0 and not processes.wait_readable(self._answers, min(longest_s, left_s)):
+            return None
+        answer = self._receive(self._current, max(0.0, self._deadline_s - time.monotonic()))
+        if not isinstance(answer, Imported):
+            raise self._complain(self._current, f"answered {answer.kind} where imported was expected")
+        if self._process is not None:
+            processes.freeze(self._process)
+        self._imported = answer.resident_bytes
+        return self._imported
+
+    def start(self, generation: int) -> Started:
+        """Let the process go on; back when it is loaded, warm and stopped.
+
+        A process that was not begun is begun now.
+
+        Raises:
+            StorageError: The disk is full, or its folder cannot be written.
+            WorkerError: It failed, died or took too long.
+        """
+        if self._begun != generation:
+            self.begin(generation)
+        while self.wait_imported(processes.CALL_S) is None:
+            pass
+        answer = self._ask(Load(), self._timeout_s, self._on_wait)
         if not isinstance(answer, Ready):
-            raise self._complain(folder, f"answered {answer.kind} where ready was expected")
-        processes.freeze(self._process)
+            raise self._complain(self._current, f"answered {answer.kind} where ready was expected")
         self.environments[generation] = answer.environment
         self._slowest_call_ns = max(row.median_ns for row in answer.started.warm_ups)
-        self._current = folder
         return answer.started
 
     def run_block(self, request: BlockRequest) -> Block:
@@ -180,6 +244,7 @@ class ResidentWorker:
 
     def kill(self) -> None:
         """End the process at once, if there is one."""
+        self._begun = None
         if self._process is not None:
             processes.end_process(self._process, grace_s=0.0)
             self._process = None
@@ -188,19 +253,24 @@ class ResidentWorker:
                 os.close(descriptor)
         self._commands = self._answers = -1
 
-    def _ask(self, command: RunBlock | Finish, timeout_s: float) -> Ready | Ran | Ended:
+    def _ask(
+        self,
+        command: Load | RunBlock | Finish,
+        timeout_s: float,
+        on_wait: Callable[[], None] | None = None,
+    ) -> Imported | Ready | Ran | Ended:
         if self._process is None:
             raise WorkerError(f"{self._name}: there is no process to ask")
         processes.thaw(self._process)
         with suppress(BrokenPipeError):  # it died: reading its answer says how
             os.write(self._commands, command.model_dump_json().encode() + b"\n")
-        answer = self._receive(self._current, timeout_s)
+        answer = self._receive(self._current, timeout_s, on_wait)
         processes.freeze(self._process)
         return answer
 
     def _receive(
         self, folder: Path, timeout_s: float, on_wait: Callable[[], None] | None = None
-    ) -> Ready | Ran | Ended:
+    ) -> Imported | Ready | Ran | Ended:
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
             if not processes.wait_readable(self._answers, deadline - time.monotonic(), on_wait):

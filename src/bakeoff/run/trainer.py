@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
+from bakeoff.measure.backends.requirements import importing
 from bakeoff.measure.backends.torch import TorchSession
 from bakeoff.measure.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_max_positions
 from bakeoff.measure.encoding import Batch, Encoder, Encoding, read_tags
@@ -150,6 +151,8 @@ class HyperParameters(Record):
         dropout: Of hidden layers and attention; null keeps the backbone's own.
         warmup_fraction: Share of the steps in which the learning rate rises; then it falls linearly to 0.
         freeze_embeddings: Whether the embeddings stay as pretrained.
+        trained_layers: Upper layers that are trained; the ones below stay as pretrained, which saves most of
+            their time. Null trains all, and so does a number that the backbone does not have.
         max_grad_norm: Gradients are clipped to this norm.
     """
 
@@ -160,6 +163,7 @@ class HyperParameters(Record):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
     freeze_embeddings: bool = False
+    trained_layers: Annotated[int, Field(ge=0)] | None = None
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
 
 
@@ -179,6 +183,8 @@ class HuggingFaceTrainer:
         model = build_model(order.pretrained, order.labels, settings.dropout)
         if settings.freeze_embeddings:
             model.base_model.embeddings.requires_grad_(False)
+        if settings.trained_layers is not None:
+            _freeze_lower_layers(model, settings.trained_layers)
         base = Checkpoint(
             order.pretrained,
             order.labels,
@@ -281,8 +287,9 @@ def check_backbone(folder: Path) -> None:
 
 def _import_torch() -> Any:
     try:
-        import torch
-        import transformers  # noqa: F401 - both are needed, and one error names either
+        with importing():
+            import torch
+            from transformers import PreTrainedModel  # noqa: F401 - both are needed, one error names either
     except ImportError as error:
         raise MissingExtraError("HuggingFaceTrainer", library=error.name or "torch", extra="torch") from error
     return torch
@@ -301,6 +308,23 @@ def _set_dropout(config: Any, dropout: float) -> None:
         raise ConfigError([f"hyper-parameter dropout: {config.model_type} has no dropout to set"])
     for name in names:
         setattr(config, name, dropout)
+
+
+def _freeze_lower_layers(model: Any, n_trained: int) -> None:
+    """Train the upper layers only.
+
+    Raises:
+        ConfigError: The architecture keeps its layers in no list.
+    """
+    torch = _import_torch()
+    stacks = [module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList)]
+    if not stacks:
+        raise ConfigError(
+            [f"hyper-parameter trained_layers: {model.config.model_type} has no list of layers"]
+        )
+    layers = max(stacks, key=len)
+    for layer in layers[: max(0, len(layers) - n_trained)]:
+        layer.requires_grad_(False)
 
 
 def _fit(

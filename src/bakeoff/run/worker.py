@@ -26,6 +26,7 @@ from bakeoff.errors import BakeoffError, CheckpointError
 from bakeoff.folders import build_folder
 from bakeoff.measure import memory
 from bakeoff.measure.backends import agreement
+from bakeoff.measure.backends.requirements import importing
 from bakeoff.measure.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.measure.contention import KernelCounters
 from bakeoff.measure.encoding import Encoder
@@ -36,7 +37,7 @@ from bakeoff.measure.subject import Subject
 from bakeoff.measure.timing import Variant, run_block, time_canary, time_each, time_instrument, warm_up_all
 from bakeoff.run.hardware import detect_hardware, read_load, record_environment
 from bakeoff.run.isolation import ORDER_FILE, OUTCOME_FILE, Done, Failed, MeasureOrder, Order, PrepareOrder
-from bakeoff.run.resident import Command, Ended, Finish, Ran, Ready
+from bakeoff.run.resident import Command, Ended, Finish, Imported, Load, Ran, Ready, RunBlock
 
 _PR_SET_PDEATHSIG = 1
 
@@ -90,6 +91,8 @@ def _measure(order: MeasureOrder) -> Done:
         read_each(OVERHEAD, "ns", [(order.generation, ns) for ns in time_instrument()]),
     )
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    with importing():
+        order.runtime.import_libraries()
     subject, _ = _load(order)
     subject = replace(subject, counters=counters)
     before = read_load()
@@ -103,7 +106,7 @@ def _measure(order: MeasureOrder) -> Done:
 
 
 def _reside(folder: Path, commands: int, answers: int, spawned_ns: int) -> int:
-    """Load, warm up, then answer each command until the last."""
+    """Import, load, warm up, then answer each command until the last."""
     for descriptor in (commands, answers):
         os.set_inheritable(descriptor, False)
     with os.fdopen(commands, "rb") as asked, os.fdopen(answers, "wb", buffering=0) as told:
@@ -121,13 +124,20 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
     order = _read_order(folder)
     if not isinstance(order, MeasureOrder) or not isinstance(order.scenario, Interleaved):
         raise TypeError("only scenarios that are measured together with others stay in memory")
-    # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
-    canary_ns, overhead_ns = time_canary(), time_instrument()
     marks = {"start": memory.read_peak_bytes()}
     begin_ns = time.perf_counter_ns()
     order.runtime.import_libraries()
     import_ns = time.perf_counter_ns() - begin_ns
     marks["imports"] = memory.read_peak_bytes()
+    _tell(told, Imported(resident_bytes=memory.read_resident_bytes()))
+    line = asked.readline()
+    if not line:
+        return  # this repeat is given up
+    if not isinstance(command := Command.validate_json(line), Load):
+        raise TypeError(f"asked for {command.kind} where load was expected")
+    # From here on no other worker runs. The runtime has no thread yet, so that this shows the state of the
+    # machine and of the instrument, not of a runtime.
+    canary_ns, overhead_ns = time_canary(), time_instrument()
     subject, load_ns = _load(order)
     marks["load"] = memory.read_peak_bytes()
     memory.reset_peak()
@@ -175,6 +185,8 @@ def _answer_blocks(
             )
             _tell(told, Ended(finished=finished))
             return
+        if not isinstance(command, RunBlock):
+            raise TypeError(f"asked for {command.kind} where a block was expected")
         before_uj = memory.read_energy_uj()
         block = run_block(variants[command.request.variant], command.request, counters, epoch_ns=epoch_ns)
         after_uj = memory.read_energy_uj()
@@ -185,7 +197,7 @@ def _answer_blocks(
         _tell(told, Ran(block=block))
 
 
-def _tell(told: BinaryIO, answer: Ready | Ran | Ended | Failed) -> None:
+def _tell(told: BinaryIO, answer: Imported | Ready | Ran | Ended | Failed) -> None:
     line = memoryview(answer.model_dump_json().encode() + b"\n")
     while line:  # a pipe takes what it has room for
         line = line[told.write(line) :]

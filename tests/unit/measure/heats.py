@@ -39,6 +39,8 @@ class World:
     now_ns: float = 0.0
     frozen: list[str] = field(default_factory=list)
     log: list[tuple[str, int, int]] = field(default_factory=list)
+    importing: list[str] = field(default_factory=list)
+    most_importing: int = 0
 
     def __post_init__(self) -> None:
         self.generator = np.random.default_rng(self.seed)
@@ -62,7 +64,8 @@ class Simulated:
         is_disturbed: Whether the counters speak against a block, by generation and number of the block.
         delay_share: Of every block, time in which it waited for a CPU.
         ticks: What the system counted in ticks over a block, by generation and number of the block.
-        fails_at: Block, by its number in the generation, at which it dies; -1 means while starting.
+        fails_at: Block, by its number in the generation, at which it dies; -1 means while starting, -2
+            while importing.
     """
 
     world: World
@@ -77,6 +80,8 @@ class Simulated:
     delay_share: float = 0.0
     ticks: Callable[[int, int], Mapping[str, float]] = lambda _generation, _block: {}
     late_blocks: int = 0
+    imported_bytes: int = 0
+    n_looks: int = 0
     resident_bytes: int = 0
     start_s: float = 1.0
     is_alive: bool = False
@@ -84,7 +89,26 @@ class Simulated:
     generation: int = -1
     effect: float = 1.0
 
+    def begin(self, generation: int) -> None:
+        self.n_looks = 0
+        self.world.importing.append(self.name)
+        self.world.most_importing = max(self.world.most_importing, len(self.world.importing))
+
+    def wait_imported(self, longest_s: float) -> int | None:
+        self.n_looks += 1
+        if self.n_looks == 1:
+            return None
+        self.world.importing.remove(self.name)
+        if self.fails_at == -2:
+            raise WorkerError("no module named torch")
+        return self.imported_bytes
+
     def start(self, generation: int) -> Started:
+        assert not self.world.importing
+        if self.n_looks == 0:  # never begun: alone
+            self.begin(generation)
+            while self.wait_imported(0.0) is None:
+                pass
         self.generation, self.n_blocks, self.is_alive = generation, 0, True
         self.world.now_ns += self.start_s * 1e9
         self.effect = math.exp(self.world.generator.normal(0, self.process_effect))

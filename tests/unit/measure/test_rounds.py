@@ -645,6 +645,30 @@ def test_candidates_that_do_not_fit_into_memory_together_run_one_after_the_other
     assert ratio_of(heat, "b").low < 1 < ratio_of(heat, "b").high
 
 
+def test_several_import_at_once_and_each_of_them_starts_alone() -> None:
+    world = World()
+    participants = [Simulated(world, name) for name in "abcde"]
+    heat = run_heat(participants, make_protocol(), now_s=world.now_s, n_importing=2)
+    assert world.most_importing == 2
+    assert {len(generation.parts) for generation in heat.generations} == {5}
+
+
+def test_what_does_not_fit_into_memory_when_imported_runs_alone() -> None:
+    world = World()
+    participants = [Simulated(world, name, imported_bytes=600) for name in "ab"]
+    heat = run_heat(participants, make_protocol(), now_s=world.now_s, memory_budget_bytes=1000, n_importing=2)
+    assert not any(generation.is_resident for generation in heat.generations)
+    assert {len(generation.parts) for generation in heat.generations} == {2}
+
+
+def test_a_candidate_that_cannot_import_is_out_and_the_others_go_on() -> None:
+    world = World()
+    participants = [Simulated(world, "a"), Simulated(world, "b", fails_at=-2), Simulated(world, "c")]
+    heat = run_heat(participants, make_protocol(), now_s=world.now_s, n_importing=2)
+    assert {part.name for each in heat.generations for part in each.parts} == {"a", "c"}
+    assert heat.failures["b"].reason == "no module named torch"
+
+
 def test_an_interrupted_heat_goes_on_after_the_generations_that_it_kept() -> None:
     world = World()
     protocol = make_protocol(min_calls=5, max_calls=200)

@@ -52,6 +52,12 @@ class Process:
         self.now_ns += self.duration_ns(self.n_calls) * math.exp(self.generator.normal(0, 0.02))
         self.n_calls += 1
 
+    def begin(self, _: int) -> None:
+        """Nothing to import."""
+
+    def wait_imported(self, _: float) -> int | None:
+        return 0
+
     def start(self, _: int) -> Started:
         self.n_calls = 0
         warm = warm_up(self.variant, self.protocol, self.clock)

@@ -11,7 +11,15 @@ import pytest
 
 from bakeoff.errors import WorkerError
 from bakeoff.measure.backends import Noop
-from bakeoff.run.isolation import OUTCOME_FILE, Done, PrepareOrder, run_in_fresh_process
+from bakeoff.run.isolation import (
+    OUTCOME_FILE,
+    Done,
+    PrepareOrder,
+    Task,
+    environment_for,
+    run_in_fresh_process,
+    run_side_by_side,
+)
 from living import find_survivors, is_alive
 
 RunAs = Callable[..., Done]
@@ -37,6 +45,16 @@ def is_alive_in(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
+def make_order(folder: Path) -> PrepareOrder:
+    return PrepareOrder(
+        runtime=Noop(),
+        checkpoint=folder,
+        checkpoint_digest="3" * 64,
+        destination=folder / "out",
+        texts=(),
+    )
+
+
 @pytest.fixture
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunAs:
     paths = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
@@ -44,14 +62,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunAs:
 
     def run_as(behaviour: str, timeout_s: float = PATIENCE_S) -> Done:
         monkeypatch.setenv("MISBEHAVIOUR", behaviour)
-        order = PrepareOrder(
-            runtime=Noop(),
-            checkpoint=folder,
-            checkpoint_digest="3" * 64,
-            destination=folder / "out",
-            texts=(),
-        )
-        return run_in_fresh_process(order, folder, timeout_s, worker="misbehaving")
+        return run_in_fresh_process(make_order(folder), folder, timeout_s, worker="misbehaving")
 
     return run_as
 
@@ -108,3 +119,63 @@ def test_what_a_worker_started_ends_with_it(run: RunAs, folder: Path, behaviour:
         with pytest.raises(WorkerError, match="no outcome after"):
             run(behaviour, LATER_S)
     assert find_survivors([int((folder / "grandchild").read_text(encoding="utf-8"))]) == []
+
+
+def run_three(folder: Path, n_at_once: int, timeout_s: float) -> dict[int, Done | WorkerError]:
+    outcomes: dict[int, Done | WorkerError] = {}
+
+    def end(number: int, outcome: Done | WorkerError, wall_s: float) -> None:
+        assert wall_s > 0
+        outcomes[number] = outcome
+
+    tasks = [Task(make_order(folder), folder / str(number), timeout_s) for number in range(3)]
+    run_side_by_side(tasks, n_at_once, end, worker="misbehaving")
+    return outcomes
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("n_at_once", [1, 2, 5])
+def test_side_by_side_every_order_gets_its_outcome(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, n_at_once: int
+) -> None:
+    monkeypatch.setenv("MISBEHAVIOUR", "succeed")
+    outcomes = run_three(folder, n_at_once, PATIENCE_S)
+    assert {number: type(each) for number, each in outcomes.items()} == dict.fromkeys(range(3), Done)
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    ("behaviour", "reason"), [("kill_itself", "killed by SIGKILL"), ("hang", "no outcome after 4 s")]
+)
+def test_side_by_side_every_bad_end_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, reason: str
+) -> None:
+    monkeypatch.setenv("MISBEHAVIOUR", behaviour)
+    outcomes = run_three(folder, 3, SOON_S)
+    assert sorted(outcomes) == [0, 1, 2]
+    assert {each.reason for each in outcomes.values() if isinstance(each, WorkerError)} == {reason}
+
+
+@pytest.mark.usefixtures("run")
+def test_side_by_side_an_interrupt_leaves_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISBEHAVIOUR", "hang")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    tasks = [Task(make_order(folder), folder / str(number), PATIENCE_S) for number in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        run_side_by_side(tasks, 2, lambda *_: None, interrupt, worker="misbehaving")
+    lines = [line for each in psutil.process_iter() for line in cmdline_of(each) if is_alive(each)]
+    assert not any(line.startswith(str(folder)) for line in lines)
+
+
+def cmdline_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_threads_sleep_while_they_wait_where_nothing_is_timed(folder: Path) -> None:
+    assert environment_for(make_order(folder))["OMP_WAIT_POLICY"] == "PASSIVE"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,3 +71,19 @@ def _is_installed(name: str) -> bool:
         return find_spec(name) is not None
     except (ImportError, ValueError):  # an import hook forbids it, or a half-made module of that name stands
         return False
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Pause garbage collection: imports make thousands of modules, and none of them is garbage.
+
+    It saves a fifth of the time that PyTorch and transformers take. Imports whose time is reported do without
+    it, since yours do too.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

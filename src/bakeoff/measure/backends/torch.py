@@ -14,7 +14,12 @@ from pydantic import Field
 
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import agreement
-from bakeoff.measure.backends.requirements import library_versions, require_bf16, require_libraries
+from bakeoff.measure.backends.requirements import (
+    importing,
+    library_versions,
+    require_bf16,
+    require_libraries,
+)
 from bakeoff.measure.checkpoint import Checkpoint
 from bakeoff.measure.encoding import Batch
 from bakeoff.record import Record
@@ -75,10 +80,7 @@ class Torch(Record):
             MissingExtraError: A library of the ``torch`` extra is not installed.
         """
         self.require_installed()
-        import torch
-        from transformers import AutoModelForTokenClassification
-
-        del torch, AutoModelForTokenClassification
+        _import_libraries()
 
     def prepare_settings(self) -> dict[str, str] | None:
         """What decides the comparison with plain PyTorch, which itself needs none: the key of its cache."""
@@ -186,6 +188,18 @@ class Torch(Record):
             )
 
 
+def _import_libraries() -> None:
+    """Import torch, and of transformers all that a model class needs.
+
+    The auto class alone imports next to nothing. Loading would then import the rest, which takes ten times
+    as long as reading the weights of a small model.
+    """
+    import torch
+    from transformers import AutoModelForTokenClassification, PreTrainedModel
+
+    del torch, AutoModelForTokenClassification, PreTrainedModel
+
+
 def load_model(checkpoint: Checkpoint) -> Any:
     """A token-classification model in eval mode, refused unless every weight came from the checkpoint.
 
@@ -194,6 +208,8 @@ def load_model(checkpoint: Checkpoint) -> Any:
         MissingExtraError: torch or transformers is not installed.
     """
     require_libraries("loading a checkpoint", extra=EXTRA, libraries=LIBRARIES)
+    with importing():
+        _import_libraries()
     import torch
     from transformers import AutoModelForTokenClassification
     from transformers.utils import logging as transformers_logging
