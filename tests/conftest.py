@@ -1,0 +1,32 @@
+"""For all tests: no example is timed, and what takes longest begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes, or its drawing, says nothing on a machine that does other work, too.
+settings.register_profile(
+    "untimed",
+    settings(),
+    deadline=None,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow],
+)
+settings.load_profile("untimed")
+
+# Files of more than ten seconds of work, the longest first. A process takes the next file when it has done one:
+# whatever comes last should be short, or the others wait for it. A file that is not named costs little by it.
+LONG: tuple[str, ...] = ()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, the other tests with child processes next, and those without last."""
+    ranks = {name: rank for rank, name in enumerate(LONG)}
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        path = Path(item.path)
+        return ranks.get(path.name, len(LONG)), "integration" not in path.parts
+
+    items.sort(key=rank)
