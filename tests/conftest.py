@@ -16,8 +16,8 @@ settings.register_profile(
 )
 settings.load_profile("untimed")
 
-# Files of more than ten seconds of work, the longest first. A process takes the next file when it has done one:
-# whatever comes last should be short, or the others wait for it. A file that is not named costs little by it.
+# The files with most work, the longest first: a process takes the next file when it has done one, and what
+# comes last should be short, or the others wait for it. Where the order is old, it costs little.
 LONG: tuple[str, ...] = ()
 
 

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 Make = Callable[[Path], object]
 
+
 def make_once(factory: pytest.TempPathFactory, name: str, make: Make) -> Path:
     """Make a folder, unless another process of this run has; waits while another one makes it.
 

@@ -27,14 +27,6 @@ from services import mlflow_server
 N_BACKBONES, N_GROUPS = 2, 5
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables and an experiment without runs, to be copied."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    Tracker(f"sqlite:///{path}").ensure_experiment("sweep")
-    return path
-
-
 @pytest.fixture
 def make_store(empty_store: Path, tmp_path: Path) -> Callable[[Iterable[Run]], str]:
     """The function that fills a SQLite store; returns its URI."""

@@ -36,7 +36,7 @@ def states_of_threads(process: psutil.Process) -> list[str]:
 
 
 def wait_until_stopped(process: psutil.Process) -> None:
-    """Wait for every thread: they were told to stop, and a busy machine lets them do so when it comes to it."""
+    """Wait for every thread: a busy machine lets them stop when it comes to it."""
     deadline = time.monotonic() + PATIENCE_S
     while set(states_of_threads(process)) != {STOPPED}:
         assert time.monotonic() < deadline

@@ -186,7 +186,9 @@ def test_between_the_two_looks_at_the_clock_stands_the_call_and_nothing_else() -
     request = BlockRequest(variant=1, samples=200, calls_per_sample=1, first_input=0)
     block = run_block(variant, request, NoCounters(), epoch_ns=0, wall=clock)
     # A tick until the call's first look, and one from its last to that after it.
-    assert [wall_ns - own_ns for wall_ns, own_ns in zip(block.wall_ns, noted[1:], strict=True)] == [2000] * 200
+    assert [wall_ns - own_ns for wall_ns, own_ns in zip(block.wall_ns, noted[1:], strict=True)] == [
+        2000
+    ] * 200
 
 
 def test_a_spun_duration_is_recorded_and_no_shorter_than_it_really_was() -> None:
