@@ -199,10 +199,11 @@ def test_newer_schema_versions_and_other_objectives_are_told_apart_by_the_store(
         elif drawn < 0.5:
             del own[tags.OBJECTIVE_METRIC]
         runs.append(dataclasses.replace(run, tags=own))
+    store = make_store(runs)
     for mixed in (False, True):
         project = open_at(
             tmp_path,
-            make_store(runs),
+            store,
             selection={"allow_mixed_schema_groups": mixed, "min_trials_per_group": 9},
         )
         assert_alike(project)
