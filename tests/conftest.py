@@ -18,7 +18,26 @@ settings.load_profile("untimed")
 
 # The files with most work, the longest first: a process takes the next file when it has done one, and what
 # comes last should be short, or the others wait for it. Where the order is old, it costs little.
-LONG: tuple[str, ...] = ()
+LONG = (
+    # The first makes the project that most of the others need, and the second can do without.
+    "test_flow.py",
+    "test_backends.py",
+    "test_large_sweeps.py",
+    "test_exactly_once.py",
+    "test_costs.py",
+    "test_bounds.py",
+    "test_compare.py",
+    "test_cli.py",
+    "test_serving.py",
+    "test_whole_heats.py",
+    "test_pruning.py",
+    "test_setup.py",
+    "test_promote.py",
+    "test_large_stores.py",
+    "test_training.py",
+    "test_legacy.py",
+    "test_measuring.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -178,9 +178,7 @@ def write_store(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def shipped(
-    tiny_backbone: Path, make_project: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def shipped(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder in which every stage up to the decision was run once, with two real runtimes."""
 
     def ship(folder: Path) -> None:
@@ -189,7 +187,8 @@ def shipped(
             "training": {"epochs": 12},
             "search_space": {"learning_rate": {"kind": "float", "low": 0.01, "high": 0.02}},
         }
-        project = open_project(make_project(folder, {"tiny": tiny_backbone}, {"hpo": hpo}))
+        # The project makes its store, as those of users do.
+        project = open_project(write_project(folder, {"tiny": tiny_backbone}, {"hpo": hpo}))
         results = sweep(project)
         assert [result.failure for result in results] == [None]
         with pytest.MonkeyPatch.context() as patch:

@@ -19,7 +19,7 @@ from bakeoff.errors import NoSweepError, StudyError
 from bakeoff.orchestrator import Project, join_sweep, open_project, select_champions, sweep
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker
-from copies import copy_project
+from copies import STORE, copy_project
 from services import PostgresServer, closed_port
 
 HERE = Path(__file__).parent
@@ -302,6 +302,7 @@ def test_three_processes_share_a_sweep_on_sqlite_files(
 ) -> None:
     monkeypatch.setenv("WORD_TRAINER_TEAM", "3")
     config = make_team(training={"epochs": 2}, workers=PATIENT)
+    (config.parent / STORE).unlink()  # they make it together, too
     finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER))
     assert check_agreement(open_project(config)) == {"COMPLETE": 6}
 
