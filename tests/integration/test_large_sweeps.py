@@ -190,7 +190,7 @@ def test_newer_schema_versions_and_other_objectives_are_told_apart_by_the_store(
 ) -> None:
     rng = random.Random(2)
     runs = []
-    for run in make_trials(4_000, N_BACKBONES, N_GROUPS):
+    for run in make_trials(3_000, N_BACKBONES, N_GROUPS):
         drawn, own = rng.random(), dict(run.tags)
         if drawn < 0.2:
             own[tags.STUDY_KEY_SCHEMA_VERSION] = "1.0"

@@ -173,7 +173,7 @@ def test_no_garbage_is_collected_inside_a_block_and_it_is_again_after() -> None:
     assert gc.isenabled()
 
 
-def test_between_the_two_looks_at_the_clock_stands_the_call_and_nothing_else() -> None:
+def test_between_two_looks_at_the_clock_stands_nothing_but_the_call() -> None:
     """On a clock that ticks at each look: a further look would be seen."""
     clock, noted = VirtualClock(tick_ns=1000), list[int]()
 
