@@ -6,6 +6,7 @@ DEMO ?= demo
 # Tests that need minutes, a server or a browser are left out unless MARKS is empty.
 MARKS ?= not slow
 # Files are spread over so many processes; a file's tests stay together, with the project they share.
+# Their order is that of tests/conftest.py. Hundreds of processes import the same files: bytecode is kept.
 JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Without an NVIDIA driver the CUDA build of torch would be gigabytes for nothing.
@@ -18,7 +19,7 @@ demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(if $(MARKS),-m "$(MARKS)") $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(MARKS),-m "$(MARKS)") $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,10 +5,13 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bakeoff.cli.main import main
@@ -22,6 +25,7 @@ PRELOADED = [
     "mlflow.store.tracking.sqlalchemy_workspace_store",
     "mlflow.tracing.processor",
 ]
+SAID = ("stdout", "stderr")
 
 
 def bakeoff(folder: Path, *words: str, without: Collection[str] = ()) -> subprocess.CompletedProcess[str]:
@@ -32,20 +36,54 @@ def bakeoff(folder: Path, *words: str, without: Collection[str] = ()) -> subproc
         words: Of the command.
         without: Variables that it must not see.
     """
+    return start(folder, *words, without=without).wait()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that was started."""
+
+    words: Sequence[str]
+    process: BaseProcess
+    said: tempfile.TemporaryDirectory[str]
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Wait until it has ended."""
+        self.process.join()
+        with self.said as name:
+            stdout, stderr = (Path(name, each).read_text(encoding="utf-8") for each in SAID)
+        assert "Traceback" not in stderr, stderr
+        return subprocess.CompletedProcess(self.words, self.process.exitcode or 0, stdout, stderr)
+
+
+def start(
+    folder: Path, *words: str, without: Collection[str] = (), prepare: Callable[[], object] | None = None
+) -> Command:
+    """Start a command in a folder; who starts it waits for it.
+
+    Args:
+        folder: Where.
+        words: Of the command.
+        without: Variables that it must not see.
+        prepare: Called in its process before it begins.
+    """
     environment = {name: text for name, text in os.environ.items() if name not in without}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    with tempfile.TemporaryDirectory() as name:
-        said = [Path(name) / "stdout", Path(name) / "stderr"]
-        variables = environment | {"NO_COLOR": "1"}
-        process = context.Process(
-            target=_command, args=(folder, words, variables, client_module.RETRY_WAITS_S, said)
-        )
-        process.start()
-        process.join()
-        stdout, stderr = (path.read_text(encoding="utf-8") for path in said)
-    assert "Traceback" not in stderr, stderr
-    return subprocess.CompletedProcess(words, process.exitcode or 0, stdout, stderr)
+    said = tempfile.TemporaryDirectory()
+    process = context.Process(
+        target=_command,
+        args=(
+            folder,
+            words,
+            environment | {"NO_COLOR": "1"},
+            client_module.RETRY_WAITS_S,
+            [Path(said.name, each) for each in SAID],
+        ),
+        kwargs={"prepare": prepare},
+    )
+    process.start()
+    return Command(words, process, said)
 
 
 def _command(
@@ -54,9 +92,13 @@ def _command(
     environment: Mapping[str, str],
     waits_s: tuple[float, ...],
     said: Sequence[Path],
+    *,
+    prepare: Callable[[], object] | None,
 ) -> None:
     os.chdir(folder)
     client_module.RETRY_WAITS_S = waits_s
+    # A shell that starts the tests in the background lets all that it starts ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     for number, path in enumerate(said, start=1):
@@ -64,6 +106,8 @@ def _command(
             os.dup2(file.fileno(), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", encoding="utf-8"), os.fdopen(2, "w", encoding="utf-8")
     sys.argv = ["bakeoff", *words]
+    if prepare is not None:
+        prepare()
     try:
         main()
     finally:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import psutil
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 LOOK_S = 0.05
 
 

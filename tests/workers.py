@@ -14,6 +14,7 @@ from bakeoff.measure.backends import Noop
 from bakeoff.measure.entities import Document
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency
+from bakeoff.run import processes
 from bakeoff.run.isolation import MeasureOrder
 from bakeoff.run.resident import ResidentWorker
 
@@ -56,6 +57,8 @@ def make_worker(
 ) -> Iterator[MakeWorker]:
     """Workers over the noop backend, whose calls do what the given code says; all ended after the test."""
     made: list[ResidentWorker] = []
+    # How a process ended is told when it has: a busy machine may take long over it.
+    monkeypatch.setattr(processes, "GRACE_S", 60.0)
     folder = tmp_path / "programs"
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *_python_path()]))
@@ -64,7 +67,7 @@ def make_worker(
         body: str = "def act(number): pass",
         *,
         threads: int = 1,
-        timeout_s: float = 60.0,
+        timeout_s: float = 300.0,
         memory_limit_bytes: int | None = None,
         prepared: Path | None = None,
     ) -> ResidentWorker:

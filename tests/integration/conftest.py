@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
 import sys
 from collections import Counter
@@ -25,12 +26,15 @@ from bakeoff.run.machine import LOCK_VARIABLE
 from bakeoff.stores.datasets import read_documents
 from bakeoff.stores.tracking import Tracker
 from bakeoff.stores.tracking import client as client_module
-from copies import copy_project
+from copies import STORE, copy_project
+from once import make_once
 from services import PostgresServer, mlflow_server
 from workers import arm, make_worker
 
 __all__ = ["arm", "make_worker"]  # fixtures that are written down elsewhere
 
+# Models so small are no faster on two threads, which spin while they wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 N_TRAIN, N_TEST = 48, 24
 QUICK_PROTOCOL = {
     "processes": 2,
@@ -102,6 +106,10 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     For tests that count processes: a round of calls that do nothing is disturbed by less than a microsecond.
     """
+    find_quiet(monkeypatch)
+
+
+def find_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "is_disturbed", lambda _: False)
     monkeypatch.setattr(rounds, "judge_together", lambda _: None)
 
@@ -133,12 +141,14 @@ def mlflow_uri(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers and 32 units with a word-level tokenizer over the bundled text."""
+    return make_once(tmp_path_factory, "tiny", write_backbone)
+
+
+def write_backbone(folder: Path) -> None:
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("backbones") / "tiny"
-    folder.mkdir()
     lines = files("bakeoff.demo").joinpath("data", "train.jsonl").read_text(encoding="utf-8").splitlines()
     words = sorted({word.lower() for line in lines for word in json.loads(line)["tokens"]})
     vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
@@ -153,20 +163,41 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     model = BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **shape))
     model.save_pretrained(folder, safe_serialization=True)
-    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store with tables and nothing in them: to be copied, since making one takes seconds."""
+    return make_once(tmp_path_factory, "empty-store", write_store) / STORE
+
+
+def write_store(folder: Path) -> None:
+    Tracker(f"sqlite:///{folder / STORE}").call(
+        "making the tables", lambda client: client.search_experiments()
+    )
 
 
 @pytest.fixture(scope="session")
 def shipped(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder in which every stage up to the decision was run once, with two real runtimes."""
-    folder = tmp_path_factory.mktemp("shipped") / "project"
-    project = open_project(write_project(folder, {"tiny": tiny_backbone}, {}))
-    results = sweep(project)
-    assert [result.failure for result in results] == [None]
-    benched = bench(project)
-    assert benched.failed == ()
-    save_decision(project, decide(project))
-    return folder
+
+    def ship(folder: Path) -> None:
+        # Trained until it finds entities: answers that are all empty would prove nothing.
+        hpo = {
+            "training": {"epochs": 12},
+            "search_space": {"learning_rate": {"kind": "float", "low": 0.01, "high": 0.02}},
+        }
+        # The project makes its store, as those of users do.
+        project = open_project(write_project(folder, {"tiny": tiny_backbone}, {"hpo": hpo}))
+        results = sweep(project)
+        assert [result.failure for result in results] == [None]
+        with pytest.MonkeyPatch.context() as patch:
+            find_quiet(patch)
+            benched = bench(project)
+        assert benched.failed == ()
+        save_decision(project, decide(project))
+
+    return make_once(tmp_path_factory, "shipped", ship)
 
 
 @pytest.fixture
@@ -193,9 +224,15 @@ def reopen(project_folder: Path) -> Callable[..., Project]:
 
 
 @pytest.fixture(scope="session")
-def make_project() -> Callable[..., Path]:
-    """The function that writes projects."""
-    return write_project
+def make_project(empty_store: Path) -> Callable[..., Path]:
+    """The function that writes projects, with a store that has its tables."""
+
+    def make(folder: Path, backbones: Mapping[str, Path], changes: Mapping[str, Any]) -> Path:
+        config = write_project(folder, backbones, changes)
+        shutil.copyfile(empty_store, folder / STORE)
+        return config
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -214,9 +251,6 @@ def champion_copy(champion: Champion, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Make a tiny checkpoint of an architecture by its name in transformers, taught to tag by number."""
-    import torch
-    from transformers import AutoConfig, AutoModelForTokenClassification
-
     n_ids = len(json.loads((tiny_backbone / "tokenizer.json").read_text())["model"]["vocab"])
     labels = ["O", "B-a", "I-a", "B-b", "I-b"]
     shapes: dict[str, dict[str, Any]] = {
@@ -229,9 +263,10 @@ def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactor
         "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
     }
 
-    @functools.cache
-    def make(name: str) -> Path:
-        folder = tmp_path_factory.mktemp(name) / "checkpoint"
+    def teach(name: str, folder: Path) -> None:
+        import torch
+        from transformers import AutoConfig, AutoModelForTokenClassification
+
         torch.manual_seed(0)
         config = AutoConfig.for_model(
             name,
@@ -250,9 +285,8 @@ def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactor
             optimizer.zero_grad()
         model.eval().save_pretrained(str(folder), safe_serialization=True)
         shutil.copyfile(tiny_backbone / "tokenizer.json", folder / "tokenizer.json")
-        return folder
 
-    return make
+    return lambda name: make_once(tmp_path_factory, f"classifier-{name}", functools.partial(teach, name))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from bakeoff.core.records import Champion
 from bakeoff.digest import digest_folder
 from bakeoff.errors import CheckpointError, StorageError, TrackingError
-from bakeoff.folders import find_whole
+from bakeoff.folders import build_folder, find_whole
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.backends.torch import load_model
 from bakeoff.measure.checkpoint import open_checkpoint
@@ -61,8 +61,9 @@ def tiny_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+def tracker(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     folder = tmp_path_factory.mktemp("tracking")
+    shutil.copy(empty_store, folder)
     return Tracker(f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri())
 
 
@@ -240,12 +241,13 @@ def test_an_export_that_changed_on_disk_is_not_taken_and_is_made_again(
         destination=prepared,
         texts=(("Anna", "lives", "in", "Rome"), ("Yes",)),
     )
-    (tmp_path / "work").mkdir()
-    run_in_fresh_process(order, tmp_path / "work", timeout_s=200)
+    checkpoint = open_checkpoint(tiny_classifier)
+    build_folder(prepared, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts))
     model = prepared / "model.onnx"
     assert find_whole(prepared, rehash=True) is not None
     model.write_bytes(model.read_bytes()[:-1])
     assert find_whole(prepared, rehash=True) is None
-    run_in_fresh_process(order, tmp_path / "work", timeout_s=200)
+    (tmp_path / "work").mkdir()
+    run_in_fresh_process(order, tmp_path / "work", timeout_s=300)
     assert find_whole(prepared, rehash=True) is not None
-    OnnxRuntime(threads=1).load(open_checkpoint(tiny_classifier), prepared)
+    OnnxRuntime(threads=1).load(checkpoint, prepared)

@@ -25,10 +25,11 @@ from bakeoff.measure.encoding import Batch, Encoder
 from bakeoff.measure.session import Session
 
 SHAPES = ((1, 3), (3, 17), (8, 32))  # documents × tokens; none of them is what an export is traced with
+COMPILED = Torch(threads=1, compile=True)
 RUNTIMES: tuple[Backend, ...] = (
     Torch(threads=1),
     Torch(threads=1, precision="bf16"),
-    Torch(threads=1, compile=True),
+    COMPILED,
     OnnxRuntime(threads=1),
     OnnxRuntime(threads=1, precision="int8", spinning=False, memory_arena=False),
     OpenVino(threads=1),
@@ -47,7 +48,11 @@ def checkpoint(request: pytest.FixtureRequest, make_classifier: Callable[[str], 
     return open_checkpoint(make_classifier(request.param))
 
 
-@pytest.fixture(scope="session", params=RUNTIMES, ids=lambda runtime: runtime.label)
+# A C++ compiler takes half a minute for each model.
+PARAMETERS = [pytest.param(one, marks=pytest.mark.slow if one == COMPILED else ()) for one in RUNTIMES]
+
+
+@pytest.fixture(scope="session", params=PARAMETERS, ids=lambda runtime: runtime.label)
 def runtime(request: pytest.FixtureRequest) -> Backend:
     found: Backend = request.param
     if found.precision == "bf16":
@@ -273,10 +278,11 @@ def test_runtimes_that_differ_in_more_than_threads_have_labels_of_their_own() ->
 
 @pytest.fixture(scope="session")
 def exported(
-    make_classifier: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+    make_classifier: Callable[[str], Path], prepare_once: Callable[[Checkpoint, Backend], Path | None]
 ) -> tuple[Checkpoint, Path]:
-    checkpoint, folder = open_checkpoint(make_classifier("bert")), tmp_path_factory.mktemp("exported")
-    OnnxRuntime(threads=1).prepare(checkpoint, folder, read_texts())
+    checkpoint = open_checkpoint(make_classifier("bert"))
+    folder = prepare_once(checkpoint, OnnxRuntime(threads=1))
+    assert folder is not None
     return checkpoint, folder
 
 

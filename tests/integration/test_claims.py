@@ -63,14 +63,6 @@ class World:
             meanwhile()
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite store: a copy takes a hundredth of the time of a new one."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    create_client(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture(
     params=[
         "sqlite",

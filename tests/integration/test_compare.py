@@ -18,6 +18,7 @@ from bakeoff.measure.readings import LATENCY
 from bakeoff.orchestrator import Project, open_project, plan
 from bakeoff.stores.results import ResultStore
 from command_line import bakeoff
+from copies import copy_project
 
 TORCH, ONNX = "tiny × torch-fp32", "tiny × onnxruntime-fp32"
 Reopen = Callable[..., Project]
@@ -150,11 +151,24 @@ def test_before_and_after_an_upgrade_is_refused_unless_told_and_says_how(project
     assert "drift of the machine" in lines_of(result)["latency"]["remark"]
 
 
-def test_a_candidate_is_compared_with_its_own_older_attempts(project_folder: Path) -> None:
-    """The very thing that a user does after an upgrade: measure again, compare with what was."""
-    again = bakeoff(project_folder, "bench", "-q", "--set=benchmark.run.mode=force_new")
+@pytest.fixture(scope="module")
+def measured_again(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped project, in which everything was measured a second time."""
+    folder = copy_project(shipped, tmp_path_factory.mktemp("again") / "project")
+    again = bakeoff(folder, "bench", "-q", "--set=benchmark.run.mode=force_new")
     assert again.returncode == 0, again.stderr
-    code, result = compare(project_folder, f"{ONNX}@1", ONNX)
+    return folder
+
+
+@pytest.fixture
+def again_folder(measured_again: Path, tmp_path: Path) -> Path:
+    """A copy of it, free to be changed."""
+    return copy_project(measured_again, tmp_path / "again")
+
+
+def test_a_candidate_is_compared_with_its_own_older_attempts(again_folder: Path) -> None:
+    """The very thing that a user does after an upgrade: measure again, compare with what was."""
+    code, result = compare(again_folder, f"{ONNX}@1", ONNX)
     assert code in (0, 3, 4)
     (pair,) = result["pairs"]
     assert pair["baseline"]["attempts"] == {"quality": 1, "latency": 1}
@@ -164,12 +178,11 @@ def test_a_candidate_is_compared_with_its_own_older_attempts(project_folder: Pat
     assert lines["quality"]["verdict"] == "equivalent"  # the same model gives the same answers
 
 
-def test_decisions_are_compared_label_by_label(project_folder: Path) -> None:
-    before = project_folder / "before.json"
-    before.write_bytes((project_folder / "results" / "decision.json").read_bytes())
-    assert bakeoff(project_folder, "bench", "-q", "--set=benchmark.run.mode=force_new").returncode == 0
-    assert bakeoff(project_folder, "decide", "-q").returncode in (0, 4)
-    code, result = compare(project_folder, "before.json", "results/decision.json")
+def test_decisions_are_compared_label_by_label(again_folder: Path) -> None:
+    before = again_folder / "before.json"
+    before.write_bytes((again_folder / "results" / "decision.json").read_bytes())
+    assert bakeoff(again_folder, "decide", "-q").returncode in (0, 4)
+    code, result = compare(again_folder, "before.json", "results/decision.json")
     assert code in (0, 3, 4)
     assert [pair["baseline"]["label"] for pair in result["pairs"]] != []
     assert {pair["baseline"]["label"] for pair in result["pairs"]} == {TORCH, ONNX}
@@ -177,15 +190,15 @@ def test_decisions_are_compared_label_by_label(project_folder: Path) -> None:
         assert pair["baseline"]["label"] == pair["contender"]["label"]
         assert (pair["baseline"]["attempts"]["latency"], pair["contender"]["attempts"]["latency"]) == (1, 2)
     assert any(remark.startswith("winner: ") for remark in result["remarks"])
-    for path in (project_folder / "results" / "jobs").glob("*/001.*"):
+    for path in (again_folder / "results" / "jobs").glob("*/001.*"):
         path.unlink()  # a fresh disk: what a decision was made of is fetched from the tracking store
-    fetched = compare(project_folder, "before.json", "results/decision.json")
+    fetched = compare(again_folder, "before.json", "results/decision.json")
     assert fetched == (code, result)
-    offline, told = compare(project_folder, "before.json", "results/decision.json", "--offline")
+    offline, told = compare(again_folder, "before.json", "results/decision.json", "--offline")
     assert offline == 4
     assert any("no attempt at" in remark for remark in told["remarks"])
-    (champion,) = (project_folder / "results" / "champions").glob("*/benchmark.json")
-    code, of_file = compare(project_folder, "before.json", str(champion))
+    (champion,) = (again_folder / "results" / "champions").glob("*/benchmark.json")
+    code, of_file = compare(again_folder, "before.json", str(champion))
     assert {pair["contender"]["attempts"]["latency"] for pair in of_file["pairs"]} == {2}
 
 

@@ -116,7 +116,7 @@ def test_texts_beyond_the_maximum_of_the_model_are_cut_counted_and_told(
     lengthen(project_folder / "data" / "test.jsonl")
     project = reopen(
         "data.max_length=512",
-        "benchmark.runtimes=[{kind: torch}, {kind: openvino}]",
+        "benchmark.runtimes=[{kind: onnxruntime}, {kind: openvino}]",
         "benchmark.scenarios=[{kind: quality}]",
     )
     result = bench(project)

@@ -181,7 +181,7 @@ def test_two_machines_that_measured_the_same_agree_on_the_decision(
     for each in machines:
         on(each, monkeypatch)
         quality = "benchmark.scenarios=[{kind: quality}, {kind: latency, batch_sizes: [1]}]"
-        runtimes = "benchmark.runtimes=[{kind: torch, threads: 1}]"
+        runtimes = "benchmark.runtimes=[{kind: onnxruntime, threads: 1}]"
         project = open_project(each.folder / "config", (*each.overrides, quality, runtimes))
         bench(project)
         decided.append(decide(project))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import pytest
 
 from bakeoff.core.records import Champion
 from bakeoff.errors import CheckpointError, ConfigError, TrackingError
+from bakeoff.measure.heat import Block, BlockRequest
 from bakeoff.orchestrator import (
     Project,
     bench,
@@ -36,8 +35,11 @@ from bakeoff.orchestrator import (
 )
 from bakeoff.orchestrator.planning import build_jobs
 from bakeoff.orchestrator.progress import Advance, Quiet
+from bakeoff.run.resident import ResidentWorker
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
+from command_line import Command, start
+from halting import halt_before_generation, halt_in_generation, wait_until_halted
 from living import find_survivors
 from reckoning import Raw, reckon_interval, reckon_ratio, reckon_verdict
 from replies import LosesFirstReply
@@ -218,32 +220,26 @@ def test_a_tracker_that_is_down_after_measuring_costs_an_upload_and_no_measureme
     assert [planned.action for planned in plan(up).jobs] == ["reuse"]
 
 
-def test_a_killed_worker_is_reported_and_the_others_finish(reopen: Reopen) -> None:
+def test_a_killed_worker_is_reported_and_the_others_finish(
+    reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = reopen(
         "benchmark.runtimes=[{kind: noop}, {kind: onnxruntime}]",
         "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]",
-        "benchmark.protocol.rounds=400",
     )
+    run_block = ResidentWorker.run_block
     killed: list[int] = []
 
-    def kill_one() -> None:
-        deadline = time.monotonic() + 300
-        while not killed and time.monotonic() < deadline:
-            for child in psutil.Process().children(recursive=True):
-                try:
-                    if "bakeoff.run.worker" in child.cmdline():
-                        time.sleep(0.3)
-                        child.kill()
-                        killed.append(child.pid)
-                        return
-                except psutil.NoSuchProcess:
-                    continue
-            time.sleep(0.02)
+    def kill_once(self: ResidentWorker, request: BlockRequest) -> Block:
+        block = run_block(self, request)
+        if not killed:
+            assert self._process is not None
+            killed.append(self._process.pid)
+            os.kill(self._process.pid, signal.SIGKILL)
+        return block
 
-    killer = threading.Thread(target=kill_one)
-    killer.start()
+    monkeypatch.setattr(ResidentWorker, "run_block", kill_once)
     result = bench(project)
-    killer.join()
     assert [attempt.reason for attempt in result.failed] == ["killed by SIGKILL"]
     assert len(result.measured) == 1
     failed_key = result.failed[0].job.key
@@ -326,31 +322,23 @@ def test_what_another_folder_measured_is_fetched_and_not_measured_again(reopen: 
     assert decide(project).winner is not None
 
 
-def start_bench(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
+def start_bench(folder: Path, *overrides: str, prepare: Callable[[], object] | None = None) -> Command:
     options = [word for override in overrides for word in ("--set", override)]
-    command = [sys.executable, "-m", "bakeoff", "bench", "--quiet", "--config", str(folder / "config")]
-    # A shell that starts the tests in the background lets all that it starts ignore interrupts: what we
-    # ignore a child ignores too, and what we handle has its default there.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return start(folder, "bench", "--quiet", *options, prepare=prepare)
 
 
 def test_a_bench_killed_between_generations_measures_none_of_them_twice(
-    reopen: Reopen, project_folder: Path
+    reopen: Reopen, project_folder: Path, tmp_path: Path
 ) -> None:
     overrides = (*NOOP, "benchmark.protocol.processes=4")
     project = reopen(*overrides)
     (todo,) = plan(project).todo
-    process = start_bench(project_folder, *overrides)
-    kept: list[Path] = []
-    while not kept and process.poll() is None:
-        kept = list(project.results.folder.glob("work/heat-*/generation-001.json"))
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    here = tmp_path / "here"
+    command = start_bench(project_folder, *overrides, prepare=partial(halt_before_generation, 2, here))
+    wait_until_halted(command.process, here)
+    command.process.kill()
+    assert command.wait().returncode == -signal.SIGKILL
+    kept = list(project.results.folder.glob("work/heat-*/generation-001.json"))
     assert not project.results.load_valid(todo.job)
     assert plan(reopen(*overrides, "benchmark.run.mode=resume_if_incomplete")).todo
     (part,) = json.loads(kept[0].read_bytes())["generation"]["parts"]
@@ -368,20 +356,19 @@ def test_a_bench_killed_between_generations_measures_none_of_them_twice(
 
 
 def test_an_interrupted_bench_leaves_no_worker_and_goes_on_from_what_it_kept(
-    reopen: Reopen, project_folder: Path
+    reopen: Reopen, project_folder: Path, tmp_path: Path
 ) -> None:
-    overrides = (*NOOP, "benchmark.protocol.processes=4", "benchmark.protocol.rounds=600")
-    process = start_bench(project_folder, *overrides)
-    kept: list[Path] = []
-    while not kept and process.poll() is None:
-        kept = list((project_folder / "results").glob("work/heat-*/generation-000.json"))
-        time.sleep(0.01)
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(300) == 130
+    here = tmp_path / "here"
+    command = start_bench(project_folder, *NOOP, prepare=partial(halt_in_generation, 1, here))
+    family = wait_until_halted(command.process, here)
+    assert len(family) == 1
+    assert command.process.pid is not None
+    os.kill(command.process.pid, signal.SIGINT)
+    assert command.wait().returncode == 130
     assert find_survivors(family) == []
+    kept = list((project_folder / "results").glob("work/heat-*/generation-000.json"))
     first = json.loads(kept[0].read_bytes())["generation"]["parts"][0]["blocks"][0]["wall_ns"]
-    (measurement,) = bench(reopen(*overrides)).measured
+    (measurement,) = bench(reopen(*NOOP)).measured
     latency = measurement.reading("latency", batch_size=1)
     assert latency is not None
     assert list(latency.values[: len(first)]) == first
@@ -390,8 +377,8 @@ def test_an_interrupted_bench_leaves_no_worker_and_goes_on_from_what_it_kept(
 def test_two_processes_that_bench_one_folder_measure_each_key_once(
     reopen: Reopen, project_folder: Path
 ) -> None:
-    processes = [start_bench(project_folder, *NOOP) for _ in range(2)]
-    assert [process.wait(300) for process in processes] == [0, 0]
+    commands = [start_bench(project_folder, *NOOP) for _ in range(2)]
+    assert [command.wait().returncode for command in commands] == [0, 0]
     project = reopen(*NOOP)
     (planned,) = plan(project).jobs
     assert planned.action == "reuse"
@@ -421,10 +408,11 @@ class KillsAfterTheFirstFold(Quiet):
 
 
 def test_a_killed_training_is_reported_and_the_next_sweep_resumes_the_study(
-    tiny_backbone: Path, tmp_path: Path, make_project: Callable[..., Path]
+    tiny_backbone: Path, tmp_path: Path, make_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watcher = KillsAfterTheFirstFold()
-    project = open_project(make_project(tmp_path / "p", {"tiny": tiny_backbone}, {}), progress=watcher)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    watcher, changes = KillsAfterTheFirstFold(), {"hpo": {"trainer": "word_trainers:WordTrainer"}}
+    project = open_project(make_project(tmp_path / "p", {"tiny": tiny_backbone}, changes), progress=watcher)
     (broken,) = sweep(project)
     assert len(watcher.killed) == 1
     assert broken.failure is not None

@@ -27,14 +27,6 @@ from services import mlflow_server
 N_BACKBONES, N_GROUPS = 2, 5
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables and an experiment without runs, to be copied."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    Tracker(f"sqlite:///{path}").ensure_experiment("sweep")
-    return path
-
-
 @pytest.fixture
 def make_store(empty_store: Path, tmp_path: Path) -> Callable[[Iterable[Run]], str]:
     """The function that fills a SQLite store; returns its URI."""
@@ -198,7 +190,7 @@ def test_newer_schema_versions_and_other_objectives_are_told_apart_by_the_store(
 ) -> None:
     rng = random.Random(2)
     runs = []
-    for run in make_trials(4_000, N_BACKBONES, N_GROUPS):
+    for run in make_trials(3_000, N_BACKBONES, N_GROUPS):
         drawn, own = rng.random(), dict(run.tags)
         if drawn < 0.2:
             own[tags.STUDY_KEY_SCHEMA_VERSION] = "1.0"
@@ -207,10 +199,11 @@ def test_newer_schema_versions_and_other_objectives_are_told_apart_by_the_store(
         elif drawn < 0.5:
             del own[tags.OBJECTIVE_METRIC]
         runs.append(dataclasses.replace(run, tags=own))
+    store = make_store(runs)
     for mixed in (False, True):
         project = open_at(
             tmp_path,
-            make_store(runs),
+            store,
             selection={"allow_mixed_schema_groups": mixed, "min_trials_per_group": 9},
         )
         assert_alike(project)

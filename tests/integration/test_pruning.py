@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bakeoff.orchestrator import Project, Quiet, open_project, select_champions, sweep
+from bakeoff.orchestrator.studies import SweepResult
 from bakeoff.stores import tags
 
 HERE = Path(__file__).parent
@@ -62,12 +63,8 @@ def count_epochs(tmp_path: Path) -> Counter[str]:
     return Counter(line.split()[1] for line in (tmp_path / "epochs.log").read_text().splitlines())
 
 
-@pytest.mark.parametrize("pruner", [MEDIAN, ASHA], ids=["median", "asha"])
-def test_a_pruned_trial_trains_no_further_and_its_run_says_how_far_it_came(
-    make_sweep: Callable[..., Path], tmp_path: Path, pruner: dict[str, Any]
-) -> None:
-    project = open_project(make_sweep(pruner))
-    (result,) = sweep(project)
+def check_pruned(project: Project, result: SweepResult, tmp_path: Path) -> None:
+    """A pruned trial trains no further, and its run says how far it came."""
     assert (result.n_trials, result.failure) == (12, None)
     trained = count_epochs(tmp_path)
     begun = trial_runs(project)
@@ -86,11 +83,20 @@ def test_a_pruned_trial_trains_no_further_and_its_run_says_how_far_it_came(
             assert trained[run.data.params["learning_rate"]] >= EPOCHS * FOLDS
 
 
+def test_a_pruned_trial_trains_no_further_and_its_run_says_how_far_it_came(
+    make_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    project = open_project(make_sweep(ASHA))
+    (result,) = sweep(project)
+    check_pruned(project, result, tmp_path)
+
+
 def test_no_champion_is_picked_from_pruned_trials_and_they_count_as_run(
-    make_sweep: Callable[..., Path],
+    make_sweep: Callable[..., Path], tmp_path: Path
 ) -> None:
     project = open_project(make_sweep(MEDIAN))
     (result,) = sweep(project)
+    check_pruned(project, result, tmp_path)
     selection = select_champions(project)["words"]
     (group,) = selection.all_groups
     assert group.n_trials == result.n_trials - result.n_pruned

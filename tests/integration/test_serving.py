@@ -29,7 +29,6 @@ from bakeoff.orchestrator import (
     open_project,
     promote,
     save_decision,
-    sweep,
 )
 from bakeoff.serving import SETTINGS_FILE, EntityTagger, ServingOptions, load_served_model
 from bakeoff.stores import tags
@@ -40,40 +39,18 @@ from services import HOST, free_port, serving
 RUNTIMES = ("torch", "onnxruntime")
 Answer = dict[str, Any]
 Promote = Callable[[str], Project]
+Reopen = Callable[..., Project]
 
 
-@pytest.fixture(scope="module")
-def taught(
-    make_project: Callable[..., Path], tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A project whose champion was trained until it finds entities."""
-    changes = {
-        "hpo": {
-            "training": {"epochs": 12},
-            "search_space": {"learning_rate": {"kind": "float", "low": 0.01, "high": 0.02}},
-        },
-        "benchmark": {
-            "accept_contended": True,
-            "runtimes": [
-                {"kind": "torch"},
-                {"kind": "onnxruntime"},
-                {"kind": "onnxruntime", "precision": "int8"},
-            ],
-        },
-    }
-    folder = tmp_path_factory.mktemp("taught") / "project"
-    project = open_project(make_project(folder, {"tiny": tiny_backbone}, changes))
-    assert [result.failure for result in sweep(project)] == [None]
-    assert bench(project).failed == ()
-    return folder
+IN_EIGHT_BITS = "benchmark.runtimes=[{kind: onnxruntime, precision: int8}]"
 
 
 @pytest.fixture
-def promote_runtime(taught: Path, tmp_path: Path) -> Promote:
+def promote_runtime(shipped: Path, tmp_path: Path) -> Promote:
     """Decide among the candidates of one runtime, and promote the winner, in a copy of the project."""
 
     def act(kind: str) -> Project:
-        folder = copy_project(taught, tmp_path / kind)
+        folder = copy_project(shipped, tmp_path / kind)
         project = open_project(folder / "config", [f"benchmark.runtimes=[{{kind: {kind}}}]"])
         save_decision(project, decide(project))
         assert promote(project).is_new
@@ -273,8 +250,9 @@ print(serving._load_pyfunc(sys.argv[2]).predict({"text": ["to Paris"]}))
     assert "'entities'" in answer
 
 
-def test_an_answer_depends_on_its_text_alone_also_in_eight_bits(taught: Path) -> None:
-    project = open_project(taught / "config", ["benchmark.runtimes=[{kind: onnxruntime, precision: int8}]"])
+def test_an_answer_depends_on_its_text_alone_also_in_eight_bits(reopen: Reopen) -> None:
+    project = reopen(IN_EIGHT_BITS, "benchmark.scenarios=[{kind: quality}]")
+    assert bench(project).failed == ()
     tagger = tagger_of(project)
     texts = texts_of(project.corpus.test)
     together = tagger.predict({"text": texts})
@@ -295,8 +273,8 @@ def tagger_of(project: Project) -> EntityTagger:
     return EntityTagger(job.runtime.load(checkpoint, prepared), checkpoint, max_length=job.max_length)
 
 
-def test_a_text_beyond_the_token_limit_is_cut_and_says_so(taught: Path) -> None:
-    project = open_project(taught / "config", ["benchmark.runtimes=[{kind: onnxruntime}]"])
+def test_a_text_beyond_the_token_limit_is_cut_and_says_so(shipped: Path) -> None:
+    project = open_project(shipped / "config", ["benchmark.runtimes=[{kind: onnxruntime}]"])
     tagger = tagger_of(project)
     limit = project.settings.data.max_length - 2  # [CLS] and [SEP]; the tokenizer knows words alone
     fits, too_long, nothing = tagger.predict({"text": ["Paris " * limit, "Paris " * (limit + 1), " \n"]})
@@ -315,9 +293,9 @@ def test_a_text_beyond_the_token_limit_is_cut_and_says_so(taught: Path) -> None:
     ],
 )
 def test_a_row_that_is_no_text_is_refused_by_its_number(
-    taught: Path, data: dict[str, list[object]], fault: str
+    shipped: Path, data: dict[str, list[object]], fault: str
 ) -> None:
-    tagger = tagger_of(open_project(taught / "config", ["benchmark.runtimes=[{kind: onnxruntime}]"]))
+    tagger = tagger_of(open_project(shipped / "config", ["benchmark.runtimes=[{kind: onnxruntime}]"]))
     with pytest.raises(DataError, match=fault):
         tagger.predict(data)
 

@@ -19,6 +19,7 @@ from bakeoff.errors import NoSweepError, StudyError
 from bakeoff.orchestrator import Project, join_sweep, open_project, select_champions, sweep
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker
+from copies import STORE, copy_project
 from services import PostgresServer, closed_port
 
 HERE = Path(__file__).parent
@@ -51,7 +52,11 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def make_team(tmp_path: Path, make_project: Callable[..., Path], log: Path) -> MakeTeam:
     """Write a project whose trainings take milliseconds, unless they wait; returns its configuration."""
-    pretrained = tmp_path / "pretrained"
+    return team_maker(tmp_path, make_project)
+
+
+def team_maker(place: Path, make_project: Callable[..., Path]) -> MakeTeam:
+    pretrained = place / "pretrained"
     pretrained.mkdir()
     (pretrained / "config.json").write_text("{}")
     (pretrained / "tokenizer.json").write_text("{}")
@@ -67,9 +72,28 @@ def make_team(tmp_path: Path, make_project: Callable[..., Path], log: Path) -> M
         changes: dict[str, Any] = {"hpo": settings | hpo}
         if tracking:
             changes["tracking"] = {"uri": tracking}
-        return make_project(tmp_path / folder, {"words": pretrained}, changes)
+        return make_project(place / folder, {"words": pretrained}, changes)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def led(make_project: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a sweep of one trial that looks as while its leader is at it."""
+    config = team_maker(tmp_path_factory.mktemp("led"), make_project)(n_trials=1)
+    project = open_project(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        assert [result.failure for result in sweep(project)] == [None]
+    (sweep_run,) = runs(project, "hpo_sweep")
+    project.tracker.reopen_run(sweep_run.info.run_id)
+    return project.root
+
+
+@pytest.fixture
+def led_config(led: Path, tmp_path: Path) -> Path:
+    """The configuration of a copy of it."""
+    return copy_project(led, tmp_path / "led") / "config"
 
 
 class Sweeper(subprocess.Popen[bytes]):
@@ -278,6 +302,7 @@ def test_three_processes_share_a_sweep_on_sqlite_files(
 ) -> None:
     monkeypatch.setenv("WORD_TRAINER_TEAM", "3")
     config = make_team(training={"epochs": 2}, workers=PATIENT)
+    (config.parent / STORE).unlink()  # they make it together, too
     finish(start(config, *LEADER), start(config, *WORKER), start(config, *WORKER))
     assert check_agreement(open_project(config)) == {"COMPLETE": 6}
 
@@ -321,23 +346,13 @@ def test_a_worker_whom_no_sweep_comes_to_gives_up_and_opens_none(make_team: Make
     ],
 )
 def test_a_worker_of_another_configuration_is_told_what_differs(
-    make_team: MakeTeam, override: str, difference: str
+    led_config: Path, override: str, difference: str
 ) -> None:
-    config = make_team(n_trials=1)
-    project = open_project(config)
-    sweep(project)
-    (sweep_run,) = runs(project, "hpo_sweep")
-    project.tracker.reopen_run(sweep_run.info.run_id)  # as while its leader is at it
     with pytest.raises(NoSweepError, match=f"running with another configuration: {difference}"):
-        join_sweep(open_project(config, [override, "hpo.workers.wait_s=0"]))
+        join_sweep(open_project(led_config, [override, "hpo.workers.wait_s=0"]))
 
 
-def test_a_worker_with_another_storage_is_told_that_the_study_is_not_there(make_team: MakeTeam) -> None:
-    config = make_team(n_trials=1)
-    project = open_project(config)
-    sweep(project)
-    (sweep_run,) = runs(project, "hpo_sweep")
-    project.tracker.reopen_run(sweep_run.info.run_id)
-    other = open_project(config, ["hpo.storage=sqlite:///other.db", "hpo.workers.wait_s=0"])
+def test_a_worker_with_another_storage_is_told_that_the_study_is_not_there(led_config: Path) -> None:
+    other = open_project(led_config, ["hpo.storage=sqlite:///other.db", "hpo.workers.wait_s=0"])
     with pytest.raises(NoSweepError, match=r"is running, but hpo\.storage does not hold its study"):
         join_sweep(other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,21 @@ from bakeoff.core.records import Champion, FailedAttempt
 from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.heat import Block, BlockRequest, Finished, Heat, Started
 from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import LATENCY, MAX_RATE, MEMORY, REFERENCE
+from bakeoff.measure.readings import LATENCY, MAX_RATE, MEMORY, REFERENCE, Reading
 from bakeoff.measure.rounds import run_heat
-from bakeoff.orchestrator import Project, bench, execution
+from bakeoff.orchestrator import Project, bench, execution, open_project
 from bakeoff.orchestrator.planning import find_existing, plan_for
 from bakeoff.orchestrator.works import make_order, make_ready
 from bakeoff.run import processes, resident
 from bakeoff.run.isolation import WORKER, Done, MeasureOrder, run_in_fresh_process
 from bakeoff.run.resident import ResidentWorker
+from copies import copy_project
 from workers import MakeWorker
 
 Reopen = Callable[..., Project]
+FORCE_NEW = "benchmark.run.mode=force_new"
+TORCH, ONNX = "torch-fp32", "onnxruntime-fp32"
+PATIENCE_S = 300.0
 
 PROTOCOL = TimingProtocol.model_validate(
     {"processes": 2, "rounds": 3, "block_s": 0.005, "warmup_min_s": 0.0, "warmup_max_s": 1.0}
@@ -79,29 +84,71 @@ def _cpu_s(worker: ResidentWorker) -> float:
     return times.user + times.system
 
 
+def candidates_of(project: Project, champion: Champion, folder: Path) -> list[ResidentWorker]:
+    """The champion in the project's runtimes, as a bench would measure them."""
+    made = []
+    for number, planned in enumerate(plan_for(project, [champion]).jobs):
+        if planned.job.scenario.kind == LATENCY:
+            order = make_order(project, make_ready(project, planned, champion), 0)
+            made.append(ResidentWorker(planned.job.runtime.label, order, folder / f"{number}", PATIENCE_S))
+    return made
+
+
 @pytest.fixture
-def make_candidates(
-    reopen: Reopen, champion: Champion, tmp_path: Path
-) -> Iterator[Callable[..., list[ResidentWorker]]]:
-    """The champion in PyTorch and in ONNX Runtime, as a bench would measure them."""
-    made: list[ResidentWorker] = []
-
-    def make(*overrides: str) -> list[ResidentWorker]:
-        project = reopen("benchmark.run.mode=force_new", *overrides)
-        latencies = [each for each in plan_for(project, [champion]).jobs if each.job.scenario.kind == LATENCY]
-        for number, planned in enumerate(latencies):
-            work = make_ready(project, planned, champion)
-            order = make_order(project, work, 0)
-            made.append(ResidentWorker(planned.job.runtime.kind, order, tmp_path / f"{number}", 120.0))
-        return made
-
-    yield make
+def candidates(reopen: Reopen, champion: Champion, tmp_path: Path) -> Iterator[list[ResidentWorker]]:
+    """The champion in ONNX Runtime with other settings each, which starts in a third of PyTorch's time."""
+    runtimes = "{kind: onnxruntime, threads: 1}, {kind: onnxruntime, threads: 1, spinning: false}"
+    project = reopen(FORCE_NEW, f"benchmark.runtimes=[{runtimes}]")
+    made = candidates_of(project, champion, tmp_path)
+    yield made
     for worker in made:
         worker.kill()
 
 
+@dataclass
+class WholeHeat:
+    """A heat that was measured to its end, with all that was asked and how long it took."""
+
+    workers: list[ResidentWorker]
+    asked: list[tuple[BlockRequest, Block]]
+    heat: Heat
+    whole_ns: int
+    cpu: int
+    we_are_where_we_were: bool
+
+
+@pytest.fixture(scope="module")
+def whole(shipped: Path, champion: Champion, tmp_path_factory: pytest.TempPathFactory) -> WholeHeat:
+    """A heat of the champion in PyTorch and in ONNX Runtime on one CPU."""
+    folder = tmp_path_factory.mktemp("whole")
+    before = psutil.Process().cpu_affinity()
+    cpu = max(before)
+    config = copy_project(shipped, folder / "project") / "config"
+    project = open_project(config, [FORCE_NEW, f"benchmark.cpus=[{cpu}]"])
+    workers = candidates_of(project, champion, folder)
+    run_block = ResidentWorker.run_block
+    asked: list[tuple[BlockRequest, Block]] = []
+
+    def noted(self: ResidentWorker, request: BlockRequest) -> Block:
+        block = run_block(self, request)
+        asked.append((request, block))
+        return block
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResidentWorker, "run_block", noted)
+        begin_ns = time.monotonic_ns()
+        heat = measure(*workers)
+        whole_ns = time.monotonic_ns() - begin_ns
+    we_are_where_we_were = psutil.Process().cpu_affinity() == before
+    return WholeHeat(workers, asked, heat, whole_ns, cpu, we_are_where_we_were)
+
+
 def measure(*workers: ResidentWorker | Watched, rounds: int = PROTOCOL.rounds) -> Heat:
     return run_heat(workers, PROTOCOL.model_copy(update={"rounds": rounds}), now_s=time.monotonic)
+
+
+def latencies_of(heat: Heat, worker: ResidentWorker) -> list[Reading]:
+    return [row for row in assemble_readings(heat, worker.name) if row.quantity == LATENCY]
 
 
 def processes_of(workers: Sequence[ResidentWorker]) -> list[psutil.Process]:
@@ -110,7 +157,7 @@ def processes_of(workers: Sequence[ResidentWorker]) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("freezes", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_rival_with_a_busy_thread_gets_no_cpu_while_others_are_measured(
-    make_candidates: Callable[..., list[ResidentWorker]],
+    candidates: list[ResidentWorker],
     make_worker: MakeWorker,
     monkeypatch: pytest.MonkeyPatch,
     freezes: bool,
@@ -119,7 +166,7 @@ def test_a_rival_with_a_busy_thread_gets_no_cpu_while_others_are_measured(
     if not freezes:
         monkeypatch.setattr(processes, "freeze", lambda _: None)
     rival = make_worker(SPINNING)
-    watched = [Watched(worker, rival) for worker in make_candidates()]
+    watched = [Watched(worker, rival) for worker in candidates]
     heat = measure(*watched, rival, rounds=20)
     assert not heat.failures
     cpu_s, rival_cpu_s = (sum(getattr(each, name) for each in watched) for name in ("cpu_s", "rival_cpu_s"))
@@ -136,14 +183,14 @@ BREAKDOWNS = {
 @pytest.mark.parametrize("reason", BREAKDOWNS)
 def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
     *,
-    make_candidates: Callable[..., list[ResidentWorker]],
+    candidates: list[ResidentWorker],
     make_worker: MakeWorker,
     arm: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
     quiet_machine: None,
     reason: str,
 ) -> None:
-    others, broken = make_candidates(), make_worker(BREAKDOWNS[reason])
+    others, broken = candidates, make_worker(BREAKDOWNS[reason])
     run_block = ResidentWorker.run_block
 
     def broken_in_the_second_generation(self: ResidentWorker, request: BlockRequest) -> Block:
@@ -235,46 +282,32 @@ def test_so_is_what_a_job_read_that_is_measured_alone(
 
 
 def test_nobody_is_left_when_the_user_interrupts(
-    make_candidates: Callable[..., list[ResidentWorker]], monkeypatch: pytest.MonkeyPatch
+    candidates: list[ResidentWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers = make_candidates()
     family: list[psutil.Process] = []
     run_block = ResidentWorker.run_block
 
     def interrupted(self: ResidentWorker, request: BlockRequest) -> Block:
         run_block(self, request)
-        family.extend(processes_of(workers))
+        family.extend(processes_of(candidates))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ResidentWorker, "run_block", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        measure(*workers)
-    assert len(family) == len(workers)
+        measure(*candidates)
+    assert len(family) == len(candidates)
     assert not any(member.is_running() for member in family)
 
 
 def test_in_a_whole_heat_time_goes_forward_and_every_sample_that_was_asked_for_is_there(
-    make_candidates: Callable[..., list[ResidentWorker]], monkeypatch: pytest.MonkeyPatch
+    whole: WholeHeat,
 ) -> None:
-    run_block = ResidentWorker.run_block
-    asked: list[tuple[BlockRequest, Block]] = []
-
-    def noted(self: ResidentWorker, request: BlockRequest) -> Block:
-        block = run_block(self, request)
-        asked.append((request, block))
-        return block
-
-    monkeypatch.setattr(ResidentWorker, "run_block", noted)
-    workers = make_candidates()
-    begin_ns = time.monotonic_ns()
-    heat = measure(*workers)
-    whole_ns = time.monotonic_ns() - begin_ns
-    for request, block in asked:
+    for request, block in whole.asked:
         assert (block.variant, block.first_input) == (request.variant, request.first_input)
         assert len(block.wall_ns) == len(block.cpu_ns) == request.samples
         assert min(block.wall_ns) > 0
-    parts = [part for generation in heat.generations for part in generation.parts]
-    assert sum(len(part.blocks) for part in parts) == len(asked) >= 2 * 2 * 2 * PROTOCOL.rounds
+    parts = [part for generation in whole.heat.generations for part in generation.parts]
+    assert sum(len(part.blocks) for part in parts) == len(whole.asked) >= 2 * 2 * 2 * PROTOCOL.rounds
     for part in parts:
         places = [(block.round, block.position) for block in part.blocks]
         assert places == sorted(places)
@@ -284,51 +317,44 @@ def test_in_a_whole_heat_time_goes_forward_and_every_sample_that_was_asked_for_i
             assert block.run_in_ns > 0
             assert block.start_ns - block.run_in_ns >= end_ns
             end_ns = block.start_ns + sum(block.wall_ns) * block.calls_per_sample
-        assert end_ns <= whole_ns
-    for worker in workers:
-        for latency in (row for row in assemble_readings(heat, worker.name) if row.quantity == LATENCY):
+        assert end_ns <= whole.whole_ns
+    for worker in whole.workers:
+        for latency in latencies_of(whole.heat, worker):
             taken = list(zip(latency.generations, latency.columns["block_start_ns"], strict=True))
             assert taken == sorted(taken)
             # Each block of a process has a begin of its own, and the samples of a block share it.
             assert len(set(taken)) == len({*zip(latency.generations, latency.columns["round"], strict=True)})
 
 
-def test_every_candidate_has_the_threads_and_cpus_that_were_asked_for(
-    make_candidates: Callable[..., list[ResidentWorker]],
-) -> None:
-    mine = sorted(psutil.Process().cpu_affinity())
-    workers = make_candidates(f"benchmark.cpus=[{mine[-1]}]")
-    heat = measure(*workers)
-    for worker in workers:
+def test_every_candidate_has_the_threads_and_cpus_that_were_asked_for(whole: WholeHeat) -> None:
+    for worker in whole.workers:
         for generation in (0, 1):
             environment = worker.environments[generation]
             variables = dict(pair.split("=") for pair in environment.facts["thread_variables"].split())
             assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "1"
-            assert environment.facts["affinity"] == str(mine[-1])
+            assert environment.facts["affinity"] == str(whole.cpu)
             assert environment.hardware.usable_cpus == 1
-    facts = {part.name: part.started.facts for part in heat.generations[0].parts}
-    assert {name: told["threads"] for name, told in facts.items()} == {"torch": "1", "onnxruntime": "1"}
-    assert sorted(psutil.Process().cpu_affinity()) == mine
+    facts = {part.name: part.started.facts for part in whole.heat.generations[0].parts}
+    assert {name: told["threads"] for name, told in facts.items()} == {TORCH: "1", ONNX: "1"}
+    assert whole.we_are_where_we_were
 
 
 def test_all_candidates_are_asked_the_same_texts_in_a_generation_and_in_another_order_in_the_next(
-    make_candidates: Callable[..., list[ResidentWorker]],
+    whole: WholeHeat,
 ) -> None:
-    workers = make_candidates()
-    heat = measure(*workers)
     orders = {
         (generation.number, part.name): next(
             warm_up.n_tokens for warm_up in part.started.warm_ups if warm_up.variant == 1
         )
-        for generation in heat.generations
+        for generation in whole.heat.generations
         for part in generation.parts
     }
     for number in (0, 1):
-        assert orders[number, "torch"] == orders[number, "onnxruntime"]
-    assert orders[0, "torch"] != orders[1, "torch"]
-    assert sorted(orders[0, "torch"]) == sorted(orders[1, "torch"])
-    for worker in workers:
-        for latency in (row for row in assemble_readings(heat, worker.name) if row.quantity == LATENCY):
+        assert orders[number, TORCH] == orders[number, ONNX]
+    assert orders[0, TORCH] != orders[1, TORCH]
+    assert sorted(orders[0, TORCH]) == sorted(orders[1, TORCH])
+    for worker in whole.workers:
+        for latency in latencies_of(whole.heat, worker):
             columns = latency.columns
             padded, bare = columns["n_padded_tokens"], columns["n_tokens"]
             assert all(p >= n for p, n in zip(padded, bare, strict=True))

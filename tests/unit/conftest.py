@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from bakeoff.core.records import Environment, Hardware, Job, Measurement
 from bakeoff.measure.backends import Torch
 from bakeoff.measure.protocol import TimingProtocol
 from bakeoff.measure.readings import Reading
 from bakeoff.measure.scenarios import Latency
-
-# How long an example takes says nothing on a machine that does other work, too.
-settings.register_profile("untimed", settings(), deadline=None)
-settings.load_profile("untimed")
 
 
 def _hardware(**changes: Any) -> Hardware:

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from bakeoff.orchestrator import Project, open_project
 from bakeoff.stores.tags import PARENT_RUN_ID
-from bakeoff.stores.tracking import Tracker, create_client
+from bakeoff.stores.tracking import create_client
 
 ARCHIVE = "best_trial_checkpoint.tar.gz"
 CONFIG: dict[str, dict[str, Any]] = {
@@ -89,30 +89,21 @@ class Store:
         return open_project(config)
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store with tables and nothing in them: to be copied, since making one takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracker = Tracker(f"sqlite:///{path}")
-    tracker.call("making the tables", lambda client: client.search_experiments())
-    return path
-
-
 @pytest.fixture
-def store(empty_database: Path, tmp_path: Path) -> Store:
+def store(empty_store: Path, tmp_path: Path) -> Store:
     """An empty store in a folder of its own."""
-    return open_store(empty_database, tmp_path)
+    return open_store(empty_store, tmp_path)
 
 
 @pytest.fixture
-def make_store(empty_database: Path, tmp_path: Path) -> Callable[[str], Store]:
+def make_store(empty_store: Path, tmp_path: Path) -> Callable[[str], Store]:
     """Makes any number of empty stores."""
-    return lambda name: open_store(empty_database, tmp_path / name)
+    return lambda name: open_store(empty_store, tmp_path / name)
 
 
-def open_store(empty_database: Path, folder: Path) -> Store:
+def open_store(empty_store: Path, folder: Path) -> Store:
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(empty_database, folder / "mlflow.db")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
     return Store(folder, create_client(f"sqlite:///{folder / 'mlflow.db'}"))
 
 

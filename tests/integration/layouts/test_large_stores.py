@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from bakeoff.core.records import BackboneSelection
 from bakeoff.orchestrator import select_champions
+from bakeoff.stores.tags import PARENT_RUN_ID
+from filling import Run, make_id, write_runs
 
 from .conftest import CodeSweep, Store, write_code_sweep
 
@@ -36,11 +41,42 @@ def fill(store: Store, seed: int) -> CodeSweep:
     return sweep
 
 
+@dataclass
+class QuickStore(Store):
+    """A store into which runs inside others come by SQL: a thousand requests take half a minute."""
+
+    waiting: list[Run] = field(default_factory=list)
+
+    def run(self, tags: Mapping[str, str], *, parent: str | None = None, **values: Any) -> str:
+        if parent is None or tags["code.stage"] == "hpo_refit":
+            return super().run(tags, parent=parent, **values)
+        self.clock_ms += 1000
+        run_id, start_ms = make_id("quick", len(self.waiting)), values.get("start_ms") or self.clock_ms
+        written = (values.get("metrics") or {}, values.get("params") or {})
+        self.waiting.append(Run(run_id, "a run", start_ms, {**tags, PARENT_RUN_ID: parent}, *written))
+        return run_id
+
+    def write(self) -> None:
+        write_runs(self.uri, self.experiments["sweep"], self.waiting)
+
+
 @pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+    ("seed", "is_quick"),
+    [
+        (0, True),
+        pytest.param(1, False, marks=pytest.mark.slow),
+        pytest.param(2, False, marks=pytest.mark.slow),
+    ],
 )
-def test_the_best_of_170_five_fold_trials_is_found_among_1200_runs(store: Store, seed: int) -> None:
-    sweep = fill(store, seed)
+def test_the_best_of_170_five_fold_trials_is_found_among_1200_runs(
+    store: Store, seed: int, is_quick: bool
+) -> None:
+    if is_quick:
+        store = quick = QuickStore(store.folder, store.client)
+        sweep = fill(quick, seed)
+        quick.write()
+    else:
+        sweep = fill(store, seed)
     newest = store.client.search_runs([store.experiments["sweep"]], max_results=LIMIT)
     seen = {run.info.run_id for run in newest}
     assert len(seen) == LIMIT

@@ -245,7 +245,7 @@ def stores(draw: st.DrawFn) -> list[Run]:
     ]
 
 
-@settings(max_examples=1500)
+@settings(max_examples=600)
 @given(
     runs=stores(),
     chosen=st.builds(

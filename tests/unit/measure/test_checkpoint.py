@@ -213,7 +213,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(index=st.dictionaries(st.sampled_from(["weight_map", "metadata"]), JSON), config=JSON)
 def test_whatever_index_and_config_hold_the_answer_is_a_checkpoint_or_one_clear_line(
     sharded: Path, index: Any, config: Any

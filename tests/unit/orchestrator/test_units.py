@@ -36,7 +36,7 @@ def make_plan(make_job: Callable[..., Job]) -> Callable[..., Plan]:
     return make
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(heats=st.lists(st.integers(1, 6), max_size=3), n_alone=st.integers(0, 2), n_places=st.integers(1, 8))
 def test_every_job_is_measured_once_and_every_part_has_its_heats_reference(
     make_plan: Callable[..., Plan], heats: list[int], n_alone: int, n_places: int

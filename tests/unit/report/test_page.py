@@ -574,7 +574,7 @@ def test_what_is_not_seen_but_turns_or_hides_text_is_taken_out(
     html.encode()
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1, max_size=40))
 def test_any_text_leaves_the_page_whole(
     make_decision: DecisionMaker, make_candidate: CandidateMaker, selections: Selections, text: str

@@ -37,6 +37,7 @@ def kill_itself() -> None:
 
 
 def stop_itself() -> None:
+    say_that_it_hangs()
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -56,12 +57,17 @@ def exit_by_number() -> None:
     sys.exit(7)
 
 
+def say_that_it_hangs() -> None:
+    (FOLDER / "hangs").touch()
+
+
 def hang() -> None:
     time.sleep(3600)
 
 
 def hang_deaf() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    say_that_it_hangs()
     time.sleep(3600)
 
 

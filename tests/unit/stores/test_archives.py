@@ -244,7 +244,7 @@ MEMBERS = st.lists(st.tuples(NAMES, st.binary(max_size=600), KINDS, NAMES), max_
 FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(members=MEMBERS, form=FORMATS, flips=st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255))))
 def test_no_archive_whatsoever_writes_outside_or_leaves_anything_but_plain_files(
     tmp_path_factory: pytest.TempPathFactory,

@@ -399,7 +399,7 @@ def test_processes_that_want_one_checkpoint_fetch_it_once(cache: Path, shelf: Sh
     log, go_on = tmp_path / "log", tmp_path / "go-on"
     processes = [start(cache, shelf, log, go_on) for _ in range(N_PROCESSES)]
     wait_for_line(log)
-    time.sleep(0.5)  # for the others to come and wait
+    wait_for_line(tmp_path / "log.came", N_PROCESSES)
     go_on.touch()
     answers = {process.communicate()[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * N_PROCESSES
