@@ -6,7 +6,8 @@ drawn anew, while all others are stopped. Slow drift of the machine then hits al
 candidates in one round is free of it.
 
     stop rule: run generations until, with the least number done, every interval that was asked for is within
-    its target, or the time budget is spent; the record says which. At twice the budget it ends in any case.
+    its target, or the time budget is spent; the record says which. At twice the budget it ends in any case:
+    a generation that is under way then ends after four rounds.
 
 A generation in which the CPUs were apart most of the time, or of which no round counts, does not count as
 done: another takes its place.
@@ -50,6 +51,8 @@ from bakeoff.measure.stopping import find_unmet
 PATIENCE = 2.0
 # But never with one, which gives no ratio an interval.
 LEAST_GENERATIONS = 2
+# And a generation that is under way then ends with so many rounds: a median of fewer is none.
+LEAST_ROUNDS = 4
 # How long one of several that import is waited for before the next is looked at.
 LOOK_S = 0.02
 
@@ -122,7 +125,15 @@ def run_heat(
         All generations in which at least one participant finished, and why there are no more.
     """
     begin_s = now_s()
-    state = _State(list(participants), protocol, memory_budget_bytes, pause, probe, n_importing=n_importing)
+    state = _State(
+        list(participants),
+        protocol,
+        memory_budget_bytes,
+        pause,
+        probe,
+        n_importing=n_importing,
+        is_spent=lambda: now_s() - begin_s > PATIENCE * protocol.time_budget_s,
+    )
     generations: list[Generation] = []
     for generation in earlier:
         state.learn(generation)
@@ -169,6 +180,7 @@ class _State:
         pause: What the caller does between blocks.
         probe: What it reads before a round.
         n_importing: Participants that may import at the same time.
+        is_spent: Whether the heat has used up its patience.
         shapes: Samples a block and calls a sample of each variant, fixed by its first warm-up.
     """
 
@@ -178,6 +190,7 @@ class _State:
     pause: Callable[[], None]
     probe: Callable[[], int | None]
     n_importing: int = 1
+    is_spent: Callable[[], bool] = lambda: False
     is_resident: bool = True
     failures: dict[str, Failure] = field(default_factory=dict)
     shapes: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
@@ -312,7 +325,8 @@ def _run_rounds(state: _State, attempt: _Attempt, number: int) -> None:
     rounds: list[Round] = []
     unjudged: list[Round] = []
     wanted = state.protocol.rounds
-    while state.alive and not are_enough(rounds, wanted):
+    least = min(LEAST_ROUNDS, wanted)
+    while state.alive and not are_enough(rounds, wanted) and not (len(rounds) >= least and state.is_spent()):
         rounds.append(_run_round(state, attempt, len(rounds), shuffler))
         unjudged.append(rounds[-1])
         if sum(each.wall_ns for each in unjudged) >= TICKED_NS or are_enough(rounds, wanted):
@@ -361,7 +375,15 @@ def _finish(state: _State, attempt: _Attempt) -> None:
 def _run_alone(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
     """All rounds of one participant while no other is in memory: still paired by round, but wider."""
     # Each participant has rounds of its own here, so what is read before them cannot be judged together.
-    alone = _State([participant], state.protocol, math.inf, state.pause, lambda: None, shapes=state.shapes)
+    alone = _State(
+        [participant],
+        state.protocol,
+        math.inf,
+        state.pause,
+        lambda: None,
+        is_spent=state.is_spent,
+        shapes=state.shapes,
+    )
     _start(alone, participant, attempt, number)
     if alone.alive:
         _run_rounds(alone, attempt, number)

@@ -291,6 +291,16 @@ def test_a_machine_so_busy_that_twice_the_budget_is_gone_ends_the_heat_early() -
     assert (heat.stopped, len(heat.generations)) == ("budget", 2)
 
 
+def test_a_repeat_that_outlasts_the_patience_ends_after_four_rounds() -> None:
+    # A call of a second: ten rounds of two candidates would take 220 s where 2 × 20 s are allowed.
+    world = World()
+    slow = [Simulated(world, name, call_ns=1e9) for name in ("a", "b")]
+    protocol = make_protocol(min_generations=3, rounds=10, min_calls=10, max_calls=10, time_budget_s=20.0)
+    heat = run_heat(slow, protocol, now_s=world.now_s)
+    assert [len(generation.rounds) for generation in heat.generations] == [4, 4]
+    assert heat.stopped == "budget"
+
+
 def test_stopping_early_keeps_the_interval_honest_and_the_median_unbiased() -> None:
     """Of 400 heats a coverage of 0.90 has a standard error of 0.015, and what is seen here is 0.94."""
     true_ns, n = 1e6, 400
