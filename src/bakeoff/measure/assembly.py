@@ -30,7 +30,7 @@ from bakeoff.measure.readings import (
     read_each,
     share_of_dirty,
 )
-from bakeoff.measure.spreads import find_spreads
+from bakeoff.measure.spreads import Kind, find_spreads
 from bakeoff.measure.stability import find_far, mser_truncation, summarize_block
 from bakeoff.measure.statistics import MIN_GENERATIONS
 
@@ -85,13 +85,16 @@ def assemble_readings(
     return (*readings, *_process_readings(parts))
 
 
-def assemble_calls(heat: Heat, left_out: LeftOut, quantity: str = LATENCY) -> dict[str, list[Calls]]:
+def assemble_calls(
+    heat: Heat, left_out: LeftOut, quantity: str = LATENCY, kinds: Sequence[Kind] | None = None
+) -> dict[str, list[Calls]]:
     """Assemble the timed calls of all participants that finished a process.
 
     Args:
         heat: The whole of it.
         left_out: Which rounds do not count, as ``find_left_out`` says.
         quantity: What the calls stand for.
+        kinds: Of which statistics the calls know how the repeats deviate; None is of all that are shown.
     """
     names = sorted({part.name for generation in heat.generations for part in generation.parts})
     own = {
@@ -100,7 +103,7 @@ def assemble_calls(heat: Heat, left_out: LeftOut, quantity: str = LATENCY) -> di
         for parts in [list(_parts(heat.generations, name))]
     }
     whole = {name: rows for name, rows in own.items() if name not in heat.failures}
-    spreads = find_spreads(whole, heat.reference)
+    spreads = find_spreads(whole, heat.reference, kinds)
     return {
         name: [
             Calls(

@@ -91,13 +91,9 @@ class Reading(Record):
         """Share of the rounds in the steady state that were disturbed, in [0, 1]."""
         if "left_out" not in self.columns or not self.values:
             return 0.0
-        rounds = {
-            (generation, number): why
-            for generation, number, why in zip(
-                self.generations, self.columns["round"], self.columns["left_out"], strict=True
-            )
-        }
-        return share_of_dirty(rounds.values())
+        rounds = np.asarray(self.columns["round"])
+        _, first = np.unique(np.asarray(self.generations) * (rounds.max() + 1) + rounds, return_index=True)
+        return share_of_dirty(np.asarray(self.columns["left_out"])[first].tolist())
 
     @property
     def counts_all(self) -> bool:
@@ -236,7 +232,10 @@ class Reading(Record):
             is_paired: Take the blocks that ratios use instead of those that headline figures use.
         """
         source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
-        return {place: float(np.median(source[rows])) for place, rows in self._blocks(is_paired=is_paired)}
+        return {
+            place: quantile_of_sorted(np.sort(source[rows]), MEDIAN)
+            for place, rows in self._blocks(is_paired=is_paired)
+        }
 
     def throughput(self, confidence: float = 0.95) -> Interval | None:
         """Estimate documents per second, over the counted blocks."""

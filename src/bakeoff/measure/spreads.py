@@ -12,14 +12,18 @@ from bakeoff.measure.readings import LATENCY, MEDIAN, Reading, find_log_ratios, 
 QUANTILES = (MEDIAN, 0.9, 0.95, 0.99)
 # The logarithm of one statistic of a candidate at a batch size, by the number of the repeat.
 _Series = dict[int, float]
+Kind = tuple[float, Of]
 
 
-def find_spreads(calls: Mapping[str, Mapping[int, Reading]], reference: str) -> tuple[Spread, ...]:
+def find_spreads(
+    calls: Mapping[str, Mapping[int, Reading]], reference: str, kinds: Sequence[Kind] | None = None
+) -> tuple[Spread, ...]:
     """Say how the repeats deviate, over the repeats that all candidates have.
 
     Args:
         calls: The timed calls of each candidate by batch size; those that failed are left out.
         reference: The candidate to which the others are compared.
+        kinds: Of which statistics; None is of all that are shown.
 
     Returns:
         A spread for each statistic that two repeats or more have.
@@ -27,19 +31,22 @@ def find_spreads(calls: Mapping[str, Mapping[int, Reading]], reference: str) -> 
     first = next((reading for rows in calls.values() for reading in rows.values()), None)
     if first is None:
         return ()
-    quantiles = QUANTILES if first.quantity == LATENCY else (MEDIAN,)
     beside = calls.get(reference, {})
-    kinds: list[tuple[float, Of]] = [(p, "time") for p in quantiles]
-    if beside:
-        kinds += [*((p, "ratio") for p in quantiles), (MEDIAN, "ratio of CPU time")]
     joined = {
         name: {size: row for size, row in rows.items() if size in beside} for name, rows in calls.items()
     }
     found = [
         _spread(p, of, _by_size(calls if of == "time" else joined, _statistic(p, of), beside))
-        for p, of in kinds
+        for p, of in (_list_kinds(first.quantity) if kinds is None else kinds)
+        if of == "time" or beside
     ]
     return tuple(each for each in found if each is not None)
+
+
+def _list_kinds(quantity: str) -> list[Kind]:
+    quantiles = QUANTILES if quantity == LATENCY else (MEDIAN,)
+    kinds: list[Kind] = [(p, "time") for p in quantiles]
+    return [*kinds, *((p, "ratio") for p in quantiles), (MEDIAN, "ratio of CPU time")]
 
 
 def _statistic(p: float, of: Of) -> Callable[[Reading, Reading], _Series]:
@@ -47,6 +54,8 @@ def _statistic(p: float, of: Of) -> Callable[[Reading, Reading], _Series]:
         return lambda mine, _: find_log_times(mine, p)
 
     def take(mine: Reading, theirs: Reading) -> _Series:
+        if mine is theirs:
+            return dict.fromkeys(mine.by_generation_number(is_paired=True), 0.0)
         found = find_log_ratios(mine, theirs, p, by_cpu=of != "ratio")
         return dict(found.by_process) if found else {}
 

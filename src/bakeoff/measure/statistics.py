@@ -194,7 +194,7 @@ def pair_rounds(
         if mine.shape != theirs.shape:
             raise ValueError(f"process {number} has {mine.size} rounds, and {theirs.size} of the reference")
     rounds = {number: np.log(mine) - np.log(theirs) for number, (mine, theirs) in pairs.items()}
-    medians = {number: float(np.median(row)) for number, row in rounds.items()}
+    medians = {number: quantile_of_sorted(np.sort(row), _HALF) for number, row in rounds.items()}
     return LogRatios(float(np.mean(list(medians.values()))), medians, np.concatenate(list(rounds.values())))
 
 
@@ -410,4 +410,4 @@ def _interval_around(
 
 
 def _log_quantile_ratio(mine: NDArray[np.float64], theirs: NDArray[np.float64], p: float) -> float:
-    return math.log(float(np.quantile(mine, p))) - math.log(float(np.quantile(theirs, p)))
+    return math.log(quantile_of_sorted(np.sort(mine), p)) - math.log(quantile_of_sorted(np.sort(theirs), p))

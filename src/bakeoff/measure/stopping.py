@@ -9,6 +9,7 @@ from bakeoff.measure.assembly import LeftOut, assemble_calls
 from bakeoff.measure.heat import Heat, Unmet
 from bakeoff.measure.protocol import Targets
 from bakeoff.measure.readings import MEDIAN, PASS, ratio_to_reference
+from bakeoff.measure.spreads import Kind
 from bakeoff.measure.statistics import Interval
 
 
@@ -20,7 +21,9 @@ def find_unmet(
     Each by itself: where several candidates are shown beside a reference, their intervals hold together and
     are wider.
     """
-    by_name = assemble_calls(heat, left_out, quantity)
+    kinds: list[Kind] = [(p, "time") for _, p, _ in targets.quantiles]
+    kinds += [(MEDIAN, "ratio")] if targets.ratio is not None else []
+    by_name = assemble_calls(heat, left_out, quantity, kinds) if kinds else {}
     for name in sorted(by_name.keys() & set(among)):
         for variant, calls, beside in by_name[name]:
             for metric, p, target in targets.quantiles:
