@@ -137,7 +137,7 @@ def test_throughput_is_documents_by_time_with_an_interval(measure: MakeMeasureme
     assert measure_costs([measure(Throughput(), passes)]).throughput_batch_size == 64
 
 
-def test_the_maximum_rate_is_the_median_with_a_moderated_interval_of_its_logarithm(
+def test_the_maximum_rate_is_the_median_with_a_moderated_interval(
     measure: MakeMeasurement,
 ) -> None:
     rates = one_each("max_rate", [100, 110, 121], "per_s")

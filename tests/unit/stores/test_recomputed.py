@@ -110,7 +110,7 @@ def is_alike(told: Sequence[float], value: float, expected: Sequence[float]) -> 
     )
 
 
-def test_a_process_of_dirty_rounds_is_left_out_of_times_and_counts_in_ratios(
+def test_a_process_of_dirty_rounds_is_in_ratios_and_not_in_times(
     tell: Callable[..., Told],
 ) -> None:
     told, paths = tell(hold(1.2, is_disturbed=lambda generation, _: generation == 1))
