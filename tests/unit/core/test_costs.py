@@ -14,6 +14,7 @@ from bakeoff.core.records import Flag, Job, Measurement
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.measure.readings import COUNTED, DIRTY, Reading, Unit
 from bakeoff.measure.scenarios import Latency, Server, Throughput
+from reckoning import Known, reckon_half_width
 
 MIB = 2**20
 MS = 1e6
@@ -136,16 +137,20 @@ def test_throughput_is_documents_by_time_with_an_interval(measure: MakeMeasureme
     assert measure_costs([measure(Throughput(), passes)]).throughput_batch_size == 64
 
 
-def test_the_maximum_rate_is_the_median_over_the_processes_with_a_t_interval_of_its_logarithm(
+def test_the_maximum_rate_is_the_median_with_a_moderated_interval(
     measure: MakeMeasurement,
 ) -> None:
     rates = one_each("max_rate", [100, 110, 121], "per_s")
     found = measure_costs([measure(Server(limit_ms=50), rates)]).max_rate_per_s
     assert found is not None
     assert found.value == pytest.approx(110)
-    half = 4.302653 * math.log(1.1) / math.sqrt(3)  # t of 2 degrees of freedom; the spread is log 1.1
-    assert found.low == pytest.approx(110 * math.exp(-half))
-    assert found.high == pytest.approx(110 * math.exp(half))
+    # Processes of an open loop have no heat: the instrument's own prior, and a spread of log 1.1.
+    logs = [math.log(rate) for rate in (100, 110, 121)]
+    half = reckon_half_width(logs, Known("time", [math.log(1.1) ** 2], 2))
+    assert math.log(found.low / 110) == pytest.approx(-half, rel=1e-3)
+    assert math.log((found.high or math.inf) / 110) == pytest.approx(half, rel=1e-3)
+    # Student's t of two degrees of freedom is 4.3027: the prior knows more than three processes do.
+    assert half < 4.302653 * math.log(1.1) / math.sqrt(3)
 
 
 def test_one_process_bounds_no_rate_from_above(measure: MakeMeasurement) -> None:

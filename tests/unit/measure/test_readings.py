@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import compress
 
+import numpy as np
 import pytest
 
 from bakeoff.measure.assembly import assemble_readings
 from bakeoff.measure.heat import Heat, Started
-from bakeoff.measure.readings import LATENCY, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.readings import (
+    APART,
+    COUNTED,
+    DIRTY,
+    LATE,
+    LATENCY,
+    MEDIAN,
+    REFERENCE,
+    Reading,
+    find_log_ratios,
+    ratio_to_reference,
+)
 from bakeoff.measure.rounds import run_heat
-from bakeoff.measure.statistics import Interval
+from bakeoff.measure.statistics import Interval, ratio_interval
 
 from .heats import Simulated, World, make_protocol
 
@@ -105,7 +118,16 @@ def test_every_quantile_can_be_compared_by_cpu_time(p: float) -> None:
     )
     held_up = own.model_copy(update={"values": tuple(2 * value for value in own.values)})
     assert ratio_of(held_up, beside, p).value == pytest.approx(2.4, rel=0.02)
-    assert ratio_of(held_up, beside, p, by_cpu=True) == ratio_of(own, beside, p)
+    by_cpu, plain = ratio_of(held_up, beside, p, by_cpu=True), ratio_of(own, beside, p)
+    assert by_cpu.value == plain.value
+    # Spreads of CPU time are kept of the median alone, which stands for the quantiles above it.
+    if p == MEDIAN:
+        assert by_cpu == plain
+    else:
+        known = own.prior("ratio of CPU time", p)
+        found = find_log_ratios(own, beside, p)
+        assert found is not None
+        assert by_cpu == ratio_interval(found, prior=known, of="ratio of CPU time") != plain
 
 
 @pytest.mark.parametrize("p", QUANTILES)
@@ -114,3 +136,110 @@ def test_a_clock_too_coarse_to_see_cpu_time_gives_no_ratio_of_it(p: float) -> No
     own, beside = readings_of(hold(Simulated(world, "reference"), Simulated(world, "other")), "other")
     blind = own.model_copy(update={"columns": {**own.columns, "cpu_ns": (0,) * len(own.values)}})
     assert ratio_to_reference(blind, beside, p=p, by_cpu=True) is None
+
+
+# --- rounds that count in ratios alone ---
+
+
+def of_rounds(
+    ratio: float, why: Mapping[tuple[int, int], int], *, generations: int = 4, rounds: int = 6, seed: int = 0
+) -> tuple[Reading, Reading]:
+    """Calls of a candidate and of its reference; rounds that do not count ran at half the speed."""
+    random = np.random.default_rng(seed)
+    places = [(generation, number) for generation in range(generations) for number in range(rounds)]
+    slowness = np.array([2.0 if place in why else 1.0 for place in places])
+    effects = np.exp(0.02 * random.standard_normal((2, generations)))
+
+    def read(quantity: str, row: int, call_ns: float) -> Reading:
+        drawn = call_ns * slowness[:, np.newaxis] * np.exp(0.01 * random.standard_normal((len(places), 20)))
+        values = drawn * np.array([effects[row, generation] for generation, _ in places])[:, np.newaxis]
+        return Reading(
+            quantity=quantity,
+            unit="ns",
+            at={"batch_size": 1},
+            values=tuple(values.ravel().tolist()),
+            generations=tuple(generation for generation, _ in places for _ in range(20)),
+            columns={
+                "round": tuple(number for _, number in places for _ in range(20)),
+                "left_out": tuple(why.get(place, COUNTED) for place in places for _ in range(20)),
+            },
+        )
+
+    return read(LATENCY, 0, ratio * 1e6), read(REFERENCE, 1, 1e6)
+
+
+@pytest.mark.parametrize("why", [APART, DIRTY])
+def test_a_process_without_a_counted_round_counts_in_ratios_alone(why: int) -> None:
+    own, beside = of_rounds(1.2, {(2, number): why for number in range(6)})
+    assert own.by_generation_number().keys() == {0, 1, 3}
+    assert own.by_generation_number(is_paired=True).keys() == {0, 1, 2, 3}
+    for p in QUANTILES:
+        found = find_log_ratios(own, beside, p)
+        assert found is not None
+        assert found.by_process.keys() == {0, 1, 2, 3}
+        # The round was slow for both alike, which is why it may stay.
+        assert ratio_of(own, beside, p).value == pytest.approx(1.2, rel=0.05)
+    absolute, of_others = own.quantile(0.5), only(own, {0, 1, 3}).quantile(0.5)
+    assert absolute is not None
+    assert of_others is not None
+    assert absolute.value == of_others.value
+    assert own.n_counted == 3 * 6 * 20
+
+
+def test_rounds_apart_stay_in_ratios_and_dirty_ones_only_with_no_other() -> None:
+    own, _ = of_rounds(1.2, {(0, 1): APART, (0, 2): DIRTY, (0, 3): LATE, (1, 0): DIRTY, (3, 0): LATE})
+    blocks, paired = own.block_medians(), own.block_medians(is_paired=True)
+    assert paired.keys() - blocks.keys() == {(0, 1)}
+    assert {(0, 2), (0, 3), (1, 0), (3, 0)}.isdisjoint(paired)
+    # Rounds before the steady state never count, be it the only ones of a process.
+    late, _ = of_rounds(1.2, {(2, number): LATE if number < 3 else DIRTY for number in range(6)})
+    rounds_of_lost = {number for generation, number in late.block_medians(is_paired=True) if generation == 2}
+    assert rounds_of_lost == {3, 4, 5}
+
+
+@pytest.mark.parametrize("why", [APART, DIRTY])
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.95])
+def test_a_figure_without_half_of_its_rounds_holds_that_of_all_rounds(why: int, p: float) -> None:
+    half = {(generation, number): why for generation in range(4) for number in range(3)}
+    own, _ = of_rounds(1.2, half)
+    assert own.is_thinned
+    found, of_all = own.quantile(p), own.quantile_of_all(p)
+    assert found is not None
+    assert of_all is not None
+    assert found.low < found.value < of_all < found.high
+    # Without that, it would not: the rounds left out were twice as slow.
+    plain = own.model_copy(update={"columns": {**own.columns, "left_out": (COUNTED,) * len(own.values)}})
+    counted = only_rounds(plain, range(3, 6)).quantile(p)
+    assert counted is not None
+    assert counted.value == found.value
+    assert counted.high < of_all
+
+
+def test_a_figure_without_a_third_of_its_rounds_is_not_stretched() -> None:
+    own, _ = of_rounds(1.2, {(generation, number): DIRTY for generation in range(4) for number in range(2)})
+    assert not own.is_thinned
+    found, of_all = own.quantile(0.95), own.quantile_of_all(0.95)
+    assert found is not None
+    assert of_all is not None
+    assert found.high < of_all
+
+
+def test_a_figure_that_lost_one_process_holds_that_of_all_rounds() -> None:
+    own, _ = of_rounds(1.2, {(2, number): DIRTY for number in range(6)})
+    found, of_all = own.quantile(0.9), own.quantile_of_all(0.9)
+    assert own.is_thinned
+    assert found is not None
+    assert of_all is not None
+    assert found.value < of_all < found.high
+
+
+def only_rounds(reading: Reading, rounds: Collection[int]) -> Reading:
+    """The reading of some of its rounds."""
+    is_there = [number in rounds for number in reading.columns["round"]]
+    return reading.model_copy(
+        update={
+            "values": tuple(compress(reading.values, is_there)),
+            "generations": tuple(compress(reading.generations, is_there)),
+            "columns": {name: tuple(compress(column, is_there)) for name, column in reading.columns.items()},
+        }
+    )
