@@ -16,7 +16,7 @@ from bakeoff.core.plan import Plan, PlannedJob
 from bakeoff.core.records import Champion, Environment, Flag, HeatFacts, Job, Measurement
 from bakeoff.core.validity import judge_measurement
 from bakeoff.digest import digest_json
-from bakeoff.errors import WorkerError
+from bakeoff.errors import BakeoffError, WorkerError
 from bakeoff.measure.assembly import Calls, assemble_calls, assemble_readings, find_counted, find_left_out
 from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.encoding import Encoder
@@ -30,12 +30,13 @@ from bakeoff.orchestrator.planning import documents_for
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sharing import Share
+from bakeoff.orchestrator.untimed import prepare_together
 from bakeoff.orchestrator.works import (
     EndsOneJob,
     Work,
+    find_work,
     flag_mixed,
     make_order,
-    make_ready,
     now_text,
 )
 from bakeoff.record import Record
@@ -86,16 +87,22 @@ def measure_heat(
     advance: Advance,
 ) -> None:
     """Measure a group together; candidates that cannot be made ready are out, the others go on."""
-    works: list[Work] = []
+    found: list[Work] = []
+    lost: list[tuple[PlannedJob, BakeoffError]] = []
     for planned in group:
         try:
             with share.beating():
-                works.append(make_ready(project, planned, by_run[planned.job.champion_run_id]))
+                found.append(find_work(project, planned, by_run[planned.job.champion_run_id]))
         except EndsOneJob as error:
-            if planned.action == "measure":
-                share.outcomes.fail(project, planned, error)
-            else:
-                project.progress.say(f"{planned.job.candidate} cannot be the reference: {error}")
+            lost.append((planned, error))
+    broken = prepare_together(project, found, share)
+    lost += [(work.planned, broken[work.prepared]) for work in found if work.prepared in broken]
+    for planned, why in lost:
+        if planned.action == "measure":
+            share.outcomes.fail(project, planned, why)
+        else:
+            project.progress.say(f"{planned.job.candidate} cannot be the reference: {why}")
+    works = [work for work in found if work.prepared not in broken]
     if not any(work.planned.action == "measure" for work in works):
         return
     begin_s = time.monotonic()

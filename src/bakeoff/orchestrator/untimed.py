@@ -1,4 +1,4 @@
-"""Jobs in which nothing is timed, such as quality: several at once, each in a fresh process."""
+"""What is not timed, preparing and jobs such as quality: several at once, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -57,6 +57,39 @@ def measure_untimed(
         _Bench(project, share, advance, _count_at_once(project, works)).run(works)
 
 
+def prepare_together(project: Project, works: Sequence[Work], share: Share) -> dict[Path, WorkerError]:
+    """Let backends prepare what is not there.
+
+    Returns:
+        Why a folder could not be prepared.
+    """
+    with share.beating():
+        preparations = _find_preparations(project, works)
+    if not preparations:
+        return {}
+    places, broken = list(preparations), dict[Path, WorkerError]()
+
+    def end(number: int, outcome: Done | WorkerError, _: float) -> None:
+        if isinstance(outcome, WorkerError):
+            broken[places[number]] = outcome
+        else:
+            shutil.rmtree(preparations[places[number]].folder, ignore_errors=True)
+
+    run_side_by_side([*preparations.values()], _count_at_once(project, works), end, share.beat)
+    return broken
+
+
+def _find_preparations(project: Project, works: Sequence[Work]) -> dict[Path, Task]:
+    """Return what is to be prepared by its folder, once where several jobs need it."""
+    found: dict[Path, Task] = {}
+    for work in works:
+        if work.prepared is not None and work.prepared not in found:
+            task = find_preparation(project, work)
+            if task is not None:
+                found[work.prepared] = task
+    return found
+
+
 class _Bench:
     def __init__(self, project: Project, share: Share, advance: Advance, n_at_once: int) -> None:
         self._project = project
@@ -66,12 +99,8 @@ class _Bench:
 
     def run(self, works: Sequence[Work]) -> None:
         """Run what can be run, then what had to wait for its backend."""
-        preparations: dict[Path, Task] = {}
-        for work in works:
-            if work.prepared is not None and work.prepared not in preparations:
-                task = find_preparation(self._project, work)
-                if task is not None:
-                    preparations[work.prepared] = task
+        with self._share.beating():
+            preparations = _find_preparations(self._project, works)
         broken = dict[Path, WorkerError]()
         at_once = [work for work in works if work.prepared not in preparations]
         places = list(preparations)

@@ -19,7 +19,7 @@ from bakeoff.heartbeat import beating
 from bakeoff.record import Record
 
 LOCK_VARIABLE = "BAKEOFF_MACHINE_LOCK"
-# How often a person who waits for the lock is told so.
+# How often a command that waits for the lock says so again.
 TELL_S = 60.0
 _MOST_BYTES = 4096
 _MOST_CHARS = 80
