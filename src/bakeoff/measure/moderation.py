@@ -236,7 +236,10 @@ def joint_factor(ratios: Floats, prior: Prior, confidence: float) -> float:
     if n_ratios < 2 or n_repeats < 2:  # noqa: PLR2004 - one interval holds by itself
         return 1.0
     return _joint_factor(
-        tuple(map(tuple, ratios.tolist())), tuple(map(tuple, (part.tolist() for part in prior))), confidence
+        # In an order of their own, so that names of candidates change nothing.
+        tuple(sorted(map(tuple, ratios.tolist()))),
+        tuple(map(tuple, (part.tolist() for part in prior))),
+        confidence,
     )
 
 

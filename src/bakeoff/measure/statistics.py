@@ -212,7 +212,12 @@ def pair_quantiles(
 
     Returns:
         None where either side has fewer than ``minimum_samples(p)`` samples in all.
+
+    Raises:
+        ValueError: There is nothing to pair.
     """
+    if not pairs:
+        raise ValueError("a ratio needs at least one process that both ran")
     pooled = [np.concatenate(side) for side in zip(*pairs.values(), strict=True)]
     if min(side.size for side in pooled) < minimum_samples(p):
         return None
