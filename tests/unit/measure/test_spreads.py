@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.measure.moderation import Spread, fit_prior, joint_factor, moderate, prior_of
+from bakeoff.measure.moderation import Spread, joint_factor, moderate, prior_of
 from bakeoff.measure.readings import (
     COUNTED,
     DIRTY,
@@ -176,7 +176,7 @@ def test_a_disturbed_process_is_in_the_spread_of_ratios_and_not_of_times() -> No
     assert repeats == {"time": 4, "ratio": 5, "ratio of CPU time": 5}
 
 
-@pytest.mark.parametrize(("repeats", "names", "n_found"), [(1, "abc", 0), (2, "abc", 6), (3, "a", 6)])
+@pytest.mark.parametrize(("repeats", "names", "n_found"), [(1, "abc", 0), (2, "abc", 6), (3, "a", 4)])
 def test_one_repeat_has_no_spread(repeats: int, names: str, n_found: int) -> None:
     assert len(find_spreads(make_heat(5, names, repeats=repeats), "a")) == n_found
     assert find_spreads({}, "a") == ()
@@ -187,9 +187,7 @@ def test_a_reference_that_failed_leaves_the_spread_of_times() -> None:
 
 
 def test_a_reference_alone_teaches_nothing_of_ratios() -> None:
-    prior = prior_of(median_spread(make_heat(7, "a"), "a"))
-    own = fit_prior((), 2, 0.0, "ratio")
-    assert all(np.array_equal(a, b) for a, b in zip(prior, own, strict=True))
+    assert {each.of for each in find_spreads(make_heat(7, "a"), "a")} == {"time"}
 
 
 def test_passes_have_no_tails_to_spread() -> None:
