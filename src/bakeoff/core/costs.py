@@ -52,7 +52,7 @@ class Costs(Record):
         memory_peak_bytes: Peak memory of the whole process, imports included.
         model_size_bytes: What is loaded from disk.
         load_ms: From the checkpoint to a session; median over the processes, as of the next two.
-        import_ms: Imports of the runtime's libraries.
+        import_ms: Imports of the runtime's libraries, while another worker of the heat may import, too.
         first_call_ms: Of the latency scenario, the first call at each batch size. A process warms up the
             smallest first: that call is the very first one, the others find a process that is warm already.
         warmup_ms: From that call until calls at that batch size were steady, or were given up; never less
