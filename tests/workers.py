@@ -19,7 +19,7 @@ from bakeoff.run.isolation import MeasureOrder
 from bakeoff.run.resident import ResidentWorker
 
 MakeWorker = Callable[..., ResidentWorker]
-QUICK = {"warmup_min_s": 0.0, "warmup_max_s": 1.0}
+QUICK = {"warmup_min_s": 0.0, "warmup_max_s": 0.1}
 
 # The worker's rim as it is, around a session that we decide.
 PROGRAM = """

@@ -43,7 +43,7 @@ QUICK_PROTOCOL = {
     "max_calls": 20,
     "time_budget_s": 600,
     "warmup_min_s": 0.0,
-    "warmup_max_s": 1.0,
+    "warmup_max_s": 0.1,
 }
 
 Config = dict[str, dict[str, Any]]

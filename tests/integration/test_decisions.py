@@ -102,12 +102,12 @@ def test_a_registry_that_refuses_hinders_no_decision(reopen: Reopen, monkeypatch
 
 
 def test_where_another_preset_was_measured_the_error_names_it_and_its_flag(reopen: Reopen) -> None:
-    noop = "benchmark.runtimes=[{kind: noop}]"
-    assert bench(reopen(noop, "benchmark.protocol={preset: quick, time_budget_s: 60}")).failed == ()
+    one = "benchmark.runtimes=[{kind: onnxruntime}]"
+    assert bench(reopen(one, "benchmark.protocol={preset: quick, time_budget_s: 60}")).failed == ()
     with pytest.raises(CannotTellError) as caught:
-        decide(reopen(noop, "benchmark.protocol={}"))
+        decide(reopen(one, "benchmark.protocol={}"))
     assert "they were measured with the preset quick: run `bakeoff decide` with --quick" in str(caught.value)
-    assert decide(reopen(noop, "benchmark.protocol={preset: quick}")).standings
+    assert decide(reopen(one, "benchmark.protocol={preset: quick}")).standings
 
 
 def test_a_stored_decision_without_standings_is_no_decision(reopen: Reopen) -> None:

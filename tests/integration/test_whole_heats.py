@@ -33,7 +33,7 @@ TORCH, ONNX = "torch-fp32", "onnxruntime-fp32"
 PATIENCE_S = 300.0
 
 PROTOCOL = TimingProtocol.model_validate(
-    {"processes": 2, "rounds": 3, "block_s": 0.005, "warmup_min_s": 0.0, "warmup_max_s": 1.0}
+    {"processes": 2, "rounds": 3, "block_s": 0.005, "warmup_min_s": 0.0, "warmup_max_s": 0.1}
 )
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 SPINNING = """

@@ -23,7 +23,7 @@ PROTOCOL = {
     "block_s": 0.001,
     "max_calls": 5,
     "warmup_min_s": 0,
-    "warmup_max_s": 1,
+    "warmup_max_s": 0.1,
 }
 
 
