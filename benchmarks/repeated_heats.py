@@ -64,14 +64,15 @@ def main() -> int:
         "config", type=Path, nargs="?", help="configuration folder of a project with champions"
     )
     parser.add_argument("--heats", type=int, default=10)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     if arguments.config is None:
         print("no project given, so nothing is measured; see --help")
         return 0
     found: dict[str, list[Found]] = {}
     for heat in range(arguments.heats):
-        overrides = ["benchmark.run.mode=force_new", "benchmark.accept_contended=true"]
-        project = open_project(arguments.config, overrides)
+        always = ["benchmark.run.mode=force_new", "benchmark.accept_contended=true"]
+        project = open_project(arguments.config, [*always, *arguments.overrides])
         timed = [each for each in bench(project).measured if each.heat is not None]
         for name, row in _read(timed, heat):
             found.setdefault(name, []).append(row)

@@ -9,7 +9,7 @@ from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.records import Measurement
 from bakeoff.measure.moderation import Of, joint_factor, prior_of
 from bakeoff.measure.readings import LATENCY, MEDIAN, PASS, REFERENCE, Reading, ratio_to_reference
-from bakeoff.measure.statistics import Interval, Verdict, adjusted_confidence, judge_ratio, widen
+from bakeoff.measure.statistics import Interval, Verdict, adjusted_confidence, judge_ratio
 from bakeoff.record import Record
 
 CONFIDENCE = 0.95
@@ -73,9 +73,8 @@ def _compare_jointly(calls: Reading, reference: Reading, n_compared: int, *, by_
     if spread is None:
         confidence = adjusted_confidence(CONFIDENCE, n_compared)
         return ratio_to_reference(calls, reference, confidence, by_cpu=by_cpu)
-    ratio = ratio_to_reference(calls, reference, CONFIDENCE, by_cpu=by_cpu)
     factor = joint_factor(spread.ratios_at(calls.at["batch_size"]), prior_of(spread), CONFIDENCE)
-    return widen(ratio, factor) if ratio else None
+    return ratio_to_reference(calls, reference, CONFIDENCE, by_cpu=by_cpu, factor=factor)
 
 
 def _find(measurement: Measurement, *quantities: str, at: int) -> Reading | None:

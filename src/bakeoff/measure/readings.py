@@ -287,7 +287,13 @@ def read_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Rea
 
 
 def ratio_to_reference(
-    calls: Reading, reference: Reading, confidence: float = 0.95, *, p: float = MEDIAN, by_cpu: bool = False
+    calls: Reading,
+    reference: Reading,
+    confidence: float = 0.95,
+    *,
+    p: float = MEDIAN,
+    by_cpu: bool = False,
+    factor: float = 1.0,
 ) -> Interval | None:
     """Estimate how many times as long a candidate takes as the reference, from the rounds that both ran.
 
@@ -298,13 +304,14 @@ def ratio_to_reference(
         p: The median is paired round by round; another quantile generation by generation, by its number.
         by_cpu: Compare CPU time: what is left on a contended machine. Right only where both used one thread,
             since the time of every thread that spins is in it.
+        factor: As ``ratio_interval`` takes it.
 
     Returns:
         Above 1 is slower; None where the two share no round, or the samples do not carry the quantile.
     """
     found = find_log_ratios(calls, reference, p, by_cpu=by_cpu)
     of: Of = "ratio of CPU time" if by_cpu else "ratio"
-    return ratio_interval(found, confidence, calls.prior(of, p), of) if found else None
+    return ratio_interval(found, confidence, calls.prior(of, p), of, factor=factor) if found else None
 
 
 def find_log_ratios(

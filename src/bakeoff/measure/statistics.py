@@ -226,7 +226,12 @@ def pair_quantiles(
 
 
 def ratio_interval(
-    found: LogRatios, confidence: float = 0.95, prior: Prior | None = None, of: Of = "ratio"
+    found: LogRatios,
+    confidence: float = 0.95,
+    prior: Prior | None = None,
+    of: Of = "ratio",
+    *,
+    factor: float = 1.0,
 ) -> Interval:
     """Estimate how many times the reference's time a candidate takes.
 
@@ -241,12 +246,14 @@ def ratio_interval(
         confidence: Of the interval.
         prior: Of the variance between processes of a log ratio.
         of: Wall time or CPU time.
+        factor: By which the spread between processes counts for more, where several intervals shall hold
+            together.
 
     Returns:
         Candidate over reference: above 1 is slower. With one process the interval is (0, inf).
     """
     logs = np.array(list(found.by_process.values()))
-    interval = _interval_around(found.center, logs, confidence, of, prior)
+    interval = widen(_interval_around(found.center, logs, confidence, of, prior), factor)
     return unite(interval, order_statistic_interval(np.exp(found.rounds), _HALF, confidence))
 
 
