@@ -160,7 +160,8 @@ def _report(found: dict[str, list[Found]]) -> int:
     print(
         f"{FAR_APART:g} times apart and told so: {conclusive:.3f}; limits 3 times away decided: {decided:.3f}"
     )
-    is_held = single >= LEAST_COVERAGE and width <= MOST_WIDTH and conclusive >= LEAST_CONCLUSIVE
+    # What is shown is the joint interval; a state of the machine that outlasts a heat is in neither.
+    is_held = joint >= LEAST_COVERAGE and width <= MOST_WIDTH and conclusive >= LEAST_CONCLUSIVE
     print("held" if is_held and decided == 1 else "MISSED")
     return 0 if is_held and decided == 1 else 1
 

@@ -112,7 +112,7 @@ def _describe_nearest(nearest: ExistingBenchmark | None) -> str:
     return f"{where}, {nearest.measured_at}, attempt {nearest.attempt}, {nearest.state}{reason}"
 
 
-def _name_flags(measurement: Measurement) -> str:
+def name_flags(measurement: Measurement) -> str:
     """The first flags of a measurement, those that invalidate it before others, and how many more it has."""
     ordered = sorted(measurement.flags, key=lambda flag: not flag.invalidates)
     names = list(dict.fromkeys(flag.name for flag in ordered))
@@ -124,7 +124,7 @@ def table_of_bench(result: BenchResult) -> Group:
     """One row a job that ran, and the counts of the others."""
     table = make_table("job", "outcome", "remark")
     for measurement in result.measured:
-        add_row(table, measurement.job.label, f"measured, {measurement.validity}", _name_flags(measurement))
+        add_row(table, measurement.job.label, f"measured, {measurement.validity}", name_flags(measurement))
     for attempt in result.failed:
         add_row(table, attempt.job.label, "failed", f"{attempt.reason} {attempt.detail}".strip()[:300])
     timed_s = sum(measurement.timed_s for measurement in result.measured)

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console, Group
 
 from bakeoff.cli.measured import tables_of_measured
+from bakeoff.cli.tables import name_flags
 from bakeoff.core.records import Flag, Measurement
 from unit.report.measured import measure_field, measure_rates
 
@@ -122,3 +123,19 @@ def test_a_contended_measurement_has_no_absolute_figure_and_says_of_which_time_i
 
 def test_what_has_no_figure_has_no_table() -> None:
     assert show([each for each in measure_field() if each.job.scenario.kind == "quality"]) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([], ""),
+        (["a", "b", "c"], "a, b, c"),
+        (["a", "b", "b", "c", "d"], "a, b, c and 1 other"),
+        (["a", "b", "c", "d", "e!"], "e!, a, b and 2 others"),
+    ],
+)
+def test_a_row_of_bench_names_three_flags_and_counts_the_others(
+    latencies: list[Measurement], names: list[str], told: str
+) -> None:
+    flags = tuple(Flag(name=name, detail="", invalidates=name.endswith("!")) for name in names)
+    assert name_flags(latencies[0].model_copy(update={"flags": flags})) == told

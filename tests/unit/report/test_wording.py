@@ -156,3 +156,16 @@ def test_reasons_are_sentences_and_names_keep_their_letters(
     assert first.startswith(f"{decision.winner} has the best score")
     assert second == f"{left_out}."
     assert wording.list_reasons(nobody) == ("No candidate meets every constraint.",)
+
+
+def test_what_is_undecided_has_a_best_so_far_in_the_headline(
+    make_decision: DecisionMaker, make_candidate: CandidateMaker
+) -> None:
+    candidates = [make_candidate("a", "r", 0.84, 8.0), make_candidate("b", "r", 0.70, 3.0)]
+    decided = make_decision(candidates)
+    floor = next(row.quality.value for row in decided.standings if row.backbone == "b")
+    decision = make_decision(candidates, constraints=[{"kind": "quality", "at_least": floor}])
+    assert (decision.outcome, decision.winner) == ("undecided", None)
+    assert wording.headline(decision).startswith(f"Best so far: {decision.best_so_far} (")
+    assert wording.headline(decision) in wording.describe_finding(decision)
+    assert not decision.is_pass
