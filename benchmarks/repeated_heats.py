@@ -28,7 +28,7 @@ from bakeoff.orchestrator import bench, open_project
 
 LEAST_COVERAGE = 0.90
 MOST_WIDTH = 0.15
-# Candidates so far apart must be told apart, and a limit so far away must be decided.
+# Candidates so far apart need a verdict, and limits so far away must be decided.
 FAR_APART, FAR_LIMIT = 1.5, 3.0
 LEAST_CONCLUSIVE = 0.95
 
@@ -158,7 +158,7 @@ def _report(found: dict[str, list[Found]]) -> int:
     widest = float(np.expm1(np.median([row.student for row in everything])))
     print(f"median half-width: {width:.1%}; Student's t with Bonferroni: {widest:.1%}")
     print(
-        f"{FAR_APART:g} times apart and told so: {conclusive:.3f}; limits 3 times away decided: {decided:.3f}"
+        f"{FAR_APART:g} times apart with a verdict: {conclusive:.3f}; limits 3 times away decided: {decided:.3f}"
     )
     # What is shown is the joint interval; a state of the machine that outlasts a heat is in neither.
     is_held = joint >= LEAST_COVERAGE and width <= MOST_WIDTH and conclusive >= LEAST_CONCLUSIVE

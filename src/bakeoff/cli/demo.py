@@ -50,7 +50,7 @@ def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     _head("report", config)
     click.echo(write_report(project, decision, selections))
     if decision.winner is None:
-        # A tie and a best so far are answers too: the demo has done its job. That nobody may win is none.
+        # A tie and a best so far are answers too: the demo has done its job.
         return code if decision.outcome == "none" else 0
     _head("promote", config)
     promotion = promote(project)

@@ -190,7 +190,7 @@ def _draw_ratios(
             columns.append(np.ones(settings.resamples))
             continue
         repeats = tuple(ratio.found.by_process)
-        # What was timed alone shares its reference with nobody.
+        # A candidate that was timed alone shares its reference with no other.
         heat = (candidate.heat_id or candidate.label, repeats)
         if heat not in heats:
             random = _random_of(f"heat {heat[0]} {repeats}", settings)
@@ -222,7 +222,7 @@ def _widening(interval: Interval, half: float) -> float:
 
 
 def _random_of(name: str, settings: DecisionSettings, stream: int = 0) -> np.random.Generator:
-    """A source of its own for each name, so that another candidate changes nobody's draws."""
+    """Make a source of its own for each name, so that no candidate changes the draws of another."""
     seed = [settings.seed, int(digest_json(name)[:16], 16), *([stream] if stream else [])]
     return np.random.default_rng(seed)
 
