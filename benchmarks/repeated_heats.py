@@ -157,9 +157,8 @@ def _report(found: dict[str, list[Found]]) -> int:
     print(f"hold the mean of the other heats: single {single:.3f}, joint {joint:.3f}, Student {student:.3f}")
     widest = float(np.expm1(np.median([row.student for row in everything])))
     print(f"median half-width: {width:.1%}; Student's t with Bonferroni: {widest:.1%}")
-    print(
-        f"{FAR_APART:g} times apart with a verdict: {conclusive:.3f}; limits 3 times away decided: {decided:.3f}"
-    )
+    print(f"{FAR_APART:g} times apart with a verdict: {conclusive:.3f}")
+    print(f"limits {FAR_LIMIT:g} times away that are decided: {decided:.3f}")
     # What is shown is the joint interval; a state of the machine that outlasts a heat is in neither.
     is_held = joint >= LEAST_COVERAGE and width <= MOST_WIDTH and conclusive >= LEAST_CONCLUSIVE
     print("held" if is_held and decided == 1 else "MISSED")

@@ -17,7 +17,7 @@ from bakeoff.measure.readings import APART, COUNTED, DIRTY, LATE
 Floats = NDArray[np.float64]
 Blocks = Mapping[tuple[int, int], float]
 # The weak prior: of the spread between processes a log-normal around this, of d0 one over its root.
-MIDDLE = {"time": 0.05, "ratio": 0.04}
+MIDDLE = {"time": 0.06, "ratio": 0.04}
 GRID = tuple((d0, spread) for d0 in (1.0, 2.0, 4.0, 8.0) for spread in np.geomspace(0.002, 1.5, 23))
 
 

@@ -32,8 +32,10 @@ Floats = NDArray[np.float64]
 Of = Literal["time", "ratio", "ratio of CPU time"]
 
 # The instrument's own prior of sqrt(v0), a log-normal: its median, and the standard deviation of its
-# logarithm, so wide that a few repeats of a single pair overrule it. Recorded heats had medians of 1 to 7 %.
-TYPICAL_SPREAD: Mapping[Of, float] = {"time": 0.05, "ratio": 0.04, "ratio of CPU time": 0.04}
+# logarithm. The medians are those of 13 recorded heats (two virtual CPUs, quiet and loaded), which had 2 to
+# 10 % for ratios and 2 to 27 % for times. The width is four times theirs, so that a few repeats of a single
+# pair overrule it.
+TYPICAL_SPREAD: Mapping[Of, float] = {"time": 0.06, "ratio": 0.04, "ratio of CPU time": 0.04}
 SPREAD_LOG_SD = 2.0
 # d0 has a prior of 1 / sqrt(d0) on these. The cap leaves a candidate's own data a fifth of the weight at
 # three repeats, whatever the others are like.
