@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bakeoff.core.records import Measurement
+from bakeoff.measure.moderation import Spread
 from bakeoff.measure.readings import LATENCY
 from bakeoff.orchestrator import Project, open_project, plan
 from bakeoff.stores.results import ResultStore
@@ -48,10 +49,15 @@ def measured(folder: Path, label: str, scenario: str, attempt: int = 1) -> Measu
     return found
 
 
+def without_spread(spread: Spread) -> Spread:
+    still = tuple((0.0,) * len(row) for row in spread.deviations)
+    return spread.model_copy(update={"deviations": still})
+
+
 def keep_changed(folder: Path, measurement: Measurement, *, slower: float, **changes: Any) -> Measurement:
     """Keep a real latency measurement as if its calls had taken so many times as long, on a quiet machine.
 
-    As many processes as an interval needs are made of the few real ones by taking them again.
+    No process differs from another, neither of this candidate nor of the others of its heat.
     """
     readings = []
     for reading in measurement.readings:
@@ -62,6 +68,7 @@ def keep_changed(folder: Path, measurement: Measurement, *, slower: float, **cha
                     update={
                         "values": tuple(factor * 1e6 for _ in reading.values),
                         "columns": {**reading.columns, "left_out": (0,) * len(reading.values)},
+                        "spreads": tuple(map(without_spread, reading.spreads)),
                     }
                 )
             )
