@@ -23,7 +23,7 @@ from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.settings import DecisionSettings
 from bakeoff.digest import digest_json
 from bakeoff.errors import CannotTellError
-from bakeoff.measure.moderation import HeatDraws, Of, Prior, fit_prior, moderate
+from bakeoff.measure.moderation import HeatDraws, Of, Prior, moderate, own_prior
 from bakeoff.measure.readings import NS_PER_MS, Reading, find_log_ratios
 from bakeoff.measure.statistics import Interval, LogRatios, ratio_interval
 
@@ -128,12 +128,6 @@ class _Ratio(NamedTuple):
     interval: Interval
 
 
-def find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: bool) -> Interval | None:
-    """Find how many times as long as its reference a candidate takes; None where that was not measured."""
-    ratio = _find_ratio(candidate, settings, by_cpu=by_cpu)
-    return ratio.interval if ratio else None
-
-
 def _find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: bool) -> _Ratio | None:
     calls = candidate.latency.get(settings.batch_size)
     reference = candidate.references.get(settings.batch_size)
@@ -145,14 +139,9 @@ def _find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: boo
     of: Of = "ratio of CPU time" if by_cpu else "ratio"
     known = calls.prior(of, settings.quantile)
     interval = ratio_interval(found, settings.confidence, known, of)
-    return _Ratio(found, known or _own_prior(found, of), interval)
-
-
-def _own_prior(found: LogRatios, of: Of) -> Prior:
-    """The instrument's own prior, fitted to this series alone; the same as its interval is made with."""
-    logs = np.array(list(found.by_process.values()))
-    degrees = max(logs.size - 1, 1)
-    return fit_prior((float(((logs - found.center) ** 2).sum()) / degrees,), degrees, 1.0, of)
+    if known is None:
+        known = own_prior(np.array(list(found.by_process.values())), of, found.center)
+    return _Ratio(found, known, interval)
 
 
 def _find_common_ratios(

@@ -196,6 +196,18 @@ def fit_prior(variances: tuple[float, ...], degrees: int, n_independent: float, 
     return Prior(d0[kept], v0[kept], weights[kept] / weights[kept].sum())
 
 
+def own_prior(logs: Floats, of: Of, center: float) -> Prior:
+    """Fit the instrument's own prior to one series alone, which has no heat.
+
+    Args:
+        logs: Logarithm of the statistic, one a repeat.
+        of: What it is of.
+        center: Around which the repeats deviate.
+    """
+    degrees = max(logs.size - 1, 1)
+    return fit_prior((float(((logs - center) ** 2).sum()) / degrees,), degrees, 1.0, of)
+
+
 def moderate(
     logs: Sequence[float] | Floats, of: Of, prior: Prior | None = None, center: float | None = None
 ) -> Posterior:
@@ -216,7 +228,7 @@ def moderate(
         raise ValueError("a spread between repeats needs two of them at least")
     middle = float(values.mean()) if center is None else center
     squares = float(((values - middle) ** 2).sum())
-    known = prior or fit_prior((squares / degrees,), degrees, 1.0, of)
+    known = prior or own_prior(values, of, middle)
     total = known.degrees + degrees
     scales = np.sqrt((known.degrees * known.variances + squares) / total / values.size)
     return Posterior(middle, total, scales, known.weights)

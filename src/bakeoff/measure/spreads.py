@@ -77,7 +77,7 @@ def _by_size(
 
 
 def _spread(p: float, of: Of, sizes: Iterator[tuple[int, Sequence[_Series]]]) -> Spread | None:
-    # A reference without anybody beside it has no ratio.
+    # A reference that is alone has no ratio.
     least = 1 if of == "time" else 2
     by_size = [(size, rows) for size, rows in sizes if len(rows) >= least]
     repeats = sorted(set.intersection(*(set(row) for _, rows in by_size for row in rows))) if by_size else []
