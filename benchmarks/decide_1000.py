@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 from rig import count_entities, report
 
-from bakeoff.core.candidates import Candidate
-from bakeoff.core.decision import decide
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.decision.decide import decide
 from bakeoff.core.records import Environment, Hardware
-from bakeoff.core.settings import DecisionSettings
-from bakeoff.measure.readings import LATENCY, Reading
+from bakeoff.measure.statistics.readings import LATENCY, Reading
 
 N_CHAMPIONS, N_RUNTIMES = 100, 10
 N_DOCUMENTS, N_ENTITIES = 500, 4

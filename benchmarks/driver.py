@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rig import make_checkpoint, make_worker, report
 
-from bakeoff.measure.heat import Block, BlockRequest
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.rounds import run_heat
-from bakeoff.run.resident import ResidentWorker
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.records import Block, BlockRequest
+from bakeoff.measure.heats.run import run_heat
+from bakeoff.run.measuring.resident import ResidentWorker
 
 MAX_SHARE = 0.01
 

@@ -23,7 +23,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.measure.moderation import Spread, center_ratios, center_series, joint_factor, moderate, prior_of
+from bakeoff.measure.statistics.moderation import (
+    Spread,
+    center_ratios,
+    center_series,
+    joint_factor,
+    moderate,
+    prior_of,
+)
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from rig import report
 
-from bakeoff.measure.heat import BlockRequest
-from bakeoff.measure.timing import NoCounters, Variant, run_block, time_instrument
+from bakeoff.measure.heats.records import BlockRequest
+from bakeoff.measure.heats.timing import NoCounters, Variant, run_block, time_instrument
 
 CALL_S = 1e-3
 SAMPLES = 100

@@ -25,9 +25,9 @@ from rig import make_checkpoint, make_worker, report
 
 from bakeoff.demo.backbones import LAYERS
 from bakeoff.measure.backends import Torch
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.rounds import run_heat
-from bakeoff.run.resident import ResidentWorker
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.run import run_heat
+from bakeoff.run.measuring.resident import ResidentWorker
 
 MAX_REST = 1.5
 MIN_TIMED = 0.3

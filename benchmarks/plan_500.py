@@ -34,7 +34,7 @@ from rig.stores import (
 from bakeoff.core.records import Job
 from bakeoff.orchestrator import open_project, plan, select_champions
 from bakeoff.orchestrator.champions import require_champions
-from bakeoff.orchestrator.planning import build_jobs
+from bakeoff.orchestrator.plan import build_jobs
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 

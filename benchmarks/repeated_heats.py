@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bakeoff.core.comparison import compare_to_reference
+from bakeoff.core.comparison.reference import compare_to_reference
 from bakeoff.core.records import Measurement
-from bakeoff.measure.readings import LATENCY, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.statistics.readings import LATENCY, REFERENCE, Reading, ratio_to_reference
 from bakeoff.orchestrator import bench, open_project
 
 LEAST_COVERAGE = 0.90

@@ -16,15 +16,15 @@ from typing import NamedTuple
 import numpy as np
 from rig import count_entities, report
 
-from bakeoff.core.candidates import assemble_candidates
-from bakeoff.core.decision import Decision, decide, list_used
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.candidates import assemble_candidates
+from bakeoff.core.decision.decide import Decision, decide, list_used
 from bakeoff.core.records import Environment, Hardware, HeatFacts, Job, Measurement
-from bakeoff.core.settings import DecisionSettings
-from bakeoff.digest import digest_json
+from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Torch
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import COUNTED, LATENCY, Reading
+from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality
+from bakeoff.measure.statistics.readings import COUNTED, LATENCY, Reading
 from bakeoff.report import render_html
 
 N_DOCUMENTS, N_ENTITIES = 500, 4

@@ -23,15 +23,16 @@ from typing import NamedTuple
 import numpy as np
 from rig import let_workers_find_the_rig, make_checkpoint, make_worker, report
 
-from bakeoff.measure.assembly import assemble_readings, find_apart
-from bakeoff.measure.handover import make_handover_probe
-from bakeoff.measure.heat import BlockRequest, Heat
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import LATENCY, NS_PER_MS, REFERENCE, Reading, ratio_to_reference
-from bakeoff.measure.rounds import run_heat
-from bakeoff.measure.statistics import Interval, judge_ratio
-from bakeoff.run.isolation import WORKER
-from bakeoff.run.resident import ResidentWorker
+from bakeoff.measure.heats.assemble import assemble_readings, find_apart
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.records import BlockRequest, Heat
+from bakeoff.measure.heats.run import run_heat
+from bakeoff.measure.statistics.intervals import Interval
+from bakeoff.measure.statistics.ratios import judge_ratio
+from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.system.core_to_core import make_handover_probe
+from bakeoff.run.measuring.orders import WORKER
+from bakeoff.run.measuring.resident import ResidentWorker
 
 BURN = "while True: pass"
 NAIVE = {"warmup_min_s": 0.0, "warmup_max_s": 0.01}

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from bakeoff.orchestrator import Project, bench, open_project
-from bakeoff.orchestrator.machines import FOLDER_VARIABLE
-from bakeoff.run.machine import LOCK_VARIABLE
+from bakeoff.orchestrator.hardware import FOLDER_VARIABLE
+from bakeoff.run.machine.lock import LOCK_VARIABLE
 
 SLOT = "bakeoff_slot"
 OBJECT_STORE_BYTES = 80 * 1024 * 1024

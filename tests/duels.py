@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bakeoff.core.records import Measurement
 from bakeoff.orchestrator import Project, bench, open_project
-from bakeoff.orchestrator.acquisition import find_champions
-from bakeoff.orchestrator.planning import find_existing, plan_for
-from bakeoff.run.machine import LOCK_VARIABLE
+from bakeoff.orchestrator.checkpoints import find_champions
+from bakeoff.orchestrator.plan import find_existing, plan_for
+from bakeoff.run.machine.lock import LOCK_VARIABLE
 from command_line import PRELOADED
 from copies import STORE, copy_project
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from bakeoff.measure.heat import Block, BlockRequest, Started
-from bakeoff.run.resident import ResidentWorker
+from bakeoff.measure.heats.records import Block, BlockRequest, Started
+from bakeoff.run.measuring.resident import ResidentWorker
 
 PATIENCE_S = 300.0
 

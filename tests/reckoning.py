@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.measure.readings import APART, COUNTED, DIRTY, LATE
+from bakeoff.measure.statistics.readings import APART, COUNTED, DIRTY, LATE
 
 Floats = NDArray[np.float64]
 Blocks = Mapping[tuple[int, int], float]

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.digest import digest_folder
+from bakeoff.disk.digest import digest_folder
 from bakeoff.measure.backends import Noop
-from bakeoff.measure.entities import Document
-from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency
-from bakeoff.run import processes
-from bakeoff.run.isolation import MeasureOrder
-from bakeoff.run.resident import ResidentWorker
+from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.run.machine import processes
+from bakeoff.run.measuring.orders import MeasureOrder
+from bakeoff.run.measuring.resident import ResidentWorker
 
 MakeWorker = Callable[..., ResidentWorker]
 QUICK = {"warmup_min_s": 0.0, "warmup_max_s": 0.1}
@@ -24,7 +24,7 @@ QUICK = {"warmup_min_s": 0.0, "warmup_max_s": 0.1}
 # The worker's rim as it is, around a session that we decide.
 PROGRAM = """
 import os, sys, threading, time
-import bakeoff.run.worker as worker
+import bakeoff.run.measuring.worker as worker
 from bakeoff.measure.backends import Noop
 from bakeoff.measure.backends.noop import NoopSession
 

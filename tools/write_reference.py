@@ -18,8 +18,8 @@ import click
 from pydantic import BaseModel
 
 from bakeoff.cli.main import cli
-from bakeoff.core.settings import Settings
-from bakeoff.measure.protocol import PRESETS, TimingProtocol
+from bakeoff.core.config.settings import Settings
+from bakeoff.measure.heats.protocol import PRESETS, TimingProtocol
 
 ROOT = Path(__file__).parents[1]
 LOOK: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100}

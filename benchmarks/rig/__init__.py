@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.core.settings import DataSettings
+from bakeoff.core.config.settings import DataSettings
 from bakeoff.demo.backbones import make_backbone
-from bakeoff.digest import digest_folder
+from bakeoff.disk.digest import digest_folder
 from bakeoff.measure.backends import OnnxRuntime, Torch
-from bakeoff.measure.checkpoint import open_checkpoint
-from bakeoff.measure.encoding import Encoder
-from bakeoff.measure.entities import Document, label_list
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import ENTITIES, Reading
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Latency
-from bakeoff.run.isolation import WORKER, MeasureOrder, PrepareOrder, run_in_fresh_process
-from bakeoff.run.resident import ResidentWorker
-from bakeoff.stores.datasets import read_documents
+from bakeoff.measure.statistics.readings import ENTITIES, Reading
+from bakeoff.measure.tasks.token_classification import Document, label_list
+from bakeoff.run.measuring.orders import WORKER, MeasureOrder, PrepareOrder, run_in_fresh_process
+from bakeoff.run.measuring.resident import ResidentWorker
+from bakeoff.stores.documents import read_documents
 
 TIMEOUT_S = 600.0
 N_TEXTS = 256
@@ -44,7 +44,7 @@ def read_texts() -> tuple[Document, ...]:
 
 def make_checkpoint(backbone: str, folder: Path) -> Path:
     """A checkpoint of one of the demo's backbones with a fresh head: as fast as a trained one."""
-    from bakeoff.run.trainer import build_model
+    from bakeoff.run.training.hugging_face import build_model
 
     pretrained, final = folder / "backbones" / backbone, folder / "checkpoints" / backbone
     if not final.is_dir():

@@ -15,11 +15,11 @@ from typing import Self
 
 import yaml
 
-from bakeoff.digest import digest_folder, digest_json
+from bakeoff.disk.digest import digest_folder, digest_json
 from bakeoff.errors import BakeoffError
 from bakeoff.stores import tags
-from bakeoff.stores.claims import Claim, Claims, Published
-from bakeoff.stores.ledger import Ledger
+from bakeoff.stores.claims.claims import Claim, Claims, Published
+from bakeoff.stores.claims.ledger import Ledger
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import Tracker
 from rig import make_checkpoint

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.measure.backends import onnxruntime
-from bakeoff.measure.encoding import Batch
-from bakeoff.run import worker
+from bakeoff.measure.model.tokenizer import Batch
+from bakeoff.run.measuring import worker
 
 
 def main(times: int) -> int:

@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bakeoff.core.decision import Decision
-    from bakeoff.core.plan import Plan
+    from bakeoff.core.decision.decide import Decision
+    from bakeoff.core.plan.jobs import Plan
     from bakeoff.core.records import Champion, Measurement
     from bakeoff.errors import BakeoffError
     from bakeoff.orchestrator import (
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
         undo_promotion,
     )
     from bakeoff.report.notebook import show
-    from bakeoff.run.trainer import Trainer
+    from bakeoff.run.training.trainer import Trainer
 
 _HOMES = {
     "BakeoffError": "bakeoff.errors",
     "Champion": "bakeoff.core.records",
-    "Decision": "bakeoff.core.decision",
+    "Decision": "bakeoff.core.decision.decide",
     "Measurement": "bakeoff.core.records",
-    "Plan": "bakeoff.core.plan",
-    "Trainer": "bakeoff.run.trainer",
+    "Plan": "bakeoff.core.plan.jobs",
+    "Trainer": "bakeoff.run.training.trainer",
     "acquire_checkpoints": "bakeoff.orchestrator",
     "bench": "bakeoff.orchestrator",
     "benchmark_champions": "bakeoff.orchestrator",

@@ -15,18 +15,18 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from bakeoff.core.champions import parse_champions
-from bakeoff.core.config import parse_settings
-from bakeoff.core.groups import is_valid_metric
+from bakeoff.core.config.parse import parse_settings
+from bakeoff.core.config.settings import BenchmarkSettings, Scalar, SelectionSettings
 from bakeoff.core.identity import build_trial_key_hash
 from bakeoff.core.records import Champion, Direction, Refit, Trial
-from bakeoff.core.selection import FINISHED, select_champion_per_backbone
-from bakeoff.core.settings import BenchmarkSettings, Scalar, SelectionSettings
+from bakeoff.core.selection.parse_champions import parse_champions
+from bakeoff.core.selection.select import FINISHED, select_champion_per_backbone
+from bakeoff.core.selection.study_groups import is_valid_metric
 from bakeoff.errors import ChampionError, CheckpointError, NoChampionError, UserError
-from bakeoff.measure.checkpoint import open_checkpoint, open_verified_checkpoint
+from bakeoff.measure.model.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.orchestrator import Project, benchmark_champions
 from bakeoff.orchestrator.champions import read_sweep
-from bakeoff.orchestrator.studies import identify_study
+from bakeoff.orchestrator.sweep.lead import identify_study
 from bakeoff.record import Record
 from bakeoff.stores.layouts import load_layout
 from bakeoff.stores.tracking.recorder import StudyIdentity

@@ -20,15 +20,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from bakeoff import durable
-from bakeoff.digest import digest_folder, list_files, shorten
+from bakeoff.disk import durable
+from bakeoff.disk.digest import digest_folder, list_files, shorten
+from bakeoff.disk.folders import COMPLETE_MARKER
 from bakeoff.errors import CheckpointError, DataError
-from bakeoff.folders import COMPLETE_MARKER
 from bakeoff.measure.backends import Backend
-from bakeoff.measure.checkpoint import Checkpoint, open_verified_checkpoint
-from bakeoff.measure.encoding import Encoder, read_tags
-from bakeoff.measure.entities import read_entities
-from bakeoff.measure.session import Session
+from bakeoff.measure.model.checkpoint import Checkpoint, open_verified_checkpoint
+from bakeoff.measure.model.session import Session
+from bakeoff.measure.model.tokenizer import Encoder, read_tags
+from bakeoff.measure.tasks.token_classification import read_entities
 from bakeoff.record import Record
 
 LIBRARIES = ("filelock", "numpy", "pydantic", "rfc8785", "seqeval", "tokenizers")

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
+from bakeoff.core.config.settings import DataSettings
 from bakeoff.core.records import Champion
-from bakeoff.core.settings import DataSettings
-from bakeoff.digest import digest_folder
-from bakeoff.measure import rounds
-from bakeoff.measure.entities import Document
+from bakeoff.disk.digest import digest_folder
+from bakeoff.measure.heats import run as heat_run
+from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
-from bakeoff.run.machine import LOCK_VARIABLE
-from bakeoff.stores.datasets import read_documents
+from bakeoff.run.machine.lock import LOCK_VARIABLE
+from bakeoff.stores.documents import read_documents
 from bakeoff.stores.tracking import Tracker
 from bakeoff.stores.tracking import client as client_module
 from copies import STORE, copy_project
@@ -110,8 +110,8 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "is_disturbed", lambda _: False)
-    monkeypatch.setattr(rounds, "judge_together", lambda _: None)
+    monkeypatch.setattr(heat_run, "is_disturbed", lambda _: False)
+    monkeypatch.setattr(heat_run, "judge_together", lambda _: None)
 
 
 @pytest.fixture(scope="session")

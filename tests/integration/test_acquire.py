@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from bakeoff.core.records import Champion
-from bakeoff.digest import digest_folder
+from bakeoff.disk.digest import digest_folder
+from bakeoff.disk.folders import build_folder, find_whole
 from bakeoff.errors import CheckpointError, StorageError, TrackingError
-from bakeoff.folders import build_folder, find_whole
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.backends.torch import load_model
-from bakeoff.measure.checkpoint import open_checkpoint
-from bakeoff.run.isolation import PrepareOrder, run_in_fresh_process
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.run.measuring.orders import PrepareOrder, run_in_fresh_process
 from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.tracking import Tracker
 from disks import small_disk

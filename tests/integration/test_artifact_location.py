@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bakeoff.orchestrator import Project, open_project
-from bakeoff.orchestrator.checkup import Check, check_project
+from bakeoff.orchestrator.setup.doctor import Check, check_project
 
 Open = Callable[..., Project]
 

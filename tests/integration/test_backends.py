@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import Backend, Noop, OnnxRuntime, OpenVino, Torch
-from bakeoff.measure.backends.agreement import MAX_ABS_DIFFERENCE, MIN_TAG_AGREEMENT
-from bakeoff.measure.backends.requirements import require_bf16
-from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
-from bakeoff.measure.encoding import Batch, Encoder
-from bakeoff.measure.session import Session
+from bakeoff.measure.backends.availability import require_bf16
+from bakeoff.measure.backends.parity import MAX_ABS_DIFFERENCE, MIN_TAG_AGREEMENT
+from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
+from bakeoff.measure.model.session import Session
+from bakeoff.measure.model.tokenizer import Batch, Encoder
 
 SHAPES = ((1, 3), (3, 17), (8, 32))  # documents × tokens; none of them is what an export is traced with
 COMPILED = Torch(threads=1, compile=True)
@@ -231,8 +231,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 from bakeoff.measure.backends import Backend
-from bakeoff.measure.checkpoint import open_checkpoint
-from bakeoff.measure.encoding import Batch
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.tokenizer import Batch
 runtime = TypeAdapter(Backend).validate_json(sys.argv[1])
 session = runtime.load(open_checkpoint(Path(sys.argv[2])), Path(sys.argv[3]) if sys.argv[3] else None)
 ones = np.ones((64, 64), dtype=np.int64)
@@ -319,11 +319,11 @@ def test_the_backend_that_computes_nothing_keeps_the_contract_too(checkpoint: Ch
 
 LOAD = """
 import sys
-import bakeoff.run.worker
+import bakeoff.run.measuring.worker
 from pathlib import Path
 from pydantic import TypeAdapter
 from bakeoff.measure.backends import Backend
-from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.model.checkpoint import open_checkpoint
 runtime = TypeAdapter(Backend).validate_json(sys.argv[1])
 runtime.import_libraries()
 session = runtime.load(open_checkpoint(Path(sys.argv[2])), Path(sys.argv[3]))
@@ -354,7 +354,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from bakeoff.errors import MissingExtraError
 from bakeoff.measure.backends import Backend
-from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.model.checkpoint import open_checkpoint
 runtime = TypeAdapter(Backend).validate_json(sys.argv[1])
 checkpoint = open_checkpoint(Path(sys.argv[2]))
 steps = (
@@ -449,7 +449,7 @@ import sys
 from pathlib import Path
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import Torch
-from bakeoff.measure.checkpoint import open_checkpoint
+from bakeoff.measure.model.checkpoint import open_checkpoint
 try:
     Torch(threads=1, compile=True).prepare(open_checkpoint(Path(sys.argv[1])), Path(sys.argv[2]), [("play",)])
 except UnsupportedRuntimeError as error:

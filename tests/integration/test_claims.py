@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.digest import digest_json
+from bakeoff.disk.digest import digest_json
 from bakeoff.errors import TrackingError
 from bakeoff.stores import tags
-from bakeoff.stores.claims import Claim, Claims, Held, Published, Stale
-from bakeoff.stores.ledger import Ledger
+from bakeoff.stores.claims.claims import Claim, Claims, Held, Published, Stale
+from bakeoff.stores.claims.ledger import Ledger
 from bakeoff.stores.tracking import Tracker, create_client
 
 KEY = digest_json("a key")

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from bakeoff.core.records import Measurement
-from bakeoff.measure.moderation import Spread
-from bakeoff.measure.readings import LATENCY
+from bakeoff.measure.statistics.moderation import Spread
+from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.orchestrator import Project, open_project, plan
-from bakeoff.stores.results import ResultStore
+from bakeoff.stores.results.store import ResultStore
 from command_line import bakeoff
 from copies import copy_project
 

@@ -18,7 +18,7 @@ MAX_ATTEMPTS = 2
 # Runs at the start of every worker: the kernel's counters say what the test says, whatever this machine does.
 SITECUSTOMIZE = """
 import os
-from bakeoff.measure.contention import KernelCounters
+from bakeoff.measure.system.kernel_counters import KernelCounters
 
 def end(self, wall_ns):
     is_busy = os.path.exists({busy!r})

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.core.config.settings import DataSettings
 from bakeoff.core.records import Measurement
-from bakeoff.core.settings import DataSettings
 from bakeoff.errors import CheckpointError
-from bakeoff.measure.checkpoint import open_checkpoint
-from bakeoff.measure.encoding import Encoder
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.orchestrator import Project, bench, decide, open_project, sweep
 from bakeoff.orchestrator.progress import Quiet
-from bakeoff.run.hardware import detect_hardware
-from bakeoff.run.trainer import HuggingFaceTrainer, TrainingOrder
-from bakeoff.stores.datasets import read_documents
+from bakeoff.run.machine.hardware import detect_hardware
+from bakeoff.run.training.hugging_face import HuggingFaceTrainer
+from bakeoff.run.training.trainer import TrainingOrder
+from bakeoff.stores.documents import read_documents
 
 Reopen = Callable[..., Project]
 

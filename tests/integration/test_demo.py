@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bakeoff.core.decision import Decision
+from bakeoff.core.decision.decide import Decision
 from bakeoff.demo.backbones import LAYERS
 from bakeoff.orchestrator import load_decision, open_project, plan
 from bakeoff.stores import tags

@@ -12,10 +12,10 @@ import pytest
 
 from bakeoff.core.records import Measurement
 from bakeoff.orchestrator import Project, bench, decide, open_project, plan
-from bakeoff.orchestrator.acquisition import find_champions
-from bakeoff.orchestrator.planning import find_existing
+from bakeoff.orchestrator.checkpoints import find_champions
+from bakeoff.orchestrator.plan import find_existing
 from bakeoff.orchestrator.progress import Quiet
-from bakeoff.run import machine
+from bakeoff.run.machine import lock as machine_lock
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
 from duels import N_KEYS, Machine, count_results, make_machines
@@ -50,7 +50,7 @@ def open_one(
 
 def on(where: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Play one of the machines from here on."""
-    monkeypatch.setenv(machine.LOCK_VARIABLE, str(where.lock))
+    monkeypatch.setenv(machine_lock.LOCK_VARIABLE, str(where.lock))
 
 
 def states(project: Project) -> Counter[str]:
@@ -84,7 +84,7 @@ def test_a_key_that_another_machine_measures_is_waited_for_and_its_result_fetche
     on(theirs, monkeypatch)
     other = open_one(theirs)
     (planned,) = plan(other).jobs
-    with machine.measuring(print):
+    with machine_lock.measuring(print):
         other.claims.claim(planned.job.key_digest, 1)
     heard = Heard()
 
@@ -112,7 +112,7 @@ def test_what_a_dead_machine_had_claimed_is_taken_over_after_its_silence(
     on(theirs, monkeypatch)
     dead = open_one(theirs, "tracking.claim_expiry_s=2")
     (planned,) = plan(dead).jobs
-    with machine.measuring(print):
+    with machine_lock.measuring(print):
         dead.claims.claim(planned.job.key_digest, 1)
     on(ours, monkeypatch)
     result = bench(open_one(ours, "tracking.claim_expiry_s=1"))
@@ -255,7 +255,7 @@ def test_two_projects_on_one_machine_never_measure_at_the_same_time(
         bench(open_one(machines[1]))
         ended.append("bench")
 
-    with machine.measuring(print):
+    with machine_lock.measuring(print):
         thread = threading.Thread(target=measure)
         thread.start()
         while not caplog.records:
@@ -273,7 +273,7 @@ def test_a_bench_with_nothing_to_measure_does_not_wait_for_the_machine(
 ) -> None:
     on(machines[0], monkeypatch)
     bench(open_one(machines[0]))
-    with machine.measuring(print):
+    with machine_lock.measuring(print):
         assert bench(open_one(machines[0])).measured == ()
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bakeoff.digest import digest_file, digest_folder
+from bakeoff.disk.digest import digest_file, digest_folder
 from bakeoff.errors import CheckpointError, WorkerError
 from bakeoff.measure.backends import Backend, OnnxRuntime, OpenVino, Torch
-from bakeoff.measure.backends.agreement import Agreement, compare, read_check, write_check
-from bakeoff.measure.checkpoint import Checkpoint, open_checkpoint
-from bakeoff.run.isolation import PrepareOrder, run_in_fresh_process
+from bakeoff.measure.backends.parity import Agreement, compare, read_check, write_check
+from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
+from bakeoff.run.measuring.orders import PrepareOrder, run_in_fresh_process
 
 Weights = NDArray[np.float32]
 Texts = tuple[tuple[str, ...], ...]

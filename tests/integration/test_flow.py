@@ -18,7 +18,7 @@ import pytest
 
 from bakeoff.core.records import Champion
 from bakeoff.errors import CheckpointError, ConfigError, TrackingError
-from bakeoff.measure.heat import Block, BlockRequest
+from bakeoff.measure.heats.records import Block, BlockRequest
 from bakeoff.orchestrator import (
     Project,
     bench,
@@ -33,9 +33,9 @@ from bakeoff.orchestrator import (
     select_champions,
     sweep,
 )
-from bakeoff.orchestrator.planning import build_jobs
+from bakeoff.orchestrator.plan import build_jobs
 from bakeoff.orchestrator.progress import Advance, Quiet
-from bakeoff.run.resident import ResidentWorker
+from bakeoff.run.measuring.resident import ResidentWorker
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 from command_line import Command, start

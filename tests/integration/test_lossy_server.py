@@ -14,7 +14,7 @@ import pytest
 
 from bakeoff.errors import TrackingError
 from bakeoff.orchestrator import Project, bench, open_project, plan, sync
-from bakeoff.run import processes
+from bakeoff.run.machine import processes
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import client as client_module
 from duels import PROTOCOL

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.settings import FloatRange
+from bakeoff.core.config.settings import FloatRange
 from bakeoff.errors import ConfigError, WorkerError
-from bakeoff.measure.entities import Document
-from bakeoff.run import sweep
-from bakeoff.run.search import StudyPlan
-from bakeoff.run.study import SharedStudy
-from bakeoff.run.training_process import TrainingProcess
+from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.run.training import cross_validate
+from bakeoff.run.training.process import TrainingProcess
+from bakeoff.run.training.search import StudyPlan
+from bakeoff.run.training.study import SharedStudy
 
 TRAINER = """
-from bakeoff.run.trainer import TrainingOutcome
+from bakeoff.run.training.trainer import TrainingOutcome
 
 class Quick:
     def train(self, order):
@@ -28,8 +28,8 @@ class Broken:
 """
 
 
-def make_plan(tmp_path: Path, metric: str, trainer: str = "Quick") -> sweep.TrainingPlan:
-    return sweep.TrainingPlan(
+def make_plan(tmp_path: Path, metric: str, trainer: str = "Quick") -> cross_validate.TrainingPlan:
+    return cross_validate.TrainingPlan(
         pretrained=tmp_path,
         labels=("O",),
         documents=(Document(tokens=("a",), tags=("O",)),) * 4,
@@ -67,9 +67,9 @@ def process() -> Iterator[TrainingProcess]:
 def test_a_sweep_optimises_whatever_metric_its_trainer_returns(
     tmp_path: Path, study: SharedStudy, process: TrainingProcess
 ) -> None:
-    events = list(sweep.run_study(make_plan(tmp_path, "accuracy"), study, process))
-    finished = [event for event in events if isinstance(event, sweep.TrialFinished)]
-    drawn = [event.params["rate"] for event in events if isinstance(event, sweep.TrialStarted)]
+    events = list(cross_validate.run_study(make_plan(tmp_path, "accuracy"), study, process))
+    finished = [event for event in events if isinstance(event, cross_validate.TrialFinished)]
+    drawn = [event.params["rate"] for event in events if isinstance(event, cross_validate.TrialStarted)]
     assert len(drawn) == 2
     assert [event.metric for event in finished] == pytest.approx(drawn)
 
@@ -78,10 +78,10 @@ def test_a_metric_that_the_trainer_does_not_return_is_told_with_those_that_it_do
     tmp_path: Path, study: SharedStudy, process: TrainingProcess
 ) -> None:
     expected = r"objective\.metric: found 'f1'; quick_trainer:Quick returned.*accuracy, loss"
-    events = sweep.run_study(make_plan(tmp_path, "f1"), study, process)
-    assert isinstance(next(events), sweep.TrialStarted)
+    events = cross_validate.run_study(make_plan(tmp_path, "f1"), study, process)
+    assert isinstance(next(events), cross_validate.TrialStarted)
     failed = next(events)
-    assert isinstance(failed, sweep.TrialFailed)
+    assert isinstance(failed, cross_validate.TrialFailed)
     assert failed.is_retried
     with pytest.raises(ConfigError, match=expected):
         next(events)
@@ -92,4 +92,4 @@ def test_what_a_trainer_raises_is_told_in_one_line_with_its_place(
 ) -> None:
     expected = r"quick_trainer:Broken raised TypeError: .* \(.*quick_trainer\.py:10\)"
     with pytest.raises(WorkerError, match=expected):
-        list(sweep.run_study(make_plan(tmp_path, "accuracy", "Broken"), study, process))
+        list(cross_validate.run_study(make_plan(tmp_path, "accuracy", "Broken"), study, process))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bakeoff.durable import write_json
+from bakeoff.disk.durable import write_json
 from bakeoff.errors import (
     AliasMovedError,
     BakeoffError,
@@ -38,7 +38,7 @@ from bakeoff.orchestrator import (
     sweep,
     undo_promotion,
 )
-from bakeoff.orchestrator.promotion import parse_expected
+from bakeoff.orchestrator.promote.promote import parse_expected
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 from bakeoff.stores.tracking.aliases import Aliases, read_aliases

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bakeoff.orchestrator import Project, Quiet, open_project, select_champions, sweep
-from bakeoff.orchestrator.studies import SweepResult
+from bakeoff.orchestrator.sweep.lead import SweepResult
 from bakeoff.stores import tags
 
 HERE = Path(__file__).parent
@@ -115,7 +115,7 @@ def test_a_trainer_that_cannot_report_still_works_and_is_said_to_prune_nothing(
 
 
 def test_a_pruner_changes_no_key(make_sweep: Callable[..., Path]) -> None:
-    from bakeoff.orchestrator.studies import identify_study
+    from bakeoff.orchestrator.sweep.lead import identify_study
 
     project = open_project(make_sweep(None))
     pruned = open_project(project.root / "config", [f"hpo.pruner={MEDIAN}"])

@@ -14,9 +14,9 @@ import pytest
 
 from bakeoff.errors import ClusterError, ConfigError, MissingExtraError
 from bakeoff.orchestrator import Project, bench, open_project, plan
-from bakeoff.orchestrator.machines import find_hardware, recall_hardware
-from bakeoff.run.hardware import detect_hardware
-from bakeoff.run.machine import LOCK_VARIABLE
+from bakeoff.orchestrator.hardware import find_hardware, recall_hardware
+from bakeoff.run.machine.hardware import detect_hardware
+from bakeoff.run.machine.lock import LOCK_VARIABLE
 from bakeoff.stores import tags
 from clusters import Command, Nodes, list_attempts, wait_for_any, wait_until_idle
 from copies import copy_unmeasured

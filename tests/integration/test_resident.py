@@ -11,9 +11,10 @@ import psutil
 import pytest
 
 from bakeoff.errors import WorkerError
-from bakeoff.measure.heat import BlockRequest
-from bakeoff.run import processes, resident
-from bakeoff.run.resident import ResidentWorker
+from bakeoff.measure.heats.records import BlockRequest
+from bakeoff.run.machine import processes
+from bakeoff.run.measuring import resident
+from bakeoff.run.measuring.resident import ResidentWorker
 from living import PATIENCE_S, find_survivors
 from workers import MakeWorker
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.decision import Decision
+from bakeoff.core.decision.decide import Decision
 from bakeoff.core.run_mode import RunMode
 from bakeoff.errors import ConfigError, UserError
 from bakeoff.orchestrator import (

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bakeoff.measure.checkpoint import open_checkpoint
-from bakeoff.measure.encoding import Batch, Encoder
-from bakeoff.measure.entities import Document
-from bakeoff.measure.memory import CacheFlush, read_cache_bytes
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import MAX_RATE, PROBE, RESPONSE, Reading, merge_generations
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.timing import Counters
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.tokenizer import Batch, Encoder
 from bakeoff.measure.scenarios import Latency, Server, Throughput
-from bakeoff.measure.statistics import slo_is_met
-from bakeoff.measure.subject import NO_COUNTERS, Subject
-from bakeoff.measure.timing import Counters
+from bakeoff.measure.scenarios.subject import NO_COUNTERS, Subject
+from bakeoff.measure.statistics.readings import MAX_RATE, PROBE, RESPONSE, Reading, merge_generations
+from bakeoff.measure.statistics.response_limits import slo_is_met
+from bakeoff.measure.system.memory import CacheFlush, read_cache_bytes
+from bakeoff.measure.tasks.token_classification import Document
 from clocks import VirtualClock
 
 MakeSubject = Callable[..., Subject]

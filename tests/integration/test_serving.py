@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from bakeoff.core.records import Measurement
-from bakeoff.durable import write_json
+from bakeoff.disk.durable import write_json
 from bakeoff.errors import CheckpointError, DataError
-from bakeoff.measure.entities import Document, read_entities
-from bakeoff.measure.readings import ENTITIES
+from bakeoff.measure.statistics.readings import ENTITIES
+from bakeoff.measure.tasks.token_classification import Document, read_entities
 from bakeoff.orchestrator import (
     Project,
     bench,
@@ -72,8 +72,8 @@ def quality_of(project: Project) -> Measurement:
 
 def benchmarked_entities(project: Project) -> list[list[tuple[str, int, int]]]:
     """The entities of each test document through the runtime as the quality scenario runs it."""
-    from bakeoff.measure.checkpoint import open_checkpoint
-    from bakeoff.measure.encoding import Encoder, read_tags
+    from bakeoff.measure.model.checkpoint import open_checkpoint
+    from bakeoff.measure.model.tokenizer import Encoder, read_tags
 
     job = quality_of(project).job
     checkpoint = open_checkpoint(project.root / ".cache" / "checkpoints" / job.champion_run_id / "checkpoint")
@@ -261,9 +261,9 @@ def test_an_answer_depends_on_its_text_alone_also_in_eight_bits(reopen: Reopen) 
 
 
 def tagger_of(project: Project) -> EntityTagger:
-    from bakeoff.measure.checkpoint import open_checkpoint
-    from bakeoff.orchestrator.acquisition import find_champions
-    from bakeoff.orchestrator.planning import build_jobs
+    from bakeoff.measure.model.checkpoint import open_checkpoint
+    from bakeoff.orchestrator.checkpoints import find_champions
+    from bakeoff.orchestrator.plan import build_jobs
 
     job = build_jobs(project, find_champions(project))[0]
     checkpoint = open_checkpoint(project.root / ".cache" / "checkpoints" / job.champion_run_id / "checkpoint")

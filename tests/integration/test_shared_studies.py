@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.settings import FloatRange, WorkerSettings
+from bakeoff.core.config.settings import FloatRange, WorkerSettings
 from bakeoff.errors import MissingExtraError, StudyError
-from bakeoff.run.search import Params, StudyPlan
-from bakeoff.run.study import Claim, SharedStudy
+from bakeoff.run.training.search import Params, StudyPlan
+from bakeoff.run.training.study import Claim, SharedStudy
 from services import closed_port
 
 RATE = FloatRange(kind="float", low=0.001, high=1.0, log=True)
@@ -26,8 +26,8 @@ SILENT_S = 3600
 WORKERS = WorkerSettings(heartbeat_interval_s=1, heartbeat_grace_s=SILENT_S // 2, max_retries=1)
 HELPER = """
 import sys
-from bakeoff.run.search import Params, StudyPlan
-from bakeoff.run.study import SharedStudy
+from bakeoff.run.training.search import Params, StudyPlan
+from bakeoff.run.training.study import SharedStudy
 
 study = SharedStudy(StudyPlan.model_validate_json(sys.argv[1]))
 assert study.join("s")
@@ -205,7 +205,7 @@ def test_a_study_that_nobody_laid_out_cannot_be_joined(make_plan: MakePlan) -> N
 
 @pytest.fixture
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bakeoff.run.study_storage.RETRY_WAITS_S", (0.1, 0.1))
+    monkeypatch.setattr("bakeoff.run.training.study_storage.RETRY_WAITS_S", (0.1, 0.1))
 
 
 @pytest.mark.usefixtures("_no_patience")

@@ -322,7 +322,7 @@ def test_a_sweep_on_a_server_prints_its_result_and_nothing_else(
 def test_a_storage_that_does_not_answer_opens_no_sweep(
     make_team: MakeTeam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bakeoff.run.study_storage.RETRY_WAITS_S", (0.1,))
+    monkeypatch.setattr("bakeoff.run.training.study_storage.RETRY_WAITS_S", (0.1,))
     with closed_port() as port:
         project = open_project(make_team(storage=f"postgresql://me:secret@127.0.0.1:{port}/team"))
         with pytest.raises(StudyError, match=r"me:\*\*\*@.*Connection refused"):

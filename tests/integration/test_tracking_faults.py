@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from bakeoff.addresses import mask_password
 from bakeoff.errors import TrackingError, UnsuitableLibraryError, UserError
 from bakeoff.stores.tracking import Tracker, create_client, databases, quote_filter_value
 from bakeoff.stores.tracking import client as client_module
 from bakeoff.stores.tracking.faults import describe_fault
+from bakeoff.uris import mask_password
 
 REAL_WAITS_S = client_module.RETRY_WAITS_S
 N_TRIES = len(REAL_WAITS_S) + 1

@@ -9,20 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.settings import DataSettings
+from bakeoff.core.config.settings import DataSettings
 from bakeoff.errors import CheckpointError, ConfigError
 from bakeoff.measure.backends.torch import load_model
-from bakeoff.measure.checkpoint import open_checkpoint
-from bakeoff.measure.entities import label_list
-from bakeoff.run.trainer import (
-    HuggingFaceTrainer,
-    HyperParameters,
-    TrainingOrder,
-    TrainingStopped,
-    build_model,
-    load_trainer,
-)
-from bakeoff.stores.datasets import read_documents
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.tasks.token_classification import label_list
+from bakeoff.run.training.hugging_face import HuggingFaceTrainer, HyperParameters, build_model
+from bakeoff.run.training.trainer import TrainingOrder, TrainingStopped, load_trainer
+from bakeoff.stores.documents import read_documents
 
 
 @pytest.fixture
@@ -139,7 +133,7 @@ def test_a_backbone_without_tokenizer_or_config_is_refused(order: TrainingOrder,
     ("name", "message"),
     [
         ("nowhere.to_be:found", "No module named 'nowhere'"),
-        ("bakeoff.run.trainer:Nobody", "Nobody"),
+        ("bakeoff.run.training.trainer:Nobody", "Nobody"),
         ("bakeoff.errors:BakeoffError", r"no train\(order\) method"),
     ],
 )

@@ -13,17 +13,19 @@ import psutil
 import pytest
 
 from bakeoff.core.records import Champion, FailedAttempt
-from bakeoff.measure.assembly import assemble_readings
-from bakeoff.measure.heat import Block, BlockRequest, Finished, Heat, Started
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import LATENCY, MAX_RATE, MEMORY, REFERENCE, Reading
-from bakeoff.measure.rounds import run_heat
-from bakeoff.orchestrator import Project, bench, execution, open_project
-from bakeoff.orchestrator.planning import find_existing, plan_for
-from bakeoff.orchestrator.works import make_order, make_ready
-from bakeoff.run import processes, resident
-from bakeoff.run.isolation import WORKER, Done, MeasureOrder, run_in_fresh_process
-from bakeoff.run.resident import ResidentWorker
+from bakeoff.measure.heats.assemble import assemble_readings
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.records import Block, BlockRequest, Finished, Heat, Started
+from bakeoff.measure.heats.run import run_heat
+from bakeoff.measure.statistics.readings import LATENCY, MAX_RATE, MEMORY, REFERENCE, Reading
+from bakeoff.orchestrator import Project, bench, open_project
+from bakeoff.orchestrator.bench import execute
+from bakeoff.orchestrator.bench.prepare import make_order, make_ready
+from bakeoff.orchestrator.plan import find_existing, plan_for
+from bakeoff.run.machine import processes
+from bakeoff.run.measuring import resident
+from bakeoff.run.measuring.orders import WORKER, Done, MeasureOrder, run_in_fresh_process
+from bakeoff.run.measuring.resident import ResidentWorker
 from copies import copy_project
 from workers import MakeWorker
 
@@ -272,7 +274,7 @@ def test_so_is_what_a_job_read_that_is_measured_alone(
         module = WORKER if order.generation == 0 else "this"
         return run_in_fresh_process(order, folder, timeout_s, module, **more)
 
-    monkeypatch.setattr(execution, "run_in_fresh_process", second_ends_without_outcome)
+    monkeypatch.setattr(execute, "run_in_fresh_process", second_ends_without_outcome)
     result = bench(project)
     (failed,) = result.failed
     assert result.measured == ()

@@ -21,8 +21,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from bakeoff.errors import ConfigError
-from bakeoff.measure.entities import Document, count_entities, micro_f1
-from bakeoff.run.trainer import Report, TrainingOrder, TrainingOutcome
+from bakeoff.measure.tasks.token_classification import Document, count_entities, micro_f1
+from bakeoff.run.training.trainer import Report, TrainingOrder, TrainingOutcome
 
 N_BUCKETS = 512
 PATIENCE_S = 300.0

@@ -12,9 +12,9 @@ import pytest
 
 from bakeoff.core.records import Environment, Hardware, Job, Measurement
 from bakeoff.measure.backends import Torch
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import Reading
+from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency
+from bakeoff.measure.statistics.readings import Reading
 
 
 def _hardware(**changes: Any) -> Hardware:

@@ -16,7 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from bakeoff import errors
-from bakeoff.core.config import STAGES
+from bakeoff.core.config.parse import STAGES
 from bakeoff.core.records import CONTENDED, DISTURBED
 from bakeoff.stores import tags
 

@@ -18,10 +18,10 @@ from bakeoff.cli.options import (
     quiet_option,
 )
 from bakeoff.cli.stages import EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL
-from bakeoff.core.gate import ContrastSettings, Gate, Metric
+from bakeoff.core.comparison.gate import ContrastSettings, Gate, Metric
 from bakeoff.orchestrator import compare as compare_sides
 from bakeoff.orchestrator import open_project
-from bakeoff.report.contrast import render_contrast, render_markdown
+from bakeoff.report.text.comparison import render_contrast, render_markdown
 
 EXIT_CODES: dict[Gate, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cannot tell": EXIT_CANNOT_TELL}
 

@@ -9,11 +9,11 @@ import click
 
 from bakeoff.cli import output
 from bakeoff.cli.options import config_option, find_config, overrides_option, quiet_option
-from bakeoff.core.frames import What
-from bakeoff.durable import write_bytes
+from bakeoff.core.tables import What
+from bakeoff.disk.durable import write_bytes
 from bakeoff.orchestrator import open_project
-from bakeoff.orchestrator.exports import make_frame
-from bakeoff.stores.exports import Format, encode_frame
+from bakeoff.orchestrator.export import make_frame
+from bakeoff.stores.results.table_files import Format, encode_frame
 
 STDOUT = "-"
 

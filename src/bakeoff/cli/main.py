@@ -83,7 +83,7 @@ class _StderrWarnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
-        from bakeoff.report.units import clean
+        from bakeoff.report.text.units import clean
 
         click.echo(clean(record.getMessage()), err=True)
 
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    from bakeoff.report.units import clean
+    from bakeoff.report.text.units import clean
 
     lines = [clean(line) for line in message.splitlines()]
     for line in lines[:1]:

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from bakeoff.orchestrator.progress import Advance
-from bakeoff.report.units import clean
+from bakeoff.report.text.units import clean
 
 FORMAT_VERSION = 1
 MIN_WIDTH = 100

@@ -8,8 +8,8 @@ import click
 
 from bakeoff.cli import output
 from bakeoff.orchestrator import Project, promote, undo_promotion
-from bakeoff.orchestrator.promotion import Promotion
-from bakeoff.report.units import clean
+from bakeoff.orchestrator.promote.promote import Promotion
+from bakeoff.report.text.units import clean
 
 
 def promotion_options(function: Callable[..., int | None]) -> Callable[..., int | None]:

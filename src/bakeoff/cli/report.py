@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from bakeoff.core.decision import Decision
+from bakeoff.core.decision.decide import Decision
 from bakeoff.core.records import BackboneSelection
-from bakeoff.digest import digest_json
-from bakeoff.durable import write_bytes
+from bakeoff.disk.digest import digest_json
+from bakeoff.disk.durable import write_bytes
 from bakeoff.orchestrator import Project, recall_measurements, save_decision
 from bakeoff.report import render_html
 

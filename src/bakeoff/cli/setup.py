@@ -10,14 +10,14 @@ import click
 
 from bakeoff.cli import output
 from bakeoff.cli.options import config_option, find_config, json_option, overrides_option, quiet_option
-from bakeoff.core.config import STAGES
-from bakeoff.durable import write_bytes
+from bakeoff.core.config.parse import STAGES
+from bakeoff.disk.durable import write_bytes
 from bakeoff.errors import ConfigError, UserError
 from bakeoff.orchestrator import open_project
-from bakeoff.orchestrator.checkup import Check, check_project, fault_from, worst_exit_code
-from bakeoff.orchestrator.drafts import draft_config, holds_password, quote, relate_uri
-from bakeoff.orchestrator.proposals import Proposal, propose
-from bakeoff.report.units import clean
+from bakeoff.orchestrator.setup.discover import Proposal, propose
+from bakeoff.orchestrator.setup.doctor import Check, check_project, fault_from, worst_exit_code
+from bakeoff.orchestrator.setup.write_config import draft_config, holds_password, quote, relate_uri
+from bakeoff.report.text.units import clean
 from bakeoff.stores.tracking import Tracker
 
 DEFAULT_URI = "sqlite:///mlflow.db"

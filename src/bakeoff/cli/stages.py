@@ -20,8 +20,8 @@ from bakeoff.cli.options import (
 )
 from bakeoff.cli.promote import promotion_options, run_promotion
 from bakeoff.cli.report import write_report
-from bakeoff.core.decision import Decision
-from bakeoff.core.plan import Explanation, PlannedJob
+from bakeoff.core.decision.decide import Decision
+from bakeoff.core.plan.jobs import Explanation, PlannedJob
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.run_mode import RunMode
 from bakeoff.orchestrator import (
@@ -39,9 +39,9 @@ from bakeoff.orchestrator import join_sweep as run_worker
 from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import sweep as run_sweep
 from bakeoff.orchestrator import sync as run_sync
-from bakeoff.orchestrator.measurements import BenchResult
+from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.report import render_terminal
-from bakeoff.report.units import clean, count
+from bakeoff.report.text.units import clean, count
 
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_TRACKING, EXIT_HAS_WORK = 3, 4, 5, 10
 

@@ -9,14 +9,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bakeoff.cli.measured import add_row, make_table, tables_of_measured
-from bakeoff.core.existing import ExistingBenchmark
-from bakeoff.core.plan import Explanation, Plan
+from bakeoff.cli.bench_tables import add_row, make_table, tables_of_measured
+from bakeoff.core.plan.existing import ExistingBenchmark
+from bakeoff.core.plan.jobs import Explanation, Plan
 from bakeoff.core.records import BackboneSelection, Measurement
-from bakeoff.digest import shorten
-from bakeoff.orchestrator.measurements import BenchResult
-from bakeoff.orchestrator.studies import SweepResult
-from bakeoff.report.units import clean, count, count_trials
+from bakeoff.disk.digest import shorten
+from bakeoff.orchestrator.bench.bench import BenchResult
+from bakeoff.orchestrator.sweep.lead import SweepResult
+from bakeoff.report.text.units import clean, count, count_trials
 
 # Flags that a row has room for; the report has all of them.
 MOST_FLAGS = 3

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bakeoff.digest import canonical_json, digest_json
+from bakeoff.disk.digest import canonical_json, digest_json
 
 KEY_VERSION = 2
 STUDY_KEY_SCHEMA_VERSION = "2.0"

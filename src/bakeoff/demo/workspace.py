@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from bakeoff import durable
 from bakeoff.demo.backbones import LAYERS, make_backbone
+from bakeoff.disk import durable
 
 CONFIG_FOLDER = "config"
 

@@ -8,11 +8,11 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from bakeoff import durable
-from bakeoff.core.groups import Coverage
 from bakeoff.core.records import BackboneSelection, Champion, Refit, Trial
-from bakeoff.core.selection import FINISHED, find_leading_trials, select_champions_for_backbones
-from bakeoff.digest import digest_json
+from bakeoff.core.selection.select import FINISHED, find_leading_trials, select_champions_for_backbones
+from bakeoff.core.selection.study_groups import Coverage
+from bakeoff.disk import durable
+from bakeoff.disk.digest import digest_json
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record

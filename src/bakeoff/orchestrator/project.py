@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bakeoff.addresses import is_database
-from bakeoff.core.config import STAGES, parse_settings
-from bakeoff.core.execution import RayExecution
+from bakeoff.core.config.execution import RayExecution
+from bakeoff.core.config.parse import STAGES, parse_settings
+from bakeoff.core.config.settings import Settings
 from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
 from bakeoff.core.run_mode import RunMode, inherit_mode
-from bakeoff.core.settings import Settings
-from bakeoff.digest import digest_file
+from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError
-from bakeoff.measure.entities import Document, evaluator_version, label_list
+from bakeoff.measure.tasks.token_classification import Document, evaluator_version, label_list
 from bakeoff.orchestrator.progress import Progress, Quiet
-from bakeoff.run import machine
 from bakeoff.run.cluster import RayCluster
+from bakeoff.run.machine import lock as machine_lock
 from bakeoff.stores.checkpoints import CheckpointStore
-from bakeoff.stores.claims import Claims
-from bakeoff.stores.datasets import read_documents
-from bakeoff.stores.ledger import Ledger
-from bakeoff.stores.results import ResultStore
+from bakeoff.stores.claims.claims import Claims
+from bakeoff.stores.claims.ledger import Ledger
+from bakeoff.stores.documents import read_documents
+from bakeoff.stores.results.store import ResultStore
 from bakeoff.stores.tracking import Tracker
+from bakeoff.uris import is_database
 
 # Of two letters at least: a drive of Windows is a path.
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
@@ -82,7 +82,7 @@ class Project:
         """
         tracking = self.settings.tracking
         ledger = Ledger(self.tracker, tracking.benchmark_experiment)
-        return Claims(ledger, machine.describe_command(), identify, expiry_s=tracking.claim_expiry_s)
+        return Claims(ledger, machine_lock.describe_command(), identify, expiry_s=tracking.claim_expiry_s)
 
     @cached_property
     def cluster(self) -> RayCluster | None:
@@ -215,7 +215,7 @@ class Project:
 
     def _identify_machine(self) -> str:
         """Under which lock this command measures; on a cluster that is the project's, which it holds."""
-        return machine.identify_machine(self.results.lock_path if self.cluster else None)
+        return machine_lock.identify_machine(self.results.lock_path if self.cluster else None)
 
 
 def open_project(

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bakeoff.core.decision import Decision
-from bakeoff.core.plan import Plan
+from bakeoff.core.decision.decide import Decision
+from bakeoff.core.plan.jobs import Plan
 from bakeoff.core.records import BackboneSelection, Champion
-from bakeoff.digest import shorten
-from bakeoff.orchestrator.measurements import BenchResult
-from bakeoff.report import objective, units, wording
-from bakeoff.report.html import make_environment
+from bakeoff.disk.digest import shorten
+from bakeoff.orchestrator.bench.bench import BenchResult
+from bakeoff.report.page.html import make_environment
+from bakeoff.report.text import decision as decision_text
+from bakeoff.report.text import objective, units
 
 if TYPE_CHECKING:
-    from bakeoff.core.standings import Standing
+    from bakeoff.core.decision.standings import Standing
 
 Showable = Plan | Decision | BenchResult | Mapping[str, BackboneSelection] | Iterable[Champion]
 
@@ -129,18 +130,18 @@ def _show_bench(result: BenchResult) -> Shown:
 def _show_decision(decision: Decision) -> Shown:
     winner = decision.winning_standing
     return Shown(
-        title=f"{_WINNERS[decision.how]}{wording.headline(decision)}",
+        title=f"{_WINNERS[decision.how]}{decision_text.headline(decision)}",
         columns=(
             "Candidate",
             "Place",
             "F1",
-            f"{wording.name_latency(decision.settings)}, ms",
+            f"{decision_text.name_latency(decision.settings)}, ms",
             objective.name_score(decision.settings).capitalize(),
             "P(best)",
             "Constraints",
         ),
         rows=tuple(_standing_cells(standing) for standing in decision.standings),
-        notes=(*wording.list_reasons(decision), *wording.describe_trade_off(decision)),
+        notes=(*decision_text.list_reasons(decision), *decision_text.describe_trade_off(decision)),
         strong=None if winner is None else decision.standings.index(winner),
     )
 
@@ -159,4 +160,4 @@ def _standing_cells(standing: Standing) -> tuple[str, ...]:
 
 def _constraints(standing: Standing) -> Iterator[str]:
     for constraint in standing.constraints:
-        yield f"{wording.MET_MARK[constraint.result]} {constraint.text}"
+        yield f"{decision_text.MET_MARK[constraint.result]} {constraint.text}"

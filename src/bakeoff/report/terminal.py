@@ -10,12 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bakeoff.report.costs import list_costs
-from bakeoff.report.flags import group_flags
-from bakeoff.report.objective import describe_sensitivity, explain_objective, name_score, name_unit
-from bakeoff.report.rates import explain_rates, list_rates
-from bakeoff.report.units import ABSENT, clean, count, format_f1, format_latency, format_percent
-from bakeoff.report.wording import (
+from bakeoff.report.text.costs import list_costs
+from bakeoff.report.text.decision import (
     MET_MARK,
     describe_constraint,
     describe_contention,
@@ -23,12 +19,16 @@ from bakeoff.report.wording import (
     describe_trade_off,
     headline,
 )
+from bakeoff.report.text.flags import group_flags
+from bakeoff.report.text.objective import describe_sensitivity, explain_objective, name_score, name_unit
+from bakeoff.report.text.rates import explain_rates, list_rates
+from bakeoff.report.text.units import ABSENT, clean, count, format_f1, format_latency, format_percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from bakeoff.core.decision import Decision
-    from bakeoff.core.placing import Place
+    from bakeoff.core.decision.decide import Decision
+    from bakeoff.core.decision.ranking import Place
 
 FRONT_MARK = "◆"
 _STYLE: dict[Place, str] = {

@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from bakeoff.core.execution import Node, RayExecution
+from bakeoff.core.config.execution import Node, RayExecution
 from bakeoff.errors import BakeoffError, ClusterError, MissingExtraError, NodeLostError, WorkerError
 from bakeoff.record import Record
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.core.records import Champion
-from bakeoff.digest import digest_folder
+from bakeoff.disk.digest import digest_folder
 from bakeoff.orchestrator import bench, decide, plan, select_champions
 
 from .conftest import ARCHIVE, Store, write_code_sweep

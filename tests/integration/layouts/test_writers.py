@@ -12,7 +12,7 @@ import pytest
 from bakeoff.errors import ConfigError
 from bakeoff.orchestrator import Project, select_champions
 from bakeoff.orchestrator.champions import read_sweep
-from bakeoff.orchestrator.proposals import Proposal, propose
+from bakeoff.orchestrator.setup.discover import Proposal, propose
 from bakeoff.stores.layouts import load_layout
 
 from .conftest import Store

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from bakeoff.core.records import Champion, Environment, FailedAttempt, Job, Measurement
-from bakeoff.measure.readings import LATENCY, Reading
+from bakeoff.measure.statistics.readings import LATENCY, Reading
 from bakeoff.orchestrator import Project, open_project, select_champions
-from bakeoff.orchestrator.planning import build_jobs
+from bakeoff.orchestrator.plan import build_jobs
 from bakeoff.stores import tags
-from bakeoff.stores.results import LoggedRun
+from bakeoff.stores.results.store import LoggedRun
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import Tracker, benchmarks
 from copies import copy_project

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from bakeoff.core.candidates import Candidate
-from bakeoff.core.criteria import Weighted, Weights
-from bakeoff.core.decision import Decision, decide
+from bakeoff.core.config.decision_rules import Weighted, Weights
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.decision.decide import Decision, decide
+from bakeoff.core.decision.standings import Standing
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.records import Environment, Hardware
-from bakeoff.core.settings import DecisionSettings
-from bakeoff.core.standings import Standing
-from bakeoff.measure.readings import Reading
+from bakeoff.measure.statistics.readings import Reading
 
 N_DOCUMENTS = 200
 MS = 1e6

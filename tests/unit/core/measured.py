@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
-from bakeoff.digest import digest_json
+from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Noop
-from bakeoff.measure.readings import COUNTED, Reading
 from bakeoff.measure.scenarios import Latency, Quality
+from bakeoff.measure.statistics.readings import COUNTED, Reading
 
 N_GENERATIONS, N_ROUNDS, N_CALLS = 5, 10, 10
 SHAPE = (N_GENERATIONS, N_ROUNDS, N_CALLS)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.core.existing import find_differences
+from bakeoff.core.config.settings import BenchmarkSettings, RunSettings
 from bakeoff.core.identity import (
     KEY_VERSION,
     STUDY_KEY_SCHEMA_VERSION,
@@ -27,12 +27,12 @@ from bakeoff.core.identity import (
     flatten,
     is_run_id,
 )
+from bakeoff.core.plan.existing import find_differences
 from bakeoff.core.records import Hardware, Job
 from bakeoff.core.run_mode import RunMode
-from bakeoff.core.settings import BenchmarkSettings, RunSettings
-from bakeoff.digest import canonical_json, digest_folder, digest_json
+from bakeoff.disk.digest import canonical_json, digest_folder, digest_json
 from bakeoff.measure.backends import Noop, OnnxRuntime, OpenVino, Torch
-from bakeoff.measure.protocol import TimingProtocol
+from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality
 
 GOLDEN: dict[str, Any] = json.loads(

@@ -14,11 +14,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.core.existing import find_differences
+from bakeoff.core.plan.existing import find_differences
 from bakeoff.core.records import Champion, Job
 from bakeoff.orchestrator import Project, open_project
-from bakeoff.orchestrator.planning import build_jobs
-from bakeoff.orchestrator.studies import identify_study
+from bakeoff.orchestrator.plan import build_jobs
+from bakeoff.orchestrator.sweep.lead import identify_study
 from bakeoff.stores.tracking.recorder import StudyIdentity
 
 WORDS = ("fly", "to", "boston", "from", "denver", "on", "monday", "please")

@@ -7,7 +7,7 @@ import pytest
 from bakeoff.core.records import Hardware
 from bakeoff.errors import ConfigError
 from bakeoff.measure.backends import Noop
-from bakeoff.orchestrator.machines import fix_threads
+from bakeoff.orchestrator.hardware import fix_threads
 
 
 def make_hardware(*, usable_cpus: int, physical_cores: int = 4) -> Hardware:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.candidates import Candidate
-from bakeoff.core.costs import Costs
-from bakeoff.core.decision import Decision, decide
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.decision.costs import Costs
+from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.records import BackboneSelection, Champion, Environment, Hardware, StudyGroup
-from bakeoff.core.settings import DecisionSettings
-from bakeoff.measure.readings import ENTITIES, LATENCY, Reading
+from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, Reading
 
 N_DOCUMENTS = 300
 SPEEDS_MS = {"minilm-l2": 3.1, "minilm-l3": 4.6, "minilm-l6": 8.8}

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from bakeoff.core.records import Environment, Flag, Hardware, HeatFacts, Job, Measurement
-from bakeoff.digest import digest_json
+from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import (
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.scenarios import Latency, Quality, Server, Throughput
+from bakeoff.measure.statistics.readings import (
     BLOCK,
     COUNTED,
     DIRTY,
@@ -28,7 +29,6 @@ from bakeoff.measure.readings import (
     TOKENIZE,
     Reading,
 )
-from bakeoff.measure.scenarios import Latency, Quality, Server, Throughput
 
 N_DOCUMENTS, N_ENTITIES = 300, 3
 N_GENERATIONS, N_ROUNDS, N_CALLS = 5, 10, 10

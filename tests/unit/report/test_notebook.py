@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import bakeoff
-from bakeoff.core.plan import Plan, PlannedJob
+from bakeoff.core.plan.jobs import Plan, PlannedJob
 from bakeoff.core.records import FailedAttempt, Job
-from bakeoff.orchestrator.measurements import BenchResult
+from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.report.notebook import show
 
 from .conftest import make_decision, make_selections

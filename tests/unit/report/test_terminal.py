@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from bakeoff.core.candidates import Candidate
-from bakeoff.core.decision import Decision
+from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.decision.decide import Decision
 from bakeoff.report import render_terminal
-from bakeoff.report.units import format_number_of_ms, latency_interval
+from bakeoff.report.text.units import format_number_of_ms, latency_interval
 from unit.report.measured import measure_field
 from unit.report.test_evidence import contend, decide_on, with_rates
 

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bakeoff.measure.encoding import INPUT_NAMES, Batch
+from bakeoff.measure.model.tokenizer import INPUT_NAMES, Batch
 
 OPSET = 17
 

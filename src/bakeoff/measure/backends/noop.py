@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bakeoff.measure.checkpoint import Checkpoint
-from bakeoff.measure.encoding import Batch
+from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
 
 

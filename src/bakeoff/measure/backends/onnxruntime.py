@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bakeoff.measure.backends import agreement
+from bakeoff.measure.backends import parity
+from bakeoff.measure.backends.availability import library_versions, require_libraries
 from bakeoff.measure.backends.export import OPSET, export_onnx
-from bakeoff.measure.backends.requirements import library_versions, require_libraries
 from bakeoff.measure.backends.torch import TorchSession, load_model
-from bakeoff.measure.checkpoint import Checkpoint
-from bakeoff.measure.encoding import Batch, Encoder
+from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.tokenizer import Batch, Encoder
 from bakeoff.record import Record
 
 EXTRA = "onnx"
@@ -101,7 +101,7 @@ class OnnxRuntime(Record):
         require_libraries("export to ONNX", extra=EXTRA, libraries=("onnxruntime", "onnx"))
         _import_onnxruntime()
         model = load_model(checkpoint)
-        encoder = Encoder(checkpoint, agreement.CHECK_MAX_LENGTH)
+        encoder = Encoder(checkpoint, parity.CHECK_MAX_LENGTH)
         sample = encoder.pad([encoder.encode(tokens) for tokens in texts[:2]])
         path = folder / MODEL_FILE
         if self.precision == "fp32":
@@ -110,8 +110,8 @@ class OnnxRuntime(Record):
             with TemporaryDirectory(dir=folder) as aside:
                 export_onnx(model, sample, Path(aside) / MODEL_FILE)
                 _quantize(Path(aside) / MODEL_FILE, path)
-        found = agreement.compare(TorchSession(model, "cpu"), self._open(path), checkpoint, texts)
-        agreement.write_check(
+        found = parity.compare(TorchSession(model, "cpu"), self._open(path), checkpoint, texts)
+        parity.write_check(
             found,
             folder,
             checkpoint,
@@ -132,12 +132,12 @@ class OnnxRuntime(Record):
             MissingExtraError: onnxruntime is not installed.
         """
         self.import_libraries()
-        folder = agreement.find(prepared, checkpoint, is_verified=is_verified)
+        folder = parity.find(prepared, checkpoint, is_verified=is_verified)
         return self._open(folder / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
         """Size of the exported files, graph and weights."""
-        return agreement.checked_size_bytes(prepared, checkpoint)
+        return parity.checked_size_bytes(prepared, checkpoint)
 
     def _open(self, path: Path) -> OnnxSession:
         onnxruntime = _import_onnxruntime()

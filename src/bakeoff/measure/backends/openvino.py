@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bakeoff.errors import UnsupportedRuntimeError
-from bakeoff.measure.backends import agreement
+from bakeoff.measure.backends import parity
+from bakeoff.measure.backends.availability import library_versions, require_bf16, require_libraries
 from bakeoff.measure.backends.export import OPSET, export_onnx
-from bakeoff.measure.backends.requirements import library_versions, require_bf16, require_libraries
 from bakeoff.measure.backends.torch import TorchSession, load_model
-from bakeoff.measure.checkpoint import Checkpoint
-from bakeoff.measure.encoding import Batch, Encoder
+from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.tokenizer import Batch, Encoder
 from bakeoff.record import Record
 
 EXTRA = "openvino"
@@ -107,15 +107,15 @@ class OpenVino(Record):
         needed = ("openvino", "onnx", *(("nncf",) if self.precision == "int8" else ()))
         require_libraries("conversion to OpenVINO", extra=EXTRA, libraries=needed)
         model = load_model(checkpoint)
-        encoder = Encoder(checkpoint, agreement.CHECK_MAX_LENGTH)
+        encoder = Encoder(checkpoint, parity.CHECK_MAX_LENGTH)
         sample = encoder.pad([encoder.encode(tokens) for tokens in texts[:2]])
         with TemporaryDirectory(dir=folder) as aside:
             exported = Path(aside) / "model.onnx"
             export_onnx(model, sample, exported)
             self._convert(exported, folder / MODEL_FILE)
         session = self._open(folder / MODEL_FILE)
-        found = agreement.compare(TorchSession(model, "cpu"), session, checkpoint, texts)
-        agreement.write_check(
+        found = parity.compare(TorchSession(model, "cpu"), session, checkpoint, texts)
+        parity.write_check(
             found,
             folder,
             checkpoint,
@@ -137,12 +137,12 @@ class OpenVino(Record):
             UnsupportedRuntimeError: The CPU does not compute in this precision.
         """
         self.import_libraries()
-        folder = agreement.find(prepared, checkpoint, is_verified=is_verified)
+        folder = parity.find(prepared, checkpoint, is_verified=is_verified)
         return self._open(folder / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
         """Size of the converted files, graph and weights."""
-        return agreement.checked_size_bytes(prepared, checkpoint)
+        return parity.checked_size_bytes(prepared, checkpoint)
 
     def _convert(self, source: Path, destination: Path) -> None:
         openvino = _import_openvino()

@@ -13,15 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
-from bakeoff.measure.backends import agreement
-from bakeoff.measure.backends.requirements import (
-    importing,
-    library_versions,
-    require_bf16,
-    require_libraries,
-)
-from bakeoff.measure.checkpoint import Checkpoint
-from bakeoff.measure.encoding import Batch
+from bakeoff.measure.backends import parity
+from bakeoff.measure.backends.availability import importing, library_versions, require_bf16, require_libraries
+from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
 
 if TYPE_CHECKING:
@@ -100,7 +95,7 @@ class Torch(Record):
             return
         session = self._open(checkpoint)
         try:
-            found = agreement.compare(TorchSession(load_model(checkpoint), "cpu"), session, checkpoint, texts)
+            found = parity.compare(TorchSession(load_model(checkpoint), "cpu"), session, checkpoint, texts)
         except _compile_errors() as error:
             raise UnsupportedRuntimeError(
                 self.label,
@@ -108,7 +103,7 @@ class Torch(Record):
                 found=_first_line(error),
                 cure="install g++ or set CXX, or use compile: false",
             ) from error
-        agreement.write_check(
+        parity.write_check(
             found,
             folder,
             checkpoint,
@@ -130,7 +125,7 @@ class Torch(Record):
             UnsupportedRuntimeError: This machine lacks what the settings ask for.
         """
         if not (is_verified or self._is_reference):
-            agreement.verify(prepared, checkpoint)
+            parity.verify(prepared, checkpoint)
         return self._open(checkpoint)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:

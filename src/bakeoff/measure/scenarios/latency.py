@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from bakeoff.measure.encoding import Batch, read_tags
-from bakeoff.measure.memory import CacheFlush
-from bakeoff.measure.readings import LATENCY
-from bakeoff.measure.subject import Subject
-from bakeoff.measure.timing import Variant
+from bakeoff.measure.heats.timing import Variant
+from bakeoff.measure.model.tokenizer import Batch, read_tags
+from bakeoff.measure.scenarios.subject import Subject
+from bakeoff.measure.statistics.readings import LATENCY
+from bakeoff.measure.system.memory import CacheFlush
 from bakeoff.record import Record
 
 BatchSize = Annotated[int, Field(ge=1, le=4096)]

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bakeoff.measure.encoding import read_tags
-from bakeoff.measure.entities import count_entities
-from bakeoff.measure.readings import ENTITIES, Reading
-from bakeoff.measure.subject import Subject
+from bakeoff.measure.model.tokenizer import read_tags
+from bakeoff.measure.scenarios.subject import Subject
+from bakeoff.measure.statistics.readings import ENTITIES, Reading
+from bakeoff.measure.tasks.token_classification import count_entities
 from bakeoff.record import Record
 
 

@@ -14,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bakeoff.digest import digest_json
-from bakeoff.measure.disturbance import MAX_RUN_DELAY_SHARE
-from bakeoff.measure.open_loop import (
+from bakeoff.disk.digest import digest_json
+from bakeoff.measure.heats.noise import MAX_RUN_DELAY_SHARE
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.run import PATIENCE
+from bakeoff.measure.heats.timing import time_each, warm_up_all
+from bakeoff.measure.scenarios.latency import Latency
+from bakeoff.measure.scenarios.open_loop import (
     STOP_BACKLOG_S,
     Limit,
     Served,
@@ -25,18 +29,9 @@ from bakeoff.measure.open_loop import (
     poisson_arrivals_ns,
     serve_open_loop,
 )
-from bakeoff.measure.protocol import TimingProtocol
-from bakeoff.measure.readings import MAX_RATE, NS_PER_MS, NS_PER_S, PROBE, RESPONSE, Reading
-from bakeoff.measure.rounds import PATIENCE
-from bakeoff.measure.scenarios.latency import Latency
-from bakeoff.measure.statistics import (
-    least_responses,
-    most_over,
-    slo_is_met,
-    slo_is_missed,
-)
-from bakeoff.measure.subject import Subject
-from bakeoff.measure.timing import time_each, warm_up_all
+from bakeoff.measure.scenarios.subject import Subject
+from bakeoff.measure.statistics.readings import MAX_RATE, NS_PER_MS, NS_PER_S, PROBE, RESPONSE, Reading
+from bakeoff.measure.statistics.response_limits import least_responses, most_over, slo_is_met, slo_is_missed
 from bakeoff.record import Record
 
 # Of any quantile. They leave the binomial bound of a p99 room for a single late answer (at 95 %).

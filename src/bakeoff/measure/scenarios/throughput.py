@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bakeoff.measure.inputs import cut_batches
-from bakeoff.measure.readings import PASS
+from bakeoff.measure.heats.timing import Variant
+from bakeoff.measure.scenarios.batching import cut_batches
 from bakeoff.measure.scenarios.latency import BatchSize
-from bakeoff.measure.subject import Subject
-from bakeoff.measure.timing import Variant
+from bakeoff.measure.scenarios.subject import Subject
+from bakeoff.measure.statistics.readings import PASS
 from bakeoff.record import Record
 
 

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from bakeoff.disk.names import NameRegister
 from bakeoff.errors import CheckpointError
-from bakeoff.measure.checkpoint import CONFIG_FILE
-from bakeoff.names import NameRegister
+from bakeoff.measure.model.checkpoint import CONFIG_FILE
 
 MAX_MEMBERS = 2_000  # a checkpoint has some ten files; one in shards, with its training state, some hundreds
 MAX_UNPACKED_BYTES = 64 * 2**30  # ten billion weights in fp32 are 40 GiB; larger ones are not benchmarked

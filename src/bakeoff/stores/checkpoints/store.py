@@ -10,11 +10,11 @@ from pathlib import Path
 
 from bakeoff.core.identity import is_run_id
 from bakeoff.core.records import Champion
-from bakeoff.digest import digest_folder, digest_json, list_files, shorten
+from bakeoff.disk.digest import digest_folder, digest_json, list_files, shorten
+from bakeoff.disk.folders import Manifest, build_folder, find_whole, look_at
+from bakeoff.disk.names import NameRegister, find_path_fault
 from bakeoff.errors import FULL_OR_READ_ONLY, CheckpointError, StorageError, TrackingError
-from bakeoff.folders import Manifest, build_folder, find_whole, look_at
-from bakeoff.measure.checkpoint import CONFIG_FILE, open_checkpoint
-from bakeoff.names import NameRegister, find_path_fault
+from bakeoff.measure.model.checkpoint import CONFIG_FILE, open_checkpoint
 from bakeoff.stores.checkpoints.archives import find_checkpoint_folder, unpack
 from bakeoff.stores.tags import CHECKPOINT_ARTIFACT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from bakeoff.core.config import parse_document
+from bakeoff.core.config.parse import parse_document
 from bakeoff.errors import ConfigError
 from bakeoff.stores.layouts.layout import Layout
 

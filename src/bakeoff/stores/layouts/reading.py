@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from bakeoff.core.groups import OLDEST_SCHEMA
 from bakeoff.core.identity import build_trial_key_hash
 from bakeoff.core.records import Refit, Trial
-from bakeoff.digest import digest_json
+from bakeoff.core.selection.study_groups import OLDEST_SCHEMA
+from bakeoff.disk.digest import digest_json
 from bakeoff.record import Record
 from bakeoff.stores.layouts.layout import Layout, Source, Sources
 from bakeoff.stores.layouts.row import Row

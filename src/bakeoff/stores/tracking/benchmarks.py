@@ -7,20 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.core.comparison import compare_to_reference
-from bakeoff.core.costs import Costs, measure_costs
-from bakeoff.core.estimate import Estimate
-from bakeoff.core.existing import ExistingBenchmark, State
-from bakeoff.core.quantiles import summarize_calls
+from bakeoff.core.comparison.reference import compare_to_reference
+from bakeoff.core.decision.costs import Costs, measure_costs
+from bakeoff.core.estimate import Estimate, summarize_calls
+from bakeoff.core.plan.existing import ExistingBenchmark, State
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
-from bakeoff.digest import digest_json
-from bakeoff.measure.readings import ENTITIES, LATENCY, PASS
+from bakeoff.disk.digest import digest_json
 from bakeoff.measure.scenarios.quality import f1_of
+from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, PASS
 from bakeoff.record import Record
 from bakeoff.stores import tags
-from bakeoff.stores.entries import find_accepted
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking.client import Tracker
+from bakeoff.stores.tracking.entries import find_accepted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bakeoff.core.bounds import search_contest
-from bakeoff.core.questions import Answer, Contest, Noun, Question, Rules
+from bakeoff.core.config.settings import ObjectiveSettings, SelectionSettings
 from bakeoff.core.records import Refit, Trial
-from bakeoff.core.selection import FINISHED
-from bakeoff.core.settings import ObjectiveSettings, SelectionSettings
+from bakeoff.core.selection.branch_and_bound import search_contest
+from bakeoff.core.selection.query import Answer, Contest, Noun, Question, Rules
+from bakeoff.core.selection.select import FINISHED
 from bakeoff.stores.layouts import Layout, Row, read_rows
 from bakeoff.stores.layouts.layout import Match, Sources
 from bakeoff.stores.tracking import queries

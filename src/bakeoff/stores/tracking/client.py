@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from bakeoff.addresses import knock, mask_password
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
 from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
@@ -19,6 +18,7 @@ from bakeoff.stores.tracking.experiments import create_experiment
 from bakeoff.stores.tracking.faults import describe_fault, is_refusal, is_transient
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, Page, Query, ask, equals, list_run_ids
 from bakeoff.stores.tracking.versions import blame_server, check_installed
+from bakeoff.uris import knock, mask_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run

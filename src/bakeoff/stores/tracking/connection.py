@@ -8,11 +8,11 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from bakeoff.addresses import mask_password
 from bakeoff.errors import TrackingError
 from bakeoff.stores.tracking.databases import check_tables, explain_schema
 from bakeoff.stores.tracking.faults import describe_fault
 from bakeoff.stores.tracking.versions import check_installed
+from bakeoff.uris import mask_password
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

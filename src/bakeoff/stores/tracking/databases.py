@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from bakeoff.addresses import SQLITE, dialect_of, find_sqlite_path, is_database, mask_password
 from bakeoff.errors import TrackingError
+from bakeoff.uris import SQLITE, dialect_of, find_sqlite_path, is_database, mask_password
 
 # Another process that makes a new store shows something new within these; while it does, it is waited for.
 MAKING_WAITS_S = (1.0, 2.0, 4.0)

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from bakeoff.core.decision import Decision
+from bakeoff.core.decision.decide import Decision
+from bakeoff.core.decision.standings import Standing
 from bakeoff.core.identity import flatten
-from bakeoff.core.standings import Standing
-from bakeoff.digest import digest_json
+from bakeoff.disk.digest import digest_json
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking.client import Tracker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bakeoff.addresses import mask_password
+from bakeoff.uris import mask_password
 
 MAX_SHOWN = 300
 _FINAL_CODES = frozenset(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakeoff import serving
-from bakeoff.digest import digest_file, digest_json
-from bakeoff.measure.backends.requirements import ABSENT, library_versions
+from bakeoff.disk.digest import digest_file, digest_json
+from bakeoff.measure.backends.availability import ABSENT, library_versions
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

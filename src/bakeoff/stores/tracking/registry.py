@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.core.production import Production
+from bakeoff.core.decision.production import Production
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import aliases

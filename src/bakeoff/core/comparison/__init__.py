@@ -1,0 +1,1 @@
+"""Comparisons: two candidates, or a candidate and the reference of its heat."""

@@ -1,0 +1,135 @@
+"""Contrast: two candidates, or two sets of them, beside each other, and whether the second one may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bakeoff.core.comparison.gate import METRICS, ContrastSettings, Gate, Line, Metric, Side
+from bakeoff.core.comparison.metrics import compare_quantity
+from bakeoff.measure.statistics.ratios import adjusted_confidence
+from bakeoff.record import Record
+
+GATED: tuple[Metric, ...] = ("latency", "quality")
+UNGATED = "{}: neither latency nor quality is at hand, so nothing is gated; --metric names other quantities"
+
+
+class SideFacts(Record):
+    """Which measurements stand for a candidate.
+
+    Attributes:
+        keys: Benchmark key by scenario.
+        attempts: Number of the attempt by scenario.
+        measured_at: Time by scenario, UTC, ISO 8601.
+    """
+
+    label: str
+    keys: dict[str, str]
+    attempts: dict[str, int]
+    measured_at: dict[str, str]
+
+
+class Pair(Record):
+    """Two candidates beside each other."""
+
+    baseline: SideFacts
+    contender: SideFacts
+    lines: tuple[Line, ...]
+
+
+class Contrast(Record):
+    """All pairs, and what the gate says.
+
+    Attributes:
+        confidence: Of each interval, so that all of them hold together with the confidence of the settings.
+        lacking: Labels of the baseline that the contender has not.
+        new: Labels of the contender that the baseline has not.
+        remarks: A line each.
+    """
+
+    outcome: Gate
+    pairs: tuple[Pair, ...]
+    lacking: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    confidence: float
+    settings: ContrastSettings
+
+
+def contrast(baseline: Sequence[Side], contender: Sequence[Side], settings: ContrastSettings) -> Contrast:
+    """Set every candidate of the baseline beside its counterpart.
+
+    Two single candidates are each other's counterpart, whatever their labels; else labels are paired.
+
+    Args:
+        baseline: Each label once.
+        contender: Likewise.
+        settings: Margins, place, confidence.
+    """
+    by_label = {side.label: side for side in contender}
+    if len(baseline) == len(contender) == 1:
+        pairs = [(baseline[0], contender[0])]
+        lacking: tuple[str, ...] = ()
+        new: tuple[str, ...] = ()
+    else:
+        pairs = [(side, by_label[side.label]) for side in baseline if side.label in by_label]
+        known = {side.label for side in baseline}
+        lacking = tuple(side.label for side in baseline if side.label not in by_label)
+        new = tuple(side.label for side in contender if side.label not in known)
+    gated = [_choose_gated(*pair, settings) for pair in pairs]
+    n_intervals = sum(metric not in ("memory", "size") for each in gated for metric in each)
+    confidence = adjusted_confidence(settings.confidence, n_intervals)
+    held = settings.model_copy(update={"confidence": confidence})
+    rows = tuple(
+        Pair(
+            baseline=_describe(pair[0]),
+            contender=_describe(pair[1]),
+            lines=tuple(_compare(*pair, held, gates)),
+        )
+        for pair, gates in zip(pairs, gated, strict=True)
+    )
+    return Contrast(
+        outcome=_conclude([line.gate for row in rows for line in row.lines if line.gate], lacking),
+        pairs=rows,
+        lacking=lacking,
+        new=new,
+        remarks=(
+            *dict.fromkeys(line for pair in pairs for side in pair for line in side.lacking),
+            *(UNGATED.format(pair[1].label) for pair, gates in zip(pairs, gated, strict=True) if not gates),
+        ),
+        confidence=confidence,
+        settings=settings,
+    )
+
+
+def _choose_gated(baseline: Side, contender: Side, settings: ContrastSettings) -> tuple[Metric, ...]:
+    if settings.metrics:
+        return settings.metrics
+    return tuple(metric for metric in GATED if baseline.find(metric) or contender.find(metric))
+
+
+def _compare(
+    baseline: Side, contender: Side, settings: ContrastSettings, gated: Sequence[Metric]
+) -> Iterator[Line]:
+    """One line a metric that is gated, or measured on both sides."""
+    for metric in METRICS:
+        line = compare_quantity(metric, baseline, contender, settings)
+        if metric in gated:
+            yield line
+        elif line.baseline is not None and line.contender is not None:
+            yield line.model_copy(update={"gate": None})
+
+
+def _describe(side: Side) -> SideFacts:
+    by_kind = {each.job.scenario.kind: each for each in side.measurements}
+    return SideFacts(
+        label=side.label,
+        keys={kind: each.job.key for kind, each in by_kind.items()},
+        attempts={kind: each.attempt for kind, each in by_kind.items()},
+        measured_at={kind: each.measured_at for kind, each in by_kind.items()},
+    )
+
+
+def _conclude(gates: Sequence[Gate], lacking: Sequence[str]) -> Gate:
+    if "fail" in gates:
+        return "fail"
+    return "cannot tell" if lacking or not gates or "cannot tell" in gates else "pass"

@@ -1,0 +1,254 @@
+"""Pairing: how many times as long one measurement takes as another, and on what ground that can be said.
+
+Rounds that both ran come first: in one heat, or through the reference that both were measured beside in like
+environments. What is left are two absolute values of two sessions, between which a machine drifts by tens of
+per cent without a sign; nothing compares those unless it is told to.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bakeoff.core.records import CONTENDED, Environment, HeatFacts, Measurement
+from bakeoff.measure.statistics.intervals import MEDIAN, Interval
+from bakeoff.measure.statistics.readings import APART, REFERENCE, Reading, ratio_to_reference
+from bakeoff.measure.statistics.stability import FAR_FACTOR, find_far
+
+Basis = Literal["same rounds", "common reference", "absolute values"]
+NO_SAMPLES = "too few samples for an interval of this quantile; measure more processes or rounds"
+HOW_TO_BRIDGE = (
+    "measure both again in one session (`bakeoff bench --set benchmark.run.mode=force_new`); across an "
+    "upgrade, bench in the old and the new environment by turns and compare those attempts with "
+    "--allow-unlike-environments"
+)
+
+
+class Place(NamedTuple):
+    """Which calls are compared.
+
+    Attributes:
+        quantity: ``latency`` or ``pass``.
+        p: The quantile.
+    """
+
+    quantity: str
+    batch_size: int
+    p: float = MEDIAN
+
+
+class Paired(NamedTuple):
+    """What can be said of two measurements.
+
+    Attributes:
+        ratio: Time of the contender over time of the baseline; None where nothing can be said.
+        remark: Why there is no ratio, or what the interval does not hold.
+    """
+
+    ratio: Interval | None
+    basis: Basis | None = None
+    remark: str = ""
+
+
+def pair_times(
+    baseline: Measurement,
+    contender: Measurement,
+    place: Place,
+    confidence: float,
+    *,
+    allow_unlike_environments: bool = False,
+) -> Paired:
+    """Find the ratio of two times by the best ground that there is.
+
+    On a machine that was busy for either, CPU times are compared, if both used one thread, and so did the
+    reference through which they are joined.
+
+    Args:
+        baseline: What is divided by.
+        contender: Of a job with the same texts.
+        place: Which of their calls.
+        confidence: Of the interval.
+        allow_unlike_environments: Whether absolute values may be compared where nothing joins the two.
+    """
+    unlike = describe_unlike_jobs(baseline, contender)
+    if unlike:
+        return Paired(None, remark=f"not the same work: {unlike}")
+    by_cpu = is_contended(baseline, contender) and _use_one_thread(baseline, contender)
+    if baseline.heat and contender.heat and baseline.heat.heat_id == contender.heat.heat_id:
+        own = find_calls(contender, place), find_calls(baseline, place)
+        ratio = _divide_readings(*own, place, confidence, by_cpu=by_cpu)
+        return Paired(ratio, "same rounds", "" if ratio else NO_SAMPLES)
+    differing = describe_unlike(baseline.environment, contender.environment)
+    through = _ratio_through_reference(baseline, contender, place, confidence, by_cpu=by_cpu)
+    if through is not None and not differing:
+        return Paired(through, "common reference")
+    ground = differing or "two sessions without a common reference"
+    if not allow_unlike_environments:
+        refusal = f"{ground}: absolute times of two sessions are not compared; {HOW_TO_BRIDGE}"
+        return Paired(None, remark=refusal)
+    return _pair_absolute(baseline, contender, place, confidence, ground=ground, through=through)
+
+
+def divide_intervals(mine: Interval, other: Interval) -> Interval:
+    """The ratio of two positive quantities that were estimated apart, from their intervals.
+
+    On the log scale each end is as far from the ratio as the two distances that lead there, added as squares:
+    the method of variance estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008). It keeps the
+    confidence of the two intervals and takes them as skew as they are.
+    """
+    ratio = mine.value / other.value
+    below = math.hypot(_log_ratio(mine.value, mine.low), _log_ratio(other.high, other.value))
+    above = math.hypot(_log_ratio(mine.high, mine.value), _log_ratio(other.value, other.low))
+    return Interval(ratio, ratio * math.exp(-below), ratio * math.exp(above))
+
+
+def describe_unlike(baseline: Environment, contender: Environment) -> str:
+    """What sets two environments apart; empty where their measurements may be ranked against each other."""
+    if baseline.digest == contender.digest:
+        return ""
+    lines = []
+    if baseline.hardware != contender.hardware:
+        lines.append(f"hardware {baseline.hardware.label} → {contender.hardware.label}")
+    for name in sorted(baseline.libraries.keys() | contender.libraries.keys()):
+        before, after = baseline.libraries.get(name, "none"), contender.libraries.get(name, "none")
+        if before != after:
+            lines.append(f"{name} {before} → {after}")
+    return f"unlike environments ({', '.join(lines)})"
+
+
+def describe_unlike_jobs(baseline: Measurement, contender: Measurement) -> str:
+    """What keeps two timed jobs from being the same work; empty where nothing does."""
+    mine, other = baseline.job, contender.job
+    before, after = (job.scenario.model_dump(mode="json", exclude={"batch_sizes"}) for job in (mine, other))
+    lines = [
+        f"{name} {before.get(name)} → {after.get(name)}" for name in before if before[name] != after.get(name)
+    ]
+    if mine.inputs_digest != other.inputs_digest:
+        lines.append("timed on other texts")
+    if mine.max_length != other.max_length:
+        lines.append(f"max_length {mine.max_length} → {other.max_length}")
+    return ", ".join(lines)
+
+
+def is_contended(*measurements: Measurement) -> bool:
+    """Whether the machine was too busy during any of them."""
+    return any(each.has_flag(CONTENDED) for each in measurements)
+
+
+def find_calls(measurement: Measurement, place: Place) -> Reading | None:
+    """The calls that are compared; None where they were not measured."""
+    return measurement.reading(place.quantity, batch_size=place.batch_size)
+
+
+def _use_one_thread(*measurements: Measurement) -> bool:
+    return all(each.job.runtime.threads == 1 for each in measurements)
+
+
+def _divide_readings(
+    mine: Reading | None, other: Reading | None, place: Place, confidence: float, *, by_cpu: bool
+) -> Interval | None:
+    """The ratio of calls that ran in the same rounds."""
+    if mine is None or other is None:
+        return None
+    return ratio_to_reference(mine, other, confidence, p=place.p, by_cpu=by_cpu)
+
+
+def _ratio_through_reference(
+    baseline: Measurement, contender: Measurement, place: Place, confidence: float, *, by_cpu: bool
+) -> Interval | None:
+    """From the ratios of both to the one reference; None where they have none in common.
+
+    CPU times are compared only where the others of both heats allow it too.
+    """
+    if not (baseline.heat and contender.heat) or baseline.heat.reference_key != contender.heat.reference_key:
+        return None
+    # Of a reference that was measured twice nothing tells the two apart.
+    if _is_reference(baseline, baseline.heat) and _is_reference(contender, contender.heat):
+        return None
+    ratios = [
+        Interval(1.0, 1.0, 1.0)
+        if _is_reference(each, heat)
+        else _divide_readings(
+            find_calls(each, place),
+            each.reading(REFERENCE, batch_size=place.batch_size),
+            place,
+            confidence,
+            by_cpu=by_cpu and baseline.heat.uses_one_thread and contender.heat.uses_one_thread,
+        )
+        for each, heat in ((contender, contender.heat), (baseline, baseline.heat))
+    ]
+    mine, other = ratios
+    return divide_intervals(mine, other) if mine and other else None
+
+
+def _is_reference(measurement: Measurement, heat: HeatFacts) -> bool:
+    return heat.reference_key == measurement.job.key
+
+
+def _pair_absolute(
+    baseline: Measurement,
+    contender: Measurement,
+    place: Place,
+    confidence: float,
+    *,
+    ground: str,
+    through: Interval | None,
+) -> Paired:
+    """Two absolute values, with an interval that holds what the canary saw of the machine."""
+    mine, other = (
+        reading.quantile(place.p, confidence) if (reading := find_calls(each, place)) else None
+        for each in (contender, baseline)
+    )
+    if mine is None or other is None:
+        return Paired(None, remark=NO_SAMPLES)
+    ratio = divide_intervals(mine, other)
+    remark = f"absolute values, {ground}: drift of the machine between the sessions is not in the interval"
+    change = _canary_change(baseline.heat, contender.heat)
+    if change is not None:
+        ratio = _stretch(ratio, change)
+        remark += f", but for the {change:.3f}× that its canary saw"
+    change = _handover_change(baseline, contender)
+    if change is not None:
+        ratio = _stretch(ratio, change)
+        remark += f"; the interval also holds that data took {change:.1f}× as long from CPU to CPU"
+    if through is not None:
+        shown = f"{through.value:.3f} [{through.low:.3f}, {through.high:.3f}]"
+        remark += f"; through the reference {shown}, if that is as fast as it was"
+    return Paired(ratio, "absolute values", remark)
+
+
+def _canary_change(baseline: HeatFacts | None, contender: HeatFacts | None) -> float | None:
+    """How many times as long the canary took; None where one of the two sessions had none."""
+    if not (baseline and contender and baseline.canary_ns and contender.canary_ns):
+        return None
+    change = float(np.median(contender.canary_ns) / np.median(baseline.canary_ns))
+    return change if change > 0 and math.isfinite(change) else None
+
+
+def _handover_change(baseline: Measurement, contender: Measurement) -> float | None:
+    """How many times as long hand-overs took; None where they were not read, or took nearly the same."""
+    before_ns, after_ns = (_typical_handover_ns(each) for each in (baseline, contender))
+    if before_ns is None or after_ns is None:
+        return None
+    change = after_ns / before_ns
+    return change if change > FAR_FACTOR or change < 1 / FAR_FACTOR else None
+
+
+def _typical_handover_ns(measurement: Measurement) -> float | None:
+    """Of the rounds that count: the near ones, where those apart are left out."""
+    if measurement.heat is None or not measurement.heat.handover_ns:
+        return None
+    handovers = np.array(measurement.heat.handover_ns)
+    are_out = any(APART in row.columns.get("left_out", ()) for row in measurement.readings)
+    return float(np.median(handovers[~find_far(handovers)] if are_out else handovers))
+
+
+def _stretch(ratio: Interval, change: float) -> Interval:
+    """The interval with what it would be had the machine changed by this factor, and had it not."""
+    return Interval(ratio.value, min(ratio.low, ratio.low / change), max(ratio.high, ratio.high / change))
+
+
+def _log_ratio(above: float, below: float) -> float:
+    return math.log(above / below) if below > 0 and math.isfinite(above) else math.inf

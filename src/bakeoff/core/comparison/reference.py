@@ -1,0 +1,83 @@
+"""A candidate beside the reference of its heat: how many times as long it takes, and what that says."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.records import Measurement
+from bakeoff.core.validity.noise import clock_of
+from bakeoff.measure.statistics.intervals import MEDIAN, Interval
+from bakeoff.measure.statistics.moderation import Of, joint_factor, prior_of
+from bakeoff.measure.statistics.ratios import Verdict, adjusted_confidence, judge_ratio
+from bakeoff.measure.statistics.readings import LATENCY, PASS, REFERENCE, Reading, ratio_to_reference
+from bakeoff.record import Record
+
+CONFIDENCE = 0.95
+
+
+class Comparison(Record):
+    """Time of a candidate over time of the reference, at one batch size.
+
+    Attributes:
+        reference: Its name.
+        ratio: Above 1 is slower; None for the reference itself, and where the samples tell none.
+        verdict: ``reference`` for the reference itself; None where nothing can be said.
+    """
+
+    reference: str
+    ratio: Estimate | None
+    verdict: Verdict | Literal["reference"] | None
+
+
+def compare_to_reference(measurement: Measurement, batch_size: int) -> Comparison | None:
+    """Compare one measurement with its heat's reference, from the rounds that both ran.
+
+    At one batch size the intervals of all candidates of a heat hold together with 95 %, see ``joint_factor``.
+    Those of several batch sizes are not adjusted for each other: each size is a question of its own. On a
+    contended machine CPU times are compared, if all of the heat used one thread: what others take of the
+    clock is not in them.
+
+    Args:
+        measurement: Of a scenario that is measured in heats.
+        batch_size: At which.
+
+    Returns:
+        None where it was measured alone.
+    """
+    heat, job = measurement.heat, measurement.job
+    if heat is None:
+        return None
+    if heat.reference_key == job.key:
+        return Comparison(reference=heat.reference, ratio=None, verdict="reference")
+    calls = _find(measurement, LATENCY, PASS, at=batch_size)
+    reference = _find(measurement, REFERENCE, at=batch_size)
+    ratio = None
+    if calls is not None and reference is not None:
+        ratio = _compare_jointly(
+            calls, reference, len(heat.candidates) - 1, by_cpu=clock_of(measurement) == "CPU time"
+        )
+    return Comparison(
+        reference=heat.reference,
+        ratio=estimate_of(ratio) if ratio else None,
+        verdict=judge_ratio(ratio) if ratio else None,
+    )
+
+
+def _compare_jointly(calls: Reading, reference: Reading, n_compared: int, *, by_cpu: bool) -> Interval | None:
+    """The ratio with an interval that holds together with those of all others of the heat.
+
+    Where the heat left no spread, as with a single repeat, Bonferroni is what remains.
+    """
+    of: Of = "ratio of CPU time" if by_cpu else "ratio"
+    spread = next((each for each in calls.spreads if (each.of, each.quantile) == (of, MEDIAN)), None)
+    if spread is None:
+        confidence = adjusted_confidence(CONFIDENCE, n_compared)
+        return ratio_to_reference(calls, reference, confidence, by_cpu=by_cpu)
+    factor = joint_factor(spread.ratios_at(calls.at["batch_size"]), prior_of(spread), CONFIDENCE)
+    return ratio_to_reference(calls, reference, CONFIDENCE, by_cpu=by_cpu, factor=factor)
+
+
+def _find(measurement: Measurement, *quantities: str, at: int) -> Reading | None:
+    found = (measurement.reading(quantity, batch_size=at) for quantity in quantities)
+    return next((reading for reading in found if reading is not None), None)

@@ -1,0 +1,1 @@
+"""Configuration: what a project's YAML may say, parsed once and checked."""

@@ -1,0 +1,242 @@
+"""The only place where text becomes settings.
+
+Each stage has one section, and each section one YAML file in ``config/``; or one file holds them all. Every
+fault is found in one reading and told with file, line and column.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from bakeoff.core.config.settings import Settings
+from bakeoff.errors import ConfigError
+from bakeoff.record import Record
+
+STAGES = tuple(Settings.model_fields)
+
+
+Places = dict[tuple[str | int, ...], str]
+Document = TypeVar("Document", bound=Record)
+
+
+def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[str] = ()) -> Settings:
+    """Read the settings of all stages.
+
+    Args:
+        sections: File name and YAML text of each stage; or under the one name ``""`` a file that has the
+            stages as its top-level keys.
+        overrides: ``stage.key.0.key=value``, the value in YAML.
+
+    Raises:
+        ConfigError: With every fault found.
+    """
+    values: dict[str, Any] = {}
+    places: Places = {}
+    faults: list[str] = []
+    for stage, (file, text) in sections.items():
+        path = (stage,) if stage else ()
+        try:
+            value = _read_yaml(file, text, path, places)
+        except yaml.MarkedYAMLError as error:
+            faults.append(_explain_yaml(file, error))
+            continue
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+            faults.append(f"{file}: no valid YAML: {error}")
+            continue
+        if value is None:
+            continue
+        if stage:
+            values[stage] = value
+        elif isinstance(value, dict):
+            # An empty section means its defaults, as an empty file of its own does.
+            values.update({name: section for name, section in value.items() if section is not None})
+        else:
+            faults.append(f"{file}:1:1: found {_show(value)}; expected a mapping with {', '.join(STAGES)}")
+    for override in overrides:
+        _override(values, override, faults, places)
+    if faults:
+        raise ConfigError(faults)
+    return _validate(Settings, values, places, sorted({file for file, _ in sections.values()}))
+
+
+def parse_document(model: type[Document], file: str, text: str) -> Document:
+    """Read one YAML file that is a record of its own.
+
+    Args:
+        model: Of the record.
+        file: For the messages.
+        text: YAML.
+
+    Raises:
+        ConfigError: With every fault found.
+    """
+    places: Places = {}
+    try:
+        value = _read_yaml(file, text, (), places)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError([_explain_yaml(file, error)]) from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        raise ConfigError([f"{file}: no valid YAML: {error}"]) from None
+    if not isinstance(value, dict):
+        raise ConfigError([f"{file}:1:1: found {_show(value)}; expected a mapping"])
+    return _validate(model, value, places, [file])
+
+
+def _validate(
+    model: type[Document], values: Mapping[str, Any], places: Places, files: Sequence[str]
+) -> Document:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        found = error.errors()
+        # A list whose entry is wrong is told a second time by pydantic, as a list that is too short.
+        told = [
+            fault
+            for fault in found
+            if not any(
+                other["loc"][: len(fault["loc"])] == fault["loc"] for other in found if other is not fault
+            )
+        ]
+        raise ConfigError([_explain(model, fault, places, files) for fault in told or found]) from None
+
+
+def _explain_yaml(file: str, error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+    return f"{at}: no valid YAML: {error.problem or error.context}"
+
+
+def _read_yaml(file: str, text: str, path: tuple[str | int, ...], places: Places) -> Any:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _note_places(file, node, path, places)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _note_places(
+    file: str,
+    node: yaml.Node,
+    path: tuple[str | int, ...],
+    places: Places,
+) -> None:
+    places.setdefault(path, _place(file, node))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            if inner in places:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+            places[inner] = _place(file, key)
+            _note_places(file, value, inner, places)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            _note_places(file, value, (*path, number), places)
+
+
+def _place(file: str, node: yaml.Node) -> str:
+    return f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def _override(values: dict[str, Any], override: str, faults: list[str], places: Places) -> None:
+    dotted, equals, text = override.partition("=")
+    steps = [int(step) if step.isdecimal() else step for step in dotted.split(".")]
+    if not equals or not all(step != "" for step in steps):
+        faults.append(f"--set {override}: expected stage.key=value")
+        return
+    try:
+        target: Any = values
+        for step in steps[:-1]:
+            if isinstance(target, dict) and target.get(step) is None:
+                target[step] = {}
+            target = target[step]
+        target[steps[-1]] = yaml.safe_load(text)
+        # What the file said below this key counts no longer, and must not be pointed at.
+        for path in [path for path in places if path[: len(steps)] == tuple(steps)]:
+            del places[path]
+        for end in range(1, len(steps) + 1):
+            places.setdefault(tuple(steps[:end]), f"--set {override}")
+    except (LookupError, TypeError, AttributeError):
+        faults.append(f"--set {override}: there is nothing at {dotted} to set")
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        faults.append(f"--set {override}: the value is no valid YAML: {error}")
+
+
+def _explain(
+    model: type[BaseModel], fault: Any, places: Mapping[tuple[str | int, ...], str], files: Sequence[str]
+) -> str:
+    location: tuple[str | int, ...] = fault["loc"]
+    path = _written_path(location, places)
+    place = places[path] if path in places else (files[0] if len(files) == 1 else "configuration")
+    dotted = ".".join(str(step) for step in path)
+    if fault["type"] == "missing":
+        return f"{place}: {'.'.join(map(str, _without_tags(location, places)))} is missing; it has no default"
+    if fault["type"] == "extra_forbidden":
+        name = str(location[-1])
+        names = _names_at(model, location[:-1])
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
+        return f"{place}: {dotted}: unknown key {name!r}; {hint}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: {dotted}: found {_show(fault['input'])}; {message[0].lower()}{message[1:]}"
+
+
+def _written_path(
+    location: Sequence[str | int], places: Mapping[tuple[str | int, ...], str]
+) -> tuple[str | int, ...]:
+    """The steps of pydantic's location that stand in the file: tags of unions do not."""
+    path: tuple[str | int, ...] = ()
+    for step in location:
+        if (*path, step) in places:
+            path = (*path, step)
+    return path
+
+
+def _without_tags(
+    location: Sequence[str | int], places: Mapping[tuple[str | int, ...], str]
+) -> tuple[str | int, ...]:
+    return (*_written_path(location[:-1], places), location[-1])
+
+
+def _names_at(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
+    """The field names that are valid below a location of a tree of records."""
+    here: list[type[BaseModel]] = [model]
+    for step in location:
+        inner = [
+            _models_in(model.model_fields[str(step)].annotation)
+            for model in here
+            if step in model.model_fields
+        ]
+        if inner:
+            here = [model for models in inner for model in models] or here
+        else:  # an index, a free name, or the tag of a union
+            tagged = [
+                model
+                for model in here
+                if "kind" in model.model_fields and step in get_args(model.model_fields["kind"].annotation)
+            ]
+            here = tagged or here
+    return sorted({name for model in here for name in (*model.model_fields, *_shorthands(model))})
+
+
+def _shorthands(model: type[BaseModel]) -> tuple[str, ...]:
+    return model.shorthands if issubclass(model, Record) else ()
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
+
+
+def _show(value: JsonValue) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004

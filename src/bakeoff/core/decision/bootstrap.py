@@ -1,0 +1,303 @@
+"""Evidence: what was measured of each candidate, as estimates with intervals and as draws.
+
+Quality is drawn by a paired bootstrap over documents, the same documents for all candidates in each resample
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Latency is drawn from the
+posterior from which its intervals come, with moderated variances: of the ratio to a reference that all
+candidates were measured beside, where there is one, since a ratio of interleaved rounds is free of the
+machine's drift; else of the absolute value. Candidates of one heat are drawn jointly, for they share their
+reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.validity.noise import Clock
+from bakeoff.disk.digest import digest_json
+from bakeoff.errors import CannotTellError
+from bakeoff.measure.statistics.intervals import Interval
+from bakeoff.measure.statistics.moderation import HeatDraws, Of, Prior, moderate, own_prior
+from bakeoff.measure.statistics.ratios import LogRatios, ratio_interval
+from bakeoff.measure.statistics.readings import NS_PER_MS, Reading, find_log_ratios
+
+Draws = NDArray[np.float64]
+_EXACT_IN_FLOAT32 = 2**24
+_ROUNDING = 1e-9  # 0.05 is a little less than a twentieth
+
+
+def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) -> Draws:
+    """F1 of each candidate [resamples, candidates], every resample with the same documents for all."""
+    return draw_f1([c.entities for c in candidates], settings.resamples, settings.seed)
+
+
+def draw_f1(entities: Sequence[Reading], resamples: int, seed: int) -> Draws:
+    """F1 of each reading of entities [resamples, readings], every resample with the same documents for all.
+
+    Args:
+        entities: Counts of each document, of the same documents in the same order.
+        resamples: How many.
+        seed: Of the resampling.
+    """
+    n_documents = len(entities[0].values)
+    hits = np.array([each.values for each in entities]).T
+    totals = np.array([np.add(each.columns["predicted"], each.columns["actual"]) for each in entities]).T
+    # Sums of whole numbers are exact in either; single precision takes half of the time.
+    exact = np.float32 if n_documents * totals.max(initial=1) < _EXACT_IN_FLOAT32 else np.float64
+    uniform = np.full(n_documents, 1 / n_documents)
+    weights = np.random.default_rng(seed).multinomial(n_documents, uniform, size=resamples)
+    drawn, of = (weights.astype(exact) @ counts.astype(exact) for counts in (hits, totals))
+    quality: Draws = 2 * drawn.astype(np.float64) / np.maximum(of.astype(np.float64), 1.0)
+    return quality
+
+
+class Pace(NamedTuple):
+    """How long the candidates take, on a scale that they share.
+
+    Attributes:
+        values: [candidates], relative to a common reference, or in ms where there is none.
+        draws: [resamples, candidates] on the same scale.
+        is_paired: Whether they are relative to a common reference.
+        clock: Of which time they are.
+    """
+
+    values: Draws
+    draws: Draws
+    is_paired: bool
+    clock: Clock = "wall time"
+
+
+def draw_pace(
+    candidates: Sequence[Candidate], estimates: Sequence[Estimate], settings: DecisionSettings
+) -> Pace:
+    """Draw how long each candidate takes.
+
+    Args:
+        candidates: In any order.
+        estimates: The absolute latency of each, in ms.
+        settings: Batch size, quantile, confidence, resamples, seed.
+
+    Raises:
+        CannotTellError: There are too few samples for an interval.
+    """
+    found = _find_common_ratios(candidates, settings)
+    if found is None:
+        draws = [
+            _draw_time(each, estimate, settings) for each, estimate in zip(candidates, estimates, strict=True)
+        ]
+        values = np.array([estimate.value for estimate in estimates])
+        return Pace(values, np.column_stack(draws), is_paired=False)
+    ratios, clock = found
+    return Pace(
+        values=np.array([1.0 if each is None else math.exp(each.found.center) for each in ratios]),
+        draws=_draw_ratios(candidates, ratios, settings),
+        is_paired=True,
+        clock=clock,
+    )
+
+
+def compares_cpu_time(candidates: Sequence[Candidate]) -> bool:
+    """Whether the ratios of these candidates are of CPU time: all of them or none, for one scale.
+
+    They are where the machine was too busy for any of them, since what others take of the clock is not in CPU
+    time; and where one thread was used by all and their references, since threads that spin are in it.
+
+    Args:
+        candidates: Those that have a ratio to a reference.
+    """
+    return any(each.is_contended for each in candidates) and all(each.uses_one_thread for each in candidates)
+
+
+class _Ratio(NamedTuple):
+    """The ratio of a candidate to its reference, with what its draws need.
+
+    Attributes:
+        found: The log ratios.
+        prior: Of the variance between processes of a log ratio.
+        interval: With the confidence of the decision.
+    """
+
+    found: LogRatios
+    prior: Prior
+    interval: Interval
+
+
+def _find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: bool) -> _Ratio | None:
+    calls = candidate.latency.get(settings.batch_size)
+    reference = candidate.references.get(settings.batch_size)
+    if calls is None or reference is None:
+        return None
+    found = find_log_ratios(calls, reference, settings.quantile, by_cpu=by_cpu)
+    if found is None:
+        return None
+    of: Of = "ratio of CPU time" if by_cpu else "ratio"
+    known = calls.prior(of, settings.quantile)
+    interval = ratio_interval(found, settings.confidence, known, of)
+    if known is None:
+        known = own_prior(np.array(list(found.by_process.values())), of, found.center)
+    return _Ratio(found, known, interval)
+
+
+def _find_common_ratios(
+    candidates: Sequence[Candidate], settings: DecisionSettings
+) -> tuple[list[_Ratio | None], Clock] | None:
+    """The ratio of every candidate to the one reference that all were measured beside, and of which time.
+
+    The reference itself has None in the list. Without such a reference there is no list: absolute latencies
+    are of wall time.
+    """
+    anchors = {candidate.reference_key for candidate in candidates}
+    if len(anchors) != 1 or "" in anchors:
+        return None
+    by_cpu = compares_cpu_time([each for each in candidates if each.latency_key not in anchors])
+    ratios: list[_Ratio | None] = []
+    for candidate in candidates:
+        if candidate.latency_key in anchors:
+            ratios.append(None)
+            continue
+        ratio = _find_ratio(candidate, settings, by_cpu=by_cpu)
+        if ratio is None or not (ratio.interval.low > 0 and math.isfinite(ratio.interval.high)):
+            return None
+        ratios.append(ratio)
+    return ratios, "CPU time" if by_cpu else "wall time"
+
+
+def _draw_ratios(
+    candidates: Sequence[Candidate], ratios: Sequence[_Ratio | None], settings: DecisionSettings
+) -> Draws:
+    """Draws [resamples, candidates] of the ratios, jointly for those of one heat; the reference has 1."""
+    heats: dict[tuple[str, tuple[int, ...]], HeatDraws] = {}
+    columns = []
+    for candidate, ratio in zip(candidates, ratios, strict=True):
+        if ratio is None:
+            columns.append(np.ones(settings.resamples))
+            continue
+        repeats = tuple(ratio.found.by_process)
+        # A candidate that was timed alone shares its reference with no other.
+        heat = (candidate.heat_id or candidate.label, repeats)
+        if heat not in heats:
+            random = _random_of(f"heat {heat[0]} {repeats}", settings)
+            heats[heat] = HeatDraws(ratio.prior, len(repeats), random, settings.resamples)
+        logs = np.array(list(ratio.found.by_process.values()))
+        drawn = heats[heat].draw(logs - ratio.found.center, _random_of(candidate.label, settings))
+        half = moderate(logs, "ratio", ratio.prior, ratio.found.center).half_width(settings.confidence)
+        columns.append(math.exp(ratio.found.center) * np.exp(drawn * _widening(ratio.interval, half)))
+    return np.column_stack(columns)
+
+
+def _draw_time(candidate: Candidate, estimate: Estimate, settings: DecisionSettings) -> Draws:
+    """Draws [resamples] of the absolute latency, in ms."""
+    calls = candidate.latency[settings.batch_size]
+    interval = Interval(estimate.value, estimate.low, math.inf if estimate.high is None else estimate.high)
+    posterior = calls.posterior(settings.quantile)
+    if posterior is None:
+        return draw_log_normal([candidate.label], [interval], settings)[:, 0]
+    half = posterior.half_width(settings.confidence)
+    drawn = posterior.draw(_random_of(candidate.label, settings), settings.resamples) - posterior.center
+    return estimate.value * np.exp(drawn * _widening(interval, half))
+
+
+def _widening(interval: Interval, half: float) -> float:
+    """How many times as wide as its posterior an interval is shown: draws and interval must say the same."""
+    value, low, high = interval
+    shown = max(math.log(value / low) if low > 0 else math.inf, math.log(high / value))
+    return max(shown / half, 1.0) if math.isfinite(shown) else 1.0
+
+
+def _random_of(name: str, settings: DecisionSettings, stream: int = 0) -> np.random.Generator:
+    """Make a source of its own for each name, so that no candidate changes the draws of another."""
+    seed = [settings.seed, int(digest_json(name)[:16], 16), *([stream] if stream else [])]
+    return np.random.default_rng(seed)
+
+
+def draw_log_normal(
+    names: Sequence[str],
+    intervals: Sequence[tuple[float, float, float]],
+    settings: DecisionSettings,
+    stream: int = 0,
+) -> Draws:
+    """Log-normal draws [resamples, names], each as wide as the wider side of its interval.
+
+    Args:
+        names: Each has draws of its own, so that another candidate changes nobody's.
+        intervals: Value, low, high: positive; ``inf`` where an end is not known.
+        settings: Resamples, seed, confidence.
+        stream: Another number for another quantity, whose draws are independent.
+
+    Raises:
+        CannotTellError: An interval has an open end.
+    """
+    from scipy.special import ndtri
+
+    normal = np.column_stack(
+        [_random_of(name, settings, stream).standard_normal(settings.resamples) for name in names]
+    )
+    z = float(ndtri(0.5 + settings.confidence / 2))
+    spread = [
+        max(math.log(value / low) if low > 0 else math.inf, math.log(high / value)) / z
+        for value, low, high in intervals
+    ]
+    if not all(math.isfinite(each) for each in spread):
+        raise CannotTellError(
+            f"too few samples for an interval of the {settings.quantile:g}-quantile of latency; "
+            "raise benchmark.protocol.min_generations or rounds"
+        )
+    drawn: Draws = np.array([value for value, _, _ in intervals]) * np.exp(normal * np.array(spread))
+    return drawn
+
+
+def require_latency(candidate: Candidate, batch_size: int, quantile: float, confidence: float) -> Estimate:
+    """As ``find_latency``, where an answer is needed.
+
+    Raises:
+        CannotTellError: That batch size was not measured, or has too few samples.
+    """
+    estimate = find_latency(candidate, batch_size, quantile, confidence)
+    if estimate is None:
+        measured = ", ".join(map(str, sorted(candidate.latency)))
+        raise CannotTellError(
+            f"{candidate.label}: no {quantile:g}-quantile of latency at batch size {batch_size} "
+            f"(measured: {measured}); measure that batch size, or take more samples"
+        )
+    return estimate
+
+
+def find_latency(
+    candidate: Candidate, batch_size: int, quantile: float, confidence: float
+) -> Estimate | None:
+    """A latency quantile in ms; None where it was not measured or has too few samples."""
+    reading = candidate.latency.get(batch_size)
+    interval = reading.quantile(quantile, confidence) if reading else None
+    return None if interval is None else estimate_of(interval, NS_PER_MS)
+
+
+def count_exceptions(settings: DecisionSettings) -> int:
+    """Of the resamples, how many may say otherwise where something is taken as certain.
+
+    As many as lie outside one end of the interval: what is certain, and the interval that is shown of it, say
+    the same, resample by resample.
+    """
+    return math.floor((1 - settings.confidence) / 2 * (settings.resamples - 1) + _ROUNDING)
+
+
+def estimate_from(value: float, draws: Draws, settings: DecisionSettings) -> Estimate:
+    """A value with the percentile interval of its draws."""
+    (estimate,) = estimate_all(np.array([value]), draws[:, np.newaxis], settings)
+    return estimate
+
+
+def estimate_all(values: Draws, draws: Draws, settings: DecisionSettings) -> list[Estimate]:
+    """Values [candidates] with the percentile intervals of their draws [resamples, candidates]."""
+    left, right = count_exceptions(settings), draws.shape[0] - 1 - count_exceptions(settings)
+    ordered = np.partition(np.ascontiguousarray(draws.T), (left, right), axis=1)
+    return [
+        Estimate(value=float(value), low=float(row[left]), high=float(row[right]))
+        for value, row in zip(values, ordered, strict=True)
+    ]

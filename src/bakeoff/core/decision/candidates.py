@@ -1,0 +1,193 @@
+"""Candidates: champion × runtime with what was measured of it, and what keeps one from being ranked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.costs import Costs, measure_costs
+from bakeoff.core.records import CONTENDED, Environment, Job, Measurement
+from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, REFERENCE, Reading
+from bakeoff.record import Record
+
+
+class Candidate(Record):
+    """Champion × runtime with what was measured of it.
+
+    Attributes:
+        fold_metrics: Of the trial that its champion was refitted from, each of another part of the training
+            data; empty where they are not known.
+        entities: Counts per document of the evaluation split.
+        latency: Service times by batch size.
+        references: Of the reference in the same rounds, by batch size; none for the reference itself.
+        reference_key: Benchmark key of the reference; empty where it was measured without one.
+        heat_id: Equal for all that were timed together; empty where it was timed alone.
+        latency_key: Its own benchmark key.
+        uses_one_thread: Whether it, its reference and all others of its heat are known to have used one.
+        costs: Of all its measurements; None where it was made without.
+        is_contended: Whether the machine was too busy: absolute latencies are upper bounds only.
+        is_done: Whether all its measurements count as done.
+        benchmark_keys: Of the measurements used.
+        flags: What a reader of these measurements must know, ``name: detail``.
+    """
+
+    backbone: str
+    runtime: str
+    champion_run_id: str
+    checkpoint_digest: str
+    quality_inputs_digest: str
+    latency_inputs_digest: str = ""
+    fold_metrics: tuple[float, ...] = ()
+    entities: Reading
+    latency: Mapping[int, Reading]
+    references: Mapping[int, Reading] = {}
+    reference_key: str = ""
+    heat_id: str = ""
+    latency_key: str = ""
+    uses_one_thread: bool = False
+    costs: Costs | None = None
+    is_contended: bool = False
+    is_done: bool = True
+    environment: Environment
+    benchmark_keys: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """For tables: ``minilm-l6 × onnxruntime-fp32``."""
+        return f"{self.backbone} × {self.runtime}"
+
+    @property
+    def n_documents(self) -> int:
+        """On which its quality was measured."""
+        return len(self.entities.values)
+
+    def count_generations(self, batch_size: int) -> int:
+        """Fresh processes in which one batch size was timed."""
+        reading = self.latency.get(batch_size)
+        return len(set(reading.generations)) if reading else 0
+
+
+def assemble_candidates(
+    measurements: Sequence[Measurement],
+    settings: DecisionSettings,
+    fold_metrics: Mapping[str, Sequence[float | None]] | None = None,
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Join the measurements of each champion × runtime.
+
+    Args:
+        measurements: Of all scenarios.
+        settings: What costs are told for: price, batch size, confidence.
+        fold_metrics: Of each champion's trial, by the run of the champion.
+
+    Returns:
+        The candidates in the order of the measurements, and a line for each that lacks a measurement.
+    """
+    names = name_runtimes(measurement.job for measurement in measurements)
+    folds = fold_metrics or {}
+    grouped: dict[tuple[str, str], dict[str, list[Measurement]]] = {}
+    for measurement in measurements:
+        job = measurement.job
+        group = grouped.setdefault((job.champion_run_id, job.runtime.model_dump_json()), {})
+        group.setdefault(job.scenario.kind, []).append(measurement)
+    candidates, incomplete = [], []
+    for (run_id, runtime), group in grouped.items():
+        made = _assemble(group, names[runtime], settings, folds.get(run_id, ()))
+        if isinstance(made, str):
+            incomplete.append(made)
+        else:
+            candidates.append(made)
+    return tuple(candidates), tuple(incomplete)
+
+
+def name_runtimes(jobs: Iterable[Job]) -> dict[str, str]:
+    """A name for each runtime of some jobs: its label, and what else tells it from another of that label.
+
+    Args:
+        jobs: All that are compared.
+
+    Returns:
+        Names by the JSON of the runtime: ``torch-fp32``; of two that differ in threads alone
+        ``torch-fp32 (threads 1)`` and ``torch-fp32 (threads 2)``.
+    """
+    alike: dict[str, dict[str, dict[str, object]]] = {}
+    for job in jobs:
+        text = job.runtime.model_dump_json()
+        alike.setdefault(job.runtime.label, {})[text] = json.loads(text)
+    names = {}
+    for label, runtimes in alike.items():
+        fields = list(dict.fromkeys(name for runtime in runtimes.values() for name in runtime))
+        telling = [name for name in fields if len({repr(one.get(name)) for one in runtimes.values()}) > 1]
+        for text, runtime in runtimes.items():
+            detail = ", ".join(f"{name} {runtime.get(name)}" for name in telling)
+            names[text] = f"{label} ({detail})" if detail else label
+    return names
+
+
+def find_fault(candidate: Candidate) -> str | None:
+    """Why a candidate cannot be ranked, whatever its other numbers are; None where nothing is wrong.
+
+    A number that is none, or a time that is not above 0, would win or lose by accident.
+    """
+    entities = candidate.entities
+    counts = np.array([entities.values, entities.columns["predicted"], entities.columns["actual"]])
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts[0] <= counts[1:]).all()):
+        return "the quality measurement holds counts that cannot be"
+    for name, readings in (("latency", candidate.latency), ("the reference's latency", candidate.references)):
+        for size, reading in readings.items():
+            values = np.asarray(reading.values)
+            if not (np.isfinite(values).all() and (values > 0).all()):
+                return f"{name} at batch size {size} holds times that are no number above 0"
+    return None
+
+
+def _assemble(
+    group: Mapping[str, Sequence[Measurement]],
+    runtime: str,
+    settings: DecisionSettings,
+    fold_metrics: Sequence[float | None],
+) -> Candidate | str:
+    qualities, latencies = group.get("quality", ()), group.get("latency", ())
+    some = next(each for each in (*qualities, *latencies, *(part for row in group.values() for part in row)))
+    name = f"{some.job.backbone} × {runtime}"
+    if not qualities or not latencies:
+        return f"{name}: no {'latency' if qualities else 'quality'} measurement"
+    quality, latency = qualities[0], latencies[0]
+    entities = quality.reading(ENTITIES)
+    if entities is None:
+        return f"{name}: the quality measurement holds no entity counts"
+    parts = (quality, *latencies, *group.get("throughput", ()), *group.get("server", ()))
+    return Candidate(
+        backbone=quality.job.backbone,
+        runtime=runtime,
+        champion_run_id=quality.job.champion_run_id,
+        checkpoint_digest=quality.job.checkpoint_digest,
+        quality_inputs_digest=quality.job.inputs_digest,
+        latency_inputs_digest=latency.job.inputs_digest,
+        fold_metrics=tuple(metric for metric in fold_metrics if metric is not None),
+        entities=entities,
+        latency=_by_batch_size(latencies, LATENCY),
+        references=_by_batch_size(latencies, REFERENCE),
+        reference_key=latency.heat.reference_key if latency.heat else "",
+        heat_id=latency.heat.heat_id if latency.heat else "",
+        latency_key=latency.job.key,
+        uses_one_thread=all(each.heat is not None and each.heat.uses_one_thread for each in latencies),
+        costs=measure_costs(parts, settings),
+        is_contended=any(each.has_flag(CONTENDED) for each in latencies),
+        is_done=all(part.is_valid for part in parts),
+        environment=latency.environment,
+        benchmark_keys=tuple(part.job.key for part in parts),
+        flags=tuple(f"{flag.name}: {flag.detail}" for part in parts for flag in part.flags),
+    )
+
+
+def _by_batch_size(measurements: Sequence[Measurement], quantity: str) -> dict[int, Reading]:
+    return {
+        reading.at["batch_size"]: reading
+        for measurement in measurements
+        for reading in measurement.readings
+        if reading.quantity == quantity
+    }

@@ -1,0 +1,131 @@
+"""Constraints: what a winner must meet, each met, failed or unknown by the whole of its interval."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bakeoff.core.config.decision_rules import (
+    Constraint,
+    LatencyLimit,
+    MemoryLimit,
+    QualityDrop,
+    QualityFloor,
+    ServerRateFloor,
+    ThroughputFloor,
+)
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.bootstrap import find_latency
+from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.decision.costs import NO_MEMORY, NO_SERVER, NO_THROUGHPUT
+from bakeoff.core.decision.production import NOT_ASKED, Gaps
+from bakeoff.core.estimate import Estimate
+from bakeoff.record import Record
+
+Met = Literal["met", "failed", "cannot tell"]
+BYTES_PER_MIB = 2**20
+_ROUNDING = 1e-12  # 0.850 - 0.845 is a little more than 0.005
+
+
+class ConstraintResult(Record):
+    """Whether one candidate meets one constraint, with the words that say so."""
+
+    result: Met
+    text: str
+
+
+def check_constraint(
+    candidate: Candidate,
+    limit: Constraint,
+    quality: Estimate,
+    gaps: Gaps,
+    settings: DecisionSettings,
+) -> ConstraintResult:
+    """Hold one candidate against one limit.
+
+    Args:
+        candidate: With what was measured of it.
+        limit: What it must meet.
+        quality: Its F1.
+        gaps: Its F1 minus that of production, and of the reference.
+        settings: Of the decision.
+    """
+    match limit:
+        case QualityFloor():
+            return _check_quality(quality, limit)
+        case QualityDrop():
+            return _check_drop(gaps.get(limit.against, NOT_ASKED), limit)
+        case LatencyLimit():
+            return _check_latency(candidate, limit, settings)
+        case MemoryLimit():
+            return _check_memory(candidate, limit)
+        case ThroughputFloor() | ServerRateFloor():
+            return _check_rate(candidate, limit)
+
+
+def _check_quality(found: Estimate, limit: QualityFloor) -> ConstraintResult:
+    text = f"F1: {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] ≥ {limit.at_least:g}"
+    return ConstraintResult(result=_reaches(found, limit.at_least), text=text)
+
+
+def _check_drop(found: Estimate | str, limit: QualityDrop) -> ConstraintResult:
+    name = f"F1 against {limit.against}"
+    if isinstance(found, str):
+        return ConstraintResult(result="cannot tell", text=f"{name}: {found}")
+    value, low, high = (f"{number:+.4f}" for number in (found.value, found.low, found.high or 0.0))
+    text = f"{name}: {value} [{low}, {high}] ≥ {-limit.at_most:g}"
+    return ConstraintResult(result=_reaches(found, -limit.at_most - _ROUNDING), text=text)
+
+
+def _check_latency(candidate: Candidate, limit: LatencyLimit, settings: DecisionSettings) -> ConstraintResult:
+    name = f"p{limit.quantile * 100:g} at batch size {limit.batch_size}"
+    found = find_latency(candidate, limit.batch_size, limit.quantile, settings.confidence)
+    if found is None:
+        return ConstraintResult(result="cannot tell", text=f"{name}: not measured, or too few samples")
+    upper = f"{found.high:.2f}" if found.high is not None else "∞"
+    text = f"{name}: {found.value:.2f} ms [{found.low:.2f}, {upper}] ≤ {limit.at_most_ms:g} ms"
+    result = _stays_below(found, limit.at_most_ms)
+    # Other work can only have made it slower: a busy machine proves no candidate too slow.
+    is_unproven = result == "failed" and candidate.is_contended
+    return ConstraintResult(result="cannot tell" if is_unproven else result, text=text)
+
+
+def _check_memory(candidate: Candidate, limit: MemoryLimit) -> ConstraintResult:
+    found = candidate.costs.memory_run_bytes if candidate.costs else None
+    if found is None:
+        return ConstraintResult(result="cannot tell", text=f"memory: {NO_MEMORY}")
+    value, low, high, most = (
+        f"{number / BYTES_PER_MIB:.1f}"
+        for number in (found.value, found.low, found.high or found.value, limit.at_most_bytes)
+    )
+    text = f"memory: {value} MiB [{low}, {high}] ≤ {most} MiB"
+    return ConstraintResult(result=_stays_below(found, limit.at_most_bytes), text=text)
+
+
+def _check_rate(candidate: Candidate, limit: ThroughputFloor | ServerRateFloor) -> ConstraintResult:
+    costs = candidate.costs
+    if limit.kind == "throughput":
+        name, unit = "throughput", "documents/s"
+        found, why = (costs.documents_per_s if costs else None), NO_THROUGHPUT
+    else:
+        name, unit = "server", "requests/s"
+        found = costs.max_rate_per_s if costs else None
+        why = costs.absent.get("max_rate_per_s", NO_SERVER) if costs else NO_SERVER
+    if costs is None or found is None:
+        return ConstraintResult(result="cannot tell", text=f"{name}: {why}")
+    upper = f"{found.high:.1f}" if found.high is not None else "∞"
+    text = f"{name}: {found.value:.1f} {unit} [{found.low:.1f}, {upper}] ≥ {limit.at_least_per_s:g}"
+    result = _reaches(found, limit.at_least_per_s)
+    is_unproven = result == "failed" and costs.is_contended
+    return ConstraintResult(result="cannot tell" if is_unproven else result, text=text)
+
+
+def _reaches(found: Estimate, least: float) -> Met:
+    if found.low >= least:
+        return "met"
+    return "failed" if found.high is not None and found.high < least else "cannot tell"
+
+
+def _stays_below(found: Estimate, most: float) -> Met:
+    if found.high is not None and found.high <= most:
+        return "met"
+    return "failed" if found.low > most else "cannot tell"

@@ -1,0 +1,310 @@
+"""Costs: what a candidate takes beside time: memory, disk, start-up, energy, and money if it has a price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.records import CONTENDED, DISTURBED, Measurement
+from bakeoff.measure.scenarios import Latency, Server
+from bakeoff.measure.statistics.intervals import MEDIAN, rate_interval
+from bakeoff.measure.statistics.readings import (
+    ENERGY,
+    FIRST_CALL,
+    LATENCY,
+    LOAD,
+    MAX_RATE,
+    MEMORY,
+    MODEL_SIZE,
+    NS_PER_MS,
+    PASS,
+    RESPONSE,
+    TOKENIZE,
+    Reading,
+)
+from bakeoff.record import Record
+
+P99 = 0.99
+
+
+class Served(Record):
+    """One server scenario of one candidate, beside its highest rate.
+
+    Attributes:
+        limit_ms: Within which a response had to come.
+        quantile: Share of the requests that had to be within it.
+        batch_max: Most requests that were answered together.
+        response_p50_ms: From the scheduled arrival to the answer, waiting included; the responses of all
+            processes together, each at the highest rate that it found itself. None where the limit was met at
+            no rate in any of them.
+        response_p99_ms: Of the same responses.
+    """
+
+    limit_ms: float
+    quantile: float
+    batch_max: int
+    response_p50_ms: Estimate | None = None
+    response_p99_ms: Estimate | None = None
+
+
+def describe_served(measurement: Measurement, confidence: float = 0.95) -> Served | None:
+    """What a server scenario asked for, and its response times; None for every other scenario."""
+    scenario = measurement.job.scenario
+    if not isinstance(scenario, Server):
+        return None
+    served = Served(limit_ms=scenario.limit_ms, quantile=scenario.quantile, batch_max=scenario.batch_max)
+    rates, responses = measurement.reading(MAX_RATE), measurement.reading(RESPONSE)
+    # Without the processes that met the limit at no rate it would be the response time of the lucky ones.
+    if rates is None or responses is None or not all(rate > 0 for rate in rates.values):
+        return served
+    p50, p99 = (
+        interval and estimate_of(interval, NS_PER_MS)
+        for interval in responses.quantiles((MEDIAN, P99), confidence)
+    )
+    return served.model_copy(update={"response_p50_ms": p50, "response_p99_ms": p99})
+
+
+S_PER_HOUR = 3600
+MILLION = 1_000_000
+CONFIDENCE = 0.95
+# Where one figure was read several times, the first of these that has it tells it.
+_MEMORY = ("memory_load_bytes", "memory_run_bytes", "memory_peak_bytes")
+_ORDER = ("latency", "throughput", "server", "quality")
+NO_MEMORY = "no scenario was measured that tells memory, or the system counts none"
+NO_ENERGY = "this machine tells no energy: it has no counter, or keeps it secret"
+NO_PRICE = "decision.price_per_hour is not set"
+NO_THROUGHPUT = "no throughput scenario was measured"
+NO_SERVER = "no server scenario was measured"
+NO_LATENCY = "the batch size that the decision uses was not measured"
+
+
+class Costs(Record):
+    """What one candidate takes. A figure is None where it was not measured, and ``absent`` says why.
+
+    Attributes:
+        memory_load_bytes: Peak memory of the process once the model is loaded, minus that after the imports.
+            As with the other two the value is the median over the processes, from the least to the most.
+        memory_run_bytes: Peak memory of the timed calls, minus that after the imports.
+        memory_peak_bytes: Peak memory of the whole process, imports included.
+        model_size_bytes: What is loaded from disk.
+        load_ms: From the checkpoint to a session; median over the processes, as of the next two.
+        import_ms: Imports of the runtime's libraries, while another worker of the heat may import, too.
+        first_call_ms: Of the latency scenario, the first call at each batch size. A process warms up the
+            smallest first: that call is the very first one, the others find a process that is warm already.
+        warmup_ms: From that call until calls at that batch size were steady, or were given up; never less
+            than the share of ``protocol.warmup_min_s`` that each batch size has.
+        tokenize_p50_ms: Median time to encode one text.
+        energy_per_document_uj: Of the CPU packages over the timed blocks, whatever else they did, by the
+            machine's own counter; over all batch sizes together, the untimed calls counted.
+        documents_per_s: Of the throughput scenario.
+        throughput_batch_size: Documents a call of that scenario.
+        max_rate_per_s: Requests per second that the first server scenario sustained: the median over the
+            processes, with an interval.
+        served: What that scenario asked for, and its response times at that rate.
+        price_per_hour: Of one instance, without currency.
+        cost_per_million: Of a million documents one after the other, in batches of the decision's size.
+        cost_per_million_served: Of a million requests at ``max_rate_per_s``.
+        is_contended: Whether the machine was busy meanwhile, so that rates are lower bounds.
+        absent: Why a figure is None, by its name.
+    """
+
+    memory_load_bytes: Estimate | None = None
+    memory_run_bytes: Estimate | None = None
+    memory_peak_bytes: Estimate | None = None
+    model_size_bytes: int | None = None
+    load_ms: float | None = None
+    import_ms: float | None = None
+    first_call_ms: Mapping[int, float] = {}
+    warmup_ms: Mapping[int, float] = {}
+    tokenize_p50_ms: float | None = None
+    energy_per_document_uj: float | None = None
+    documents_per_s: Estimate | None = None
+    throughput_batch_size: int | None = None
+    max_rate_per_s: Estimate | None = None
+    served: Served | None = None
+    price_per_hour: float | None = None
+    cost_per_million: Estimate | None = None
+    cost_per_million_served: Estimate | None = None
+    is_contended: bool = False
+    absent: Mapping[str, str] = {}
+
+
+def measure_costs(measurements: Sequence[Measurement], settings: DecisionSettings | None = None) -> Costs:
+    """Read the costs of one candidate off its measurements, or off one of them.
+
+    Money is time. With a price of p per hour of one instance,
+
+        cost per million = p / 3600 · 1,000,000 / d
+
+    where d is documents per second: of calls one after the other in batches of the decision's size, as
+    ``throughput_interval`` estimates it; or, if they are served, the maximum rate. Neither holds a share for
+    idle time.
+
+    Args:
+        measurements: Of one candidate.
+        settings: Of the decision: price, batch size, confidence; without them nothing has a price.
+    """
+    confidence = settings.confidence if settings else CONFIDENCE
+    ordered = sorted(measurements, key=lambda each: _ORDER.index(each.job.scenario.kind))
+    readings = [reading for each in ordered for reading in each.readings]
+    memory_load, memory_run, memory_peak = _read_memory(readings)
+    load, size, tokenize = (_find(readings, quantity) for quantity in (LOAD, MODEL_SIZE, TOKENIZE))
+    energies = (_read_energy_uj(each.readings) for each in ordered)
+    passes = _find(readings, PASS)
+    costs = Costs(
+        memory_load_bytes=memory_load,
+        memory_run_bytes=memory_run,
+        memory_peak_bytes=memory_peak,
+        model_size_bytes=int(size.values[0]) if size else None,
+        load_ms=_median_ms(load.values) if load else None,
+        import_ms=_median_ms(load.columns["import_ns"]) if load else None,
+        first_call_ms=_read_starts_ms(ordered),
+        warmup_ms=_read_starts_ms(ordered, "warmup_ns"),
+        tokenize_p50_ms=_median_ms(tokenize.values) if tokenize else None,
+        energy_per_document_uj=next((energy for energy in energies if energy is not None), None),
+        documents_per_s=_read_documents_per_s(passes, confidence),
+        throughput_batch_size=passes.at["batch_size"] if passes else None,
+        max_rate_per_s=find_max_rate(readings, confidence),
+        served=next((served for each in ordered if (served := describe_served(each, confidence))), None),
+        is_contended=any(map(_was_busy, ordered)),
+    )
+    return _explain(_price(costs, readings, settings), readings)
+
+
+def find_max_rate(readings: Sequence[Reading], confidence: float = CONFIDENCE) -> Estimate | None:
+    """The highest rate of the first server scenario; None where a process met the limit at no rate."""
+    rates = _find(readings, MAX_RATE)
+    if rates is None or not all(value > 0 for value in rates.values):
+        return None
+    return estimate_of(rate_interval(rates.values, confidence))
+
+
+def _read_memory(readings: Sequence[Reading]) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
+    """Loaded and running, both minus the imports, and the whole; a mark of 0 means that nobody counts."""
+    marks = [_find(readings, f"{MEMORY}_{name}") for name in ("imports", "load", "run")]
+    if not all(mark is not None and all(mark.values) for mark in marks):
+        return None, None, None
+    imports, load, run = (np.asarray(mark.values) for mark in marks if mark is not None)
+    return _spread(load - imports), _spread(run - imports), _spread(np.maximum(load, run))
+
+
+def _read_starts_ms(measurements: Sequence[Measurement], column: str | None = None) -> dict[int, float]:
+    """By batch size the first call, or a column beside it; a call of throughput is a pass, so not of that."""
+    found: dict[int, float] = {}
+    for measurement in measurements:
+        if not isinstance(measurement.job.scenario, Latency):
+            continue
+        for reading in measurement.readings:
+            if reading.quantity != FIRST_CALL:
+                continue
+            values = reading.values if column is None else reading.columns.get(column, ())
+            if values:
+                found.setdefault(reading.at["batch_size"], _median_ms(values))
+    return found
+
+
+def _read_energy_uj(readings: Sequence[Reading]) -> float | None:
+    """Of one measurement: energy of its blocks by their documents, those of the untimed calls too."""
+    energy = _find(readings, ENERGY)
+    documents: dict[int, float] = {}
+    for reading in readings:
+        if reading.quantity in (LATENCY, PASS) and energy is not None:
+            columns, blocks = reading.columns, set[tuple[int, int]]()
+            rows = zip(
+                reading.generations, columns["round"], columns["calls_per_sample"], columns["n_documents"],
+                strict=True,
+            )  # fmt: skip
+            for generation, number, calls, per_call in rows:
+                untimed = (generation, number) not in blocks
+                blocks.add((generation, number))
+                documents[generation] = documents.get(generation, 0) + (calls + untimed) * per_call
+    if energy is None or not documents:
+        return None
+    each = zip(energy.generations, energy.values, strict=True)
+    return float(np.median([value / documents[generation] for generation, value in each]))
+
+
+def _read_documents_per_s(passes: Reading | None, confidence: float) -> Estimate | None:
+    rate = passes.throughput(confidence) if passes else None
+    return estimate_of(rate) if rate else None
+
+
+def _price(costs: Costs, readings: Sequence[Reading], settings: DecisionSettings | None) -> Costs:
+    if settings is None or settings.price_per_hour is None:
+        return costs
+    per_million = settings.price_per_hour / S_PER_HOUR * MILLION
+    calls = _find(readings, LATENCY, settings.batch_size)
+    rate = calls.throughput(settings.confidence) if calls else None
+    return costs.model_copy(
+        update={
+            "price_per_hour": settings.price_per_hour,
+            "cost_per_million": _divide(per_million, estimate_of(rate)) if rate else None,
+            "cost_per_million_served": _divide(per_million, costs.max_rate_per_s),
+        }
+    )
+
+
+def _divide(amount: float, rate: Estimate | None) -> Estimate | None:
+    """What one costs where so many are had for an amount: the high rate gives the low end."""
+    if rate is None:
+        return None
+    return Estimate(
+        value=amount / rate.value,
+        low=amount / rate.high if rate.high is not None else 0.0,
+        high=amount / rate.low if rate.low > 0 else None,
+    )
+
+
+def _explain(costs: Costs, readings: Sequence[Reading]) -> Costs:
+    """Say of each figure that is None why it is."""
+    rates = _find(readings, MAX_RATE)
+    no_rate = describe_unmet(rates) if rates else NO_SERVER
+    is_priced = costs.price_per_hour is not None
+    reasons = {
+        **dict.fromkeys(_MEMORY, NO_MEMORY),
+        "energy_per_document_uj": NO_ENERGY,
+        "documents_per_s": NO_THROUGHPUT,
+        "max_rate_per_s": no_rate,
+        "cost_per_million": NO_LATENCY if is_priced else NO_PRICE,
+        "cost_per_million_served": no_rate if is_priced else NO_PRICE,
+    }
+    absent = {name: reason for name, reason in reasons.items() if getattr(costs, name) is None}
+    return costs.model_copy(update={"absent": absent})
+
+
+def describe_unmet(rates: Reading) -> str:
+    """In how many of a server's processes the limit was met at no rate that was tried."""
+    n_unmet = sum(value <= 0 for value in rates.values)
+    return f"the limit was met at no rate that was tried in {n_unmet} of {len(rates.values)} processes"
+
+
+def _was_busy(measurement: Measurement) -> bool:
+    """Whether its rates are lower bounds; what is measured alone has no rounds to be repeated."""
+    is_disturbed_alone = measurement.heat is None and measurement.has_flag(DISTURBED)
+    return measurement.has_flag(CONTENDED) or is_disturbed_alone
+
+
+def _find(readings: Sequence[Reading], quantity: str, batch_size: int | None = None) -> Reading | None:
+    return next(
+        (
+            reading
+            for reading in readings
+            if reading.quantity == quantity
+            and reading.values
+            and batch_size in (None, reading.at.get("batch_size"))
+        ),
+        None,
+    )
+
+
+def _spread(values: NDArray[np.float64]) -> Estimate:
+    """The median over the processes, from the least to the most."""
+    return Estimate(value=float(np.median(values)), low=float(values.min()), high=float(values.max()))
+
+
+def _median_ms(values_ns: Sequence[float]) -> float:
+    return float(np.median(values_ns)) / NS_PER_MS

@@ -1,0 +1,307 @@
+"""The decision: a winner, a tie, the best so far, or none, with the evidence and the reasons.
+
+Everything is decided by one rule: something is certain where the whole interval of the decision's confidence
+lies on one side. That holds for constraints, for dominance, and for who beats whom. A candidate of which a
+constraint could not be decided may still win: until the leader beats it, there is a best so far, no winner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.candidates import Candidate, find_fault
+from bakeoff.core.decision.production import Production
+from bakeoff.core.decision.ranking import Contest, hold_contest, list_open_points, name_best
+from bakeoff.core.decision.sensitivity import Sensitivity, find_sensitivity
+from bakeoff.core.decision.standings import Standing, order_of_places, stand
+from bakeoff.core.decision.ties import Tie, explain_tie
+from bakeoff.core.records import Environment, Measurement
+from bakeoff.disk.digest import digest_json
+from bakeoff.errors import CannotTellError
+from bakeoff.record import Record
+
+How = Literal["clear", "tie broken by speed"]
+
+
+class UsedMeasurement(Record):
+    """A measurement that a decision was made from.
+
+    Attributes:
+        key: Its benchmark key.
+        attempt: Which of the attempts at the key.
+        measured_at: UTC, ISO 8601.
+    """
+
+    key: str
+    attempt: int
+    measured_at: str
+
+
+class Decision(Record):
+    """Standings, winner or tie, reasons, and all that it was made from.
+
+    Attributes:
+        inputs_digest: Of all that it was made from; empty where that was not noted.
+        how: How the winner won; None without one.
+        reference: The candidate to which scores are relative.
+        best_so_far: Who leads while candidates are undecided; None in every other outcome.
+        standings: The winner first, then the tied, the undecided, the beaten, the excluded.
+        tie: Who is tied, and what would tell them apart; also where the fastest of them won.
+        sensitivity: How far the settings can move before another candidate leads.
+        production: What is in production, and which candidate it is.
+        environment: Of the reference's measurement.
+        measurements: That it was made from; empty where that was not noted.
+        versions: Of the software that decided, by name.
+        incomplete: Candidates that could not be ranked, each with the reason.
+        not_done: Candidates of which a measurement does not count as done, since the machine was too busy.
+            With any of them a winner is named for what it is worth, and no gate lets it pass.
+    """
+
+    format_version: Literal[3] = 3
+    inputs_digest: str = ""
+    outcome: Literal["winner", "tie", "undecided", "none"]
+    how: How | None = None
+    winner: str | None
+    best_so_far: str | None = None
+    reasons: tuple[str, ...]
+    reference: str
+    standings: Annotated[tuple[Standing, ...], Field(min_length=1)]
+    tie: Tie | None = None
+    sensitivity: tuple[Sensitivity, ...] = ()
+    production: Production = Production()
+    settings: DecisionSettings
+    environment: Environment
+    measurements: tuple[UsedMeasurement, ...] = ()
+    versions: Mapping[str, str] = {}
+    incomplete: tuple[str, ...] = ()
+    not_done: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _speaks_of_its_standings(self) -> Self:
+        labels = {standing.label for standing in self.standings}
+        others = (self.winner, self.best_so_far, self.production.label)
+        named = {self.reference, *(name for name in others if name is not None)}
+        if not named <= labels:
+            raise ValueError(f"{', '.join(sorted(named - labels))} is not among the standings")
+        if (self.winner is not None) != (self.outcome == "winner") or (self.how is None) != (
+            self.winner is None
+        ):
+            raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        if self.best_so_far is not None and self.outcome != "undecided":
+            raise ValueError(f"outcome {self.outcome!r} does not go with a best so far")
+        return self
+
+    @property
+    def is_pass(self) -> bool:
+        """Whether there is a winner, by measurements that all count as done."""
+        return self.outcome == "winner" and not self.not_done
+
+    @property
+    def winning_standing(self) -> Standing | None:
+        """The winner's standing, or None."""
+        return next((standing for standing in self.standings if standing.place == "winner"), None)
+
+
+def decide(
+    candidates: Sequence[Candidate],
+    settings: DecisionSettings,
+    incomplete: Sequence[str] = (),
+    production: Production | None = None,
+) -> Decision:
+    """Rank the candidates; equal inputs give an equal decision, byte for byte.
+
+    Args:
+        candidates: The first one is the reference of the score.
+        settings: Objective, constraints, confidence.
+        incomplete: Candidates that cannot be ranked, to be told in the reasons.
+        production: What is in production; its candidate is found among these.
+
+    Raises:
+        CannotTellError: There is nothing to compare, or the measurements are of unlike environments or
+            documents, or the quantile asked for has too few samples.
+    """
+    sound, unsound = _leave_out_faults(candidates)
+    if not sound:
+        raise CannotTellError(
+            "\n".join(
+                ["no candidate has both a quality and a latency measurement; run `bakeoff bench`", *unsound]
+            )
+        )
+    _refuse_unlike(sound, settings)
+    contest = hold_contest(sound, settings, production or Production())
+    winner, how = _find_winner(contest)
+    tie = explain_tie(contest)
+    told = (*unsound, *incomplete)
+    standings = [stand(contest, n, winner) for n in order_of_places(contest, winner)]
+    return Decision(
+        outcome=_name_outcome(contest, winner),
+        how=how,
+        winner=contest.labels[winner] if winner is not None else None,
+        best_so_far=contest.labels[contest.leader]
+        if contest.undecided and contest.leader is not None
+        else None,
+        reasons=(*_judge(contest, winner, tie), *_low_confidence(contest), *told),
+        reference=sound[0].label,
+        standings=tuple(standings),
+        tie=tie,
+        sensitivity=find_sensitivity(contest),
+        production=contest.production,
+        settings=settings,
+        environment=sound[0].environment,
+        incomplete=told,
+        not_done=tuple(candidate.label for candidate in sound if not candidate.is_done),
+    )
+
+
+def list_used(measurements: Sequence[Measurement]) -> tuple[UsedMeasurement, ...]:
+    """The measurements that a decision is made from, in their order, which names the reference."""
+    return tuple(
+        UsedMeasurement(key=each.job.key, attempt=each.attempt, measured_at=each.measured_at)
+        for each in measurements
+    )
+
+
+def digest_inputs(
+    measurements: Sequence[UsedMeasurement],
+    settings: DecisionSettings,
+    production: Production,
+    versions: Mapping[str, str],
+) -> str:
+    """Digest of what a decision is made from; decisions of equal inputs are equal.
+
+    Args:
+        measurements: In the order of their jobs, which names the reference.
+        settings: Of the decision; its run mode does not count.
+        production: What is in production.
+        versions: Of the software that decides.
+    """
+    return digest_json(
+        {
+            "format_version": Decision.model_fields["format_version"].default,
+            "settings": settings.model_dump(mode="json", exclude={"run"}),
+            "measurements": [each.model_dump(mode="json") for each in measurements],
+            "production": production.model_dump(mode="json"),
+            "versions": dict(versions),
+        }
+    )
+
+
+def _leave_out_faults(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
+    """The candidates of whose numbers each is a number, and a line for each other one."""
+    faults = [find_fault(candidate) for candidate in candidates]
+    sound = [candidate for candidate, fault in zip(candidates, faults, strict=True) if fault is None]
+    told = [
+        f"{candidate.label}: not ranked: {fault}; measure it again"
+        for candidate, fault in zip(candidates, faults, strict=True)
+        if fault is not None
+    ]
+    return sound, told
+
+
+def _name_outcome(contest: Contest, winner: int | None) -> Literal["winner", "tie", "undecided", "none"]:
+    if winner is not None:
+        return "winner"
+    if contest.undecided:
+        return "undecided"
+    return "none" if contest.leader is None else "tie"
+
+
+def _find_winner(contest: Contest) -> tuple[int | None, How | None]:
+    leader = contest.leader
+    if leader is None or contest.undecided:
+        return None, None
+    if not contest.tied:
+        return leader, "clear"
+    if contest.settings.when_tied == "report":
+        return None, None
+    latency = contest.evidence.latency
+    level = (leader, *contest.tied)
+    return min(level, key=lambda n: (latency[n].value, contest.labels[n])), "tie broken by speed"
+
+
+def _judge(contest: Contest, winner: int | None, tie: Tie | None) -> tuple[str, ...]:
+    leader = contest.leader
+    if contest.undecided:
+        return _explain_undecided(contest)
+    if leader is None:
+        more = " and has a cost" if contest.ranking.unknown else ""
+        return (f"no candidate meets every constraint{more}",)
+    if tie is None:
+        share = f"best in {contest.p_best[leader]:.1%} of resamples"
+        verb = "is" if contest.settings.objective.kind == "lexicographic" else "has"
+        return (f"{contest.labels[leader]} {verb} the {name_best(contest.settings)} ({share})",)
+    first = f"{', '.join(tie.labels)} are statistically tied"
+    if winner is not None:
+        rule = f"{contest.labels[winner]} is the fastest of them, and decision.when_tied is fastest"
+        return first, rule, _describe_cure(tie)
+    return first, f"{_describe_cure(tie)}, or set decision.when_tied"
+
+
+def _explain_undecided(contest: Contest) -> tuple[str, ...]:
+    """Who leads, who may still be better, and what would settle it."""
+    leader, labels = contest.leader, contest.labels
+    others = [n for n in contest.undecided if n != leader]
+    lines = []
+    if leader is not None:
+        share = f"best in {contest.p_best[leader]:.1%} of resamples"
+        lines.append(f"{labels[leader]} is the best so far ({share})")
+    if others:
+        may = "may still be better" if leader is not None else "may meet every constraint"
+        lines.append(f"{', '.join(labels[n] for n in others)} {may}: a constraint could not be decided")
+    if leader in contest.undecided and leader is not None:
+        lines.append(f"{labels[leader]} itself: {'; '.join(list_open_points(contest, leader))}")
+    is_busy = any(contest.evidence.candidates[n].is_contended for n in contest.undecided)
+    more = "more repeats (benchmark.protocol.min_generations)"
+    measure = "again when the machine is quiet" if is_busy else more
+    return (*lines, f"to settle it, measure {measure}, or change the constraint")
+
+
+def _describe_cure(tie: Tie) -> str:
+    if not tie.enough:
+        return "their differences are so small that no reasonable number of measurements would break the tie"
+    ways = " or ".join(
+        f"{effort.documents:,} documents and {effort.generations} repeats" for effort in tie.enough
+    )
+    now = f"{tie.now.documents:,} and {tie.now.generations}"
+    return f"breaking the tie would take about {ways} (you have {now}), if the differences are as found"
+
+
+def _low_confidence(contest: Contest) -> tuple[str, ...]:
+    candidates = contest.evidence.candidates
+    n_contended = sum(candidate.is_contended for candidate in candidates)
+    lines = []
+    if n_contended:
+        lines.append(
+            f"low confidence: the machine was busy while {n_contended} of {len(candidates)} "
+            "candidates were measured, so only their ratios count; measure again when it is quiet"
+        )
+    not_done = [candidate.label for candidate in candidates if not candidate.is_done]
+    if not_done:
+        lines.append(
+            f"not a pass: the machine was too busy while {', '.join(not_done)} were measured; run "
+            "`bakeoff bench` again, or set benchmark.accept_contended"
+        )
+    return tuple(lines)
+
+
+def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:
+    if len({candidate.label for candidate in candidates}) < len(candidates):
+        raise CannotTellError("two candidates have the same name; decide between one champion a backbone")
+    if len({candidate.quality_inputs_digest for candidate in candidates}) > 1:
+        raise CannotTellError("the candidates were judged on different documents; run `bakeoff bench`")
+    if len({candidate.latency_inputs_digest for candidate in candidates}) > 1:
+        raise CannotTellError("the candidates were timed on different texts; run `bakeoff bench`")
+    environments = {candidate.environment.digest: candidate.environment for candidate in candidates}
+    if len(environments) > 1 and not settings.allow_unlike_environments:
+        shown = "; ".join(
+            f"{environment.hardware.label}, {dict(environment.libraries)}"
+            for environment in environments.values()
+        )
+        raise CannotTellError(
+            f"measurements of unlike environments are not ranked ({shown}); measure all in one environment "
+            "with run.mode force_new, or set decision.allow_unlike_environments"
+        )

@@ -1,0 +1,272 @@
+"""Placing: who may win, who leads, whom the leader beats, and the words that say so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from bakeoff.core.config.decision_rules import Lexicographic, Weighted
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.bootstrap import (
+    count_exceptions,
+    draw_pace,
+    draw_quality,
+    estimate_all,
+    require_latency,
+)
+from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.decision.constraints import ConstraintResult, check_constraint
+from bakeoff.core.decision.pareto import find_front
+from bakeoff.core.decision.production import (
+    Distance,
+    Gaps,
+    Production,
+    find_production,
+    measure_distances,
+    measure_gaps,
+)
+from bakeoff.core.decision.scoring import Evidence, Quantity, Ranking, rank
+from bakeoff.core.estimate import Estimate
+from bakeoff.measure.scenarios.quality import f1_of
+
+Place = Literal["winner", "best so far", "tied", "undecided", "beaten", "excluded"]
+Within = Literal["within", "may be within", "outside"]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All that is known before anyone is placed; the candidates stand in an order of their names.
+
+    Attributes:
+        qualities: F1 of each, with its interval.
+        scores: What the objective shows of each; None where it is unknown.
+        results: Of each constraint.
+        able: Who is known to meet every constraint, and has what the objective needs.
+        open: Who may meet every constraint, where one of them could not be decided.
+        p_best: In what share of the resamples each is the best of the able and the open.
+        leader: The best of the able as found; without any, of the open; None without either.
+        not_ahead: In how many resamples the leader is not ahead of each; empty without one.
+        tied: Of the able, whom the leader does not beat with confidence.
+        undecided: Of the open, whom the leader does not beat with confidence, itself included.
+        production: With the candidate that it is.
+        distances: Of each from production; None where that is not known.
+    """
+
+    settings: DecisionSettings
+    evidence: Evidence
+    ranking: Ranking
+    qualities: tuple[Estimate, ...]
+    scores: tuple[Estimate | None, ...]
+    front: tuple[bool, ...]
+    results: tuple[tuple[ConstraintResult, ...], ...]
+    able: tuple[int, ...]
+    open: tuple[int, ...]
+    p_best: tuple[float, ...]
+    leader: int | None
+    not_ahead: tuple[int, ...]
+    tied: tuple[int, ...]
+    undecided: tuple[int, ...]
+    production: Production
+    distances: tuple[Distance, ...] | None
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the candidates."""
+        return tuple(candidate.label for candidate in self.evidence.candidates)
+
+
+def hold_contest(
+    candidates: Sequence[Candidate], settings: DecisionSettings, production: Production
+) -> Contest:
+    """Hold the candidates against the constraints and against each other.
+
+    Args:
+        candidates: The first one is the reference.
+        settings: Of the decision.
+        production: What is in production.
+
+    Raises:
+        CannotTellError: A candidate has no latency, or too few samples of it.
+    """
+    evidence = _gather(candidates, settings)
+    ordered = evidence.candidates
+    known = find_production(production, ordered)
+    labels = [each.label for each in ordered]
+    base = labels.index(known.label) if known.label is not None else None
+    qualities = estimate_all(*evidence.quality, settings)
+    results = _check(evidence, qualities, known, base, settings)
+    meets = tuple(n for n, row in enumerate(results) if all(each.result == "met" for each in row))
+    ranking = rank(evidence, meets, settings)
+    able = tuple(n for n in meets if n not in ranking.unknown)
+    may_win = tuple(n for n, row in enumerate(results) if all(each.result != "failed" for each in row))
+    keyed = tuple(n for n in may_win if n not in able and n not in ranking.unknown)
+    still_open = tuple(n for n in may_win if n in keyed or n in ranking.measured)
+    leader = ranking.find_leader(able or keyed)
+    not_ahead = ranking.count_not_ahead(leader) if leader is not None else ()
+    allowed = count_exceptions(settings)
+    return Contest(
+        settings=settings,
+        evidence=evidence,
+        ranking=ranking,
+        qualities=tuple(qualities),
+        scores=tuple(_estimate_known(ranking.score, settings)),
+        front=tuple(find_front(evidence.quality.draws, evidence.pace.draws, settings)),
+        results=results,
+        able=able,
+        open=still_open,
+        p_best=tuple(ranking.shares_of_best((*able, *keyed))),
+        leader=leader,
+        not_ahead=tuple(not_ahead),
+        tied=tuple(n for n in able if n != leader and not_ahead[n] > allowed),
+        undecided=tuple(
+            n for n in still_open if not not_ahead or n in ranking.unknown or not_ahead[n] > allowed
+        ),
+        production=known,
+        distances=None
+        if base is None
+        else tuple(measure_distances(ordered, base, evidence.quality.draws, evidence.pace, settings)),
+    )
+
+
+def place(contest: Contest, n: int, winner: int | None) -> Place:
+    """The place of one candidate."""
+    if n == winner:
+        return "winner"
+    if n == contest.leader and contest.undecided:
+        return "best so far"
+    if n in contest.undecided:
+        return "undecided"
+    if n not in contest.able and n not in contest.open:
+        return "excluded"
+    return "tied" if n == contest.leader or n in contest.tied else "beaten"
+
+
+def explain_place(contest: Contest, n: int, winner: int | None) -> str:
+    """Why a candidate has its place."""
+    leader = contest.leader
+    open_points = "; ".join(list_open_points(contest, n))
+    where = place(contest, n, winner)
+    if leader is None or where in {"undecided", "excluded"}:
+        return open_points
+    best = name_best(contest.settings)
+    if n == winner:
+        return "fastest of the tied" if contest.tied else best
+    if n == leader:
+        return open_points or f"{best}, but not with confidence"
+    verb = "tied with" if where == "tied" else "beaten by"
+    return f"{verb} {contest.labels[leader]} ({_describe_lead(contest, leader, n)})"
+
+
+def list_open_points(contest: Contest, n: int) -> list[str]:
+    """List what keeps a candidate from being known to meet every constraint, a line each."""
+    missed = [f"{each.result}: {each.text}" for each in contest.results[n] if each.result != "met"]
+    unknown = contest.ranking.unknown.get(n)
+    return [*missed, *([f"cannot tell: {unknown}"] if unknown else [])]
+
+
+def name_best(settings: DecisionSettings) -> str:
+    """What the leader is: ``best score``."""
+    match settings.objective:
+        case Weighted():
+            return "best score"
+        case Lexicographic():
+            return "fastest of the most accurate"
+        case _:
+            return "least cost"
+
+
+def find_within(contest: Contest, n: int) -> tuple[Within, float] | None:
+    """Whether a candidate is within the accuracy threshold, and in what share of the resamples."""
+    within = contest.ranking.within
+    if within is None:
+        return None
+    n_within = int(np.count_nonzero(within.draws[:, n]))
+    allowed = count_exceptions(contest.settings)
+    n_outside = contest.settings.resamples - n_within
+    word: Within = "within" if n_outside <= allowed else "outside" if n_within <= allowed else "may be within"
+    return word, n_within / contest.settings.resamples
+
+
+def format_share(share: float) -> str:
+    """A signed share in percent, without ``-0.0%``."""
+    text = f"{share:+.1%}"
+    return "0.0%" if text in {"+0.0%", "-0.0%"} else text
+
+
+def _describe_lead(contest: Contest, leader: int, n: int) -> str:
+    """By how much the leader is ahead, as an interval; it is beaten exactly if all of that is ahead."""
+    settings, ranking = contest.settings, contest.ranking
+    if ranking.within is not None:
+        found = find_within(contest, n)
+        share = 1 - contest.not_ahead[n] / settings.resamples
+        return f"{found[0] if found else ''} the threshold; behind it in {share:.1%} of resamples"
+    key = ranking.key
+    (lead,) = estimate_all(
+        key.values[[leader]] - key.values[[n]], key.draws[:, [leader]] - key.draws[:, [n]], settings
+    )
+    low, high = lead.low, lead.high if lead.high is not None else math.inf
+    match settings.objective:
+        case Weighted(anchors=anchors) if anchors is not None:
+            return f"score ahead by {_signed(low)} to {_signed(high)}"
+        case Weighted():
+            return f"score ahead by {format_share(math.expm1(low))} to {format_share(math.expm1(high))}"
+        case _:
+            return f"costs {format_share(math.expm1(low))} to {format_share(math.expm1(high))} more"
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.3f}"
+    return "0.000" if text in {"+0.000", "-0.000"} else text
+
+
+def _gather(candidates: Sequence[Candidate], settings: DecisionSettings) -> Evidence:
+    ordered = tuple(sorted(candidates, key=lambda c: (c.label, c.champion_run_id)))
+    latency = tuple(
+        require_latency(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered
+    )
+    return Evidence(
+        candidates=ordered,
+        reference=[c.label for c in ordered].index(candidates[0].label),
+        latency=latency,
+        quality=Quantity(np.array([f1_of(c.entities) for c in ordered]), draw_quality(ordered, settings)),
+        pace=draw_pace(ordered, latency, settings),
+    )
+
+
+def _check(
+    evidence: Evidence,
+    qualities: Sequence[Estimate],
+    production: Production,
+    base: int | None,
+    settings: DecisionSettings,
+) -> tuple[tuple[ConstraintResult, ...], ...]:
+    wanted = {limit.against for limit in settings.constraints if limit.kind == "quality_drop"}
+    bases = {"production": base, "reference": evidence.reference}
+    gaps = {
+        name: measure_gaps(evidence.candidates, number, evidence.quality.draws, settings)
+        for name in wanted
+        if (number := bases[name]) is not None
+    }
+
+    def gaps_of(n: int) -> Gaps:
+        return {name: gaps[name][n] if name in gaps else production.reason for name in wanted}
+
+    return tuple(
+        tuple(
+            check_constraint(candidate, limit, qualities[n], gaps_of(n), settings)
+            for limit in settings.constraints
+        )
+        for n, candidate in enumerate(evidence.candidates)
+    )
+
+
+def _estimate_known(score: Quantity, settings: DecisionSettings) -> list[Estimate | None]:
+    known = [n for n, value in enumerate(score.values) if math.isfinite(value)]
+    estimates = estimate_all(score.values[known], score.draws[:, known], settings)
+    found = dict(zip(known, estimates, strict=True))
+    return [found.get(n) for n in range(len(score.values))]

@@ -1,0 +1,229 @@
+"""Objectives: what puts one candidate before another, as found and again in every resample.
+
+Each objective gives every candidate a key, of which more is better. As found, the keys tell who leads; in the
+resamples, how often that holds. Keys are compared within one resample only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from bakeoff.core.config.decision_rules import Anchors, Cost, Lexicographic, Weighted
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.bootstrap import Draws, Pace, draw_log_normal
+from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.estimate import Estimate
+
+# A model that finds nothing has F1 0, and log 0 would spoil every mean: it scores as almost nothing.
+LEAST_F1 = 1e-9
+_OUTSIDE = 1e6  # far more than any logarithm of a pace: who is outside comes after all who are within
+_ROUNDING = 1e-12  # 0.850 - 0.845 is a little more than 0.005
+_COST_STREAM = 1
+
+
+class Quantity(NamedTuple):
+    """Something on a scale of which more is better.
+
+    Attributes:
+        values: [candidates], as found.
+        draws: [resamples, candidates].
+    """
+
+    values: Draws
+    draws: Draws
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of all candidates, each with one column.
+
+    Attributes:
+        candidates: Whose.
+        reference: Number of the one to which ratios are taken.
+        latency: Of each in ms, as found.
+        quality: F1.
+        pace: How long they take, on a scale that they share; less is better.
+    """
+
+    candidates: tuple[Candidate, ...]
+    reference: int
+    latency: tuple[Estimate, ...]
+    quality: Quantity
+    pace: Pace
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How an objective orders the candidates.
+
+    Attributes:
+        key: By which they are ordered.
+        score: What is shown of it: the reference has 1, or 0 and 1 are at the anchors; NaN if unknown.
+        sides: Of the key of a weighted score: what quality counts and what latency counts, unweighted.
+        within: Whether each is within the accuracy threshold, of a lexicographic objective.
+        unknown: Why a candidate has no key, by its number; it may not win.
+        measured: Of those, who was measured, though not well enough; better measured, they might win.
+    """
+
+    key: Quantity
+    score: Quantity
+    sides: tuple[Quantity, Quantity] | None = None
+    within: Quantity | None = None
+    unknown: Mapping[int, str] = field(default_factory=dict)
+    measured: frozenset[int] = frozenset()
+
+    def find_leader(self, able: Sequence[int]) -> int | None:
+        """The best as found of those that may win; of exact twins the first."""
+        return max(able, key=lambda n: float(self.key.values[n])) if able else None
+
+    def shares_of_best(self, able: Sequence[int]) -> list[float]:
+        """In what share of the resamples each is the best of those that may win; twins share."""
+        shares = [0.0] * len(self.key.values)
+        if able:
+            keys = self.key.draws[:, list(able)]
+            is_best = keys == keys.max(axis=1, keepdims=True)
+            for n, share in zip(
+                able, (is_best / is_best.sum(axis=1, keepdims=True)).mean(axis=0), strict=True
+            ):
+                shares[n] = float(share)
+        return shares
+
+    def count_not_ahead(self, leader: int) -> list[int]:
+        """In how many resamples the leader is not ahead of each."""
+        ahead = self.key.draws[:, [leader]] > self.key.draws
+        return [int(count) for count in np.count_nonzero(~ahead, axis=0)]
+
+
+def rank(evidence: Evidence, able: Sequence[int], settings: DecisionSettings) -> Ranking:
+    """Order the candidates by the objective of the settings.
+
+    Args:
+        evidence: Of all candidates.
+        able: Who is known to meet every constraint: the most accurate of them sets the threshold.
+        settings: Of the decision.
+    """
+    match settings.objective:
+        case Weighted() as objective:
+            return _rank_by_score(evidence, objective)
+        case Lexicographic() as objective:
+            return _rank_by_threshold(evidence, able, objective)
+        case Cost() as objective:
+            return _rank_by_cost(evidence, objective, settings)
+
+
+def _rank_by_score(evidence: Evidence, objective: Weighted) -> Ranking:
+    share = objective.weights.quality_share
+    if objective.anchors is None:
+        sides = _relative_sides(evidence)
+        key = _mix(*sides, share)
+        return Ranking(key, Quantity(np.exp(key.values), np.exp(key.draws)), sides=sides)
+    sides = _anchored_sides(evidence, objective.anchors)
+    key = _mix(*sides, share)
+    return Ranking(key, key, sides=sides)
+
+
+def _mix(quality: Quantity, latency: Quantity, share: float) -> Quantity:
+    return Quantity(
+        share * quality.values + (1 - share) * latency.values,
+        share * quality.draws + (1 - share) * latency.draws,
+    )
+
+
+def _relative_sides(evidence: Evidence) -> tuple[Quantity, Quantity]:
+    """Logarithms of F1 over the reference's, and of the reference's latency over the candidate's."""
+    at = [evidence.reference]
+    quality = (np.log(np.maximum(side, LEAST_F1)) for side in evidence.quality)
+    latency = (-np.log(side) for side in (evidence.pace.values, evidence.pace.draws))
+    return (
+        Quantity(*(side - side[..., at] for side in quality)),
+        Quantity(*(side - side[..., at] for side in latency)),
+    )
+
+
+def _anchored_sides(evidence: Evidence, anchors: Anchors) -> tuple[Quantity, Quantity]:
+    """F1 and log latency where 0 and 1 are at the anchors, the same slope within and beyond them.
+
+    On the log scale a machine that is slower today moves all candidates alike, so that ratios to a common
+    reference can take the place of absolute latencies: only their level is that of the reference as found.
+    """
+    quality, latency = anchors.quality, anchors.latency_ms
+    pace, at = evidence.pace, evidence.reference
+    level_ms = evidence.latency[at].value / pace.values[at]
+    width = np.log(latency.zero / latency.one)
+    return (
+        Quantity(*((side - quality.zero) / (quality.one - quality.zero) for side in evidence.quality)),
+        Quantity(*(np.log(latency.zero / (side * level_ms)) / width for side in (pace.values, pace.draws))),
+    )
+
+
+def _rank_by_threshold(evidence: Evidence, able: Sequence[int], objective: Lexicographic) -> Ranking:
+    speed = Quantity(*(-np.log(side) for side in (evidence.pace.values, evidence.pace.draws)))
+    within = Quantity(*(_is_within(side, able, objective) for side in evidence.quality))
+    at = [evidence.reference]
+    return Ranking(
+        key=Quantity(
+            *(
+                np.where(near > 0, fast, good - _OUTSIDE)
+                for near, fast, good in zip(within, speed, evidence.quality, strict=True)
+            )
+        ),
+        score=Quantity(*(np.exp(side - side[..., at]) for side in speed)),
+        within=within,
+    )
+
+
+def _is_within(quality: Draws, able: Sequence[int], objective: Lexicographic) -> Draws:
+    """1 where F1 is at most so much below that of the most accurate of the able, in the same resample.
+
+    Where nobody is able, of all: then it is only shown.
+    """
+    best = quality[..., list(able) or slice(None)].max(axis=-1, keepdims=True)
+    threshold = objective.accuracy_threshold
+    floor = best * (1 - threshold) if objective.threshold_scale == "relative" else best - threshold
+    within: Draws = (quality >= floor - _ROUNDING).astype(np.float64)
+    return within
+
+
+def _rank_by_cost(evidence: Evidence, objective: Cost, settings: DecisionSettings) -> Ranking:
+    """The less the better; without a cost, or without both ends of its interval, nobody may win."""
+    found = [_find_cost(candidate, objective) for candidate in evidence.candidates]
+    unknown = {n: cost for n, cost in enumerate(found) if isinstance(cost, str)}
+    measured = frozenset(n for n in unknown if _read_cost(evidence.candidates[n], objective) is not None)
+    intervals = [
+        (1.0, 1.0, 1.0) if isinstance(cost, str) else (cost.value, cost.low, cost.high or np.inf)
+        for cost in found
+    ]
+    names = [candidate.label for candidate in evidence.candidates]
+    values = np.array([value for value, _, _ in intervals])
+    key = Quantity(-np.log(values), -np.log(draw_log_normal(names, intervals, settings, _COST_STREAM)))
+    for side in key:
+        side[..., list(unknown)] = np.nan
+    at = [evidence.reference]
+    score = Quantity(*(np.exp(side - side[..., at]) for side in key))
+    keys = Quantity(*(np.nan_to_num(side, nan=-np.inf) for side in key))
+    return Ranking(keys, score, unknown=unknown, measured=measured)
+
+
+def _name_cost(objective: Cost) -> str:
+    return "cost_per_million" if objective.per == "documents" else "cost_per_million_served"
+
+
+def _read_cost(candidate: Candidate, objective: Cost) -> Estimate | None:
+    found: Estimate | None = getattr(candidate.costs, _name_cost(objective)) if candidate.costs else None
+    return found
+
+
+def _find_cost(candidate: Candidate, objective: Cost) -> Estimate | str:
+    """Money per million, or why it is not known."""
+    costs, found = candidate.costs, _read_cost(candidate, objective)
+    if found is None:
+        return f"cost: {costs.absent.get(_name_cost(objective), 'not measured') if costs else 'not measured'}"
+    if costs is not None and costs.is_contended:
+        return "cost: the machine was busy, so that it is an upper bound only"
+    if found.high is None or not 0 < found.low <= found.value <= found.high < np.inf:
+        return "cost: too few samples for an interval"
+    return found

@@ -1,0 +1,186 @@
+"""What is measured already: benchmarks as the tracking store and the disk tell them, compared with a job."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from bakeoff.core.identity import flatten
+from bakeoff.core.records import Job
+from bakeoff.disk.digest import canonical_json, digest_json
+from bakeoff.measure.heats.protocol import PRESETS, TimingProtocol
+from bakeoff.record import Record
+
+State = Literal["valid", "invalid", "failed", "deleted", "superseded"]
+
+_IN_WORDS = {
+    "data_fingerprint": "other training data",
+    "eval_fingerprint": "other evaluation",
+    "inputs_digest": "other input texts",
+    "checkpoint_digest": "other checkpoint",
+    "key_version": "older key version",
+}
+# Without these three a record does not say what was timed; see docs/decisions/0002.
+_ENOUGH = frozenset({"runtime.kind", "runtime.device", "scenario.batch_sizes"})
+_OLDER_NAMES = {"backend": "runtime.kind", "runtime": "runtime.kind"}
+STANDARD = "standard"
+_PROTOCOL = "protocol"
+_OLDER_PREFIXES = ("benchmark_", "benchmark.", "config.")
+
+
+class ExistingBenchmark(Record):
+    """A measurement or failed attempt that the tracking store or the disk knows.
+
+    Attributes:
+        key: None where an older writer left none.
+        parts: Its identity by name, as ``Job.parts``; without a key, whatever the writer recorded.
+        state: ``invalid`` was measured but does not count; ``failed`` has no numbers that could count;
+            ``deleted`` is a copy on disk whose run was deleted in the tracking store; ``superseded`` is
+            sound, but another run counts for its key.
+        reason: Of all but a valid one.
+        run_id: In the tracking store; None if only the disk has it.
+        on_disk: Whether this machine holds the readings.
+    """
+
+    key: str | None
+    champion_run_id: str
+    parts: Mapping[str, str] = {}
+    state: State
+    attempt: int = 1
+    reason: str = ""
+    measured_at: str = ""
+    run_id: str | None = None
+    on_disk: bool = False
+
+
+def agrees(recorded: Mapping[str, str], job: Job) -> bool:
+    """Whether the settings that an older writer recorded are those of a job.
+
+    They must name runtime, device and batch sizes, and every one of them must have a counterpart in the
+    job's identity and be equal to it. What cannot be compared does not agree: measuring again costs minutes,
+    a wrong match costs the decision.
+    """
+    if not recorded:
+        return False
+    wanted = job.parts
+    found: set[str] = set()
+    for name, value in recorded.items():
+        part = _find_part(name, wanted)
+        if part is None:
+            return False
+        is_label = part == "runtime.kind" and value == job.runtime.label
+        if not is_label and wanted[part] not in (value, _canonical(value)):
+            return False
+        found.add(part)
+    return found >= _ENOUGH
+
+
+def _find_part(name: str, parts: Mapping[str, str]) -> str | None:
+    """The part of an identity that a name means: a whole dotted name, or a last step that is unique."""
+    for prefix in _OLDER_PREFIXES:
+        name = name.removeprefix(prefix)
+    name = _OLDER_NAMES.get(name, name)
+    if name in parts:
+        return name
+    same_end = [part for part in parts if part.endswith(f".{name}")]
+    return same_end[0] if len(same_end) == 1 else None
+
+
+def _canonical(value: str) -> str:
+    """A recorded value as ``Job.parts`` writes it: older writers left words without quotes."""
+    try:
+        return canonical_json(json.loads(value)).decode()
+    except (ValueError, RecursionError):
+        return canonical_json(value).decode()
+
+
+def find_nearest(job: Job, existing: Sequence[ExistingBenchmark]) -> ExistingBenchmark | None:
+    """The benchmark of the same champion that shares most parts with a job; of equals, the last attempt."""
+    wanted = job.parts
+    candidates = [
+        benchmark
+        for benchmark in existing
+        if benchmark.champion_run_id == job.champion_run_id and benchmark.parts
+    ]
+    return min(
+        candidates,
+        key=lambda benchmark: (
+            len(find_differences(wanted, benchmark.parts)),
+            benchmark.key or "",
+            -benchmark.attempt,
+            benchmark.run_id or "",
+        ),
+        default=None,
+    )
+
+
+def find_differences(
+    wanted: Mapping[str, str], found: Mapping[str, str]
+) -> dict[str, tuple[str | None, str | None]]:
+    """Each part that differs, with the value found and the value wanted."""
+    return {
+        name: (found.get(name), wanted.get(name))
+        for name in sorted(wanted.keys() | found.keys())
+        if wanted.get(name) != found.get(name)
+    }
+
+
+def find_other_presets(job: Job, existing: Sequence[ExistingBenchmark]) -> list[str]:
+    """Presets of the protocol with which a job was measured that is this one in all else."""
+    presets = {
+        name: flatten(TimingProtocol.model_validate({"preset": name}).model_dump(mode="json"), _PROTOCOL)
+        for name in PRESETS
+    }
+    rest = {name: value for name, value in job.parts.items() if not name.startswith(f"{_PROTOCOL}.")}
+    return [
+        preset
+        for benchmark in existing
+        if benchmark.state == "valid" and benchmark.champion_run_id == job.champion_run_id
+        for preset, protocol in presets.items()
+        if benchmark.parts == rest | protocol
+    ]
+
+
+def describe_differences(job: Job, differences: Mapping[str, tuple[str | None, str | None]]) -> str:
+    """One line that says what sets a job apart from a benchmark."""
+    if "scenario.kind" in differences:
+        return f"new scenario: {job.scenario.kind}"
+    if "runtime.kind" in differences:
+        return f"new runtime: {job.runtime.label}"
+    lines: list[str] = []
+    for name, (found, wanted) in differences.items():
+        if name.startswith("hardware."):
+            line = "other hardware"
+        elif name in _IN_WORDS:
+            line = _IN_WORDS[name]
+        else:
+            leaf = name.rsplit(".", 1)[-1]
+            line = f"config changed: {leaf} ({found or 'unset'} → {wanted or 'unset'})"
+        if line not in lines:
+            lines.append(line)
+    return "; ".join(lines)
+
+
+def invalid_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
+    """Numbers of the attempts at a key that were measured and do not count as done."""
+    return frozenset(each.attempt for each in existing if each.key == key and each.state == "invalid")
+
+
+def sound_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
+    """Numbers of the attempts at a key that count as measured, or did until another one took their place."""
+    states = ("valid", "superseded")
+    return frozenset(each.attempt for each in existing if each.key == key and each.state in states)
+
+
+def valid_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
+    """Numbers of the attempts at a key that count as measured."""
+    return frozenset(each.attempt for each in existing if each.key == key and each.state == "valid")
+
+
+def count_spoilt(existing: Sequence[ExistingBenchmark]) -> dict[str, int]:
+    """How many attempts failed or do not count, by key digest."""
+    spoilt = {(each.key, each.attempt) for each in existing if each.state in ("invalid", "failed")}
+    counts = Counter(key for key, _ in spoilt if key is not None)
+    return {digest_json(key): count for key, count in counts.items()}

@@ -1,0 +1,326 @@
+"""Branch and bound: the questions that find every trial that could win, without reading all trials.
+
+A store is asked for the trials whose metric is at least as good as a threshold. A group with K values up to
+it has its exact stable score; of any other group the rest is worse than the threshold, so that its score is
+worse than the median of its values filled up with the threshold. When the best exact score beats all these
+bounds, nothing that was not read can win or tie. Otherwise the threshold is lowered, or one group is read
+further. The threshold comes from a sample, and from a look at a sixteenth of the range before all of it.
+
+Pure: the questions are yielded and the answers sent in, so that any store can stand on the other side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bakeoff.core.records import Trial
+from bakeoff.core.selection.query import (
+    ONE_IN_16,
+    Answer,
+    Contest,
+    Noun,
+    Question,
+    Rules,
+    Terms,
+    find_terms,
+    spell,
+    take_sample,
+)
+from bakeoff.core.selection.study_groups import (
+    OLDEST_SCHEMA,
+    STORED_INFINITY,
+    Coverage,
+    find_newest_version,
+    group_trials,
+    is_older,
+    loss_of,
+    median,
+    valid_losses,
+)
+
+# A backbone with fewer trials in the common sample is sampled for itself.
+MIN_OF_BACKBONE = 30
+# Stores with so few trials for each backbone are read whole: that takes fewer requests than to ask cleverly.
+RUNS_PER_BACKBONE = 10
+FIRST_SHARE = 0.02
+# So many trials of a backbone are looked for at first, and each time more.
+FIRST_RUNS = 96
+MAX_NARROWINGS = 8
+LOWER_BY = 4
+# The worst loss that is a number; what is kept beyond it stands for infinity.
+WORST_LOSS = math.nextafter(STORED_INFINITY, 0)
+
+
+Search = Generator[Question, Answer, None]
+
+
+def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[Question, Answer, Contest]:
+    """Ask for every trial that could win or tie, and for whatever would make the selection an error.
+
+    Args:
+        backbones: Of which a champion is wanted.
+        rules: Of the selection.
+
+    Yields:
+        What to ask the store; the answer is to be sent in.
+
+    Returns:
+        What was read. Selecting from it gives the champions, ties and errors of all trials.
+    """
+    limit = max(rules.whole_runs, RUNS_PER_BACKBONE * len(backbones))
+    enough = max(rules.sample_runs, MIN_OF_BACKBONE * len(backbones))
+    sample = yield from take_sample(Question(), replace(rules, sample_runs=enough, whole_runs=limit))
+    if not sample.is_cut:
+        return Contest(sample.trials, {})
+    terms = yield from find_terms(sample.trials, rules)
+    trials, coverage = {trial.run_id: trial for trial in sample.trials}, {}
+    for backbone in backbones:
+        seen = {run_id: trial for run_id, trial in trials.items() if trial.backbone == backbone}
+        branch = _Branch(backbone, seen, terms, rules)
+        yield from branch.search()
+        trials |= branch.seen
+        coverage[backbone] = branch.coverage
+    return Contest(tuple(trials.values()), coverage)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    """A group that may still win.
+
+    Attributes:
+        bound: Its score is this at best.
+        is_exact: It is this, if the group has trials enough.
+    """
+
+    bound: float
+    study_key_hash: str
+    is_exact: bool
+    is_derived: bool
+
+
+class _Branch:
+    """One backbone: what was seen of it, and what is asked next.
+
+    Args:
+        backbone: Its name.
+        seen: Its trials that were read already.
+        terms: What all trials of the store have in common.
+        rules: Of the selection.
+    """
+
+    def __init__(self, backbone: str, seen: Mapping[str, Trial], terms: Terms, rules: Rules) -> None:
+        self.seen = dict(seen)
+        self.coverage = Coverage(is_whole=False, reach=-math.inf)
+        self._backbone = backbone
+        self._terms = terms
+        self._rules = rules
+        self._n_wanted = FIRST_RUNS
+        self._sampled: list[float] = []
+        self._whole = Question(equals={"backbone": backbone})
+        # MLflow's filters know no "or": a metric's name that is recorded or not takes two questions.
+        self._arms: tuple[Question, ...] = (self._whole,)
+        if "metric" in terms.mixed:
+            named: Mapping[Noun, str] = {"backbone": backbone, "metric": rules.metric_name}
+            self._arms = (replace(self._whole, equals=named), replace(self._whole, lacks=("metric",)))
+
+    def search(self) -> Search:
+        """Ask until nothing that was not read can win."""
+        if len(self.seen) < MIN_OF_BACKBONE:
+            sample = yield from take_sample(self._whole, self._rules)
+            self._see(sample)
+            if not sample.is_cut:
+                self.coverage = Coverage()
+                return
+        if not self._terms.is_plain or not (yield from self._settle_terms()):
+            yield from self._ask(self._whole, None)
+            self.coverage = Coverage()
+            return
+        self._sampled = self._losses(self._competing())
+        while True:
+            best, unsettled = self._judge()
+            first = unsettled[0] if unsettled else None
+            reach = self.coverage.reach
+            if reach == math.inf or (best <= reach and first is None):
+                return
+            if first and not first.is_derived and (first.is_exact or best <= reach):
+                yield from self._visit(first.study_key_hash)
+            else:
+                yield from self._lower()
+
+    def _ask(self, question: Question, max_runs: int | None) -> Generator[Question, Answer, Answer]:
+        answer = yield replace(question, max_runs=max_runs)
+        self._see(answer)
+        return answer
+
+    def _see(self, answer: Answer) -> None:
+        self.seen |= {trial.run_id: trial for trial in answer.trials if trial.backbone == self._backbone}
+
+    def _is_alike(self, trial: Trial) -> bool:
+        return trial.metric_name == self._rules.metric_name
+
+    def _alike(self) -> list[Trial]:
+        return [trial for trial in self.seen.values() if self._is_alike(trial)]
+
+    def _competing(self) -> list[Trial]:
+        alike = self._alike()
+        if self._rules.settings.allow_mixed_schema_groups:
+            return alike
+        newest = find_newest_version(alike)
+        return [trial for trial in alike if trial.schema_version == newest]
+
+    def _losses(self, trials: Iterable[Trial]) -> list[float]:
+        return valid_losses(trials, self._rules.direction)
+
+    # --- what must be known before trials are compared ----------------------------------------------------
+
+    def _settle_terms(self) -> Generator[Question, Answer, bool]:
+        """Find a trial of another direction and the newest schema version.
+
+        Returns:
+            Whether questions tell trials apart as reading them does. A text that is recorded in unusual
+            letters or with spaces around it is unlike to a filter, and the same to who reads it.
+        """
+        direction = self._rules.direction
+        if "direction" in self._terms.mixed:
+            for arm in self._arms:
+                unlike: Mapping[Noun, tuple[str, ...]] = {"direction": spell(direction)}
+                other = yield from self._ask(replace(arm, unlike=unlike), 1)
+                if any(trial.direction == direction for trial in other.trials):
+                    return False
+        if "schema_version" not in self._rules.recorded or self._rules.settings.allow_mixed_schema_groups:
+            return True
+        newest = find_newest_version(self._alike())
+        if "schema_version" not in self._terms.mixed and newest == self._terms.version:
+            return not is_older(newest, OLDEST_SCHEMA)
+        for arm in self._arms:
+            if not (yield from self._find_versions(arm)):
+                return False
+        return self._keep_to_newest()
+
+    def _find_versions(self, arm: Question) -> Generator[Question, Answer, bool]:
+        """See a trial of every schema version; returns whether questions tell these apart."""
+        while True:
+            known = {trial.schema_version for trial in self._alike() if not trial.study_key_is_derived}
+            unlike: Mapping[Noun, tuple[str, ...]] = {
+                "schema_version": tuple(sorted(known)) or ("",),
+                "study_key": ("",),  # without study key no recorded version counts
+            }
+            other = yield from self._ask(replace(arm, unlike=unlike), 1)
+            if not other.trials:
+                return True
+            if known.issuperset(trial.schema_version for trial in other.trials if self._is_alike(trial)):
+                return False
+
+    def _keep_to_newest(self) -> bool:
+        """Ask for the newest schema version alone; returns whether it is no older than an unrecorded one."""
+        newest = find_newest_version(self._alike())
+        if newest and newest != OLDEST_SCHEMA:
+            if is_older(newest, OLDEST_SCHEMA):
+                return False
+            self._arms = tuple(
+                replace(arm, equals={**arm.equals, "schema_version": newest}) for arm in self._arms
+            )
+        return True
+
+    # --- bounds -------------------------------------------------------------------------------------------
+
+    def _judge(self) -> tuple[float, list[_Unsettled]]:
+        """The best score that is certain, and the groups that may still reach it, the likeliest first."""
+        settings = self._rules.settings
+        best, unsettled = math.inf, []
+        for (_, study_key_hash, _), trials in group_trials(self._competing()).items():
+            losses, reach = self._losses(trials), self.coverage.reach_of(study_key_hash)
+            certain = [loss for loss in losses if loss <= reach][: settings.top_k]
+            is_exact = len(certain) == settings.top_k
+            if is_exact and len(losses) >= settings.min_trials_per_group:
+                best = min(best, median(certain))
+            elif reach < math.inf and len(certain) > (settings.top_k - 1) // 2:
+                bound = median([*certain, *[reach] * (settings.top_k - len(certain))])
+                is_derived = any(trial.study_key_is_derived for trial in trials)
+                unsettled.append(_Unsettled(bound, study_key_hash, is_exact, is_derived))
+            # Any other group scores worse than ``reach``, like one of which nothing was seen.
+        able = [group for group in unsettled if group.bound <= best]
+        return best, sorted(able, key=lambda group: (group.bound, group.study_key_hash))
+
+    # --- reading more -------------------------------------------------------------------------------------
+
+    def _lower(self) -> Search:
+        """Read further down in all groups: to where some more trials are expected, in the end to all."""
+        reach, sampled = self.coverage.reach, self._sampled
+        n_inside = sum(loss <= reach for loss in sampled)
+        rank = max(1, math.ceil(FIRST_SHARE * len(sampled)), LOWER_BY * n_inside)
+        target = sampled[rank - 1] if rank <= len(sampled) else math.inf
+        reach = yield from self._read_range(self._arms, reach, target)
+        self.coverage = self.coverage.model_copy(update={"reach": reach})
+        self._n_wanted *= LOWER_BY
+
+    def _visit(self, study_key_hash: str) -> Search:
+        """Read of one group enough valid trials, and its best ones for certain."""
+        settings = self._rules.settings
+        arms = tuple(replace(arm, equals={**arm.equals, "study_key": study_key_hash}) for arm in self._arms)
+        start = self.coverage.reach_of(study_key_hash)
+        limit = max(self._rules.range_runs, settings.min_trials_per_group)
+        _, is_cut = yield from self._ask_range(arms, start, math.inf, limit)
+        members = [trial for trial in self._competing() if trial.study_key_hash == study_key_hash]
+        lines = [self._losses(trials) for trials in group_trials(members).values()]
+        reach = math.inf
+        if is_cut and all(len(line) >= settings.min_trials_per_group for line in lines):
+            reach = max(line[settings.top_k - 1] for line in lines)
+            if reach > start:
+                reach = yield from self._read_range(arms, start, reach)
+            reach = max(reach, start)
+        elif is_cut:
+            yield from self._ask_range(arms, start, math.inf, None)
+        more = {**self.coverage.group_reach, study_key_hash: reach}
+        self.coverage = self.coverage.model_copy(update={"group_reach": more})
+
+    def _read_range(
+        self, arms: Sequence[Question], start: float, target: float
+    ) -> Generator[Question, Answer, float]:
+        """Read every valid trial beyond one loss up to another, or up to a better one if these are too many.
+
+        Returns:
+            The loss up to which all was read.
+        """
+        limit = max(self._rules.range_runs, 2 * self._n_wanted)
+        for number in range(MAX_NARROWINGS):
+            prefix = "" if number % 2 else ONE_IN_16
+            trials, is_cut = yield from self._ask_range(arms, start, target, limit, id_prefix=prefix)
+            if not prefix and not is_cut:
+                return target
+            losses = [loss for loss in self._losses(trials) if start < loss < target]
+            rank = math.ceil(self._n_wanted / 16)
+            if rank <= len(losses):
+                target = losses[rank - 1]
+            elif is_cut and start < -STORED_INFINITY:
+                start = -STORED_INFINITY  # what is infinitely good is no valid trial, and may be many
+            elif is_cut:
+                break
+        yield from self._ask_range(arms, start, target, None)
+        return target
+
+    def _ask_range(
+        self,
+        arms: Sequence[Question],
+        start: float,
+        target: float,
+        max_runs: int | None,
+        *,
+        id_prefix: str = "",
+    ) -> Generator[Question, Answer, tuple[list[Trial], bool]]:
+        """Ask for the trials with a loss beyond ``start`` up to ``target``, and whether there are more."""
+        direction, is_cut = self._rules.direction, False
+        found: list[Trial] = []
+        for arm in arms:
+            question = replace(
+                arm,
+                reaches=loss_of(min(target, WORST_LOSS), direction),
+                short_of=None if math.isinf(start) else loss_of(start, direction),
+                id_prefix=id_prefix,
+            )
+            answer = yield from self._ask(question, max_runs)
+            found += answer.trials
+            is_cut = is_cut or answer.is_cut
+        return found, is_cut

@@ -1,0 +1,265 @@
+"""Champions: the best trial of the best study group, the same on every machine and in every order of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from bakeoff.core.config.settings import SelectionSettings
+from bakeoff.core.records import BackboneSelection, Champion, Direction, Refit, StudyGroup, Trial
+from bakeoff.core.selection.study_groups import (
+    WHOLE,
+    Coverage,
+    GroupName,
+    find_newest_version,
+    group_trials,
+    is_valid_metric,
+    judge_group,
+    loss_of,
+)
+from bakeoff.errors import ConfigError
+
+FINISHED = "FINISHED"
+
+
+def select_champions_for_backbones(
+    backbones: Sequence[str],
+    trials: Sequence[Trial],
+    refits: Sequence[Refit],
+    settings: SelectionSettings,
+    direction: Direction,
+    *,
+    metric_name: str | None = None,
+    coverage: Mapping[str, Coverage] | None = None,
+) -> dict[str, BackboneSelection]:
+    """Select the champion of each backbone; one without champion does not stop the others.
+
+    Args:
+        backbones: Names, matched exactly.
+        trials: All trial runs of active experiments, in any order.
+        refits: All refit runs of the same experiments, in any order.
+        settings: How groups and trials are judged.
+        direction: Of the objective.
+        metric_name: Of the objective; trials that were judged by another one are out. None takes any.
+        coverage: Of each backbone of which not all trials are handed over, how much is.
+
+    Raises:
+        ConfigError: A run says that its objective goes the other way.
+    """
+    read = coverage or {}
+    return {
+        backbone: select_champion_per_backbone(
+            backbone,
+            trials,
+            refits,
+            settings,
+            direction,
+            metric_name=metric_name,
+            coverage=read.get(backbone, WHOLE),
+        )
+        for backbone in backbones
+    }
+
+
+def select_champion_per_backbone(
+    backbone: str,
+    trials: Iterable[Trial],
+    refits: Iterable[Refit],
+    settings: SelectionSettings,
+    direction: Direction,
+    *,
+    metric_name: str | None = None,
+    coverage: Coverage = WHOLE,
+) -> BackboneSelection:
+    """Select one backbone's champion: best stable score of the groups, best metric in the group.
+
+    Args: see ``select_champions_for_backbones``.
+
+    Raises:
+        ConfigError: A run says that its objective goes the other way.
+    """
+    contest = _Contest(backbone, trials, settings, direction, metric_name=metric_name, coverage=coverage)
+    metadata: dict[str, object] = {
+        "direction": direction,
+        "n_finished_trials": contest.n_finished,
+        "n_groups": len(contest.judged),
+        "top_k": settings.top_k,
+        "min_trials_per_group": settings.min_trials_per_group,
+    }
+    champion = None
+    if contest.leader is None or contest.winner is None:
+        reason: str | None = _why_no_group(backbone, contest.judged)
+    else:
+        metadata |= {"tied_groups": contest.tied_groups, "tied_trials": contest.tied_trials}
+        refit, reason = _find_refit(contest.leader, refits, settings)
+        champion = _crown(contest.leader, refit, contest.winner) if refit else None
+    return BackboneSelection(
+        backbone=backbone,
+        champion=champion,
+        all_groups=tuple(contest.judged.values()),
+        selection_metadata=metadata,
+        reason=reason,
+        is_whole=coverage.is_whole,
+    )
+
+
+def find_leading_trials(
+    backbones: Sequence[str],
+    trials: Sequence[Trial],
+    settings: SelectionSettings,
+    direction: Direction,
+    *,
+    metric_name: str | None = None,
+    coverage: Mapping[str, Coverage] | None = None,
+) -> tuple[Trial, ...]:
+    """The trials that become champions if their refits hold: of these alone a store need be asked.
+
+    Args: see ``select_champions_for_backbones``.
+
+    Raises:
+        ConfigError: A run says that its objective goes the other way.
+    """
+    read = coverage or {}
+    leaders = (
+        _Contest(
+            backbone,
+            trials,
+            settings,
+            direction,
+            metric_name=metric_name,
+            coverage=read.get(backbone, WHOLE),
+        ).leader
+        for backbone in backbones
+    )
+    return tuple(leader for leader in leaders if leader is not None)
+
+
+class _Contest:
+    """The groups of one backbone, judged; and who leads, whatever becomes of its refit."""
+
+    def __init__(
+        self,
+        backbone: str,
+        trials: Iterable[Trial],
+        settings: SelectionSettings,
+        direction: Direction,
+        *,
+        metric_name: str | None,
+        coverage: Coverage,
+    ) -> None:
+        mine = [trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED]
+        judged_alike = [trial for trial in mine if metric_name in (None, trial.metric_name)]
+        _refuse_other_direction(judged_alike, direction)
+        self.n_finished = len(mine)
+        members = group_trials(mine)
+        newest = find_newest_version(judged_alike)
+        self.judged = {
+            name: judge_group(
+                name, group, settings, direction, newest=newest, metric_name=metric_name, coverage=coverage
+            )
+            for name, group in sorted(members.items())
+        }
+        able = [name for name, group in self.judged.items() if group.stable_score is not None]
+        best_of = {name: find_best_trial(members[name], direction) for name in able}
+        winner = min(
+            able, key=lambda name: _group_order(self.judged[name], best_of[name], direction), default=None
+        )
+        self.winner = self.judged[winner] if winner else None
+        self.leader = best_of[winner] if winner else None
+        self.tied_groups = [
+            self.judged[name].study_key_hash
+            for name in able
+            if self.winner and name != winner and self.judged[name].stable_score == self.winner.stable_score
+        ]
+        self.tied_trials = _tied_trials(members[winner], best_of[winner]) if winner else []
+
+
+def find_best_trial(trials: Iterable[Trial], direction: Direction) -> Trial:
+    """The best valid trial; ties go to the earliest start, then the lowest run id.
+
+    Raises:
+        ValueError: No trial is finished with a finite metric.
+    """
+    return min(
+        (trial for trial in trials if trial.status == FINISHED and is_valid_metric(trial.metric)),
+        key=lambda trial: (loss_of(trial.metric or 0.0, direction), trial.start_time_ms, trial.run_id),
+    )
+
+
+def _refuse_other_direction(trials: Iterable[Trial], direction: Direction) -> None:
+    faults = [
+        f"run {trial.run_id} of experiment {trial.experiment_name!r} says objective.direction "
+        f"{trial.direction!r}; the configuration says {direction!r}; "
+        "correct hpo.objective.direction or select from another experiment"
+        for trial in trials
+        if trial.direction not in (None, direction)
+    ]
+    if faults:
+        raise ConfigError(sorted(faults)[:3])
+
+
+def _group_order(group: StudyGroup, best: Trial, direction: Direction) -> tuple[float, int, str]:
+    if group.stable_score is None:
+        raise ValueError("a group that is out has no place in the order")
+    return (loss_of(group.stable_score, direction), best.start_time_ms, best.run_id)
+
+
+def _tied_trials(trials: Iterable[Trial], best: Trial) -> list[str]:
+    return sorted(
+        trial.run_id for trial in trials if trial.metric == best.metric and trial.run_id != best.run_id
+    )
+
+
+def _why_no_group(backbone: str, judged: Mapping[GroupName, StudyGroup]) -> str:
+    if not judged:
+        return f"no finished trial of backbone {backbone!r}"
+    return "; ".join(f"group {group.study_key_hash[:12]}: {group.left_out}" for group in judged.values())
+
+
+def _find_refit(
+    trial: Trial, refits: Iterable[Refit], settings: SelectionSettings
+) -> tuple[Refit | None, str | None]:
+    mine = sorted(
+        (refit for refit in refits if refit.of_trial_run_id == trial.run_id),
+        key=lambda refit: (refit.start_time_ms, refit.run_id),
+    )
+    finished = [refit for refit in mine if refit.status == FINISHED]
+    ready = [
+        refit for refit in finished if refit.artifact_available or not settings.require_artifact_available
+    ]
+    if ready:
+        return ready[0], None
+    if finished:
+        first = finished[0]
+        held = f"refit {first.run_id} of the best trial {trial.run_id} holds no checkpoint"
+        return None, f"{held} ({first.checkpoint_artifact})"
+    if mine:
+        states = ", ".join(sorted({refit.status for refit in mine}))
+        return None, f"the refit of the best trial {trial.run_id} is not finished ({states})"
+    return None, f"the best trial {trial.run_id} has no refit"
+
+
+def _crown(trial: Trial, refit: Refit, group: StudyGroup) -> Champion:
+    if trial.metric is None or group.stable_score is None:
+        raise ValueError("a champion has a metric and its group a score")
+    return Champion(
+        backbone=trial.backbone,
+        run_id=refit.run_id,
+        trial_run_id=trial.run_id,
+        refit_run_id=refit.run_id,
+        sweep_run_id=trial.sweep_run_id,
+        study_key_hash=trial.study_key_hash,
+        trial_key_hash=trial.trial_key_hash,
+        metric=trial.metric,
+        metric_name=trial.metric_name,
+        stable_score=group.stable_score,
+        fold_metrics=tuple(value if math.isfinite(value) else None for value in trial.fold_metrics),
+        schema_version=trial.schema_version,
+        data_fingerprint=trial.data_fingerprint,
+        eval_fingerprint=trial.eval_fingerprint,
+        refit_metric=refit.test_metric,
+        checkpoint_artifact=refit.checkpoint_artifact,
+        checkpoint_digest=refit.checkpoint_digest,
+        experiment_id=trial.experiment_id,
+        experiment_name=trial.experiment_name,
+    )

@@ -1,0 +1,143 @@
+"""Study groups: which trials may be compared, and what each group is worth as far as its trials were read."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from bakeoff.core.config.settings import SelectionSettings
+from bakeoff.core.records import Direction, StudyGroup, Trial
+from bakeoff.record import Record
+
+# How MLflow's SQL store keeps +inf and -inf.
+STORED_INFINITY = 1.797e308
+# The version of study keys that bind neither data nor evaluation; also of those that were never recorded.
+OLDEST_SCHEMA = "1.0"
+# Schema version, study key, name of the objective's metric: trials that share all three are comparable.
+GroupName = tuple[str, str, str]
+
+
+class Coverage(Record):
+    """How much of one backbone's finished trials was read.
+
+    A loss is the metric of a minimised objective, or the negated one of a maximised objective.
+
+    Attributes:
+        is_whole: All of them.
+        reach: Every valid trial with at most this loss.
+        group_reach: The same of single study groups, by study key, where more was read of them.
+    """
+
+    model_config = Record.model_config | {"allow_inf_nan": True}
+
+    is_whole: bool = True
+    reach: float = math.inf
+    group_reach: Mapping[str, float] = {}
+
+    def reach_of(self, study_key_hash: str) -> float:
+        """The loss up to which every valid trial of a study group was read."""
+        return max(self.reach, self.group_reach.get(study_key_hash, -math.inf))
+
+
+WHOLE = Coverage()
+
+
+def is_valid_metric(value: float | None) -> bool:
+    """Whether a metric is a finite number; ±1.797e308 is how the SQL store writes infinity."""
+    return value is not None and math.isfinite(value) and abs(value) < STORED_INFINITY
+
+
+def loss_of(value: float, direction: Direction) -> float:
+    """A metric as a number of which less is better; applied twice it gives the metric."""
+    return -value if direction == "maximize" else value
+
+
+def valid_losses(trials: Iterable[Trial], direction: Direction) -> list[float]:
+    """Losses of the trials with a valid metric, the best first."""
+    return sorted(
+        loss_of(trial.metric, direction)
+        for trial in trials
+        if trial.metric is not None and is_valid_metric(trial.metric)
+    )
+
+
+def group_trials(trials: Iterable[Trial]) -> Mapping[GroupName, list[Trial]]:
+    """Trials by the group in which they may be compared."""
+    groups: dict[GroupName, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        groups[(trial.schema_version, trial.study_key_hash, trial.metric_name)].append(trial)
+    return groups
+
+
+def find_newest_version(trials: Iterable[Trial]) -> str:
+    """The newest schema version among some trials; an empty text without any."""
+    return max(
+        (trial.schema_version for trial in trials),
+        key=lambda version: (_version_order(version), version),
+        default="",
+    )
+
+
+def is_older(version: str, other: str) -> bool:
+    """Whether one schema version is older than another."""
+    return (_version_order(version), version) < (_version_order(other), other)
+
+
+def median(values: Sequence[float]) -> float:
+    """Median of sorted numbers; halved before they are added, so that no sum overflows."""
+    low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
+    return low if low == high else low / 2 + high / 2
+
+
+def judge_group(
+    name: GroupName,
+    trials: Sequence[Trial],
+    settings: SelectionSettings,
+    direction: Direction,
+    *,
+    newest: str,
+    metric_name: str | None,
+    coverage: Coverage = WHOLE,
+) -> StudyGroup:
+    """Judge one group; what its unread trials could change is not told.
+
+    Args:
+        name: Of the group.
+        trials: Its finished trials, as far as they were read.
+        settings: How groups are judged.
+        direction: Of the objective.
+        newest: Schema version that competes.
+        metric_name: Of the objective; None takes any.
+        coverage: What was read of the backbone.
+    """
+    version, study_key_hash, judged_by = name
+    losses = valid_losses(trials, direction)
+    reach = coverage.reach_of(study_key_hash)
+    n_certain = sum(loss <= reach for loss in losses)
+    left_out = None
+    if metric_name not in (None, judged_by):
+        left_out = f"its objective is {judged_by!r}; hpo.objective.metric is {metric_name!r}"
+    elif version != newest and not settings.allow_mixed_schema_groups:
+        left_out = f"schema version {version}; {newest} is there, and they are not compared"
+    elif math.isinf(reach) and len(losses) < settings.min_trials_per_group:
+        left_out = f"{len(losses)} valid trials; at least {settings.min_trials_per_group} are asked for"
+    elif len(losses) < settings.min_trials_per_group or n_certain < settings.top_k:
+        left_out = "cannot win: what was not read of it is worse than the chosen group's stable score"
+    competes = metric_name in (None, judged_by) and (version == newest or settings.allow_mixed_schema_groups)
+    is_best_certain = coverage.is_whole or (competes and n_certain > 0)
+    return StudyGroup(
+        study_key_hash=study_key_hash,
+        schema_version=version,
+        best_metric=loss_of(losses[0], direction) if losses and is_best_certain else None,
+        stable_score=None if left_out else loss_of(median(losses[: settings.top_k]), direction),
+        n_trials=len(trials),
+        n_valid=len(losses),
+        n_invalid=len(trials) - len(losses),
+        left_out=left_out,
+        key_is_derived=any(trial.study_key_is_derived for trial in trials),
+    )
+
+
+def _version_order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else -1 for part in version.split("."))

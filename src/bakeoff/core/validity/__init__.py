@@ -1,0 +1,1 @@
+"""Validity: which flags a measurement gets, and whether it counts as done."""

@@ -1,0 +1,140 @@
+"""Validity of the server scenario: whether its search was whole, warm and undisturbed, and found a rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bakeoff.core.records import Flag
+from bakeoff.core.validity.noise import judge_share
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.scenarios.server import Server
+from bakeoff.measure.statistics.readings import MAX_DIRTY_SHARE, MAX_RATE, PROBE, WARN_DIRTY_SHARE, Reading
+from bakeoff.measure.statistics.response_limits import slo_is_missed
+
+# How many times the mean wait may be off the formula, either way. Of five processes of 700 requests each at a
+# load of 0.8, one simulated queue in 200 is off by 1.4; nearer to 1 the mean tells too little.
+MAX_WAIT_FACTOR = 2.0
+MAX_LOAD_OF_CHECK_PERMILLE = 850
+
+
+def judge_server(
+    scenario: Server,
+    protocol: TimingProtocol,
+    readings: Sequence[Reading],
+    *,
+    accepts_contention: bool = False,
+) -> list[Flag]:
+    """Find what only a server is flagged for.
+
+    Args:
+        scenario: What was to be measured.
+        protocol: How.
+        readings: What was read.
+        accepts_contention: Whether a measurement on a busy machine counts as done; it is flagged in any case.
+    """
+    flags: list[Flag] = []
+    for reading in readings:
+        if reading.quantity == MAX_RATE:
+            flags += _judge_rate(scenario, protocol, reading, readings)
+        elif reading.quantity == PROBE:
+            flags += _judge_trials(reading, accepts_contention=accepts_contention)
+    return flags
+
+
+def _judge_rate(
+    scenario: Server, protocol: TimingProtocol, reading: Reading, readings: Sequence[Reading]
+) -> list[Flag]:
+    """Whether every process was warm, queued as queues do, searched to the end, and found a rate.
+
+    That it found none is no fault of the measurement.
+    """
+    flags = _judge_queue(reading)
+    n, columns = len(reading.values), reading.columns
+    n_drifting = columns.get("is_steady", ()).count(0)
+    if n_drifting:
+        detail = f"{n_drifting} of {n} processes were still drifting when warm-up was given up"
+        flags.append(Flag(name="warmup_not_steady", detail=detail))
+    n_cut_short = sum(columns.get("is_cut_short", ()))
+    if n_cut_short:
+        detail = (
+            f"{n_cut_short} of {n} processes had no time for the next trial: the share of each in the time "
+            f"budget is {scenario.search_budget_s(protocol):g} s, and twice that until a rate is found"
+        )
+        flags.append(Flag(name="search_cut_short", detail=detail))
+    if any(value <= 0 for value in reading.values):
+        flags.append(Flag(name="limit_not_met", detail=_tell_unmet(scenario, reading, readings)))
+    return flags
+
+
+def _tell_unmet(scenario: Server, reading: Reading, readings: Sequence[Reading]) -> str:
+    """How many processes found no rate, how low they asked, and in how many calls alone are too slow."""
+    columns = reading.columns
+    unmet = {
+        generation: number
+        for number, (generation, value) in enumerate(zip(reading.generations, reading.values, strict=True))
+        if value <= 0
+    }
+    detail = (
+        f"{len(unmet)} of {len(reading.values)} processes answered within {scenario.limit_ms:g} ms at "
+        f"p{scenario.quantile * 100:g} at no rate that was tried"
+    )
+    tried = [
+        rate
+        for probes in readings
+        if probes.quantity == PROBE
+        for generation, rate in zip(probes.generations, probes.values, strict=True)
+        if generation in unmet
+    ]
+    if tried:
+        detail += f", the lowest {min(tried):.3g} per second"
+    alone = [
+        (columns["n_late_alone"][number], columns["n_alone"][number])
+        for number in unmet.values()
+        if "n_late_alone" in columns
+    ]
+    n_too_slow = sum(slo_is_missed(n, n_late, scenario.quantile) for n_late, n in alone)
+    if n_too_slow:
+        n_late, n_calls = (sum(each) for each in zip(*alone, strict=True))
+        detail += (
+            f"; in {n_too_slow} of them a single request takes too long even if none comes beside it "
+            f"({n_late} of {n_calls} such calls took longer)"
+        )
+    return detail
+
+
+def _judge_trials(reading: Reading, *, accepts_contention: bool) -> list[Flag]:
+    """Whether other work disturbed the trials of a server, by the limits that hold for rounds.
+
+    By the time that the server was awake: a trial that failed at once is none of a minute.
+    """
+    columns = reading.columns
+    awake_ns = sum(columns.get("awake_ns", ()))
+    if not awake_ns:
+        return []
+    rows = zip(columns["awake_ns"], columns["is_disturbed"], strict=True)
+    share = sum(ns for ns, is_disturbed in rows if is_disturbed) / awake_ns
+    waited = f"it waited for a CPU for {sum(columns['run_delay_ns']) / awake_ns:.1%} of all"
+    told = f"{share:.0%} of the time in which the server was awake was disturbed by other work"
+    return judge_share(
+        share,
+        contended=f"{told} (limit {MAX_DIRTY_SHARE:.0%}), {waited}: the rate is a lower bound",
+        disturbed=f"{told} (limit {WARN_DIRTY_SHARE:.0%}), {waited}",
+        accepts_contention=accepts_contention,
+    )
+
+
+def _judge_queue(reading: Reading) -> list[Flag]:
+    """The self-test of the server scenario: mean waits beside those of Pollaczek and Khinchine's formula."""
+    columns = reading.columns
+    loads = columns.get("load_permille", ())
+    expected = sum(columns.get("expected_wait_ns", ()))
+    if not expected or max(loads) > MAX_LOAD_OF_CHECK_PERMILLE:
+        return []
+    factor = sum(columns["mean_wait_ns"]) / expected
+    if 1 / MAX_WAIT_FACTOR <= factor <= MAX_WAIT_FACTOR:
+        return []
+    detail = (
+        f"requests waited {factor:.1f} times as long as the formula of Pollaczek and Khinchine says "
+        f"(limit {MAX_WAIT_FACTOR:g} times either way): arrivals or service were not what they seem"
+    )
+    return [Flag(name="queue_mismatch", detail=detail)]

@@ -1,0 +1,243 @@
+"""Whole folders or none: built aside, moved into place, and known again by a marker that lists their files.
+
+The marker is written last and holds size, times, inode and SHA-256 of every file. While all but the digest
+are as they were, the file need not be read again: whoever writes to a file sets its change time, which no
+program can set back. Two cases remain. A write within the clock's tick of the look before it could leave the
+same time, so a stamp is believed only if the file was older than ``SETTLED_NS`` when it was taken. And a disk
+can lose bits without telling: before anything is measured every file is read again (``rehash``).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from bakeoff.disk.digest import digest_file, digest_json, list_files
+from bakeoff.disk.durable import exclusive, storage_faults, sync, write_bytes
+from bakeoff.errors import CheckpointError, StorageError
+from bakeoff.record import Record
+
+COMPLETE_MARKER = "COMPLETE"
+SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT) ticks every 2 s
+_ASIDE = ".aside-"
+
+
+class Stamp(Record):
+    """What changes with a file, at the cost of one look."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+class KnownFile(Record):
+    """A file's digest, and the stamp that it had when it was read."""
+
+    sha256: str
+    stamp: Stamp
+
+
+class Manifest(Record):
+    """What a folder held when it was looked at.
+
+    Attributes:
+        taken_at_ns: When the look began, ns since the epoch.
+        files: By the path below the folder.
+    """
+
+    format_version: Literal[1] = 1
+    taken_at_ns: int
+    files: Mapping[str, KnownFile]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file."""
+        return {name: file.sha256 for name, file in self.files.items()}
+
+    def digest(self, below: str = "") -> str:
+        """What ``digest_folder`` says of the folder, or of a folder in it."""
+        prefix = f"{below}/" if below else ""
+        return digest_json(
+            {
+                name.removeprefix(prefix): digest
+                for name, digest in self.digests.items()
+                if name.startswith(prefix)
+            }
+        )
+
+    def would_recall(self, now: Manifest) -> bool:
+        """Whether, if nothing changes, this look saves reading any file again."""
+        return all(self.recall(name, file.stamp) == file.sha256 for name, file in now.files.items())
+
+    def recall(self, name: str, stamp: Stamp) -> str | None:
+        """The digest of a file that is as it was, or None if it must be read."""
+        known = self.files.get(name)
+        is_settled = stamp.ctime_ns < self.taken_at_ns - SETTLED_NS
+        return known.sha256 if known and is_settled and known.stamp == stamp else None
+
+
+def take_manifest(folder: Path, known: Manifest | None = None) -> Manifest:
+    """Look at every file of a folder, and read those that may have changed.
+
+    Args:
+        folder: Our own marker at its top does not count.
+        known: An earlier look; None reads everything.
+
+    Raises:
+        CheckpointError: Something that is neither file nor folder stands there.
+    """
+    begin_ns = time.time_ns()
+    files = {}
+    for name, path in list_files(folder).items():
+        if name == COMPLETE_MARKER or name.startswith(f".{COMPLETE_MARKER}."):
+            continue
+        status = path.stat()  # before reading: what is written meanwhile shows at the next look
+        stamp = Stamp(
+            size_bytes=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            inode=status.st_ino,
+        )
+        digest = known.recall(name, stamp) if known else None
+        files[name] = KnownFile(sha256=digest or digest_file(path), stamp=stamp)
+    return Manifest(taken_at_ns=begin_ns, files=files)
+
+
+def look_at(folder: Path, memo: Path, *, rehash: bool) -> Manifest:
+    """What a folder of somebody else's holds now; an earlier look saves reading what is unchanged since.
+
+    Args:
+        folder: Nothing is written there.
+        memo: Where the look is kept.
+        rehash: Read every file, whatever its stamp says.
+
+    Raises:
+        CheckpointError: As ``take_manifest`` does.
+        StorageError: The folder cannot be read.
+    """
+    known = _read_manifest(memo)
+    with storage_faults(folder, "reading"):
+        now = take_manifest(folder, None if rehash else known)
+    if known is None or not known.would_recall(now):
+        _keep_manifest(memo, now)
+    return now
+
+
+def find_whole(folder: Path, *, rehash: bool) -> Manifest | None:
+    """What a folder holds, if ``build_folder`` finished it and no file is changed, missing or new; else None.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    marker = folder / COMPLETE_MARKER
+    with storage_faults(folder, "reading"):
+        known = _read_manifest(marker)
+        if known is None:
+            return None
+        try:
+            now = take_manifest(folder, None if rehash else known)
+        except (CheckpointError, FileNotFoundError):
+            return None  # it holds a link; or another process replaces it right now
+    if now.digests != known.digests:
+        return None
+    if not known.would_recall(now):
+        _keep_manifest(marker, now)
+    return now
+
+
+def build_folder(
+    final: Path,
+    build: Callable[[Path], None],
+    *,
+    accept: Callable[[Manifest], bool] = lambda _: True,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Manifest:
+    """Have a folder whole: the one that stands there, else one filled aside and moved into place.
+
+    Processes that build the same folder wait for each other, and only one does the work. What was left aside
+    by builders that died is removed.
+
+    Args:
+        final: Where the folder shall stand. One that is not whole is replaced.
+        build: Fills the empty folder that it is given.
+        accept: Whether a whole folder that stands there will do.
+        on_wait: Called once if another process builds it.
+
+    Raises:
+        StorageError: The disk is full or the place cannot be written; nothing half-made is left.
+    """
+    with (
+        exclusive(_lock_path(final.parent, final.name), on_wait),
+        storage_faults(final, "building the folder"),
+    ):
+        standing = find_whole(final, rehash=True)
+        if standing is not None and accept(standing):
+            return standing
+        _remove_leftovers(final)
+        aside = _new_aside(final)
+        try:
+            aside.mkdir()
+            build(aside)
+            for path in (*aside.rglob("*"), aside):
+                sync(path)
+            manifest = take_manifest(aside)
+            _replace(final, aside)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        try:
+            write_bytes(final / COMPLETE_MARKER, manifest.model_dump_json().encode())
+        except BaseException:
+            shutil.rmtree(final, ignore_errors=True)
+            raise
+        return manifest
+
+
+def _read_manifest(path: Path) -> Manifest | None:
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _keep_manifest(path: Path, manifest: Manifest) -> None:
+    with suppress(StorageError):  # where nothing can be written, looking only takes longer
+        write_bytes(path, manifest.model_dump_json().encode())
+
+
+def _replace(final: Path, aside: Path) -> None:
+    """Move a folder into place; at no moment is a part of it to be seen there."""
+    if final.exists():
+        old = _new_aside(final)
+        final.rename(old)
+        shutil.rmtree(old)
+    aside.rename(final)
+    sync(final.parent)
+
+
+def _remove_leftovers(final: Path) -> None:
+    """Remove what dead builders left aside; a living one holds the lock of what it builds."""
+    for path in final.parent.glob(f".*{_ASIDE}*"):
+        name = path.name[1:].rpartition(_ASIDE)[0]
+        if name == final.name:
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        with suppress(Timeout), FileLock(_lock_path(final.parent, name), timeout=0):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _new_aside(final: Path) -> Path:
+    return final.with_name(f".{final.name}{_ASIDE}{uuid.uuid4().hex}")
+
+
+def _lock_path(folder: Path, name: str) -> Path:
+    return folder / f".{name}.lock"

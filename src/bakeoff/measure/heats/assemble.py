@@ -1,0 +1,372 @@
+"""From a heat to the readings of one of its jobs: everything raw, nothing summed up."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bakeoff.measure.heats.records import Generation, Heat, Part, PlacedBlock
+from bakeoff.measure.statistics.intervals import MIN_GENERATIONS
+from bakeoff.measure.statistics.readings import (
+    APART,
+    BLOCK,
+    CANARY,
+    COUNTED,
+    DIRTY,
+    ENERGY,
+    FIRST_CALL,
+    LATE,
+    LATENCY,
+    LOAD,
+    MAX_DIRTY_SHARE,
+    MEMORY,
+    OVERHEAD,
+    REFERENCE,
+    TOKENIZE,
+    Reading,
+    read_each,
+    share_of_dirty,
+)
+from bakeoff.measure.statistics.spreads import Kind, find_spreads
+from bakeoff.measure.statistics.stability import find_far, mser_truncation, summarize_block
+
+LATE_SHARE = 0.2
+LATE_CHANGE = 0.05
+LATE_GENERATIONS = 2
+# Of fewer blocks the truncation rule knows next to nothing.
+LATE_MIN_BLOCKS = 8
+# One process has no interval.
+LEAST_NEAR_GENERATIONS = 2
+
+LeftOut = Mapping[tuple[int, int], int]
+
+
+class Calls(NamedTuple):
+    """The timed calls of one variant of a participant.
+
+    Attributes:
+        variant: Its number.
+        own: The participant's, which know how the repeats of all participants deviate.
+        reference: The reference's of the same rounds; None for the reference itself, and for a variant that
+            the reference has not.
+    """
+
+    variant: int
+    own: Reading
+    reference: Reading | None
+
+
+def assemble_readings(
+    heat: Heat, name: str, quantity: str = LATENCY, calls: Mapping[str, Sequence[Calls]] | None = None
+) -> tuple[Reading, ...]:
+    """Assemble all readings of one participant.
+
+    Args:
+        heat: The whole of it: which rounds count is judged over all participants together.
+        name: Of the participant.
+        quantity: What its calls stand for.
+        calls: Of all participants, as ``assemble_calls`` makes them; None makes them.
+
+    Returns:
+        Per variant the calls, the reference's calls of the same rounds, and the warm-ups; then load times,
+        memory, tokenisation, canary and the instrument's overhead.
+    """
+    left_out = find_left_out(heat.generations)
+    parts = list(_parts(heat.generations, name))
+    readings: list[Reading] = []
+    for each in (calls or assemble_calls(heat, left_out, quantity))[name]:
+        readings += [row for row in (each.own, each.reference) if row is not None]
+        readings.append(_warm_ups(parts, each.variant))
+        readings.append(_blocks(parts, each.variant, left_out))
+    return (*readings, *_process_readings(parts))
+
+
+def assemble_calls(
+    heat: Heat, left_out: LeftOut, quantity: str = LATENCY, kinds: Sequence[Kind] | None = None
+) -> dict[str, list[Calls]]:
+    """Assemble the timed calls of all participants that finished a process.
+
+    Args:
+        heat: The whole of it.
+        left_out: Which rounds do not count, as ``find_left_out`` says.
+        quantity: What the calls stand for.
+        kinds: Of which statistics the calls know how the repeats deviate; None is of all that are shown.
+    """
+    names = sorted({part.name for generation in heat.generations for part in generation.parts})
+    own = {
+        name: {variant: _calls(quantity, parts, variant, left_out) for variant in sorted(_variants(parts))}
+        for name in names
+        for parts in [list(_parts(heat.generations, name))]
+    }
+    whole = {name: rows for name, rows in own.items() if name not in heat.failures}
+    spreads = find_spreads(whole, heat.reference, kinds)
+    return {
+        name: [
+            Calls(
+                variant,
+                reading.model_copy(update={"spreads": spreads}),
+                _beside(heat, name, variant, left_out),
+            )
+            for variant, reading in rows.items()
+        ]
+        for name, rows in own.items()
+    }
+
+
+def _beside(heat: Heat, name: str, variant: int, left_out: LeftOut) -> Reading | None:
+    """The reference's calls of the rounds that a participant ran."""
+    own = {number for number, _ in _parts(heat.generations, name)}
+    reference = [row for row in _parts(heat.generations, heat.reference) if row[0] in own]
+    if name == heat.reference or variant not in _variants(reference):
+        return None
+    return _calls(REFERENCE, reference, variant, left_out)
+
+
+def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], int]:
+    """Why each (generation, round) is left out of headline figures; the same for every participant.
+
+    Rounds before a process came to its steady state after all: where in half of the generations, and two at
+    least, the first blocks of a variant are slower than the rest (MSER, beyond 5 %), they are left out for
+    everybody in those generations. Dirty rounds. Rounds in which the CPUs were apart.
+    """
+    apart = find_apart(generations)
+    late = _find_late(generations, apart)
+
+    def judge(generation: int, number: int, *, is_dirty: bool) -> int:
+        if number < late.get(generation, 0):
+            return LATE
+        if is_dirty:
+            return DIRTY
+        return APART if (generation, number) in apart else COUNTED
+
+    return {
+        (generation.number, number): judge(generation.number, number, is_dirty=is_dirty)
+        for generation in generations
+        for number, is_dirty in generation.rounds.items()
+    }
+
+
+def find_apart(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
+    """The (generation, round) in which the CPUs were further apart than in others, as the hand-over told.
+
+    None, where the others are too few to be the measurement.
+    """
+    return _find_far(generations) if is_near_enough(generations) else frozenset()
+
+
+def is_near_enough(generations: Sequence[Generation]) -> bool:
+    """Whether the CPUs were near in half of the generations, of many in five, and in two at least."""
+    wanted = min(MIN_GENERATIONS, max(LEAST_NEAR_GENERATIONS, len(generations) / 2))
+    return len(_find_near(generations)) >= min(wanted, len(generations))
+
+
+def count_done(generations: Sequence[Generation], left_out: LeftOut) -> int:
+    """Generations that add to the measurement: some of their rounds count, and half were near.
+
+    Args:
+        generations: So far.
+        left_out: Which of their rounds do not count, as ``find_left_out`` says.
+    """
+    counted = {number for number, _ in find_counted(left_out)}
+    return len(_find_near(generations) & counted)
+
+
+def find_counted(left_out: LeftOut) -> frozenset[tuple[int, int]]:
+    """The (generation, round) that headline figures use, by why each is left out.
+
+    Disturbed ones too where they are the most: the rest would be a selection.
+    """
+    counts_all = share_of_dirty(left_out.values()) > MAX_DIRTY_SHARE
+    return frozenset(
+        place for place, why in left_out.items() if why == COUNTED or (why == DIRTY and counts_all)
+    )
+
+
+def _find_near(generations: Sequence[Generation]) -> set[int]:
+    """Numbers of the generations in which the CPUs were near in at least half of the rounds."""
+    far = _find_far(generations)
+    return {
+        each.number
+        for each in generations
+        if 2 * sum((each.number, number) in far for number in each.rounds) <= len(each.rounds)
+    }
+
+
+def _find_far(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
+    handovers: dict[tuple[int, int], int] = {}
+    for each in generations:
+        is_dirty = each.rounds
+        for number, ns in each.handovers_ns.items():
+            if not is_dirty[number]:  # other work disturbs hand-overs, too
+                handovers[each.number, number] = ns
+    far = find_far(np.array(list(handovers.values()), dtype=float))
+    return frozenset(place for place, is_far in zip(handovers, far, strict=True) if is_far)
+
+
+def _find_late(generations: Sequence[Generation], apart: Container[tuple[int, int]]) -> dict[int, int]:
+    """How many first rounds to leave out, by generation."""
+    cuts: dict[tuple[str, int], dict[int, int]] = {}
+    judged: Counter[tuple[str, int]] = Counter()
+    for generation in generations:
+        for part in generation.parts:
+            for warm_up in part.started.warm_ups:
+                blocks = [
+                    block
+                    for block in part.blocks
+                    if block.variant == warm_up.variant and (generation.number, block.round) not in apart
+                ]
+                if len(blocks) < LATE_MIN_BLOCKS:
+                    continue
+                judged[part.name, warm_up.variant] += 1
+                cut = _late_rounds(blocks)
+                if cut:
+                    cuts.setdefault((part.name, warm_up.variant), {})[generation.number] = cut
+    late: dict[int, int] = {}
+    for place, by_generation in cuts.items():
+        if len(by_generation) >= max(LATE_GENERATIONS, judged[place] / 2):
+            for number, cut in by_generation.items():
+                late[number] = max(late.get(number, 0), cut)
+    return late
+
+
+def _late_rounds(blocks: Sequence[PlacedBlock]) -> int:
+    ordered = sorted(blocks, key=lambda block: block.round)
+    summaries = [summarize_block(np.maximum(np.array(block.wall_ns, dtype=float), 1.0)) for block in ordered]
+    medians = np.array([summary.median for summary in summaries])
+    cut = mser_truncation(medians)
+    if cut <= LATE_SHARE * len(ordered):
+        return 0
+    noise = float(np.median([summary.noise for summary in summaries]))
+    change = math.log(float(np.median(medians[:cut])) / float(np.median(medians[cut:])))
+    limit = max(LATE_CHANGE, 3 * noise / math.sqrt(cut))
+    return ordered[cut].round if change > limit else 0
+
+
+def _parts(generations: Iterable[Generation], name: str) -> Iterable[tuple[int, Part]]:
+    for generation in generations:
+        for part in generation.parts:
+            if part.name == name:
+                yield generation.number, part
+
+
+def _variants(parts: Iterable[tuple[int, Part]]) -> set[int]:
+    return {warm_up.variant for _, part in parts for warm_up in part.started.warm_ups}
+
+
+def _calls(quantity: str, parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut) -> Reading:
+    columns: dict[str, list[int]] = {
+        name: []
+        for name in (
+            "cpu_ns", "round", "position", "input", "n_tokens", "n_padded_tokens", "block_start_ns",
+            "calls_per_sample", "n_documents", "left_out",
+        )
+    }  # fmt: skip
+    values: list[float] = []
+    numbers: list[int] = []
+    for number, part in parts:
+        warm_up = next(row for row in part.started.warm_ups if row.variant == variant)
+        n_inputs = len(warm_up.n_tokens)
+        for block in (block for block in part.blocks if block.variant == variant):
+            inputs = [
+                (block.first_input + sample * block.calls_per_sample) % n_inputs
+                for sample in range(len(block.wall_ns))
+            ]
+            values += map(float, block.wall_ns)
+            numbers += [number] * len(block.wall_ns)
+            columns["cpu_ns"] += block.cpu_ns
+            columns["input"] += inputs
+            columns["n_tokens"] += [warm_up.n_tokens[each] for each in inputs]
+            columns["n_padded_tokens"] += [warm_up.n_padded_tokens[each] for each in inputs]
+            for name, value in (
+                ("round", block.round),
+                ("position", block.position),
+                ("block_start_ns", block.start_ns),
+                ("calls_per_sample", block.calls_per_sample),
+                ("n_documents", warm_up.n_documents),
+                ("left_out", left_out[number, block.round]),
+            ):
+                columns[name] += [value] * len(block.wall_ns)
+    return Reading(
+        quantity=quantity,
+        unit="ns",
+        at={"batch_size": variant},
+        values=tuple(values),
+        generations=tuple(numbers),
+        columns={name: tuple(column) for name, column in columns.items()},
+    )
+
+
+def _blocks(parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut) -> Reading:
+    """The system's counters of each block, as the share of wall time spent waiting for a CPU and the rest."""
+    rows = [(number, block) for number, part in parts for block in part.blocks if block.variant == variant]
+    names = sorted({name for _, block in rows for name in block.counters})
+    return Reading(
+        quantity=BLOCK,
+        unit="ns",
+        at={"batch_size": variant},
+        values=tuple(float(sum(block.wall_ns) * block.calls_per_sample) for _, block in rows),
+        generations=tuple(number for number, _ in rows),
+        columns={
+            "round": tuple(block.round for _, block in rows),
+            "is_disturbed": tuple(int(bool(block.disturbances)) for _, block in rows),
+            "left_out": tuple(left_out[number, block.round] for number, block in rows),
+            **{name: tuple(int(block.counters.get(name, 0)) for _, block in rows) for name in names},
+        },
+    )
+
+
+def _warm_ups(parts: Sequence[tuple[int, Part]], variant: int) -> Reading:
+    rows = [
+        (number, row) for number, part in parts for row in part.started.warm_ups if row.variant == variant
+    ]
+    return Reading(
+        quantity=FIRST_CALL,
+        unit="ns",
+        at={"batch_size": variant},
+        values=tuple(float(row.first_call_ns) for _, row in rows),
+        generations=tuple(number for number, _ in rows),
+        columns={
+            "warmup_ns": tuple(row.warmup_ns for _, row in rows),
+            "n_calls": tuple(row.n_calls for _, row in rows),
+            "is_steady": tuple(int(row.is_steady) for _, row in rows),
+        },
+    )
+
+
+def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
+    """What is read once in a process, or a few times at its start."""
+    readings = [
+        read_each(LOAD, "ns", [(number, part.started.load_ns) for number, part in parts]).model_copy(
+            update={
+                "columns": {
+                    "at_unix_ns": tuple(part.started.at_ns for _, part in parts),
+                    "spawn_ns": tuple(part.started.spawn_ns for _, part in parts),
+                    "import_ns": tuple(part.started.import_ns for _, part in parts),
+                }
+            }
+        )
+    ]
+    marks = sorted(
+        {mark for _, part in parts for mark in (*part.started.memory_bytes, *part.finished.memory_bytes)}
+    )
+    for mark in marks:
+        rows = [
+            (number, {**part.started.memory_bytes, **part.finished.memory_bytes}.get(mark, 0))
+            for number, part in parts
+        ]
+        readings.append(read_each(f"{MEMORY}_{mark}", "bytes", rows))
+    for quantity, rows in (
+        (TOKENIZE, [(n, each) for n, part in parts for each in part.started.tokenize_ns]),
+        (CANARY, [(n, each) for n, part in parts for each in part.started.canary_ns]),
+        (OVERHEAD, [(n, each) for n, part in parts for each in part.started.overhead_ns]),
+    ):
+        if rows:
+            readings.append(read_each(quantity, "ns", rows))
+    energies = [(number, part.finished.energy_uj) for number, part in parts]
+    if energies and all(energy is not None for _, energy in energies):
+        readings.append(read_each(ENERGY, "uj", [(n, energy or 0) for n, energy in energies]))
+    return readings

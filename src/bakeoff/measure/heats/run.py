@@ -1,0 +1,397 @@
+"""Rounds: who is measured when, and until when.
+
+Candidates that will be compared are measured together in one *heat*. A *generation* is one fresh process of
+each; in it *rounds* follow each other, and a round is one *block* of calls of every candidate, in an order
+drawn anew, while all others are stopped. Slow drift of the machine then hits all alike, and the ratio of two
+candidates in one round is free of it.
+
+    stop rule: run generations until, with the least number done, every interval that was asked for is within
+    its target, or the time budget is spent; the record says which. At twice the budget it ends in any case:
+    a generation that is under way then ends after four rounds.
+
+A generation in which the CPUs were apart most of the time, or of which no round counts, does not count as
+done: another takes its place.
+There are never more than twice as many as were allowed.
+
+Nothing here starts a process or reads a clock of its own: participants do the one, the caller hands in the
+other, so that the tests run whole heats on a virtual clock.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bakeoff.errors import WorkerError
+from bakeoff.measure.heats.assemble import count_done, find_left_out, is_near_enough
+from bakeoff.measure.heats.noise import Round, are_enough, is_disturbed, judge_together
+from bakeoff.measure.heats.protocol import SHORTEST_SAMPLE_NS, TimingProtocol
+from bakeoff.measure.heats.records import (
+    Block,
+    BlockRequest,
+    Failure,
+    Finished,
+    Generation,
+    Heat,
+    Part,
+    PlacedBlock,
+    Started,
+    Stop,
+    WarmUp,
+)
+from bakeoff.measure.heats.stopping import find_unmet
+from bakeoff.measure.statistics.readings import LATENCY
+from bakeoff.measure.system.kernel_counters import TICKED_NS
+
+# A heat that has spent this many budgets, or that many times the most generations, ends with what it has.
+PATIENCE = 2.0
+# But never with one, which gives no ratio an interval.
+LEAST_GENERATIONS = 2
+# And a generation that is under way then ends with so many rounds: a median of fewer is none.
+LEAST_ROUNDS = 4
+# How long one of several that import is waited for before the next is looked at.
+LOOK_S = 0.02
+
+
+class Participant(Protocol):
+    """A candidate in a process of its own, or in a test a simulated one.
+
+    Every method raises WorkerError if the process fails; it is ended then.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique in the heat."""
+        ...
+
+    def begin(self, generation: int) -> None:
+        """Begin afresh and import; return at once. Others may import at the same time."""
+        ...
+
+    def wait_imported(self, longest_s: float) -> int | None:
+        """Return the memory in bytes once it has imported and stopped; None where that takes longer."""
+        ...
+
+    def start(self, generation: int) -> Started:
+        """Begin afresh unless that is done, load, warm up every variant, and stop."""
+        ...
+
+    def run_block(self, request: BlockRequest) -> Block:
+        """Go on, run one block, and stop."""
+        ...
+
+    def finish(self) -> Finished:
+        """Go on, tell the peak of memory, and end."""
+        ...
+
+    def kill(self) -> None:
+        """End at once; also when it was never started."""
+        ...
+
+
+def run_heat(
+    participants: Sequence[Participant],
+    protocol: TimingProtocol,
+    *,
+    now_s: Callable[[], float],
+    memory_budget_bytes: float = math.inf,
+    earlier: Sequence[Generation] = (),
+    keep: Callable[[Generation], None] = lambda _: None,
+    pause: Callable[[], None] = lambda: None,
+    probe: Callable[[], int | None] = lambda: None,
+    quantity: str = LATENCY,
+    n_importing: int = 1,
+) -> Heat:
+    """Measure participants together.
+
+    Args:
+        participants: The first one is the reference.
+        protocol: How.
+        now_s: Clock of the time budget, in seconds.
+        memory_budget_bytes: Beyond this the participants are not held in memory together.
+        earlier: Generations of the same heat that an interrupted run has kept.
+        keep: Called with each finished generation, before the next begins.
+        pause: Called before each block, while all participants are stopped; it must be short.
+        probe: Reads how long data takes from one CPU to the next, in ns, or None; called before each round.
+        quantity: What the calls stand for; the targets are asked of what is reported of it.
+        n_importing: Participants that may import at the same time. Everything after that, from loading on,
+            is done by one at a time.
+
+    Returns:
+        All generations in which at least one participant finished, and why there are no more.
+    """
+    begin_s = now_s()
+    state = _State(
+        list(participants),
+        protocol,
+        memory_budget_bytes,
+        pause,
+        probe,
+        n_importing=n_importing,
+        is_spent=lambda: now_s() - begin_s > PATIENCE * protocol.time_budget_s,
+    )
+    generations: list[Generation] = []
+    for generation in earlier:
+        state.learn(generation)
+        generations.append(generation)
+    reference = participants[0].name
+    longest_s = 0.0
+    while True:
+        left_out, spent_s = find_left_out(generations), now_s() - begin_s
+        done = count_done(generations, left_out)
+        is_over = (
+            not state.alive
+            or done >= protocol.max_generations
+            or len(generations) >= PATIENCE * protocol.max_generations
+        )
+        is_enough = done >= protocol.min_generations and is_near_enough(generations)
+        is_late = (
+            spent_s + longest_s > protocol.time_budget_s
+            if len(generations) >= protocol.min_generations
+            else len(generations) >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s
+        )
+        # The first that is wider is enough to go on.
+        heat = Heat(reference=reference, generations=tuple(generations), failures=state.failures)
+        too_wide = find_unmet(heat, protocol.targets, left_out, quantity, among=state.names)
+        is_met = is_enough and not is_over and next(too_wide, None) is None
+        if is_over or is_met or is_late:
+            stopped: Stop = "generations" if is_over else "targets" if is_met else "budget"
+            break
+        generation_begin_s = now_s()
+        generation = _run_generation(state, len(generations))
+        longest_s = max(longest_s, now_s() - generation_begin_s)
+        state.learn(generation)
+        generations.append(generation)
+        keep(generation)
+    unmet = tuple(find_unmet(heat, protocol.targets, left_out, quantity, among=state.names))
+    return heat.model_copy(update={"stopped": stopped, "unmet": unmet, "failures": state.failures})
+
+
+@dataclass
+class _State:
+    """What a heat learns on its way.
+
+    Attributes:
+        alive: Participants that have not failed.
+        pause: What the caller does between blocks.
+        probe: What it reads before a round.
+        n_importing: Participants that may import at the same time.
+        is_spent: Whether the heat has used up its patience.
+        shapes: Samples a block and calls a sample of each variant, fixed by its first warm-up.
+    """
+
+    alive: list[Participant]
+    protocol: TimingProtocol
+    memory_budget_bytes: float
+    pause: Callable[[], None]
+    probe: Callable[[], int | None]
+    n_importing: int = 1
+    is_spent: Callable[[], bool] = lambda: False
+    is_resident: bool = True
+    failures: dict[str, Failure] = field(default_factory=dict)
+    shapes: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> set[str]:
+        """Of the participants that have not failed."""
+        return {participant.name for participant in self.alive}
+
+    def fail(self, participant: Participant, error: WorkerError) -> None:
+        participant.kill()
+        self.failures[participant.name] = Failure(reason=error.reason, detail=error.detail)
+        self.alive = [other for other in self.alive if other.name != participant.name]
+
+    def learn(self, generation: Generation) -> None:
+        """Take over what a generation has fixed, also one of an interrupted run."""
+        self.is_resident = generation.is_resident
+        self.failures.update(generation.failures)
+        self.alive = [other for other in self.alive if other.name not in generation.failures]
+        for part in generation.parts:
+            for block in part.blocks:
+                shape = (len(block.wall_ns), block.calls_per_sample)
+                self.shapes.setdefault((part.name, block.variant), shape)
+
+    def shape(self, name: str, warm_up: WarmUp) -> tuple[int, int]:
+        place = (name, warm_up.variant)
+        if place not in self.shapes:
+            calls = max(1, math.ceil(SHORTEST_SAMPLE_NS / max(warm_up.median_ns, 1.0)))
+            samples = self.protocol.samples_per_block(warm_up.median_ns, warm_up.least_samples)
+            self.shapes[place] = (samples, calls)
+        return self.shapes[place]
+
+
+@dataclass
+class _Attempt:
+    """One generation on its way."""
+
+    started: dict[str, Started] = field(default_factory=dict)
+    blocks: dict[str, list[PlacedBlock]] = field(default_factory=dict)
+    finished: dict[str, Finished] = field(default_factory=dict)
+
+
+def _run_generation(state: _State, number: int) -> Generation:
+    failed_before = set(state.failures)
+    order = _shuffled(state.alive, f"{state.protocol.seed}:{number}:start")
+    attempt = _Attempt()
+    try:
+        if state.is_resident and not _start_together(state, order, attempt, number):
+            state.is_resident = False
+            attempt = _Attempt()
+        if state.is_resident:
+            _run_rounds(state, attempt, number)
+            _finish(state, attempt)
+        else:
+            for participant in order:
+                _run_alone(state, participant, attempt, number)
+    finally:
+        for participant in order:
+            participant.kill()
+    return Generation(
+        number=number,
+        is_resident=state.is_resident,
+        parts=tuple(
+            Part(
+                name=name,
+                started=attempt.started[name],
+                blocks=tuple(attempt.blocks[name]),
+                finished=finished,
+            )
+            for name, finished in sorted(attempt.finished.items())
+        ),
+        failures={name: why for name, why in state.failures.items() if name not in failed_before},
+    )
+
+
+def _start_together(state: _State, order: Sequence[Participant], attempt: _Attempt, number: int) -> bool:
+    """Start all; False if they do not fit into memory together (all are ended then).
+
+    Importing is the longest part and is not measured against others, so that several do it at once. They are
+    stopped then, and loading, the first call and the warm-up are done by one at a time.
+    """
+    used_bytes = _import_together(state, order, number)
+    imported = [participant for participant in order if participant.name in used_bytes]
+    while imported and sum(used_bytes.values()) <= state.memory_budget_bytes:
+        participant = imported.pop(0)
+        _start(state, participant, attempt, number)
+        started = attempt.started.get(participant.name)
+        used_bytes[participant.name] = started.resident_bytes if started else 0
+    if sum(used_bytes.values()) > state.memory_budget_bytes:
+        for each in order:
+            each.kill()
+        return False
+    return True
+
+
+def _import_together(state: _State, order: Sequence[Participant], number: int) -> dict[str, int]:
+    """Let participants begin and import, some at the same time.
+
+    Returns:
+        Memory of each in bytes, by its name. It ends early once that is more than there is.
+    """
+    waiting, importing = deque(order), list[Participant]()
+    used_bytes: dict[str, int] = {}
+    while (waiting or importing) and sum(used_bytes.values()) <= state.memory_budget_bytes:
+        while waiting and len(importing) < state.n_importing:
+            importing.append(waiting.popleft())
+            importing[-1].begin(number)
+        for participant in list(importing):
+            try:
+                found = participant.wait_imported(LOOK_S)
+            except WorkerError as error:
+                importing.remove(participant)
+                state.fail(participant, error)
+                continue
+            if found is not None:
+                importing.remove(participant)
+                used_bytes[participant.name] = found
+    return used_bytes
+
+
+def _start(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
+    try:
+        attempt.started[participant.name] = participant.start(number)
+        attempt.blocks[participant.name] = []
+    except WorkerError as error:
+        state.fail(participant, error)
+
+
+def _run_rounds(state: _State, attempt: _Attempt, number: int) -> None:
+    """Rounds until enough are clean; a disturbed one is repeated for all, never by looking at latencies."""
+    shuffler = random.Random(f"{state.protocol.seed}:{number}:rounds")  # noqa: S311 - an order, not a secret
+    rounds: list[Round] = []
+    unjudged: list[Round] = []
+    wanted = state.protocol.rounds
+    least = min(LEAST_ROUNDS, wanted)
+    while state.alive and not are_enough(rounds, wanted) and not (len(rounds) >= least and state.is_spent()):
+        rounds.append(_run_round(state, attempt, len(rounds), shuffler))
+        unjudged.append(rounds[-1])
+        if sum(each.wall_ns for each in unjudged) >= TICKED_NS or are_enough(rounds, wanted):
+            judge_together(unjudged)  # which may make them too few again
+            unjudged = []
+    for each in rounds:
+        for name, placed in each.place():
+            attempt.blocks[name].append(placed)
+
+
+def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.Random) -> Round:
+    """One block of every variant of every participant."""
+    turns = [
+        (participant, warm_up)
+        for participant in state.alive
+        for warm_up in attempt.started[participant.name].warm_ups
+    ]
+    current = Round(number, state.probe())
+    for position, (participant, warm_up) in enumerate(shuffler.sample(turns, k=len(turns))):
+        if participant.name in state.failures:
+            continue
+        samples, calls = state.shape(participant.name, warm_up)
+        request = BlockRequest(
+            variant=warm_up.variant,
+            samples=samples,
+            calls_per_sample=calls,
+            first_input=number * len(warm_up.n_tokens) // state.protocol.rounds,
+        )
+        state.pause()
+        try:
+            current.blocks.append((participant.name, position, participant.run_block(request)))
+        except WorkerError as error:
+            state.fail(participant, error)
+    current.is_dirty = is_disturbed([block for _, _, block in current.blocks])
+    return current
+
+
+def _finish(state: _State, attempt: _Attempt) -> None:
+    for participant in list(state.alive):
+        try:
+            attempt.finished[participant.name] = participant.finish()
+        except WorkerError as error:
+            state.fail(participant, error)
+
+
+def _run_alone(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
+    """All rounds of one participant while no other is in memory: still paired by round, but wider."""
+    # Each participant has rounds of its own here, so what is read before them cannot be judged together.
+    alone = _State(
+        [participant],
+        state.protocol,
+        math.inf,
+        state.pause,
+        lambda: None,
+        is_spent=state.is_spent,
+        shapes=state.shapes,
+    )
+    _start(alone, participant, attempt, number)
+    if alone.alive:
+        _run_rounds(alone, attempt, number)
+        _finish(alone, attempt)
+    if alone.failures:
+        failure = alone.failures[participant.name]
+        state.fail(participant, WorkerError(failure.reason, detail=failure.detail))
+
+
+def _shuffled(participants: Sequence[Participant], seed: str) -> list[Participant]:
+    return random.Random(seed).sample(list(participants), k=len(participants))  # noqa: S311 - an order

@@ -1,0 +1,177 @@
+"""What must be true of a folder before anything loads it as a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bakeoff.disk.digest import digest_folder, shorten
+from bakeoff.errors import CheckpointError
+from bakeoff.measure.model.safetensors import WEIGHTS_FILE, check_weights, read_json
+
+CONFIG_FILE = "config.json"
+TOKENIZER_FILE = "tokenizer.json"
+# Their positions begin after the padding token's id (create_position_ids_from_input_ids in transformers), so
+# that many rows of the table of positions are never reached.
+OFFSET_MODELS = frozenset(
+    {
+        "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm",
+        "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+    }
+)  # fmt: skip
+OFFSET_PAD_TOKEN_ID = 1  # of all of them, where config.json does not say
+MAX_CONFIG_BYTES = 5_000_000  # a label map of 100,000 names fits twice
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A fine-tuned token-classification checkpoint whose files are all there and whole.
+
+    Attributes:
+        folder: The folder with ``config.json``, weights and ``tokenizer.json``.
+        labels: The tag of each output, in the order of the outputs.
+        pad_token_id: What fills up shorter rows of a batch; masked, so it decides nothing.
+        max_positions: Tokens that the model has positions for, special ones included; None where it sets no
+            maximum.
+        weight_files: Names of the safetensors files: one, or several shards.
+    """
+
+    folder: Path
+    labels: tuple[str, ...]
+    pad_token_id: int
+    max_positions: int | None = None
+    weight_files: tuple[str, ...] = (WEIGHTS_FILE,)
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The fast tokenizer, in the format of the ``tokenizers`` library."""
+        return self.folder / TOKENIZER_FILE
+
+    def token_limit(self, max_length: int) -> int:
+        """Tokens after which a document is cut: as many as are asked for, never more than the model takes.
+
+        Beyond its maximum one runtime fails and another answers in silence with what means nothing.
+        """
+        return max_length if self.max_positions is None else min(max_length, self.max_positions)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the weights on disk."""
+        return sum((self.folder / name).stat().st_size for name in self.weight_files)
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Check a checkpoint folder without loading its weights.
+
+    Whether the weights fit the architecture is seen at loading, where it is checked again.
+
+    Raises:
+        CheckpointError: The folder, one of its files or the label map is missing or broken.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(folder, found="no such folder", cure="give the folder that holds config.json")
+    config = _read_config(folder)
+    if not (folder / TOKENIZER_FILE).is_file():
+        raise CheckpointError(
+            folder,
+            found=f"no {TOKENIZER_FILE}",
+            cure="save the fast tokenizer beside the weights: tokenizer.save_pretrained(folder)",
+        )
+    return Checkpoint(
+        folder,
+        _labels(folder, config),
+        pad_token_id=_pad_token_id(folder, config),
+        max_positions=read_max_positions(folder, config),
+        weight_files=check_weights(folder),
+    )
+
+
+def open_verified_checkpoint(folder: Path, digest: str) -> Checkpoint:
+    """Check a checkpoint folder's form, then that its content is what the refit recorded.
+
+    Raises:
+        CheckpointError: It is no checkpoint, or another one.
+    """
+    checkpoint = open_checkpoint(folder)
+    found = digest_folder(folder)
+    if found != digest:
+        raise CheckpointError(
+            folder,
+            found=f"its content has digest {shorten(found)}, the refit recorded {shorten(digest)}",
+            cure="it is not what was trained; restore it, or run the refit again",
+        )
+    return checkpoint
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            folder, found=f"no {CONFIG_FILE}", cure="give a folder that save_pretrained() wrote"
+        )
+    config = read_json(folder, CONFIG_FILE, MAX_CONFIG_BYTES)
+    if config.get("transformers_weights") is not None:
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} names other weights in transformers_weights",
+            cure=f"save the weights as {WEIGHTS_FILE}: only they are checked",
+        )
+    return config
+
+
+def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
+    table = config.get("id2label")
+    numbers = {str(number) for number in range(len(table))} if isinstance(table, dict) else set()
+    if (
+        not isinstance(table, dict)
+        or not table
+        or set(table) != numbers
+        or not all(isinstance(name, str) for name in table.values())
+    ):
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} has no id2label that names outputs 0, 1, …",
+            cure="fine-tune with id2label set, for example by `bakeoff sweep`",
+        )
+    return tuple(table[str(number)] for number in range(len(table)))
+
+
+def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
+    value = config.get("pad_token_id")
+    if value is None:
+        return 0
+    if not isinstance(value, int) or value < 0:
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} has the pad_token_id {str(value)[:40]!r}",
+            cure="set it to the id of the tokenizer's padding token",
+        )
+    return value
+
+
+def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
+    """Tokens that a model has positions for; None where its configuration sets no maximum.
+
+    Args:
+        folder: Of the checkpoint, for the message.
+        config: Content of its ``config.json``.
+
+    Raises:
+        CheckpointError: The number cannot be one.
+    """
+    value = config.get("max_position_embeddings")
+    if value is None:
+        return None
+    offset = 0
+    if config.get("model_type") in OFFSET_MODELS:
+        padding = config.get("pad_token_id")
+        offset = (OFFSET_PAD_TOKEN_ID if padding is None else _pad_token_id(folder, config)) + 1
+    if not isinstance(value, int) or isinstance(value, bool) or value <= offset:
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} has the max_position_embeddings {str(value)[:40]!r}",
+            cure="set it to the number of positions of the model",
+        )
+    return value - offset

@@ -1,0 +1,1 @@
+"""Statistics: pure functions from raw readings to values with intervals."""

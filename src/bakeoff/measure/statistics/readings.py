@@ -1,0 +1,398 @@
+"""Readings: raw values of one quantity, with unit and place; summaries are computed on demand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from bakeoff.measure.statistics.intervals import (
+    MEDIAN,
+    Interval,
+    quantile_intervals,
+    quantile_of_sorted,
+    throughput_interval,
+    unite,
+)
+from bakeoff.measure.statistics.moderation import Of, Posterior, Prior, Spread, moderate, prior_of
+from bakeoff.measure.statistics.ratios import LogRatios, pair_quantiles, pair_rounds, ratio_interval
+from bakeoff.record import Record
+
+Unit = Literal["ns", "bytes", "ratio", "count", "per_s", "uj"]
+NS_PER_MS = 1e6
+NS_PER_S = 1e9
+
+# The quantities that are read.
+LATENCY = "latency"  # service time of one call; closed loop, so never a response time
+PASS = "pass"  # noqa: S105 - of all documents in large batches
+REFERENCE = "reference"  # the same of the heat's reference, in the same rounds
+ENTITIES = "entities"  # of each document: found and right
+FIRST_CALL = "first_call"
+BLOCK = "block"
+LOAD = "load"
+MEMORY = "memory"
+TOKENIZE = "tokenize"
+CANARY = "canary"
+OVERHEAD = "overhead"
+MODEL_SIZE = "model_size"
+ENERGY = "energy"
+MAX_RATE = "max_rate"  # of an open loop
+PROBE = "probed_rate"
+RESPONSE = "response"  # from scheduled arrival to answer; open loop, never a service time
+
+# Why a round is left out of headline figures.
+COUNTED, DIRTY, LATE, APART = 0, 1, 2, 3
+MAX_DIRTY_SHARE = 0.5
+WARN_DIRTY_SHARE = 0.1
+
+
+class Reading(Record):
+    """Raw values of one quantity.
+
+    Attributes:
+        quantity: What was read.
+        unit: Of ``values``.
+        at: Where it was taken: ``{"batch_size": 8}``.
+        values: One number a sample, in the order of taking.
+        generations: The fresh process in which each value was taken, counted from 0; one a value.
+        columns: Facts beside each value, such as ``n_tokens`` or ``cpu_ns``; each as long as ``values``.
+        spreads: How the repeats of all candidates of its heat deviate; empty for what is measured alone.
+    """
+
+    quantity: str
+    unit: Unit
+    at: Mapping[str, int] = {}
+    values: tuple[float, ...]
+    generations: tuple[int, ...]
+    columns: Mapping[str, tuple[int, ...]] = {}
+    spreads: tuple[Spread, ...] = ()
+
+    @model_validator(mode="after")
+    def _columns_are_as_long_as_values(self) -> Self:
+        lengths = {len(self.generations), *(len(column) for column in self.columns.values())}
+        if lengths != {len(self.values)}:
+            raise ValueError(f"columns of {sorted(lengths)} rows beside {len(self.values)} values")
+        return self
+
+    @property
+    def total(self) -> float:
+        """Sum of all values, those that are left out of headline figures too."""
+        return float(np.sum(self.values))
+
+    @property
+    def dirty_share(self) -> float:
+        """Share of the rounds in the steady state that were disturbed, in [0, 1]."""
+        if "left_out" not in self.columns or not self.values:
+            return 0.0
+        rounds = np.asarray(self.columns["round"])
+        _, first = np.unique(np.asarray(self.generations) * (rounds.max() + 1) + rounds, return_index=True)
+        return share_of_dirty(np.asarray(self.columns["left_out"])[first].tolist())
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether disturbed rounds count too: where they are the most, the rest would be a selection."""
+        return self.dirty_share > MAX_DIRTY_SHARE
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which values headline figures use."""
+        if "left_out" not in self.columns:
+            return np.ones(len(self.values), dtype=bool)
+        why = np.asarray(self.columns["left_out"])
+        counted: NDArray[np.bool_] = (why == COUNTED) | ((why == DIRTY) & self.counts_all)
+        return counted
+
+    @property
+    def paired(self) -> NDArray[np.bool_]:
+        """Which values ratios use: those that headline figures use, and what disturbs both sides alike.
+
+        Rounds in which the CPUs were apart are paired like any other. A process of which every round was
+        disturbed counts with all of them, since a ratio from few processes must not lose one whole.
+        """
+        if "left_out" not in self.columns:
+            return self.counted
+        why, generations = np.asarray(self.columns["left_out"]), np.asarray(self.generations)
+        chosen: NDArray[np.bool_] = self.counted | (why == APART)
+        lost = np.setdiff1d(generations, generations[chosen])
+        with_lost: NDArray[np.bool_] = chosen | ((why != LATE) & np.isin(generations, lost))
+        return with_lost
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether half of the steady rounds, or all of a process, are left out of headline figures."""
+        if "left_out" not in self.columns:
+            return False
+        steady = np.asarray(self.columns["left_out"]) != LATE
+        generations, counted = np.asarray(self.generations), self.counted
+        is_one_lost = np.setdiff1d(generations[steady], generations[counted]).size > 0
+        return bool(is_one_lost or 2 * counted.sum() <= steady.sum())
+
+    def prior(self, of: Of, p: float = MEDIAN) -> Prior | None:
+        """What the heat shows of the variance between processes; None for what is measured alone.
+
+        Args:
+            of: Times, or ratios to the reference.
+            p: The quantile; between those of the spreads, the next one above stands for it.
+        """
+        known = sorted((each for each in self.spreads if each.of == of), key=lambda each: each.quantile)
+        if not known:
+            return None
+        return prior_of(next((each for each in known if each.quantile >= p), known[-1]))
+
+    @property
+    def n_counted(self) -> int:
+        """How many values headline figures use."""
+        return int(self.counted.sum())
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether a value is the mean of several calls, so that there is no tail to be seen."""
+        return any(calls > 1 for calls in self.columns.get("calls_per_sample", ()))
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether quantiles beyond the median are asked of it: of single calls, and not of passes."""
+        return self.quantity != PASS and not self.is_grouped
+
+    def by_generation(self) -> list[NDArray[np.float64]]:
+        """The values of each fresh process that headline figures use, in the order of the processes."""
+        return list(self.by_generation_number().values())
+
+    def by_generation_number(
+        self, column: str | None = None, *, is_paired: bool = False
+    ) -> dict[int, NDArray[np.float64]]:
+        """As ``by_generation`` with the number of each process.
+
+        Args:
+            column: Take a column instead of the values.
+            is_paired: Take what ratios use instead of what headline figures use.
+        """
+        source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
+        generations, chosen = np.asarray(self.generations), self.paired if is_paired else self.counted
+        rows = {int(number): source[(generations == number) & chosen] for number in np.unique(generations)}
+        return {number: row for number, row in rows.items() if row.size}
+
+    def quantile(self, p: float, confidence: float = 0.95) -> Interval | None:
+        """Estimate the p-quantile with its interval; None where the samples do not carry it."""
+        return self.quantiles((p,), confidence)[0]
+
+    def quantiles(self, wanted: Sequence[float], confidence: float = 0.95) -> list[Interval | None]:
+        """As ``quantile``, several at once.
+
+        Where half of the rounds are left out, the interval also holds what all rounds say.
+        """
+        rows, is_grouped = self.by_generation(), self.is_grouped
+        if not rows:
+            return [None] * len(wanted)
+        found = quantile_intervals(rows, wanted, confidence, [self.prior("time", p) for p in wanted])
+        is_thinned = self.is_thinned
+        return [
+            None
+            if interval is None or (is_grouped and p != MEDIAN)
+            else _stretch(interval, self.quantile_of_all(p) if is_thinned else None)
+            for p, interval in zip(wanted, found, strict=True)
+        ]
+
+    def posterior(self, p: float) -> Posterior | None:
+        """Find what is known of the logarithm of the p-quantile; None with fewer than two processes."""
+        rows = self.by_generation()
+        if len(rows) < 2:  # noqa: PLR2004 - one process shows no spread
+            return None
+        center = math.log(quantile_of_sorted(np.sort(np.concatenate(rows)), p))
+        logs = list(find_log_times(self, p).values())
+        return moderate(logs, "time", self.prior("time", p), center)
+
+    def quantile_of_all(self, p: float) -> float | None:
+        """Find the p-quantile with the disturbed rounds; None where none was left out.
+
+        Those in which the CPUs were apart are among them; those before the steady state are not.
+        """
+        if "left_out" not in self.columns:
+            return None
+        why = np.asarray(self.columns["left_out"])
+        steady = why != LATE
+        if not (steady & ~self.counted).any():
+            return None
+        return float(np.quantile(np.asarray(self.values)[steady], p))
+
+    def block_medians(
+        self, column: str | None = None, *, is_paired: bool = False
+    ) -> dict[tuple[int, int], float]:
+        """Take the median of each block by (generation, round).
+
+        Args:
+            column: Take a column instead of the values.
+            is_paired: Take the blocks that ratios use instead of those that headline figures use.
+        """
+        source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
+        return {
+            place: quantile_of_sorted(np.sort(source[rows]), MEDIAN)
+            for place, rows in self._blocks(is_paired=is_paired)
+        }
+
+    def throughput(self, confidence: float = 0.95) -> Interval | None:
+        """Estimate documents per second, over the counted blocks."""
+        values = np.asarray(self.values)
+        rates: dict[int, list[float]] = {}
+        for (generation, _), rows in self._blocks():
+            total_s = float(values[rows].sum()) / NS_PER_S
+            rates.setdefault(generation, []).append(self.columns["n_documents"][0] * rows.size / total_s)
+        if not rates:
+            return None
+        found = throughput_interval(
+            [np.array(row) for _, row in sorted(rates.items())], confidence, self.prior("time")
+        )
+        of_all_ns = self.quantile_of_all(MEDIAN) if self.is_thinned else None
+        if of_all_ns is None:
+            return found
+        counted_ns = float(np.median(values[self.counted]))
+        return _stretch(found, found.value * counted_ns / of_all_ns)
+
+    def _blocks(self, *, is_paired: bool = False) -> list[tuple[tuple[int, int], NDArray[np.intp]]]:
+        """Each block's (generation, round), in their order, and where its values are."""
+        rows = np.flatnonzero(self.paired if is_paired else self.counted)
+        if not rows.size:
+            return []
+        generations, rounds = np.asarray(self.generations)[rows], np.asarray(self.columns["round"])[rows]
+        order = np.lexsort((rounds, generations))
+        places = np.stack((generations[order], rounds[order]))
+        begins = 1 + np.flatnonzero((np.diff(places) != 0).any(axis=0))
+        return [
+            ((int(generations[block[0]]), int(rounds[block[0]])), rows[block])
+            for block in np.split(order, begins)
+        ]
+
+
+def share_of_dirty(reasons: Iterable[int]) -> float:
+    """Share of the rounds in the steady state that were disturbed, by why each is left out, in [0, 1]."""
+    steady = [why for why in reasons if why != LATE]
+    return steady.count(DIRTY) / len(steady) if steady else 0.0
+
+
+def read_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Reading:
+    """A reading of single values, each with the number of the process that read it before it."""
+    return Reading(
+        quantity=quantity,
+        unit=unit,
+        values=tuple(float(value) for _, value in rows),
+        generations=tuple(number for number, _ in rows),
+    )
+
+
+def ratio_to_reference(
+    calls: Reading,
+    reference: Reading,
+    confidence: float = 0.95,
+    *,
+    p: float = MEDIAN,
+    by_cpu: bool = False,
+    factor: float = 1.0,
+) -> Interval | None:
+    """Estimate how many times as long a candidate takes as the reference, from the rounds that both ran.
+
+    Args:
+        calls: The candidate's.
+        reference: The reference's, of the same session and batch size.
+        confidence: Of the interval.
+        p: The median is paired round by round; another quantile generation by generation, by its number.
+        by_cpu: Compare CPU time: what is left on a contended machine. Right only where both used one thread,
+            since the time of every thread that spins is in it.
+        factor: As ``ratio_interval`` takes it.
+
+    Returns:
+        Above 1 is slower; None where the two share no round, or the samples do not carry the quantile.
+    """
+    found = find_log_ratios(calls, reference, p, by_cpu=by_cpu)
+    of: Of = "ratio of CPU time" if by_cpu else "ratio"
+    return ratio_interval(found, confidence, calls.prior(of, p), of, factor=factor) if found else None
+
+
+def find_log_ratios(
+    calls: Reading, reference: Reading, p: float = MEDIAN, *, by_cpu: bool = False
+) -> LogRatios | None:
+    """Take the log ratio of a candidate to the reference in each process that both ran.
+
+    Either may lack processes that the other has: of one that failed in a later generation the earlier ones
+    are compared.
+
+    Args:
+        calls: The candidate's.
+        reference: The reference's, of the same session and batch size.
+        p: The quantile.
+        by_cpu: Of CPU time.
+
+    Returns:
+        None where the two share no round, or the samples do not carry the quantile.
+    """
+    column = "cpu_ns" if by_cpu else None
+    if p != MEDIAN:
+        return _find_tail_ratios(calls, reference, p, column)
+    own, other = (each.block_medians(column, is_paired=True) for each in (calls, reference))
+    rows: dict[int, list[tuple[float, float]]] = {}
+    for place in sorted(own.keys() & other.keys()):
+        if own[place] > 0 and other[place] > 0:
+            rows.setdefault(place[0], []).append((own[place], other[place]))
+    if not rows:
+        return None
+    pairs = {number: np.array(row) for number, row in rows.items()}
+    return pair_rounds({number: (row[:, 0], row[:, 1]) for number, row in pairs.items()})
+
+
+def find_log_times(calls: Reading, p: float) -> dict[int, float]:
+    """Take the logarithm of the p-quantile of each process; empty where the values have no such quantile."""
+    if p != MEDIAN and not calls.has_tail:
+        return {}
+    rows = calls.by_generation_number()
+    return {number: math.log(quantile_of_sorted(np.sort(row), p)) for number, row in rows.items()}
+
+
+def _find_tail_ratios(calls: Reading, reference: Reading, p: float, column: str | None) -> LogRatios | None:
+    if calls.is_grouped or reference.is_grouped:
+        return None
+    own, other = (each.by_generation_number(column, is_paired=True) for each in (calls, reference))
+    shared = sorted(own.keys() & other.keys())
+    # A coarse clock may read no CPU time at all, of which there is no ratio.
+    if not shared or any((rows[number] <= 0).any() for rows in (own, other) for number in shared):
+        return None
+    return pair_quantiles({number: (own[number], other[number]) for number in shared}, p)
+
+
+def _stretch(interval: Interval, value: float | None) -> Interval:
+    """The interval with what it would be around another value, if there is one."""
+    if value is None:
+        return interval
+    change = value / interval.value
+    return unite(interval, Interval(value, interval.low * change, interval.high * change))
+
+
+def merge_generations(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]:
+    """Join what several fresh processes read of the same quantities into one reading each.
+
+    Args:
+        parts: The readings of each process, every process with the same quantities in the same order.
+
+    Raises:
+        ValueError: The processes did not read the same things.
+    """
+    merged = []
+    for rows in zip(*parts, strict=True):
+        first = rows[0]
+        if any((row.quantity, row.unit, row.at) != (first.quantity, first.unit, first.at) for row in rows):
+            raise ValueError(f"{first.quantity} at {dict(first.at)} was not read by every process")
+        merged.append(
+            first.model_copy(
+                update={
+                    "values": tuple(value for row in rows for value in row.values),
+                    "generations": tuple(g for row in rows for g in row.generations),
+                    "columns": {
+                        name: tuple(value for row in rows for value in row.columns[name])
+                        for name in first.columns
+                    },
+                }
+            )
+        )
+    return tuple(merged)

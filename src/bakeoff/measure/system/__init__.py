@@ -1,0 +1,1 @@
+"""The system under the instrument: kernel counters, memory, cores, containers."""

@@ -1,0 +1,1 @@
+"""Tasks: what a model is asked. One file a task."""

@@ -1,0 +1,1 @@
+"""Benching: from a plan to measurements in the tracking store."""

@@ -1,0 +1,262 @@
+"""What this command takes upon itself of the work that machines share, and what it leaves to others."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
+
+from bakeoff.core.plan.existing import ExistingBenchmark
+from bakeoff.core.plan.jobs import Plan, PlannedJob, plan_jobs
+from bakeoff.core.records import FailedAttempt
+from bakeoff.core.run_mode import RunMode
+from bakeoff.errors import TrackingError
+from bakeoff.orchestrator.bench.prepare import Attempt, Outcomes
+from bakeoff.orchestrator.bench.upload import send
+from bakeoff.orchestrator.project import Project
+from bakeoff.stores.claims.claims import Claim, End, Held, Published
+
+# How often others are looked at while there is nothing to do but to wait for them.
+MAX_LOOK_S = 5.0
+LOOKS_PER_EXPIRY = 10
+# How often a person who waits is told so.
+TELL_S = 60.0
+# A job that was published is planned anew; so often it is believed that the plan was too early.
+MAX_PUBLISHED = 3
+# So many looks in a row that fail are an outage.
+MAX_LOST_LOOKS = 3
+
+
+class Share:
+    """The claims of one command, from the first job until the last result is sent.
+
+    Without a store, offline or in an outage, everything is taken: publication decides what counts.
+
+    Attributes:
+        outcomes: What became of the jobs that were taken.
+        deferred: Jobs that others measure, or have measured meanwhile, by key digest.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.outcomes = Outcomes()
+        self._claims: dict[str, Claim] = {}
+        self._taken: dict[str, PlannedJob] = {}
+        self._sent: set[tuple[str, int]] = set()
+        self._tried: set[tuple[str, int]] = set()
+        self._published: Counter[str] = Counter()
+        self._is_down = False
+        self._is_replanned = False
+        self.deferred: dict[str, PlannedJob] = {}
+
+    def take(self, planned: PlannedJob) -> PlannedJob | None:
+        """Claim a job; None if it is left to others, for now at least.
+
+        Returns:
+            The job with the number that its attempt has.
+
+        Raises:
+            TrackingError: The store refuses to be written to.
+        """
+        if self._project.is_offline:
+            return planned
+        digest = planned.job.key_digest
+        self._taken[digest] = planned
+        try:
+            answer = self._project.claims.claim(
+                digest, planned.attempt, is_forced=is_forced(self._project), is_replanned=self._is_replanned
+            )
+        except TrackingError as error:
+            if error.is_refusal:
+                raise  # who may not write to the store is told before hours are spent
+            self._project.progress.say(f"{planned.job.label}: measured without a claim: {error}")
+            return planned
+        self._is_down = False
+        if isinstance(answer, Claim):
+            self._claims[digest] = answer
+            return planned.model_copy(update={"attempt": answer.attempt})
+        if isinstance(answer, Held):
+            self._project.progress.say(f"{planned.job.label}: {answer.owner} measures it; left for later")
+        elif isinstance(answer, Published):
+            self._published[digest] += 1
+            if self._published[digest] > MAX_PUBLISHED:
+                self._project.progress.say(
+                    f"warning: {planned.job.label}: run {answer.run_id} counts by the ledger, and no plan "
+                    "sees it as valid; delete that run to measure again"
+                )
+                return None
+        self.deferred[digest] = planned
+        return None
+
+    def take_together(self, group: Sequence[PlannedJob]) -> list[PlannedJob]:
+        """Claim the jobs of a heat; empty if there is nothing in it for this machine.
+
+        A heat is shared out whole: who has its first job gets the rest, and only what remains of it when that
+        was waited for is taken alone. The reference stays in the heat, whoever measures it.
+        """
+        taken: list[PlannedJob] = []
+        to_measure = [planned for planned in group if planned.action == "measure"]
+        for planned in to_measure:
+            is_lost = not taken and bool(self.deferred.keys() & _digests(to_measure))
+            if is_lost and not self._is_replanned:
+                self.deferred[planned.job.key_digest] = planned
+            elif (mine := self.take(planned)) is not None:
+                taken.append(mine)
+        if not taken:
+            return []
+        reference = group[0]
+        if reference.job.key not in {planned.job.key for planned in taken}:
+            taken.insert(0, reference.model_copy(update={"action": "reuse"}))
+        return taken
+
+    def settle(self, planned: Iterable[PlannedJob]) -> None:
+        """Send what was kept of some jobs, and end their claims; in an outage both are left to the end."""
+        digests = _digests(planned)
+        for attempt in self._unsent():
+            if attempt.job.key_digest in digests and not self._project.is_offline and not self._is_down:
+                self._send(attempt)
+        for unready in self.outcomes.unready:
+            if unready.job.key_digest in digests:
+                self._end(unready.job.key_digest, "released")
+
+    def finish(self) -> list[Attempt]:
+        """Send the rest; returns what of it waits for the next command."""
+        self._is_down = False
+        for attempt in self._unsent():
+            if not self._project.is_offline and not self._is_down:
+                self._send(attempt)
+        return self._unsent()
+
+    def beat(self) -> None:
+        """Say that this command is alive, if it is time to."""
+        self._project.claims.beat()
+
+    def beating(self) -> AbstractContextManager[None]:
+        """Say so in a thread, while nothing is measured."""
+        return self._project.claims.beating() if self._claims else nullcontext()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Give up on leaving what was claimed and came to nothing, whatever the reason.
+
+        A claim whose result is on this disk and could not be sent stays until it expires.
+        """
+        try:
+            yield
+        finally:
+            kept = {attempt.job.key_digest for attempt in self._unsent()}
+            for digest in list(self._claims):
+                if digest not in kept and not self._is_down:
+                    self._end(digest, "released")
+            self._project.claims.close()
+
+    def wait(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        """Wait until one of the deferred jobs is measured, given up, or its holder dead.
+
+        Raises:
+            TrackingError: The store went away; everything measured is safe.
+        """
+        look_s = min(MAX_LOOK_S, self._project.settings.tracking.claim_expiry_s / LOOKS_PER_EXPIRY)
+        n_lost, told_s = 0, -TELL_S
+        while True:
+            try:
+                holders = [self._project.claims.look(digest) for digest in self.deferred]
+                n_lost = 0
+            except TrackingError:
+                n_lost += 1
+                self._project.claims.forget()
+                if n_lost >= MAX_LOST_LOOKS:
+                    raise
+                continue
+            names = {holder.owner for holder in holders if holder is not None}
+            if None in holders:
+                return
+            if now_s() - told_s >= TELL_S:
+                told_s = now_s()
+                self._project.progress.say(f"waiting for {len(holders)} jobs of {'; '.join(sorted(names))}")
+            time.sleep(look_s)
+
+    def plan_again(self, plan: Plan, existing: Sequence[ExistingBenchmark]) -> Plan:
+        """Plan anew what was deferred; nothing else is measured again.
+
+        Args:
+            plan: As it was.
+            existing: What there is by now.
+        """
+        deferred, self.deferred, self._is_replanned = self.deferred, {}, True
+        known = [
+            benchmark
+            for benchmark in existing
+            if not (
+                is_forced(self._project)
+                and benchmark.state == "valid"
+                and any(
+                    benchmark.key == planned.job.key and benchmark.attempt < planned.attempt
+                    for planned in deferred.values()
+                )
+            )
+        ]
+        anew = plan_jobs(
+            [planned.job for planned in plan.jobs],
+            known,
+            RunMode.REUSE_IF_EXISTS,
+            self._project.settings.benchmark.max_attempts,
+        )
+        return Plan(
+            jobs=tuple(
+                new
+                if new.action != "measure" or new.job.key_digest in deferred
+                else new.model_copy(update={"action": "leave"})
+                for new in anew.jobs
+            )
+        )
+
+    def _unsent(self) -> list[Attempt]:
+        return [each for each in self.outcomes.kept if (each.job.key_digest, each.attempt) not in self._sent]
+
+    def _send(self, attempt: Attempt) -> None:
+        digest = attempt.job.key_digest
+        place = (digest, attempt.attempt)
+        was_tried = place in self._tried
+        self._tried.add(place)
+        try:
+            with self.beating():
+                logged = send(self._project, attempt, may_exist=was_tried)
+        except TrackingError as error:
+            self._is_down = True
+            text = f"{attempt.job.label}: measured and safe on disk, but not logged: {error}"
+            self._project.progress.say(text)
+            return
+        self._sent.add(place)
+        if logged.superseded_by is not None:
+            self.deferred[digest] = self._taken[digest]
+        self._end(digest, _how(attempt, is_superseded=logged.superseded_by is not None))
+
+    def _end(self, digest: str, how: End) -> None:
+        claim = self._claims.pop(digest, None)
+        if claim is None:
+            return
+        try:
+            self._project.claims.end(claim, how)
+        except TrackingError as error:
+            self._is_down = True
+            self._project.progress.say(f"a claim was not given up, and will expire: {error}")
+
+
+def is_forced(project: Project) -> bool:
+    """Whether what counts is measured anew."""
+    return project.benchmark_mode is RunMode.FORCE_NEW
+
+
+def _how(attempt: Attempt, *, is_superseded: bool) -> Literal["published", "superseded", "failed", "invalid"]:
+    if isinstance(attempt, FailedAttempt):
+        return "failed"
+    if not attempt.is_valid:
+        return "invalid"
+    return "superseded" if is_superseded else "published"
+
+
+def _digests(planned: Iterable[PlannedJob]) -> Collection[str]:
+    return {each.job.key_digest for each in planned}

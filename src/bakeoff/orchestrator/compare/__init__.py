@@ -1,0 +1,1 @@
+"""Comparing: find what two names mean, and compare them."""

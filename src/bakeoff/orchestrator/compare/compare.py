@@ -1,0 +1,84 @@
+"""Compare: find what two texts name, then set one beside the other."""
+
+from __future__ import annotations
+
+from bakeoff.core.comparison import compare as contrasting
+from bakeoff.core.comparison.compare import Contrast
+from bakeoff.core.comparison.gate import ContrastSettings
+from bakeoff.errors import CandidateNotFoundError, UserError
+from bakeoff.orchestrator.compare.resolve import Finder, Named
+from bakeoff.orchestrator.project import Project
+
+
+def compare(project: Project, baseline: str, contender: str, settings: ContrastSettings) -> Contrast:
+    """Set a contender beside a baseline.
+
+    Args:
+        project: Whose results, labels and tracking store are meant.
+        baseline: What the change is counted from.
+        contender: What is judged.
+        settings: Margins, place, confidence.
+
+    Raises:
+        CandidateNotFoundError: A text names nothing, or several things.
+        DataError: A file is broken.
+        TrackingError: The store was asked and does not answer.
+        UserError: Both texts name the same measurements, or benchmarks of unlike scenarios.
+    """
+    finder = Finder(project)
+    first, second = finder.find(baseline), finder.find(contender)
+    if first.is_set != second.is_set:
+        first, second = _narrow(first, second, baseline), _narrow(second, first, contender)
+    first, second = _keep_scenario(first, second)
+    measured = _identify(first)
+    if measured and measured == _identify(second):
+        raise UserError(
+            f"{baseline!r} and {contender!r} name the same measurements; name an older attempt with @ATTEMPT"
+        )
+    made = contrasting.contrast(first.sides, second.sides, settings)
+    if not (first.is_set and second.is_set and (first.winner or second.winner)):
+        return made
+    return made.model_copy(
+        update={"remarks": (f"winner: {first.winner or 'none'} → {second.winner or 'none'}", *made.remarks)}
+    )
+
+
+def _narrow(named: Named, other: Named, text: str) -> Named:
+    """Of a set beside a single candidate, the one with the same label."""
+    if not named.is_set:
+        return named
+    label = other.sides[0].label
+    chosen = [side for side in named.sides if side.label == label]
+    if len(chosen) != 1:
+        there = [side.label for side in named.sides]
+        raise CandidateNotFoundError(f"{label} in {text}", there, is_ambiguous=bool(chosen))
+    return Named((chosen[0],))
+
+
+def _keep_scenario(first: Named, second: Named) -> tuple[Named, Named]:
+    """Where one names a single benchmark, only its scenario is compared."""
+    jobs = [named.sides[0].measurements[0].job for named in (first, second) if named.is_job]
+    kinds = {job.scenario.kind for job in jobs}
+    if len(kinds) > 1:
+        raise UserError(f"{jobs[0].label} and {jobs[1].label} are of unlike scenarios; name two of the same")
+    kept = [
+        named._replace(
+            sides=tuple(
+                side._replace(
+                    measurements=tuple(each for each in side.measurements if each.job.scenario.kind in kinds)
+                )
+                for side in named.sides
+            )
+        )
+        if kinds
+        else named
+        for named in (first, second)
+    ]
+    return kept[0], kept[1]
+
+
+def _identify(named: Named) -> list[tuple[str, int, str]]:
+    """By which measurements two names are the same."""
+    return sorted(
+        (each.job.key, each.attempt, each.measured_at) for side in named.sides for each in side.measurements
+    )

@@ -1,0 +1,1 @@
+"""Promoting: check the evidence, register the model, move the alias."""

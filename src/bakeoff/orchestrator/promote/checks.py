@@ -1,0 +1,151 @@
+"""What a promotion rests on: the winner's measurements, and every reason why they no longer hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bakeoff.core.decision.decide import Decision
+from bakeoff.core.decision.production import Production
+from bakeoff.core.decision.standings import Standing
+from bakeoff.core.plan.existing import ExistingBenchmark
+from bakeoff.core.records import Champion, Job, Measurement
+from bakeoff.errors import (
+    AnswerIsNoError,
+    BakeoffError,
+    CannotTellError,
+    NoChampionError,
+    NoWinnerError,
+    PromotionRefusedError,
+    StaleDecisionError,
+    UserError,
+)
+from bakeoff.measure.backends.availability import library_versions
+from bakeoff.orchestrator.champions import select_champions
+from bakeoff.orchestrator.decide import decide
+from bakeoff.orchestrator.project import Project
+from bakeoff.serving import LIBRARIES
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The winner of a decision, with what was measured of it.
+
+    Attributes:
+        job: One of the winner's: names its runtime, checkpoint and token limit.
+        champion: Whose checkpoint is promoted.
+        faults: Why it should not be promoted; empty where all is well.
+    """
+
+    winner: Standing
+    job: Job
+    champion: Champion
+    faults: tuple[BakeoffError, ...]
+
+
+def gather_evidence(project: Project, decision: Decision) -> Evidence:
+    """Find what the winner rests on, and look for all that speaks against its promotion.
+
+    Raises:
+        NoWinnerError: The decision names none.
+        StaleDecisionError: The winner's run is no champion any more.
+        TrackingError: The store does not answer.
+        UserError: What was measured of the winner is not on this disk: nothing says what would be promoted.
+    """
+    winner = decision.winning_standing
+    if winner is None:
+        raise NoWinnerError(decision.reasons)
+    existing = [
+        row
+        for row in project.results.list_existing([winner.champion_run_id])
+        if row.key in winner.benchmark_keys
+    ]
+    measured = [row for row in existing if row.state in ("valid", "invalid")]
+    if not measured:
+        raise UserError(
+            f"{winner.label}: nothing that was measured of it is on this disk; run `bakeoff bench`, which "
+            "fetches what the tracking store has"
+        )
+    job = _load(project, measured[-1]).job
+    faults = (
+        *_find_stale(project, decision),
+        *_find_invalid(winner, existing),
+        *_find_other_libraries(winner, decision, job),
+    )
+    return Evidence(winner=winner, job=job, champion=_find_champion(project, winner), faults=faults)
+
+
+def _find_stale(project: Project, decision: Decision) -> Iterator[BakeoffError]:
+    """Whether what would be decided now rests on the same measurements and settings."""
+    path = project.decision_path
+    if not decision.inputs_digest:
+        yield StaleDecisionError(path, found="it does not say what it was made from")
+        return
+    try:
+        now = decide(project)
+    except (CannotTellError, NoChampionError) as error:
+        yield StaleDecisionError(path, found=str(error))
+        return
+    if _inputs(now) != _inputs(decision):
+        yield StaleDecisionError(path, found="measurements, champions or settings have changed since")
+    elif now.winner != decision.winner and not _has_own_winner(decision, now.production):
+        found = f"beside version {now.production.version}, which is in production now, it is no winner"
+        yield StaleDecisionError(path, found=found)
+
+
+def _inputs(decision: Decision) -> tuple[object, ...]:
+    return decision.measurements, decision.settings, dict(decision.versions)
+
+
+def _has_own_winner(decision: Decision, production: Production) -> bool:
+    """Whether the decision's winner is in production: a promotion that is repeated finds it there."""
+    winner = decision.winning_standing
+    return winner is not None and (production.checkpoint_digest, production.runtime) == (
+        winner.checkpoint_digest,
+        winner.runtime,
+    )
+
+
+def _find_invalid(winner: Standing, existing: Sequence[ExistingBenchmark]) -> Iterator[AnswerIsNoError]:
+    for key in winner.benchmark_keys:
+        attempts = [row for row in existing if row.key == key]
+        if not any(row.state == "valid" for row in attempts):
+            reason = attempts[-1].reason if attempts else "it is not on this disk"
+            yield PromotionRefusedError(
+                winner.label,
+                found=f"a measurement that it rests on is not valid ({reason})",
+                cure="run `bakeoff bench` on a quiet machine, then `bakeoff decide`",
+            )
+
+
+def _find_other_libraries(winner: Standing, decision: Decision, job: Job) -> Iterator[AnswerIsNoError]:
+    """The model is packed with the versions that are in use here: they must be those that were measured."""
+    measured = decision.environment.libraries
+    here = library_versions(*LIBRARIES, *job.runtime.libraries)
+    other = [
+        f"{name} {version}, measured with {measured[name]}"
+        for name, version in here.items()
+        if name in measured and measured[name] != version
+    ]
+    if other:
+        yield PromotionRefusedError(
+            winner.label,
+            found=f"other libraries are installed here: {'; '.join(other)}",
+            cure="promote where it was measured, or measure again here",
+        )
+
+
+def _find_champion(project: Project, winner: Standing) -> Champion:
+    """The champion whose refit the winner is, bound to the checkpoint that was measured."""
+    for selection in select_champions(project).values():
+        if selection.champion is not None and selection.champion.run_id == winner.champion_run_id:
+            return selection.champion.model_copy(update={"checkpoint_digest": winner.checkpoint_digest})
+    found = f"{winner.label}: run {winner.champion_run_id} is no champion any more"
+    raise StaleDecisionError(project.decision_path, found=found, can_be_forced=False)
+
+
+def _load(project: Project, row: ExistingBenchmark) -> Measurement:
+    found = project.results.load(row.key or "", row.attempt)
+    if not isinstance(found, Measurement):
+        raise TypeError(f"{row.key} attempt {row.attempt} is {row.state}, yet no measurement")
+    return found

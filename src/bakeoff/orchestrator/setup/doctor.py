@@ -1,0 +1,331 @@
+"""Doctor: everything that the pipeline will need, looked at before it is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from bakeoff.core.records import BackboneSelection
+from bakeoff.core.selection.select import FINISHED
+from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
+from bakeoff.measure.backends import Backend
+from bakeoff.orchestrator.champions import find_experiments, read_sweep, select_from
+from bakeoff.orchestrator.hardware import ask_nodes
+from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.setup.discover import SAMPLE_RUNS
+from bakeoff.record import Record
+from bakeoff.run.cluster import RayCluster
+from bakeoff.run.machine.hardware import default_threads, detect_hardware
+from bakeoff.stores.documents import read_documents
+from bakeoff.stores.layouts import BUILT_IN, Layout, Sweep, load_layout, recognise
+from bakeoff.stores.tracking import reading
+from bakeoff.stores.tracking.versions import (
+    OLDEST_SERVER,
+    check_installed,
+    is_server,
+    is_too_old,
+    read_server_version,
+)
+
+# A checkpoint lies on disk up to three times: fetched, exported, and aside while either is made.
+LOW_SPACE_BYTES = 5 * 1024**3
+NO_SPACE_BYTES = 256 * 1024**2
+# What an extra brings, by the runtime that needs it.
+_LIBRARIES = {
+    "noop": ("", ()),
+    "torch": ("torch", ("torch", "transformers", "safetensors", "tokenizers", "seqeval")),
+    "onnxruntime": (
+        "torch,onnx",
+        ("onnxruntime", "onnx", "onnxscript", "torch", "transformers", "tokenizers", "seqeval"),
+    ),
+}
+
+EXIT_CONFIG, EXIT_ANSWER_IS_NO, EXIT_TRACKING = 2, 3, 5
+
+
+class Check(Record):
+    """One thing that was looked at.
+
+    Attributes:
+        found: What is there.
+        cure: What to do; empty where nothing is wrong.
+        exit_code: Of a fault.
+    """
+
+    name: str
+    state: Literal["ok", "warning", "fault"]
+    found: str
+    cure: str = ""
+    exit_code: int = 0
+
+
+def check_project(project: Project) -> Iterator[Check]:
+    """Look at everything that the pipeline will need; each check is given as soon as it is known."""
+    yield _ok("configuration", f"{len(project.settings.hpo.backbones)} backbones, all keys are valid")
+    is_up = True
+    for check in _check_store(project):
+        is_up = is_up and check.state != "fault"
+        yield check
+    if is_up:
+        yield from _check_sweep(project)
+    yield from _check_data(project)
+    yield from _check_runtimes(project)
+    yield from _check_disk(project)
+
+
+def worst_exit_code(checks: list[Check]) -> int:
+    """5 where the store is at fault, else 2 where the configuration or this machine is, else 3; 0 if none."""
+    codes = {check.exit_code for check in checks if check.state == "fault"}
+    return next((code for code in (EXIT_TRACKING, EXIT_CONFIG, EXIT_ANSWER_IS_NO) if code in codes), 0)
+
+
+def fault_from(name: str, error: BakeoffError) -> Iterator[Check]:
+    """An error as checks: one for each of its lines."""
+    for line in str(error).splitlines():
+        yield Check(name=name, state="fault", found=line, exit_code=error.exit_code)
+
+
+def _ok(name: str, found: str) -> Check:
+    return Check(name=name, state="ok", found=found)
+
+
+def _warning(name: str, found: str, cure: str) -> Check:
+    return Check(name=name, state="warning", found=found, cure=cure)
+
+
+def _fault(name: str, found: str, cure: str, exit_code: int = EXIT_CONFIG) -> Check:
+    return Check(name=name, state="fault", found=found, cure=cure, exit_code=exit_code)
+
+
+def _check_store(project: Project) -> Iterator[Check]:
+    try:
+        check_installed()
+    except UnsuitableLibraryError as error:
+        yield from fault_from("MLflow", error)
+        return
+    tracker, ours = project.tracker, version("mlflow")
+    if not tracker.is_there:
+        cure = "run `bakeoff sweep`, which makes it, or correct tracking.uri"
+        yield _fault("tracking store", f"{tracker.shown_uri}: no such file", cure, EXIT_ANSWER_IS_NO)
+        return
+    try:
+        n_experiments = len(tracker.list_experiments())
+    except TrackingError as error:
+        yield _fault("tracking store", str(error), "start it, or correct tracking.uri", EXIT_TRACKING)
+        return
+    known = f"{tracker.shown_uri} answers; {n_experiments} experiments; MLflow {ours} here"
+    yield _check_server(tracker.uri, known, ours)
+    yield from _check_artifacts(project)
+    try:
+        tracker.call("reading the registry", lambda client: client.search_registered_models(max_results=1))
+    except TrackingError as error:
+        yield _fault("model registry", str(error), "promote will not work with this store", EXIT_TRACKING)
+    else:
+        yield _ok(
+            "model registry", f"answers; promote registers as {project.settings.tracking.registered_model}"
+        )
+    name = project.settings.tracking.benchmark_experiment
+    stage = tracker.find_lifecycle_stage(name)
+    if stage == "deleted":
+        yield _fault(
+            "benchmark experiment", f"{name!r} was deleted", "restore it, or name another", EXIT_CONFIG
+        )
+    else:
+        found = f"{name!r} is there" if stage else f"{name!r}: the first sweep or bench makes it"
+        yield _ok("benchmark experiment", found)
+
+
+def _check_server(uri: str, known: str, ours: str) -> Check:
+    """The version of a server; ``known`` is what else is known of the store."""
+    if not is_server(uri):
+        return _ok("tracking store", known)
+    theirs, needed = read_server_version(uri), f"{OLDEST_SERVER} or newer is needed there"
+    if theirs is None:
+        return _ok("tracking store", f"{known}; which one is there was not to be learnt")
+    if not theirs:
+        return _warning("tracking store", f"{known}, the server does not say its own", needed)
+    known = f"{known}, {theirs} there"
+    if is_too_old(theirs):
+        return _fault("tracking store", known, needed, EXIT_TRACKING)
+    if theirs.partition(".")[0] != ours.partition(".")[0]:
+        return _warning("tracking store", known, "use the same major version")
+    return _ok("tracking store", known)
+
+
+def _check_artifacts(project: Project) -> Iterator[Check]:
+    """Where files go if no server takes them, and no file store says that only this machine works with it."""
+    location, uri = project.artifact_location, project.tracker.uri
+    if location is None or uri.startswith("sqlite"):
+        return
+    name, found = "artifacts", f"experiments that are made from here keep their files in {location}"
+    if is_server(uri) and location.startswith("file:"):
+        cure = "leave tracking.artifact_location out, and the server takes them, unless all machines reach it"
+        yield _warning(name, f"{found}, and do not send them to the server", cure)
+    elif project.settings.tracking.artifact_location is None:
+        cure = (
+            "where other machines use this database too, set tracking.artifact_location to a folder or "
+            "bucket that all of them reach, or tracking.uri to an `mlflow server` before it"
+        )
+        yield _warning(name, f"{found}, on this machine", cure)
+    else:
+        yield _ok(name, found)
+
+
+def _check_sweep(project: Project) -> Iterator[Check]:
+    try:
+        experiments = find_experiments(project)
+    except NoChampionError as error:
+        cure = "correct tracking.sweep_experiment, or run `bakeoff init` to see what is there"
+        yield _fault("sweep experiment", str(error).splitlines()[1].strip(), cure, EXIT_ANSWER_IS_NO)
+        return
+    yield _ok("sweep experiment", ", ".join(repr(name) for name in experiments.values()))
+    try:
+        layout = load_layout(project.settings.tracking.layout, project.root)
+        sweep = read_sweep(project, layout)
+        yield _check_layout(project, sweep, experiments)
+        yield from _check_names(project, sweep)
+        if sweep.trials:
+            yield from _check_champions(project, layout, select_from(project, layout, sweep))
+    except BakeoffError as error:
+        yield from fault_from("selection", error)
+
+
+def _check_layout(project: Project, sweep: Sweep, experiments: dict[str, str]) -> Check:
+    name = project.settings.tracking.layout
+    if sweep.trials:
+        found = f"{name}: {len(sweep.trials)} trials and {len(sweep.refits)} refits in {sweep.n_runs} runs"
+        return _ok("layout", found)
+    layouts = [load_layout(name, Path()) for name in BUILT_IN]
+    fits = {
+        entry.layout
+        for experiment_id, experiment in experiments.items()
+        if (
+            entry := recognise(
+                reading.sample_rows(project.tracker, experiment_id, experiment, SAMPLE_RUNS), layouts
+            )
+        )
+    }
+    cure = (
+        f"set tracking.layout to {' or '.join(sorted(fits))}" if fits else "run the sweep, or write a layout"
+    )
+    return _fault("layout", f"{name}: no run of {sweep.n_runs} is a trial of it", cure, EXIT_ANSWER_IS_NO)
+
+
+def _check_names(project: Project, sweep: Sweep) -> Iterator[Check]:
+    """Trials that no configured backbone claims."""
+    counts = Counter(trial.backbone for trial in sweep.trials if trial.status == FINISHED)
+    nameless = counts.pop("", 0)
+    if nameless:
+        found = f"{nameless} finished trials name no backbone and are not read"
+        yield _warning("backbones", found, "let a layout of your own say where their backbone stands")
+    others = {name: n for name, n in sorted(counts.items()) if name not in project.settings.hpo.backbones}
+    if others:
+        told = ", ".join(f"{name!r} ({n} trials)" for name, n in others.items())
+        yield _warning("backbones", f"not configured: {told}", "add them to hpo.backbones, or leave them out")
+
+
+def _check_champions(
+    project: Project, layout: Layout, selections: dict[str, BackboneSelection]
+) -> Iterator[Check]:
+    have_any = any(selection.champion for selection in selections.values())
+    for backbone, selection in selections.items():
+        name, champion = f"champion of {backbone}", selection.champion
+        if champion is None:
+            reason, cure = selection.reason or "none", "finish its sweep and refit, or take it out"
+            out = _warning(name, reason, cure) if have_any else _fault(name, reason, cure, EXIT_ANSWER_IS_NO)
+            yield out
+            continue
+        artifact = reading.find_checkpoint(project.tracker, champion.run_id, layout.checkpoint.artifacts)
+        found = f"run {champion.run_id}, {champion.metric_name} {champion.metric:.4f}"
+        if artifact is None:
+            lack = f"{found}; the store holds no artifact {' or '.join(layout.checkpoint.artifacts)} of it"
+            yield _fault(name, lack, "log the checkpoint to that run", EXIT_ANSWER_IS_NO)
+        else:
+            yield _ok(name, f"{found}; checkpoint {artifact}")
+
+
+def _check_data(project: Project) -> Iterator[Check]:
+    data = project.settings.data
+    for role, path in (("test", data.test), ("train", data.train)):
+        name = f"data.{role}"
+        if path is None:
+            if role == "test":
+                yield _fault(name, "is missing", f"add it to {project.place('data')}; bench needs it")
+            elif project.settings.hpo.search_space:
+                yield _fault(name, "is missing", f"add it to {project.place('data')}; sweep needs it")
+            continue
+        try:
+            documents = read_documents(project.root / path, data)
+        except DataError as error:
+            yield _fault(name, str(error), "correct the file or its name")
+        else:
+            yield _ok(name, f"{path}: {len(documents)} documents")
+
+
+def _check_nodes(project: Project, cluster: RayCluster) -> Iterator[Check]:
+    try:
+        nodes = ask_nodes(project, cluster)
+    except BakeoffError as error:
+        yield from fault_from("nodes", error)
+    else:
+        yield _ok("nodes", f"{len(nodes)} of {nodes[0].hardware.label}; all runtimes are installed there")
+
+
+def _check_runtimes(project: Project) -> Iterator[Check]:
+    if project.cluster is not None:
+        yield from _check_nodes(project, project.cluster)
+    else:
+        yield from _check_libraries(project)
+    if project.settings.hpo.search_space and importlib.util.find_spec("optuna") is None:
+        yield _fault("sweep", "not installed: optuna", "pip install 'bakeoff[hpo]'")
+
+
+def _check_libraries(project: Project) -> Iterator[Check]:
+    hardware = detect_hardware(project.settings.benchmark.cpus)
+    for runtime in project.settings.benchmark.runtimes:
+        name, threads = f"runtime {runtime.label}", runtime.threads or default_threads(hardware)
+        extra, libraries = _libraries_of(runtime)
+        missing = [library for library in libraries if importlib.util.find_spec(library) is None]
+        if missing:
+            cure = f"pip install 'bakeoff[{extra}]'"
+            yield _fault(name, f"not installed: {', '.join(missing)}", cure)
+        elif threads > hardware.usable_cpus:
+            found = f"asks for {threads} threads; this process may use {hardware.usable_cpus} CPUs"
+            yield _fault(name, found, "lower its threads, or leave them null")
+        else:
+            yield _ok(name, f"installed; {threads} of {hardware.usable_cpus} CPUs")
+
+
+def _libraries_of(runtime: Backend) -> tuple[str, tuple[str, ...]]:
+    return _LIBRARIES[runtime.kind]
+
+
+def _check_disk(project: Project) -> Iterator[Check]:
+    root = project.root
+    free = shutil.disk_usage(root).free
+    found = f"{free / 1024**3:.1f} GiB free at {root}"
+    if free < NO_SPACE_BYTES:
+        yield _fault("disk space", found, "make room: checkpoints and exports are kept in .cache")
+    elif free < LOW_SPACE_BYTES:
+        yield _warning(
+            "disk space", found, "make room: each checkpoint is kept in .cache, and its export too"
+        )
+    else:
+        yield _ok("disk space", found)
+    for folder in (root / "results", root / ".cache"):
+        nearest = folder if folder.is_dir() else root
+        try:
+            with tempfile.TemporaryFile(dir=nearest):
+                pass
+        except OSError as error:
+            yield _fault(
+                f"write {folder.name}", f"{nearest}: {error.strerror}", "give this user the right to write"
+            )
+        else:
+            yield _ok(f"write {folder.name}", str(folder))

@@ -1,0 +1,172 @@
+"""A proposal as configuration files. Everything that the store said is quoted: none of it is trusted."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from bakeoff.core.config.parse import STAGES
+from bakeoff.orchestrator.setup.discover import FoundObjective, Proposal
+from bakeoff.stores.layouts import OWN_LAYOUT
+
+_SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
+_PASSWORD = re.compile(r"://[^:/@]*:[^@/]+@")
+MIN_TRIALS = 3
+
+
+def draft_config(proposal: Proposal, uri: str) -> dict[str, str]:
+    """Text of one YAML file a stage.
+
+    Args:
+        proposal: With a layout.
+        uri: Of the tracking store, as the configuration shall say it.
+
+    Raises:
+        ValueError: The proposal recognised nothing.
+    """
+    if proposal.layout is None or proposal.objective is None:
+        raise ValueError("nothing was recognised, so there is nothing to write down")
+    drafts = {
+        "tracking": _draft_tracking(proposal, uri),
+        "data": _draft_data(proposal),
+        "hpo": _draft_hpo(proposal, proposal.objective),
+        "selection": _draft_selection(proposal),
+        "benchmark": _BENCHMARK,
+        "decision": _DECISION,
+    }
+    return {stage: drafts[stage] for stage in STAGES}
+
+
+def relate_uri(uri: str, root: Path) -> str:
+    """A URI for a configuration in ``root``, from where the path of a SQLite store is taken."""
+    match = _SQLITE.fullmatch(uri)
+    if match is None:
+        return uri
+    path = Path(match["path"]).absolute()
+    inside = path.is_relative_to(root.absolute())
+    return f"sqlite:///{path.relative_to(root.absolute()) if inside else path}"
+
+
+def holds_password(uri: str) -> bool:
+    """Whether a URI carries a password."""
+    return _PASSWORD.search(uri) is not None
+
+
+def quote(text: str) -> str:
+    """A text from outside as one YAML scalar on one line."""
+    return yaml.safe_dump(text, default_style='"', width=2**20).strip()
+
+
+def _remark(text: str) -> str:
+    """A text from outside inside a comment: escaped, so that it cannot end the comment."""
+    return json.dumps(text)
+
+
+def _draft_tracking(proposal: Proposal, uri: str) -> str:
+    taken = [found for found in proposal.experiments if found.is_taken]
+    lines = [
+        "# A relative SQLite path is taken from the folder that holds this one.",
+        f"uri: {quote(uri)}",
+        f"layout: {proposal.layout}",
+        *(f"# {found.recognised.why}" for found in taken if found.recognised),
+    ]
+    if len(taken) == 1:
+        lines.append(f"sweep_experiment: {quote(taken[0].name)}")
+    else:
+        lines += ["sweep_experiment:", *(f"  - {quote(found.name)}" for found in taken)]
+    for found in proposal.experiments:
+        if not found.is_taken and found.recognised:
+            lines.append(
+                f"# not read: {_remark(found.name)}, which has the layout {found.recognised.layout}; one "
+                "configuration reads one layout"
+            )
+    lines += ["benchmark_experiment: bakeoff-benchmark", "registered_model: bakeoff-model", ""]
+    return "\n".join(lines)
+
+
+def _draft_data(proposal: Proposal) -> str:
+    lines = [
+        "# One JSON object a line, with a list of words and a list of BIO tags.",
+        "# TODO: the labelled documents on which champions are measured; no store knows where they are.",
+        "# test: data/test.jsonl",
+    ]
+    if proposal.layout == OWN_LAYOUT:
+        lines += ["# TODO: only `bakeoff sweep` needs this one.", "# train: data/train.jsonl"]
+    lines += ["tokens_field: tokens", "tags_field: ner_tags", "max_length: 128", ""]
+    return "\n".join(lines)
+
+
+def _draft_hpo(proposal: Proposal, objective: FoundObjective) -> str:
+    lines = []
+    if not objective.is_recorded:
+        lines.append("# TODO: the writer does not record all of its objective; check metric and direction.")
+    if objective.others:
+        lines.append(f"# other metrics there: {', '.join(map(_remark, objective.others))}")
+    lines += [
+        f"objective: {{metric: {quote(objective.metric)}, direction: {objective.direction}}}",
+        "",
+        "backbones:",
+    ]
+    for found in proposal.backbones:
+        lines.append(
+            f"  # {found.n_trials} finished trials, {found.n_valid} with a finite metric; "
+            + (
+                f"checkpoint of the best: {_remark(found.checkpoint)}"
+                if found.checkpoint
+                else "TODO: the best trial's run holds no checkpoint, so it cannot be measured"
+            )
+        )
+        settings = f"{{recorded_as: {quote(found.recorded_as)}}}" if found.recorded_as else "{}"
+        lines.append(f"  {quote(found.name)}: {settings}")
+    if not proposal.backbones:
+        lines += ["  # TODO: no trial names its backbone; see docs/layouts.md", "  unknown: {}"]
+    if proposal.n_nameless:
+        lines.append(f"# {proposal.n_nameless} finished trials name no backbone and are not read")
+    if proposal.layout == OWN_LAYOUT:
+        lines += [
+            "",
+            "# TODO: only `bakeoff sweep` needs these, and `pretrained: FOLDER` at each backbone.",
+            "# search_space:",
+            "#   learning_rate: {kind: float, low: 1.0e-5, high: 1.0e-3, log: true}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _draft_selection(proposal: Proposal) -> str:
+    n_trials = min((found.n_valid for found in proposal.backbones), default=MIN_TRIALS)
+    lines = []
+    if n_trials < MIN_TRIALS:
+        lines.append(f"# A backbone has only {n_trials} valid trials: it is out unless this is lowered.")
+    lines += [
+        f"min_trials_per_group: {MIN_TRIALS}",
+        "top_k_for_stable_score: 3",
+        "require_artifact_available: true",
+        "artifact_check_source: store",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_BENCHMARK = """\
+run:
+  mode: null # inherits the one of hpo.yaml
+
+runtimes: # the first one is the reference of the decision
+  - {kind: torch, precision: fp32}
+  - {kind: onnxruntime, precision: fp32}
+
+scenarios:
+  - {kind: quality}
+  - {kind: latency, batch_sizes: [1, 8]}
+"""
+_DECISION = """\
+objective: {kind: weighted, weights: {quality: 0.8, latency: 0.2}} # or lexicographic, or cost
+batch_size: 1
+quantile: 0.5
+# constraints:
+#   - {kind: latency, batch_size: 1, quantile: 0.95, at_most_ms: 50}
+when_tied: report
+"""

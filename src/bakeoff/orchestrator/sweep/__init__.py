@@ -1,0 +1,1 @@
+"""Sweeping: lead a study, join one, record its trials."""

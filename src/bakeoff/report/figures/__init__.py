@@ -1,0 +1,1 @@
+"""Figures: where marks, ticks and labels go, in SVG units."""

@@ -1,0 +1,194 @@
+"""Latency distributions: at each batch size the shape of every candidate's calls, on an axis that all share.
+
+A shape is the histogram of all counted calls in bins of equal ratio, so that nothing is thinned out and its
+size does not grow with the samples. Below it lie the median of each fresh process, and the quantiles with
+their intervals: where the processes lie apart, the intervals are as wide, however many calls there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.measure.statistics.readings import APART, DIRTY, LATE, LATENCY, NS_PER_MS
+from bakeoff.report.figures.axes import Axis, Tick, Whisker, log_axis
+from bakeoff.report.figures.fold import Folded, fold
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision.decide import Decision
+    from bakeoff.core.decision.standings import Standing
+    from bakeoff.core.estimate import Estimate
+    from bakeoff.measure.statistics.readings import Reading
+    from bakeoff.report.figures.raw import Evidence
+
+WIDTH, HEIGHT = 360, 46
+_MARGIN, _BIN_WIDTH = 8, 3
+_BASE, _PEAK = 24, 22  # the shape stands on the one, and is at most as high as the other
+# Between p50 and p95 there is no room for another mark; the table has its figure.
+UNDRAWN = frozenset({"p90"})
+_AXIS_SHARE = 0.995  # of every candidate's calls lie before the end of the axis
+
+Samples = NDArray[np.float64]
+
+
+class Mark(NamedTuple):
+    """A quantile on the drawing."""
+
+    name: str
+    at: float
+    whisker: Whisker
+
+
+class Distribution(NamedTuple):
+    """One candidate at one batch size.
+
+    Attributes:
+        estimates: In ms, by the name of the quantile; None where the samples do not carry it.
+        shape: Path of the histogram; empty where the calls themselves are not at hand.
+        processes: Path of a tick at the median of each process.
+        n_calls: That count; None where the calls are not at hand.
+        left_out: Calls that do not count, in words.
+    """
+
+    standing: Standing
+    estimates: Mapping[str, Estimate | None]
+    shape: str
+    processes: str
+    marks: tuple[Mark, ...]
+    n_calls: int | None
+    n_processes: int
+    left_out: str
+
+
+class Panel(NamedTuple):
+    """All candidates at one batch size."""
+
+    batch_size: int
+    ticks: tuple[Tick, ...]
+    rows: Folded[Distribution]
+    quantiles: tuple[str, ...]
+    has_shapes: bool
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Of the quantiles those that are marked."""
+        return tuple(name for name in self.quantiles if name not in UNDRAWN)
+
+
+def draw_panels(decision: Decision, evidence: Evidence) -> tuple[Panel, ...]:
+    """One panel a batch size that any candidate was timed at."""
+    sizes = sorted({size for row in decision.standings for size in row.latency_by_batch_ms})
+    return tuple(_draw_panel(decision, evidence, size) for size in sizes)
+
+
+def _draw_panel(decision: Decision, evidence: Evidence, size: int) -> Panel:
+    readings = {row.label: evidence.find(row, LATENCY, batch_size=size) for row in decision.standings}
+    found = {label: reading for label, reading in readings.items() if reading and reading.n_counted}
+    processes = {
+        label: [row / NS_PER_MS for row in reading.by_generation()] for label, reading in found.items()
+    }
+    shown = [row.latency_by_batch_ms.get(size, {}) for row in decision.standings]
+    axis = _find_axis([e for row in shown for e in row.values() if e is not None], list(processes.values()))
+    rows = [
+        _draw(standing, estimates, axis, processes.get(standing.label, []), found.get(standing.label))
+        for standing, estimates in zip(decision.standings, shown, strict=True)
+    ]
+    folded = fold(decision)
+    return Panel(
+        batch_size=size,
+        ticks=axis.ticks() if axis else (),
+        rows=Folded(
+            tuple(rows[number] for number in folded.shown), tuple(rows[number] for number in folded.folded)
+        ),
+        quantiles=tuple(sorted({name for row in shown for name in row})),
+        has_shapes=bool(found),
+    )
+
+
+def _find_axis(estimates: Sequence[Estimate], candidates: Sequence[Sequence[Samples]]) -> Axis | None:
+    """An axis with room for all; None where nothing is known."""
+    points = [estimate.value for estimate in estimates]
+    for rows in candidates:
+        points += np.quantile(np.concatenate(rows), [1 - _AXIS_SHARE, _AXIS_SHARE]).tolist()
+    points = [point for point in points if point > 0]
+    ends = [end for each in estimates for end in (each.low, each.high) if end is not None]
+    return log_axis(points, ends, _MARGIN, WIDTH - _MARGIN) if points else None
+
+
+def _draw(
+    standing: Standing,
+    estimates: Mapping[str, Estimate | None],
+    axis: Axis | None,
+    processes: Sequence[Samples],
+    reading: Reading | None,
+) -> Distribution:
+    marks = (
+        Mark(name, axis.place(estimate.value), axis.stretch(estimate.low, estimate.high))
+        for name, estimate in sorted(estimates.items())
+        if axis is not None and estimate is not None and name not in UNDRAWN
+    )
+    calls = axis is not None and bool(processes)
+    return Distribution(
+        standing=standing,
+        estimates=estimates,
+        shape=_draw_shape(np.concatenate(processes), axis) if axis and calls else "",
+        processes=_draw_processes(processes, axis) if axis and calls else "",
+        marks=tuple(marks),
+        n_calls=reading.n_counted if reading else None,
+        n_processes=len(processes),
+        left_out=describe_left_out(reading) if reading else "",
+    )
+
+
+def _draw_shape(calls: Samples, axis: Axis) -> str:
+    """Outline of the histogram, its highest bin as high as there is room; the axis cuts off the rest."""
+    edges = np.linspace(np.log(axis.low), np.log(axis.high), (WIDTH - 2 * _MARGIN) // _BIN_WIDTH + 1)
+    # Nothing is drawn at 0 ms on a log axis.
+    counts, _ = np.histogram(np.log(calls[calls > 0]), edges)
+    if not counts.any():
+        return ""
+    heights = np.where(counts > 0, np.maximum(np.rint(counts / counts.max() * _PEAK), 1), 0).astype(int)
+    first, last = int(np.flatnonzero(counts)[0]), int(np.flatnonzero(counts)[-1])
+    steps = [f"M{_MARGIN + first * _BIN_WIDTH} {_BASE}"]
+    height = 0
+    for number in range(first, last + 1):
+        if heights[number] != height:
+            steps.append(f"v{height - heights[number]}")
+            height = int(heights[number])
+        steps.append(f"h{_BIN_WIDTH}")
+    return _join_runs([*steps, f"v{height}z"])
+
+
+def _join_runs(steps: Sequence[str]) -> str:
+    """Steps to the right that follow each other become one."""
+    joined: list[str] = []
+    run = 0
+    for step in steps:
+        if step.startswith("h"):
+            run += int(step[1:])
+            continue
+        if run:
+            joined.append(f"h{run}")
+            run = 0
+        joined.append(step)
+    return "".join(joined)
+
+
+def _draw_processes(processes: Sequence[Samples], axis: Axis) -> str:
+    places = sorted({axis.place(float(np.median(row))) for row in processes})
+    return "".join(f"M{place:g} {_BASE + 2}v5" for place in places)
+
+
+def describe_left_out(reading: Reading) -> str:
+    """How many calls do not count, and why: ``8 late, 12 disturbed``."""
+    why = np.asarray(reading.columns.get("left_out", ()))
+    n_disturbed, n_late, n_apart = (int(np.sum(why == reason)) for reason in (DIRTY, LATE, APART))
+    told = [f"{n_late:,} late"] if n_late else []
+    if n_apart:
+        told.append(f"{n_apart:,} with the CPUs apart")
+    if n_disturbed:
+        told.append(f"{n_disturbed:,} disturbed{' (counted)' if reading.counts_all else ''}")
+    return ", ".join(told)

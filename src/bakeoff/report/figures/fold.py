@@ -1,0 +1,44 @@
+"""Which candidates stand open, where there are too many for a table that can be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision.decide import Decision
+
+_ALL_ARE_OPEN_UP_TO = 18
+_OPEN_AT_LEAST, _OPEN_AT_MOST = 8, 24
+T = TypeVar("T")
+
+
+class Folded(NamedTuple, Generic[T]):
+    """Rows that stand open, and those that a reader unfolds."""
+
+    shown: tuple[T, ...]
+    folded: tuple[T, ...]
+
+
+def fold(decision: Decision) -> Folded[int]:
+    """Numbers of the standings, in their order.
+
+    Open are those that a reader looks for: winner, tied, front, reference, production; and so many of the
+    first as there is room for.
+    """
+    standings = decision.standings
+    everyone = tuple(range(len(standings)))
+    if len(standings) <= _ALL_ARE_OPEN_UP_TO:
+        return Folded(everyone, ())
+    named = {decision.reference, decision.production.label}
+    wanted = [
+        number
+        for number, row in enumerate(standings)
+        if row.place in {"winner", "tied"} or row.is_on_front or row.label in named
+    ]
+    chosen = set(wanted[:_OPEN_AT_MOST])
+    for number in everyone:
+        if len(chosen) >= _OPEN_AT_LEAST:
+            break
+        chosen.add(number)
+    shown = tuple(sorted(chosen))
+    return Folded(shown, tuple(number for number in everyone if number not in chosen))

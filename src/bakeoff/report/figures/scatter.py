@@ -1,0 +1,286 @@
+"""The plot of accuracy against latency: where everything lies. The template draws it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from bakeoff.report.figures.axes import Axis, Tick, Whisker, log_axis, share_axis
+from bakeoff.report.figures.labels import Box, Placed, Wanted, place_labels
+from bakeoff.report.figures.markers import Look, choose_looks
+from bakeoff.report.text.decision import describe_constraint
+from bakeoff.report.text.units import format_f1, format_latency, truncate
+
+if TYPE_CHECKING:
+    from bakeoff.core.config.decision_rules import LatencyLimit
+    from bakeoff.core.config.settings import DecisionSettings
+    from bakeoff.core.decision.decide import Decision
+    from bakeoff.core.decision.standings import Standing
+
+_ALL_ARE_LABELLED_UP_TO, _OF_MANY = 14, 7
+_NAME_LENGTH = 24
+_CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
+_MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
+_CURVE_STEPS = 60
+_LEAST_F1 = 1e-9  # what finds nothing scores as if it had this
+
+
+class Point(NamedTuple):
+    """One candidate on the drawing."""
+
+    x: float
+    y: float
+    standing: Standing
+    look: Look
+    across: Whisker
+    along: Whisker
+    tooltip: str
+
+
+class Label(NamedTuple):
+    """A point's name on the drawing."""
+
+    point: Point
+    lines: tuple[str, str]
+    placed: Placed
+
+
+class Limit(NamedTuple):
+    """A constraint as a line.
+
+    Attributes:
+        at: Along the axis of latency or of F1.
+        box: Of the name, where it stands beside the line.
+        is_left: Whether the name ends at the line of a latency, which has more room to its left.
+    """
+
+    at: float
+    text: str
+    is_latency: bool
+    box: Box
+    is_left: bool
+
+
+class Line(NamedTuple):
+    """Straight pieces from corner to corner."""
+
+    corners: tuple[tuple[float, float], ...]
+
+    @property
+    def path(self) -> str:
+        """For the ``d`` of an SVG path; empty without corners."""
+        return "M" + "L".join(f"{x:g} {y:g}" for x, y in self.corners) if self.corners else ""
+
+    def boxes(self) -> list[Box]:
+        """What it covers, for labels to keep off."""
+        return [
+            Box(min(a[0], b[0]) - 2, min(a[1], b[1]) - 2, max(a[0], b[0]) + 2, max(a[1], b[1]) + 2)
+            for a, b in pairwise(self.corners)
+        ]
+
+
+class Plot(NamedTuple):
+    """Everything that is drawn, in units of the drawing."""
+
+    width: int
+    height: int
+    area: Box
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    points: tuple[Point, ...]
+    labels: tuple[Label, ...]
+    front: Line
+    equal_score: Line
+    limits: tuple[Limit, ...]
+
+
+def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
+    """Lay out the plot of a decision.
+
+    Args:
+        decision: Its standings become the points.
+        width: Of the drawing; the labels take as much room in a small one as in a large one.
+        height: Of the drawing.
+    """
+    area = Box(48, 30, width - 16, height - 50)
+    x_axis, y_axis = _axes(decision.standings, area)
+    looks = choose_looks(decision)
+    points = tuple(
+        _point(row, looks[row.backbone, row.runtime], x_axis, y_axis) for row in decision.standings
+    )
+    front, equal_score = _front(points, area), _equal_score(decision, x_axis, y_axis)
+    limits = _limits(decision, x_axis, y_axis, area)
+    return Plot(
+        width=width,
+        height=height,
+        area=area,
+        x_ticks=x_axis.ticks(),
+        y_ticks=y_axis.ticks(),
+        points=points,
+        labels=_labels(
+            points,
+            [limit.box for limit in limits],
+            [*front.boxes(), *equal_score.boxes(), *_limit_lines(limits, area)],
+            area,
+        ),
+        front=front,
+        equal_score=equal_score,
+        limits=limits,
+    )
+
+
+def _axes(standings: Sequence[Standing], area: Box) -> tuple[Axis, Axis]:
+    latencies = [row.latency_ms for row in standings]
+    ends = [end for e in latencies for end in (e.low, e.high) if end is not None]
+    qualities = [row.quality for row in standings]
+    shares = [share for e in qualities for share in (e.low, e.value, e.high) if share is not None]
+    return (
+        log_axis([e.value for e in latencies], ends, area.left, area.right),
+        share_axis(shares, area.bottom, area.top),
+    )
+
+
+def _point(row: Standing, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
+    quality, latency = row.quality, row.latency_ms
+    return Point(
+        x=x_axis.place(latency.value),
+        y=y_axis.place(quality.value),
+        standing=row,
+        look=look,
+        across=x_axis.stretch(latency.low, latency.high),
+        along=y_axis.stretch(quality.low, quality.high),
+        tooltip=f"{row.label} ({row.place}): F1 {format_f1(quality)}, {format_latency(latency)} ms",
+    )
+
+
+def _labels(
+    points: Sequence[Point], names_of_limits: Sequence[Box], lines: Sequence[Box], area: Box
+) -> tuple[Label, ...]:
+    """Names for all points, or of many points for the winner and some along the front."""
+    chosen = points if len(points) <= _ALL_ARE_LABELLED_UP_TO else _choose_of_many(points)
+    names = [_name(point.standing) for point in chosen]
+    wanted = [
+        Wanted(
+            point.x,
+            point.y,
+            width=max(map(len, pair)) * _CHARACTER_WIDTH,
+            height=_LINE_HEIGHT * (3 if point.standing.place == "winner" else 2),
+        )
+        for point, pair in zip(chosen, names, strict=True)
+    ]
+    bounds = Box(area.left + 2, area.top - 20, area.right + 12, area.bottom - 2)
+    obstacles = [*_whisker_boxes(points), *lines]
+    places = place_labels(wanted, [*map(_mark_box, points), *names_of_limits], obstacles, bounds)
+    return tuple(
+        Label(point, pair, placed)
+        for point, pair, placed in zip(chosen, names, places, strict=True)
+        if placed is not None
+    )
+
+
+def _choose_of_many(points: Sequence[Point]) -> list[Point]:
+    """The winner, and so many of the front as can be read, from end to end; the table names everyone."""
+    winner = [point for point in points if point.standing.place == "winner"]
+    front = sorted(
+        (point for point in points if point.standing.is_on_front and point.standing.place != "winner"),
+        key=lambda point: (point.x, point.y),
+    )
+    last, n = len(front) - 1, min(len(front), _OF_MANY)
+    return winner + [front[round(number * last / max(n - 1, 1))] for number in range(n)]
+
+
+def _name(row: Standing) -> tuple[str, str]:
+    runtime = truncate(row.runtime, _NAME_LENGTH)
+    return truncate(row.backbone, _NAME_LENGTH), f"{runtime}, {row.place}" if row.place in {
+        "excluded",
+        "undecided",
+    } else runtime
+
+
+def _mark_box(point: Point) -> Box:
+    radius = _RING_RADIUS if point.standing.place in {"winner", "best so far", "tied"} else _MARK_RADIUS
+    return Box(point.x - radius, point.y - radius, point.x + radius, point.y + radius)
+
+
+def _whisker_boxes(points: Sequence[Point]) -> list[Box]:
+    across = [Box(p.across.start, p.y - 2, p.across.end, p.y + 2) for p in points]
+    return across + [Box(p.x - 2, p.along.end, p.x + 2, p.along.start) for p in points]
+
+
+def _front(points: Sequence[Point], area: Box) -> Line:
+    """The stepped line: at each latency, the best F1 that a candidate of the front reaches.
+
+    A candidate may be on the front because nobody is known to be better, and yet lie below the line.
+    """
+    corners: list[tuple[float, float]] = []
+    height = area.bottom
+    for point in sorted((p for p in points if p.standing.is_on_front), key=lambda p: (p.x, p.y)):
+        if point.y < height:
+            corners += [(point.x, height), (point.x, point.y)]
+            height = point.y
+    return Line((*corners, (area.right, height)) if corners else ())
+
+
+def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> Line:
+    """The curve of candidates that would score the same as the first: above it is better.
+
+    On it, log latency = that of the first + slope · log (quality / that of the first).
+    """
+    first, objective = decision.standings[0], decision.settings.objective
+    if objective.kind != "weighted" or objective.anchors is not None:
+        return Line(())
+    share = objective.weights.quality_share
+    if share in {0.0, 1.0} or first.quality.value < _LEAST_F1 or first.place == "excluded":
+        return Line(())
+    slope, here = share / (1 - share), math.log(first.latency_ms.value)
+    # Where it enters and leaves the drawing, through its sides or through floor and ceiling.
+    floor = math.log(max(y_axis.low, _LEAST_F1) / first.quality.value)
+    ceiling = math.log(y_axis.high / first.quality.value)
+    begin = max(floor, (math.log(x_axis.low) - here) / slope)
+    end = min(ceiling, (math.log(x_axis.high) - here) / slope)
+    gains = (begin + (end - begin) * step / _CURVE_STEPS for step in range(_CURVE_STEPS + 1))
+    return Line(
+        tuple(
+            (x_axis.place(math.exp(here + slope * gain)), y_axis.place(first.quality.value * math.exp(gain)))
+            for gain in gains
+        )
+    )
+
+
+def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[Limit, ...]:
+    """The constraints that speak of the two quantities shown, where they are in sight."""
+    settings, limits = decision.settings, []
+    for constraint in settings.constraints:
+        text = describe_constraint(constraint)
+        width = len(text) * _CHARACTER_WIDTH
+        if constraint.kind == "quality":
+            if y_axis.holds(constraint.at_least):
+                at = y_axis.place(constraint.at_least)
+                box = Box(area.right - width, at - 18, area.right, at - 2)
+                limits.append(Limit(at, text, is_latency=False, box=box, is_left=True))
+        elif (
+            constraint.kind == "latency"
+            and _is_shown(constraint, settings)
+            and x_axis.holds(constraint.at_most_ms)
+        ):
+            at = x_axis.place(constraint.at_most_ms)
+            is_left = at - area.left > area.right - at
+            left = at - 6 - width if is_left else at + 6
+            box = Box(left, area.bottom - 20, left + width, area.bottom - 4)
+            limits.append(Limit(at, text, is_latency=True, box=box, is_left=is_left))
+    return tuple(limits)
+
+
+def _is_shown(limit: LatencyLimit, settings: DecisionSettings) -> bool:
+    return (limit.batch_size, limit.quantile) == (settings.batch_size, settings.quantile)
+
+
+def _limit_lines(limits: Sequence[Limit], area: Box) -> list[Box]:
+    return [
+        Box(limit.at - 2, area.top, limit.at + 2, area.bottom)
+        if limit.is_latency
+        else Box(area.left, limit.at - 2, area.right, limit.at + 2)
+        for limit in limits
+    ]

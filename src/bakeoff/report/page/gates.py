@@ -1,0 +1,61 @@
+"""Gates: what the verdict had to pass, each as a chip: a mark, a word, the limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bakeoff.report.text.decision import MET_MARK, describe_constraint
+from bakeoff.report.text.flags import group_flags
+from bakeoff.report.text.units import count
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision.constraints import Met
+    from bakeoff.core.decision.decide import Decision
+
+
+class Gate(NamedTuple):
+    """One chip.
+
+    Attributes:
+        word: Says the same as the mark, for those who do not see it.
+        text: What was asked for.
+        anchor: Where on the page it is told in full.
+    """
+
+    result: Met
+    mark: str
+    word: str
+    text: str
+    anchor: str
+
+
+def list_gates(decision: Decision) -> tuple[Gate, ...]:
+    """The constraints, for the winner or else for all; then whether every measurement counts as done."""
+    return (*_list_constraints(decision), _judge_measurements(decision))
+
+
+def _list_constraints(decision: Decision) -> tuple[Gate, ...]:
+    winner = decision.winning_standing
+    gates = []
+    for number, limit in enumerate(decision.settings.constraints):
+        results = [row.constraints[number].result for row in decision.standings]
+        text = describe_constraint(limit)
+        if winner is not None:
+            result = winner.constraints[number].result
+            gates.append(Gate(result, MET_MARK[result], result, text, "constraints"))
+            continue
+        n_met = results.count("met")
+        result = "met" if n_met else "cannot tell" if "cannot tell" in results else "failed"
+        word = f"met by {n_met} of {len(results)}"
+        gates.append(Gate(result, MET_MARK[result], word, text, "constraints"))
+    return tuple(gates)
+
+
+def _judge_measurements(decision: Decision) -> Gate:
+    grave = [group for group in group_flags(decision) if group.is_grave]
+    if not grave:
+        return Gate("met", MET_MARK["met"], "valid", "all measurements", "trust")
+    whom = {label for group in grave for label in group.candidates}
+    names = ", ".join(group.name for group in grave)
+    text = f"measurements of {count(len(whom), 'candidate')}: {names}"
+    return Gate("cannot tell", MET_MARK["cannot tell"], "low confidence", text, "trust")

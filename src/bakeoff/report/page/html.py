@@ -1,0 +1,151 @@
+"""The decision as one HTML page that needs nothing else: no library, no font, no network."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bakeoff.disk.digest import digest_json, shorten
+from bakeoff.report.figures import distributions, intervals
+from bakeoff.report.figures.fold import fold
+from bakeoff.report.figures.markers import draw_legend
+from bakeoff.report.figures.raw import Evidence
+from bakeoff.report.figures.scatter import draw_plot
+from bakeoff.report.page import machine, trust
+from bakeoff.report.page.gates import list_gates
+from bakeoff.report.text import costs, objective, rates, units
+from bakeoff.report.text import decision as decision_text
+from bakeoff.report.text.flags import group_flags
+
+if TYPE_CHECKING:
+    from bakeoff.core.decision.decide import Decision
+    from bakeoff.core.records import BackboneSelection, Measurement
+    from bakeoff.report.figures.intervals import Strip
+
+# One drawing for wide pages, one for narrow: scaling a single one down would make its text too small to read.
+_PLOT_SIZES = {"wide": (1040, 560), "narrow": (460, 460)}
+
+
+def render_html(
+    decision: Decision,
+    selections: Mapping[str, BackboneSelection],
+    facts: Mapping[str, str],
+    *,
+    measurements: Iterable[Measurement] = (),
+    commands: Sequence[str] = (),
+) -> str:
+    """Render the page; equal values give an equal page, byte for byte.
+
+    Args:
+        decision: What was decided.
+        selections: How the champions were picked, by backbone.
+        facts: What reproduces the decision: versions, digests, places; shown in this order.
+        measurements: That it was decided from, with their raw values; where some are not at hand, the page
+            says so and shows what the decision holds.
+        commands: Lines for a shell that lead to this page again.
+    """
+    from bakeoff.measure.statistics.intervals import minimum_samples
+
+    confidence = decision.settings.confidence
+    evidence = Evidence(decision, measurements)
+    environment = make_environment()
+    script = environment.get_template("links.js").render()
+    return environment.get_template("report.html.jinja").render(
+        script=Markup(script),  # noqa: S704 - a file of ours, without a word from outside
+        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+        decision=decision,
+        selections=selections,
+        facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
+        commands=commands,
+        settings_lines=_write_settings(decision),
+        winner=decision.winning_standing,
+        gates=list_gates(decision),
+        order=fold(decision),
+        plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
+        legend=draw_legend(decision),
+        strips=intervals.draw_strips(decision.standings),
+        strip_size=(intervals.WIDTH, intervals.HEIGHT),
+        distances=_draw_distances(decision),
+        panels=distributions.draw_panels(decision, evidence),
+        panel_size=(distributions.WIDTH, distributions.HEIGHT),
+        canary_size=(trust.CANARY_WIDTH, trust.CANARY_HEIGHT),
+        tracks=objective.draw_tracks(decision),
+        track_width=objective.TRACK_WIDTH,
+        p99_samples=minimum_samples(0.99, confidence),
+        flags=group_flags(decision),
+        trust=trust.gather_trust(decision, evidence),
+        machine=machine.group_facts(decision.environment),
+        loads=machine.list_loads(decision.environment),
+        evidence=evidence,
+    )
+
+
+def _write_settings(decision: Decision) -> list[str]:
+    """As JSON, line by line: each is cleaned and escaped on its own."""
+    settings = decision.settings.model_dump(mode="json")
+    return json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+
+
+def _draw_distances(decision: Decision) -> list[tuple[Strip | None, Strip | None]]:
+    """Strips of F1 and of latency against production, one pair a standing."""
+    found = [row.versus_production for row in decision.standings]
+    gaps = intervals.draw_differences([one.quality if one else None for one in found])
+    ratios = intervals.draw_ratios([one.latency_ratio if one else None for one in found])
+    return list(zip(gaps, ratios, strict=True))
+
+
+def make_environment() -> Environment:
+    """The templates of this package: what they print is cleaned and escaped."""
+    environment = Environment(
+        loader=PackageLoader("bakeoff.report"),
+        autoescape=True,
+        finalize=_clean_text,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "f1": units.format_f1,
+        "difference": units.format_difference,
+        "f1_interval": units.f1_interval,
+        "ratio": units.format_ratio,
+        "latency_interval": units.latency_interval,
+        "ms": units.format_number_of_ms,
+        "percent": units.format_percent,
+        "short": shorten,
+        "constraint": decision_text.describe_constraint,
+    }
+    environment.globals |= {
+        "absent": units.ABSENT,
+        "count": units.count,
+        "objective": objective.explain_objective,
+        "headline": decision_text.headline,
+        "contention": decision_text.describe_contention,
+        "costs_explained": costs.explain_costs,
+        "costs_of": costs.list_costs,
+        "finding": decision_text.describe_finding,
+        "key_figures": decision_text.list_key_figures,
+        "latency_name": decision_text.name_latency,
+        "met_mark": decision_text.MET_MARK,
+        "production": decision_text.describe_production,
+        "rates_explained": rates.explain_rates,
+        "rates_of": rates.list_rates,
+        "reasons": decision_text.list_reasons,
+        "score_name": objective.name_score,
+        "sensitivity": objective.describe_sensitivity,
+        "score_explained": objective.explain_score,
+        "unit_of": objective.name_unit,
+        "trade_off": decision_text.describe_trade_off,
+    }
+    return environment
+
+
+def _clean_text(value: Any) -> Any:
+    """Clean everything that the template prints, before escaping: bidi controls lie on pages too."""
+    return units.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,0 +1,1 @@
+"""Text: a decision and its numbers in words, the same on every screen."""

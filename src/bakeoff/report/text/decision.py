@@ -1,0 +1,258 @@
+"""The words of a decision, the same on the terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bakeoff.report.text.objective import name_score
+from bakeoff.report.text.units import (
+    count,
+    f1_interval,
+    format_bytes,
+    format_difference,
+    format_ms,
+    format_number_of_ms,
+    format_percent,
+    format_ratio,
+    latency_interval,
+    ratio_interval,
+)
+
+if TYPE_CHECKING:
+    from bakeoff.core.config.decision_rules import Constraint
+    from bakeoff.core.config.settings import DecisionSettings
+    from bakeoff.core.decision.constraints import Met
+    from bakeoff.core.decision.decide import Decision
+    from bakeoff.core.decision.standings import Standing
+    from bakeoff.core.estimate import Estimate
+
+MET_MARK: dict[Met, str] = {"met": "✓", "failed": "✗", "cannot tell": "?"}
+
+
+_NAMED = 6  # so many names a sentence can hold
+
+
+class KeyFigure(NamedTuple):
+    """One number that the verdict rests on."""
+
+    name: str
+    value: str
+    note: str
+    unit: str = ""
+
+
+def name_latency(settings: DecisionSettings) -> str:
+    """What latency means in this decision: ``p50 latency, batch size 1``."""
+    return f"p{settings.quantile * 100:g} latency, batch size {settings.batch_size}"
+
+
+def describe_constraint(limit: Constraint) -> str:
+    """``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``, ``memory ≤ 512 MiB``."""
+    if limit.kind == "quality":
+        return f"F1 ≥ {limit.at_least:g}"
+    if limit.kind == "quality_drop":
+        return f"F1 ≥ {limit.against} - {limit.at_most:g}"
+    if limit.kind == "memory":
+        return f"memory ≤ {format_bytes(limit.at_most_bytes)}"
+    if limit.kind == "throughput":
+        return f"throughput ≥ {limit.at_least_per_s:g} documents/s"
+    if limit.kind == "server_rate":
+        return f"server rate ≥ {limit.at_least_per_s:g} requests/s"
+    return f"p{limit.quantile * 100:g} at batch size {limit.batch_size} ≤ {limit.at_most_ms:g} ms"
+
+
+def headline(decision: Decision) -> str:
+    """The verdict in one line, without the reasons."""
+    if decision.winner is not None:
+        return decision.winner
+    if decision.outcome == "tie":
+        n_tied = sum(standing.place == "tied" for standing in decision.standings)
+        return f"A tie between {count(n_tied, 'candidate')}"
+    if decision.outcome == "undecided":
+        n_open = sum(standing.place == "undecided" for standing in decision.standings)
+        if decision.best_so_far is None:
+            return f"Undecided: {count(n_open, 'candidate')} may meet every constraint"
+        open_ones = f"{count(n_open, 'candidate')} undecided" if n_open else "its own constraint is undecided"
+        return f"Best so far: {decision.best_so_far} ({open_ones})"
+    return "No winner"
+
+
+def list_reasons(decision: Decision) -> tuple[str, ...]:
+    """The reasons as sentences; a name at the beginning keeps its first letter."""
+    labels = tuple(row.label for row in decision.standings)
+    return tuple(
+        text if text.startswith(labels) or reason in decision.incomplete else text[:1].upper() + text[1:]
+        for reason in decision.reasons
+        if (text := reason if reason.endswith(".") else f"{reason}.")
+    )
+
+
+def describe_trade_off(decision: Decision) -> tuple[str, ...]:
+    """What the winner gives up and gains against the most accurate and the fastest of the others.
+
+    In measured values: whether a difference is more than noise is what the reasons and intervals say.
+    """
+    winner = decision.winning_standing
+    if winner is None or len(decision.standings) == 1:
+        return ()
+    others = [standing for standing in decision.standings if standing is not winner]
+    finest = max(others, key=lambda standing: standing.quality.value)
+    fastest = min(others, key=lambda standing: standing.latency_ms.value)
+    if finest is fastest:
+        return (f"The most accurate and fastest of the others, {_compare(finest, winner)}.",)
+    return (
+        f"The most accurate of the others, {_compare(finest, winner)}.",
+        f"The fastest of the others, {_compare(fastest, winner)}.",
+    )
+
+
+def _compare(other: Standing, winner: Standing) -> str:
+    return f"{other.label}, has {_gap(other, winner)} and is {_pace(other, winner)}"
+
+
+def _gap(other: Standing, winner: Standing) -> str:
+    difference = other.quality.value - winner.quality.value
+    shown = f"{abs(difference):.3f}"
+    if shown == "0.000":
+        return "the same F1"
+    return f"{shown} {'more' if difference > 0 else 'less'} F1"
+
+
+def _pace(other: Standing, winner: Standing) -> str:
+    slower = other.latency_ms.value >= winner.latency_ms.value
+    slow, quick = (other, winner) if slower else (winner, other)
+    ratio = format_ratio(slow.latency_ms.value / quick.latency_ms.value)
+    if ratio == "1.00×":
+        return "as fast"
+    return f"{ratio} {'slower' if slower else 'faster'}"
+
+
+def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
+    """The numbers that a reader who stops here should have seen."""
+    winner = decision.winning_standing
+    if winner is not None:
+        return _figures_of_winner(decision, winner)
+    shown = [standing for standing in decision.standings if standing.place == "tied"]
+    if decision.outcome == "tie":
+        first = KeyFigure("Not told apart", str(len(shown)), _of_all(decision))
+    else:
+        shown = list(decision.standings)
+        n_met = sum(all(each.result == "met" for each in row.constraints) for row in shown)
+        first = KeyFigure("Meet every constraint", str(n_met), _of_all(decision))
+    qualities = [standing.quality.value for standing in shown]
+    latencies = [standing.latency_ms.value for standing in shown]
+    among = "among the tied" if decision.outcome == "tie" else "among all"
+    return (
+        first,
+        KeyFigure("F1", _span([f"{value:.3f}" for value in sorted(qualities)]), among),
+        KeyFigure(
+            name_latency(decision.settings),
+            _span([format_number_of_ms(value) for value in sorted(latencies)]),
+            among + _note_contention(shown),
+            unit="ms",
+        ),
+    )
+
+
+def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure, ...]:
+    settings = decision.settings
+    level = f"{settings.confidence * 100:g}% interval"
+    against = "it is the reference itself" if winner.label == decision.reference else "the reference has 1"
+    if settings.objective.kind == "weighted" and settings.objective.anchors is not None:
+        against = "0 and 1 are at the anchors"
+    return (
+        KeyFigure("F1", f"{winner.quality.value:.3f}", f"{level} {f1_interval(winner.quality)}"),
+        KeyFigure(
+            name_latency(settings),
+            format_number_of_ms(winner.latency_ms.value),
+            f"{level} {latency_interval(winner.latency_ms)}" + _note_contention((winner,)),
+            unit="ms",
+        ),
+        *_figures_of_score(name_score(settings).capitalize(), winner.score, level, against),
+        KeyFigure(
+            "Best",
+            format_percent(winner.p_best),
+            f"in so many of {count(settings.resamples, 'resample')} of documents and timings",
+        ),
+    )
+
+
+def _note_contention(rows: Sequence[Standing]) -> str:
+    """A word beside latencies of which one at least is no more than an upper bound."""
+    return "; contended: an upper bound" if any(row.is_contended for row in rows) else ""
+
+
+def _figures_of_score(name: str, score: Estimate | None, level: str, against: str) -> Iterator[KeyFigure]:
+    if score is not None:
+        yield KeyFigure(name, f"{score.value:.3f}", f"{level} {f1_interval(score)}; {against}")
+
+
+def describe_contention(decision: Decision) -> tuple[str, ...]:
+    """What is to be known of figures of a busy machine; nothing where none was measured on one."""
+    busy = [row for row in decision.standings if row.is_contended]
+    if not busy:
+        return ()
+    told = (
+        "Contended: other work disturbed more than half of the rounds; the latency is an upper bound, and "
+        "whatever is compared has low confidence."
+    )
+    by_cpu = (
+        "By CPU time: it is compared with the others by the time that its one thread computed, without its "
+        "waits for a CPU."
+    )
+    return (told, by_cpu) if any(row.clock == "CPU time" for row in busy) else (told,)
+
+
+def describe_finding(decision: Decision) -> str:
+    """What the drawing of F1 against latency shows, for those who do not see it."""
+    name = name_latency(decision.settings)
+    front = sorted(
+        (row for row in decision.standings if row.is_on_front), key=lambda row: row.latency_ms.value
+    )
+    named = "; ".join(
+        f"{row.label}, F1 {row.quality.value:.3f} at {format_ms(row.latency_ms.value)}"
+        for row in front[:_NAMED]
+    )
+    more = f"; and {count(len(front) - _NAMED, 'other')}" if len(front) > _NAMED else ""
+    first = decision.standings[0]
+    led = {
+        "winner": f"The winner is {first.label}",
+        "tie": headline(decision),
+        "undecided": headline(decision),
+        "none": "There is no winner",
+    }
+    return (
+        f"{led[decision.outcome]}. Of {count(len(decision.standings), 'candidate')} {len(front)} are on the "
+        f"Pareto front of F1 and {name}, from the fastest: {named}{more}."
+    )
+
+
+def describe_production(decision: Decision) -> tuple[str, ...]:
+    """What is in production, and how far the winner is from it; nothing where nobody knows of any."""
+    production, winner = decision.production, decision.winning_standing
+    if production.version is None:
+        return ()
+    if production.label is None:
+        return (f"In production: {production.reason}.",)
+    told = f"In production: {production.label} (version {production.version} of {production.model})."
+    distance = winner.versus_production if winner else None
+    if winner is None or distance is None or winner.label == production.label:
+        return (told,)
+    quality, ratio = distance.quality, distance.latency_ratio
+    return (
+        told,
+        (
+            f"Against it the winner has {format_difference(quality.value)} {f1_interval(quality)} F1, and "
+            f"takes {format_ratio(ratio.value)} {ratio_interval(ratio)} its time."
+        ),
+    )
+
+
+def _of_all(decision: Decision) -> str:
+    return f"of {count(len(decision.standings), 'candidate')}"
+
+
+def _span(shown: Sequence[str]) -> str:
+    """First and last of sorted texts: ``0.841–0.846``, or one where they are the same."""
+    return shown[0] if shown[0] == shown[-1] else f"{shown[0]}–{shown[-1]}"

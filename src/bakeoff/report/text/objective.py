@@ -1,0 +1,99 @@
+"""The objective of a decision in words, and how far its settings can move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bakeoff.report.text.units import format_ms, format_percent
+
+if TYPE_CHECKING:
+    from bakeoff.core.config.decision_rules import Weights
+    from bakeoff.core.config.settings import DecisionSettings
+    from bakeoff.core.decision.decide import Decision
+    from bakeoff.core.decision.sensitivity import Sensitivity
+    from bakeoff.core.decision.standings import Standing
+
+_SCORES = {"weighted": "score", "lexicographic": "speed", "cost": "cheapness"}
+
+
+def name_score(settings: DecisionSettings) -> str:
+    """What the objective compares, in one word."""
+    return _SCORES[settings.objective.kind]
+
+
+def explain_exchange_rate(weights: Weights) -> str:
+    """What one percent of F1 is worth in latency."""
+    share = weights.quality_share
+    if share == 1:
+        return "Only F1 counts; latency does not."
+    if share == 0:
+        return "Only latency counts; F1 does not."
+    # Equal score: 1.01 ** share == slowdown ** (1 - share); bounded, or a weight of 0.9999 overflows.
+    slowdown = 1.01 ** min(share / (1 - share), 1000)
+    worth = f"{format_percent(slowdown - 1)} more" if slowdown < 2 else f"{slowdown:,.1f} times the"
+    return f"One percent more F1 is worth {worth} latency."
+
+
+def name_unit(decision: Decision) -> str:
+    """What the score is measured by: ``score 1 is minilm-l6 × torch-fp32``."""
+    objective = decision.settings.objective
+    if objective.kind == "weighted" and objective.anchors is not None:
+        return "scores 0 and 1 are at the anchors"
+    return f"{name_score(decision.settings)} 1 is {decision.reference}"
+
+
+def explain_objective(settings: DecisionSettings) -> tuple[str, ...]:
+    """What the best is, and what one side is worth in the other, in sentences."""
+    objective = settings.objective
+    if objective.kind == "lexicographic":
+        relative = " of its F1" if objective.threshold_scale == "relative" else ""
+        rule = (
+            "Quality comes first: of all candidates whose F1 is at most "
+            f"{objective.accuracy_threshold:g}{relative} below that of the most accurate, the fastest wins."
+        )
+        return (rule,)
+    if objective.kind == "cost":
+        return (f"The least money per million {objective.per} wins.",)
+    weights = objective.weights
+    share = f"{weights.quality_share:.3g}", f"{1 - weights.quality_share:.3g}"
+    if objective.anchors is None:
+        score = f"(F1 / F1 of the reference)^{share[0]} × (latency of the reference / latency)^{share[1]}"
+        return f"Score = {score}.", explain_exchange_rate(weights)
+    quality, latency = objective.anchors.quality, objective.anchors.latency_ms
+    return (
+        f"Score = {share[0]} × quality + {share[1]} × speed.",
+        f"Quality is 0 at F1 {quality.zero:g} and 1 at {quality.one:g}, on a linear scale.",
+        f"Speed is 0 at {format_ms(latency.zero)} and 1 at {format_ms(latency.one)}, on a logarithmic scale.",
+    )
+
+
+def explain_score(decision: Decision, standing: Standing) -> str:
+    """The score of one candidate worked out: ``(0.846 / 0.851)^0.9 × (20.3 ms / 5.12 ms)^0.1 = 1.141``.
+
+    Empty where the score is not of that form.
+    """
+    objective = decision.settings.objective
+    if objective.kind != "weighted" or objective.anchors is not None or standing.score is None:
+        return ""
+    reference = next(row for row in decision.standings if row.label == decision.reference)
+    share = objective.weights.quality_share
+    return (
+        f"({standing.quality.value:.3f} / {reference.quality.value:.3f})^{share:.3g} × "
+        f"({format_ms(reference.latency_ms.value)} / {format_ms(standing.latency_ms.value)})^{1 - share:.3g} "
+        f"= {standing.score.value:.3f}"
+    )
+
+
+def describe_sensitivity(decision: Decision) -> tuple[str, ...]:
+    """How far the settings can move before another candidate leads, one sentence a setting."""
+    return tuple(map(_describe_moved, decision.sensitivity))
+
+
+def _describe_moved(moved: Sensitivity) -> str:
+    turns = [
+        f"{side} {turn.at:.3g} {turn.leader or 'nobody'} {'leads' if turn.leader else 'may win'}"
+        for side, turn in (("below", moved.low), ("above", moved.high))
+        if turn is not None
+    ]
+    told = ", ".join(turns) if turns else "no other value changes that"
+    return f"With {moved.moved} {moved.value:.3g}, {moved.leader} leads; {told}."

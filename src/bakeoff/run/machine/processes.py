@@ -1,0 +1,200 @@
+"""Our own child processes: started clean, never waited for by polling, never left behind."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bakeoff.disk.durable import storage_faults
+
+STDERR_FILE = "stderr.txt"
+STDOUT_FILE = "stdout.txt"
+STDERR_TAIL_BYTES = 2000
+GRACE_S = 2.0
+LOOK_S = 0.01
+# How often a caller who asked for it is called while a process is waited for.
+CALL_S = 1.0
+CAN_FREEZE = hasattr(signal, "SIGSTOP")
+
+
+def start_process(
+    module: str,
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    pass_fds: Sequence[int] = (),
+    cpus: Sequence[int] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m module`` in a session of its own.
+
+    Args:
+        module: To be run.
+        words: Its arguments.
+        folder: What it prints goes into files here.
+        environment: Variables beside ours; thread pools must be sized before libraries are imported.
+        pass_fds: Descriptors that it inherits.
+        cpus: On which it may run, from its first instruction on; None leaves it those of ours.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    with ExitStack() as files:
+        with storage_faults(folder, "writing"):
+            stdout, stderr = (
+                files.enter_context((folder / name).open("wb")) for name in (STDOUT_FILE, STDERR_FILE)
+            )
+        files.enter_context(_running_on(cpus))
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=os.environ | dict(environment),
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+
+
+@contextmanager
+def _running_on(cpus: Sequence[int] | None) -> Iterator[None]:
+    """Move this thread to some CPUs, since a new process begins where its parent's thread may run."""
+    if cpus is None or sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def thread_environment(threads: int, hash_seed: int) -> dict[str, str]:
+    """Variables that size every thread pool we know of, and keep libraries off the network."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "PYTHONHASHSEED": str(hash_seed),
+    }
+
+
+def wait_for(
+    process: subprocess.Popen[bytes], timeout_s: float, on_wait: Callable[[], None] | None = None
+) -> bool:
+    """Block until a process ends; False after the time-out.
+
+    Popen.wait(timeout) would poll, and disturb what is measured beside it.
+
+    Args:
+        process: Ours.
+        timeout_s: How long to wait.
+        on_wait: Called about once a second meanwhile; it must be short.
+    """
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        if not wait_readable(descriptor, timeout_s, on_wait):
+            return False
+        process.wait()
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def wait_for_any(ours: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> None:
+    """Block until one of several processes ends, or for some time; it may return earlier."""
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        time.sleep(min(timeout_s, LOOK_S))
+        return
+    poller = select.poll()
+    descriptors = [os.pidfd_open(process.pid) for process in ours if process.returncode is None]
+    try:
+        for descriptor in descriptors:
+            poller.register(descriptor, select.POLLIN)
+        poller.poll(timeout_s * 1000)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def wait_readable(descriptor: int, timeout_s: float, on_wait: Callable[[], None] | None = None) -> bool:
+    """Block until a descriptor can be read; False after the time-out.
+
+    Args:
+        descriptor: Of a pipe or a process.
+        timeout_s: How long to wait.
+        on_wait: Called about once a second meanwhile; without it nothing runs here until the end.
+    """
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        if poller.poll((left_s if on_wait is None else min(left_s, CALL_S)) * 1000):
+            return True
+        if on_wait is not None:
+            on_wait()
+    return False
+
+
+def freeze(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process with all its threads: spinning ones would slow whoever is measured."""
+    if CAN_FREEZE:
+        _signal(process, signal.SIGSTOP)
+
+
+def thaw(process: subprocess.Popen[bytes]) -> None:
+    """Let a stopped process go on."""
+    if CAN_FREEZE:
+        _signal(process, signal.SIGCONT)
+
+
+def end_process(process: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
+    """End a process and whatever it started: they share a session of their own."""
+    if grace_s > 0:
+        _signal(process, signal.SIGTERM)
+        wait_for(process, grace_s)
+    # Also after a good end: what it started may still be there.
+    _signal(process, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + GRACE_S
+    while _signal(process, 0) and time.monotonic() < deadline:
+        time.sleep(LOOK_S)  # dying takes a moment, and what is measured next shall not meet it
+
+
+def describe_end(process: subprocess.Popen[bytes]) -> str:
+    """How an ended process ended: ``killed by SIGSEGV``, ``exit code 3``."""
+    code = process.returncode
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def read_tail(folder: Path) -> str:
+    """The end of what a process wrote to its standard error."""
+    with (folder / STDERR_FILE).open("rb") as file:
+        file.seek(max(0, (folder / STDERR_FILE).stat().st_size - STDERR_TAIL_BYTES))
+        return file.read().decode(errors="replace").strip()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to a process and all that it started; False if none of them is left."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

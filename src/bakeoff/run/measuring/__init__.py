@@ -1,0 +1,1 @@
+"""Measuring: worker processes, the orders that they get, what they answer."""

@@ -1,0 +1,270 @@
+"""One order in one fresh process, and the words in which orders and outcomes are written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bakeoff.core.records import Environment
+from bakeoff.disk import durable
+from bakeoff.errors import WorkerError
+from bakeoff.measure.backends import Backend
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.scenarios import Scenario
+from bakeoff.measure.statistics.readings import Reading
+from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.record import Record
+from bakeoff.run.machine import processes
+
+ORDER_FILE = "order.json"
+OUTCOME_FILE = "outcome.json"
+WORKER = "bakeoff.run.measuring.worker"
+
+
+class PrepareOrder(Record):
+    """Make what a backend runs from a checkpoint, and check it."""
+
+    kind: Literal["prepare"] = "prepare"
+    runtime: Backend
+    checkpoint: Path
+    checkpoint_digest: str
+    destination: Path
+    texts: tuple[tuple[str, ...], ...]
+    memory_limit_bytes: int | None = None
+
+
+class MeasureOrder(Record):
+    """Measure one scenario in one fresh process, as one generation of a job.
+
+    Attributes:
+        lengths: Of each document, in any unit: by them all candidates of a heat put their inputs in the same
+            order. None means in words.
+        cpus: On which the process may run; None means wherever we may.
+        memory_limit_bytes: That it may allocate; None leaves it to the system.
+    """
+
+    kind: Literal["measure"] = "measure"
+    runtime: Backend
+    scenario: Scenario
+    protocol: TimingProtocol | None
+    checkpoint: Path
+    checkpoint_digest: str
+    prepared: Path | None
+    documents: tuple[Document, ...]
+    max_length: int
+    generation: int
+    lengths: tuple[int, ...] | None = None
+    cpus: tuple[int, ...] | None = None
+    memory_limit_bytes: int | None = None
+
+
+Order = Annotated[PrepareOrder | MeasureOrder, Field(discriminator="kind")]
+
+
+class Done(Record):
+    """A whole outcome.
+
+    Attributes:
+        n_truncated: Documents of which words were cut off.
+        facts: What the runtime says of itself.
+    """
+
+    kind: Literal["done"] = "done"
+    readings: tuple[Reading, ...] = ()
+    environment: Environment
+    n_truncated: int = 0
+    facts: Mapping[str, str] = {}
+
+
+class Failed(Record):
+    """The worker caught an error and wrote it down."""
+
+    kind: Literal["failed"] = "failed"
+    error: str
+    message: str
+    is_user_error: bool
+
+    @property
+    def text(self) -> str:
+        """For eyes."""
+        return self.message if self.is_user_error else f"{self.error}: {self.message}"
+
+
+Outcome: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field(discriminator="kind")])
+
+
+def run_in_fresh_process(
+    order: PrepareOrder | MeasureOrder,
+    folder: Path,
+    timeout_s: float,
+    worker: str = WORKER,
+    *,
+    on_wait: Callable[[], None] | None = None,
+) -> Done:
+    """Carry out an order in a new interpreter and return what it wrote.
+
+    A folder that already holds the whole outcome of this very order is answered from there.
+
+    Args:
+        order: What to do.
+        folder: For order, outcome and the process's output.
+        timeout_s: After this the process and its children are killed.
+        worker: The module that the process runs, with the folder and our process id as its arguments.
+        on_wait: Called about once a second while it runs; it must be short.
+
+    Raises:
+        WorkerError: The process failed, was killed, hung, or left no whole outcome.
+    """
+    begun = _begin(order, folder, worker)
+    if isinstance(begun, Done):
+        return begun
+    try:
+        ended_in_time = processes.wait_for(begun, timeout_s, on_wait)
+    finally:
+        processes.end_process(begun, grace_s=0.0 if begun.returncode is not None else processes.GRACE_S)
+    return _collect(begun, folder, timeout_s, ended_in_time=ended_in_time)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An order to be carried out beside others, since nothing in it is timed.
+
+    Attributes:
+        folder: For order, outcome and the process's output.
+        timeout_s: After this the process and its children are killed.
+    """
+
+    order: PrepareOrder | MeasureOrder
+    folder: Path
+    timeout_s: float
+
+
+def run_side_by_side(
+    tasks: Sequence[Task],
+    n_at_once: int,
+    on_end: Callable[[int, Done | WorkerError, float], None],
+    on_wait: Callable[[], None] | None = None,
+    worker: str = WORKER,
+) -> None:
+    """Carry out orders in fresh processes, several at once; no thread of ours waits for them.
+
+    Args:
+        tasks: In the order in which they begin.
+        n_at_once: Most processes at once.
+        on_end: Gets the number of each task, its outcome and the wall time of its process in s, as it ends.
+        on_wait: Called about once a second while processes run; it must be short.
+        worker: The module that the processes run.
+    """
+    waiting, running = deque(enumerate(tasks)), dict[int, _Running]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < n_at_once:
+                number, task = waiting.popleft()
+                begun = _begin(task.order, task.folder, worker)
+                if isinstance(begun, Done):
+                    on_end(number, begun, 0.0)
+                else:
+                    running[number] = _Running(begun, task, time.monotonic())
+            for number, ended_in_time in _wait_for_any(running, on_wait):
+                process, task = running[number].process, running[number].task
+                wall_s = time.monotonic() - running[number].begin_s
+                processes.end_process(process, grace_s=0.0 if ended_in_time else processes.GRACE_S)
+                del running[number]
+                outcome: Done | WorkerError
+                try:
+                    outcome = _collect(process, task.folder, task.timeout_s, ended_in_time=ended_in_time)
+                except WorkerError as error:
+                    outcome = error
+                on_end(number, outcome, wall_s)
+    finally:
+        for each in running.values():
+            processes.end_process(each.process, grace_s=0.0)
+
+
+@dataclass(frozen=True)
+class _Running:
+    process: subprocess.Popen[bytes]
+    task: Task
+    begin_s: float
+
+
+def _wait_for_any(
+    running: Mapping[int, _Running], on_wait: Callable[[], None] | None
+) -> list[tuple[int, bool]]:
+    """Wait about a second for processes to end; returns who is over, and whether it ended by itself."""
+    if running:
+        processes.wait_for_any([each.process for each in running.values()], processes.CALL_S)
+        if on_wait is not None:
+            on_wait()
+    over = []
+    for number, each in running.items():
+        if each.process.poll() is not None:
+            over.append((number, True))
+        elif time.monotonic() >= each.begin_s + each.task.timeout_s:
+            over.append((number, False))
+    return over
+
+
+def _begin(order: PrepareOrder | MeasureOrder, folder: Path, worker: str) -> subprocess.Popen[bytes] | Done:
+    """Start the process of an order, unless its outcome is there."""
+    wanted = order.model_dump_json().encode()
+    if isinstance(order, MeasureOrder) and (earlier := _find_outcome(folder, wanted)):
+        return earlier
+    (folder / OUTCOME_FILE).unlink(missing_ok=True)
+    durable.write_bytes(folder / ORDER_FILE, wanted)
+    cpus = order.cpus if isinstance(order, MeasureOrder) else None
+    words = (str(folder), str(os.getpid()))
+    return processes.start_process(worker, words, folder, environment_for(order), cpus=cpus)
+
+
+def _collect(
+    process: subprocess.Popen[bytes], folder: Path, timeout_s: float, *, ended_in_time: bool
+) -> Done:
+    tail = processes.read_tail(folder)
+    if not ended_in_time:
+        raise WorkerError(f"no outcome after {timeout_s:g} s", detail=tail)
+    return _read_outcome(folder / OUTCOME_FILE, processes.describe_end(process), process.returncode, tail)
+
+
+def environment_for(order: PrepareOrder | MeasureOrder) -> dict[str, str]:
+    """The variables under which an order is carried out.
+
+    Where nothing is timed, threads of OpenMP sleep while they wait for each other. Spinning gains nothing
+    there, and on a machine with other work it made a call ten times slower.
+    """
+    is_timed = isinstance(order, MeasureOrder) and order.scenario.is_timed
+    hash_seed = order.generation if isinstance(order, MeasureOrder) else 0
+    variables = processes.thread_environment(order.runtime.threads or 1, hash_seed)
+    return variables if is_timed else {**variables, "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def _find_outcome(folder: Path, order: bytes) -> Done | None:
+    try:
+        if (folder / ORDER_FILE).read_bytes() != order:
+            return None
+        outcome = Outcome.validate_json((folder / OUTCOME_FILE).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    return outcome if isinstance(outcome, Done) else None
+
+
+def _read_outcome(path: Path, end: str, returncode: int, tail: str) -> Done:
+    if returncode < 0:
+        raise WorkerError(end, detail=tail)
+    try:
+        outcome = Outcome.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise WorkerError(f"{end} and no outcome", detail=tail) from None
+    except ValidationError:
+        raise WorkerError(f"{end} and a broken outcome", detail=tail) from None
+    if isinstance(outcome, Failed):
+        raise WorkerError(outcome.text)
+    return outcome

@@ -1,0 +1,301 @@
+"""A candidate that stays in memory between its blocks, in a fresh process each generation.
+
+The process gets its order as a file and is then asked line by line, JSON over two pipes of its own, so that
+nothing a library prints can be taken for an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bakeoff.core.records import Environment
+from bakeoff.disk import durable
+from bakeoff.errors import WorkerError
+from bakeoff.measure.heats.records import Block, BlockRequest, Finished, Started
+from bakeoff.record import Record
+from bakeoff.run.machine import processes
+from bakeoff.run.measuring.orders import ORDER_FILE, WORKER, Failed, MeasureOrder, environment_for
+
+MIN_BLOCK_TIMEOUT_S = 30.0
+BLOCK_TIMEOUT_FACTOR = 20.0
+_NS_PER_S = 1_000_000_000
+_READ_BYTES = 1 << 20
+
+
+class Load(Record):
+    """Load the model and warm up: no other worker runs now."""
+
+    kind: Literal["load"] = "load"
+
+
+class RunBlock(Record):
+    """Run one block."""
+
+    kind: Literal["block"] = "block"
+    request: BlockRequest
+
+
+class Finish(Record):
+    """Say what is to be said at the end, and end."""
+
+    kind: Literal["finish"] = "finish"
+
+
+Command: TypeAdapter[Load | RunBlock | Finish] = TypeAdapter(
+    Annotated[Load | RunBlock | Finish, Field(discriminator="kind")]
+)
+
+
+class Imported(Record):
+    """The libraries are imported.
+
+    Attributes:
+        resident_bytes: Memory of the process now.
+    """
+
+    kind: Literal["imported"] = "imported"
+    resident_bytes: int
+
+
+class Ready(Record):
+    """Loaded and warm."""
+
+    kind: Literal["ready"] = "ready"
+    started: Started
+    environment: Environment
+
+
+class Ran(Record):
+    """A block was run."""
+
+    kind: Literal["ran"] = "ran"
+    block: Block
+
+
+class Ended(Record):
+    """The last answer."""
+
+    kind: Literal["ended"] = "ended"
+    finished: Finished
+
+
+Answer: TypeAdapter[Imported | Ready | Ran | Ended | Failed] = TypeAdapter(
+    Annotated[Imported | Ready | Ran | Ended | Failed, Field(discriminator="kind")]
+)
+
+
+class ResidentWorker:
+    """A participant of a heat in a process of its own.
+
+    Args:
+        name: Unique in the heat.
+        order: What every generation is started with, but for its number.
+        folder: Gets a folder for each generation, with order and output.
+        timeout_s: Longest time to import, and longest time to load and warm up.
+        worker: The module that is run.
+        on_wait: Called about once a second while it imports, loads and warms up, and never while it runs a
+            block.
+
+    Attributes:
+        environments: What each generation's process saw, by its number.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        order: MeasureOrder,
+        folder: Path,
+        timeout_s: float,
+        *,
+        worker: str = WORKER,
+        on_wait: Callable[[], None] | None = None,
+    ) -> None:
+        self._name = name
+        self._order = order
+        self._folder = folder
+        self._timeout_s = timeout_s
+        self._worker = worker
+        self._on_wait = on_wait
+        self._process: subprocess.Popen[bytes] | None = None
+        self._commands = self._answers = -1
+        self._buffer = b""
+        self._current = folder
+        self._begun: int | None = None
+        self._imported: int | None = None
+        self._deadline_s = self._next_call_s = 0.0
+        self._slowest_call_ns = 0.0
+        self.environments: dict[int, Environment] = {}
+
+    @property
+    def name(self) -> str:
+        """Unique in the heat."""
+        return self._name
+
+    def begin(self, generation: int) -> None:
+        """Start a fresh process, which imports its libraries and waits; return at once.
+
+        Raises:
+            StorageError: The disk is full, or its folder cannot be written.
+        """
+        folder = self._folder / f"generation-{generation}"
+        order = self._order.model_copy(update={"generation": generation})
+        durable.write_bytes(folder / ORDER_FILE, order.model_dump_json().encode())
+        theirs_in, self._commands = os.pipe()
+        self._answers, theirs_out = os.pipe()
+        self._buffer = b""
+        words = (str(folder), str(os.getpid()), str(theirs_in), str(theirs_out), str(time.monotonic_ns()))
+        try:
+            self._process = processes.start_process(
+                self._worker,
+                words,
+                folder,
+                environment_for(order),
+                pass_fds=(theirs_in, theirs_out),
+                cpus=order.cpus,
+            )
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+        self._current, self._begun, self._imported = folder, generation, None
+        self._deadline_s = time.monotonic() + self._timeout_s
+        self._next_call_s = time.monotonic() + processes.CALL_S
+
+    def wait_imported(self, longest_s: float) -> int | None:
+        """Wait until the libraries are imported and the process is stopped.
+
+        Args:
+            longest_s: How long to wait.
+
+        Returns:
+            Memory of the process in bytes; None if it is not there yet.
+
+        Raises:
+            WorkerError: It failed, died or took too long.
+        """
+        if self._imported is not None:
+            return self._imported
+        if self._on_wait is not None and time.monotonic() >= self._next_call_s:
+            self._next_call_s = time.monotonic() + processes.CALL_S
+            self._on_wait()
+        left_s = self._deadline_s - time.monotonic()
+        if left_s > 0 and not processes.wait_readable(self._answers, min(longest_s, left_s)):
+            return None
+        answer = self._receive(self._current, max(0.0, self._deadline_s - time.monotonic()))
+        if not isinstance(answer, Imported):
+            raise self._complain(self._current, f"answered {answer.kind} where imported was expected")
+        if self._process is not None:
+            processes.freeze(self._process)
+        self._imported = answer.resident_bytes
+        return self._imported
+
+    def start(self, generation: int) -> Started:
+        """Let the process go on; back when it is loaded, warm and stopped.
+
+        A process that was not begun is begun now.
+
+        Raises:
+            StorageError: The disk is full, or its folder cannot be written.
+            WorkerError: It failed, died or took too long.
+        """
+        if self._begun != generation:
+            self.begin(generation)
+        while self.wait_imported(processes.CALL_S) is None:
+            pass
+        answer = self._ask(Load(), self._timeout_s, self._on_wait)
+        if not isinstance(answer, Ready):
+            raise self._complain(self._current, f"answered {answer.kind} where ready was expected")
+        self.environments[generation] = answer.environment
+        self._slowest_call_ns = max(row.median_ns for row in answer.started.warm_ups)
+        return answer.started
+
+    def run_block(self, request: BlockRequest) -> Block:
+        """Let the process go on for one block.
+
+        Raises:
+            WorkerError: It failed, died or took too long.
+        """
+        expected_s = self._slowest_call_ns * (request.samples * request.calls_per_sample + 1) / _NS_PER_S
+        answer = self._ask(
+            RunBlock(request=request), max(MIN_BLOCK_TIMEOUT_S, BLOCK_TIMEOUT_FACTOR * expected_s)
+        )
+        if not isinstance(answer, Ran):
+            raise self._complain(self._current, f"answered {answer.kind} where a block was expected")
+        return answer.block
+
+    def finish(self) -> Finished:
+        """Let the process say its last word and end.
+
+        Raises:
+            WorkerError: It failed, died or took too long.
+        """
+        answer = self._ask(Finish(), MIN_BLOCK_TIMEOUT_S)
+        if not isinstance(answer, Ended):
+            raise self._complain(self._current, f"answered {answer.kind} where the end was expected")
+        self.kill()
+        return answer.finished
+
+    def kill(self) -> None:
+        """End the process at once, if there is one."""
+        self._begun = None
+        if self._process is not None:
+            processes.end_process(self._process, grace_s=0.0)
+            self._process = None
+        for descriptor in (self._commands, self._answers):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._commands = self._answers = -1
+
+    def _ask(
+        self,
+        command: Load | RunBlock | Finish,
+        timeout_s: float,
+        on_wait: Callable[[], None] | None = None,
+    ) -> Imported | Ready | Ran | Ended:
+        if self._process is None:
+            raise WorkerError(f"{self._name}: there is no process to ask")
+        processes.thaw(self._process)
+        with suppress(BrokenPipeError):  # it died: reading its answer says how
+            os.write(self._commands, command.model_dump_json().encode() + b"\n")
+        answer = self._receive(self._current, timeout_s, on_wait)
+        processes.freeze(self._process)
+        return answer
+
+    def _receive(
+        self, folder: Path, timeout_s: float, on_wait: Callable[[], None] | None = None
+    ) -> Imported | Ready | Ran | Ended:
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._buffer:
+            if not processes.wait_readable(self._answers, deadline - time.monotonic(), on_wait):
+                raise self._complain(folder, f"no answer after {timeout_s:g} s")
+            read = os.read(self._answers, _READ_BYTES)
+            if not read:
+                raise self._complain(folder, None)
+            self._buffer += read
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            answer = Answer.validate_json(line)
+        except ValidationError:
+            raise self._complain(folder, "a broken answer") from None
+        if isinstance(answer, Failed):
+            self.kill()
+            raise WorkerError(answer.text)
+        return answer
+
+    def _complain(self, folder: Path, reason: str | None) -> WorkerError:
+        """End the process and say what was wrong with it; without a reason, how it ended by itself."""
+        process = self._process
+        if process is not None and reason is None:
+            processes.wait_for(process, processes.GRACE_S)
+        self.kill()
+        if reason is None and process is not None:
+            reason = processes.describe_end(process)
+            reason += " and no outcome" if process.returncode >= 0 else ""
+        return WorkerError(reason or "there is no process", detail=processes.read_tail(folder))

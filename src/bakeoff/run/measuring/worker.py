@@ -1,0 +1,271 @@
+"""The process that measures: an order in, an outcome out, nothing else of ours running beside it.
+
+Started as ``python -m bakeoff.run.measuring.worker FOLDER PARENT_PID`` it writes one outcome. With two pipes
+more it stays, and answers command by command. It never imports mlflow, and of the heavy libraries only what
+the ordered runtime needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import TypeAdapter
+
+from bakeoff.disk import durable
+from bakeoff.disk.folders import build_folder
+from bakeoff.errors import BakeoffError, CheckpointError
+from bakeoff.measure.backends import parity
+from bakeoff.measure.backends.availability import importing
+from bakeoff.measure.heats.records import Finished, Started
+from bakeoff.measure.heats.timing import (
+    Variant,
+    run_block,
+    time_canary,
+    time_each,
+    time_instrument,
+    warm_up_all,
+)
+from bakeoff.measure.model.checkpoint import open_checkpoint, open_verified_checkpoint
+from bakeoff.measure.model.tokenizer import Encoder
+from bakeoff.measure.scenarios import Alone, Interleaved
+from bakeoff.measure.scenarios.subject import Subject
+from bakeoff.measure.statistics.readings import CANARY, OVERHEAD, read_each
+from bakeoff.measure.system import memory
+from bakeoff.measure.system.kernel_counters import KernelCounters
+from bakeoff.run.machine.hardware import detect_hardware, read_load, record_environment
+from bakeoff.run.measuring.orders import (
+    ORDER_FILE,
+    OUTCOME_FILE,
+    Done,
+    Failed,
+    MeasureOrder,
+    Order,
+    PrepareOrder,
+)
+from bakeoff.run.measuring.resident import Command, Ended, Finish, Imported, Load, Ran, Ready, RunBlock
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(words: list[str]) -> int:
+    """Carry out the order in a folder; returns the exit code."""
+    folder, parent_pid = Path(words[0]), int(words[1])
+    _die_with_parent(parent_pid)
+    if len(words) > 2:  # noqa: PLR2004 - folder and parent, then the pipes
+        commands, answers, spawned_ns = (int(word) for word in words[2:])
+        return _reside(folder, commands, answers, spawned_ns)
+    outcome: Done | Failed
+    try:
+        order = _read_order(folder)
+        outcome = _prepare(order) if isinstance(order, PrepareOrder) else _measure(order)
+    except BaseException as error:  # noqa: BLE001 - the rim: whatever happens becomes a recorded failure
+        outcome = _record(error)
+    durable.write_bytes(folder / OUTCOME_FILE, outcome.model_dump_json().encode())
+    return 0 if isinstance(outcome, Done) else 1
+
+
+def _read_order(folder: Path) -> PrepareOrder | MeasureOrder:
+    """The order; its limit of memory holds from here on."""
+    adapter: TypeAdapter[PrepareOrder | MeasureOrder] = TypeAdapter(Order)
+    order = adapter.validate_json((folder / ORDER_FILE).read_bytes())
+    if order.memory_limit_bytes is not None:
+        # What is allocated, not the address space: runtimes reserve far more of that than they use.
+        resource.setrlimit(resource.RLIMIT_DATA, (order.memory_limit_bytes, order.memory_limit_bytes))
+    return order
+
+
+def _record(error: BaseException) -> Failed:
+    traceback.print_exc()
+    return Failed(
+        error=type(error).__name__, message=str(error), is_user_error=isinstance(error, BakeoffError)
+    )
+
+
+def _prepare(order: PrepareOrder) -> Done:
+    checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
+    build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts))
+    return Done(environment=record_environment())
+
+
+def _measure(order: MeasureOrder) -> Done:
+    if not isinstance(order.scenario, Alone):
+        raise TypeError(f"{order.scenario.kind} is measured together with others")
+    # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
+    calibration = (
+        read_each(CANARY, "ns", [(order.generation, ns) for ns in time_canary()]),
+        read_each(OVERHEAD, "ns", [(order.generation, ns) for ns in time_instrument()]),
+    )
+    counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    with importing():
+        order.runtime.import_libraries()
+    subject, _ = _load(order)
+    subject = replace(subject, counters=counters)
+    before = read_load()
+    readings = order.scenario.measure(subject)
+    return Done(
+        readings=(*readings, *calibration),
+        environment=record_environment(before),
+        n_truncated=_count_truncated(subject),
+        facts=subject.session.describe(),
+    )
+
+
+def _reside(folder: Path, commands: int, answers: int, spawned_ns: int) -> int:
+    """Import, load, warm up, then answer each command until the last."""
+    for descriptor in (commands, answers):
+        os.set_inheritable(descriptor, False)
+    with os.fdopen(commands, "rb") as asked, os.fdopen(answers, "wb", buffering=0) as told:
+        try:
+            _answer_all(folder, asked, told, spawned_ns)
+        except BaseException as error:  # noqa: BLE001 - the rim: whatever happens becomes a recorded failure
+            _tell(told, _record(error))
+            return 1
+    return 0
+
+
+def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) -> None:
+    at_ns, unix_ns, epoch_ns = time.monotonic_ns(), time.time_ns(), time.perf_counter_ns()
+    load_before = read_load()
+    order = _read_order(folder)
+    if not isinstance(order, MeasureOrder) or not isinstance(order.scenario, Interleaved):
+        raise TypeError("only scenarios that are measured together with others stay in memory")
+    marks = {"start": memory.read_peak_bytes()}
+    begin_ns = time.perf_counter_ns()
+    order.runtime.import_libraries()
+    import_ns = time.perf_counter_ns() - begin_ns
+    marks["imports"] = memory.read_peak_bytes()
+    _tell(told, Imported(resident_bytes=memory.read_resident_bytes()))
+    line = asked.readline()
+    if not line:
+        return  # this repeat is given up
+    if not isinstance(command := Command.validate_json(line), Load):
+        raise TypeError(f"asked for {command.kind} where load was expected")
+    # From here on no other worker runs. The runtime has no thread yet, so that this shows the state of the
+    # machine and of the instrument, not of a runtime.
+    canary_ns, overhead_ns = time_canary(), time_instrument()
+    subject, load_ns = _load(order)
+    marks["load"] = memory.read_peak_bytes()
+    memory.reset_peak()
+    variants = {variant.number: variant for variant in order.scenario.variants(subject)}
+    texts = [document.tokens for document in subject.documents]
+    tokenize_ns = time_each([functools.partial(subject.encoder.encode, text) for text in texts])
+    warm_ups = warm_up_all(list(variants.values()), subject.timing)
+    started = Started(
+        warm_ups=warm_ups,
+        at_ns=unix_ns,
+        spawn_ns=at_ns - spawned_ns,
+        import_ns=import_ns,
+        load_ns=load_ns,
+        overhead_ns=overhead_ns,
+        canary_ns=canary_ns,
+        tokenize_ns=tokenize_ns,
+        n_truncated=_count_truncated(subject),
+        resident_bytes=memory.read_resident_bytes(),
+        memory_bytes=marks,
+        facts=dict(subject.session.describe()),
+    )
+    _tell(told, Ready(started=started, environment=record_environment(load_before)))
+    _answer_blocks(asked, told, subject, order, variants, epoch_ns=epoch_ns)
+
+
+def _answer_blocks(
+    asked: BinaryIO,
+    told: BinaryIO,
+    subject: Subject,
+    order: MeasureOrder,
+    variants: dict[int, Variant],
+    *,
+    epoch_ns: int,
+) -> None:
+    counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    energy_uj: int | None = 0
+    while line := asked.readline():
+        command = Command.validate_json(line)
+        if isinstance(command, Finish):
+            finished = Finished(
+                memory_bytes={"run": memory.read_peak_bytes(), **subject.session.device_memory_bytes()},
+                energy_uj=energy_uj if energy_uj else None,
+                facts=subject.session.describe(),
+                system=read_load(),
+            )
+            _tell(told, Ended(finished=finished))
+            return
+        if not isinstance(command, RunBlock):
+            raise TypeError(f"asked for {command.kind} where a block was expected")
+        before_uj = memory.read_energy_uj()
+        block = run_block(variants[command.request.variant], command.request, counters, epoch_ns=epoch_ns)
+        after_uj = memory.read_energy_uj()
+        if energy_uj is not None:
+            is_told = before_uj is not None and after_uj is not None and after_uj >= before_uj
+            # Of a counter that wrapped around or fell silent nothing is known: part of it would pass for all.
+            energy_uj = energy_uj + (after_uj or 0) - (before_uj or 0) if is_told else None
+        _tell(told, Ran(block=block))
+
+
+def _tell(told: BinaryIO, answer: Imported | Ready | Ran | Ended | Failed) -> None:
+    line = memoryview(answer.model_dump_json().encode() + b"\n")
+    while line:  # a pipe takes what it has room for
+        line = line[told.write(line) :]
+
+
+def _load(order: MeasureOrder) -> tuple[Subject, int]:
+    """All that is measured, and how long the runtime took to load the model, in ns.
+
+    What we do beside it is not timed: hashing files, and making token ids of all texts at once.
+    """
+    if order.generation == 0:
+        checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
+    else:  # hashing the weights once a job is enough
+        checkpoint = open_checkpoint(order.checkpoint)
+    unknown = {tag for document in order.documents for tag in document.tags} - set(checkpoint.labels)
+    if unknown:
+        raise CheckpointError(
+            order.checkpoint,
+            found=f"its labels lack {', '.join(sorted(unknown)[:5])}, which the documents carry",
+            cure="evaluate with the data that it was trained for",
+        )
+    encoder = Encoder(checkpoint, order.max_length)
+    if order.prepared is not None:
+        parity.verify(order.prepared, checkpoint)
+    order.runtime.import_libraries()
+    begin_ns = time.perf_counter_ns()
+    session = order.runtime.load(checkpoint, order.prepared, is_verified=order.prepared is not None)
+    load_ns = time.perf_counter_ns() - begin_ns
+    subject = Subject(
+        session=session,
+        checkpoint=checkpoint,
+        encoder=encoder,
+        documents=order.documents,
+        encodings=tuple(encoder.encode(document.tokens) for document in order.documents),
+        protocol=order.protocol,
+        generation=order.generation,
+        lengths=order.lengths or tuple(len(document.tokens) for document in order.documents),
+    )
+    return subject, load_ns
+
+
+def _count_truncated(subject: Subject) -> int:
+    return sum(encoding.is_truncated for encoding in subject.encodings)
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to kill us when the parent dies, so that no orphan disturbs what is measured later."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

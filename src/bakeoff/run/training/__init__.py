@@ -1,0 +1,1 @@
+"""Training: trials of a study, each in a process of its own."""

@@ -1,0 +1,310 @@
+"""The built-in trainer: fine-tunes a transformers model in a plain PyTorch loop."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
+from bakeoff.measure.backends.availability import importing
+from bakeoff.measure.backends.torch import TorchSession
+from bakeoff.measure.model.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_max_positions
+from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding, read_tags
+from bakeoff.measure.tasks.token_classification import ENTITY_F1, Document, count_entities, micro_f1
+from bakeoff.record import Record
+from bakeoff.run.training.trainer import Report, TrainingOrder, TrainingOutcome
+
+IGNORED_LABEL = -100  # torch's cross entropy leaves these out
+
+
+EVALUATION_BATCH_SIZE = 32
+
+
+class HyperParameters(Record):
+    """What the Hugging Face trainer can be told.
+
+    Attributes:
+        epochs: Passes over the training documents.
+        dropout: Of hidden layers and attention; null keeps the backbone's own.
+        warmup_fraction: Share of the steps in which the learning rate rises; then it falls linearly to 0.
+        freeze_embeddings: Whether the embeddings stay as pretrained.
+        trained_layers: Upper layers that are trained; the ones below stay as pretrained, which saves most of
+            their time. Null trains all, and so does a number that the backbone does not have.
+        max_grad_norm: Gradients are clipped to this norm.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-5
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    freeze_embeddings: bool = False
+    trained_layers: Annotated[int, Field(ge=0)] | None = None
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class HuggingFaceTrainer:
+    """Fine-tunes a transformers model for token classification in a plain PyTorch loop."""
+
+    def train(self, order: TrainingOrder, *, report: Report | None = None) -> TrainingOutcome:
+        """Train with AdamW and a linear schedule; judge after the last epoch by entity-level F1.
+
+        With a report every epoch is judged; evaluating draws no random number, so nothing else changes.
+        """
+        settings = parse_hyper_parameters(order.hyper_parameters)
+        torch = _import_torch()
+        random.seed(order.seed)
+        np.random.seed(order.seed % 2**32)
+        torch.manual_seed(order.seed)
+        model = build_model(order.pretrained, order.labels, settings.dropout)
+        if settings.freeze_embeddings:
+            model.base_model.embeddings.requires_grad_(False)
+        if settings.trained_layers is not None:
+            _freeze_lower_layers(model, settings.trained_layers)
+        base = Checkpoint(
+            order.pretrained,
+            order.labels,
+            int(model.config.pad_token_id or 0),
+            max_positions=read_max_positions(order.pretrained, model.config.to_dict()),
+        )
+        encoder = Encoder(base, order.max_length)
+        encodings = [encoder.encode(document.tokens) for document in order.train]
+        judged = [encoder.encode(document.tokens) for document in order.evaluation]
+        losses: list[float] = []
+        f1 = 0.0
+        for loss in _fit(torch, model, encoder, encodings, order=order, settings=settings):
+            losses.append(loss)
+            if report is not None or len(losses) == settings.epochs:
+                f1 = _evaluate(model, encoder, judged, order)
+            if report is not None:
+                report({ENTITY_F1: f1})
+        if order.checkpoint is not None:
+            _save(model, order.pretrained, order.checkpoint)
+        return TrainingOutcome(
+            metrics={ENTITY_F1: f1},
+            epoch_losses=tuple(losses),
+            n_truncated=sum(encoding.is_truncated for encoding in (*encodings, *judged)),
+            token_limit=base.token_limit(order.max_length),
+        )
+
+
+def parse_hyper_parameters(values: Mapping[str, Any]) -> HyperParameters:
+    """Read hyper-parameters; an unknown one would be searched without effect, so it is refused.
+
+    Raises:
+        ConfigError: Names or values that cannot be used.
+    """
+    try:
+        return HyperParameters.model_validate(dict(values))
+    except ValidationError as error:
+        known = ", ".join(HyperParameters.model_fields)
+        raise ConfigError(
+            [
+                f"hyper-parameter {'.'.join(map(str, fault['loc']))}: found {fault['input']!r}; "
+                f"{fault['msg'][0].lower()}{fault['msg'][1:]}; HuggingFaceTrainer knows {known}"
+                for fault in error.errors()
+            ]
+        ) from None
+
+
+def build_model(pretrained: Path, labels: Sequence[str], dropout: float | None) -> Any:
+    """A pretrained body with a new head for the labels.
+
+    Raises:
+        CheckpointError: The folder is no backbone, or weights of its body are missing.
+        ConfigError: A dropout was asked for, and the architecture has none.
+    """
+    torch = _import_torch()
+    from transformers import AutoConfig, AutoModelForTokenClassification
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    check_backbone(pretrained)
+    config = AutoConfig.from_pretrained(str(pretrained), local_files_only=True, trust_remote_code=False)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    model, info = AutoModelForTokenClassification.from_pretrained(
+        str(pretrained),
+        config=config,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    prefix = f"{model.base_model_prefix}."
+    missing = sorted(
+        str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]) if str(key).startswith(prefix)
+    )
+    if missing:
+        raise CheckpointError(
+            pretrained,
+            found=f"pretrained weights are missing: {', '.join(missing[:3])}",
+            cure="copy it again",
+        )
+    return model
+
+
+def check_backbone(folder: Path) -> None:
+    """Refuse a folder that no training can start from.
+
+    Raises:
+        CheckpointError: Names what is missing.
+    """
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                folder, found=f"no {name}", cure="point hpo.backbones.NAME.pretrained at a local model folder"
+            )
+
+
+def _import_torch() -> Any:
+    try:
+        with importing():
+            import torch
+            from transformers import PreTrainedModel  # noqa: F401 - both are needed, one error names either
+    except ImportError as error:
+        raise MissingExtraError("HuggingFaceTrainer", library=error.name or "torch", extra="torch") from error
+    return torch
+
+
+def _set_dropout(config: Any, dropout: float) -> None:
+    """Set every dropout rate that the architecture's configuration knows, under whichever name."""
+    names = [
+        name
+        for name in config.to_dict()
+        if "dropout" in name
+        and isinstance(getattr(config, name), float | int | None)
+        and not isinstance(getattr(config, name), bool)
+    ]
+    if not names:
+        raise ConfigError([f"hyper-parameter dropout: {config.model_type} has no dropout to set"])
+    for name in names:
+        setattr(config, name, dropout)
+
+
+def _freeze_lower_layers(model: Any, n_trained: int) -> None:
+    """Train the upper layers only.
+
+    Raises:
+        ConfigError: The architecture keeps its layers in no list.
+    """
+    torch = _import_torch()
+    stacks = [module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList)]
+    if not stacks:
+        raise ConfigError(
+            [f"hyper-parameter trained_layers: {model.config.model_type} has no list of layers"]
+        )
+    layers = max(stacks, key=len)
+    for layer in layers[: max(0, len(layers) - n_trained)]:
+        layer.requires_grad_(False)
+
+
+def _fit(
+    torch: Any,
+    model: Any,
+    encoder: Encoder,
+    encodings: Sequence[Encoding],
+    *,
+    order: TrainingOrder,
+    settings: HyperParameters,
+) -> Iterator[float]:
+    """Train epoch by epoch; yields the mean loss of each."""
+    number = {label: position for position, label in enumerate(order.labels)}
+    shuffler = random.Random(order.seed)  # noqa: S311 - an order, not a secret
+    n_steps = settings.epochs * math.ceil(len(encodings) / settings.batch_size)
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, _linear(n_steps, max(1, round(n_steps * settings.warmup_fraction)))
+    )
+    accepted = inspect.signature(model.forward).parameters
+    for _ in range(settings.epochs):
+        model.train()
+        total = 0.0
+        batches = _length_buckets([len(e.ids) for e in encodings], settings.batch_size, shuffler)
+        for rows in batches:
+            batch = encoder.pad([encodings[row] for row in rows])
+            targets = _targets(
+                batch, [encodings[row] for row in rows], [order.train[row] for row in rows], number
+            )
+            inputs = {name: torch.from_numpy(a) for name, a in batch.arrays.items() if name in accepted}
+            loss = model(**inputs, labels=torch.from_numpy(targets)).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad(set_to_none=True)
+            total += float(loss.detach())
+        yield total / len(batches)
+
+
+def _linear(n_steps: int, n_warmup: int) -> Callable[[int], float]:
+    """Learning-rate factor: up to 1 in the warm-up, then down to 0 at the last step."""
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / n_warmup
+        return max(0.0, (n_steps - step) / max(1, n_steps - n_warmup))
+
+    return factor
+
+
+def _length_buckets(lengths: Sequence[int], size: int, shuffler: random.Random) -> list[list[int]]:
+    """Batches of documents of like length, so that little is padding; drawn anew each epoch."""
+    order = shuffler.sample(range(len(lengths)), k=len(lengths))
+    order.sort(key=lambda row: lengths[row])
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    shuffler.shuffle(batches)
+    return batches
+
+
+def _targets(
+    batch: Batch, encodings: Sequence[Encoding], documents: Sequence[Document], number: Mapping[str, int]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The label of each word at its first token; everything else is left out of the loss."""
+    targets = np.full(batch.arrays["input_ids"].shape, IGNORED_LABEL, dtype=np.int64)
+    for row, (encoding, document) in enumerate(zip(encodings, documents, strict=True)):
+        for position, tag in zip(encoding.first_tokens, document.tags, strict=True):
+            if position is not None:
+                targets[row, position] = number[tag]
+    return targets
+
+
+def _evaluate(model: Any, encoder: Encoder, encodings: Sequence[Encoding], order: TrainingOrder) -> float:
+    session = TorchSession(model.eval(), "cpu")
+    rows = sorted(range(len(encodings)), key=lambda row: len(encodings[row].ids))
+    counts = []
+    for start in range(0, len(rows), EVALUATION_BATCH_SIZE):
+        picked = rows[start : start + EVALUATION_BATCH_SIZE]
+        chosen = [encodings[row] for row in picked]
+        predicted = read_tags(session.infer(encoder.pad(chosen)), chosen, order.labels)
+        counts += [
+            count_entities(order.evaluation[row].tags, tags)
+            for row, tags in zip(picked, predicted, strict=True)
+        ]
+    return micro_f1(counts)
+
+
+def _save(model: Any, pretrained: Path, folder: Path) -> None:
+    """Save weights, configuration and the backbone's own tokenizer files, byte for byte."""
+    model.save_pretrained(str(folder), safe_serialization=True)
+    for name in (TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (pretrained / name).is_file():
+            shutil.copyfile(pretrained / name, folder / name)

@@ -1,0 +1,66 @@
+"""What a study searches, and how Optuna is told: its space, its sampler, its pruner."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from bakeoff.core.config.pruners import AshaPruner, MedianPruner, Pruner
+from bakeoff.core.config.settings import Choice, Distribution, FloatRange, WorkerSettings
+from bakeoff.core.records import Direction
+from bakeoff.record import Record
+
+Params = Mapping[str, bool | int | float | str]
+
+
+class StudyPlan(Record):
+    """What Optuna is to know of a study.
+
+    Attributes:
+        storage: URL of Optuna's storage.
+        n_trials: That the study shall have; a retry is none of its own.
+        seed: From it and a trial's number comes the seed of the trial's draw.
+    """
+
+    storage: str
+    direction: Direction
+    search_space: Mapping[str, Distribution]
+    n_trials: int
+    seed: int
+    pruner: Pruner | None = None
+    workers: WorkerSettings = WorkerSettings()
+
+
+def make_sampler(optuna: Any, seed: int, number: int) -> Any:
+    """The sampler of one trial; what it draws depends on the trials before it, not on who runs this one."""
+    return optuna.samplers.TPESampler(seed=derive_seed(seed, number), constant_liar=True)
+
+
+def derive_seed(seed: int, number: int) -> int:
+    """The seed of one trial's draw: the same on every machine, whoever runs the trial."""
+    digest = hashlib.sha256(f"{seed}:{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def make_pruner(optuna: Any, pruner: Pruner | None) -> Any:
+    """Optuna's pruner of these settings."""
+    match pruner:
+        case MedianPruner():
+            return optuna.pruners.MedianPruner(**pruner.model_dump(exclude={"kind"}))
+        case AshaPruner():
+            return optuna.pruners.SuccessiveHalvingPruner(**pruner.model_dump(exclude={"kind"}))
+        case None:
+            return optuna.pruners.NopPruner()
+
+
+def suggest(trial: Any, name: str, space: Distribution) -> bool | int | float | str:
+    """Have one hyper-parameter drawn; one that the trial has already is kept."""
+    value: bool | int | float | str
+    if isinstance(space, Choice):
+        value = trial.suggest_categorical(name, list(space.choices))
+    elif isinstance(space, FloatRange):
+        value = trial.suggest_float(name, space.low, space.high, log=space.log)
+    else:
+        value = trial.suggest_int(name, space.low, space.high, log=space.log)
+    return value

@@ -1,0 +1,1 @@
+"""Results on this machine's disk: attempts, measurements, tables."""

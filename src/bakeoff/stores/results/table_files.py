@@ -1,0 +1,72 @@
+"""Exports: a frame as the bytes of a file that spreadsheets, scripts and data frames read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from importlib.util import find_spec
+from typing import Literal
+
+from bakeoff.core.tables import Cell, Frame, What
+from bakeoff.errors import MissingExtraError
+
+Format = Literal["csv", "json", "parquet"]
+FORMAT_VERSION = 1
+# A spreadsheet takes a cell that begins so for a formula, and runs it.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def encode_frame(frame: Frame, what: What, form: Format) -> bytes:
+    """A whole file.
+
+    Args:
+        frame: The columns.
+        what: What they are, told in the file where the format has a place for it.
+        form: CSV (RFC 4180, UTF-8, numbers in full precision, text that a spreadsheet would take for a
+            formula behind an apostrophe), JSON (one object a row) or Parquet.
+
+    Raises:
+        MissingExtraError: Parquet is asked for, and pyarrow is not installed.
+    """
+    match form:
+        case "csv":
+            return _encode_csv(frame)
+        case "json":
+            return _encode_json(frame, what)
+        case "parquet":
+            return _encode_parquet(frame, what)
+
+
+def _encode_csv(frame: Frame) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([_guard(name) for name in frame.columns])
+    writer.writerows([_guard(cell) for cell in row] for row in frame.rows)
+    return text.getvalue().encode()
+
+
+def _guard(cell: Cell) -> Cell:
+    """Text that no spreadsheet runs; numbers stay numbers, a negative one too."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+
+
+def _encode_json(frame: Frame, what: What) -> bytes:
+    rows = [dict(zip(frame.columns, row, strict=True)) for row in frame.rows]
+    document = {"format_version": FORMAT_VERSION, "what": what, "rows": rows}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _encode_parquet(frame: Frame, what: What) -> bytes:
+    if find_spec("pyarrow") is None:
+        raise MissingExtraError("an export to Parquet", library="pyarrow", extra="parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({name: pa.array(column) for name, column in frame.columns.items()})
+    table = table.replace_schema_metadata(
+        {"bakeoff.format_version": str(FORMAT_VERSION), "bakeoff.what": what}
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
