@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from rig import report
-from rig.contenders import Services, contend, kill_benches
+from rig.claimants import Services, contend, kill_benches
 
 PROCESSES, KEYS = 16, 200
 MAX_P50_MS = 200.0

@@ -17,7 +17,7 @@ from bakeoff.measure.statistics.readings import LATENCY, Reading
 
 N_CHAMPIONS, N_RUNTIMES = 100, 10
 N_DOCUMENTS, N_ENTITIES = 500, 4
-GENERATIONS, CALLS = 5, 80
+REPEATS, CALLS = 5, 80
 BATCH_SIZES = (1, 8)
 REPEATS = 3
 MAX_S = 2.0
@@ -84,14 +84,14 @@ def _make_candidates() -> Iterator[Candidate]:
 
 
 def _make_latency(ms: float, batch_size: int, generator: np.random.Generator) -> Reading:
-    effects = generator.normal(0, 0.01, (GENERATIONS, 1))
-    values = ms * 1e6 * np.exp(effects + generator.normal(0, 0.05, (GENERATIONS, CALLS)))
+    effects = generator.normal(0, 0.01, (REPEATS, 1))
+    values = ms * 1e6 * np.exp(effects + generator.normal(0, 0.05, (REPEATS, CALLS)))
     return Reading(
         quantity=LATENCY,
         unit="ns",
         at={"batch_size": batch_size},
         values=tuple(values.ravel().tolist()),
-        generations=tuple(np.repeat(np.arange(GENERATIONS), CALLS).tolist()),
+        repeats=tuple(np.repeat(np.arange(REPEATS), CALLS).tolist()),
     )
 
 

@@ -93,14 +93,14 @@ def divide(folder: Path, runtime: Torch | None) -> Divided:
     after_s = [_starts_alone_s(worker) for worker in alone]
     # The mean, since what it is held against is a sum: some starts take longer, there as here.
     alone_s = sum(float(np.mean(both)) for both in np.hstack([before_s, after_s]))
-    blocks = [block for each in heat.generations for part in each.parts for block in part.blocks]
-    warm_ups = [row for each in heat.generations for part in each.parts for row in part.started.warm_ups]
+    blocks = [block for each in heat.repeats for part in each.parts for block in part.blocks]
+    warm_ups = [row for each in heat.repeats for part in each.parts for row in part.started.warm_ups]
     timed_s = sum(sum(block.wall_ns) * block.calls_per_sample for block in blocks) / NS_PER_S
     warm_up_s = sum(row.warmup_ns for row in warm_ups) / NS_PER_S
     run_in_s = sum(block.run_in_ns for block in blocks) / NS_PER_S
-    starts_s = alone_s * len(heat.generations)
+    starts_s = alone_s * len(heat.repeats)
     print(
-        f"{len(heat.generations)} generations, stopped by {heat.stopped}: wall {wall_s:.1f} s, blocks "
+        f"{len(heat.repeats)} repeats, stopped by {heat.stopped}: wall {wall_s:.1f} s, blocks "
         f"{timed_s:.1f} s, warm-up {warm_up_s:.1f} s, the call before each block {run_in_s:.1f} s, "
         f"starting alone {starts_s:.1f} s"
     )

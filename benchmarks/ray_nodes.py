@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig import report
-from rig.contenders import make_template
+from rig.claimants import make_template
 
 from bakeoff.orchestrator import Quiet, bench, open_project
 
@@ -89,7 +89,7 @@ def kill_one(cluster: Nodes, config: Path) -> tuple[int, int, int]:
     """Kill the first node that is seen measuring; jobs that were measured again, not touched, and done."""
     command = Command(config, cluster.overrides(*SETTINGS))
     process = command.start()
-    hit = wait_for_any(list(cluster.nodes.values()), "results/work/heat-*/generation-000.json", process)
+    hit = wait_for_any(list(cluster.nodes.values()), "results/work/heat-*/repeat-000.json", process)
     cluster.kill(hit.name)
     process.join()
     attempts = list_attempts(config.parent / "results")

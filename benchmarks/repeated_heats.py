@@ -76,7 +76,7 @@ def main() -> int:
         timed = [each for each in bench(project).measured if each.heat is not None]
         for name, row in _read(timed, heat):
             found.setdefault(name, []).append(row)
-        repeats = {each.heat.generations for each in timed if each.heat}
+        repeats = {each.heat.repeats for each in timed if each.heat}
         flags = sorted({flag.name for each in timed for flag in each.flags if "(" not in flag.name})
         print(f"heat {heat + 1}: {sorted(repeats)} repeats; {', '.join(flags)}", flush=True)
     return _report(found)

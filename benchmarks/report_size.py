@@ -28,7 +28,7 @@ from bakeoff.measure.statistics.readings import COUNTED, LATENCY, Reading
 from bakeoff.report import render_html
 
 N_DOCUMENTS, N_ENTITIES = 500, 4
-GENERATIONS, ROUNDS, CALLS = 10, 20, 10
+REPEATS, ROUNDS, CALLS = 10, 20, 10
 BATCH_SIZES = (1, 8, 32)
 MB = 1e6
 HARDWARE = Hardware(machine="x86_64", cpu_model="Example", physical_cores=2, usable_cpus=2)
@@ -126,11 +126,11 @@ def _measure(case: Case) -> Iterator[Measurement]:
             reference_key=jobs[0].key,
             reference=jobs[0].candidate,
             candidates=tuple(each.candidate for each in jobs[number // 8 * 8 : number // 8 * 8 + 8]),
-            generations=GENERATIONS,
+            repeats=REPEATS,
             is_resident=True,
             stopped="targets",
             wall_s=300.0,
-            canary_ns=tuple(generator.normal(1e6, 1e4, 8 * GENERATIONS).tolist()),
+            calibration_ns=tuple(generator.normal(1e6, 1e4, 8 * REPEATS).tolist()),
         )
         yield _measurement(job, [_calls(ms * size**0.8, size, generator) for size in BATCH_SIZES], heat)
 
@@ -172,20 +172,20 @@ def _measurement(job: Job, readings: Sequence[Reading], heat: HeatFacts | None) 
 
 
 def _calls(ms: float, size: int, generator: np.random.Generator) -> Reading:
-    shape = (GENERATIONS, ROUNDS, CALLS)
-    generations, rounds, _ = np.indices(shape)
-    process, noise = generator.normal(0, 0.02, (GENERATIONS, 1, 1)), generator.normal(0, 0.15, shape)
+    shape = (REPEATS, ROUNDS, CALLS)
+    repeats, rounds, _ = np.indices(shape)
+    process, noise = generator.normal(0, 0.02, (REPEATS, 1, 1)), generator.normal(0, 0.15, shape)
     return Reading(
         quantity=LATENCY,
         unit="ns",
         at={"batch_size": size},
         values=tuple((ms * 1e6 * np.exp(process + noise)).ravel().tolist()),
-        generations=tuple(generations.ravel().tolist()),
+        repeats=tuple(repeats.ravel().tolist()),
         columns={
             "round": tuple(rounds.ravel().tolist()),
-            "left_out": (COUNTED,) * generations.size,
-            "calls_per_sample": (1,) * generations.size,
-            "n_documents": (size,) * generations.size,
+            "left_out": (COUNTED,) * repeats.size,
+            "calls_per_sample": (1,) * repeats.size,
+            "n_documents": (size,) * repeats.size,
         },
     )
 

@@ -30,7 +30,7 @@ from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.statistics.intervals import Interval
 from bakeoff.measure.statistics.ratios import judge_ratio
 from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, REFERENCE, Reading, ratio_to_reference
-from bakeoff.measure.system.core_to_core import make_handover_probe
+from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 from bakeoff.run.measuring.orders import WORKER
 from bakeoff.run.measuring.resident import ResidentWorker
 
@@ -79,7 +79,7 @@ class Scatter(NamedTuple):
         reference: That of the reference.
         naive: p50 the naive way.
         naive_relative: As a ratio to the reference's, measured the naive way right after.
-        canary: A fixed matrix product, computed in every process of ours before it loads anything.
+        calibration loop: A fixed matrix product, computed in every process of ours before it loads anything.
     """
 
     relative: float
@@ -87,14 +87,14 @@ class Scatter(NamedTuple):
     reference: float
     naive: float
     naive_relative: float
-    canary: float
+    calibration: float
 
     def describe(self) -> str:
         """All of it in words."""
         return (
             f"ours {self.relative:.2%} as a ratio to the reference, {self.absolute:.2%} in ms; naive "
             f"{self.naive_relative:.2%} as a ratio, {self.naive:.2%} in ms; of the reference itself "
-            f"{self.reference:.2%}, of the canary {self.canary:.2%}"
+            f"{self.reference:.2%}, of the calibration loop {self.calibration:.2%}"
         )
 
 
@@ -103,7 +103,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.probe = make_handover_probe(None)
+        self.probe = make_core_to_core_probe(None)
         self.large = make_checkpoint("minilm-l6", folder)
         self.small = make_checkpoint("minilm-l2", folder)
         # A measurement goes on until it is as sure as the defaults ask of a median and of a ratio; a pair
@@ -144,14 +144,16 @@ class Rig:
             assert interval is not None
             assert beside is not None
             naive, naive_reference = self._naive(self.large), self._naive(self.small)
-            started = [part.started for generation in heat.generations for part in generation.parts]
-            canary = float(np.median([each.canary_ns for each in started]))
-            rows.append((ratio.value, interval.value, beside.value, naive, naive / naive_reference, canary))
-            n_rounds = sum(len(generation.rounds) for generation in heat.generations)
-            n_apart = len(find_apart(heat.generations))
+            started = [part.started for repeat in heat.repeats for part in repeat.parts]
+            calibration = float(np.median([each.calibration_ns for each in started]))
+            rows.append(
+                (ratio.value, interval.value, beside.value, naive, naive / naive_reference, calibration)
+            )
+            n_rounds = sum(len(repeat.rounds) for repeat in heat.repeats)
+            n_apart = len(find_apart(heat.repeats))
             print(
                 f"ours {_show(ratio, 1)} times the reference, {_show(interval, NS_PER_MS)} ms, of "
-                f"{len(heat.generations)} processes each, CPUs apart in {n_apart} of {n_rounds} rounds; "
+                f"{len(heat.repeats)} processes each, CPUs apart in {n_apart} of {n_rounds} rounds; "
                 f"naive {naive / naive_reference:.3f} times, {naive / NS_PER_MS:.3f} ms",
                 flush=True,
             )

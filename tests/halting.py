@@ -14,20 +14,20 @@ from bakeoff.run.measuring.resident import ResidentWorker
 PATIENCE_S = 300.0
 
 
-def halt_before_generation(number: int, here: Path) -> None:
-    """From now on in this process: no candidate starts a generation of that number."""
+def halt_before_repeat(number: int, here: Path) -> None:
+    """From now on in this process: no candidate starts a repeat of that number."""
     start = ResidentWorker.start
 
-    def halted(self: ResidentWorker, generation: int) -> Started:
-        if generation == number:
+    def halted(self: ResidentWorker, repeat: int) -> Started:
+        if repeat == number:
             _halt(here)
-        return start(self, generation)
+        return start(self, repeat)
 
     ResidentWorker.start = halted  # type: ignore[method-assign]
 
 
-def halt_in_generation(number: int, here: Path) -> None:
-    """From now on in this process: no candidate gets beyond the first block of that generation."""
+def halt_in_repeat(number: int, here: Path) -> None:
+    """From now on in this process: no candidate gets beyond the first block of that repeat."""
     run_block = ResidentWorker.run_block
 
     def halted(self: ResidentWorker, request: BlockRequest) -> Block:

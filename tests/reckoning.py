@@ -39,45 +39,44 @@ class Raw:
         )
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
             self.wall, self.cpu = arrays[f"{place}.values"], arrays[f"{place}.columns.cpu_ns"]
-            self.generations, self.rounds = (
-                arrays[f"{place}.generations"],
+            self.repeats, self.rounds = (
+                arrays[f"{place}.repeats"],
                 arrays[f"{place}.columns.round"],
             )
             left_out = arrays[f"{place}.columns.left_out"]
-        rounds = {*zip(self.generations, self.rounds, left_out, strict=True)}
+        rounds = {*zip(self.repeats, self.rounds, left_out, strict=True)}
         steady = [why for _, _, why in rounds if why != LATE]
         is_busy = steady.count(DIRTY) > len(steady) / 2
         self.steady = left_out != LATE
         self.counted = np.isin(left_out, [COUNTED, DIRTY] if is_busy else [COUNTED])
         self.paired = self.counted | (left_out == APART)
-        for each in np.unique(self.generations):
-            here = self.generations == each
+        for each in np.unique(self.repeats):
+            here = self.repeats == each
             if not (self.paired & here).any():
                 self.paired |= here & self.steady
 
-    def by_generation(self) -> dict[int, Floats]:
+    def by_repeat(self) -> dict[int, Floats]:
         rows = {
-            int(each): self.wall[self.counted & (self.generations == each)]
-            for each in np.unique(self.generations)
+            int(each): self.wall[self.counted & (self.repeats == each)] for each in np.unique(self.repeats)
         }
         return {number: row for number, row in rows.items() if row.size}
 
     @property
     def is_thinned(self) -> bool:
-        of_all = {*self.generations[self.steady].tolist()}
-        return of_all > self.by_generation().keys() or 2 * self.counted.sum() <= self.steady.sum()
+        of_all = {*self.repeats[self.steady].tolist()}
+        return of_all > self.by_repeat().keys() or 2 * self.counted.sum() <= self.steady.sum()
 
     def block_medians(self, *, by_cpu: bool) -> dict[tuple[int, int], float]:
         column, found = self.cpu if by_cpu else self.wall, {}
-        for place in {*zip(self.generations.tolist(), self.rounds.tolist(), strict=True)}:
-            is_there = self.paired & (self.generations == place[0]) & (self.rounds == place[1])
+        for place in {*zip(self.repeats.tolist(), self.rounds.tolist(), strict=True)}:
+            is_there = self.paired & (self.repeats == place[0]) & (self.rounds == place[1])
             if is_there.any():
                 found[place] = float(np.median(column[is_there]))
         return found
 
 
 def log_ratios(mine: Blocks, theirs: Blocks) -> dict[int, float]:
-    """The median log ratio over the rounds that both ran, by generation."""
+    """The median log ratio over the rounds that both ran, by repeat."""
     rows: dict[int, list[float]] = {}
     for place in mine.keys() & theirs.keys():
         rows.setdefault(place[0], []).append(math.log(mine[place] / theirs[place]))
@@ -140,12 +139,11 @@ def reckon_interval(calls: Raw, p: float, heat: Sequence[Raw]) -> tuple[float, f
     """
     from scipy.stats import binom
 
-    rows = list(calls.by_generation().values())
+    rows = list(calls.by_repeat().values())
     pooled = np.sort(np.concatenate(rows))
     middle = math.log(np.quantile(pooled, p))
     by_candidate = [
-        {number: math.log(np.quantile(row, p)) for number, row in each.by_generation().items()}
-        for each in heat
+        {number: math.log(np.quantile(row, p)) for number, row in each.by_repeat().items()} for each in heat
     ]
     logs = [math.log(np.quantile(row, p)) for row in rows]
     half = reckon_half_width(logs, know("time", by_candidate), middle)
@@ -168,7 +166,7 @@ def know(of: str, series: Sequence[Mapping[int, float]]) -> Known:
 def reckon_ratio(
     mine: Raw, theirs: Raw, heat: Sequence[tuple[Raw, Raw]], *, by_cpu: bool = False
 ) -> tuple[float, float, float]:
-    """Mean over the generations of the median log ratio of their rounds, in a heat of just two candidates.
+    """Mean over the repeats of the median log ratio of their rounds, in a heat of just two candidates.
 
     Args:
         mine: The candidate's calls.

@@ -84,7 +84,7 @@ def make_worker(
             prepared=prepared,
             documents=documents[:8],
             max_length=32,
-            generation=0,
+            repeat=0,
             memory_limit_bytes=memory_limit_bytes,
         )
         worker = ResidentWorker(name, order, tmp_path / name, timeout_s, worker=name)

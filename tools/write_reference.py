@@ -1,4 +1,4 @@
-"""Write the parts of the reference that the code itself knows: settings, JSON Schemas, commands.
+"""Write the parts of the reference that the code itself knows: settings, JSON Schemas, commands, flags.
 
 ``python tools/write_reference.py`` writes them; with ``--check`` it writes nothing and leaves with 1 where a
 file is not what it would write.
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from bakeoff.cli.main import cli
 from bakeoff.core.config.settings import Settings
+from bakeoff.core.validity.flags import FLAGS, Topic
 from bakeoff.measure.heats.protocol import PRESETS, TimingProtocol
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,7 @@ def make_documents() -> dict[Path, str]:
     }
     documents[ROOT / "docs/reference/configuration.md"] = write_configuration(schemas)
     documents[ROOT / "docs/reference/commands.md"] = write_commands()
+    documents[ROOT / "docs/reference/flags.md"] = write_flags()
     return documents
 
 
@@ -195,6 +197,38 @@ def write_commands() -> str:
             raise LookupError(name)
         inner = click.Context(command, parent=context, info_name=name, **LOOK)
         page += [f"## {name}", "", "```", command.get_help(inner), "```", ""]
+    return "\n".join(page).rstrip() + "\n"
+
+
+def write_flags() -> str:
+    """Write the page of all flags, from the table that the code asks."""
+    page = [
+        "# Flags",
+        "",
+        "Written by `python tools/write_reference.py` from `core/validity/flags.py`; do not edit.",
+        "",
+        "A flag is something that you must know to read a measurement. `bakeoff bench` and the report show",
+        "each with figure and limit. The tag `bakeoff.validity` and the note of a run keep them. Some flags",
+        "invalidate a measurement: bakeoff stores it as an attempt that does not count as done, and the",
+        "next `bench` tries again, up to `benchmark.max_attempts`. See also",
+        "[measure on a busy machine](../how-to/measure-on-a-busy-machine.md).",
+        "",
+    ]
+    sections = {"Flags that invalidate": [kind for kind in FLAGS.values() if kind.invalidates]} | {
+        f"Flags about the {topic}": [
+            kind for kind in FLAGS.values() if kind.topic == topic and not kind.invalidates
+        ]
+        for topic in get_args(Topic)
+    }
+    for title, kinds in sections.items():
+        page += [
+            f"## {title}",
+            "",
+            "| flag | raised when | what it means | what you can do |",
+            "|---|---|---|---|",
+        ]
+        page += [f"| `{kind.name}` | {kind.raised_when} | {kind.meaning} | {kind.fix} |" for kind in kinds]
+        page.append("")
     return "\n".join(page).rstrip() + "\n"
 
 

@@ -93,7 +93,7 @@ def make_worker(
         prepared=prepared,
         documents=texts,
         max_length=MAX_LENGTH,
-        generation=0,
+        repeat=0,
         lengths=tuple(len(encoder.encode(document.tokens).ids) for document in texts),
     )
     return ResidentWorker(name, order, folder / "work" / name, TIMEOUT_S, worker=worker)
@@ -110,7 +110,7 @@ def count_entities(hits: NDArray[np.int64], n_entities: int) -> Reading:
         quantity=ENTITIES,
         unit="count",
         values=tuple(map(float, hits)),
-        generations=(0,) * len(hits),
+        repeats=(0,) * len(hits),
         columns=dict.fromkeys(("predicted", "actual"), (n_entities,) * len(hits)),
     )
 

@@ -13,19 +13,14 @@ if TYPE_CHECKING:
     from bakeoff.core.plan.jobs import Plan
     from bakeoff.core.records import Champion, Measurement
     from bakeoff.errors import BakeoffError
-    from bakeoff.orchestrator import (
-        acquire_checkpoints,
-        bench,
-        benchmark_champions,
-        decide,
-        filter_missing_benchmarks,
-        open_project,
-        plan,
-        promote,
-        select_champions,
-        sweep,
-        undo_promotion,
-    )
+    from bakeoff.orchestrator.bench.bench import bench, benchmark_champions
+    from bakeoff.orchestrator.champions import select_champions
+    from bakeoff.orchestrator.checkpoints import acquire_checkpoints
+    from bakeoff.orchestrator.decide import decide
+    from bakeoff.orchestrator.plan import filter_missing_benchmarks, plan
+    from bakeoff.orchestrator.project import open_project
+    from bakeoff.orchestrator.promote.promote import promote, undo_promotion
+    from bakeoff.orchestrator.sweep.lead import sweep
     from bakeoff.report.notebook import show
     from bakeoff.run.training.trainer import Trainer
 
@@ -36,18 +31,18 @@ _HOMES = {
     "Measurement": "bakeoff.core.records",
     "Plan": "bakeoff.core.plan.jobs",
     "Trainer": "bakeoff.run.training.trainer",
-    "acquire_checkpoints": "bakeoff.orchestrator",
-    "bench": "bakeoff.orchestrator",
-    "benchmark_champions": "bakeoff.orchestrator",
-    "decide": "bakeoff.orchestrator",
-    "filter_missing_benchmarks": "bakeoff.orchestrator",
-    "open_project": "bakeoff.orchestrator",
-    "plan": "bakeoff.orchestrator",
-    "promote": "bakeoff.orchestrator",
-    "select_champions": "bakeoff.orchestrator",
+    "acquire_checkpoints": "bakeoff.orchestrator.checkpoints",
+    "bench": "bakeoff.orchestrator.bench.bench",
+    "benchmark_champions": "bakeoff.orchestrator.bench.bench",
+    "decide": "bakeoff.orchestrator.decide",
+    "filter_missing_benchmarks": "bakeoff.orchestrator.plan",
+    "open_project": "bakeoff.orchestrator.project",
+    "plan": "bakeoff.orchestrator.plan",
+    "promote": "bakeoff.orchestrator.promote.promote",
+    "select_champions": "bakeoff.orchestrator.champions",
     "show": "bakeoff.report.notebook",
-    "sweep": "bakeoff.orchestrator",
-    "undo_promotion": "bakeoff.orchestrator",
+    "sweep": "bakeoff.orchestrator.sweep.lead",
+    "undo_promotion": "bakeoff.orchestrator.promote.promote",
 }
 
 __all__ = [

@@ -87,10 +87,10 @@ class DataError(UserError):
 class CheckpointError(UserError):
     """What was given or logged is no usable checkpoint."""
 
-    def __init__(self, place: Path | str, *, found: str, cure: str) -> None:
+    def __init__(self, place: Path | str, *, found: str, fix: str) -> None:
         self.found = found
-        self.cure = cure
-        super().__init__(f"checkpoint {place}: {found}; {cure}")
+        self.fix = fix
+        super().__init__(f"checkpoint {place}: {found}; {fix}")
 
 
 class JobNotFoundError(UserError):
@@ -99,8 +99,8 @@ class JobNotFoundError(UserError):
     def __init__(self, text: str, candidates: Sequence[str], *, is_ambiguous: bool) -> None:
         self.candidates = tuple(candidates)
         found = "more than one job begins so" if is_ambiguous else "no job has this key or label"
-        cure = "name one of these by label or key digest:" if candidates else "nothing is planned"
-        super().__init__("\n".join([f"{text!r}: {found}; {cure}", *(f"  {line}" for line in candidates)]))
+        fix = "name one of these by label or key digest:" if candidates else "nothing is planned"
+        super().__init__("\n".join([f"{text!r}: {found}; {fix}", *(f"  {line}" for line in candidates)]))
 
 
 class CandidateNotFoundError(UserError):
@@ -109,12 +109,12 @@ class CandidateNotFoundError(UserError):
     def __init__(self, text: str, candidates: Sequence[str], *, is_ambiguous: bool) -> None:
         self.candidates = tuple(candidates)
         found = "more than one thing is called so" if is_ambiguous else "nothing measured is called so"
-        cure = (
+        fix = (
             "name a candidate, a key digest with or without @ATTEMPT, a file or a run; there are:"
             if candidates
             else "this project has no measurement; run `bakeoff bench`"
         )
-        super().__init__("\n".join([f"{text!r}: {found}; {cure}", *(f"  {line}" for line in candidates)]))
+        super().__init__("\n".join([f"{text!r}: {found}; {fix}", *(f"  {line}" for line in candidates)]))
 
 
 class MissingExtraError(UserError):
@@ -146,8 +146,8 @@ class NoSweepError(UserError):
 class UnsupportedRuntimeError(UserError):
     """A runtime that this machine cannot run."""
 
-    def __init__(self, label: str, *, needs: str, found: str, cure: str) -> None:
-        super().__init__(f"runtime {label} needs {needs}; found {found}; {cure}")
+    def __init__(self, label: str, *, needs: str, found: str, fix: str) -> None:
+        super().__init__(f"runtime {label} needs {needs}; found {found}; {fix}")
 
 
 class AnswerIsNoError(BakeoffError):
@@ -159,8 +159,8 @@ class AnswerIsNoError(BakeoffError):
 class NoChampionError(AnswerIsNoError):
     """No backbone has a champion."""
 
-    def __init__(self, reasons: Sequence[str], cure: str) -> None:
-        super().__init__("\n".join(["no backbone has a champion", *(f"  {line}" for line in reasons), cure]))
+    def __init__(self, reasons: Sequence[str], fix: str) -> None:
+        super().__init__("\n".join(["no backbone has a champion", *(f"  {line}" for line in reasons), fix]))
 
 
 class NoWinnerError(AnswerIsNoError):
@@ -181,8 +181,8 @@ class NothingToUndoError(AnswerIsNoError):
 class PromotionRefusedError(AnswerIsNoError):
     """A promotion was asked for, but what the winner rests on does not hold."""
 
-    def __init__(self, winner: str, *, found: str, cure: str) -> None:
-        super().__init__(f"{winner} is not promoted: {found}; {cure}, or go on with --force REASON")
+    def __init__(self, winner: str, *, found: str, fix: str) -> None:
+        super().__init__(f"{winner} is not promoted: {found}; {fix}, or go on with --force REASON")
 
 
 class CannotTellError(BakeoffError):
@@ -232,14 +232,14 @@ class StorageError(BakeoffError):
     def __init__(self, path: Path | str, *, action: str, error: OSError) -> None:
         found = error.strerror or str(error)
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            cure = "free some space there"
+            fix = "free some space there"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            cure = "make it readable and writable for you"
+            fix = "make it readable and writable for you"
         else:
-            cure = "check the disk"
+            fix = "check the disk"
         super().__init__(
             f"{path}: {action} failed: {found}; nothing half-made was left, and what was whole before "
-            f"still is; {cure}, then repeat the command"
+            f"still is; {fix}, then repeat the command"
         )
 
 
@@ -248,8 +248,8 @@ class ClusterError(BakeoffError):
 
     exit_code = 5
 
-    def __init__(self, address: str, *, found: str, cure: str) -> None:
-        super().__init__(f"Ray cluster {address}: {found}; {cure}")
+    def __init__(self, address: str, *, found: str, fix: str) -> None:
+        super().__init__(f"Ray cluster {address}: {found}; {fix}")
 
 
 class WorldMovedError(BakeoffError):

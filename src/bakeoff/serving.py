@@ -37,7 +37,7 @@ TEXT, TOKENS = "text", "tokens"
 # No text of the evaluation: a model in a registry is read by more people than the data it was judged on.
 EXAMPLE_TEXT = "Book a table for two in Paris tomorrow evening"
 _CHECKPOINT, _PREPARED = "checkpoint", "prepared"
-_CURE = "promote it again, or restore what was uploaded"
+_FIX = "promote it again, or restore what was uploaded"
 _WORD = re.compile(r"\S+")
 
 
@@ -210,11 +210,11 @@ def _read_settings(folder: Path) -> ServedModel:
         return ServedModel.model_validate_json(path.read_bytes())
     except OSError as error:
         raise CheckpointError(
-            folder, found=f"no readable {SETTINGS_FILE} ({error.strerror})", cure=_CURE
+            folder, found=f"no readable {SETTINGS_FILE} ({error.strerror})", fix=_FIX
         ) from None
     except ValidationError as error:
         found = f"{SETTINGS_FILE} is no whole record ({error.error_count()} faults)"
-        raise CheckpointError(folder, found=found, cure=_CURE) from None
+        raise CheckpointError(folder, found=found, fix=_FIX) from None
 
 
 def _open_parts(folder: Path, served: ServedModel) -> tuple[Checkpoint, Path | None]:
@@ -227,7 +227,7 @@ def _open_parts(folder: Path, served: ServedModel) -> tuple[Checkpoint, Path | N
         raise CheckpointError(
             prepared,
             found=f"its content has digest {shorten(found)}, promoted was {shorten(served.prepared_digest)}",
-            cure=_CURE,
+            fix=_FIX,
         )
     return checkpoint, prepared
 

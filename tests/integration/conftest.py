@@ -102,7 +102,7 @@ def short_waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Heats of this process find the machine quiet, so that none of their generations is replaced.
+    """Heats of this process find the machine quiet, so that none of their repeats is replaced.
 
     For tests that count processes: a round of calls that do nothing is disturbed by less than a microsecond.
     """

@@ -107,9 +107,9 @@ def test_doctor_says_that_a_bare_database_has_no_place_for_files_that_all_reach(
     (bare,) = check_artifacts(open_project(config))
     assert (bare.state, bare.exit_code) == ("warning", 0)
     assert str(tmp_path / "mlartifacts") in bare.found
-    assert "set tracking.artifact_location to a folder or bucket that all of them reach" in bare.cure
+    assert "set tracking.artifact_location to a folder or bucket that all of them reach" in bare.fix
     (set_,) = check_artifacts(open_project(config, ["tracking.artifact_location=s3://team/mlflow"]))
-    assert (set_.state, set_.cure) == ("ok", "")
+    assert (set_.state, set_.fix) == ("ok", "")
     assert "s3://team/mlflow" in set_.found
 
 

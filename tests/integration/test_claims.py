@@ -80,11 +80,11 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, empty_store: Path) -> 
 def test_a_key_that_is_held_is_nobody_elses_and_one_that_was_given_up_is_free(world: World) -> None:
     ours, theirs = world.command("m1"), world.command("m2")
     mine = ours.claim(KEY, 1)
-    assert mine == Claim(key_digest=KEY, generation=1, attempt=1)
+    assert mine == Claim(key_digest=KEY, number=1, attempt=1)
     assert theirs.claim(KEY, 1) == Held(owner="m1, process 1")
     assert ours.claim(KEY, 1) == mine
     ours.end(mine, "released")
-    assert theirs.claim(KEY, 1) == Claim(key_digest=KEY, generation=2, attempt=1)
+    assert theirs.claim(KEY, 1) == Claim(key_digest=KEY, number=2, attempt=1)
 
 
 def test_a_holder_that_stays_silent_while_it_is_watched_is_taken_over(world: World) -> None:
@@ -93,7 +93,7 @@ def test_a_holder_that_stays_silent_while_it_is_watched_is_taken_over(world: Wor
     world.watch(heir, EXPIRY_S - 1)
     assert isinstance(heir.claim(KEY, 1), Held)
     world.watch(heir, 2)
-    assert heir.claim(KEY, 1) == Claim(key_digest=KEY, generation=2, attempt=1)
+    assert heir.claim(KEY, 1) == Claim(key_digest=KEY, number=2, attempt=1)
     assert isinstance(dead.claim(KEY, 1), Held)
 
 
@@ -135,7 +135,7 @@ def test_a_watcher_waits_for_as_long_as_the_holder_said_it_may_be_silent(world: 
 def test_a_claim_of_this_very_machine_is_dead_since_we_hold_its_lock(world: World) -> None:
     killed, again = world.command("m1"), world.command("m1")
     killed.claim(KEY, 1)
-    assert again.claim(KEY, 1) == Claim(key_digest=KEY, generation=2, attempt=1)
+    assert again.claim(KEY, 1) == Claim(key_digest=KEY, number=2, attempt=1)
 
 
 def test_the_first_publication_counts_and_whoever_comes_late_is_told_which(world: World) -> None:
@@ -175,7 +175,7 @@ def test_an_attempt_that_failed_elsewhere_takes_its_number_with_it(world: World)
     assert isinstance(claim, Claim)
     first.end(claim, "failed")
     assert second.claim(KEY, 1) == Stale()
-    assert second.claim(KEY, 1, is_replanned=True) == Claim(key_digest=KEY, generation=2, attempt=2)
+    assert second.claim(KEY, 1, is_replanned=True) == Claim(key_digest=KEY, number=2, attempt=2)
 
 
 def test_commands_that_meet_on_an_empty_store_agree_on_one_ledger(world: World) -> None:
@@ -223,7 +223,7 @@ def test_entries_that_others_wrote_are_passed_over(world: World) -> None:
     for run in world.tracker.search_runs(world.experiment_id, {tags.STAGE: "claims"}):
         for entry in ("claim0", "claimX", "done", "note", "end99999999999"):
             world.client.log_param(run.info.run_id, f"{KEY}.{entry}", "\x1b[31m?")
-    assert command.claim(KEY, 1) == Claim(key_digest=KEY, generation=2, attempt=1)
+    assert command.claim(KEY, 1) == Claim(key_digest=KEY, number=2, attempt=1)
 
 
 def test_whoever_leaves_takes_its_heartbeat_away_and_what_it_held_expires(world: World) -> None:

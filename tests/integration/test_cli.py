@@ -112,7 +112,7 @@ def test_run_goes_from_champions_to_report_and_promotes_nothing(project_folder: 
 def test_json_goes_to_stdout_alone_and_is_versioned(project_folder: Path) -> None:
     for stage in ("champions", "plan", "bench", "decide", "report", "promote", "sweep"):
         document = json.loads(bakeoff(project_folder, stage, "--json").stdout)
-        assert (document["format_version"], document["command"]) == (1, stage)
+        assert (document["format_version"], document["command"]) == (2, stage)
 
 
 def test_plan_explains_one_job_part_by_part(project_folder: Path) -> None:
@@ -340,20 +340,20 @@ def test_bench_tells_each_median_with_its_interval_and_its_ratio_to_the_referenc
 
 
 @pytest.mark.parametrize(
-    ("words", "n_generations"),
+    ("words", "n_repeats"),
     [
         (("--quick",), "3"),
         (("--rigorous",), "10"),
-        (("--quick", "--set=benchmark.protocol.min_generations=4"), "4"),
+        (("--quick", "--set=benchmark.protocol.min_repeats=4"), "4"),
     ],
 )
 def test_a_preset_can_be_asked_for_by_a_word_and_a_setting_stands_above_it(
-    project_folder: Path, words: tuple[str, ...], n_generations: str
+    project_folder: Path, words: tuple[str, ...], n_repeats: str
 ) -> None:
     change(project_folder, "benchmark", protocol={"rounds": 4})
     done = bakeoff(project_folder, "plan", *words, "--explain", "tiny × torch-fp32 × latency", "--json")
     parts = {part["name"]: part["wanted"] for part in json.loads(done.stdout)["result"]["parts"]}
-    assert parts["protocol.min_generations"] == n_generations
+    assert parts["protocol.min_repeats"] == n_repeats
     assert parts["protocol.rounds"] == "4"
 
 

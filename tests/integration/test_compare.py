@@ -84,7 +84,7 @@ def test_candidates_are_found_by_label_and_told_with_their_measurements(project_
     assert code in (0, 3, 4)
     assert (code, result["outcome"]) in ((0, "pass"), (3, "fail"), (4, "cannot tell"))
     (pair,) = result["pairs"]
-    assert (pair["baseline"]["label"], pair["contender"]["label"]) == (TORCH, ONNX)
+    assert (pair["baseline"]["label"], pair["candidate"]["label"]) == (TORCH, ONNX)
     assert pair["baseline"]["keys"]["latency"] == measured(project_folder, TORCH, "latency").job.key
     lines = lines_of(result)
     assert lines["latency"]["basis"] == "same rounds"
@@ -143,7 +143,7 @@ def test_before_and_after_an_upgrade_is_refused_unless_told_and_says_how(project
     environment = first.environment.model_copy(
         update={"libraries": {**first.environment.libraries, "torch": "99.0"}}
     )
-    heat = first.heat.model_copy(update={"heat_id": "f" * 64, "canary_ns": first.heat.canary_ns})
+    heat = first.heat.model_copy(update={"heat_id": "f" * 64, "calibration_ns": first.heat.calibration_ns})
     keep_changed(
         project_folder, first, slower=1.2, attempt=2, measured_at="later", environment=environment, heat=heat
     )
@@ -179,7 +179,7 @@ def test_a_candidate_is_compared_with_its_own_older_attempts(again_folder: Path)
     assert code in (0, 3, 4)
     (pair,) = result["pairs"]
     assert pair["baseline"]["attempts"] == {"quality": 1, "latency": 1}
-    assert pair["contender"]["attempts"] == {"quality": 2, "latency": 2}
+    assert pair["candidate"]["attempts"] == {"quality": 2, "latency": 2}
     lines = lines_of(result)
     assert lines["latency"]["basis"] == "common reference"
     assert lines["quality"]["verdict"] == "equivalent"  # the same model gives the same answers
@@ -194,8 +194,8 @@ def test_decisions_are_compared_label_by_label(again_folder: Path) -> None:
     assert [pair["baseline"]["label"] for pair in result["pairs"]] != []
     assert {pair["baseline"]["label"] for pair in result["pairs"]} == {TORCH, ONNX}
     for pair in result["pairs"]:
-        assert pair["baseline"]["label"] == pair["contender"]["label"]
-        assert (pair["baseline"]["attempts"]["latency"], pair["contender"]["attempts"]["latency"]) == (1, 2)
+        assert pair["baseline"]["label"] == pair["candidate"]["label"]
+        assert (pair["baseline"]["attempts"]["latency"], pair["candidate"]["attempts"]["latency"]) == (1, 2)
     assert any(remark.startswith("winner: ") for remark in result["remarks"])
     for path in (again_folder / "results" / "jobs").glob("*/001.*"):
         path.unlink()  # a fresh disk: what a decision was made of is fetched from the tracking store
@@ -206,7 +206,7 @@ def test_decisions_are_compared_label_by_label(again_folder: Path) -> None:
     assert any("no attempt at" in remark for remark in told["remarks"])
     (champion,) = (again_folder / "results" / "champions").glob("*/benchmark.json")
     code, of_file = compare(again_folder, "before.json", str(champion))
-    assert {pair["contender"]["attempts"]["latency"] for pair in of_file["pairs"]} == {2}
+    assert {pair["candidate"]["attempts"]["latency"] for pair in of_file["pairs"]} == {2}
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_every_kind_goes_to_csv_and_json_on_stdout(project_folder: Path) -> None
         )
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         parsed = json.loads(document)
-        assert (parsed["format_version"], parsed["what"], len(parsed["rows"])) == (1, what, len(rows))
+        assert (parsed["format_version"], parsed["what"], len(parsed["rows"])) == (2, what, len(rows))
         assert [row[column] for row in rows] == [str(row[column]) for row in parsed["rows"]]
 
 

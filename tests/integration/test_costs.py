@@ -105,10 +105,10 @@ def test_hand_overs_are_read_before_each_round_where_a_candidate_has_a_thread_fo
     (heat, *_) = (each.heat for each in bench(project).measured)
     assert heat is not None
     if threads == USABLE_CPUS:
-        assert len(heat.handover_ns) >= heat.generations
-        assert min(heat.handover_ns) > 0
+        assert len(heat.core_to_core_ns) >= heat.repeats
+        assert min(heat.core_to_core_ns) > 0
     else:
-        assert heat.handover_ns == ()
+        assert heat.core_to_core_ns == ()
 
 
 def test_texts_beyond_the_maximum_of_the_model_are_cut_counted_and_told(
@@ -209,7 +209,7 @@ def truncated(measurement: Measurement) -> str:
     return detail
 
 
-def test_every_measurement_has_the_canary_and_the_cost_of_the_instrument(
+def test_every_measurement_has_the_calibration_loop_and_the_cost_of_the_instrument(
     reopen: Reopen, quiet_machine: None
 ) -> None:
     project = reopen(
@@ -220,10 +220,10 @@ def test_every_measurement_has_the_canary_and_the_cost_of_the_instrument(
     measured = {each.job.scenario.kind: each for each in bench(project).measured}
     assert sorted(measured) == ["latency", "quality", "server"]
     for measurement in measured.values():
-        generations = {0} if measurement.job.scenario.kind == "quality" else {0, 1}
-        for quantity in ("canary", "overhead"):
+        repeats = {0} if measurement.job.scenario.kind == "quality" else {0, 1}
+        for quantity in ("calibration loop", "overhead"):
             (reading,) = (each for each in measurement.readings if each.quantity == quantity)
-            assert set(reading.generations) == generations
+            assert set(reading.repeats) == repeats
             assert all(value > 0 for value in reading.values)
     (trials,) = (each for each in measured["server"].readings if each.quantity == "probed_rate")
     assert all(ns > 0 for ns in trials.columns["awake_ns"])

@@ -39,7 +39,7 @@ from bakeoff.run.measuring.resident import ResidentWorker
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 from command_line import Command, start
-from halting import halt_before_generation, halt_in_generation, wait_until_halted
+from halting import halt_before_repeat, halt_in_repeat, wait_until_halted
 from living import find_survivors
 from reckoning import Raw, reckon_interval, reckon_ratio, reckon_verdict
 from replies import LosesFirstReply
@@ -107,7 +107,7 @@ def test_the_quality_job_reproduces_the_metric_of_the_refit_in_both_runtimes(
     assert {standing.runtime for standing in decision.standings} == {"torch-fp32", "onnxruntime-fp32"}
     for standing in decision.standings:
         assert standing.quality.value == pytest.approx(champion.refit_metric, abs=0.002)
-        assert not any("metric_not_reproduced" in flag for flag in standing.flags)
+        assert not any(flag.name == "metric_not_reproduced" for flag in standing.flags)
 
 
 def test_every_benchmark_is_one_finished_run_with_its_readings(reopen: Reopen) -> None:
@@ -335,31 +335,31 @@ def start_bench(folder: Path, *overrides: str, prepare: Callable[[], object] | N
     return start(folder, "bench", "--quiet", *options, prepare=prepare)
 
 
-def test_a_bench_killed_between_generations_measures_none_of_them_twice(
+def test_a_bench_killed_between_repeats_measures_none_of_them_twice(
     reopen: Reopen, project_folder: Path, tmp_path: Path
 ) -> None:
     overrides = (*NOOP, "benchmark.protocol.processes=4")
     project = reopen(*overrides)
     (todo,) = plan(project).todo
     here = tmp_path / "here"
-    command = start_bench(project_folder, *overrides, prepare=partial(halt_before_generation, 2, here))
+    command = start_bench(project_folder, *overrides, prepare=partial(halt_before_repeat, 2, here))
     wait_until_halted(command.process, here)
     command.process.kill()
     assert command.wait().returncode == -signal.SIGKILL
-    kept = list(project.results.folder.glob("work/heat-*/generation-001.json"))
+    kept = list(project.results.folder.glob("work/heat-*/repeat-001.json"))
     assert not project.results.load_valid(todo.job)
     assert plan(reopen(*overrides, "benchmark.run.mode=resume_if_incomplete")).todo
-    (part,) = json.loads(kept[0].read_bytes())["generation"]["parts"]
+    (part,) = json.loads(kept[0].read_bytes())["repeat"]["parts"]
     bench(project)
     measurement = project.results.load_valid(todo.job)
     assert measurement is not None
     latency = measurement.reading("latency", batch_size=1)
     assert latency is not None
-    of_second = [v for v, g in zip(latency.values, latency.generations, strict=True) if g == 1]
+    of_second = [v for v, g in zip(latency.values, latency.repeats, strict=True) if g == 1]
     assert of_second == [wall_ns for block in part["blocks"] for wall_ns in block["wall_ns"]]
-    generations = sorted(set(latency.generations))
-    assert generations == list(range(len(generations)))
-    assert len(generations) >= 4  # more where other work disturbed all rounds of one
+    repeats = sorted(set(latency.repeats))
+    assert repeats == list(range(len(repeats)))
+    assert len(repeats) >= 4  # more where other work disturbed all rounds of one
     assert not list(project.results.folder.glob("work/heat-*"))
 
 
@@ -367,15 +367,15 @@ def test_an_interrupted_bench_leaves_no_worker_and_goes_on_from_what_it_kept(
     reopen: Reopen, project_folder: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
-    command = start_bench(project_folder, *NOOP, prepare=partial(halt_in_generation, 1, here))
+    command = start_bench(project_folder, *NOOP, prepare=partial(halt_in_repeat, 1, here))
     family = wait_until_halted(command.process, here)
     assert len(family) == 1
     assert command.process.pid is not None
     os.kill(command.process.pid, signal.SIGINT)
     assert command.wait().returncode == 130
     assert find_survivors(family) == []
-    kept = list((project_folder / "results").glob("work/heat-*/generation-000.json"))
-    first = json.loads(kept[0].read_bytes())["generation"]["parts"][0]["blocks"][0]["wall_ns"]
+    kept = list((project_folder / "results").glob("work/heat-*/repeat-000.json"))
+    first = json.loads(kept[0].read_bytes())["repeat"]["parts"][0]["blocks"][0]["wall_ns"]
     (measurement,) = bench(reopen(*NOOP)).measured
     latency = measurement.reading("latency", batch_size=1)
     assert latency is not None

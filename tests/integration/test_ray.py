@@ -38,7 +38,7 @@ N_JOBS = 4
 ONE_HEAT = "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]"
 # Of processes enough to be killed between two of them.
 LONG = "benchmark.protocol.processes=6"
-WORK = "results/work/heat-*/generation-000.json"
+WORK = "results/work/heat-*/repeat-000.json"
 
 
 @pytest.fixture(scope="module")

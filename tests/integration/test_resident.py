@@ -48,7 +48,7 @@ def test_a_worker_runs_blocks_and_says_its_peak_of_memory_at_the_end(make_worker
     worker = make_worker()
     started = worker.start(0)
     assert started.overhead_ns
-    assert started.canary_ns
+    assert started.calibration_ns
     assert len(started.tokenize_ns) == 8
     assert set(started.memory_bytes) == {"start", "imports", "load"}
     block = worker.run_block(request(samples=7))

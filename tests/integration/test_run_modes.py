@@ -113,7 +113,7 @@ def test_resume_finishes_a_job_that_was_interrupted_between_two_processes(reopen
     project = reopen(*NOOP, f"benchmark.run.mode={RESUME}")
     (planned,) = plan(project).jobs
     assert planned.action == "leave"
-    folder = project.results.work_folder(planned.job, 1, "generation-0")
+    folder = project.results.work_folder(planned.job, 1, "repeat-0")
     assert plan(project).jobs[0].action == "leave"
     (folder / "outcome.json").write_text("{}")
     (planned,) = plan(project).jobs

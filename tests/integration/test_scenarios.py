@@ -15,7 +15,7 @@ from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.tokenizer import Batch, Encoder
 from bakeoff.measure.scenarios import Latency, Server, Throughput
 from bakeoff.measure.scenarios.subject import NO_COUNTERS, Subject
-from bakeoff.measure.statistics.readings import MAX_RATE, PROBE, RESPONSE, Reading, merge_generations
+from bakeoff.measure.statistics.readings import MAX_RATE, PROBE, RESPONSE, Reading, merge_repeats
 from bakeoff.measure.statistics.response_limits import slo_is_met
 from bakeoff.measure.system.memory import CacheFlush, read_cache_bytes
 from bakeoff.measure.tasks.token_classification import Document
@@ -51,7 +51,7 @@ def make_subject(champion_copy: Path, documents: tuple[Document, ...]) -> MakeSu
     encoder = Encoder(checkpoint, 32)
 
     def make(
-        generation: int = 0,
+        repeat: int = 0,
         call_s: Callable[[int], float] = lambda call: 0.001,
         size_s: Callable[[int], float] | None = None,
         counters: Counters = NO_COUNTERS,
@@ -65,7 +65,7 @@ def make_subject(champion_copy: Path, documents: tuple[Document, ...]) -> MakeSu
             documents=documents,
             encodings=tuple(encoder.encode(document.tokens) for document in documents),
             protocol=TimingProtocol.model_validate(PATIENT | protocol),
-            generation=generation,
+            repeat=repeat,
             lengths=tuple(len(document.tokens) for document in documents),
             clock=session.clock,
             sleep_s=session.clock.sleep,
@@ -93,8 +93,8 @@ def test_latency_feeds_real_lengths_padded_to_the_longest_of_the_batch(make_subj
     assert batch.n_tokens == eight.n_tokens[0] < eight.n_padded_tokens[0] == batch.n_padded_tokens
 
 
-def test_all_candidates_of_a_generation_see_one_order_and_the_next_another(make_subject: MakeSubject) -> None:
-    orders = [make_subject(generation).order for generation in (0, 0, 1)]
+def test_all_candidates_of_a_repeat_see_one_order_and_the_next_another(make_subject: MakeSubject) -> None:
+    orders = [make_subject(repeat).order for repeat in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
 
 
@@ -354,19 +354,19 @@ def test_each_response_says_which_text_it_answers_and_what_it_cost(make_subject:
 
 
 def test_quantiles_of_the_responses_come_from_the_readings(make_subject: MakeSubject) -> None:
-    def measure(generation: int) -> tuple[Reading, ...]:
+    def measure(repeat: int) -> tuple[Reading, ...]:
         # The third process meets the limit at no rate.
-        call_s = 0.1 if generation == 2 else 0.01
+        call_s = 0.1 if repeat == 2 else 0.01
         server = Server(limit_ms=50)
-        return server.measure(make_subject(generation, call_s=lambda call: call_s))
+        return server.measure(make_subject(repeat, call_s=lambda call: call_s))
 
-    merged = {each.quantity: each for each in merge_generations([measure(each) for each in range(4)])}
+    merged = {each.quantity: each for each in merge_repeats([measure(each) for each in range(4)])}
     assert [value > 0 for value in merged[MAX_RATE].values] == [True, True, False, True]
     middle, tail = merged[RESPONSE].quantiles((0.5, 0.99))
     assert middle is not None
     assert tail is not None
     assert 10e6 < middle.value < tail.value <= 50e6
-    assert len(merged[RESPONSE].by_generation()) == 3
+    assert len(merged[RESPONSE].by_repeat()) == 3
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from bakeoff.core.config.settings import FloatRange, WorkerSettings
 from bakeoff.errors import MissingExtraError, StudyError
 from bakeoff.run.training.search import Params, StudyPlan
-from bakeoff.run.training.study import Claim, SharedStudy
+from bakeoff.run.training.study import SharedStudy, TrialClaim
 from services import closed_port
 
 RATE = FloatRange(kind="float", low=0.001, high=1.0, log=True)
@@ -60,7 +60,7 @@ def lay_out(plan: StudyPlan) -> SharedStudy:
     return study
 
 
-def take(study: SharedStudy) -> Claim:
+def take(study: SharedStudy) -> TrialClaim:
     claim = study.claim()
     assert claim is not None
     return claim

@@ -57,14 +57,14 @@ class Watched:
         self.name = worker.name
         self.cpu_s = self.rival_cpu_s = 0.0
 
-    def begin(self, generation: int) -> None:
-        self._worker.begin(generation)
+    def begin(self, repeat: int) -> None:
+        self._worker.begin(repeat)
 
     def wait_imported(self, longest_s: float) -> int | None:
         return self._worker.wait_imported(longest_s)
 
-    def start(self, generation: int) -> Started:
-        return self._worker.start(generation)
+    def start(self, repeat: int) -> Started:
+        return self._worker.start(repeat)
 
     def run_block(self, request: BlockRequest) -> Block:
         own_s, rival_s = _cpu_s(self._worker), _cpu_s(self._rival)
@@ -195,7 +195,7 @@ def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
     others, broken = candidates, make_worker(BREAKDOWNS[reason])
     run_block = ResidentWorker.run_block
 
-    def broken_in_the_second_generation(self: ResidentWorker, request: BlockRequest) -> Block:
+    def broken_in_the_second_repeat(self: ResidentWorker, request: BlockRequest) -> Block:
         if self is not broken or len(self.environments) == 1:
             return run_block(self, request)
         arm()
@@ -203,16 +203,16 @@ def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
             shorter.setattr(resident, "MIN_BLOCK_TIMEOUT_S", 5.0)
             return run_block(self, request)
 
-    monkeypatch.setattr(ResidentWorker, "run_block", broken_in_the_second_generation)
+    monkeypatch.setattr(ResidentWorker, "run_block", broken_in_the_second_repeat)
     heat = measure(*others, broken)
     assert {name: failure.reason for name, failure in heat.failures.items()} == {broken.name: reason}
-    assert [[part.name for part in each.parts] for each in heat.generations] == [
+    assert [[part.name for part in each.parts] for each in heat.repeats] == [
         sorted([*(other.name for other in others), broken.name]),
         sorted(other.name for other in others),
     ]
     for other in others:
         latency = next(row for row in assemble_readings(heat, other.name) if row.quantity == LATENCY)
-        assert set(latency.generations) == {0, 1}
+        assert set(latency.repeats) == {0, 1}
     assert not processes_of([*others, broken])
 
 
@@ -230,26 +230,26 @@ def test_what_a_candidate_read_before_it_broke_down_is_kept_and_decides_nothing(
     )
     run_block = ResidentWorker.run_block
 
-    def killed_in_the_second_generation(self: ResidentWorker, request: BlockRequest) -> Block:
+    def killed_in_the_second_repeat(self: ResidentWorker, request: BlockRequest) -> Block:
         if self._order.runtime.kind == "noop" and len(self.environments) > 1:
             (process,) = processes_of([self])
             process.kill()
         return run_block(self, request)
 
-    monkeypatch.setattr(ResidentWorker, "run_block", killed_in_the_second_generation)
+    monkeypatch.setattr(ResidentWorker, "run_block", killed_in_the_second_repeat)
     result = bench(project)
     (failed,), (measured,) = result.failed, result.measured
     assert (failed.job.runtime.kind, failed.reason) == ("noop", "killed by SIGKILL")
     latency = measured.reading(LATENCY, batch_size=1)
     assert latency is not None
-    assert {*latency.generations} == {0, 1}
+    assert {*latency.repeats} == {0, 1}
 
     kept = project.results.load(failed.job.key, failed.attempt)
     assert isinstance(kept, FailedAttempt)
     assert kept.readings == failed.readings
     quantities = {row.quantity: row for row in kept.readings}
     assert {LATENCY, REFERENCE, MEMORY + "_run"} <= quantities.keys()
-    assert {*quantities[LATENCY].generations} == {0}
+    assert {*quantities[LATENCY].repeats} == {0}
     assert len(quantities[LATENCY].values) > 0
 
     (planned,) = (each for each in plan_for(project, [champion]).jobs if each.job.key == failed.job.key)
@@ -271,7 +271,7 @@ def test_so_is_what_a_job_read_that_is_measured_alone(
     )
 
     def second_ends_without_outcome(order: MeasureOrder, folder: Path, timeout_s: float, **more: Any) -> Done:
-        module = WORKER if order.generation == 0 else "this"
+        module = WORKER if order.repeat == 0 else "this"
         return run_in_fresh_process(order, folder, timeout_s, module, **more)
 
     monkeypatch.setattr(execute, "run_in_fresh_process", second_ends_without_outcome)
@@ -280,7 +280,7 @@ def test_so_is_what_a_job_read_that_is_measured_alone(
     assert result.measured == ()
     kept = project.results.load(failed.job.key, 1)
     assert isinstance(kept, FailedAttempt)
-    assert {*next(row for row in kept.readings if row.quantity == MAX_RATE).generations} == {0}
+    assert {*next(row for row in kept.readings if row.quantity == MAX_RATE).repeats} == {0}
 
 
 def test_nobody_is_left_when_the_user_interrupts(
@@ -308,7 +308,7 @@ def test_in_a_whole_heat_time_goes_forward_and_every_sample_that_was_asked_for_i
         assert (block.variant, block.first_input) == (request.variant, request.first_input)
         assert len(block.wall_ns) == len(block.cpu_ns) == request.samples
         assert min(block.wall_ns) > 0
-    parts = [part for generation in whole.heat.generations for part in generation.parts]
+    parts = [part for repeat in whole.heat.repeats for part in repeat.parts]
     assert sum(len(part.blocks) for part in parts) == len(whole.asked) >= 2 * 2 * 2 * PROTOCOL.rounds
     for part in parts:
         places = [(block.round, block.position) for block in part.blocks]
@@ -322,34 +322,34 @@ def test_in_a_whole_heat_time_goes_forward_and_every_sample_that_was_asked_for_i
         assert end_ns <= whole.whole_ns
     for worker in whole.workers:
         for latency in latencies_of(whole.heat, worker):
-            taken = list(zip(latency.generations, latency.columns["block_start_ns"], strict=True))
+            taken = list(zip(latency.repeats, latency.columns["block_start_ns"], strict=True))
             assert taken == sorted(taken)
             # Each block of a process has a begin of its own, and the samples of a block share it.
-            assert len(set(taken)) == len({*zip(latency.generations, latency.columns["round"], strict=True)})
+            assert len(set(taken)) == len({*zip(latency.repeats, latency.columns["round"], strict=True)})
 
 
 def test_every_candidate_has_the_threads_and_cpus_that_were_asked_for(whole: WholeHeat) -> None:
     for worker in whole.workers:
-        for generation in (0, 1):
-            environment = worker.environments[generation]
+        for repeat in (0, 1):
+            environment = worker.environments[repeat]
             variables = dict(pair.split("=") for pair in environment.facts["thread_variables"].split())
             assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "1"
             assert environment.facts["affinity"] == str(whole.cpu)
             assert environment.hardware.usable_cpus == 1
-    facts = {part.name: part.started.facts for part in whole.heat.generations[0].parts}
+    facts = {part.name: part.started.facts for part in whole.heat.repeats[0].parts}
     assert {name: told["threads"] for name, told in facts.items()} == {TORCH: "1", ONNX: "1"}
     assert whole.we_are_where_we_were
 
 
-def test_all_candidates_are_asked_the_same_texts_in_a_generation_and_in_another_order_in_the_next(
+def test_all_candidates_are_asked_the_same_texts_in_a_repeat_and_in_another_order_in_the_next(
     whole: WholeHeat,
 ) -> None:
     orders = {
-        (generation.number, part.name): next(
+        (repeat.number, part.name): next(
             warm_up.n_tokens for warm_up in part.started.warm_ups if warm_up.variant == 1
         )
-        for generation in whole.heat.generations
-        for part in generation.parts
+        for repeat in whole.heat.repeats
+        for part in repeat.parts
     }
     for number in (0, 1):
         assert orders[number, TORCH] == orders[number, ONNX]

@@ -82,7 +82,7 @@ def test_the_command_line_s_help_names_every_exit_code() -> None:
             "test.jsonl:7: found 3 words; expected one tag a word",
         ),
         (
-            CheckpointError(Path("/c"), found="no config.json", cure="give a model folder"),
+            CheckpointError(Path("/c"), found="no config.json", fix="give a model folder"),
             "checkpoint /c: no config.json; give a model folder",
         ),
         (
@@ -130,7 +130,7 @@ def test_an_error_keeps_its_facts_for_whoever_catches_it() -> None:
     [
         ConfigError(["hpo.yaml:3:1: first", "hpo.yaml:9:1: second"]),
         DataError("data.jsonl:2", found="no tags", expected="one tag a word"),
-        CheckpointError("folder", found="no config.json", cure="copy it again"),
+        CheckpointError("folder", found="no config.json", fix="copy it again"),
         MissingExtraError("the sweep", library="optuna", extra="hpo"),
         TrackingError("sqlite:///m.db", action="search", found="no answer", safe="nothing is lost"),
         StorageError(Path("x"), action="write", error=OSError(errno.ENOSPC, "full")),

@@ -17,7 +17,8 @@ from jsonschema import Draft202012Validator
 
 from bakeoff import errors
 from bakeoff.core.config.parse import STAGES
-from bakeoff.core.records import CONTENDED, DISTURBED
+from bakeoff.core.validity import flags
+from bakeoff.core.validity.flags import FLAGS
 from bakeoff.stores import tags
 
 ROOT = Path(__file__).parents[2]
@@ -85,20 +86,29 @@ def test_an_editor_marks_what_the_commands_refuse(text: str) -> None:
     assert faults("benchmark", text)
 
 
-def flag_names() -> Iterator[str]:
-    """The name in each call of Flag in the source, without what stands in parentheses."""
-    constants = {"CONTENDED": CONTENDED, "DISTURBED": DISTURBED}
+def calls() -> Iterator[ast.Call]:
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Flag":
-                (name,) = (word.value for word in node.keywords if word.arg == "name")
-                text = constants[name.id] if isinstance(name, ast.Name) else ast.unparse(name)
-                yield re.sub(r"^f?'|\W.*|'$", "", text.removeprefix("f").removeprefix("'"))
+            if isinstance(node, ast.Call):
+                yield node
 
 
-def test_every_flag_is_explained_and_no_other() -> None:
+def test_every_flag_of_the_table_is_raised_and_explained() -> None:
+    raised = {
+        node.func.value.id
+        for node in calls()
+        if isinstance(node.func, ast.Attribute)
+        and node.func.attr == "raised"
+        and isinstance(node.func.value, ast.Name)
+    }
+    assert {getattr(flags, name).name for name in raised} == set(FLAGS)
     told = re.findall(r"^\| `(\w+)", (REFERENCE / "flags.md").read_text(), re.MULTILINE)
-    assert sorted(told) == sorted(set(flag_names()))
+    assert sorted(told) == sorted(FLAGS)
+
+
+def test_flags_are_made_by_the_table_alone() -> None:
+    made = [node for node in calls() if isinstance(node.func, ast.Name) and node.func.id == "Flag"]
+    assert len(made) == 1
 
 
 def test_every_tag_is_explained_and_no_other() -> None:

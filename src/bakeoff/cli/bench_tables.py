@@ -11,19 +11,20 @@ from rich.text import Text
 from bakeoff.core.comparison.reference import compare_to_reference
 from bakeoff.core.decision.costs import describe_served, describe_unmet, find_max_rate
 from bakeoff.core.estimate import Estimate, estimate_of
-from bakeoff.core.records import CONTENDED, DISTURBED, Measurement
-from bakeoff.core.validity.noise import clock_of
+from bakeoff.core.records import Measurement
+from bakeoff.core.validity.flags import CONTENDED, DISTURBED
+from bakeoff.core.validity.noise import clock_of, is_contended
 from bakeoff.measure.statistics.intervals import MEDIAN
 from bakeoff.measure.statistics.readings import LATENCY, MAX_RATE, NS_PER_MS, PASS, Reading
 from bakeoff.report.text.units import ABSENT, clean, format_latency, format_rate, name_limit, ratio_interval
 
 _CONTENDED = (
-    f"{CONTENDED}: other work disturbed more than half of the rounds, so that no absolute figure is told; "
-    "ratio and verdict have low confidence."
+    f"{CONTENDED.name}: other work disturbed more than half of the rounds, so that no absolute figure is "
+    "told; ratio and verdict have low confidence."
 )
 _CONTENDED_SERVER = (
-    f"{CONTENDED}: other work disturbed more than half of the time in which the server worked, so that no "
-    "rate is told."
+    f"{CONTENDED.name}: other work disturbed more than half of the time in which the server worked, so that "
+    "no rate is told."
 )
 _CPU_TIME = "CPU time: the ratio is of the time that the one thread computed, without its waits for a CPU."
 _RESPONSES = (
@@ -73,12 +74,12 @@ def _table_of_calls(measured: Sequence[Measurement], quantity: str, figure: str)
         )
         if ratio != ABSENT and clock_of(measurement) == "CPU time":
             ratio, by_cpu = f"{ratio} CPU time", True
-        are_contended |= measurement.has_flag(CONTENDED)
+        are_contended |= is_contended(measurement)
         add_row(
             table,
             measurement.job.candidate,
             str(size),
-            CONTENDED if measurement.has_flag(CONTENDED) else _write_figure(reading),
+            CONTENDED.name if is_contended(measurement) else _write_figure(reading),
             ratio,
             (comparison.verdict if comparison else None) or ABSENT,
         )
@@ -102,9 +103,11 @@ def _table_of_servers(measured: Sequence[Measurement]) -> tuple[Table, list[str]
         rate, served = find_max_rate(measurement.readings), describe_served(measurement)
         if rate is None:
             more.append(f"{measurement.job.candidate}: {describe_unmet(reading)}.")
-        elif measurement.has_flag(DISTURBED):
-            more.append(f"{measurement.job.candidate}: {DISTURBED} by other work, so the rate is too low.")
-        are_contended |= measurement.has_flag(CONTENDED)
+        elif measurement.has_flag(DISTURBED.name):
+            more.append(
+                f"{measurement.job.candidate}: {DISTURBED.name} by other work, so the rate is too low."
+            )
+        are_contended |= is_contended(measurement)
         figures = (
             format_rate(rate) if rate else ABSENT,
             _write(served.response_p50_ms if served else None),
@@ -114,7 +117,7 @@ def _table_of_servers(measured: Sequence[Measurement]) -> tuple[Table, list[str]
             table,
             measurement.job.candidate,
             name_limit(served.quantile, served.limit_ms) if served else ABSENT,
-            *([CONTENDED] * len(figures) if measurement.has_flag(CONTENDED) else figures),
+            *([CONTENDED.name] * len(figures) if is_contended(measurement) else figures),
         )
     return table, [_RESPONSES, *([_CONTENDED_SERVER] if are_contended else []), *more]
 

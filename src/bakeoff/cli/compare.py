@@ -18,12 +18,12 @@ from bakeoff.cli.options import (
     quiet_option,
 )
 from bakeoff.cli.stages import EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL
-from bakeoff.core.comparison.gate import ContrastSettings, Gate, Metric
+from bakeoff.core.comparison.gate import ComparisonSettings, GateResult, Metric
 from bakeoff.orchestrator import compare as compare_sides
 from bakeoff.orchestrator import open_project
-from bakeoff.report.text.comparison import render_contrast, render_markdown
+from bakeoff.report.text.comparison import render_comparison, render_markdown
 
-EXIT_CODES: dict[Gate, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cannot tell": EXIT_CANNOT_TELL}
+EXIT_CODES: dict[GateResult, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cannot tell": EXIT_CANNOT_TELL}
 
 
 class FiniteRange(click.FloatRange):
@@ -39,7 +39,7 @@ class FiniteRange(click.FloatRange):
 
 @click.command(short_help="Set one candidate beside another; a gate for CI.")
 @click.argument("baseline", metavar="A")
-@click.argument("contender", metavar="B")
+@click.argument("candidate", metavar="B")
 @click.option(
     "--margin",
     type=FiniteRange(min=0, max=10),
@@ -83,7 +83,7 @@ class FiniteRange(click.FloatRange):
 def compare(
     *,
     baseline: str,
-    contender: str,
+    candidate: str,
     margin: float,
     quality_margin: float,
     batch_size: int | None,
@@ -111,7 +111,7 @@ def compare(
     progress = output.StderrProgress(is_quiet=quiet)
     project = open_project(config or find_config(), overrides, progress, is_offline=offline)
     decision = project.settings.decision
-    settings = ContrastSettings(
+    settings = ComparisonSettings(
         margin=margin,
         quality_margin=quality_margin,
         metrics=tuple(dict.fromkeys(metrics)),
@@ -122,11 +122,11 @@ def compare(
         seed=decision.seed,
         allow_unlike_environments=allow_unlike_environments,
     )
-    result = compare_sides(project, baseline, contender, settings)
+    result = compare_sides(project, baseline, candidate, settings)
     if as_json:
         output.show_json("compare", result.model_dump(mode="json"))
     elif as_markdown:
         click.echo(render_markdown(result), nl=False)
     else:
-        output.show(render_contrast(result))
+        output.show(render_comparison(result))
     return EXIT_CODES[result.outcome]

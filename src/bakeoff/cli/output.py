@@ -21,7 +21,7 @@ from rich.progress import (
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.report.text.units import clean
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MIN_WIDTH = 100
 
 

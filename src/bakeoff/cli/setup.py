@@ -75,7 +75,7 @@ def init(
 def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Check configuration, store, experiments, layout, champions, data, libraries, threads and disk.
 
-    One line each: ok, warning or fault, with its cure. Leaves with 5 where the tracking store is at fault,
+    One line each: ok, warning or fault, with its fix. Leaves with 5 where the tracking store is at fault,
     with 2 where configuration, data or this machine is, with 3 where a champion is missing.
     """
     checks: list[Check] = []
@@ -102,8 +102,8 @@ def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet
 
 
 def _show(check: Check) -> None:
-    cure = f" → {check.cure}" if check.cure else ""
-    click.echo(clean(f"{check.state:7}  {check.name}: {check.found}{cure}"))
+    fix = f" → {check.fix}" if check.fix else ""
+    click.echo(clean(f"{check.state:7}  {check.name}: {check.found}{fix}"))
 
 
 def _example(uri: str) -> dict[str, str]:

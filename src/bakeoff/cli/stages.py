@@ -226,7 +226,7 @@ def _code_of_bench(result: BenchResult) -> int:
 
 
 def _describe_contended(project: Project, result: BenchResult) -> str:
-    """What to do about measurements that a busy machine spoilt."""
+    """What to do about measurements that a busy machine invalidated."""
     jobs = count(len(result.contended), "job")
     most = project.settings.benchmark.max_attempts
     return (

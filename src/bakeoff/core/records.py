@@ -1,4 +1,4 @@
-"""The nouns of the contest as frozen records."""
+"""Records of the contest: trials, champions, jobs, measurements, all frozen."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ from bakeoff.measure.statistics.readings import Reading
 from bakeoff.record import Record
 
 Direction = Literal["maximize", "minimize"]
-# The flag of a measurement of which only ratios can be read: the machine was too busy.
-CONTENDED = "contended"
-# Some of the time was disturbed by other work; of a heat those rounds were repeated and left out.
-DISTURBED = "disturbed"
 
 
 class Trial(Record):
@@ -256,14 +252,21 @@ class Flag(Record):
     """Something that the reader of a measurement must know, with its figure.
 
     Attributes:
-        name: A fixed word, such as ``few_generations``.
+        name: A name in the table ``core.validity.flags.FLAGS``.
+        quantity: The figure that it is about, such as ``p95``; empty if it can only be one.
         detail: The figure and its limit.
         invalidates: Whether the measurement does not count as done.
     """
 
     name: str
+    quantity: str = ""
     detail: str
     invalidates: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name with its quantity: ``ci_not_reached(p95)``."""
+        return f"{self.name}({self.quantity})" if self.quantity else self.name
 
 
 class HeatFacts(Record):
@@ -276,14 +279,14 @@ class HeatFacts(Record):
         reference: Its name, for eyes.
         candidates: Names of all that were measured together.
         threads: Of each of them, in the same order; None where a runtime was not told.
-        generations: Fresh processes of each whose calls count.
+        repeats: Fresh processes of each whose calls count.
         is_resident: Whether all were in memory at once.
-        stopped: Why no further generation was run.
+        stopped: Why no further repeat was run.
         unmet: Intervals of this job that are wider than was asked for.
         wall_s: Wall time of the whole heat.
-        canary_ns: Median time of the canary in each process of the heat, in the order in which they began.
-        handover_ns: How long data took from one CPU to the next before each round; empty where there is one
-            CPU, no candidate has a thread for every CPU, or the system lets no thread choose its CPU.
+        calibration_ns: Median time of the calibration loop in each process of the heat, in starting order.
+        core_to_core_ns: Time that data took from one CPU to the next before each round. Empty on one CPU,
+            without a candidate that has a thread for every CPU, or where threads cannot be pinned.
     """
 
     heat_id: str
@@ -291,13 +294,13 @@ class HeatFacts(Record):
     reference: str
     candidates: tuple[str, ...]
     threads: tuple[int | None, ...] = ()
-    generations: int
+    repeats: int
     is_resident: bool
     stopped: Stop
     unmet: tuple[Unmet, ...] = ()
     wall_s: float
-    canary_ns: tuple[float, ...] = ()
-    handover_ns: tuple[float, ...] = ()
+    calibration_ns: tuple[float, ...] = ()
+    core_to_core_ns: tuple[float, ...] = ()
 
     @property
     def uses_one_thread(self) -> bool:
@@ -320,7 +323,7 @@ class Measurement(Record):
         timed_s: Time inside its own timed calls.
     """
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     job: Job
     attempt: int
     measured_at: str
@@ -336,11 +339,6 @@ class Measurement(Record):
     def is_valid(self) -> bool:
         """Whether it counts as done."""
         return not any(flag.invalidates for flag in self.flags)
-
-    @property
-    def is_only_contended(self) -> bool:
-        """Whether nothing but a busy machine keeps it from counting as done: its ratios can be read."""
-        return {flag.name for flag in self.flags if flag.invalidates} == {CONTENDED}
 
     @property
     def validity(self) -> str:
@@ -366,7 +364,7 @@ class FailedAttempt(Record):
         readings: Of the processes that were whole before one failed; to be looked at, never for a decision.
     """
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     job: Job
     attempt: int
     failed_at: str

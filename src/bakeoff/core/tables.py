@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bakeoff.core.decision.costs import Served
+from bakeoff.core.decision.costs import ServerFigures
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.decision.standings import Standing
 from bakeoff.core.estimate import SHOWN_QUANTILES, Estimate
@@ -102,7 +102,7 @@ def _row_of_standing(standing: Standing, number: int) -> dict[str, Cell]:
     if standing.costs is not None:
         for name in type(standing.costs).model_fields:
             value = getattr(standing.costs, name)
-            if isinstance(value, Served):
+            if isinstance(value, ServerFigures):
                 row |= _flatten(name, value)
             elif isinstance(value, Estimate):
                 row |= _ends(name, value)
@@ -111,7 +111,7 @@ def _row_of_standing(standing: Standing, number: int) -> dict[str, Cell]:
             else:
                 row[name] = value
     return row | {
-        "flags": "; ".join(standing.flags),
+        "flags": "; ".join(f"{flag.label}: {flag.detail}" for flag in standing.flags),
         "champion_run_id": standing.champion_run_id,
         "checkpoint_digest": standing.checkpoint_digest,
         "benchmark_keys": " ".join(standing.benchmark_keys),
@@ -131,7 +131,7 @@ def _row_of_reading(measurement: Measurement, reading: Reading) -> dict[str, Cel
         "unit": reading.unit,
         "n": len(reading.values),
         "n_counted": reading.n_counted,
-        "n_processes": len(set(reading.generations)),
+        "n_processes": len(set(reading.repeats)),
     }
     if reading.quantity == ENTITIES:
         row["f1"] = f1_of(reading)
@@ -156,7 +156,7 @@ def _columns_of_calls(measurement: Measurement, reading: Reading) -> dict[str, S
     }
     return {
         **{name: [cell] * count for name, cell in facts.items()},
-        "generation": reading.generations,
+        "repeat": reading.repeats,
         # A response time holds the wait in the queue: it never stands under the name of a service time.
         "response_ns" if reading.quantity == RESPONSE else "wall_ns": reading.values,
         **reading.columns,
@@ -176,7 +176,7 @@ def _identify(measurement: Measurement) -> dict[str, Cell]:
     }
 
 
-def _flatten(name: str, served: Served) -> dict[str, Cell]:
+def _flatten(name: str, served: ServerFigures) -> dict[str, Cell]:
     row: dict[str, Cell] = {}
     for field in type(served).model_fields:
         value = getattr(served, field)

@@ -50,18 +50,18 @@ def list_files(folder: Path) -> dict[str, Path]:
             outside; or a name is no text.
     """
     if not folder.is_dir():
-        raise CheckpointError(folder, found="no such folder", cure="check the path")
+        raise CheckpointError(folder, found="no such folder", fix="check the path")
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            raise CheckpointError(folder, found=f"{name!r} is a symbolic link", cure="copy the file itself")
+            raise CheckpointError(folder, found=f"{name!r} is a symbolic link", fix="copy the file itself")
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise CheckpointError(folder, found=f"{name!r} is neither file nor folder", cure="remove it")
+            raise CheckpointError(folder, found=f"{name!r} is neither file nor folder", fix="remove it")
         if stat.S_ISREG(mode):
             if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
-                raise CheckpointError(folder, found=f"the name {name!r} is no UTF-8", cure="rename the file")
+                raise CheckpointError(folder, found=f"the name {name!r} is no UTF-8", fix="rename the file")
             files[name] = path
     return files
 

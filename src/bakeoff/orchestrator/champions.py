@@ -71,18 +71,18 @@ def recall_selection(project: Project) -> KeptSelection:
         UserError: There is none, or it was made under other settings.
     """
     path = project.selection_path
-    cure = "run `bakeoff champions` while the tracking store answers"
+    fix = "run `bakeoff champions` while the tracking store answers"
     if not path.is_file():
-        raise UserError(f"{path}: no selection was kept, so nothing can be said offline; {cure}")
+        raise UserError(f"{path}: no selection was kept, so nothing can be said offline; {fix}")
     try:
         kept = KeptSelection.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        expected = f"a file that bakeoff wrote; {cure}"
+        expected = f"a file that bakeoff wrote; {fix}"
         raise DataError(str(path), found=f"{error.error_count()} faults", expected=expected) from error
     if kept.question != _question(project):
         raise UserError(
             f"{path}: the selection of {kept.selected_at} was made under other settings of tracking, "
-            f"backbones, objective or selection; {cure}"
+            f"backbones, objective or selection; {fix}"
         )
     return kept
 
@@ -148,7 +148,7 @@ def _recorded_names(project: Project) -> dict[str, str]:
 def _select(project: Project, layout: Layout) -> dict[str, BackboneSelection]:
     """Select from what the store's filters find where they are enough, else from all that was read."""
     names = _recorded_names(project)
-    if bounded.find_noun_tags(layout) is None or len(names) < len(project.settings.hpo.backbones):
+    if bounded.find_field_tags(layout) is None or len(names) < len(project.settings.hpo.backbones):
         return select_from(project, layout, read_sweep(project, layout))
     experiments, objective = find_experiments(project), project.settings.hpo.objective
     reader = bounded.BoundedReader(project.tracker, experiments, layout, names, objective)

@@ -137,7 +137,7 @@ def find_new_nodes(project: Project, cluster: RayCluster, nodes: Sequence[Node])
         raise ClusterError(
             cluster.shown_address,
             found=f"all nodes of {like.hardware.label} are gone",
-            cure="what was measured is safe; start nodes, and run the same command again",
+            fix="what was measured is safe; start nodes, and run the same command again",
         )
     return alike
 

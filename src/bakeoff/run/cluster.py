@@ -126,8 +126,8 @@ class RayCluster:
                 found = f"node {node.name} gave no answer within {self.settings.wait_s:g} s"
             except WorkerError as error:
                 found = f"node {node.name} cannot answer: {error.reason}"
-        cure = "bakeoff must be installed there, in the same version and for the same Python"
-        raise ClusterError(self.shown_address, found=found, cure=cure)
+        fix = "bakeoff must be installed there, in the same version and for the same Python"
+        raise ClusterError(self.shown_address, found=found, fix=fix)
 
     def open_executor(self, nodes: Sequence[Node]) -> RayExecutor:
         """An executor on some nodes; each piece of work holds the resources of one job."""
@@ -210,7 +210,7 @@ class RayCluster:
             self.shown_address,
             found=f"after {settings.wait_s:g} s no node has {{{wanted}}}; its {len(shown)} nodes have "
             + "; ".join(f"{{{each}}}" for each in shown),
-            cure=f"start nodes with `ray start --resources='{{\"{settings.resource}\": 1}}'`, or correct "
+            fix=f"start nodes with `ray start --resources='{{\"{settings.resource}\": 1}}'`, or correct "
             "benchmark.execution",
         )
 
@@ -219,7 +219,7 @@ class RayCluster:
         return ClusterError(
             self.shown_address,
             found=f"cannot be reached: {(lines or ['no reason was given'])[0][:300]}",
-            cure="nothing was measured; check the address, RAY_AUTH_MODE, and `ray status` there",
+            fix="nothing was measured; check the address, RAY_AUTH_MODE, and `ray status` there",
         )
 
 

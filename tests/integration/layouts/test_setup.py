@@ -35,7 +35,7 @@ def doctor(folder: Path, *words: str) -> tuple[int, dict[str, list[dict[str, Any
     """Exit code, and the checks by their names."""
     done = bakeoff(folder, "doctor", "--json", *words)
     document = json.loads(done.stdout)
-    assert (document["format_version"], document["command"]) == (1, "doctor")
+    assert (document["format_version"], document["command"]) == (2, "doctor")
     checks: dict[str, list[dict[str, Any]]] = {}
     for check in document["result"]["checks"]:
         checks.setdefault(check["name"], []).append(check)
@@ -232,7 +232,7 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
 
 
 @pytest.mark.parametrize(
-    ("spoil", "code", "name", "found", "cure"),
+    ("spoil", "code", "name", "found", "fix"),
     [
         (
             lambda s: change(s, "tracking", uri="http://u:secret@127.0.0.1:9"),
@@ -321,8 +321,8 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
         ),
     ],
 )
-def test_doctor_tells_a_fault_with_its_cure_and_its_exit_code(
-    *, healthy: Store, spoil: Callable[[Store], object], code: int, name: str, found: str, cure: str
+def test_doctor_tells_a_fault_with_its_fix_and_its_exit_code(
+    *, healthy: Store, spoil: Callable[[Store], object], code: int, name: str, found: str, fix: str
 ) -> None:
     spoil(healthy)
     left_with, checks = doctor(healthy.folder)
@@ -330,7 +330,7 @@ def test_doctor_tells_a_fault_with_its_cure_and_its_exit_code(
     faults = [check for check in checks[name] if check["state"] == "fault"]
     assert faults, checks
     assert found in faults[0]["found"]
-    assert cure in faults[0]["cure"]
+    assert fix in faults[0]["fix"]
     assert left_with == code
     assert "secret" not in json.dumps(checks)
 

@@ -99,7 +99,7 @@ def measurement_of(job: Job, attempt: int = 1, when: str = "2026-01-02T03:04:05+
             unit="ns",
             at={"batch_size": size},
             values=(1e6, 2e6),
-            generations=(0, 1),
+            repeats=(0, 1),
             columns={},
         )
         for size in (1, 8)

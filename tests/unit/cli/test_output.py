@@ -18,8 +18,8 @@ def test_a_bar_moves_with_each_step_and_no_thread_draws_it_beside_what_is_measur
     with StderrProgress().track("bench", 3) as advance:
         assert threading.enumerate() == before
         assert "0/3" in capsys.readouterr().err
-        advance("generation 1")
+        advance("repeat 1")
         assert threading.enumerate() == before
         drawn = capsys.readouterr().err
         assert "1/3" in drawn
-        assert "generation 1" in drawn
+        assert "repeat 1" in drawn

@@ -33,22 +33,22 @@ def make_entities(recall: float, seed: int) -> Reading:
         quantity="entities",
         unit="count",
         values=tuple(float(hit) for hit in hits),
-        generations=(0,) * N_DOCUMENTS,
+        repeats=(0,) * N_DOCUMENTS,
         columns={"predicted": (3,) * N_DOCUMENTS, "actual": (3,) * N_DOCUMENTS},
     )
 
 
-def make_latency(ms: float, seed: int, batch_size: int = 1, generations: int = 5, calls: int = 80) -> Reading:
+def make_latency(ms: float, seed: int, batch_size: int = 1, repeats: int = 5, calls: int = 80) -> Reading:
     """Log-normal service times, with a process effect of 1 %."""
     generator = np.random.default_rng(seed)
-    effects = generator.normal(0, 0.01, (generations, 1))
-    values = ms * MS * np.exp(effects + generator.normal(0, 0.05, (generations, calls)))
+    effects = generator.normal(0, 0.01, (repeats, 1))
+    values = ms * MS * np.exp(effects + generator.normal(0, 0.05, (repeats, calls)))
     return Reading(
         quantity="latency",
         unit="ns",
         at={"batch_size": batch_size},
         values=tuple(float(value) for value in values.ravel()),
-        generations=tuple(g for g in range(generations) for _ in range(calls)),
+        repeats=tuple(g for g in range(repeats) for _ in range(calls)),
     )
 
 
@@ -70,7 +70,7 @@ def make_candidate(name: str, recall: float = 0.8, ms: float = 5.0, **changes: A
 
 
 def constant(values: Sequence[float], **more: Any) -> Reading:
-    return Reading(values=tuple(values), generations=(0,) * len(values), **more)
+    return Reading(values=tuple(values), repeats=(0,) * len(values), **more)
 
 
 def make_exact(name: str, *, hits: int, ms: float, n: int = 400) -> Candidate:

@@ -13,28 +13,28 @@ from bakeoff.measure.backends import Noop
 from bakeoff.measure.scenarios import Latency, Quality
 from bakeoff.measure.statistics.readings import COUNTED, Reading
 
-N_GENERATIONS, N_ROUNDS, N_CALLS = 5, 10, 10
-SHAPE = (N_GENERATIONS, N_ROUNDS, N_CALLS)
+N_REPEATS, N_ROUNDS, N_CALLS = 5, 10, 10
+SHAPE = (N_REPEATS, N_ROUNDS, N_CALLS)
 REFERENCE_MS = 10.0
 
 
 def wander(heat: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """How slow the machine is in each round of a heat: it doubles its times within minutes."""
-    steps = np.random.default_rng(heat).normal(0, 0.2, N_GENERATIONS * N_ROUNDS)
-    return np.exp(np.cumsum(steps)).reshape(N_GENERATIONS, N_ROUNDS, 1)
+    steps = np.random.default_rng(heat).normal(0, 0.2, N_REPEATS * N_ROUNDS)
+    return np.exp(np.cumsum(steps)).reshape(N_REPEATS, N_ROUNDS, 1)
 
 
 def calls(quantity: str, ms: float, *, seed: int, heat: int | None, cpu_ms: float | None = None) -> Reading:
     """Timed calls; with a heat the machine wanders while they are made, without one it holds still."""
     noise = np.random.default_rng(seed).normal(0, 0.02, SHAPE)
     wall_ns = ms * 1e6 * (1.0 if heat is None else wander(heat)) * np.exp(noise)
-    generations, rounds, _ = np.indices(SHAPE)
+    repeats, rounds, _ = np.indices(SHAPE)
     return Reading(
         quantity=quantity,
         unit="ns",
         at={"batch_size": 1},
         values=tuple(wall_ns.ravel().tolist()),
-        generations=tuple(generations.ravel().tolist()),
+        repeats=tuple(repeats.ravel().tolist()),
         columns={
             "round": tuple(rounds.ravel().tolist()),
             "left_out": (COUNTED,) * wall_ns.size,
@@ -51,7 +51,7 @@ def entities(hits: Callable[[int], int], n_documents: int = 50) -> Reading:
         quantity="entities",
         unit="count",
         values=tuple(float(hits(number)) for number in range(n_documents)),
-        generations=(0,) * n_documents,
+        repeats=(0,) * n_documents,
         columns={"predicted": (4,) * n_documents, "actual": (4,) * n_documents},
     )
 
@@ -87,8 +87,8 @@ class Bench:
         reference: str = "reference",
         libraries: Mapping[str, str] | None = None,
         flags: tuple[Flag, ...] = (),
-        canary_ns: tuple[float, ...] = (),
-        handover_ns: tuple[float, ...] = (),
+        calibration_ns: tuple[float, ...] = (),
+        core_to_core_ns: tuple[float, ...] = (),
         threads: tuple[int, ...] = (),
         attempt: int = 1,
         **changes: Any,
@@ -109,12 +109,12 @@ class Bench:
                 reference=reference,
                 candidates=(reference, name),
                 threads=threads,
-                generations=N_GENERATIONS,
+                repeats=N_REPEATS,
                 is_resident=True,
                 stopped="targets",
                 wall_s=1.0,
-                canary_ns=canary_ns,
-                handover_ns=handover_ns,
+                calibration_ns=calibration_ns,
+                core_to_core_ns=core_to_core_ns,
             ),
             readings=tuple(own),
             flags=flags,

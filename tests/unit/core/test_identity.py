@@ -36,7 +36,7 @@ from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality
 
 GOLDEN: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "golden" / "keys_v2.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "golden" / "keys_v3.json").read_text(encoding="utf-8")
 )
 CASES: dict[str, list[dict[str, Any]]] = GOLDEN["cases"]
 QUICK = settings(max_examples=100)
@@ -102,9 +102,9 @@ def test_a_benchmark_key_is_what_hashlib_makes_of_hand_written_json() -> None:
         '"hardware":{"accelerators":[],"cpu_model":"AMD EPYC","machine":"x86_64","physical_cores":2,'
         '"usable_cpus":2},'
         '"inputs_digest":"' + job.inputs_digest + '",'
-        '"key_version":2,"max_length":128,'
-        '"protocol":{"block_s":0.05,"iterations":0,"max_calls":200,"max_generations":20,"min_calls":5,'
-        '"min_generations":5,"rounds":10,"seed":0,'
+        '"key_version":3,"max_length":128,'
+        '"protocol":{"block_s":0.05,"iterations":0,"max_calls":200,"max_repeats":20,"min_calls":5,'
+        '"min_repeats":5,"rounds":10,"seed":0,'
         '"targets":{"p50":0.02,"p95":0.05,"p99":0.1,"ratio":0.015},'
         '"time_budget_s":300,"version":2,"warmup_iterations":0,"warmup_max_s":10,"warmup_min_s":0.5},'
         '"runtime":{"compile":false,"device":"cpu","kind":"torch","precision":"fp32","threads":2},'
@@ -190,7 +190,7 @@ scenarios = st.one_of(
 )
 protocols = st.none() | st.builds(
     TimingProtocol,
-    min_generations=st.integers(1, 9),
+    min_repeats=st.integers(1, 9),
     rounds=st.integers(1, 9),
     block_s=st.floats(0.01, 1),
     min_calls=st.integers(1, 9),

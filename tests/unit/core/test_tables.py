@@ -13,7 +13,7 @@ from bakeoff.core.records import Environment, Job
 from bakeoff.core.tables import Frame, frame_decision, frame_measurements, frame_samples
 from bakeoff.measure.statistics.readings import Reading
 
-from .measured import N_CALLS, N_GENERATIONS, N_ROUNDS, Bench
+from .measured import N_CALLS, N_REPEATS, N_ROUNDS, Bench
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def rows_of(frame: Frame) -> list[dict[str, object]]:
 def test_every_timed_call_is_a_row_with_its_place_and_both_of_its_times(bench: Bench) -> None:
     measurement = bench.latency("a", 8.0)
     rows = rows_of(frame_samples([measurement]))
-    assert len(rows) == N_GENERATIONS * N_ROUNDS * N_CALLS
+    assert len(rows) == N_REPEATS * N_ROUNDS * N_CALLS
     reading = measurement.readings[0]
     assert [row["wall_ns"] for row in rows] == list(reading.values)
     assert [row["cpu_ns"] for row in rows] == list(reading.columns["cpu_ns"])
-    assert {(row["generation"], row["round"]) for row in rows} == {
-        (generation, number) for generation in range(N_GENERATIONS) for number in range(N_ROUNDS)
+    assert {(row["repeat"], row["round"]) for row in rows} == {
+        (repeat, number) for repeat in range(N_REPEATS) for number in range(N_ROUNDS)
     }
     assert {row["key_digest"] for row in rows} == {measurement.job.key_digest}
 
@@ -43,7 +43,7 @@ def test_a_response_time_never_stands_under_the_name_of_a_service_time(bench: Be
         quantity="response",
         unit="ns",
         values=(5.0, 7.0),
-        generations=(0, 0),
+        repeats=(0, 0),
         columns={"service_ns": (2, 3)},
     )
     served = bench.latency("a", 8.0).model_copy(update={"readings": (response,)})

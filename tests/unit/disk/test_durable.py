@@ -137,7 +137,7 @@ def test_a_full_target_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> N
     program = """
         import resource, sys
         from pathlib import Path
-        from bakeoff import durable
+        from bakeoff.disk import durable
         from bakeoff.errors import StorageError
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         try:
@@ -155,7 +155,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file_under_its_name(tmp_path: Path)
     program = """
         import os, signal, sys
         from pathlib import Path
-        from bakeoff import durable
+        from bakeoff.disk import durable
         os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
         durable.write_bytes(Path(sys.argv[1]), b"new")
     """
@@ -171,7 +171,7 @@ def test_a_reader_beside_a_writer_sees_only_whole_files(tmp_path: Path) -> None:
     program = """
         import sys
         from pathlib import Path
-        from bakeoff import durable
+        from bakeoff.disk import durable
         for number in range(60):
             durable.write_bytes(Path(sys.argv[1]), str(number % 10).encode() * 300_000)
     """
@@ -204,7 +204,7 @@ def test_a_value_that_json_cannot_carry_leaves_the_old_file(tmp_path: Path) -> N
 HOLD = """
     import sys
     from pathlib import Path
-    from bakeoff import durable
+    from bakeoff.disk import durable
     with durable.exclusive(Path(sys.argv[1])):
         print("held", flush=True)
         sys.stdin.read()
@@ -252,7 +252,7 @@ def test_of_several_processes_one_at_a_time_is_inside(tmp_path: Path) -> None:
     program = """
         import sys
         from pathlib import Path
-        from bakeoff import durable
+        from bakeoff.disk import durable
         counter = Path(sys.argv[1])
         for _ in range(100):
             with durable.exclusive(counter.with_name("lock")):

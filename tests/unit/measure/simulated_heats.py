@@ -18,8 +18,8 @@ NO_TARGETS = Targets(p50=None, p95=None, p99=None, ratio=None)
 
 def make_protocol(**changes: object) -> TimingProtocol:
     values: dict[str, object] = {
-        "min_generations": 3,
-        "max_generations": 3,
+        "min_repeats": 3,
+        "max_repeats": 3,
         "rounds": 4,
         "min_calls": 10,
         "max_calls": 10,
@@ -31,10 +31,10 @@ def make_protocol(**changes: object) -> TimingProtocol:
 
 @dataclass
 class World:
-    """A machine: its clock, its speed over time, who is running, and how long hand-overs take over time."""
+    """A machine: its clock, its speed and its core-to-core latency over time, and who is running."""
 
     seed: int = 0
-    handover_ns: Callable[[float], int | None] = lambda _: None
+    core_to_core_ns: Callable[[float], int | None] = lambda _: None
     slowness: Callable[[float], float] = lambda _: 1.0
     now_ns: float = 0.0
     frozen: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class World:
         return self.now_ns / 1e9
 
     def probe(self) -> int | None:
-        return self.handover_ns(self.now_s())
+        return self.core_to_core_ns(self.now_s())
 
 
 @dataclass
@@ -61,10 +61,10 @@ class Simulated:
         noise: Of a call, log-normal.
         process_effect: How processes differ, log-normal.
         stalls: Share of calls that take some 50 times as long, exponentially spread.
-        is_disturbed: Whether the counters speak against a block, by generation and number of the block.
+        is_disturbed: Whether the counters speak against a block, by repeat and number of the block.
         delay_share: Of every block, time in which it waited for a CPU.
-        ticks: What the system counted in ticks over a block, by generation and number of the block.
-        fails_at: Block, by its number in the generation, at which it dies; -1 means while starting, -2
+        ticks: What the system counted in ticks over a block, by repeat and number of the block.
+        fails_at: Block, by its number in the repeat, at which it dies; -1 means while starting, -2
             while importing.
     """
 
@@ -75,10 +75,10 @@ class Simulated:
     process_effect: float = 0.0
     stalls: float = 0.0
     variants: Sequence[int] = (1,)
-    is_disturbed: Callable[[int, int], bool] = lambda _generation, _block: False
+    is_disturbed: Callable[[int, int], bool] = lambda _repeat, _block: False
     fails_at: int | None = None
     delay_share: float = 0.0
-    ticks: Callable[[int, int], Mapping[str, float]] = lambda _generation, _block: {}
+    ticks: Callable[[int, int], Mapping[str, float]] = lambda _repeat, _block: {}
     late_blocks: int = 0
     imported_bytes: int = 0
     n_looks: int = 0
@@ -86,10 +86,10 @@ class Simulated:
     start_s: float = 1.0
     is_alive: bool = False
     n_blocks: int = 0
-    generation: int = -1
+    repeat: int = -1
     effect: float = 1.0
 
-    def begin(self, generation: int) -> None:
+    def begin(self, repeat: int) -> None:
         self.n_looks = 0
         self.world.importing.append(self.name)
         self.world.most_importing = max(self.world.most_importing, len(self.world.importing))
@@ -103,13 +103,13 @@ class Simulated:
             raise WorkerError("no module named torch")
         return self.imported_bytes
 
-    def start(self, generation: int) -> Started:
+    def start(self, repeat: int) -> Started:
         assert not self.world.importing
         if self.n_looks == 0:  # never begun: alone
-            self.begin(generation)
+            self.begin(repeat)
             while self.wait_imported(0.0) is None:
                 pass
-        self.generation, self.n_blocks, self.is_alive = generation, 0, True
+        self.repeat, self.n_blocks, self.is_alive = repeat, 0, True
         self.world.now_ns += self.start_s * 1e9
         self.effect = math.exp(self.world.generator.normal(0, self.process_effect))
         if self.fails_at == -1:
@@ -148,8 +148,8 @@ class Simulated:
             )  # fmt: skip
             wall.append(max(1, round(duration)))
             self.world.now_ns += duration * request.calls_per_sample
-        disturbed = self.is_disturbed(self.generation, self.n_blocks)
-        ticks = self.ticks(self.generation, self.n_blocks)
+        disturbed = self.is_disturbed(self.repeat, self.n_blocks)
+        ticks = self.ticks(self.repeat, self.n_blocks)
         block_ns = float(sum(wall) * request.calls_per_sample)
         self.n_blocks += 1
         return Block(

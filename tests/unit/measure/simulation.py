@@ -29,11 +29,11 @@ class Calls:
     stall_mean: float = 5.0
     process_effect: float = 0.0
 
-    def draw(self, rng: np.random.Generator, runs: int, generations: int, calls: int) -> Floats:
-        """Durations [runs, generations, calls], one process a generation."""
-        shape = (runs, generations, calls)
+    def draw(self, rng: np.random.Generator, runs: int, repeats: int, calls: int) -> Floats:
+        """Durations [runs, repeats, calls], one process a repeat."""
+        shape = (runs, repeats, calls)
         logs = self.sigma * _correlated_normal(rng, shape, self.correlation)
-        logs += self.process_effect * rng.standard_normal((runs, generations, 1))
+        logs += self.process_effect * rng.standard_normal((runs, repeats, 1))
         is_stalled = rng.random(shape) < self.stall_share
         stalls: Floats = is_stalled * rng.exponential(self.stall_mean, shape)
         durations: Floats = np.exp(logs) * (1 + stalls)
@@ -87,7 +87,7 @@ class Rivals:
 
     ratio: float
     order: Order = "shuffled"
-    generations: int = 5
+    repeats: int = 5
     rounds: int = 10
     wander: float = 0.3
     step: float = 0.03
@@ -96,8 +96,8 @@ class Rivals:
     second_is_slower: float = 0.0
 
     def draw(self, rng: np.random.Generator, runs: int) -> tuple[Floats, Floats]:
-        """Block medians of the candidate and of the reference, each [runs, generations, rounds]."""
-        pairs = self.generations * self.rounds
+        """Block medians of the candidate and of the reference, each [runs, repeats, rounds]."""
+        pairs = self.repeats * self.rounds
         speed = _wander(rng, (runs, 2 * pairs), self.step, float(np.log1p(self.wander)))
         is_second = (
             rng.random((runs, pairs)) < 0.5 if self.order == "shuffled" else np.full((runs, pairs), True)
@@ -110,8 +110,8 @@ class Rivals:
         return np.exp(self._blocks(rng, mine) + np.log(self.ratio)), np.exp(self._blocks(rng, theirs))
 
     def _blocks(self, rng: np.random.Generator, speed: Floats) -> Floats:
-        blocks = speed.reshape(len(speed), self.generations, self.rounds)
-        process: Floats = self.process_effect * rng.standard_normal((len(speed), self.generations, 1))
+        blocks = speed.reshape(len(speed), self.repeats, self.rounds)
+        process: Floats = self.process_effect * rng.standard_normal((len(speed), self.repeats, 1))
         return blocks + process + self.noise * rng.standard_normal(blocks.shape)
 
 

@@ -14,6 +14,7 @@ from bakeoff.core.decision.costs import Costs
 from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.records import BackboneSelection, Champion, Environment, Hardware, StudyGroup
+from bakeoff.core.validity.flags import UNSUPPORTED
 from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, Reading
 
 N_DOCUMENTS = 300
@@ -44,7 +45,7 @@ def make_candidate(backbone: str, runtime: str, recall: float, ms: float, **chan
             facts={"governor": "performance", "platform": "Linux-6.1"},
         ),
         "benchmark_keys": (f"{backbone}:{runtime}:quality", f"{backbone}:{runtime}:latency"),
-        "flags": ("unsupported(p99): batch size 8: 150 samples, 368 are needed",),
+        "flags": (UNSUPPORTED.raised("batch size 8: 150 samples, 368 are needed", quantity="p99"),),
     }
     return Candidate(**values | changes)
 
@@ -64,24 +65,24 @@ def _entities(backbone: str, recall: float) -> Reading:
         quantity=ENTITIES,
         unit="count",
         values=tuple(map(float, hits)),
-        generations=(0,) * N_DOCUMENTS,
+        repeats=(0,) * N_DOCUMENTS,
         columns={"predicted": (3,) * N_DOCUMENTS, "actual": (3,) * N_DOCUMENTS},
     )
 
 
-def _latency(name: str, ms: float, batch_size: int, calls: int, generations: int = 5) -> Reading:
+def _latency(name: str, ms: float, batch_size: int, calls: int, repeats: int = 5) -> Reading:
     generator = random.Random(f"{name} {batch_size}")
-    drift = [generator.gauss(0, 0.03) for _ in range(generations)]
+    drift = [generator.gauss(0, 0.03) for _ in range(repeats)]
     return Reading(
         quantity=LATENCY,
         unit="ns",
         at={"batch_size": batch_size},
         values=tuple(
             ms * 1e6 * 2.718 ** (drift[number] + abs(generator.gauss(0, 0.15)))
-            for number in range(generations)
+            for number in range(repeats)
             for _ in range(calls)
         ),
-        generations=tuple(number for number in range(generations) for _ in range(calls)),
+        repeats=tuple(number for number in range(repeats) for _ in range(calls)),
     )
 
 

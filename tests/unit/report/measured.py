@@ -31,12 +31,12 @@ from bakeoff.measure.statistics.readings import (
 )
 
 N_DOCUMENTS, N_ENTITIES = 300, 3
-N_GENERATIONS, N_ROUNDS, N_CALLS = 5, 10, 10
+N_REPEATS, N_ROUNDS, N_CALLS = 5, 10, 10
 # In each process the first round is late, and the second was disturbed.
 LEFT_OUT = (LATE, DIRTY, *(COUNTED,) * (N_ROUNDS - 2))
-N_COUNTED = N_GENERATIONS * LEFT_OUT.count(COUNTED) * N_CALLS
+N_COUNTED = N_REPEATS * LEFT_OUT.count(COUNTED) * N_CALLS
 BATCH_SIZE, PASS_TEXTS, N_REQUESTS = 32, 64, 700
-CANARY_NS = (1.00e6, 1.01e6, 0.99e6, 1.05e6, 1.00e6)
+CALIBRATION_NS = (1.00e6, 1.01e6, 0.99e6, 1.05e6, 1.00e6)
 BACKBONES = {"minilm-l6": (0.845, 9.0), "minilm-l3": (0.80, 5.0), "minilm-l2": (0.72, 3.0)}
 RUNTIMES: Mapping[Backend, float] = {Torch(threads=2): 1.0, OnnxRuntime(threads=2): 0.42}
 HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU @ 2.90GHz", physical_cores=4, usable_cpus=4)
@@ -65,11 +65,11 @@ def measure_field(*, threads: int = 2, **facts: Any) -> list[Measurement]:
         reference=jobs[0].candidate,
         candidates=tuple(job.candidate for job in jobs),
         threads=tuple(job.runtime.threads for job in jobs),
-        generations=N_GENERATIONS,
+        repeats=N_REPEATS,
         is_resident=True,
         stopped="targets",
         wall_s=300.0,
-        canary_ns=CANARY_NS,
+        calibration_ns=CALIBRATION_NS,
     ).model_copy(update=facts)
     return [made for job in jobs for made in (_quality(job), _latency(job, heat, is_first=job is jobs[0]))]
 
@@ -86,17 +86,17 @@ def measure_rates(latency: Measurement, *, unmet: int = 0) -> list[Measurement]:
     assert latency.heat is not None
     facts = latency.heat.model_copy(update={"reference_key": job.key, "reference": job.candidate})
     passes = _calls(PASS, ms * PASS_TEXTS / 2, BATCH_SIZE, job.candidate, n_documents=PASS_TEXTS)
-    numbers = tuple(range(N_GENERATIONS))
+    numbers = tuple(range(N_REPEATS))
     # A server of one instance, at a load of 0.7; each process found a rate of its own.
     rates = [0.0 if n < unmet else 700 / ms * (1 + 0.02 * n) for n in numbers]
-    found = Reading(quantity=MAX_RATE, unit="per_s", values=tuple(rates), generations=numbers)
-    waits = np.random.default_rng(7).exponential(ms, (N_GENERATIONS, N_REQUESTS)) + ms
+    found = Reading(quantity=MAX_RATE, unit="per_s", values=tuple(rates), repeats=numbers)
+    waits = np.random.default_rng(7).exponential(ms, (N_REPEATS, N_REQUESTS)) + ms
     places = [(n, wait) for n in numbers[unmet:] for wait in waits[n]]
     responses = Reading(
         quantity=RESPONSE,
         unit="ns",
         values=tuple(float(wait) * 1e6 for _, wait in places),
-        generations=tuple(n for n, _ in places),
+        repeats=tuple(n for n, _ in places),
     )
     server = latency.job.model_copy(update={"scenario": Server(limit_ms=50)})
     return [_measurement(job, [passes], [], heat=facts), _measurement(server, [found, responses], [])]
@@ -151,7 +151,7 @@ def _quality(job: Job) -> Measurement:
         quantity=ENTITIES,
         unit="count",
         values=tuple(map(float, hits)),
-        generations=(0,) * N_DOCUMENTS,
+        repeats=(0,) * N_DOCUMENTS,
         columns=dict.fromkeys(("predicted", "actual"), (N_ENTITIES,) * N_DOCUMENTS),
     )
     return _measurement(job.model_copy(update={"scenario": Quality(), "protocol": None}), [entities], [])
@@ -163,19 +163,15 @@ def _latency(job: Job, heat: HeatFacts, *, is_first: bool) -> Measurement:
     if not is_first:
         first = next(iter(BACKBONES.values()))[1]
         readings += [_calls(REFERENCE, first * size**0.8, size, heat.reference) for size in (1, 8)]
-    overhead = Reading(
-        quantity=OVERHEAD, unit="ns", values=(80.0,) * 5, generations=tuple(range(N_GENERATIONS))
-    )
-    blocks = Reading(
-        quantity=BLOCK, unit="ns", values=(5e7,), generations=(0,), columns={"run_delay_ns": (0,)}
-    )
+    overhead = Reading(quantity=OVERHEAD, unit="ns", values=(80.0,) * 5, repeats=tuple(range(N_REPEATS)))
+    blocks = Reading(quantity=BLOCK, unit="ns", values=(5e7,), repeats=(0,), columns={"run_delay_ns": (0,)})
     flags = [Flag(name="virtualised", detail="a virtual machine")]
     return _measurement(job, [*readings, *_starts(ms), blocks, overhead], flags, heat=heat)
 
 
 def _starts(ms: float) -> Iterator[Reading]:
     """Loading, the first call and the warm-up at each batch size, and the time to encode a text."""
-    numbers = tuple(range(N_GENERATIONS))
+    numbers = tuple(range(N_REPEATS))
     for quantity, value_ms, size, columns in (
         (LOAD, 40 * ms, None, {"import_ns": 900 * 10**6}),
         (FIRST_CALL, 6 * ms, 1, {"warmup_ns": 512 * 10**6, "is_steady": 1}),
@@ -186,24 +182,24 @@ def _starts(ms: float) -> Iterator[Reading]:
             quantity=quantity,
             unit="ns",
             at={"batch_size": size} if size else {},
-            values=(value_ms * 1e6,) * N_GENERATIONS,
-            generations=numbers,
-            columns={name: (value,) * N_GENERATIONS for name, value in columns.items()},
+            values=(value_ms * 1e6,) * N_REPEATS,
+            repeats=numbers,
+            columns={name: (value,) * N_REPEATS for name, value in columns.items()},
         )
 
 
 def _calls(quantity: str, ms: float, size: int, name: str, n_documents: int | None = None) -> Reading:
     generator = np.random.default_rng([size, int(digest_json(name)[:8], 16)])
-    shape = (N_GENERATIONS, N_ROUNDS, N_CALLS)
-    generations, rounds, _ = np.indices(shape)
-    process, noise = generator.normal(0, 0.02, (N_GENERATIONS, 1, 1)), generator.normal(0, 0.1, shape)
-    n, wall_ns = generations.size, ms * 1e6 * np.exp(process + noise)
+    shape = (N_REPEATS, N_ROUNDS, N_CALLS)
+    repeats, rounds, _ = np.indices(shape)
+    process, noise = generator.normal(0, 0.02, (N_REPEATS, 1, 1)), generator.normal(0, 0.1, shape)
+    n, wall_ns = repeats.size, ms * 1e6 * np.exp(process + noise)
     return Reading(
         quantity=quantity,
         unit="ns",
         at={"batch_size": size},
         values=tuple(wall_ns.ravel().tolist()),
-        generations=tuple(generations.ravel().tolist()),
+        repeats=tuple(repeats.ravel().tolist()),
         columns={
             "round": tuple(rounds.ravel().tolist()),
             "left_out": tuple(np.asarray(LEFT_OUT)[rounds].ravel().tolist()),

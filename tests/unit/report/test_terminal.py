@@ -11,10 +11,12 @@ from rich.console import Console
 
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision
+from bakeoff.core.records import Flag
+from bakeoff.core.validity.flags import CONTENDED, UNSUPPORTED
 from bakeoff.report import render_terminal
 from bakeoff.report.text.units import format_number_of_ms, latency_interval
+from unit.report.figures.test_raw import contend, decide_on, with_rates
 from unit.report.measured import measure_field
-from unit.report.test_evidence import contend, decide_on, with_rates
 
 CandidateMaker = Callable[..., Candidate]
 DecisionMaker = Callable[..., Decision]
@@ -157,7 +159,7 @@ def test_every_flag_is_told_with_those_whom_it_concerns(
     make_decision: DecisionMaker, field: list[Candidate]
 ) -> None:
     marked = field[0].model_copy(
-        update={"flags": (*field[0].flags, "contended: waited for a CPU 9.1% of the time (limit 2%)")}
+        update={"flags": (*field[0].flags, CONTENDED.raised("waited for a CPU 9.1% of the time (limit 2%)"))}
     )
     lines = section(show(make_decision([marked, *field[1:]]), width=180), "Flags")
     assert f"contended: waited for a CPU 9.1% of the time (limit 2%) ({marked.label})" in lines
@@ -165,7 +167,9 @@ def test_every_flag_is_told_with_those_whom_it_concerns(
 
 
 def test_flags_of_one_name_share_a_line(make_decision: DecisionMaker, field: list[Candidate]) -> None:
-    details = ("unsupported(p99): batch size 1: 9 samples", "unsupported(p99): batch size 8: 5 samples")
+    details = [
+        UNSUPPORTED.raised(f"batch size {size}: {n} samples", quantity="p99") for size, n in ((1, 9), (8, 5))
+    ]
     marked = [
         one.model_copy(update={"flags": (detail,)}) for one, detail in zip(field, details, strict=False)
     ]
@@ -191,7 +195,7 @@ def test_names_from_outside_bring_no_terminal_sequence_no_markup_and_no_line(
     make_decision: DecisionMaker, make_candidate: CandidateMaker, text: str
 ) -> None:
     candidates = [
-        make_candidate(f"a{text}", f"r{text}", 0.84, 8.0, flags=(f"{text}: {text}",)),
+        make_candidate(f"a{text}", f"r{text}", 0.84, 8.0, flags=(Flag(name=text, detail=text),)),
         make_candidate(f"b{text}", f"r{text}", 0.70, 3.0),
     ]
     limit = {"kind": "quality", "at_least": 0.75}

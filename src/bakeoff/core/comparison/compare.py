@@ -1,10 +1,17 @@
-"""Contrast: two candidates, or two sets of them, beside each other, and whether the second one may pass."""
+"""Comparison: two candidates, or two sets of them, beside each other, and whether the second one may pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bakeoff.core.comparison.gate import METRICS, ContrastSettings, Gate, Line, Metric, Side
+from bakeoff.core.comparison.gate import (
+    METRICS,
+    ComparisonSettings,
+    GateResult,
+    Metric,
+    MetricComparison,
+    Side,
+)
 from bakeoff.core.comparison.metrics import compare_quantity
 from bakeoff.measure.statistics.ratios import adjusted_confidence
 from bakeoff.record import Record
@@ -32,49 +39,49 @@ class Pair(Record):
     """Two candidates beside each other."""
 
     baseline: SideFacts
-    contender: SideFacts
-    lines: tuple[Line, ...]
+    candidate: SideFacts
+    lines: tuple[MetricComparison, ...]
 
 
-class Contrast(Record):
+class Comparison(Record):
     """All pairs, and what the gate says.
 
     Attributes:
         confidence: Of each interval, so that all of them hold together with the confidence of the settings.
-        lacking: Labels of the baseline that the contender has not.
-        new: Labels of the contender that the baseline has not.
+        lacking: Labels of the baseline that the candidate has not.
+        new: Labels of the candidate that the baseline has not.
         remarks: A line each.
     """
 
-    outcome: Gate
+    outcome: GateResult
     pairs: tuple[Pair, ...]
     lacking: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     confidence: float
-    settings: ContrastSettings
+    settings: ComparisonSettings
 
 
-def contrast(baseline: Sequence[Side], contender: Sequence[Side], settings: ContrastSettings) -> Contrast:
+def compare(baseline: Sequence[Side], candidate: Sequence[Side], settings: ComparisonSettings) -> Comparison:
     """Set every candidate of the baseline beside its counterpart.
 
     Two single candidates are each other's counterpart, whatever their labels; else labels are paired.
 
     Args:
         baseline: Each label once.
-        contender: Likewise.
+        candidate: Likewise.
         settings: Margins, place, confidence.
     """
-    by_label = {side.label: side for side in contender}
-    if len(baseline) == len(contender) == 1:
-        pairs = [(baseline[0], contender[0])]
+    by_label = {side.label: side for side in candidate}
+    if len(baseline) == len(candidate) == 1:
+        pairs = [(baseline[0], candidate[0])]
         lacking: tuple[str, ...] = ()
         new: tuple[str, ...] = ()
     else:
         pairs = [(side, by_label[side.label]) for side in baseline if side.label in by_label]
         known = {side.label for side in baseline}
         lacking = tuple(side.label for side in baseline if side.label not in by_label)
-        new = tuple(side.label for side in contender if side.label not in known)
+        new = tuple(side.label for side in candidate if side.label not in known)
     gated = [_choose_gated(*pair, settings) for pair in pairs]
     n_intervals = sum(metric not in ("memory", "size") for each in gated for metric in each)
     confidence = adjusted_confidence(settings.confidence, n_intervals)
@@ -82,12 +89,12 @@ def contrast(baseline: Sequence[Side], contender: Sequence[Side], settings: Cont
     rows = tuple(
         Pair(
             baseline=_describe(pair[0]),
-            contender=_describe(pair[1]),
+            candidate=_describe(pair[1]),
             lines=tuple(_compare(*pair, held, gates)),
         )
         for pair, gates in zip(pairs, gated, strict=True)
     )
-    return Contrast(
+    return Comparison(
         outcome=_conclude([line.gate for row in rows for line in row.lines if line.gate], lacking),
         pairs=rows,
         lacking=lacking,
@@ -101,21 +108,21 @@ def contrast(baseline: Sequence[Side], contender: Sequence[Side], settings: Cont
     )
 
 
-def _choose_gated(baseline: Side, contender: Side, settings: ContrastSettings) -> tuple[Metric, ...]:
+def _choose_gated(baseline: Side, candidate: Side, settings: ComparisonSettings) -> tuple[Metric, ...]:
     if settings.metrics:
         return settings.metrics
-    return tuple(metric for metric in GATED if baseline.find(metric) or contender.find(metric))
+    return tuple(metric for metric in GATED if baseline.find(metric) or candidate.find(metric))
 
 
 def _compare(
-    baseline: Side, contender: Side, settings: ContrastSettings, gated: Sequence[Metric]
-) -> Iterator[Line]:
+    baseline: Side, candidate: Side, settings: ComparisonSettings, gated: Sequence[Metric]
+) -> Iterator[MetricComparison]:
     """One line a metric that is gated, or measured on both sides."""
     for metric in METRICS:
-        line = compare_quantity(metric, baseline, contender, settings)
+        line = compare_quantity(metric, baseline, candidate, settings)
         if metric in gated:
             yield line
-        elif line.baseline is not None and line.contender is not None:
+        elif line.baseline is not None and line.candidate is not None:
             yield line.model_copy(update={"gate": None})
 
 
@@ -129,7 +136,7 @@ def _describe(side: Side) -> SideFacts:
     )
 
 
-def _conclude(gates: Sequence[Gate], lacking: Sequence[str]) -> Gate:
+def _conclude(gates: Sequence[GateResult], lacking: Sequence[str]) -> GateResult:
     if "fail" in gates:
         return "fail"
     return "cannot tell" if lacking or not gates or "cannot tell" in gates else "pass"

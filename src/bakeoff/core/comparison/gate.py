@@ -1,7 +1,7 @@
 """The gate: what a change with its interval says, and whether it may pass.
 
 Every change is put on one scale, the *loss*: above 0 is worse. Of times, memory and size it is the logarithm
-of contender over baseline, of quality the points of F1 that are lost.
+of candidate over baseline, of quality the points of F1 that are lost.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from bakeoff.core.comparison.ratio import Basis
+from bakeoff.core.comparison.ratio import RatioBasis
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.records import Measurement
 from bakeoff.measure.statistics.intervals import MEDIAN
 from bakeoff.record import Record
 
 Metric = Literal["latency", "throughput", "quality", "memory", "size"]
-Verdict = Literal["better", "worse", "equivalent", "cannot tell"]
-Gate = Literal["pass", "fail", "cannot tell"]
+ChangeVerdict = Literal["better", "worse", "equivalent", "cannot tell"]
+GateResult = Literal["pass", "fail", "cannot tell"]
 METRICS: tuple[Metric, ...] = ("latency", "throughput", "quality", "memory", "size")
 POINTS = 100  # F1 in points
 
 
-class ContrastSettings(Record):
+class ComparisonSettings(Record):
     """How two candidates are compared.
 
     Attributes:
@@ -65,13 +65,13 @@ class Side(NamedTuple):
         return next((each for each in self.measurements if each.job.scenario.kind == kind), None)
 
 
-class Line(Record):
+class MetricComparison(Record):
     """One quantity of both.
 
     Attributes:
         what: For eyes: ``latency p50, batch 1``.
-        unit: Of baseline and contender.
-        scale: Of the change: a ratio, contender over baseline, or points of F1, contender minus baseline.
+        unit: Of baseline and candidate.
+        scale: Of the change: a ratio, candidate over baseline, or points of F1, candidate minus baseline.
         change: With its interval; of memory the interval is the span over all processes.
         basis: How the change was had; None where there is none.
         gate: None where the gate does not look at this.
@@ -82,16 +82,16 @@ class Line(Record):
     what: str
     unit: Literal["ms", "F1", "bytes"]
     baseline: Estimate | None = None
-    contender: Estimate | None = None
+    candidate: Estimate | None = None
     scale: Literal["ratio", "points"] = "ratio"
     change: Estimate | None = None
-    basis: Basis | Literal["same documents", "process by process"] | None = None
-    verdict: Verdict = "cannot tell"
-    gate: Gate | None = "cannot tell"
+    basis: RatioBasis | Literal["same documents", "process by process"] | None = None
+    verdict: ChangeVerdict = "cannot tell"
+    gate: GateResult | None = "cannot tell"
     remark: str = ""
 
 
-def judge_loss(low: float, high: float, margin: float) -> Verdict:
+def judge_regression(low: float, high: float, margin: float) -> ChangeVerdict:
     """What an interval of a loss allows to say; a difference that is certain is told, however small."""
     if low > 0:
         return "worse"
@@ -100,7 +100,7 @@ def judge_loss(low: float, high: float, margin: float) -> Verdict:
     return "equivalent" if -margin <= low and high <= margin else "cannot tell"
 
 
-def gate_loss(low: float, high: float, margin: float) -> Gate:
+def gate_regression(low: float, high: float, margin: float) -> GateResult:
     """``fail`` only where the whole interval is past the margin, ``pass`` only where none of it is."""
     if low > margin:
         return "fail"

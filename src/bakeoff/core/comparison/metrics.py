@@ -7,12 +7,21 @@ from typing import Literal
 
 import numpy as np
 
-from bakeoff.core.comparison.gate import POINTS, ContrastSettings, Line, Metric, Side, gate_loss, judge_loss
-from bakeoff.core.comparison.ratio import Paired, Place, find_calls, is_contended, pair_times
+from bakeoff.core.comparison.gate import (
+    POINTS,
+    ComparisonSettings,
+    Metric,
+    MetricComparison,
+    Side,
+    gate_regression,
+    judge_regression,
+)
+from bakeoff.core.comparison.ratio import Paired, TimingPoint, find_calls, pair_times
 from bakeoff.core.decision.bootstrap import draw_f1
 from bakeoff.core.decision.costs import measure_costs
 from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.records import Measurement
+from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.measure.statistics.intervals import Interval
 from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, NS_PER_MS, PASS, Reading
@@ -20,35 +29,37 @@ from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, NS_PER_MS, PA
 BUSY = "the machine was too busy (contended): the ratio is no proof; measure again when it is quiet"
 
 
-def compare_quantity(metric: Metric, baseline: Side, contender: Side, settings: ContrastSettings) -> Line:
+def compare_quantity(
+    metric: Metric, baseline: Side, candidate: Side, settings: ComparisonSettings
+) -> MetricComparison:
     """Compare two candidates in one quantity.
 
     Args:
         metric: Which.
         baseline: What the change is counted from.
-        contender: What is judged.
+        candidate: What is judged.
         settings: Margins, place, and the confidence of this very interval.
     """
     match metric:
         case "quality":
-            return _compare_quality(baseline, contender, settings)
+            return _compare_quality(baseline, candidate, settings)
         case "memory" | "size":
-            return _compare_cost(metric, baseline, contender, settings)
+            return _compare_cost(metric, baseline, candidate, settings)
         case "latency" | "throughput":
-            return _compare_times(metric, baseline, contender, settings)
+            return _compare_times(metric, baseline, candidate, settings)
 
 
 def difference_of_f1(
-    baseline: Reading, contender: Reading, settings: ContrastSettings
+    baseline: Reading, candidate: Reading, settings: ComparisonSettings
 ) -> tuple[Estimate, Estimate, Estimate]:
     """F1 of both and the difference in points, with the percentile intervals of a paired bootstrap.
 
     Each resample takes the same documents for both, so what they share of the luck of the sample falls out
     (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
     """
-    drawn = draw_f1((baseline, contender), settings.resamples, settings.seed).T
+    drawn = draw_f1((baseline, candidate), settings.resamples, settings.seed).T
     ends = [0.5 - settings.confidence / 2, 0.5 + settings.confidence / 2]
-    values = [f1_of(baseline), f1_of(contender)]
+    values = [f1_of(baseline), f1_of(candidate)]
     found = [
         Estimate(value=value, low=float(low), high=float(high))
         for value, (low, high) in (
@@ -61,18 +72,20 @@ def difference_of_f1(
 
 
 def _compare_times(
-    metric: Literal["latency", "throughput"], baseline: Side, contender: Side, settings: ContrastSettings
-) -> Line:
-    before, after = baseline.find(metric), contender.find(metric)
+    metric: Literal["latency", "throughput"], baseline: Side, candidate: Side, settings: ComparisonSettings
+) -> MetricComparison:
+    before, after = baseline.find(metric), candidate.find(metric)
     place = _find_place(metric, before or after, settings)
     what = f"{metric} p{place.p * 100:g}, batch {place.batch_size}"
     if metric == "throughput":
         what = f"throughput, batch {place.batch_size} (time of a pass)"
     estimates = [_estimate_ms(each, place, settings.confidence) for each in (before, after)]
-    line = Line(metric=metric, what=what, unit="ms", baseline=estimates[0], contender=estimates[1])
+    line = MetricComparison(
+        metric=metric, what=what, unit="ms", baseline=estimates[0], candidate=estimates[1]
+    )
     if before is None or after is None:
-        return _lack(line, baseline if before is None else contender, f"no {metric} measurement")
-    for side, measurement in ((baseline, before), (contender, after)):
+        return _lack(line, baseline if before is None else candidate, f"no {metric} measurement")
+    for side, measurement in ((baseline, before), (candidate, after)):
         if find_calls(measurement, place) is None:
             sizes = sorted(r.at["batch_size"] for r in measurement.readings if r.quantity == place.quantity)
             measured = ", ".join(map(str, sizes)) or "none"
@@ -81,10 +94,15 @@ def _compare_times(
         before, after, place, settings.confidence,
         allow_unlike_environments=settings.allow_unlike_environments,
     )  # fmt: skip
-    return _judge_times(line, paired, settings.margin, is_busy=is_contended(before, after))
+    return _judge_times(
+        line,
+        paired,
+        settings.margin,
+        is_busy=is_contended(before, after) and not (before.is_valid and after.is_valid),
+    )
 
 
-def _judge_times(line: Line, paired: Paired, margin: float, *, is_busy: bool) -> Line:
+def _judge_times(line: MetricComparison, paired: Paired, margin: float, *, is_busy: bool) -> MetricComparison:
     ratio = paired.ratio
     if ratio is None:
         return line.model_copy(update={"remark": paired.remark})
@@ -95,35 +113,35 @@ def _judge_times(line: Line, paired: Paired, margin: float, *, is_busy: bool) ->
     return found.model_copy(update={"verdict": "cannot tell", "gate": "cannot tell", "remark": remark})
 
 
-def _judge(line: Line, ratio: Interval, margin: float) -> Line:
+def _judge(line: MetricComparison, ratio: Interval, margin: float) -> MetricComparison:
     low = math.log(ratio.low) if ratio.low > 0 else -math.inf
     high, zone = math.log(ratio.high), math.log1p(margin)
     return line.model_copy(
         update={
             "change": estimate_of(ratio),
-            "verdict": judge_loss(low, high, zone),
-            "gate": gate_loss(low, high, zone),
+            "verdict": judge_regression(low, high, zone),
+            "gate": gate_regression(low, high, zone),
         }
     )
 
 
-def _find_place(metric: Metric, measurement: Measurement | None, settings: ContrastSettings) -> Place:
+def _find_place(metric: Metric, measurement: Measurement | None, settings: ComparisonSettings) -> TimingPoint:
     if metric == "latency":
-        return Place(LATENCY, settings.batch_size, settings.quantile)
+        return TimingPoint(LATENCY, settings.batch_size, settings.quantile)
     passes = [r for r in measurement.readings if r.quantity == PASS] if measurement else []
-    return Place(PASS, passes[0].at["batch_size"] if passes else settings.batch_size)
+    return TimingPoint(PASS, passes[0].at["batch_size"] if passes else settings.batch_size)
 
 
-def _estimate_ms(measurement: Measurement | None, place: Place, confidence: float) -> Estimate | None:
+def _estimate_ms(measurement: Measurement | None, place: TimingPoint, confidence: float) -> Estimate | None:
     calls = find_calls(measurement, place) if measurement else None
     interval = calls.quantile(place.p, confidence) if calls else None
     return estimate_of(interval, NS_PER_MS) if interval else None
 
 
-def _compare_quality(baseline: Side, contender: Side, settings: ContrastSettings) -> Line:
-    line = Line(metric="quality", what="quality, F1", unit="F1", scale="points")
+def _compare_quality(baseline: Side, candidate: Side, settings: ComparisonSettings) -> MetricComparison:
+    line = MetricComparison(metric="quality", what="quality, F1", unit="F1", scale="points")
     found = []
-    for side in (baseline, contender):
+    for side in (baseline, candidate):
         measurement = side.find("quality")
         entities = measurement.reading(ENTITIES) if measurement else None
         if measurement is None or entities is None or not entities.values:
@@ -137,22 +155,22 @@ def _compare_quality(baseline: Side, contender: Side, settings: ContrastSettings
     return line.model_copy(
         update={
             "baseline": first,
-            "contender": second,
+            "candidate": second,
             "change": change,
             "basis": "same documents",
-            "verdict": judge_loss(low, high, settings.quality_margin),
-            "gate": gate_loss(low, high, settings.quality_margin),
+            "verdict": judge_regression(low, high, settings.quality_margin),
+            "gate": gate_regression(low, high, settings.quality_margin),
         }
     )
 
 
 def _compare_cost(
-    metric: Literal["memory", "size"], baseline: Side, contender: Side, settings: ContrastSettings
-) -> Line:
+    metric: Literal["memory", "size"], baseline: Side, candidate: Side, settings: ComparisonSettings
+) -> MetricComparison:
     what = "memory of the timed calls" if metric == "memory" else "size of the model"
-    line = Line(metric=metric, what=what, unit="bytes")
+    line = MetricComparison(metric=metric, what=what, unit="bytes")
     found = []
-    for side in (baseline, contender):
+    for side in (baseline, candidate):
         estimate = _find_cost(metric, side)
         if estimate is None or estimate.low <= 0 or estimate.high is None:
             return _lack(line, side, f"no {metric} is measured")
@@ -160,7 +178,7 @@ def _compare_cost(
     mine, other = found
     ratio = Interval(other.value / mine.value, other.low / mine.high, other.high / mine.low)
     judged = _judge(line, ratio, settings.margin)
-    estimates = {"baseline": estimate_of(mine), "contender": estimate_of(other)}
+    estimates = {"baseline": estimate_of(mine), "candidate": estimate_of(other)}
     return judged.model_copy(update={**estimates, "basis": "process by process"})
 
 
@@ -172,5 +190,5 @@ def _find_cost(metric: Literal["memory", "size"], side: Side) -> Estimate | None
     return None if size is None else Estimate(value=size, low=size, high=size)
 
 
-def _lack(line: Line, side: Side, what: str) -> Line:
+def _lack(line: MetricComparison, side: Side, what: str) -> MetricComparison:
     return line.model_copy(update={"remark": f"{side.label}: {what}"})

@@ -12,12 +12,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bakeoff.core.records import CONTENDED, Environment, HeatFacts, Measurement
+from bakeoff.core.records import Environment, HeatFacts, Measurement
+from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.statistics.intervals import MEDIAN, Interval
 from bakeoff.measure.statistics.readings import APART, REFERENCE, Reading, ratio_to_reference
 from bakeoff.measure.statistics.stability import FAR_FACTOR, find_far
 
-Basis = Literal["same rounds", "common reference", "absolute values"]
+RatioBasis = Literal["same rounds", "common reference", "absolute values"]
 NO_SAMPLES = "too few samples for an interval of this quantile; measure more processes or rounds"
 HOW_TO_BRIDGE = (
     "measure both again in one session (`bakeoff bench --set benchmark.run.mode=force_new`); across an "
@@ -26,7 +27,7 @@ HOW_TO_BRIDGE = (
 )
 
 
-class Place(NamedTuple):
+class TimingPoint(NamedTuple):
     """Which calls are compared.
 
     Attributes:
@@ -43,19 +44,19 @@ class Paired(NamedTuple):
     """What can be said of two measurements.
 
     Attributes:
-        ratio: Time of the contender over time of the baseline; None where nothing can be said.
+        ratio: Time of the candidate over time of the baseline; None where nothing can be said.
         remark: Why there is no ratio, or what the interval does not hold.
     """
 
     ratio: Interval | None
-    basis: Basis | None = None
+    basis: RatioBasis | None = None
     remark: str = ""
 
 
 def pair_times(
     baseline: Measurement,
-    contender: Measurement,
-    place: Place,
+    candidate: Measurement,
+    place: TimingPoint,
     confidence: float,
     *,
     allow_unlike_environments: bool = False,
@@ -67,28 +68,28 @@ def pair_times(
 
     Args:
         baseline: What is divided by.
-        contender: Of a job with the same texts.
+        candidate: Of a job with the same texts.
         place: Which of their calls.
         confidence: Of the interval.
         allow_unlike_environments: Whether absolute values may be compared where nothing joins the two.
     """
-    unlike = describe_unlike_jobs(baseline, contender)
+    unlike = describe_unlike_jobs(baseline, candidate)
     if unlike:
         return Paired(None, remark=f"not the same work: {unlike}")
-    by_cpu = is_contended(baseline, contender) and _use_one_thread(baseline, contender)
-    if baseline.heat and contender.heat and baseline.heat.heat_id == contender.heat.heat_id:
-        own = find_calls(contender, place), find_calls(baseline, place)
+    by_cpu = is_contended(baseline, candidate) and _use_one_thread(baseline, candidate)
+    if baseline.heat and candidate.heat and baseline.heat.heat_id == candidate.heat.heat_id:
+        own = find_calls(candidate, place), find_calls(baseline, place)
         ratio = _divide_readings(*own, place, confidence, by_cpu=by_cpu)
         return Paired(ratio, "same rounds", "" if ratio else NO_SAMPLES)
-    differing = describe_unlike(baseline.environment, contender.environment)
-    through = _ratio_through_reference(baseline, contender, place, confidence, by_cpu=by_cpu)
+    differing = describe_unlike(baseline.environment, candidate.environment)
+    through = _ratio_through_reference(baseline, candidate, place, confidence, by_cpu=by_cpu)
     if through is not None and not differing:
         return Paired(through, "common reference")
     ground = differing or "two sessions without a common reference"
     if not allow_unlike_environments:
         refusal = f"{ground}: absolute times of two sessions are not compared; {HOW_TO_BRIDGE}"
         return Paired(None, remark=refusal)
-    return _pair_absolute(baseline, contender, place, confidence, ground=ground, through=through)
+    return _pair_absolute(baseline, candidate, place, confidence, ground=ground, through=through)
 
 
 def divide_intervals(mine: Interval, other: Interval) -> Interval:
@@ -104,23 +105,23 @@ def divide_intervals(mine: Interval, other: Interval) -> Interval:
     return Interval(ratio, ratio * math.exp(-below), ratio * math.exp(above))
 
 
-def describe_unlike(baseline: Environment, contender: Environment) -> str:
+def describe_unlike(baseline: Environment, candidate: Environment) -> str:
     """What sets two environments apart; empty where their measurements may be ranked against each other."""
-    if baseline.digest == contender.digest:
+    if baseline.digest == candidate.digest:
         return ""
     lines = []
-    if baseline.hardware != contender.hardware:
-        lines.append(f"hardware {baseline.hardware.label} → {contender.hardware.label}")
-    for name in sorted(baseline.libraries.keys() | contender.libraries.keys()):
-        before, after = baseline.libraries.get(name, "none"), contender.libraries.get(name, "none")
+    if baseline.hardware != candidate.hardware:
+        lines.append(f"hardware {baseline.hardware.label} → {candidate.hardware.label}")
+    for name in sorted(baseline.libraries.keys() | candidate.libraries.keys()):
+        before, after = baseline.libraries.get(name, "none"), candidate.libraries.get(name, "none")
         if before != after:
             lines.append(f"{name} {before} → {after}")
     return f"unlike environments ({', '.join(lines)})"
 
 
-def describe_unlike_jobs(baseline: Measurement, contender: Measurement) -> str:
+def describe_unlike_jobs(baseline: Measurement, candidate: Measurement) -> str:
     """What keeps two timed jobs from being the same work; empty where nothing does."""
-    mine, other = baseline.job, contender.job
+    mine, other = baseline.job, candidate.job
     before, after = (job.scenario.model_dump(mode="json", exclude={"batch_sizes"}) for job in (mine, other))
     lines = [
         f"{name} {before.get(name)} → {after.get(name)}" for name in before if before[name] != after.get(name)
@@ -132,12 +133,7 @@ def describe_unlike_jobs(baseline: Measurement, contender: Measurement) -> str:
     return ", ".join(lines)
 
 
-def is_contended(*measurements: Measurement) -> bool:
-    """Whether the machine was too busy during any of them."""
-    return any(each.has_flag(CONTENDED) for each in measurements)
-
-
-def find_calls(measurement: Measurement, place: Place) -> Reading | None:
+def find_calls(measurement: Measurement, place: TimingPoint) -> Reading | None:
     """The calls that are compared; None where they were not measured."""
     return measurement.reading(place.quantity, batch_size=place.batch_size)
 
@@ -147,7 +143,7 @@ def _use_one_thread(*measurements: Measurement) -> bool:
 
 
 def _divide_readings(
-    mine: Reading | None, other: Reading | None, place: Place, confidence: float, *, by_cpu: bool
+    mine: Reading | None, other: Reading | None, place: TimingPoint, confidence: float, *, by_cpu: bool
 ) -> Interval | None:
     """The ratio of calls that ran in the same rounds."""
     if mine is None or other is None:
@@ -156,16 +152,16 @@ def _divide_readings(
 
 
 def _ratio_through_reference(
-    baseline: Measurement, contender: Measurement, place: Place, confidence: float, *, by_cpu: bool
+    baseline: Measurement, candidate: Measurement, place: TimingPoint, confidence: float, *, by_cpu: bool
 ) -> Interval | None:
     """From the ratios of both to the one reference; None where they have none in common.
 
     CPU times are compared only where the others of both heats allow it too.
     """
-    if not (baseline.heat and contender.heat) or baseline.heat.reference_key != contender.heat.reference_key:
+    if not (baseline.heat and candidate.heat) or baseline.heat.reference_key != candidate.heat.reference_key:
         return None
     # Of a reference that was measured twice nothing tells the two apart.
-    if _is_reference(baseline, baseline.heat) and _is_reference(contender, contender.heat):
+    if _is_reference(baseline, baseline.heat) and _is_reference(candidate, candidate.heat):
         return None
     ratios = [
         Interval(1.0, 1.0, 1.0)
@@ -175,9 +171,9 @@ def _ratio_through_reference(
             each.reading(REFERENCE, batch_size=place.batch_size),
             place,
             confidence,
-            by_cpu=by_cpu and baseline.heat.uses_one_thread and contender.heat.uses_one_thread,
+            by_cpu=by_cpu and baseline.heat.uses_one_thread and candidate.heat.uses_one_thread,
         )
-        for each, heat in ((contender, contender.heat), (baseline, baseline.heat))
+        for each, heat in ((candidate, candidate.heat), (baseline, baseline.heat))
     ]
     mine, other = ratios
     return divide_intervals(mine, other) if mine and other else None
@@ -189,27 +185,27 @@ def _is_reference(measurement: Measurement, heat: HeatFacts) -> bool:
 
 def _pair_absolute(
     baseline: Measurement,
-    contender: Measurement,
-    place: Place,
+    candidate: Measurement,
+    place: TimingPoint,
     confidence: float,
     *,
     ground: str,
     through: Interval | None,
 ) -> Paired:
-    """Two absolute values, with an interval that holds what the canary saw of the machine."""
+    """Two absolute values, with an interval that holds what the calibration loop saw of the machine."""
     mine, other = (
         reading.quantile(place.p, confidence) if (reading := find_calls(each, place)) else None
-        for each in (contender, baseline)
+        for each in (candidate, baseline)
     )
     if mine is None or other is None:
         return Paired(None, remark=NO_SAMPLES)
     ratio = divide_intervals(mine, other)
     remark = f"absolute values, {ground}: drift of the machine between the sessions is not in the interval"
-    change = _canary_change(baseline.heat, contender.heat)
+    change = _calibration_change(baseline.heat, candidate.heat)
     if change is not None:
         ratio = _stretch(ratio, change)
-        remark += f", but for the {change:.3f}× that its canary saw"
-    change = _handover_change(baseline, contender)
+        remark += f", but for the {change:.3f}× that its calibration loop saw"
+    change = _core_to_core_change(baseline, candidate)
     if change is not None:
         ratio = _stretch(ratio, change)
         remark += f"; the interval also holds that data took {change:.1f}× as long from CPU to CPU"
@@ -219,30 +215,30 @@ def _pair_absolute(
     return Paired(ratio, "absolute values", remark)
 
 
-def _canary_change(baseline: HeatFacts | None, contender: HeatFacts | None) -> float | None:
-    """How many times as long the canary took; None where one of the two sessions had none."""
-    if not (baseline and contender and baseline.canary_ns and contender.canary_ns):
+def _calibration_change(baseline: HeatFacts | None, candidate: HeatFacts | None) -> float | None:
+    """How many times as long the calibration loop took; None where one of the two sessions had none."""
+    if not (baseline and candidate and baseline.calibration_ns and candidate.calibration_ns):
         return None
-    change = float(np.median(contender.canary_ns) / np.median(baseline.canary_ns))
+    change = float(np.median(candidate.calibration_ns) / np.median(baseline.calibration_ns))
     return change if change > 0 and math.isfinite(change) else None
 
 
-def _handover_change(baseline: Measurement, contender: Measurement) -> float | None:
-    """How many times as long hand-overs took; None where they were not read, or took nearly the same."""
-    before_ns, after_ns = (_typical_handover_ns(each) for each in (baseline, contender))
+def _core_to_core_change(baseline: Measurement, candidate: Measurement) -> float | None:
+    """Return the ratio of core-to-core latencies; None if one was not read, or both are near."""
+    before_ns, after_ns = (_typical_core_to_core_ns(each) for each in (baseline, candidate))
     if before_ns is None or after_ns is None:
         return None
     change = after_ns / before_ns
     return change if change > FAR_FACTOR or change < 1 / FAR_FACTOR else None
 
 
-def _typical_handover_ns(measurement: Measurement) -> float | None:
+def _typical_core_to_core_ns(measurement: Measurement) -> float | None:
     """Of the rounds that count: the near ones, where those apart are left out."""
-    if measurement.heat is None or not measurement.heat.handover_ns:
+    if measurement.heat is None or not measurement.heat.core_to_core_ns:
         return None
-    handovers = np.array(measurement.heat.handover_ns)
+    latencies_ns = np.array(measurement.heat.core_to_core_ns)
     are_out = any(APART in row.columns.get("left_out", ()) for row in measurement.readings)
-    return float(np.median(handovers[~find_far(handovers)] if are_out else handovers))
+    return float(np.median(latencies_ns[~find_far(latencies_ns)] if are_out else latencies_ns))
 
 
 def _stretch(ratio: Interval, change: float) -> Interval:

@@ -16,7 +16,7 @@ from bakeoff.record import Record
 CONFIDENCE = 0.95
 
 
-class Comparison(Record):
+class ReferenceComparison(Record):
     """Time of a candidate over time of the reference, at one batch size.
 
     Attributes:
@@ -30,7 +30,7 @@ class Comparison(Record):
     verdict: Verdict | Literal["reference"] | None
 
 
-def compare_to_reference(measurement: Measurement, batch_size: int) -> Comparison | None:
+def compare_to_reference(measurement: Measurement, batch_size: int) -> ReferenceComparison | None:
     """Compare one measurement with its heat's reference, from the rounds that both ran.
 
     At one batch size the intervals of all candidates of a heat hold together with 95 %, see ``joint_factor``.
@@ -49,7 +49,7 @@ def compare_to_reference(measurement: Measurement, batch_size: int) -> Compariso
     if heat is None:
         return None
     if heat.reference_key == job.key:
-        return Comparison(reference=heat.reference, ratio=None, verdict="reference")
+        return ReferenceComparison(reference=heat.reference, ratio=None, verdict="reference")
     calls = _find(measurement, LATENCY, PASS, at=batch_size)
     reference = _find(measurement, REFERENCE, at=batch_size)
     ratio = None
@@ -57,7 +57,7 @@ def compare_to_reference(measurement: Measurement, batch_size: int) -> Compariso
         ratio = _compare_jointly(
             calls, reference, len(heat.candidates) - 1, by_cpu=clock_of(measurement) == "CPU time"
         )
-    return Comparison(
+    return ReferenceComparison(
         reference=heat.reference,
         ratio=estimate_of(ratio) if ratio else None,
         verdict=judge_ratio(ratio) if ratio else None,

@@ -21,7 +21,7 @@ STAGES = tuple(Settings.model_fields)
 
 
 Places = dict[tuple[str | int, ...], str]
-Document = TypeVar("Document", bound=Record)
+_Document = TypeVar("_Document", bound=Record)
 
 
 def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[str] = ()) -> Settings:
@@ -64,7 +64,7 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
     return _validate(Settings, values, places, sorted({file for file, _ in sections.values()}))
 
 
-def parse_document(model: type[Document], file: str, text: str) -> Document:
+def parse_document(model: type[_Document], file: str, text: str) -> _Document:
     """Read one YAML file that is a record of its own.
 
     Args:
@@ -88,8 +88,8 @@ def parse_document(model: type[Document], file: str, text: str) -> Document:
 
 
 def _validate(
-    model: type[Document], values: Mapping[str, Any], places: Places, files: Sequence[str]
-) -> Document:
+    model: type[_Document], values: Mapping[str, Any], places: Places, files: Sequence[str]
+) -> _Document:
     try:
         return model.model_validate(values)
     except ValidationError as error:

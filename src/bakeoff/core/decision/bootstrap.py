@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate, estimate_of
-from bakeoff.core.validity.noise import Clock
+from bakeoff.core.validity.noise import ComparedTime
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.statistics.intervals import Interval
@@ -58,7 +58,7 @@ def draw_f1(entities: Sequence[Reading], resamples: int, seed: int) -> Draws:
     return quality
 
 
-class Pace(NamedTuple):
+class RelativeLatency(NamedTuple):
     """How long the candidates take, on a scale that they share.
 
     Attributes:
@@ -71,12 +71,12 @@ class Pace(NamedTuple):
     values: Draws
     draws: Draws
     is_paired: bool
-    clock: Clock = "wall time"
+    clock: ComparedTime = "wall time"
 
 
-def draw_pace(
+def draw_relative_latency(
     candidates: Sequence[Candidate], estimates: Sequence[Estimate], settings: DecisionSettings
-) -> Pace:
+) -> RelativeLatency:
     """Draw how long each candidate takes.
 
     Args:
@@ -93,9 +93,9 @@ def draw_pace(
             _draw_time(each, estimate, settings) for each, estimate in zip(candidates, estimates, strict=True)
         ]
         values = np.array([estimate.value for estimate in estimates])
-        return Pace(values, np.column_stack(draws), is_paired=False)
+        return RelativeLatency(values, np.column_stack(draws), is_paired=False)
     ratios, clock = found
-    return Pace(
+    return RelativeLatency(
         values=np.array([1.0 if each is None else math.exp(each.found.center) for each in ratios]),
         draws=_draw_ratios(candidates, ratios, settings),
         is_paired=True,
@@ -147,7 +147,7 @@ def _find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: boo
 
 def _find_common_ratios(
     candidates: Sequence[Candidate], settings: DecisionSettings
-) -> tuple[list[_Ratio | None], Clock] | None:
+) -> tuple[list[_Ratio | None], ComparedTime] | None:
     """The ratio of every candidate to the one reference that all were measured beside, and of which time.
 
     The reference itself has None in the list. Without such a reference there is no list: absolute latencies
@@ -247,7 +247,7 @@ def draw_log_normal(
     if not all(math.isfinite(each) for each in spread):
         raise CannotTellError(
             f"too few samples for an interval of the {settings.quantile:g}-quantile of latency; "
-            "raise benchmark.protocol.min_generations or rounds"
+            "raise benchmark.protocol.min_repeats or rounds"
         )
     drawn: Draws = np.array([value for value, _, _ in intervals]) * np.exp(normal * np.array(spread))
     return drawn

@@ -9,7 +9,8 @@ import numpy as np
 
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.costs import Costs, measure_costs
-from bakeoff.core.records import CONTENDED, Environment, Job, Measurement
+from bakeoff.core.records import Environment, Flag, Job, Measurement
+from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, REFERENCE, Reading
 from bakeoff.record import Record
 
@@ -31,7 +32,7 @@ class Candidate(Record):
         is_contended: Whether the machine was too busy: absolute latencies are upper bounds only.
         is_done: Whether all its measurements count as done.
         benchmark_keys: Of the measurements used.
-        flags: What a reader of these measurements must know, ``name: detail``.
+        flags: What a reader of these measurements must know.
     """
 
     backbone: str
@@ -53,7 +54,7 @@ class Candidate(Record):
     is_done: bool = True
     environment: Environment
     benchmark_keys: tuple[str, ...]
-    flags: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
 
     @property
     def label(self) -> str:
@@ -65,10 +66,10 @@ class Candidate(Record):
         """On which its quality was measured."""
         return len(self.entities.values)
 
-    def count_generations(self, batch_size: int) -> int:
+    def count_repeats(self, batch_size: int) -> int:
         """Fresh processes in which one batch size was timed."""
         reading = self.latency.get(batch_size)
-        return len(set(reading.generations)) if reading else 0
+        return len(set(reading.repeats)) if reading else 0
 
 
 def assemble_candidates(
@@ -176,11 +177,11 @@ def _assemble(
         latency_key=latency.job.key,
         uses_one_thread=all(each.heat is not None and each.heat.uses_one_thread for each in latencies),
         costs=measure_costs(parts, settings),
-        is_contended=any(each.has_flag(CONTENDED) for each in latencies),
+        is_contended=is_contended(*latencies),
         is_done=all(part.is_valid for part in parts),
         environment=latency.environment,
         benchmark_keys=tuple(part.job.key for part in parts),
-        flags=tuple(f"{flag.name}: {flag.detail}" for part in parts for flag in part.flags),
+        flags=tuple(flag for part in parts for flag in part.flags),
     )
 
 

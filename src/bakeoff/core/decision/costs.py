@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.estimate import Estimate, estimate_of
-from bakeoff.core.records import CONTENDED, DISTURBED, Measurement
+from bakeoff.core.records import Measurement
+from bakeoff.core.validity.flags import DISTURBED
+from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.scenarios import Latency, Server
 from bakeoff.measure.statistics.intervals import MEDIAN, rate_interval
 from bakeoff.measure.statistics.readings import (
@@ -31,7 +33,7 @@ from bakeoff.record import Record
 P99 = 0.99
 
 
-class Served(Record):
+class ServerFigures(Record):
     """One server scenario of one candidate, beside its highest rate.
 
     Attributes:
@@ -51,12 +53,14 @@ class Served(Record):
     response_p99_ms: Estimate | None = None
 
 
-def describe_served(measurement: Measurement, confidence: float = 0.95) -> Served | None:
+def describe_served(measurement: Measurement, confidence: float = 0.95) -> ServerFigures | None:
     """What a server scenario asked for, and its response times; None for every other scenario."""
     scenario = measurement.job.scenario
     if not isinstance(scenario, Server):
         return None
-    served = Served(limit_ms=scenario.limit_ms, quantile=scenario.quantile, batch_max=scenario.batch_max)
+    served = ServerFigures(
+        limit_ms=scenario.limit_ms, quantile=scenario.quantile, batch_max=scenario.batch_max
+    )
     rates, responses = measurement.reading(MAX_RATE), measurement.reading(RESPONSE)
     # Without the processes that met the limit at no rate it would be the response time of the lucky ones.
     if rates is None or responses is None or not all(rate > 0 for rate in rates.values):
@@ -125,7 +129,7 @@ class Costs(Record):
     documents_per_s: Estimate | None = None
     throughput_batch_size: int | None = None
     max_rate_per_s: Estimate | None = None
-    served: Served | None = None
+    served: ServerFigures | None = None
     price_per_hour: float | None = None
     cost_per_million: Estimate | None = None
     cost_per_million_served: Estimate | None = None
@@ -215,17 +219,17 @@ def _read_energy_uj(readings: Sequence[Reading]) -> float | None:
         if reading.quantity in (LATENCY, PASS) and energy is not None:
             columns, blocks = reading.columns, set[tuple[int, int]]()
             rows = zip(
-                reading.generations, columns["round"], columns["calls_per_sample"], columns["n_documents"],
+                reading.repeats, columns["round"], columns["calls_per_sample"], columns["n_documents"],
                 strict=True,
             )  # fmt: skip
-            for generation, number, calls, per_call in rows:
-                untimed = (generation, number) not in blocks
-                blocks.add((generation, number))
-                documents[generation] = documents.get(generation, 0) + (calls + untimed) * per_call
+            for repeat, number, calls, per_call in rows:
+                untimed = (repeat, number) not in blocks
+                blocks.add((repeat, number))
+                documents[repeat] = documents.get(repeat, 0) + (calls + untimed) * per_call
     if energy is None or not documents:
         return None
-    each = zip(energy.generations, energy.values, strict=True)
-    return float(np.median([value / documents[generation] for generation, value in each]))
+    each = zip(energy.repeats, energy.values, strict=True)
+    return float(np.median([value / documents[repeat] for repeat, value in each]))
 
 
 def _read_documents_per_s(passes: Reading | None, confidence: float) -> Estimate | None:
@@ -284,8 +288,8 @@ def describe_unmet(rates: Reading) -> str:
 
 def _was_busy(measurement: Measurement) -> bool:
     """Whether its rates are lower bounds; what is measured alone has no rounds to be repeated."""
-    is_disturbed_alone = measurement.heat is None and measurement.has_flag(DISTURBED)
-    return measurement.has_flag(CONTENDED) or is_disturbed_alone
+    is_disturbed_alone = measurement.heat is None and measurement.has_flag(DISTURBED.name)
+    return is_contended(measurement) or is_disturbed_alone
 
 
 def _find(readings: Sequence[Reading], quantity: str, batch_size: int | None = None) -> Reading | None:

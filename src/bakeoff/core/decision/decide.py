@@ -61,7 +61,7 @@ class Decision(Record):
             With any of them a winner is named for what it is worth, and no gate lets it pass.
     """
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     inputs_digest: str = ""
     outcome: Literal["winner", "tie", "undecided", "none"]
     how: How | None = None
@@ -237,8 +237,8 @@ def _judge(contest: Contest, winner: int | None, tie: Tie | None) -> tuple[str, 
     first = f"{', '.join(tie.labels)} are statistically tied"
     if winner is not None:
         rule = f"{contest.labels[winner]} is the fastest of them, and decision.when_tied is fastest"
-        return first, rule, _describe_cure(tie)
-    return first, f"{_describe_cure(tie)}, or set decision.when_tied"
+        return first, rule, _describe_fix(tie)
+    return first, f"{_describe_fix(tie)}, or set decision.when_tied"
 
 
 def _explain_undecided(contest: Contest) -> tuple[str, ...]:
@@ -255,18 +255,18 @@ def _explain_undecided(contest: Contest) -> tuple[str, ...]:
     if leader in contest.undecided and leader is not None:
         lines.append(f"{labels[leader]} itself: {'; '.join(list_open_points(contest, leader))}")
     is_busy = any(contest.evidence.candidates[n].is_contended for n in contest.undecided)
-    more = "more repeats (benchmark.protocol.min_generations)"
+    more = "more repeats (benchmark.protocol.min_repeats)"
     measure = "again when the machine is quiet" if is_busy else more
     return (*lines, f"to settle it, measure {measure}, or change the constraint")
 
 
-def _describe_cure(tie: Tie) -> str:
+def _describe_fix(tie: Tie) -> str:
     if not tie.enough:
         return "their differences are so small that no reasonable number of measurements would break the tie"
     ways = " or ".join(
-        f"{effort.documents:,} documents and {effort.generations} repeats" for effort in tie.enough
+        f"{effort.documents:,} documents and {effort.repeats} repeats" for effort in tie.enough
     )
-    now = f"{tie.now.documents:,} and {tie.now.generations}"
+    now = f"{tie.now.documents:,} and {tie.now.repeats}"
     return f"breaking the tie would take about {ways} (you have {now}), if the differences are as found"
 
 

@@ -27,7 +27,7 @@ class _Side(NamedTuple):
     must_reach: Draws
 
 
-def find_front(quality: Draws, pace: Draws, settings: DecisionSettings) -> list[bool]:
+def find_front(quality: Draws, relative_latency: Draws, settings: DecisionSettings) -> list[bool]:
     """Say of each candidate whether it is on the front.
 
     One dominates another if with confidence it is at least as good, at least as fast, and better in one of
@@ -35,11 +35,11 @@ def find_front(quality: Draws, pace: Draws, settings: DecisionSettings) -> list[
 
     Args:
         quality: [resamples, candidates], more is better.
-        pace: [resamples, candidates], less is better.
+        relative_latency: [resamples, candidates], less is better.
         settings: Confidence and resamples.
     """
     allowed = count_exceptions(settings)
-    sides = (_side(quality, allowed), _side(-pace, allowed))
+    sides = (_side(quality, allowed), _side(-relative_latency, allowed))
     merit = sum(np.argsort(np.argsort(np.median(side.draws, axis=1))) for side in sides)
     # The best first: who is dominated is mostly dominated by one of them.
     order = np.argsort(-merit, kind="stable")

@@ -8,7 +8,7 @@ import numpy as np
 
 from bakeoff.core.config.decision_rules import Basis
 from bakeoff.core.config.settings import DecisionSettings
-from bakeoff.core.decision.bootstrap import Draws, Pace, estimate_all
+from bakeoff.core.decision.bootstrap import Draws, RelativeLatency, estimate_all
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
 from bakeoff.measure.scenarios.quality import f1_of
@@ -77,7 +77,11 @@ def find_production(production: Production, candidates: Sequence[Candidate]) -> 
 
 
 def measure_distances(
-    candidates: Sequence[Candidate], base: int, quality_draws: Draws, pace: Pace, settings: DecisionSettings
+    candidates: Sequence[Candidate],
+    base: int,
+    quality_draws: Draws,
+    relative_latency: RelativeLatency,
+    settings: DecisionSettings,
 ) -> list[Distance]:
     """The distance of each candidate from one of them.
 
@@ -85,11 +89,15 @@ def measure_distances(
         candidates: In the order of the columns.
         base: Number of the one in production.
         quality_draws: [resamples, candidates]
-        pace: Of the candidates.
+        relative_latency: Of the candidates.
         settings: Confidence.
     """
     gaps = measure_gaps(candidates, base, quality_draws, settings)
-    ratios = estimate_all(pace.values / pace.values[base], pace.draws / pace.draws[:, [base]], settings)
+    ratios = estimate_all(
+        relative_latency.values / relative_latency.values[base],
+        relative_latency.draws / relative_latency.draws[:, [base]],
+        settings,
+    )
     return [Distance(quality=gap, latency_ratio=ratio) for gap, ratio in zip(gaps, ratios, strict=True)]
 
 

@@ -14,8 +14,8 @@ from bakeoff.core.config.decision_rules import Lexicographic, Weighted
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import (
     count_exceptions,
-    draw_pace,
     draw_quality,
+    draw_relative_latency,
     estimate_all,
     require_latency,
 )
@@ -115,7 +115,7 @@ def hold_contest(
         ranking=ranking,
         qualities=tuple(qualities),
         scores=tuple(_estimate_known(ranking.score, settings)),
-        front=tuple(find_front(evidence.quality.draws, evidence.pace.draws, settings)),
+        front=tuple(find_front(evidence.quality.draws, evidence.relative_latency.draws, settings)),
         results=results,
         able=able,
         open=still_open,
@@ -129,7 +129,9 @@ def hold_contest(
         production=known,
         distances=None
         if base is None
-        else tuple(measure_distances(ordered, base, evidence.quality.draws, evidence.pace, settings)),
+        else tuple(
+            measure_distances(ordered, base, evidence.quality.draws, evidence.relative_latency, settings)
+        ),
     )
 
 
@@ -234,7 +236,7 @@ def _gather(candidates: Sequence[Candidate], settings: DecisionSettings) -> Evid
         reference=[c.label for c in ordered].index(candidates[0].label),
         latency=latency,
         quality=Quantity(np.array([f1_of(c.entities) for c in ordered]), draw_quality(ordered, settings)),
-        pace=draw_pace(ordered, latency, settings),
+        relative_latency=draw_relative_latency(ordered, latency, settings),
     )
 
 

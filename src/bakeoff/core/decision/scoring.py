@@ -14,13 +14,13 @@ import numpy as np
 
 from bakeoff.core.config.decision_rules import Anchors, Cost, Lexicographic, Weighted
 from bakeoff.core.config.settings import DecisionSettings
-from bakeoff.core.decision.bootstrap import Draws, Pace, draw_log_normal
+from bakeoff.core.decision.bootstrap import Draws, RelativeLatency, draw_log_normal
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
 
 # A model that finds nothing has F1 0, and log 0 would spoil every mean: it scores as almost nothing.
 LEAST_F1 = 1e-9
-_OUTSIDE = 1e6  # far more than any logarithm of a pace: who is outside comes after all who are within
+_OUTSIDE = 1e6  # far above any log of a relative latency: outsiders come last
 _ROUNDING = 1e-12  # 0.850 - 0.845 is a little more than 0.005
 _COST_STREAM = 1
 
@@ -46,14 +46,14 @@ class Evidence:
         reference: Number of the one to which ratios are taken.
         latency: Of each in ms, as found.
         quality: F1.
-        pace: How long they take, on a scale that they share; less is better.
+        relative_latency: How long they take, on a scale that they share; less is better.
     """
 
     candidates: tuple[Candidate, ...]
     reference: int
     latency: tuple[Estimate, ...]
     quality: Quantity
-    pace: Pace
+    relative_latency: RelativeLatency
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _relative_sides(evidence: Evidence) -> tuple[Quantity, Quantity]:
     """Logarithms of F1 over the reference's, and of the reference's latency over the candidate's."""
     at = [evidence.reference]
     quality = (np.log(np.maximum(side, LEAST_F1)) for side in evidence.quality)
-    latency = (-np.log(side) for side in (evidence.pace.values, evidence.pace.draws))
+    latency = (-np.log(side) for side in (evidence.relative_latency.values, evidence.relative_latency.draws))
     return (
         Quantity(*(side - side[..., at] for side in quality)),
         Quantity(*(side - side[..., at] for side in latency)),
@@ -151,17 +151,24 @@ def _anchored_sides(evidence: Evidence, anchors: Anchors) -> tuple[Quantity, Qua
     reference can take the place of absolute latencies: only their level is that of the reference as found.
     """
     quality, latency = anchors.quality, anchors.latency_ms
-    pace, at = evidence.pace, evidence.reference
-    level_ms = evidence.latency[at].value / pace.values[at]
+    relative_latency, at = evidence.relative_latency, evidence.reference
+    level_ms = evidence.latency[at].value / relative_latency.values[at]
     width = np.log(latency.zero / latency.one)
     return (
         Quantity(*((side - quality.zero) / (quality.one - quality.zero) for side in evidence.quality)),
-        Quantity(*(np.log(latency.zero / (side * level_ms)) / width for side in (pace.values, pace.draws))),
+        Quantity(
+            *(
+                np.log(latency.zero / (side * level_ms)) / width
+                for side in (relative_latency.values, relative_latency.draws)
+            )
+        ),
     )
 
 
 def _rank_by_threshold(evidence: Evidence, able: Sequence[int], objective: Lexicographic) -> Ranking:
-    speed = Quantity(*(-np.log(side) for side in (evidence.pace.values, evidence.pace.draws)))
+    speed = Quantity(
+        *(-np.log(side) for side in (evidence.relative_latency.values, evidence.relative_latency.draws))
+    )
     within = Quantity(*(_is_within(side, able, objective) for side in evidence.quality))
     at = [evidence.reference]
     return Ranking(

@@ -101,17 +101,17 @@ def _move_share(contest: Contest, leader: int, share: float, sides: tuple[Quanti
 
 def _move_threshold(contest: Contest, leader: int, objective: Lexicographic) -> Sensitivity:
     """As the threshold grows, more candidates are within, and each that is faster than all before leads."""
-    quality, pace = contest.evidence.quality.values, contest.evidence.pace.values
+    quality, relative_latency = contest.evidence.quality.values, contest.evidence.relative_latency.values
     able, labels = contest.able, contest.labels
     best = max(float(quality[n]) for n in able)
     is_relative = objective.threshold_scale == "relative" and best > 0
     gaps = {n: (best - float(quality[n])) / (best if is_relative else 1.0) for n in able}
 
     def fastest(among: Sequence[int]) -> int:
-        return min(among, key=lambda n: (float(pace[n]), labels[n]))
+        return min(among, key=lambda n: (float(relative_latency[n]), labels[n]))
 
     nearer = [n for n in able if gaps[n] < gaps[leader]]
-    faster = [n for n in able if gaps[n] > gaps[leader] and pace[n] < pace[leader]]
+    faster = [n for n in able if gaps[n] > gaps[leader] and relative_latency[n] < relative_latency[leader]]
     at = min((gaps[n] for n in faster), default=None)
     return Sensitivity(
         moved="accuracy threshold",

@@ -16,7 +16,8 @@ from bakeoff.core.decision.production import Distance
 from bakeoff.core.decision.ranking import Contest, Place, Within, explain_place, find_within, place
 from bakeoff.core.estimate import Estimate, summarize_calls
 from bakeoff.core.records import Flag
-from bakeoff.core.validity.noise import Clock
+from bakeoff.core.validity.flags import FOLD_SPREAD
+from bakeoff.core.validity.noise import ComparedTime
 from bakeoff.record import Record
 
 _FEWEST_FOLDS = 2
@@ -77,8 +78,8 @@ class Standing(Record):
     versus_production: Distance | None = None
     costs: Costs | None = None
     is_contended: bool = False
-    clock: Clock = "wall time"
-    flags: tuple[str, ...]
+    clock: ComparedTime = "wall time"
+    flags: tuple[Flag, ...]
     benchmark_keys: tuple[str, ...]
 
 
@@ -123,8 +124,8 @@ def stand(contest: Contest, n: int, winner: int | None) -> Standing:
         versus_production=contest.distances[n] if contest.distances else None,
         costs=candidate.costs,
         is_contended=candidate.is_contended,
-        clock=contest.evidence.pace.clock,
-        flags=(*candidate.flags, *(f"{flag.name}: {flag.detail}" for flag in made)),
+        clock=contest.evidence.relative_latency.clock,
+        flags=(*candidate.flags, *made),
         benchmark_keys=candidate.benchmark_keys,
     )
 
@@ -151,7 +152,7 @@ def _flag_folds(quality: Estimate, folds: FoldSpread | None, settings: DecisionS
         f"F1 of {len(folds.values)} folds has a standard deviation of {folds.deviation:.3f}, more than the "
         f"{half:.3f} by which the {settings.confidence * 100:g}% interval over documents goes to either side"
     )
-    return [Flag(name="fold_spread", detail=detail)]
+    return [FOLD_SPREAD.raised(detail)]
 
 
 def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, dict[str, Estimate | None]]:

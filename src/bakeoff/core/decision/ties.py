@@ -22,11 +22,11 @@ class Effort(Record):
 
     Attributes:
         documents: Of the evaluation split.
-        generations: Of the latency scenario.
+        repeats: Of the latency scenario.
     """
 
     documents: int
-    generations: int
+    repeats: int
 
 
 class Tie(Record):
@@ -49,7 +49,7 @@ class _Margin(NamedTuple):
 
     value: float
     by_documents: float
-    by_generations: float
+    by_repeats: float
 
 
 def explain_tie(contest: Contest) -> Tie | None:
@@ -69,7 +69,7 @@ def explain_tie(contest: Contest) -> Tie | None:
     candidates = [contest.evidence.candidates[n] for n in (leader, *contest.tied)]
     now = Effort(
         documents=candidates[0].n_documents,
-        generations=min(each.count_generations(settings.batch_size) for each in candidates),
+        repeats=min(each.count_repeats(settings.batch_size) for each in candidates),
     )
     factors = (
         (max(_times(m, z, of_documents=True) for m in margins), 1.0),
@@ -85,9 +85,9 @@ def explain_tie(contest: Contest) -> Tie | None:
         enough=tuple(
             Effort(
                 documents=_round_up(now.documents * documents),
-                generations=math.ceil(now.generations * generations),
+                repeats=math.ceil(now.repeats * repeats),
             )
-            for documents, generations in usable
+            for documents, repeats in usable
         ),
     )
 
@@ -106,11 +106,15 @@ def _find_margins(contest: Contest, leader: int, n: int) -> list[_Margin]:
             room = _find_room(contest, leader, objective)
             if ranking.within.values[n] == 0:
                 return [room, _find_room(contest, n, objective)]
-            pace = contest.evidence.pace
-            slower = math.log(float(pace.values[n] / pace.values[leader]))
+            relative_latency = contest.evidence.relative_latency
+            slower = math.log(float(relative_latency.values[n] / relative_latency.values[leader]))
             return [
                 room,
-                _Margin(slower, 0.0, _spread(np.log(pace.draws[:, n] / pace.draws[:, leader]))),
+                _Margin(
+                    slower,
+                    0.0,
+                    _spread(np.log(relative_latency.draws[:, n] / relative_latency.draws[:, leader])),
+                ),
             ]
         case _:
             return [_Margin(ahead, 0.0, _spread(key.draws[:, leader] - key.draws[:, n]))]
@@ -136,7 +140,7 @@ def _spread(draws: Draws) -> float:
 
 def _times(margin: _Margin, z: float, *, of_documents: bool) -> float:
     """How many times as much of one of the two is needed alone; inf where that would not do."""
-    error, other = margin.by_documents, margin.by_generations
+    error, other = margin.by_documents, margin.by_repeats
     if not of_documents:
         error, other = other, error
     room = (margin.value / z) ** 2 - other**2
@@ -148,7 +152,7 @@ def _times(margin: _Margin, z: float, *, of_documents: bool) -> float:
 def _times_of_both(margin: _Margin, z: float) -> float:
     if margin.value <= 0:
         return math.inf
-    return max((margin.by_documents**2 + margin.by_generations**2) * (z / margin.value) ** 2, 1.0)
+    return max((margin.by_documents**2 + margin.by_repeats**2) * (z / margin.value) ** 2, 1.0)
 
 
 def _round_up(number: float) -> int:

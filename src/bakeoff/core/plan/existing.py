@@ -13,7 +13,7 @@ from bakeoff.disk.digest import canonical_json, digest_json
 from bakeoff.measure.heats.protocol import PRESETS, TimingProtocol
 from bakeoff.record import Record
 
-State = Literal["valid", "invalid", "failed", "deleted", "superseded"]
+BenchmarkState = Literal["valid", "invalid", "failed", "deleted", "superseded"]
 
 _IN_WORDS = {
     "data_fingerprint": "other training data",
@@ -47,7 +47,7 @@ class ExistingBenchmark(Record):
     key: str | None
     champion_run_id: str
     parts: Mapping[str, str] = {}
-    state: State
+    state: BenchmarkState
     attempt: int = 1
     reason: str = ""
     measured_at: str = ""
@@ -179,7 +179,7 @@ def valid_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset
     return frozenset(each.attempt for each in existing if each.key == key and each.state == "valid")
 
 
-def count_spoilt(existing: Sequence[ExistingBenchmark]) -> dict[str, int]:
+def count_failed_or_invalid(existing: Sequence[ExistingBenchmark]) -> dict[str, int]:
     """How many attempts failed or do not count, by key digest."""
     spoilt = {(each.key, each.attempt) for each in existing if each.state in ("invalid", "failed")}
     counts = Counter(key for key, _ in spoilt if key is not None)

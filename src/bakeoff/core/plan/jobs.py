@@ -32,7 +32,7 @@ class PlannedJob(Record):
         attempt: Number of the next attempt, or of the one that is reused.
         run_id: Of the run that is reused; None if there is none.
         has_readings: Whether what is reused can be ranked; an older writer left no readings.
-        spoilt_by: Of a job whose attempts are used up, the reason why the last of them does not count.
+        last_reason: Of a job whose attempts are used up, the reason why the last of them does not count.
     """
 
     job: Job
@@ -41,7 +41,7 @@ class PlannedJob(Record):
     attempt: int
     run_id: str | None = None
     has_readings: bool = True
-    spoilt_by: str = ""
+    last_reason: str = ""
 
 
 class Plan(Record):
@@ -197,12 +197,12 @@ def _plan_job(
         return PlannedJob(job=job, action="measure", reason="run.mode is force_new", attempt=last + 1)
     if done:
         return _reuse(job, done)
-    spoilt = [benchmark for benchmark in same if benchmark.state in ("invalid", "failed")]
-    attempts = len({benchmark.attempt for benchmark in spoilt})
+    failed = [benchmark for benchmark in same if benchmark.state in ("invalid", "failed")]
+    attempts = len({benchmark.attempt for benchmark in failed})
     if attempts >= max_attempts:
-        why = _last(spoilt)
+        why = _last(failed)
         reason = f"{attempts} of {max_attempts} attempts used up; the last: {why.state}: {why.reason}"
-        return PlannedJob(job=job, action="leave", reason=reason, attempt=last, spoilt_by=why.reason)
+        return PlannedJob(job=job, action="leave", reason=reason, attempt=last, last_reason=why.reason)
     if step is Step.LEAVE:
         reason = "run.mode is resume_if_incomplete, and nothing of this champion was begun"
         return PlannedJob(job=job, action="leave", reason=reason, attempt=last)

@@ -1,4 +1,4 @@
-"""Branch and bound: the questions that find every trial that could win, without reading all trials.
+"""Branch and bound: the queries that find every trial that could win, without reading all trials.
 
 A store is asked for the trials whose metric is at least as good as a threshold. A group with K values up to
 it has its exact stable score; of any other group the rest is worse than the threshold, so that its score is
@@ -6,7 +6,7 @@ worse than the median of its values filled up with the threshold. When the best 
 bounds, nothing that was not read can win or tie. Otherwise the threshold is lowered, or one group is read
 further. The threshold comes from a sample, and from a look at a sixteenth of the range before all of it.
 
-Pure: the questions are yielded and the answers sent in, so that any store can stand on the other side.
+Pure: the queries are yielded and the answers sent in, so that any store can stand on the other side.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from bakeoff.core.records import Trial
 from bakeoff.core.selection.query import (
     ONE_IN_16,
-    Answer,
-    Contest,
-    Noun,
-    Question,
+    FieldName,
+    ReadTrials,
     Rules,
-    Terms,
-    find_terms,
+    StoreProfile,
+    TrialPage,
+    TrialQuery,
+    find_profile,
     spell,
     take_sample,
 )
@@ -53,10 +53,10 @@ LOWER_BY = 4
 WORST_LOSS = math.nextafter(STORED_INFINITY, 0)
 
 
-Search = Generator[Question, Answer, None]
+Search = Generator[TrialQuery, TrialPage, None]
 
 
-def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[Question, Answer, Contest]:
+def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[TrialQuery, TrialPage, ReadTrials]:
     """Ask for every trial that could win or tie, and for whatever would make the selection an error.
 
     Args:
@@ -71,18 +71,18 @@ def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[Question
     """
     limit = max(rules.whole_runs, RUNS_PER_BACKBONE * len(backbones))
     enough = max(rules.sample_runs, MIN_OF_BACKBONE * len(backbones))
-    sample = yield from take_sample(Question(), replace(rules, sample_runs=enough, whole_runs=limit))
+    sample = yield from take_sample(TrialQuery(), replace(rules, sample_runs=enough, whole_runs=limit))
     if not sample.is_cut:
-        return Contest(sample.trials, {})
-    terms = yield from find_terms(sample.trials, rules)
+        return ReadTrials(sample.trials, {})
+    profile = yield from find_profile(sample.trials, rules)
     trials, coverage = {trial.run_id: trial for trial in sample.trials}, {}
     for backbone in backbones:
         seen = {run_id: trial for run_id, trial in trials.items() if trial.backbone == backbone}
-        branch = _Branch(backbone, seen, terms, rules)
+        branch = _Branch(backbone, seen, profile, rules)
         yield from branch.search()
         trials |= branch.seen
         coverage[backbone] = branch.coverage
-    return Contest(tuple(trials.values()), coverage)
+    return ReadTrials(tuple(trials.values()), coverage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +110,19 @@ class _Branch:
         rules: Of the selection.
     """
 
-    def __init__(self, backbone: str, seen: Mapping[str, Trial], terms: Terms, rules: Rules) -> None:
+    def __init__(self, backbone: str, seen: Mapping[str, Trial], profile: StoreProfile, rules: Rules) -> None:
         self.seen = dict(seen)
         self.coverage = Coverage(is_whole=False, reach=-math.inf)
         self._backbone = backbone
-        self._terms = terms
+        self._profile = profile
         self._rules = rules
         self._n_wanted = FIRST_RUNS
         self._sampled: list[float] = []
-        self._whole = Question(equals={"backbone": backbone})
-        # MLflow's filters know no "or": a metric's name that is recorded or not takes two questions.
-        self._arms: tuple[Question, ...] = (self._whole,)
-        if "metric" in terms.mixed:
-            named: Mapping[Noun, str] = {"backbone": backbone, "metric": rules.metric_name}
+        self._whole = TrialQuery(equals={"backbone": backbone})
+        # MLflow's filters know no "or": a metric's name that is recorded or not takes two queries.
+        self._arms: tuple[TrialQuery, ...] = (self._whole,)
+        if "metric" in profile.mixed:
+            named: Mapping[FieldName, str] = {"backbone": backbone, "metric": rules.metric_name}
             self._arms = (replace(self._whole, equals=named), replace(self._whole, lacks=("metric",)))
 
     def search(self) -> Search:
@@ -133,7 +133,7 @@ class _Branch:
             if not sample.is_cut:
                 self.coverage = Coverage()
                 return
-        if not self._terms.is_plain or not (yield from self._settle_terms()):
+        if not self._profile.is_plain or not (yield from self._settle_profile()):
             yield from self._ask(self._whole, None)
             self.coverage = Coverage()
             return
@@ -149,13 +149,13 @@ class _Branch:
             else:
                 yield from self._lower()
 
-    def _ask(self, question: Question, max_runs: int | None) -> Generator[Question, Answer, Answer]:
-        answer = yield replace(question, max_runs=max_runs)
-        self._see(answer)
-        return answer
+    def _ask(self, query: TrialQuery, max_runs: int | None) -> Generator[TrialQuery, TrialPage, TrialPage]:
+        page = yield replace(query, max_runs=max_runs)
+        self._see(page)
+        return page
 
-    def _see(self, answer: Answer) -> None:
-        self.seen |= {trial.run_id: trial for trial in answer.trials if trial.backbone == self._backbone}
+    def _see(self, page: TrialPage) -> None:
+        self.seen |= {trial.run_id: trial for trial in page.trials if trial.backbone == self._backbone}
 
     def _is_alike(self, trial: Trial) -> bool:
         return trial.metric_name == self._rules.metric_name
@@ -175,35 +175,35 @@ class _Branch:
 
     # --- what must be known before trials are compared ----------------------------------------------------
 
-    def _settle_terms(self) -> Generator[Question, Answer, bool]:
+    def _settle_profile(self) -> Generator[TrialQuery, TrialPage, bool]:
         """Find a trial of another direction and the newest schema version.
 
         Returns:
-            Whether questions tell trials apart as reading them does. A text that is recorded in unusual
+            Whether queries tell trials apart as reading them does. A text that is recorded in unusual
             letters or with spaces around it is unlike to a filter, and the same to who reads it.
         """
         direction = self._rules.direction
-        if "direction" in self._terms.mixed:
+        if "direction" in self._profile.mixed:
             for arm in self._arms:
-                unlike: Mapping[Noun, tuple[str, ...]] = {"direction": spell(direction)}
+                unlike: Mapping[FieldName, tuple[str, ...]] = {"direction": spell(direction)}
                 other = yield from self._ask(replace(arm, unlike=unlike), 1)
                 if any(trial.direction == direction for trial in other.trials):
                     return False
         if "schema_version" not in self._rules.recorded or self._rules.settings.allow_mixed_schema_groups:
             return True
         newest = find_newest_version(self._alike())
-        if "schema_version" not in self._terms.mixed and newest == self._terms.version:
+        if "schema_version" not in self._profile.mixed and newest == self._profile.version:
             return not is_older(newest, OLDEST_SCHEMA)
         for arm in self._arms:
             if not (yield from self._find_versions(arm)):
                 return False
         return self._keep_to_newest()
 
-    def _find_versions(self, arm: Question) -> Generator[Question, Answer, bool]:
-        """See a trial of every schema version; returns whether questions tell these apart."""
+    def _find_versions(self, arm: TrialQuery) -> Generator[TrialQuery, TrialPage, bool]:
+        """See a trial of every schema version; returns whether queries tell these apart."""
         while True:
             known = {trial.schema_version for trial in self._alike() if not trial.study_key_is_derived}
-            unlike: Mapping[Noun, tuple[str, ...]] = {
+            unlike: Mapping[FieldName, tuple[str, ...]] = {
                 "schema_version": tuple(sorted(known)) or ("",),
                 "study_key": ("",),  # without study key no recorded version counts
             }
@@ -277,8 +277,8 @@ class _Branch:
         self.coverage = self.coverage.model_copy(update={"group_reach": more})
 
     def _read_range(
-        self, arms: Sequence[Question], start: float, target: float
-    ) -> Generator[Question, Answer, float]:
+        self, arms: Sequence[TrialQuery], start: float, target: float
+    ) -> Generator[TrialQuery, TrialPage, float]:
         """Read every valid trial beyond one loss up to another, or up to a better one if these are too many.
 
         Returns:
@@ -303,24 +303,24 @@ class _Branch:
 
     def _ask_range(
         self,
-        arms: Sequence[Question],
+        arms: Sequence[TrialQuery],
         start: float,
         target: float,
         max_runs: int | None,
         *,
         id_prefix: str = "",
-    ) -> Generator[Question, Answer, tuple[list[Trial], bool]]:
+    ) -> Generator[TrialQuery, TrialPage, tuple[list[Trial], bool]]:
         """Ask for the trials with a loss beyond ``start`` up to ``target``, and whether there are more."""
         direction, is_cut = self._rules.direction, False
         found: list[Trial] = []
         for arm in arms:
-            question = replace(
+            query = replace(
                 arm,
                 reaches=loss_of(min(target, WORST_LOSS), direction),
                 short_of=None if math.isinf(start) else loss_of(start, direction),
                 id_prefix=id_prefix,
             )
-            answer = yield from self._ask(question, max_runs)
-            found += answer.trials
-            is_cut = is_cut or answer.is_cut
+            page = yield from self._ask(query, max_runs)
+            found += page.trials
+            is_cut = is_cut or page.is_cut
         return found, is_cut

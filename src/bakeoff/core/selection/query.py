@@ -1,4 +1,4 @@
-"""Questions that a tracking store can answer by its filters alone, and what they are asked for."""
+"""Queries that a tracking store can answer by its filters alone, and what they are asked for."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from bakeoff.core.config.settings import SelectionSettings
 from bakeoff.core.records import Direction, Trial
 from bakeoff.core.selection.study_groups import Coverage
 
-Noun = Literal["backbone", "study_key", "schema_version", "metric", "direction"]
+FieldName = Literal["backbone", "study_key", "schema_version", "metric", "direction"]
 WHOLE_RUNS = 1000
 SAMPLE_RUNS = 100
 RANGE_RUNS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TrialQuery:
     """Which finished trials are asked for; all conditions must hold.
 
     Attributes:
-        equals: Each noun is recorded as this text.
-        unlike: Each noun is recorded, and as none of these texts.
-        lacks: None of these nouns is recorded.
+        equals: Each field is recorded as this text.
+        unlike: Each field is recorded, and as none of these texts.
+        lacks: None of these fields is recorded.
         reaches: The metric is at least as good as this.
         short_of: And worse than this.
         max_runs: Answer with so many at least, if there are; None asks for all.
         id_prefix: The run's id begins so. Ids are random, so that these are a fair sample.
     """
 
-    equals: Mapping[Noun, str] = field(default_factory=dict)
-    unlike: Mapping[Noun, tuple[str, ...]] = field(default_factory=dict)
-    lacks: tuple[Noun, ...] = ()
+    equals: Mapping[FieldName, str] = field(default_factory=dict)
+    unlike: Mapping[FieldName, tuple[str, ...]] = field(default_factory=dict)
+    lacks: tuple[FieldName, ...] = ()
     reaches: float | None = None
     short_of: float | None = None
     max_runs: int | None = None
@@ -40,8 +40,8 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Trials that a question asked for.
+class TrialPage:
+    """Trials that a query asked for.
 
     Attributes:
         is_cut: There are more.
@@ -52,7 +52,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class ReadTrials:
     """The trials that were read, and of each backbone how much that is."""
 
     trials: tuple[Trial, ...]
@@ -64,7 +64,7 @@ class Rules:
     """What selection is about.
 
     Attributes:
-        recorded: The nouns that the writer of the store records; the study key is among them.
+        recorded: The fields that the writer of the store records; the study key is among them.
         whole_runs: A store, or a backbone, that holds no more trials is read whole.
         sample_runs: Fewer trials are no sample.
         range_runs: Of a range that holds more than so many trials a better part is read first.
@@ -73,7 +73,7 @@ class Rules:
     settings: SelectionSettings
     direction: Direction
     metric_name: str
-    recorded: frozenset[Noun]
+    recorded: frozenset[FieldName]
     whole_runs: int = WHOLE_RUNS
     sample_runs: int = SAMPLE_RUNS
     range_runs: int = RANGE_RUNS
@@ -86,62 +86,62 @@ MAX_SAMPLE = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class StoreProfile:
     """What the trials of a store have in common.
 
     Attributes:
-        mixed: Nouns in which they differ, as far as that was asked.
+        mixed: Fields in which they differ, as far as that was asked.
         version: The only schema version that is recorded, unless these are mixed.
         is_plain: No name of a metric is recorded in two ways.
     """
 
-    mixed: frozenset[Noun]
+    mixed: frozenset[FieldName]
     version: str
     is_plain: bool
 
 
-def take_sample(question: Question, rules: Rules) -> Generator[Question, Answer, Answer]:
+def take_sample(query: TrialQuery, rules: Rules) -> Generator[TrialQuery, TrialPage, TrialPage]:
     """Ask for some trials of many, or for all where there are few."""
     for prefix in (ONE_IN_256, ONE_IN_16):
-        answer = yield replace(question, id_prefix=prefix, max_runs=max(MAX_SAMPLE, rules.sample_runs))
-        if len(answer.trials) >= rules.sample_runs:
-            return replace(answer, is_cut=True)
-    return (yield replace(question, max_runs=rules.whole_runs))
+        page = yield replace(query, id_prefix=prefix, max_runs=max(MAX_SAMPLE, rules.sample_runs))
+        if len(page.trials) >= rules.sample_runs:
+            return replace(page, is_cut=True)
+    return (yield replace(query, max_runs=rules.whole_runs))
 
 
-def find_terms(sample: Sequence[Trial], rules: Rules) -> Generator[Question, Answer, Terms]:
-    """Ask for one trial that is unlike those of a sample, in each noun.
+def find_profile(sample: Sequence[Trial], rules: Rules) -> Generator[TrialQuery, TrialPage, StoreProfile]:
+    """Ask for one trial that is unlike those of a sample, in each field.
 
     Trials of another metric are no error, only more to read: they are asked for if the sample shows one, and
     if a trial of another version or direction was found, which may be one of them.
     """
     version = next((trial.schema_version for trial in sample if not trial.study_key_is_derived), "")
-    usual: dict[Noun, tuple[str, ...]] = {
+    usual: dict[FieldName, tuple[str, ...]] = {
         "schema_version": (version,),
         "direction": spell(rules.direction),
     }
-    mixed: set[Noun] = set()
-    for noun, texts in usual.items():
-        if noun in rules.recorded:
-            other = yield Question(unlike={noun: texts[:1]}, max_runs=1)
+    mixed: set[FieldName] = set()
+    for name, texts in usual.items():
+        if name in rules.recorded:
+            other = yield TrialQuery(unlike={name: texts[:1]}, max_runs=1)
             if other.trials and texts[1:]:  # each further text costs the store as much again
-                other = yield Question(unlike={noun: texts}, max_runs=1)
-            mixed |= {noun} if other.trials else set()
+                other = yield TrialQuery(unlike={name: texts}, max_runs=1)
+            mixed |= {name} if other.trials else set()
     metrics, is_plain = {rules.metric_name}, True
     if not mixed and all(trial.metric_name == rules.metric_name for trial in sample):
-        return Terms(frozenset(), version, is_plain)
+        return StoreProfile(frozenset(), version, is_plain)
     while "metric" in rules.recorded and is_plain:
-        other = yield Question(unlike={"metric": tuple(sorted(metrics))}, max_runs=1)
+        other = yield TrialQuery(unlike={"metric": tuple(sorted(metrics))}, max_runs=1)
         if not other.trials:
             break
         found = {trial.metric_name for trial in other.trials}
         is_plain = metrics.isdisjoint(found)
         metrics |= found
     if "metric" in rules.recorded and len(metrics) == 1:
-        nameless = yield Question(lacks=("metric",), max_runs=1)
+        nameless = yield TrialQuery(lacks=("metric",), max_runs=1)
         metrics |= {""} if nameless.trials else set()
     mixed |= {"metric"} if len(metrics) > 1 else set()
-    return Terms(frozenset(mixed), version, is_plain)
+    return StoreProfile(frozenset(mixed), version, is_plain)
 
 
 def spell(text: str) -> tuple[str, ...]:

@@ -8,12 +8,37 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bakeoff.core.records import Environment, Flag, HeatFacts, Job
+from bakeoff.core.validity.flags import (
+    ASYM_THREADS,
+    BATCHED_TIMING,
+    CI_NOT_REACHED,
+    CPUS_APART,
+    DRIFT,
+    EXCLUSION_MATTERS,
+    FEW_REPEATS,
+    HEAVY_TAIL,
+    INSTRUMENT_OVERHEAD,
+    LATE_WARMUP,
+    METRIC_NOT_REPRODUCED,
+    MULTIMODAL,
+    NO_CPUFREQ,
+    NO_FREEZE,
+    NO_REFERENCE,
+    NO_REFIT_METRIC,
+    NOT_RESIDENT,
+    POWERSAVE,
+    THERMAL,
+    TRUNCATED,
+    UNSUPPORTED,
+    VIRTUALISED,
+    WARMUP_NOT_STEADY,
+)
 from bakeoff.core.validity.noise import judge_share
 from bakeoff.core.validity.server import judge_server
 from bakeoff.measure.heats.records import Unmet
 from bakeoff.measure.scenarios.quality import Quality, f1_of
 from bakeoff.measure.scenarios.server import Server
-from bakeoff.measure.statistics.intervals import MIN_GENERATIONS, minimum_samples
+from bakeoff.measure.statistics.intervals import MIN_REPEATS, minimum_samples
 from bakeoff.measure.statistics.readings import (
     APART,
     BLOCK,
@@ -37,12 +62,12 @@ QUANTILES = (0.5, 0.95, 0.99)
 MAX_SPREAD_EXCESS = 3.0
 MAX_SPREAD = 0.05
 MAX_TAIL_RATIO = 3.0
-# A lone hand-over may have met an interrupt.
+# A lone core-to-core latency may have met an interrupt.
 MAX_FAR_SHARE = 0.02
 MAX_OVERHEAD_SHARE = 0.01
 MAX_CHANGE_BY_LEAVING_OUT = 0.05
 # With fewer there is no interval of what differs between processes.
-FEWEST_GENERATIONS = 2
+FEWEST_REPEATS = 2
 # More are a way to say no.
 MOST_REPEATS = 1000
 # A half-width above it is written as a factor.
@@ -81,7 +106,7 @@ def judge_measurement(
         return tuple(flags)
     if isinstance(job.scenario, Server):
         flags += judge_server(job.scenario, job.protocol, readings, accepts_contention=accepts_contention)
-    flags += _judge_generations(heat, readings)
+    flags += _judge_repeats(heat, readings)
     if heat is not None:
         flags += _judge_heat(heat, readings, accepts_contention=accepts_contention)
         if heat.reference_key != job.key:
@@ -93,17 +118,17 @@ def _tell_truncated(job: Job, n_truncated: int, token_limit: int) -> Flag:
     whose = ", the most that this model takes" if token_limit < job.max_length else ""
     what = "document" if n_truncated == 1 else "documents"
     detail = f"{n_truncated} {what} longer than {token_limit} tokens{whose}"
-    return Flag(name="truncated", detail=detail)
+    return TRUNCATED.raised(detail)
 
 
 def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
     measured = f1_of(reading)
     if job.metric_name != ENTITY_F1:
         detail = f"the sweep's {job.metric_name} is another metric than the entity F1 of {measured:.4f} here"
-        return [Flag(name="no_refit_metric", detail=detail)]
+        return [NO_REFIT_METRIC.raised(detail)]
     if job.refit_metric is None:
         detail = f"the refit logged no test {job.metric_name} to compare {measured:.4f} with"
-        return [Flag(name="no_refit_metric", detail=detail)]
+        return [NO_REFIT_METRIC.raised(detail)]
     gap = abs(measured - job.refit_metric)
     if gap <= scenario.refit_tolerance:
         return []
@@ -111,18 +136,18 @@ def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
         f"{job.metric_name} {measured:.4f} here, {job.refit_metric:.4f} at the refit: "
         f"{gap:.4f} apart (limit {scenario.refit_tolerance:g})"
     )
-    return [Flag(name="metric_not_reproduced", detail=detail, invalidates=True)]
+    return [METRIC_NOT_REPRODUCED.raised(detail)]
 
 
-def _judge_generations(heat: HeatFacts | None, readings: Sequence[Reading]) -> list[Flag]:
-    count = heat.generations if heat else max((len(set(row.generations)) for row in readings), default=0)
-    if count >= MIN_GENERATIONS:
+def _judge_repeats(heat: HeatFacts | None, readings: Sequence[Reading]) -> list[Flag]:
+    count = heat.repeats if heat else max((len(set(row.repeats)) for row in readings), default=0)
+    if count >= MIN_REPEATS:
         return []
     many = "process" if count == 1 else "processes"
-    detail = f"{count} fresh {many}; intervals are wide below {MIN_GENERATIONS}"
-    if count == FEWEST_GENERATIONS:
+    detail = f"{count} fresh {many}; intervals are wide below {MIN_REPEATS}"
+    if count == FEWEST_REPEATS:
         detail += ", and with two they miss somewhat more often where candidates differ in spread"
-    return [Flag(name="few_generations", detail=detail)]
+    return [FEW_REPEATS.raised(detail)]
 
 
 def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_contention: bool) -> list[Flag]:
@@ -136,22 +161,21 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
             flags += _judge_samples(reading, overhead_ns)
         elif reading.quantity == FIRST_CALL and not all(reading.columns["is_steady"]):
             detail = f"{_place(reading)}: still drifting when warm-up was given up"
-            flags.append(Flag(name="warmup_not_steady", detail=detail))
+            flags.append(WARMUP_NOT_STEADY.raised(detail))
     flags += _judge_drift(heat, readings)
-    flags += _judge_handover(heat, readings)
+    flags += _judge_core_to_core(heat, readings)
     flags += [
-        Flag(name=f"ci_not_reached({unmet.metric})", detail=_describe_unmet(unmet, heat))
-        for unmet in heat.unmet
+        CI_NOT_REACHED.raised(_describe_unmet(unmet, heat), quantity=unmet.metric) for unmet in heat.unmet
     ]
     if len(set(heat.threads)) > 1:
         shown = ", ".join(
             f"{name} {count}" for name, count in zip(heat.candidates, heat.threads, strict=True)
         )
         detail = f"the candidates used unlike numbers of threads ({shown}): ratios compare both at once"
-        flags.append(Flag(name="asym_threads", detail=detail))
+        flags.append(ASYM_THREADS.raised(detail))
     if not heat.is_resident:
         detail = "the candidates did not fit into memory together; intervals are 4 to 5 times as wide"
-        flags.append(Flag(name="not_resident", detail=detail))
+        flags.append(NOT_RESIDENT.raised(detail))
     return flags
 
 
@@ -161,17 +185,17 @@ def _describe_unmet(unmet: Unmet, heat: HeatFacts) -> str:
     The width falls with the square root of the number of repeats. With few of them it falls faster, so the
     estimate is at most too high.
     """
-    ends = {"budget": "the time budget ran out", "generations": "the most repeats were done"}
+    ends = {"budget": "the time budget ran out", "repeats": "the most repeats were done"}
     end = ends.get(heat.stopped, "the heat ended")
     if unmet.half_width is None:
         return f"batch size {unmet.variant}: {end} without an interval (target ±{unmet.target:.1%})"
-    wanted = heat.generations * (unmet.half_width / unmet.target) ** 2
-    more = max(math.ceil(wanted) - heat.generations, 1)
+    wanted = heat.repeats * (unmet.half_width / unmet.target) ** 2
+    more = max(math.ceil(wanted) - heat.repeats, 1)
     cost = (
         f"more than {MOST_REPEATS:,} more repeats"
         if more > MOST_REPEATS
         else f"about {more:,} more {'repeat' if more == 1 else 'repeats'} "
-        f"({_name_time(more * heat.wall_s / max(heat.generations, 1))})"
+        f"({_name_time(more * heat.wall_s / max(heat.repeats, 1))})"
     )
     width = f"±{unmet.half_width:.1%}" if unmet.half_width < MOST_PERCENT else f"×{1 + unmet.half_width:,.0f}"
     return f"batch size {unmet.variant}: {end} at {width} (target ±{unmet.target:.1%}); {cost} would reach it"
@@ -186,7 +210,7 @@ def _judge_reference(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]
     if any(row.quantity == REFERENCE for row in readings) or not any(map(_is_timed, readings)):
         return []
     detail = f"{heat.reference} failed before any of its processes was whole: there are absolute values alone"
-    return [Flag(name="no_reference", detail=detail)]
+    return [NO_REFERENCE.raised(detail)]
 
 
 def _is_timed(reading: Reading) -> bool:
@@ -210,33 +234,31 @@ def _judge_contention(share: float, *, accepts_contention: bool) -> list[Flag]:
 def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
     n, place = reading.n_counted, _place(reading)
     flags = [
-        Flag(
-            name=f"unsupported(p{p * 100:g})", detail=f"{place}: {n} samples, {minimum_samples(p)} are needed"
-        )
+        UNSUPPORTED.raised(f"{place}: {n} samples, {minimum_samples(p)} are needed", quantity=f"p{p * 100:g}")
         for p in QUANTILES
         if n < minimum_samples(p) and not (reading.quantity == PASS and p > QUANTILES[0])
     ]
     if reading.is_grouped:
         detail = f"{place}: calls are too short to be timed one by one; there is no p95 and no p99"
-        flags.append(Flag(name="batched_timing", detail=detail))
+        flags.append(BATCHED_TIMING.raised(detail))
     if LATE in reading.columns["left_out"]:
         n_late = reading.columns["left_out"].count(LATE)
         detail = f"{place}: {n_late} samples before the steady state are left out"
-        flags.append(Flag(name="late_warmup", detail=detail))
+        flags.append(LATE_WARMUP.raised(detail))
     flags += _compare_with_all(reading)
-    rows = reading.by_generation()
+    rows = reading.by_repeat()
     excess = spread_excess(rows)
     spread = float(np.std([np.log(np.median(row)) for row in rows], ddof=1)) if len(rows) > 1 else 0.0
     if excess > MAX_SPREAD_EXCESS and spread > MAX_SPREAD:
         detail = f"{place}: processes differ by {spread:.1%}, {excess:.1f} times what their noise explains"
-        flags.append(Flag(name="multimodal", detail=detail))
+        flags.append(MULTIMODAL.raised(detail))
     middle, tail = reading.quantile(0.5), reading.quantile(0.99)
     if middle and tail and tail.value > MAX_TAIL_RATIO * middle.value:
         detail = f"{place}: p99 is {tail.value / middle.value:.1f} times p50 (limit {MAX_TAIL_RATIO:g})"
-        flags.append(Flag(name="heavy_tail", detail=detail))
+        flags.append(HEAVY_TAIL.raised(detail))
     if middle and overhead_ns > MAX_OVERHEAD_SHARE * middle.value and not reading.is_grouped:
         detail = f"{place}: the instrument takes {overhead_ns / middle.value:.1%} of a call"
-        flags.append(Flag(name="overhead", detail=detail))
+        flags.append(INSTRUMENT_OVERHEAD.raised(detail))
     return flags
 
 
@@ -252,35 +274,35 @@ def _compare_with_all(reading: Reading) -> list[Flag]:
         return []
     then = "; the intervals hold both" if reading.is_thinned else ""
     detail = f"{_place(reading)}: with all rounds {', '.join(shown)}{then}"
-    return [Flag(name="left_out_matters", detail=detail)]
+    return [EXCLUSION_MATTERS.raised(detail)]
 
 
 def _judge_drift(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
-    """Whether the machine changed its speed: seen at the canary, which is the same work in every process.
+    """Flag a machine that changed its speed, by the calibration loop: the same work in every process.
 
     Not at a candidate: what differs between its processes would pass for drift.
     """
-    drift = find_drift(np.array(heat.canary_ns)) if heat.canary_ns else None
+    drift = find_drift(np.array(heat.calibration_ns)) if heat.calibration_ns else None
     if drift is None:
         return []
     detail = f"the machine became {abs(drift.change):.1%} {'slower' if drift.change > 0 else 'faster'}"
-    flags = [Flag(name="drift", detail=f"{detail} over the heat ({drift.kind}); ratios are free of it")]
+    flags = [DRIFT.raised(f"{detail} over the heat ({drift.kind}); ratios are free of it")]
     n_throttled = sum(
         sum(row.columns.get(THROTTLES, ())) for row in readings if row.quantity == BLOCK and row.columns
     )
     if n_throttled:
         detail = f"the processor throttled itself {n_throttled} times over the blocks: it was too hot"
-        flags.append(Flag(name="thermal", detail=detail))
+        flags.append(THERMAL.raised(detail))
     return flags
 
 
-def _judge_handover(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
+def _judge_core_to_core(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
     """Whether the host moved the CPUs, and whether those rounds could be left out."""
-    handovers = np.array(heat.handover_ns)
-    far = find_far(handovers)
+    latencies_ns = np.array(heat.core_to_core_ns)
+    far = find_far(latencies_ns)
     if not far.any() or far.mean() <= MAX_FAR_SHARE:
         return []
-    factor = float(np.median(handovers[far]) / np.median(handovers[~far]))
+    factor = float(np.median(latencies_ns[far]) / np.median(latencies_ns[~far]))
     are_out = any(APART in row.columns["left_out"] for row in readings if _is_timed(row))
     what = f"data took {factor:.1f} times as long from one CPU to the next in {far.mean():.0%} of the rounds"
     then = (
@@ -288,18 +310,18 @@ def _judge_handover(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
         if are_out
         else "the others are too few, so all count; ratios feel it less"
     )
-    return [Flag(name="cpus_apart", detail=f"{what}: {then}")]
+    return [CPUS_APART.raised(f"{what}: {then}")]
 
 
 def _judge_environment(environment: Environment) -> list[Flag]:
     facts: Mapping[str, str] = environment.facts
     flags = []
     if facts.get("freeze") == "no":
-        flags.append(Flag(name="no_freeze", detail="idle candidates could not be stopped on this system"))
+        flags.append(NO_FREEZE.raised("idle candidates could not be stopped on this system"))
     if facts.get("hypervisor") not in (None, "n/a", "no"):
-        flags.append(Flag(name="virtualised", detail="a virtual machine; what its host does cannot be seen"))
+        flags.append(VIRTUALISED.raised("a virtual machine; what its host does cannot be seen"))
     elif facts.get("governor") == "n/a":
-        flags.append(Flag(name="no_cpufreq", detail="the system does not tell how fast its CPUs run"))
+        flags.append(NO_CPUFREQ.raised("the system does not tell how fast its CPUs run"))
     if facts.get("governor") == "powersave":
-        flags.append(Flag(name="powersave", detail="the CPU governor saves power"))
+        flags.append(POWERSAVE.raised("the CPU governor saves power"))
     return flags

@@ -1,32 +1,47 @@
-"""Contention: how much of a measurement other work may have disturbed."""
+"""Noise: how much of a measurement other work disturbed, and what can still be read from it."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from bakeoff.core.records import CONTENDED, DISTURBED, Flag, Measurement
+from bakeoff.core.records import Flag, Measurement
+from bakeoff.core.validity.flags import CONTENDED, DISTURBED
 from bakeoff.measure.statistics.readings import MAX_DIRTY_SHARE, WARN_DIRTY_SHARE
+
+ComparedTime = Literal["wall time", "CPU time"]
 
 
 def judge_share(share: float, *, contended: str, disturbed: str, accepts_contention: bool) -> list[Flag]:
     """Flag the share of a measurement that other work disturbed, if it is large.
 
     Args:
-        share: Of its rounds or of its time, in [0, 1].
-        contended: What is told where most of it was.
-        disturbed: What is told where a part of it was.
+        share: Share of its rounds or of its time, in [0, 1].
+        contended: Detail of the flag if most of it was disturbed.
+        disturbed: Detail of the flag if a part of it was disturbed.
         accepts_contention: Whether a measurement on a busy machine counts as done.
     """
     if share > MAX_DIRTY_SHARE:
-        return [Flag(name=CONTENDED, detail=contended, invalidates=not accepts_contention)]
-    return [Flag(name=DISTURBED, detail=disturbed)] if share > WARN_DIRTY_SHARE else []
+        return [CONTENDED.raised(contended, is_accepted=accepts_contention)]
+    return [DISTURBED.raised(disturbed)] if share > WARN_DIRTY_SHARE else []
 
 
-Clock = Literal["wall time", "CPU time"]
+def is_contended(*measurements: Measurement) -> bool:
+    """Return whether the machine was too busy during any of them."""
+    return any(each.has_flag(CONTENDED.name) for each in measurements)
 
 
-def clock_of(measurement: Measurement) -> Clock:
-    """The time of which the ratios of one measurement to its heat's reference are."""
+def is_only_contended(measurement: Measurement) -> bool:
+    """Return whether only a busy machine keeps it from counting as done, so that its ratios can be read."""
+    return {flag.name for flag in measurement.flags if flag.invalidates} == {CONTENDED.name}
+
+
+def clock_of(measurement: Measurement) -> ComparedTime:
+    """Return which time the ratios of a measurement to its heat's reference are made of.
+
+    Wall time is what a user waits for. On a contended machine it is CPU time, if all candidates used one
+    thread: CPU time does not hold what other work took. With more threads it would hold what they spin while
+    they wait.
+    """
     heat = measurement.heat
-    is_by_cpu = measurement.has_flag(CONTENDED) and heat is not None and heat.uses_one_thread
+    is_by_cpu = is_contended(measurement) and heat is not None and heat.uses_one_thread
     return "CPU time" if is_by_cpu else "wall time"

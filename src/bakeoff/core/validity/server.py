@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bakeoff.core.records import Flag
+from bakeoff.core.validity.flags import LIMIT_NOT_MET, QUEUE_MISMATCH, SEARCH_CUT_SHORT, WARMUP_NOT_STEADY
 from bakeoff.core.validity.noise import judge_share
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios.server import Server
@@ -53,16 +54,16 @@ def _judge_rate(
     n_drifting = columns.get("is_steady", ()).count(0)
     if n_drifting:
         detail = f"{n_drifting} of {n} processes were still drifting when warm-up was given up"
-        flags.append(Flag(name="warmup_not_steady", detail=detail))
+        flags.append(WARMUP_NOT_STEADY.raised(detail))
     n_cut_short = sum(columns.get("is_cut_short", ()))
     if n_cut_short:
         detail = (
             f"{n_cut_short} of {n} processes had no time for the next trial: the share of each in the time "
             f"budget is {scenario.search_budget_s(protocol):g} s, and twice that until a rate is found"
         )
-        flags.append(Flag(name="search_cut_short", detail=detail))
+        flags.append(SEARCH_CUT_SHORT.raised(detail))
     if any(value <= 0 for value in reading.values):
-        flags.append(Flag(name="limit_not_met", detail=_tell_unmet(scenario, reading, readings)))
+        flags.append(LIMIT_NOT_MET.raised(_tell_unmet(scenario, reading, readings)))
     return flags
 
 
@@ -70,8 +71,8 @@ def _tell_unmet(scenario: Server, reading: Reading, readings: Sequence[Reading])
     """How many processes found no rate, how low they asked, and in how many calls alone are too slow."""
     columns = reading.columns
     unmet = {
-        generation: number
-        for number, (generation, value) in enumerate(zip(reading.generations, reading.values, strict=True))
+        repeat: number
+        for number, (repeat, value) in enumerate(zip(reading.repeats, reading.values, strict=True))
         if value <= 0
     }
     detail = (
@@ -82,8 +83,8 @@ def _tell_unmet(scenario: Server, reading: Reading, readings: Sequence[Reading])
         rate
         for probes in readings
         if probes.quantity == PROBE
-        for generation, rate in zip(probes.generations, probes.values, strict=True)
-        if generation in unmet
+        for repeat, rate in zip(probes.repeats, probes.values, strict=True)
+        if repeat in unmet
     ]
     if tried:
         detail += f", the lowest {min(tried):.3g} per second"
@@ -137,4 +138,4 @@ def _judge_queue(reading: Reading) -> list[Flag]:
         f"requests waited {factor:.1f} times as long as the formula of Pollaczek and Khinchine says "
         f"(limit {MAX_WAIT_FACTOR:g} times either way): arrivals or service were not what they seem"
     )
-    return [Flag(name="queue_mismatch", detail=detail)]
+    return [QUEUE_MISMATCH.raised(detail)]

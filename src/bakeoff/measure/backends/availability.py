@@ -40,11 +40,11 @@ def require_bf16(label: str, cpuinfo: Path = _CPUINFO) -> None:
         UnsupportedRuntimeError: None of ``BF16_FLAGS`` is listed, or the system lists no flags at all.
     """
     needs = f"a CPU with one of the flags {', '.join(BF16_FLAGS)}"
-    cure = "use precision: fp32 here, or bench on a machine that has one"
+    fix = "use precision: fp32 here, or bench on a machine that has one"
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        raise UnsupportedRuntimeError(label, needs=needs, found=f"no {cpuinfo}", cure=cure) from None
+        raise UnsupportedRuntimeError(label, needs=needs, found=f"no {cpuinfo}", fix=fix) from None
     flags = {
         flag
         for line in lines
@@ -52,7 +52,7 @@ def require_bf16(label: str, cpuinfo: Path = _CPUINFO) -> None:
         for flag in line.partition(":")[2].split()
     }
     if not flags.intersection(BF16_FLAGS):
-        raise UnsupportedRuntimeError(label, needs=needs, found=f"none of them in {cpuinfo}", cure=cure)
+        raise UnsupportedRuntimeError(label, needs=needs, found=f"none of them in {cpuinfo}", fix=fix)
 
 
 def library_versions(*names: str) -> dict[str, str]:

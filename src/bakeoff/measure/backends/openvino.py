@@ -173,7 +173,7 @@ class OpenVino(Record):
                 self.label,
                 needs=f"arithmetic in {hint}",
                 found=f"{session.precision} in force",
-                cure="use fp32",
+                fix="use fp32",
             )
         return session
 

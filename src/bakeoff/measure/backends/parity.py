@@ -69,7 +69,7 @@ class Agreement:
         return f"give {share} PyTorch's tag (limit {MIN_TAG_AGREEMENT:g})"
 
 
-class Check(Record):
+class ParityCheck(Record):
     """What was compared and found, kept as ``check.json`` beside the files.
 
     Attributes:
@@ -119,7 +119,7 @@ def compare(
             raise CheckpointError(
                 checkpoint.folder,
                 found=f"logits {found.dtype} {found.shape} where PyTorch's are {wanted.dtype} {wanted.shape}",
-                cure="it is not measured with this runtime; report the architecture",
+                fix="it is not measured with this runtime; report the architecture",
             )
         kept = batch.arrays["attention_mask"].astype(bool)
         # Unlike max(), np.maximum does not lose a NaN.
@@ -154,9 +154,9 @@ def write_check(
         raise CheckpointError(
             checkpoint.folder,
             found=f"outputs of {runtime} {fault}",
-            cure="it is not measured with this runtime; take another precision, or report the architecture",
+            fix="it is not measured with this runtime; take another precision, or report the architecture",
         )
-    check = Check(
+    check = ParityCheck(
         runtime=runtime,
         made_by=made_by,
         max_abs_difference=agreement.max_abs_difference,
@@ -192,27 +192,27 @@ def verify(prepared: Path | None, checkpoint: Checkpoint) -> Path:
     for name, expected in read_check(folder).files.items():
         path = folder / name
         if not path.is_file():
-            raise CheckpointError(folder, found=f"no {name}", cure="remove this folder")
+            raise CheckpointError(folder, found=f"no {name}", fix="remove this folder")
         if digest_file(path) != expected:
             raise CheckpointError(
-                folder, found=f"{name} changed since it was checked", cure="remove this folder"
+                folder, found=f"{name} changed since it was checked", fix="remove this folder"
             )
     return folder
 
 
-def read_check(prepared: Path) -> Check:
+def read_check(prepared: Path) -> ParityCheck:
     """Read ``check.json``.
 
     Raises:
         CheckpointError: It is missing or broken.
     """
     try:
-        return Check.model_validate_json((prepared / CHECK_FILE).read_bytes())
+        return ParityCheck.model_validate_json((prepared / CHECK_FILE).read_bytes())
     except FileNotFoundError:
-        raise CheckpointError(prepared, found=f"no {CHECK_FILE}", cure="remove this folder") from None
+        raise CheckpointError(prepared, found=f"no {CHECK_FILE}", fix="remove this folder") from None
     except ValidationError as error:
         found = f"{CHECK_FILE} is no whole record ({error.error_count()} faults)"
-        raise CheckpointError(prepared, found=found, cure="remove this folder") from None
+        raise CheckpointError(prepared, found=found, fix="remove this folder") from None
 
 
 def checked_size_bytes(prepared: Path | None, checkpoint: Checkpoint) -> int:
@@ -228,7 +228,7 @@ def checked_size_bytes(prepared: Path | None, checkpoint: Checkpoint) -> int:
 def _require(prepared: Path | None, checkpoint: Checkpoint) -> Path:
     if prepared is None:
         raise CheckpointError(
-            checkpoint.folder, found="nothing was prepared for this runtime", cure="call prepare() first"
+            checkpoint.folder, found="nothing was prepared for this runtime", fix="call prepare() first"
         )
     return prepared
 

@@ -101,7 +101,7 @@ class Torch(Record):
                 self.label,
                 needs="a C++ compiler that torch.compile can use",
                 found=_first_line(error),
-                cure="install g++ or set CXX, or use compile: false",
+                fix="install g++ or set CXX, or use compile: false",
             ) from error
         parity.write_check(
             found,
@@ -172,14 +172,14 @@ class Torch(Record):
                 self.label,
                 needs="a CUDA device",
                 found=f"none by torch {torch.__version__}",
-                cure="set device: cpu",
+                fix="set device: cpu",
             )
         if self.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
             raise UnsupportedRuntimeError(
                 self.label,
                 needs="a CUDA device that computes in bf16",
                 found=torch.cuda.get_device_name(),
-                cure="use precision: fp32",
+                fix="use precision: fp32",
             )
 
 
@@ -226,7 +226,7 @@ def load_model(checkpoint: Checkpoint) -> Any:
         raise CheckpointError(
             checkpoint.folder,
             found=f"transformers cannot load it ({error})",
-            cure="check config.json against the weights",
+            fix="check config.json against the weights",
         ) from error
     missing = sorted(info["missing_keys"]) + sorted(str(key[0]) for key in info["mismatched_keys"])
     if missing:
@@ -236,7 +236,7 @@ def load_model(checkpoint: Checkpoint) -> Any:
         raise CheckpointError(
             checkpoint.folder,
             found=f"weights missing or of another shape: {shown}",
-            cure="random values would take their place; acquire or train the checkpoint again",
+            fix="random values would take their place; acquire or train the checkpoint again",
         )
     return model.eval()
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bakeoff.measure.heats.records import Generation, Heat, Part, PlacedBlock
-from bakeoff.measure.statistics.intervals import MIN_GENERATIONS
+from bakeoff.measure.heats.records import Heat, Part, PlacedBlock, Repeat
+from bakeoff.measure.statistics.intervals import MIN_REPEATS
 from bakeoff.measure.statistics.readings import (
     APART,
     BLOCK,
-    CANARY,
+    CALIBRATION,
     COUNTED,
     DIRTY,
     ENERGY,
@@ -36,11 +36,11 @@ from bakeoff.measure.statistics.stability import find_far, mser_truncation, summ
 
 LATE_SHARE = 0.2
 LATE_CHANGE = 0.05
-LATE_GENERATIONS = 2
+LATE_REPEATS = 2
 # Of fewer blocks the truncation rule knows next to nothing.
 LATE_MIN_BLOCKS = 8
 # One process has no interval.
-LEAST_NEAR_GENERATIONS = 2
+LEAST_NEAR_REPEATS = 2
 
 LeftOut = Mapping[tuple[int, int], int]
 
@@ -73,10 +73,10 @@ def assemble_readings(
 
     Returns:
         Per variant the calls, the reference's calls of the same rounds, and the warm-ups; then load times,
-        memory, tokenisation, canary and the instrument's overhead.
+        memory, tokenisation, calibration loop and the instrument's overhead.
     """
-    left_out = find_left_out(heat.generations)
-    parts = list(_parts(heat.generations, name))
+    left_out = find_left_out(heat.repeats)
+    parts = list(_parts(heat.repeats, name))
     readings: list[Reading] = []
     for each in (calls or assemble_calls(heat, left_out, quantity))[name]:
         readings += [row for row in (each.own, each.reference) if row is not None]
@@ -96,11 +96,11 @@ def assemble_calls(
         quantity: What the calls stand for.
         kinds: Of which statistics the calls know how the repeats deviate; None is of all that are shown.
     """
-    names = sorted({part.name for generation in heat.generations for part in generation.parts})
+    names = sorted({part.name for repeat in heat.repeats for part in repeat.parts})
     own = {
         name: {variant: _calls(quantity, parts, variant, left_out) for variant in sorted(_variants(parts))}
         for name in names
-        for parts in [list(_parts(heat.generations, name))]
+        for parts in [list(_parts(heat.repeats, name))]
     }
     whole = {name: rows for name, rows in own.items() if name not in heat.failures}
     spreads = find_spreads(whole, heat.reference, kinds)
@@ -119,64 +119,64 @@ def assemble_calls(
 
 def _beside(heat: Heat, name: str, variant: int, left_out: LeftOut) -> Reading | None:
     """The reference's calls of the rounds that a participant ran."""
-    own = {number for number, _ in _parts(heat.generations, name)}
-    reference = [row for row in _parts(heat.generations, heat.reference) if row[0] in own]
+    own = {number for number, _ in _parts(heat.repeats, name)}
+    reference = [row for row in _parts(heat.repeats, heat.reference) if row[0] in own]
     if name == heat.reference or variant not in _variants(reference):
         return None
     return _calls(REFERENCE, reference, variant, left_out)
 
 
-def find_left_out(generations: Sequence[Generation]) -> dict[tuple[int, int], int]:
-    """Why each (generation, round) is left out of headline figures; the same for every participant.
+def find_left_out(repeats: Sequence[Repeat]) -> dict[tuple[int, int], int]:
+    """Why each (repeat, round) is left out of headline figures; the same for every participant.
 
-    Rounds before a process came to its steady state after all: where in half of the generations, and two at
+    Rounds before a process came to its steady state after all: where in half of the repeats, and two at
     least, the first blocks of a variant are slower than the rest (MSER, beyond 5 %), they are left out for
-    everybody in those generations. Dirty rounds. Rounds in which the CPUs were apart.
+    everybody in those repeats. Dirty rounds. Rounds in which the CPUs were apart.
     """
-    apart = find_apart(generations)
-    late = _find_late(generations, apart)
+    apart = find_apart(repeats)
+    late = _find_late(repeats, apart)
 
-    def judge(generation: int, number: int, *, is_dirty: bool) -> int:
-        if number < late.get(generation, 0):
+    def judge(repeat: int, number: int, *, is_dirty: bool) -> int:
+        if number < late.get(repeat, 0):
             return LATE
         if is_dirty:
             return DIRTY
-        return APART if (generation, number) in apart else COUNTED
+        return APART if (repeat, number) in apart else COUNTED
 
     return {
-        (generation.number, number): judge(generation.number, number, is_dirty=is_dirty)
-        for generation in generations
-        for number, is_dirty in generation.rounds.items()
+        (repeat.number, number): judge(repeat.number, number, is_dirty=is_dirty)
+        for repeat in repeats
+        for number, is_dirty in repeat.rounds.items()
     }
 
 
-def find_apart(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
-    """The (generation, round) in which the CPUs were further apart than in others, as the hand-over told.
+def find_apart(repeats: Sequence[Repeat]) -> frozenset[tuple[int, int]]:
+    """Find the (repeat, round) pairs in which the CPUs were further apart, by their core-to-core latency.
 
-    None, where the others are too few to be the measurement.
+    Empty where too few other rounds remain to be the measurement.
     """
-    return _find_far(generations) if is_near_enough(generations) else frozenset()
+    return _find_far(repeats) if is_near_enough(repeats) else frozenset()
 
 
-def is_near_enough(generations: Sequence[Generation]) -> bool:
-    """Whether the CPUs were near in half of the generations, of many in five, and in two at least."""
-    wanted = min(MIN_GENERATIONS, max(LEAST_NEAR_GENERATIONS, len(generations) / 2))
-    return len(_find_near(generations)) >= min(wanted, len(generations))
+def is_near_enough(repeats: Sequence[Repeat]) -> bool:
+    """Whether the CPUs were near in half of the repeats, of many in five, and in two at least."""
+    wanted = min(MIN_REPEATS, max(LEAST_NEAR_REPEATS, len(repeats) / 2))
+    return len(_find_near(repeats)) >= min(wanted, len(repeats))
 
 
-def count_done(generations: Sequence[Generation], left_out: LeftOut) -> int:
-    """Generations that add to the measurement: some of their rounds count, and half were near.
+def count_done(repeats: Sequence[Repeat], left_out: LeftOut) -> int:
+    """Repeats that add to the measurement: some of their rounds count, and half were near.
 
     Args:
-        generations: So far.
+        repeats: So far.
         left_out: Which of their rounds do not count, as ``find_left_out`` says.
     """
     counted = {number for number, _ in find_counted(left_out)}
-    return len(_find_near(generations) & counted)
+    return len(_find_near(repeats) & counted)
 
 
 def find_counted(left_out: LeftOut) -> frozenset[tuple[int, int]]:
-    """The (generation, round) that headline figures use, by why each is left out.
+    """The (repeat, round) that headline figures use, by why each is left out.
 
     Disturbed ones too where they are the most: the rest would be a selection.
     """
@@ -186,49 +186,49 @@ def find_counted(left_out: LeftOut) -> frozenset[tuple[int, int]]:
     )
 
 
-def _find_near(generations: Sequence[Generation]) -> set[int]:
-    """Numbers of the generations in which the CPUs were near in at least half of the rounds."""
-    far = _find_far(generations)
+def _find_near(repeats: Sequence[Repeat]) -> set[int]:
+    """Numbers of the repeats in which the CPUs were near in at least half of the rounds."""
+    far = _find_far(repeats)
     return {
         each.number
-        for each in generations
+        for each in repeats
         if 2 * sum((each.number, number) in far for number in each.rounds) <= len(each.rounds)
     }
 
 
-def _find_far(generations: Sequence[Generation]) -> frozenset[tuple[int, int]]:
-    handovers: dict[tuple[int, int], int] = {}
-    for each in generations:
+def _find_far(repeats: Sequence[Repeat]) -> frozenset[tuple[int, int]]:
+    latencies_ns: dict[tuple[int, int], int] = {}
+    for each in repeats:
         is_dirty = each.rounds
-        for number, ns in each.handovers_ns.items():
-            if not is_dirty[number]:  # other work disturbs hand-overs, too
-                handovers[each.number, number] = ns
-    far = find_far(np.array(list(handovers.values()), dtype=float))
-    return frozenset(place for place, is_far in zip(handovers, far, strict=True) if is_far)
+        for number, ns in each.core_to_core_by_round_ns.items():
+            if not is_dirty[number]:  # other work disturbs core-to-core latencies, too
+                latencies_ns[each.number, number] = ns
+    far = find_far(np.array(list(latencies_ns.values()), dtype=float))
+    return frozenset(place for place, is_far in zip(latencies_ns, far, strict=True) if is_far)
 
 
-def _find_late(generations: Sequence[Generation], apart: Container[tuple[int, int]]) -> dict[int, int]:
-    """How many first rounds to leave out, by generation."""
+def _find_late(repeats: Sequence[Repeat], apart: Container[tuple[int, int]]) -> dict[int, int]:
+    """How many first rounds to leave out, by repeat."""
     cuts: dict[tuple[str, int], dict[int, int]] = {}
     judged: Counter[tuple[str, int]] = Counter()
-    for generation in generations:
-        for part in generation.parts:
+    for repeat in repeats:
+        for part in repeat.parts:
             for warm_up in part.started.warm_ups:
                 blocks = [
                     block
                     for block in part.blocks
-                    if block.variant == warm_up.variant and (generation.number, block.round) not in apart
+                    if block.variant == warm_up.variant and (repeat.number, block.round) not in apart
                 ]
                 if len(blocks) < LATE_MIN_BLOCKS:
                     continue
                 judged[part.name, warm_up.variant] += 1
                 cut = _late_rounds(blocks)
                 if cut:
-                    cuts.setdefault((part.name, warm_up.variant), {})[generation.number] = cut
+                    cuts.setdefault((part.name, warm_up.variant), {})[repeat.number] = cut
     late: dict[int, int] = {}
-    for place, by_generation in cuts.items():
-        if len(by_generation) >= max(LATE_GENERATIONS, judged[place] / 2):
-            for number, cut in by_generation.items():
+    for place, by_repeat in cuts.items():
+        if len(by_repeat) >= max(LATE_REPEATS, judged[place] / 2):
+            for number, cut in by_repeat.items():
                 late[number] = max(late.get(number, 0), cut)
     return late
 
@@ -246,11 +246,11 @@ def _late_rounds(blocks: Sequence[PlacedBlock]) -> int:
     return ordered[cut].round if change > limit else 0
 
 
-def _parts(generations: Iterable[Generation], name: str) -> Iterable[tuple[int, Part]]:
-    for generation in generations:
-        for part in generation.parts:
+def _parts(repeats: Iterable[Repeat], name: str) -> Iterable[tuple[int, Part]]:
+    for repeat in repeats:
+        for part in repeat.parts:
             if part.name == name:
-                yield generation.number, part
+                yield repeat.number, part
 
 
 def _variants(parts: Iterable[tuple[int, Part]]) -> set[int]:
@@ -295,7 +295,7 @@ def _calls(quantity: str, parts: Sequence[tuple[int, Part]], variant: int, left_
         unit="ns",
         at={"batch_size": variant},
         values=tuple(values),
-        generations=tuple(numbers),
+        repeats=tuple(numbers),
         columns={name: tuple(column) for name, column in columns.items()},
     )
 
@@ -309,7 +309,7 @@ def _blocks(parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut) 
         unit="ns",
         at={"batch_size": variant},
         values=tuple(float(sum(block.wall_ns) * block.calls_per_sample) for _, block in rows),
-        generations=tuple(number for number, _ in rows),
+        repeats=tuple(number for number, _ in rows),
         columns={
             "round": tuple(block.round for _, block in rows),
             "is_disturbed": tuple(int(bool(block.disturbances)) for _, block in rows),
@@ -328,7 +328,7 @@ def _warm_ups(parts: Sequence[tuple[int, Part]], variant: int) -> Reading:
         unit="ns",
         at={"batch_size": variant},
         values=tuple(float(row.first_call_ns) for _, row in rows),
-        generations=tuple(number for number, _ in rows),
+        repeats=tuple(number for number, _ in rows),
         columns={
             "warmup_ns": tuple(row.warmup_ns for _, row in rows),
             "n_calls": tuple(row.n_calls for _, row in rows),
@@ -361,7 +361,7 @@ def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
         readings.append(read_each(f"{MEMORY}_{mark}", "bytes", rows))
     for quantity, rows in (
         (TOKENIZE, [(n, each) for n, part in parts for each in part.started.tokenize_ns]),
-        (CANARY, [(n, each) for n, part in parts for each in part.started.canary_ns]),
+        (CALIBRATION, [(n, each) for n, part in parts for each in part.started.calibration_ns]),
         (OVERHEAD, [(n, each) for n, part in parts for each in part.started.overhead_ns]),
     ):
         if rows:

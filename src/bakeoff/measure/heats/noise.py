@@ -23,7 +23,7 @@ class Round:
     """
 
     number: int
-    handover_ns: int | None
+    core_to_core_ns: int | None
     blocks: list[tuple[str, int, Block]] = field(default_factory=list)
     is_dirty: bool = False
     reasons: tuple[str, ...] = ()
@@ -34,20 +34,20 @@ class Round:
         return sum(_wall_ns(block) for _, _, block in self.blocks)
 
     def place(self) -> Iterator[tuple[str, PlacedBlock]]:
-        """Each block with its place in the generation, and whose it is."""
+        """Each block with its place in the repeat, and whose it is."""
         for name, position, block in self.blocks:
             placed = PlacedBlock(
                 **block.model_dump() | {"disturbances": (*block.disturbances, *self.reasons)},
                 round=self.number,
                 position=position,
                 is_dirty=self.is_dirty,
-                handover_ns=self.handover_ns,
+                core_to_core_ns=self.core_to_core_ns,
             )
             yield name, placed
 
 
 def are_enough(rounds: Sequence[Round], wanted: int) -> bool:
-    """Whether a generation may end: enough clean rounds, or twice as many in all, or most are disturbed."""
+    """Whether a repeat may end: enough clean rounds, or twice as many in all, or most are disturbed."""
     n_dirty = sum(each.is_dirty for each in rounds)
     # On a busy machine repeating would only choose among disturbed rounds.
     is_busy = len(rounds) >= wanted and n_dirty > MAX_DIRTY_SHARE * len(rounds)

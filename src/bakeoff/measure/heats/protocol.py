@@ -17,11 +17,11 @@ SHORTEST_SAMPLE_NS = 100_000
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "quick": {"min_generations": 3, "max_generations": 5, "time_budget_s": 60.0, "warmup_max_s": 5.0},
+    "quick": {"min_repeats": 3, "max_repeats": 5, "time_budget_s": 60.0, "warmup_max_s": 5.0},
     "standard": {},
     "rigorous": {
-        "min_generations": 10,
-        "max_generations": 40,
+        "min_repeats": 10,
+        "max_repeats": 40,
         "time_budget_s": 1800.0,
         "targets": {"p50": 0.01, "p95": 0.05, "p99": 0.10, "ratio": 0.01},
     },
@@ -52,7 +52,7 @@ class Targets(Record):
 
 def _tell_shorthands(schema: dict[str, Any]) -> None:
     """What is replaced before the fields are read stands in the schema all the same."""
-    count = schema["properties"]["min_generations"]
+    count = schema["properties"]["min_repeats"]
     schema["properties"] |= {
         "preset": {
             "enum": list(PRESETS),
@@ -62,7 +62,7 @@ def _tell_shorthands(schema: dict[str, Any]) -> None:
         },
         "processes": {
             **{word: count[word] for word in ("minimum", "maximum", "type")},
-            "description": "Stands for so many generations.",
+            "description": "Stands for so many repeats.",
         },
     }
 
@@ -71,21 +71,21 @@ class TimingProtocol(Record):
     """How timed scenarios are measured; every field is part of the benchmark key.
 
     Written as ``preset: quick`` (or ``standard``, ``rigorous``) it stands for the preset's values, and fields
-    beside it override them; ``processes: N`` stands for N generations.
+    beside it override them; ``processes: N`` stands for N repeats.
 
     Attributes:
         version: Of the protocol itself.
-        min_generations: Fresh processes of each candidate at least; fewer than 5 are flagged.
-        max_generations: At most; twice as many where some do not count since the CPUs were apart.
-        rounds: Rounds in a generation, not counting repeated ones.
+        min_repeats: Fresh processes of each candidate at least; fewer than 5 are flagged.
+        max_repeats: At most; twice as many where some do not count since the CPUs were apart.
+        rounds: Rounds in a repeat, not counting repeated ones.
         block_s: Aimed length of a block.
         min_calls: Least timed calls of a block.
         max_calls: Most timed calls of a block.
-        iterations: Least timed calls of a variant over the least number of generations; 0 asks for none.
+        iterations: Least timed calls of a variant over the least number of repeats; 0 asks for none.
         warmup_iterations: Least calls of a warm-up.
         warmup_min_s: Least time of the warm-up of a process; its variants share it.
         warmup_max_s: After this the warm-up of a variant is given up, and flagged.
-        time_budget_s: Of a heat. A generation that would not fit is not begun once the least number was run;
+        time_budget_s: Of a heat. A repeat that would not fit is not begun once the least number was run;
             on a machine so busy that twice the budget is gone before, none at all.
         targets: When a heat may stop.
         seed: Of all shuffling.
@@ -95,8 +95,8 @@ class TimingProtocol(Record):
     shorthands: ClassVar[tuple[str, ...]] = ("preset", "processes")
 
     version: Literal[2] = 2
-    min_generations: Annotated[int, Field(ge=1, le=100)] = 5
-    max_generations: Annotated[int, Field(ge=1, le=100)] = 20
+    min_repeats: Annotated[int, Field(ge=1, le=100)] = 5
+    max_repeats: Annotated[int, Field(ge=1, le=100)] = 20
     rounds: Annotated[int, Field(ge=1, le=1000)] = 10
     block_s: Annotated[float, Field(gt=0, le=10)] = 0.05
     min_calls: Annotated[int, Field(ge=1, le=10_000)] = 5
@@ -119,12 +119,12 @@ class TimingProtocol(Record):
         if preset is not None and not (isinstance(preset, str) and preset in PRESETS):
             raise ValueError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
         processes = given.pop("processes", None)
-        exact = {} if processes is None else {"min_generations": processes, "max_generations": processes}
+        exact = {} if processes is None else {"min_repeats": processes, "max_repeats": processes}
         return {**PRESETS.get(str(preset), {}), **exact, **given}
 
     @model_validator(mode="after")
     def _least_is_not_above_most(self) -> Self:
-        for least, most in (("min_generations", "max_generations"), ("min_calls", "max_calls")):
+        for least, most in (("min_repeats", "max_repeats"), ("min_calls", "max_calls")):
             if getattr(self, least) > getattr(self, most):
                 raise ValueError(f"{least} {getattr(self, least)} is above {most} {getattr(self, most)}")
         return self
@@ -137,5 +137,5 @@ class TimingProtocol(Record):
             least: Samples, instead of ``min_calls``.
         """
         wanted = math.ceil(self.block_s * NS_PER_S / max(median_ns, SHORTEST_SAMPLE_NS))
-        asked = math.ceil(self.iterations / (self.min_generations * self.rounds))
+        asked = math.ceil(self.iterations / (self.min_repeats * self.rounds))
         return max(min(max(wanted, least or self.min_calls), self.max_calls), asked)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from bakeoff.record import Record
 
-Stop = Literal["targets", "budget", "generations"]
+Stop = Literal["targets", "budget", "repeats"]
 
 
 class WarmUp(Record):
@@ -47,7 +47,7 @@ class Started(Record):
             for each physical core; everything below is read while no other worker runs.
         load_ns: From the checkpoint to a session.
         overhead_ns: What timing a call that does nothing reads: the cost of the instrument, one a sample.
-        canary_ns: Times of a fixed computation in this process, the same on every machine.
+        calibration_ns: Times of a fixed computation in this process, the same on every machine.
         tokenize_ns: Time to encode each text, one by one.
         resident_bytes: Memory of the process now.
         memory_bytes: Peak memory at each mark so far.
@@ -59,7 +59,7 @@ class Started(Record):
     import_ns: int = 0
     load_ns: int = 0
     overhead_ns: tuple[int, ...] = ()
-    canary_ns: tuple[int, ...] = ()
+    calibration_ns: tuple[int, ...] = ()
     tokenize_ns: tuple[int, ...] = ()
     n_truncated: int = 0
     resident_bytes: int = 0
@@ -107,18 +107,18 @@ class Block(Record):
 
 
 class PlacedBlock(Block):
-    """A block with its place in the generation.
+    """A block with its place in the repeat.
 
     Attributes:
         position: In the order of its round.
         is_dirty: Whether any block of its round was disturbed.
-        handover_ns: How long data took from one CPU to the next before the round; None where it was not read.
+        core_to_core_ns: Time that data took from one CPU to the next before the round; None if not read.
     """
 
     round: int
     position: int
     is_dirty: bool
-    handover_ns: int | None = None
+    core_to_core_ns: int | None = None
 
 
 class Finished(Record):
@@ -138,7 +138,7 @@ class Finished(Record):
 
 
 class Part(Record):
-    """One participant's share of one generation."""
+    """One participant's share of one repeat."""
 
     name: str
     started: Started
@@ -153,7 +153,7 @@ class Failure(Record):
     detail: str = ""
 
 
-class Generation(Record):
+class Repeat(Record):
     """One fresh process of every participant.
 
     Attributes:
@@ -176,13 +176,13 @@ class Generation(Record):
         return dirty
 
     @property
-    def handovers_ns(self) -> dict[int, int]:
+    def core_to_core_by_round_ns(self) -> dict[int, int]:
         """Each round's number, and how long data took from one CPU to the next; those that were read."""
         found: dict[int, int] = {}
         for part in self.parts:
             for block in part.blocks:
-                if block.handover_ns is not None:
-                    found[block.round] = max(found.get(block.round, 0), block.handover_ns)
+                if block.core_to_core_ns is not None:
+                    found[block.round] = max(found.get(block.round, 0), block.core_to_core_ns)
         return found
 
 
@@ -205,12 +205,12 @@ class Heat(Record):
 
     Attributes:
         reference: Name of the participant to which the others are compared.
-        stopped: Why no further generation was run.
+        stopped: Why no further repeat was run.
         failures: What ended a participant, by its name.
     """
 
     reference: str
-    generations: tuple[Generation, ...]
-    stopped: Stop = "generations"
+    repeats: tuple[Repeat, ...]
+    stopped: Stop = "repeats"
     unmet: tuple[Unmet, ...] = ()
     failures: Mapping[str, Failure] = {}

@@ -1,15 +1,15 @@
 """Rounds: who is measured when, and until when.
 
-Candidates that will be compared are measured together in one *heat*. A *generation* is one fresh process of
+Candidates that will be compared are measured together in one *heat*. A *repeat* is one fresh process of
 each; in it *rounds* follow each other, and a round is one *block* of calls of every candidate, in an order
 drawn anew, while all others are stopped. Slow drift of the machine then hits all alike, and the ratio of two
 candidates in one round is free of it.
 
-    stop rule: run generations until, with the least number done, every interval that was asked for is within
+    stop rule: run repeats until, with the least number done, every interval that was asked for is within
     its target, or the time budget is spent; the record says which. At twice the budget it ends in any case:
-    a generation that is under way then ends after four rounds.
+    a repeat that is under way then ends after four rounds.
 
-A generation in which the CPUs were apart most of the time, or of which no round counts, does not count as
+A repeat in which the CPUs were apart most of the time, or of which no round counts, does not count as
 done: another takes its place.
 There are never more than twice as many as were allowed.
 
@@ -35,10 +35,10 @@ from bakeoff.measure.heats.records import (
     BlockRequest,
     Failure,
     Finished,
-    Generation,
     Heat,
     Part,
     PlacedBlock,
+    Repeat,
     Started,
     Stop,
     WarmUp,
@@ -47,11 +47,11 @@ from bakeoff.measure.heats.stopping import find_unmet
 from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.measure.system.kernel_counters import TICKED_NS
 
-# A heat that has spent this many budgets, or that many times the most generations, ends with what it has.
+# A heat that has spent this many budgets, or that many times the most repeats, ends with what it has.
 PATIENCE = 2.0
 # But never with one, which gives no ratio an interval.
-LEAST_GENERATIONS = 2
-# And a generation that is under way then ends with so many rounds: a median of fewer is none.
+LEAST_REPEATS = 2
+# And a repeat that is under way then ends with so many rounds: a median of fewer is none.
 LEAST_ROUNDS = 4
 # How long one of several that import is waited for before the next is looked at.
 LOOK_S = 0.02
@@ -68,7 +68,7 @@ class Participant(Protocol):
         """Unique in the heat."""
         ...
 
-    def begin(self, generation: int) -> None:
+    def begin(self, repeat: int) -> None:
         """Begin afresh and import; return at once. Others may import at the same time."""
         ...
 
@@ -76,7 +76,7 @@ class Participant(Protocol):
         """Return the memory in bytes once it has imported and stopped; None where that takes longer."""
         ...
 
-    def start(self, generation: int) -> Started:
+    def start(self, repeat: int) -> Started:
         """Begin afresh unless that is done, load, warm up every variant, and stop."""
         ...
 
@@ -99,8 +99,8 @@ def run_heat(
     *,
     now_s: Callable[[], float],
     memory_budget_bytes: float = math.inf,
-    earlier: Sequence[Generation] = (),
-    keep: Callable[[Generation], None] = lambda _: None,
+    earlier: Sequence[Repeat] = (),
+    keep: Callable[[Repeat], None] = lambda _: None,
     pause: Callable[[], None] = lambda: None,
     probe: Callable[[], int | None] = lambda: None,
     quantity: str = LATENCY,
@@ -113,8 +113,8 @@ def run_heat(
         protocol: How.
         now_s: Clock of the time budget, in seconds.
         memory_budget_bytes: Beyond this the participants are not held in memory together.
-        earlier: Generations of the same heat that an interrupted run has kept.
-        keep: Called with each finished generation, before the next begins.
+        earlier: Repeats of the same heat that an interrupted run has kept.
+        keep: Called with each finished repeat, before the next begins.
         pause: Called before each block, while all participants are stopped; it must be short.
         probe: Reads how long data takes from one CPU to the next, in ns, or None; called before each round.
         quantity: What the calls stand for; the targets are asked of what is reported of it.
@@ -122,7 +122,7 @@ def run_heat(
             is done by one at a time.
 
     Returns:
-        All generations in which at least one participant finished, and why there are no more.
+        All repeats in which at least one participant finished, and why there are no more.
     """
     begin_s = now_s()
     state = _State(
@@ -134,39 +134,37 @@ def run_heat(
         n_importing=n_importing,
         is_spent=lambda: now_s() - begin_s > PATIENCE * protocol.time_budget_s,
     )
-    generations: list[Generation] = []
-    for generation in earlier:
-        state.learn(generation)
-        generations.append(generation)
+    repeats: list[Repeat] = []
+    for repeat in earlier:
+        state.learn(repeat)
+        repeats.append(repeat)
     reference = participants[0].name
     longest_s = 0.0
     while True:
-        left_out, spent_s = find_left_out(generations), now_s() - begin_s
-        done = count_done(generations, left_out)
+        left_out, spent_s = find_left_out(repeats), now_s() - begin_s
+        done = count_done(repeats, left_out)
         is_over = (
-            not state.alive
-            or done >= protocol.max_generations
-            or len(generations) >= PATIENCE * protocol.max_generations
+            not state.alive or done >= protocol.max_repeats or len(repeats) >= PATIENCE * protocol.max_repeats
         )
-        is_enough = done >= protocol.min_generations and is_near_enough(generations)
+        is_enough = done >= protocol.min_repeats and is_near_enough(repeats)
         is_late = (
             spent_s + longest_s > protocol.time_budget_s
-            if len(generations) >= protocol.min_generations
-            else len(generations) >= LEAST_GENERATIONS and spent_s > PATIENCE * protocol.time_budget_s
+            if len(repeats) >= protocol.min_repeats
+            else len(repeats) >= LEAST_REPEATS and spent_s > PATIENCE * protocol.time_budget_s
         )
         # The first that is wider is enough to go on.
-        heat = Heat(reference=reference, generations=tuple(generations), failures=state.failures)
+        heat = Heat(reference=reference, repeats=tuple(repeats), failures=state.failures)
         too_wide = find_unmet(heat, protocol.targets, left_out, quantity, among=state.names)
         is_met = is_enough and not is_over and next(too_wide, None) is None
         if is_over or is_met or is_late:
-            stopped: Stop = "generations" if is_over else "targets" if is_met else "budget"
+            stopped: Stop = "repeats" if is_over else "targets" if is_met else "budget"
             break
-        generation_begin_s = now_s()
-        generation = _run_generation(state, len(generations))
-        longest_s = max(longest_s, now_s() - generation_begin_s)
-        state.learn(generation)
-        generations.append(generation)
-        keep(generation)
+        repeat_begin_s = now_s()
+        repeat = _run_repeat(state, len(repeats))
+        longest_s = max(longest_s, now_s() - repeat_begin_s)
+        state.learn(repeat)
+        repeats.append(repeat)
+        keep(repeat)
     unmet = tuple(find_unmet(heat, protocol.targets, left_out, quantity, among=state.names))
     return heat.model_copy(update={"stopped": stopped, "unmet": unmet, "failures": state.failures})
 
@@ -205,12 +203,12 @@ class _State:
         self.failures[participant.name] = Failure(reason=error.reason, detail=error.detail)
         self.alive = [other for other in self.alive if other.name != participant.name]
 
-    def learn(self, generation: Generation) -> None:
-        """Take over what a generation has fixed, also one of an interrupted run."""
-        self.is_resident = generation.is_resident
-        self.failures.update(generation.failures)
-        self.alive = [other for other in self.alive if other.name not in generation.failures]
-        for part in generation.parts:
+    def learn(self, repeat: Repeat) -> None:
+        """Take over what a repeat has fixed, also one of an interrupted run."""
+        self.is_resident = repeat.is_resident
+        self.failures.update(repeat.failures)
+        self.alive = [other for other in self.alive if other.name not in repeat.failures]
+        for part in repeat.parts:
             for block in part.blocks:
                 shape = (len(block.wall_ns), block.calls_per_sample)
                 self.shapes.setdefault((part.name, block.variant), shape)
@@ -226,14 +224,14 @@ class _State:
 
 @dataclass
 class _Attempt:
-    """One generation on its way."""
+    """One repeat on its way."""
 
     started: dict[str, Started] = field(default_factory=dict)
     blocks: dict[str, list[PlacedBlock]] = field(default_factory=dict)
     finished: dict[str, Finished] = field(default_factory=dict)
 
 
-def _run_generation(state: _State, number: int) -> Generation:
+def _run_repeat(state: _State, number: int) -> Repeat:
     failed_before = set(state.failures)
     order = _shuffled(state.alive, f"{state.protocol.seed}:{number}:start")
     attempt = _Attempt()
@@ -250,7 +248,7 @@ def _run_generation(state: _State, number: int) -> Generation:
     finally:
         for participant in order:
             participant.kill()
-    return Generation(
+    return Repeat(
         number=number,
         is_resident=state.is_resident,
         parts=tuple(

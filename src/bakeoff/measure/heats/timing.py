@@ -17,8 +17,8 @@ from bakeoff.measure.statistics.stability import BlockSummary, is_steady, summar
 WARMUP_BLOCK_CALLS = 5
 WARMUP_BLOCK_S = 0.02
 OVERHEAD_SAMPLES = 200
-CANARY_SAMPLES = 15
-CANARY_SIZE = 64
+CALIBRATION_SAMPLES = 15
+CALIBRATION_SIZE = 64
 
 Clock = Callable[[], int]
 
@@ -207,16 +207,16 @@ def time_instrument(wall: Clock = time.perf_counter_ns, cpu: Clock = time.proces
     return run_block(variant, request, NoCounters(), epoch_ns=0, wall=wall, cpu=cpu).wall_ns
 
 
-def time_canary(wall: Clock = time.perf_counter_ns) -> tuple[int, ...]:
+def time_calibration_loop(wall: Clock = time.perf_counter_ns) -> tuple[int, ...]:
     """Times of one fixed matrix product, in ns: the same work on every machine and every day.
 
     Without a BLAS, whose choice of kernel and threads would differ between machines.
     """
     generator = np.random.default_rng(0)
-    left = generator.random((CANARY_SIZE, CANARY_SIZE), dtype=np.float32)
-    right = generator.random((CANARY_SIZE, CANARY_SIZE), dtype=np.float32)
+    left = generator.random((CALIBRATION_SIZE, CALIBRATION_SIZE), dtype=np.float32)
+    right = generator.random((CALIBRATION_SIZE, CALIBRATION_SIZE), dtype=np.float32)
     times = []
-    for _ in range(CANARY_SAMPLES + 1):
+    for _ in range(CALIBRATION_SAMPLES + 1):
         begin = wall()
         np.einsum("ij,jk->ik", left, right, optimize=False)
         times.append(wall() - begin)

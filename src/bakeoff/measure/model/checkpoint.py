@@ -71,13 +71,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: The folder, one of its files or the label map is missing or broken.
     """
     if not folder.is_dir():
-        raise CheckpointError(folder, found="no such folder", cure="give the folder that holds config.json")
+        raise CheckpointError(folder, found="no such folder", fix="give the folder that holds config.json")
     config = _read_config(folder)
     if not (folder / TOKENIZER_FILE).is_file():
         raise CheckpointError(
             folder,
             found=f"no {TOKENIZER_FILE}",
-            cure="save the fast tokenizer beside the weights: tokenizer.save_pretrained(folder)",
+            fix="save the fast tokenizer beside the weights: tokenizer.save_pretrained(folder)",
         )
     return Checkpoint(
         folder,
@@ -100,7 +100,7 @@ def open_verified_checkpoint(folder: Path, digest: str) -> Checkpoint:
         raise CheckpointError(
             folder,
             found=f"its content has digest {shorten(found)}, the refit recorded {shorten(digest)}",
-            cure="it is not what was trained; restore it, or run the refit again",
+            fix="it is not what was trained; restore it, or run the refit again",
         )
     return checkpoint
 
@@ -109,14 +109,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise CheckpointError(
-            folder, found=f"no {CONFIG_FILE}", cure="give a folder that save_pretrained() wrote"
+            folder, found=f"no {CONFIG_FILE}", fix="give a folder that save_pretrained() wrote"
         )
     config = read_json(folder, CONFIG_FILE, MAX_CONFIG_BYTES)
     if config.get("transformers_weights") is not None:
         raise CheckpointError(
             folder,
             found=f"{CONFIG_FILE} names other weights in transformers_weights",
-            cure=f"save the weights as {WEIGHTS_FILE}: only they are checked",
+            fix=f"save the weights as {WEIGHTS_FILE}: only they are checked",
         )
     return config
 
@@ -133,7 +133,7 @@ def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
         raise CheckpointError(
             folder,
             found=f"{CONFIG_FILE} has no id2label that names outputs 0, 1, …",
-            cure="fine-tune with id2label set, for example by `bakeoff sweep`",
+            fix="fine-tune with id2label set, for example by `bakeoff sweep`",
         )
     return tuple(table[str(number)] for number in range(len(table)))
 
@@ -146,7 +146,7 @@ def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
         raise CheckpointError(
             folder,
             found=f"{CONFIG_FILE} has the pad_token_id {str(value)[:40]!r}",
-            cure="set it to the id of the tokenizer's padding token",
+            fix="set it to the id of the tokenizer's padding token",
         )
     return value
 
@@ -172,6 +172,6 @@ def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
         raise CheckpointError(
             folder,
             found=f"{CONFIG_FILE} has the max_position_embeddings {str(value)[:40]!r}",
-            cure="set it to the number of positions of the model",
+            fix="set it to the number of positions of the model",
         )
     return value - offset

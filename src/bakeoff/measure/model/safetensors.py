@@ -41,7 +41,7 @@ def check_weights(folder: Path) -> tuple[str, ...]:
     raise CheckpointError(
         folder,
         found=found,
-        cure="convert the weights where you trust them: load them there and call "
+        fix="convert the weights where you trust them: load them there and call "
         "save_pretrained(folder), which writes safetensors",
     )
 
@@ -55,7 +55,7 @@ def read_json(folder: Path, name: str, max_bytes: int) -> dict[str, Any]:
     path = folder / name
     if path.stat().st_size > max_bytes:
         raise CheckpointError(
-            folder, found=f"{name} has {path.stat().st_size} bytes (limit {max_bytes})", cure="log it again"
+            folder, found=f"{name} has {path.stat().st_size} bytes (limit {max_bytes})", fix="log it again"
         )
     return _parse_mapping(folder, name, path.read_bytes())
 
@@ -64,11 +64,11 @@ def _parse_mapping(folder: Path, name: str, text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except RecursionError:
-        raise CheckpointError(folder, found=f"{name} is nested too deeply", cure="log it again") from None
+        raise CheckpointError(folder, found=f"{name} is nested too deeply", fix="log it again") from None
     except ValueError as error:
-        raise CheckpointError(folder, found=f"{name} holds no JSON ({error})", cure=_AGAIN) from error
+        raise CheckpointError(folder, found=f"{name} holds no JSON ({error})", fix=_AGAIN) from error
     if not isinstance(value, dict):
-        raise CheckpointError(folder, found=f"{name} holds no mapping", cure=_AGAIN)
+        raise CheckpointError(folder, found=f"{name} holds no mapping", fix=_AGAIN)
     return value
 
 
@@ -76,7 +76,7 @@ def _check_shards(folder: Path) -> tuple[str, ...]:
     table = read_json(folder, INDEX_FILE, MAX_INDEX_BYTES).get("weight_map")
     if not isinstance(table, dict) or not table or not all(isinstance(file, str) for file in table.values()):
         raise CheckpointError(
-            folder, found=f"{INDEX_FILE} has no weight_map from tensors to files", cure="save it again"
+            folder, found=f"{INDEX_FILE} has no weight_map from tensors to files", fix="save it again"
         )
     shards = sorted(set(table.values()))
     for shard in shards:
@@ -86,11 +86,11 @@ def _check_shards(folder: Path) -> tuple[str, ...]:
                 folder,
                 found=f"{INDEX_FILE} names a shard that is no plain .safetensors file "
                 f"({fault or repr(shard)})",
-                cure="do not use this checkpoint before you know who wrote it",
+                fix="do not use this checkpoint before you know who wrote it",
             )
         if not (folder / shard).is_file() or (folder / shard).is_symlink():
             raise CheckpointError(
-                folder, found=f"{INDEX_FILE} names {shard}, which is not in the folder", cure=_AGAIN
+                folder, found=f"{INDEX_FILE} names {shard}, which is not in the folder", fix=_AGAIN
             )
     held = {shard: _read_tensors(folder, shard) for shard in shards}
     lacking = sorted(tensor for tensor, shard in table.items() if tensor not in held[shard])
@@ -98,7 +98,7 @@ def _check_shards(folder: Path) -> tuple[str, ...]:
         raise CheckpointError(
             folder,
             found=f"{len(lacking)} tensors are not in the file that {INDEX_FILE} names, first {lacking[0]!r}",
-            cure="shards of two checkpoints are mixed; acquire the checkpoint again",
+            fix="shards of two checkpoints are mixed; acquire the checkpoint again",
         )
     return tuple(shards)
 
@@ -111,16 +111,16 @@ def _read_tensors(folder: Path, name: str) -> frozenset[str]:
         start = file.read(_LENGTH_BYTES)
         header_bytes = struct.unpack("<Q", start)[0] if len(start) == _LENGTH_BYTES else size_bytes
         if header_bytes > min(_MAX_HEADER_BYTES, size_bytes - len(start)):
-            raise CheckpointError(folder, found=f"{name} has no whole header", cure=_AGAIN)
+            raise CheckpointError(folder, found=f"{name} has no whole header", fix=_AGAIN)
         header = _parse_mapping(folder, f"the header of {name}", file.read(header_bytes))
     tensors = {tensor: entry for tensor, entry in header.items() if tensor != _METADATA}
     ends = [_end_of(entry) for entry in tensors.values()]
     if not ends or None in ends:
-        raise CheckpointError(folder, found=f"{name} has no readable header", cure=_AGAIN)
+        raise CheckpointError(folder, found=f"{name} has no readable header", fix=_AGAIN)
     expected_bytes = _LENGTH_BYTES + header_bytes + max(end for end in ends if end is not None)
     if size_bytes != expected_bytes:
         raise CheckpointError(
-            folder, found=f"{name} has {size_bytes} bytes, its header says {expected_bytes}", cure=_AGAIN
+            folder, found=f"{name} has {size_bytes} bytes, its header says {expected_bytes}", fix=_AGAIN
         )
     return frozenset(tensors)
 

@@ -1,6 +1,6 @@
 """Inputs: in which order texts are fed, and how they become batches.
 
-All candidates see the same order in a generation. Candidates of unlike speed take blocks of unlike length
+All candidates see the same order in a repeat. Candidates of unlike speed take blocks of unlike length
 from it, so every stretch of the order must hold the same mix of lengths, or the mix would pass for a
 difference.
 """
@@ -20,7 +20,7 @@ def balance_order(lengths: Sequence[int], seed: str) -> list[int]:
     """An order of the inputs in which every stretch, long or short, has nearly the same mix of lengths.
 
     Sorted by length, the inputs are visited in golden steps from a random place. A median over part of them
-    is then nearly that over all; with a random part it would jump from generation to generation, far where
+    is then nearly that over all; with a random part it would jump from repeat to repeat, far where
     the middle lengths are few.
 
     Args:

@@ -35,7 +35,7 @@ def poisson_arrivals_ns(rate_per_s: float, n: int, seed: int) -> NDArray[np.int6
 
     The gaps are made from the raw numbers of PCG64, whose stream NumPy promises never to change (NEP 19); its
     own exponential draws carry no such promise. Source: inversion, Devroye, Non-Uniform Random Variate
-    Generation 1986, section II.2.
+    Repeat 1986, section II.2.
 
     Args:
         rate_per_s: Mean requests per second.
@@ -58,7 +58,7 @@ def poisson_arrivals_ns(rate_per_s: float, n: int, seed: int) -> NDArray[np.int6
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedRequests:
     """What became of each request that was answered, in the order of the schedule; all arrays are [requests].
 
     Attributes:
@@ -88,7 +88,7 @@ class Served:
     is_missed: bool = False
 
 
-class Limit(NamedTuple):
+class ResponseLimit(NamedTuple):
     """What ends serving early.
 
     Attributes:
@@ -117,8 +117,8 @@ def serve_open_loop(
     sleep_s: Callable[[float], object] = time.sleep,
     cpu_clock: Clock = time.process_time_ns,
     stop_backlog_s: float = STOP_BACKLOG_S,
-    limit: Limit | None = None,
-) -> Served:
+    limit: ResponseLimit | None = None,
+) -> ServedRequests:
     """Serve a schedule of arrivals, first come first served, by one instance of the model.
 
     Args:
@@ -258,12 +258,12 @@ def _wait_until(due: int, clock: Clock, sleep_s: Callable[[float], object]) -> t
     return now, slept
 
 
-def _spread(scheduled_ns: NDArray[np.int64], batches: Sequence[_Batch], begin: int) -> Served:
+def _spread(scheduled_ns: NDArray[np.int64], batches: Sequence[_Batch], begin: int) -> ServedRequests:
     """From one row a batch to one row a request."""
     rows = np.array(batches, dtype=np.int64).reshape(-1, len(_Batch._fields))
     number = np.repeat(np.arange(len(batches)), rows[:, 0])
     start, end, was_waited_for, cpu = (rows[number, column] for column in (1, 2, 3, 4))
-    return Served(
+    return ServedRequests(
         scheduled_ns=scheduled_ns,
         start_ns=start - begin,
         response_ns=end - begin - scheduled_ns,

@@ -49,7 +49,7 @@ class Quality(Record):
                 quantity=ENTITIES,
                 unit="count",
                 values=tuple(float(count.true_positives) for count in counts),
-                generations=tuple(0 for _ in counts),
+                repeats=tuple(0 for _ in counts),
                 columns={
                     "predicted": tuple(count.predicted for count in counts),
                     "actual": tuple(count.actual for count in counts),

@@ -22,8 +22,8 @@ from bakeoff.measure.heats.timing import time_each, warm_up_all
 from bakeoff.measure.scenarios.latency import Latency
 from bakeoff.measure.scenarios.open_loop import (
     STOP_BACKLOG_S,
-    Limit,
-    Served,
+    ResponseLimit,
+    ServedRequests,
     expected_wait_s,
     find_max_rate,
     poisson_arrivals_ns,
@@ -96,10 +96,10 @@ class Server(Record):
         """How long the search of one process may take: its share of the protocol's time budget.
 
         All processes of the job share it evenly. Loading, warming up and timing single calls are not in it.
-        As a heat, which runs its least generations beyond its budget, a search goes on until it has found a
+        As a heat, which runs its least repeats beyond its budget, a search goes on until it has found a
         rate, and at twice its share it ends in any case.
         """
-        return protocol.time_budget_s / protocol.min_generations
+        return protocol.time_budget_s / protocol.min_repeats
 
     def longest_search_s(self, protocol: TimingProtocol) -> float:
         """After what time the search of one process ends, whatever it has found."""
@@ -138,7 +138,7 @@ class Server(Record):
             quantity=MAX_RATE,
             unit="per_s",
             values=(search.rate_per_s or 0.0,),
-            generations=(subject.generation,),
+            repeats=(subject.repeat,),
             columns={
                 "service_ns": (alone.service_ns,),
                 "request_ns": (round(NS_PER_S / alone.capacity_per_s),),
@@ -150,7 +150,7 @@ class Server(Record):
                 **self._compare_waits(search.rate_per_s, chosen),
             },
         )
-        return rate, self._describe_trials(trials, subject.generation), _responses(chosen, subject)
+        return rate, self._describe_trials(trials, subject.repeat), _responses(chosen, subject)
 
     def _time_alone(self, subject: Subject) -> _Alone:
         """Warm up with batches of each size that counts, then time them one after the other.
@@ -178,7 +178,7 @@ class Server(Record):
         )
 
     def _draw_arrivals(self, subject: Subject, rate_per_s: float) -> NDArray[np.int64]:
-        seed = digest_json([subject.timing.seed, subject.generation, f"{rate_per_s:.6g}"])
+        seed = digest_json([subject.timing.seed, subject.repeat, f"{rate_per_s:.6g}"])
         return poisson_arrivals_ns(rate_per_s, self.n_queries, int(seed[:12], 16))
 
     def _try(self, subject: Subject, arrivals_ns: NDArray[np.int64]) -> _Trial:
@@ -198,14 +198,14 @@ class Server(Record):
             sleep_s=subject.sleep_s,
             cpu_clock=subject.cpu_clock,
             stop_backlog_s=max(STOP_BACKLOG_S, self.limit_ms * NS_PER_MS / NS_PER_S),
-            limit=Limit(self.limit_ms * NS_PER_MS, -1 if most_late is None else most_late),
+            limit=ResponseLimit(self.limit_ms * NS_PER_MS, -1 if most_late is None else most_late),
         )
         counts, disturbances = subject.counters.end(subject.clock() - begin_ns)
         # What sleeps waits for no CPU: in the whole of an idle server a wait would be lost.
         waited_too_long = counts.get("run_delay_ns", 0.0) > MAX_RUN_DELAY_SHARE * served.awake_ns
         return _Trial(served, counts, is_disturbed=bool(disturbances) or waited_too_long)
 
-    def _describe_trials(self, trials: Mapping[float, _Trial], generation: int) -> Reading:
+    def _describe_trials(self, trials: Mapping[float, _Trial], repeat: int) -> Reading:
         served = [trial.served for trial in trials.values()]
         columns: dict[str, list[int]] = {
             "is_met": [int(self._is_met(each)) for each in served],
@@ -221,11 +221,13 @@ class Server(Record):
             quantity=PROBE,
             unit="per_s",
             values=tuple(trials),
-            generations=(generation,) * len(trials),
+            repeats=(repeat,) * len(trials),
             columns={name: tuple(column) for name, column in columns.items()},
         )
 
-    def _compare_waits(self, rate_per_s: float | None, served: Served | None) -> dict[str, tuple[int]]:
+    def _compare_waits(
+        self, rate_per_s: float | None, served: ServedRequests | None
+    ) -> dict[str, tuple[int]]:
         """How long requests queued at the answer, and how long they should have; nothing where batches form.
 
         Of the service times under that very load, so that what is compared is the queue alone. An expected
@@ -248,10 +250,10 @@ class Server(Record):
             "load_permille": (round(load * 1000),),
         }
 
-    def _count_late(self, served: Served) -> int:
+    def _count_late(self, served: ServedRequests) -> int:
         return int(np.count_nonzero(served.response_ns > self.limit_ms * NS_PER_MS))
 
-    def _is_met(self, served: Served) -> bool:
+    def _is_met(self, served: ServedRequests) -> bool:
         if served.is_overloaded or served.is_missed:
             return False
         return slo_is_met(len(served.response_ns), self._count_late(served), self.quantile)
@@ -280,7 +282,7 @@ class _Alone(NamedTuple):
 class _Trial(NamedTuple):
     """One rate as it was tried, and what the system counted meanwhile."""
 
-    served: Served
+    served: ServedRequests
     counts: Mapping[str, float]
     is_disturbed: bool
 
@@ -290,9 +292,9 @@ def count_least(quantile: float) -> int:
     return LEAST_QUERIES if quantile <= P99 else least_responses(quantile, 1)
 
 
-def _responses(served: Served | None, subject: Subject) -> Reading:
+def _responses(served: ServedRequests | None, subject: Subject) -> Reading:
     """Every response at the rate that was found; none where no rate was."""
-    arrays = served or Served(*(np.zeros(0, dtype=np.int64),) * 7)
+    arrays = served or ServedRequests(*(np.zeros(0, dtype=np.int64),) * 7)
     count, order = len(arrays.response_ns), subject.arrivals
     inputs = [order[number % len(order)] for number in range(count)]
     columns: dict[str, list[int]] = {
@@ -307,6 +309,6 @@ def _responses(served: Served | None, subject: Subject) -> Reading:
         quantity=RESPONSE,
         unit="ns",
         values=tuple(arrays.response_ns.astype(float).tolist()),
-        generations=(subject.generation,) * count,
+        repeats=(subject.repeat,) * count,
         columns={name: tuple(column) for name, column in columns.items()},
     )

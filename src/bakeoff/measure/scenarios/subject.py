@@ -29,7 +29,7 @@ class Subject:
         documents: What is asked, in a fixed order.
         encodings: The same documents as token ids.
         protocol: How to time; None for scenarios that are not timed.
-        generation: Number of this process among those of the job, from 0.
+        repeat: Number of this process among those of the job, from 0.
         lengths: Of each document, by which its order is made: the same for all candidates, whatever their
             tokenizers.
         clock: By which a scenario that runs on its own is timed, in ns.
@@ -44,7 +44,7 @@ class Subject:
     documents: tuple[Document, ...]
     encodings: tuple[Encoding, ...]
     protocol: TimingProtocol | None
-    generation: int
+    repeat: int
     lengths: tuple[int, ...]
     clock: Callable[[], int] = time.perf_counter_ns
     sleep_s: Callable[[float], object] = time.sleep
@@ -64,16 +64,16 @@ class Subject:
 
     @cached_property
     def order(self) -> list[int]:
-        """This generation's order of the texts, the same for all candidates."""
+        """This repeat's order of the texts, the same for all candidates."""
         return balance_order(self.lengths, self._seed)
 
     @cached_property
     def arrivals(self) -> list[int]:
-        """This generation's texts as they arrive by chance, the same for all candidates."""
+        """This repeat's texts as they arrive by chance, the same for all candidates."""
         return shuffle_order(len(self.documents), self._seed)
 
     def draw_batches(self, size: int) -> list[list[int]]:
-        """This generation's batches of so many texts, the same for all candidates."""
+        """This repeat's batches of so many texts, the same for all candidates."""
         return draw_batches(self.lengths, size, self._seed)
 
     def batch(self, rows: list[int]) -> Batch:
@@ -82,4 +82,4 @@ class Subject:
 
     @property
     def _seed(self) -> str:
-        return f"{self.timing.seed}:{self.generation}"
+        return f"{self.timing.seed}:{self.repeat}"

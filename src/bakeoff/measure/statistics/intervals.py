@@ -1,7 +1,7 @@
 """Statistics of timings: pure functions, each with its source.
 
 Two facts shape this file. Calls of one process are not independent, so an interval from calls alone is far
-too narrow; the unit of replication is the fresh process (a *generation*). And a tail quantile needs samples:
+too narrow; the unit of replication is the fresh process (a *repeat*). And a tail quantile needs samples:
 where they are missing the answer is None, never a number.
 
 How much processes differ is estimated with a moderated variance, see ``moderation``: a
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bakeoff.measure.statistics.moderation import Of, Posterior, Prior, moderate
 
-MIN_GENERATIONS = 5
+MIN_REPEATS = 5
 MEDIAN = 0.5
 
 
@@ -69,20 +69,20 @@ def minimum_samples(p: float, confidence: float = 0.95) -> int:
 
 
 def quantile_interval(
-    generations: Sequence[NDArray[np.float64]],
+    repeats: Sequence[NDArray[np.float64]],
     p: float,
     confidence: float = 0.95,
     prior: Prior | None = None,
 ) -> Interval | None:
     """Estimate the pooled p-quantile, with sectioning united with the order-statistic interval.
 
-    Sectioning takes the spread of the quantile between generations around the pooled one, on the log scale
+    Sectioning takes the spread of the quantile between repeats around the pooled one, on the log scale
     (Asmussen and Glynn, Stochastic Simulation 2007, section III.5a), here with a moderated variance. The
-    interval is never narrower than the distribution-free one of the pooled sample; with a single generation
+    interval is never narrower than the distribution-free one of the pooled sample; with a single repeat
     it is that one, which then speaks of this one process alone.
 
     Args:
-        generations: Positive samples [calls] of each fresh process, in any unit.
+        repeats: Positive samples [calls] of each fresh process, in any unit.
         p: Between 0 and 1.
         confidence: Of the interval.
         prior: Of the variance between processes.
@@ -90,11 +90,11 @@ def quantile_interval(
     Returns:
         In the unit of the samples; None with fewer than ``minimum_samples(p)`` samples in all.
     """
-    return quantile_intervals(generations, (p,), confidence, [prior])[0]
+    return quantile_intervals(repeats, (p,), confidence, [prior])[0]
 
 
 def quantile_intervals(
-    generations: Sequence[NDArray[np.float64]],
+    repeats: Sequence[NDArray[np.float64]],
     quantiles: Sequence[float],
     confidence: float = 0.95,
     priors: Sequence[Prior | None] | None = None,
@@ -103,7 +103,7 @@ def quantile_intervals(
 
     As ``quantile_interval``, with one prior a quantile.
     """
-    ordered = [np.sort(sample) for sample in generations]
+    ordered = [np.sort(sample) for sample in repeats]
     pooled = np.sort(np.concatenate(ordered))
     return [
         _quantile_interval(ordered, pooled, p, confidence, prior)
@@ -112,7 +112,7 @@ def quantile_intervals(
 
 
 def _quantile_interval(
-    generations: Sequence[NDArray[np.float64]],
+    repeats: Sequence[NDArray[np.float64]],
     pooled: NDArray[np.float64],
     p: float,
     confidence: float,
@@ -124,9 +124,9 @@ def _quantile_interval(
     below, above = order_statistic_ranks(pooled.size, p, confidence)
     low = float(pooled[below]) if below is not None else 0.0
     high = float(pooled[above]) if above is not None else math.inf
-    if len(generations) > 1:
-        by_generation = np.array([quantile_of_sorted(sample, p) for sample in generations])
-        sectioned = interval_around(math.log(value), np.log(by_generation), confidence, "time", prior)
+    if len(repeats) > 1:
+        by_repeat = np.array([quantile_of_sorted(sample, p) for sample in repeats])
+        sectioned = interval_around(math.log(value), np.log(by_repeat), confidence, "time", prior)
         low, high = min(low, sectioned.low), max(high, sectioned.high)
     return Interval(value, low, high)
 
@@ -173,50 +173,50 @@ def unite(interval: Interval, other: Interval | None) -> Interval:
 
 
 def throughput_interval(
-    block_rates_by_generation: Sequence[NDArray[np.float64]],
+    block_rates_by_repeat: Sequence[NDArray[np.float64]],
     confidence: float = 0.95,
     prior: Prior | None = None,
 ) -> Interval:
     """Estimate documents per second: the median over rounds, then over processes.
 
-    The median over the blocks of a generation, then the mean over the generations with a moderated variance.
+    The median over the blocks of a repeat, then the mean over the repeats with a moderated variance.
 
     Args:
-        block_rates_by_generation: Positive rates [blocks] in documents per second, one array a generation.
+        block_rates_by_repeat: Positive rates [blocks] in documents per second, one array a repeat.
         confidence: Of the interval.
         prior: Of the variance between processes of a log time.
 
     Returns:
-        In documents per second; with one generation the interval is (0, inf).
+        In documents per second; with one repeat the interval is (0, inf).
 
     Raises:
-        ValueError: There is no generation.
+        ValueError: There is no repeat.
     """
-    if not block_rates_by_generation:
-        raise ValueError("an interval needs at least one generation")
-    logs = np.array([float(np.median(np.log(rates))) for rates in block_rates_by_generation])
+    if not block_rates_by_repeat:
+        raise ValueError("an interval needs at least one repeat")
+    logs = np.array([float(np.median(np.log(rates))) for rates in block_rates_by_repeat])
     return interval_around(float(np.mean(logs)), logs, confidence, "time", prior)
 
 
 def rate_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Estimate one rate from the one that each generation found: their median, on the log scale.
+    """Estimate one rate from the one that each repeat found: their median, on the log scale.
 
-    The spread is taken around the logarithm of the median, so that one generation that was held up widens the
+    The spread is taken around the logarithm of the median, so that one repeat that was held up widens the
     interval and does not move the value. It is moderated by the instrument's own prior alone: processes of
     this kind run one after the other, and belong to no heat.
 
     Args:
-        rates: Positive, one a generation.
+        rates: Positive, one a repeat.
         confidence: Of the interval.
 
     Returns:
-        In the unit of the rates; with one generation the interval is (0, inf).
+        In the unit of the rates; with one repeat the interval is (0, inf).
 
     Raises:
-        ValueError: There is no generation.
+        ValueError: There is no repeat.
     """
     if not rates:
-        raise ValueError("an interval needs at least one generation")
+        raise ValueError("an interval needs at least one repeat")
     logs = np.log(np.asarray(rates))
     return interval_around(math.log(float(np.median(rates))), logs, confidence, "time", None)
 

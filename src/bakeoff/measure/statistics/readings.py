@@ -36,7 +36,7 @@ BLOCK = "block"
 LOAD = "load"
 MEMORY = "memory"
 TOKENIZE = "tokenize"
-CANARY = "canary"
+CALIBRATION = "calibration"
 OVERHEAD = "overhead"
 MODEL_SIZE = "model_size"
 ENERGY = "energy"
@@ -58,7 +58,7 @@ class Reading(Record):
         unit: Of ``values``.
         at: Where it was taken: ``{"batch_size": 8}``.
         values: One number a sample, in the order of taking.
-        generations: The fresh process in which each value was taken, counted from 0; one a value.
+        repeats: The fresh process in which each value was taken, counted from 0; one a value.
         columns: Facts beside each value, such as ``n_tokens`` or ``cpu_ns``; each as long as ``values``.
         spreads: How the repeats of all candidates of its heat deviate; empty for what is measured alone.
     """
@@ -67,13 +67,13 @@ class Reading(Record):
     unit: Unit
     at: Mapping[str, int] = {}
     values: tuple[float, ...]
-    generations: tuple[int, ...]
+    repeats: tuple[int, ...]
     columns: Mapping[str, tuple[int, ...]] = {}
     spreads: tuple[Spread, ...] = ()
 
     @model_validator(mode="after")
     def _columns_are_as_long_as_values(self) -> Self:
-        lengths = {len(self.generations), *(len(column) for column in self.columns.values())}
+        lengths = {len(self.repeats), *(len(column) for column in self.columns.values())}
         if lengths != {len(self.values)}:
             raise ValueError(f"columns of {sorted(lengths)} rows beside {len(self.values)} values")
         return self
@@ -89,7 +89,7 @@ class Reading(Record):
         if "left_out" not in self.columns or not self.values:
             return 0.0
         rounds = np.asarray(self.columns["round"])
-        _, first = np.unique(np.asarray(self.generations) * (rounds.max() + 1) + rounds, return_index=True)
+        _, first = np.unique(np.asarray(self.repeats) * (rounds.max() + 1) + rounds, return_index=True)
         return share_of_dirty(np.asarray(self.columns["left_out"])[first].tolist())
 
     @property
@@ -115,10 +115,10 @@ class Reading(Record):
         """
         if "left_out" not in self.columns:
             return self.counted
-        why, generations = np.asarray(self.columns["left_out"]), np.asarray(self.generations)
+        why, repeats = np.asarray(self.columns["left_out"]), np.asarray(self.repeats)
         chosen: NDArray[np.bool_] = self.counted | (why == APART)
-        lost = np.setdiff1d(generations, generations[chosen])
-        with_lost: NDArray[np.bool_] = chosen | ((why != LATE) & np.isin(generations, lost))
+        lost = np.setdiff1d(repeats, repeats[chosen])
+        with_lost: NDArray[np.bool_] = chosen | ((why != LATE) & np.isin(repeats, lost))
         return with_lost
 
     @property
@@ -127,8 +127,8 @@ class Reading(Record):
         if "left_out" not in self.columns:
             return False
         steady = np.asarray(self.columns["left_out"]) != LATE
-        generations, counted = np.asarray(self.generations), self.counted
-        is_one_lost = np.setdiff1d(generations[steady], generations[counted]).size > 0
+        repeats, counted = np.asarray(self.repeats), self.counted
+        is_one_lost = np.setdiff1d(repeats[steady], repeats[counted]).size > 0
         return bool(is_one_lost or 2 * counted.sum() <= steady.sum())
 
     def prior(self, of: Of, p: float = MEDIAN) -> Prior | None:
@@ -158,22 +158,22 @@ class Reading(Record):
         """Whether quantiles beyond the median are asked of it: of single calls, and not of passes."""
         return self.quantity != PASS and not self.is_grouped
 
-    def by_generation(self) -> list[NDArray[np.float64]]:
+    def by_repeat(self) -> list[NDArray[np.float64]]:
         """The values of each fresh process that headline figures use, in the order of the processes."""
-        return list(self.by_generation_number().values())
+        return list(self.by_repeat_number().values())
 
-    def by_generation_number(
+    def by_repeat_number(
         self, column: str | None = None, *, is_paired: bool = False
     ) -> dict[int, NDArray[np.float64]]:
-        """As ``by_generation`` with the number of each process.
+        """As ``by_repeat`` with the number of each process.
 
         Args:
             column: Take a column instead of the values.
             is_paired: Take what ratios use instead of what headline figures use.
         """
         source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
-        generations, chosen = np.asarray(self.generations), self.paired if is_paired else self.counted
-        rows = {int(number): source[(generations == number) & chosen] for number in np.unique(generations)}
+        repeats, chosen = np.asarray(self.repeats), self.paired if is_paired else self.counted
+        rows = {int(number): source[(repeats == number) & chosen] for number in np.unique(repeats)}
         return {number: row for number, row in rows.items() if row.size}
 
     def quantile(self, p: float, confidence: float = 0.95) -> Interval | None:
@@ -185,7 +185,7 @@ class Reading(Record):
 
         Where half of the rounds are left out, the interval also holds what all rounds say.
         """
-        rows, is_grouped = self.by_generation(), self.is_grouped
+        rows, is_grouped = self.by_repeat(), self.is_grouped
         if not rows:
             return [None] * len(wanted)
         found = quantile_intervals(rows, wanted, confidence, [self.prior("time", p) for p in wanted])
@@ -199,7 +199,7 @@ class Reading(Record):
 
     def posterior(self, p: float) -> Posterior | None:
         """Find what is known of the logarithm of the p-quantile; None with fewer than two processes."""
-        rows = self.by_generation()
+        rows = self.by_repeat()
         if len(rows) < 2:  # noqa: PLR2004 - one process shows no spread
             return None
         center = math.log(quantile_of_sorted(np.sort(np.concatenate(rows)), p))
@@ -222,7 +222,7 @@ class Reading(Record):
     def block_medians(
         self, column: str | None = None, *, is_paired: bool = False
     ) -> dict[tuple[int, int], float]:
-        """Take the median of each block by (generation, round).
+        """Take the median of each block by (repeat, round).
 
         Args:
             column: Take a column instead of the values.
@@ -238,9 +238,9 @@ class Reading(Record):
         """Estimate documents per second, over the counted blocks."""
         values = np.asarray(self.values)
         rates: dict[int, list[float]] = {}
-        for (generation, _), rows in self._blocks():
+        for (repeat, _), rows in self._blocks():
             total_s = float(values[rows].sum()) / NS_PER_S
-            rates.setdefault(generation, []).append(self.columns["n_documents"][0] * rows.size / total_s)
+            rates.setdefault(repeat, []).append(self.columns["n_documents"][0] * rows.size / total_s)
         if not rates:
             return None
         found = throughput_interval(
@@ -253,16 +253,16 @@ class Reading(Record):
         return _stretch(found, found.value * counted_ns / of_all_ns)
 
     def _blocks(self, *, is_paired: bool = False) -> list[tuple[tuple[int, int], NDArray[np.intp]]]:
-        """Each block's (generation, round), in their order, and where its values are."""
+        """Each block's (repeat, round), in their order, and where its values are."""
         rows = np.flatnonzero(self.paired if is_paired else self.counted)
         if not rows.size:
             return []
-        generations, rounds = np.asarray(self.generations)[rows], np.asarray(self.columns["round"])[rows]
-        order = np.lexsort((rounds, generations))
-        places = np.stack((generations[order], rounds[order]))
+        repeats, rounds = np.asarray(self.repeats)[rows], np.asarray(self.columns["round"])[rows]
+        order = np.lexsort((rounds, repeats))
+        places = np.stack((repeats[order], rounds[order]))
         begins = 1 + np.flatnonzero((np.diff(places) != 0).any(axis=0))
         return [
-            ((int(generations[block[0]]), int(rounds[block[0]])), rows[block])
+            ((int(repeats[block[0]]), int(rounds[block[0]])), rows[block])
             for block in np.split(order, begins)
         ]
 
@@ -279,7 +279,7 @@ def read_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Rea
         quantity=quantity,
         unit=unit,
         values=tuple(float(value) for _, value in rows),
-        generations=tuple(number for number, _ in rows),
+        repeats=tuple(number for number, _ in rows),
     )
 
 
@@ -298,7 +298,7 @@ def ratio_to_reference(
         calls: The candidate's.
         reference: The reference's, of the same session and batch size.
         confidence: Of the interval.
-        p: The median is paired round by round; another quantile generation by generation, by its number.
+        p: The median is paired round by round; another quantile repeat by repeat, by its number.
         by_cpu: Compare CPU time: what is left on a contended machine. Right only where both used one thread,
             since the time of every thread that spins is in it.
         factor: As ``ratio_interval`` takes it.
@@ -316,7 +316,7 @@ def find_log_ratios(
 ) -> LogRatios | None:
     """Take the log ratio of a candidate to the reference in each process that both ran.
 
-    Either may lack processes that the other has: of one that failed in a later generation the earlier ones
+    Either may lack processes that the other has: of one that failed in a later repeat the earlier ones
     are compared.
 
     Args:
@@ -346,14 +346,14 @@ def find_log_times(calls: Reading, p: float) -> dict[int, float]:
     """Take the logarithm of the p-quantile of each process; empty where the values have no such quantile."""
     if p != MEDIAN and not calls.has_tail:
         return {}
-    rows = calls.by_generation_number()
+    rows = calls.by_repeat_number()
     return {number: math.log(quantile_of_sorted(np.sort(row), p)) for number, row in rows.items()}
 
 
 def _find_tail_ratios(calls: Reading, reference: Reading, p: float, column: str | None) -> LogRatios | None:
     if calls.is_grouped or reference.is_grouped:
         return None
-    own, other = (each.by_generation_number(column, is_paired=True) for each in (calls, reference))
+    own, other = (each.by_repeat_number(column, is_paired=True) for each in (calls, reference))
     shared = sorted(own.keys() & other.keys())
     # A coarse clock may read no CPU time at all, of which there is no ratio.
     if not shared or any((rows[number] <= 0).any() for rows in (own, other) for number in shared):
@@ -369,7 +369,7 @@ def _stretch(interval: Interval, value: float | None) -> Interval:
     return unite(interval, Interval(value, interval.low * change, interval.high * change))
 
 
-def merge_generations(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]:
+def merge_repeats(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]:
     """Join what several fresh processes read of the same quantities into one reading each.
 
     Args:
@@ -387,7 +387,7 @@ def merge_generations(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]
             first.model_copy(
                 update={
                     "values": tuple(value for row in rows for value in row.values),
-                    "generations": tuple(g for row in rows for g in row.generations),
+                    "repeats": tuple(g for row in rows for g in row.repeats),
                     "columns": {
                         name: tuple(value for row in rows for value in row.columns[name])
                         for name in first.columns

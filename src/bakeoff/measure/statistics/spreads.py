@@ -56,7 +56,7 @@ def _statistic(p: float, of: Of) -> Callable[[Reading, Reading], _Series]:
 
     def take(mine: Reading, theirs: Reading) -> _Series:
         if mine is theirs:
-            return dict.fromkeys(mine.by_generation_number(is_paired=True), 0.0)
+            return dict.fromkeys(mine.by_repeat_number(is_paired=True), 0.0)
         found = find_log_ratios(mine, theirs, p, by_cpu=of != "ratio")
         return dict(found.by_process) if found else {}
 

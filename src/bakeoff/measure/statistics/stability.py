@@ -24,9 +24,9 @@ SHIFT_ERRORS = 5.0
 # A level from fewer blocks is no level.
 SHIFT_MIN_BLOCKS = 5
 NOISE_BATCHES = 10
-# A hand-over wanders by a tenth; between caches that are far apart it takes more than twice as long.
+# A core-to-core latency wanders by a tenth; between caches that are far apart it more than doubles.
 FAR_FACTOR = 1.6
-# The near level is where the fastest tenth ends: a few hand-overs by chance too fast do not set it.
+# The near level is where the fastest tenth ends: a few that are too fast by chance do not set it.
 NEAR_QUANTILE = 0.1
 
 
@@ -51,15 +51,15 @@ class Drift(NamedTuple):
     p: float
 
 
-def find_far(handovers: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which hand-overs took so much longer than the quickest that the CPUs must have been further apart.
+def find_far(latencies_ns: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Find the core-to-core latencies so far above the quickest that the CPUs must have been further apart.
 
     Args:
-        handovers: [rounds], in any unit; may be empty.
+        latencies_ns: [rounds], in any unit; may be empty.
     """
-    if not handovers.size:
+    if not latencies_ns.size:
         return np.zeros(0, dtype=bool)
-    far: NDArray[np.bool_] = handovers > FAR_FACTOR * np.quantile(handovers, NEAR_QUANTILE)
+    far: NDArray[np.bool_] = latencies_ns > FAR_FACTOR * np.quantile(latencies_ns, NEAR_QUANTILE)
     return far
 
 
@@ -134,25 +134,25 @@ def find_drift(block_medians: NDArray[np.float64]) -> Drift | None:
     return Drift("trend", trend, p) if is_trend else None
 
 
-def spread_excess(generation_samples: Sequence[NDArray[np.float64]]) -> float:
+def spread_excess(repeat_samples: Sequence[NDArray[np.float64]]) -> float:
     """How many times more the processes differ in their median than the noise inside them explains.
 
-    Between: the standard deviation of the log medians of the generations. Inside: each generation is cut into
+    Between: the standard deviation of the log medians of the repeats. Inside: each repeat is cut into
     10 consecutive batches, whose log medians give the standard error of its own median. Batches, not calls,
     since neighbouring calls are not independent (batch means: Law, Simulation Modeling and Analysis, 5th ed.
     2015, section 9.5.3); a batch must be longer than a disturbance lasts. Near 1 when the process makes no
     difference.
 
     Args:
-        generation_samples: Positive samples [calls] of each fresh process, in the order of taking.
+        repeat_samples: Positive samples [calls] of each fresh process, in the order of taking.
 
     Returns:
-        0 where there is nothing to compare: fewer than two generations, or one with a single sample.
+        0 where there is nothing to compare: fewer than two repeats, or one with a single sample.
     """
-    if len(generation_samples) < 2 or min(sample.size for sample in generation_samples) < 2:  # noqa: PLR2004
+    if len(repeat_samples) < 2 or min(sample.size for sample in repeat_samples) < 2:  # noqa: PLR2004
         return 0.0
-    between = float(np.std([math.log(np.median(sample)) for sample in generation_samples], ddof=1))
-    inside = math.sqrt(float(np.mean([_median_error(sample) ** 2 for sample in generation_samples])))
+    between = float(np.std([math.log(np.median(sample)) for sample in repeat_samples], ddof=1))
+    inside = math.sqrt(float(np.mean([_median_error(sample) ** 2 for sample in repeat_samples])))
     if inside == 0:
         return math.inf if between > 0 else 0.0
     return between / inside

@@ -1,4 +1,4 @@
-"""Hand-over: how quickly the CPUs of this machine pass data to each other.
+"""Core-to-core latency: how quickly the CPUs of this machine pass data to each other.
 
 A host may place the CPUs of a virtual machine beside each other or far apart, and move them meanwhile.
 Threads that share one call then wait for each other's data several times as long, and a model with two
@@ -22,7 +22,7 @@ LAPS = 4
 MAX_CPUS = 8
 
 
-def make_handover_probe(cpus: Sequence[int] | None) -> Callable[[], int | None]:
+def make_core_to_core_probe(cpus: Sequence[int] | None) -> Callable[[], int | None]:
     """A probe that reads how long the array takes from one CPU to the next, in ns.
 
     It keeps its thread busy for about 40 µs a hop, so nothing may be timed meanwhile. The thread may use the

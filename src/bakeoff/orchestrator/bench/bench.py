@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from bakeoff.core.plan.existing import ExistingBenchmark, count_spoilt, valid_attempts
+from bakeoff.core.plan.existing import ExistingBenchmark, count_failed_or_invalid, valid_attempts
 from bakeoff.core.plan.jobs import Plan, PlannedJob
-from bakeoff.core.records import CONTENDED, Champion, FailedAttempt, Job, Measurement
+from bakeoff.core.records import Champion, FailedAttempt, Job, Measurement
 from bakeoff.core.selection.parse_champions import GivenChampions, parse_champions
+from bakeoff.core.validity.flags import CONTENDED
+from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk import durable
 from bakeoff.orchestrator.bench.claims import Share
 from bakeoff.orchestrator.bench.executors import reaching_nodes
@@ -45,8 +47,8 @@ class BenchResult(Record):
     @property
     def contended(self) -> tuple[Job, ...]:
         """Jobs that a busy machine alone keeps from being done: measured now, or their attempts used up."""
-        measured = [each.job for each in self.measured if each.is_only_contended]
-        return (*measured, *(each.job for each in self.plan.left if each.spoilt_by == CONTENDED))
+        measured = [each.job for each in self.measured if is_only_contended(each)]
+        return (*measured, *(each.job for each in self.plan.left if each.last_reason == CONTENDED.name))
 
 
 def bench(project: Project) -> BenchResult:
@@ -153,7 +155,7 @@ def _measure_or_wait(
     """
     told, todo = {planned.job.key: planned for planned in plan.jobs}, plan
     while todo.todo:
-        measure_all(project, champions, todo, share, count_spoilt(existing))
+        measure_all(project, champions, todo, share, count_failed_or_invalid(existing))
         if not share.deferred:
             break
         share.wait()

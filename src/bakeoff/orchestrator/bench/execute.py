@@ -14,7 +14,7 @@ from bakeoff.core.records import Champion, Job, Measurement
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.scenarios import Interleaved, Server
-from bakeoff.measure.statistics.readings import merge_generations
+from bakeoff.measure.statistics.readings import merge_repeats
 from bakeoff.orchestrator.bench.claims import Share
 from bakeoff.orchestrator.bench.heat import measure_heat
 from bakeoff.orchestrator.bench.prepare import EndsOneJob, flag_mixed, make_order, make_ready, now_text
@@ -51,7 +51,7 @@ def measure_unit(
 
 def count_steps(jobs: Sequence[PlannedJob]) -> int:
     """How often ``advance`` is called at least while jobs of one unit are measured."""
-    return _n_generations(jobs[0].job) if jobs[0].job.scenario.is_timed else len(jobs)
+    return _n_repeats(jobs[0].job) if jobs[0].job.scenario.is_timed else len(jobs)
 
 
 def choose_timeout_s(job: Job, timeout_s: float) -> float:
@@ -71,22 +71,22 @@ def choose_timeout_s(job: Job, timeout_s: float) -> float:
 def _measure_alone(
     project: Project, planned: PlannedJob, champion: Champion, share: Share, advance: Advance
 ) -> None:
-    """All generations of a job that no other is measured beside; outcomes on disk are not repeated."""
+    """All repeats of a job that no other is measured beside; outcomes on disk are not repeated."""
     job, done = planned.job, list[Done]()
     begin_s = time.monotonic()
     try:
         with share.beating():
             work = make_ready(project, planned, champion)
-        for generation in range(_n_generations(job)):
-            folder = project.results.work_folder(job, planned.attempt, f"generation-{generation}")
-            order = make_order(project, work, generation)
+        for repeat in range(_n_repeats(job)):
+            folder = project.results.work_folder(job, planned.attempt, f"repeat-{repeat}")
+            order = make_order(project, work, repeat)
             timeout_s = choose_timeout_s(job, project.settings.benchmark.timeout_s)
             done.append(run_in_fresh_process(order, folder, timeout_s, on_wait=share.beat))
-            advance(f"{job.label} {generation + 1}/{_n_generations(job)}")
+            advance(f"{job.label} {repeat + 1}/{_n_repeats(job)}")
     except EndsOneJob as error:
-        share.outcomes.fail(project, planned, error, merge_generations([each.readings for each in done]))
+        share.outcomes.fail(project, planned, error, merge_repeats([each.readings for each in done]))
         return
-    readings = merge_generations([each.readings for each in done])
+    readings = merge_repeats([each.readings for each in done])
     flags = judge_measurement(
         job,
         readings,
@@ -110,5 +110,5 @@ def _measure_alone(
     shutil.rmtree(project.results.work_folder(job, planned.attempt), ignore_errors=True)
 
 
-def _n_generations(job: Job) -> int:
-    return job.protocol.min_generations if job.protocol else 1
+def _n_repeats(job: Job) -> int:
+    return job.protocol.min_repeats if job.protocol else 1

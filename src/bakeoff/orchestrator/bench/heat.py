@@ -1,4 +1,4 @@
-"""Heats: candidates measured together; each generation is on disk before the next begins."""
+"""Heats: candidates measured together; each repeat is on disk before the next begins."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from bakeoff.core.plan.jobs import Plan, PlannedJob
 from bakeoff.core.records import Champion, Environment, Flag, HeatFacts, Job, Measurement
+from bakeoff.core.validity.flags import RECOMPILED
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
@@ -25,13 +26,13 @@ from bakeoff.measure.heats.assemble import (
     find_left_out,
 )
 from bakeoff.measure.heats.protocol import TimingProtocol
-from bakeoff.measure.heats.records import Generation, Heat, Part
+from bakeoff.measure.heats.records import Heat, Part, Repeat
 from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.measure.statistics.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
-from bakeoff.measure.system.core_to_core import make_handover_probe
+from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 from bakeoff.orchestrator.bench.claims import Share
 from bakeoff.orchestrator.bench.prepare import EndsOneJob, Work, find_work, flag_mixed, make_order, now_text
 from bakeoff.orchestrator.bench.untimed import prepare_together
@@ -47,10 +48,10 @@ from bakeoff.run.measuring.resident import ResidentWorker
 MEMORY_SHARE = 0.6
 
 
-class KeptGeneration(Record):
-    """One generation of a heat on disk: an interrupted heat goes on after it."""
+class KeptRepeat(Record):
+    """One repeat of a heat on disk: an interrupted heat goes on after it."""
 
-    generation: Generation
+    repeat: Repeat
     environments: Mapping[str, Environment]
 
 
@@ -109,7 +110,7 @@ def measure_heat(
     folder = project.results.heat_folder(heat_id)
     heat, environments = _run_heat(project, works, folder, advance, share.beat)
     wall_s = time.monotonic() - begin_s
-    calls = assemble_calls(heat, find_left_out(heat.generations), _quantity_of(works[0].job))
+    calls = assemble_calls(heat, find_left_out(heat.repeats), _quantity_of(works[0].job))
     for work in works:
         if work.planned.action != "measure":
             continue
@@ -127,7 +128,7 @@ def measure_heat(
 def _run_heat(
     project: Project, works: Sequence[Work], folder: Path, advance: Advance, beat: Callable[[], None]
 ) -> tuple[Heat, list[Mapping[str, Environment]]]:
-    """Run the generations that are missing; each is on disk before the next begins."""
+    """Run the repeats that are missing; each is on disk before the next begins."""
     lengths = _count_tokens(project, works[0])
     participants = {
         work.job.key: ResidentWorker(
@@ -140,29 +141,29 @@ def _run_heat(
         for work in works
     }
     protocol = protocol_of(works[0].job)
-    kept = _load_generations(folder)
+    kept = _load_repeats(folder)
     environments = [each.environments for each in kept]
 
-    def keep(generation: Generation) -> None:
+    def keep(repeat: Repeat) -> None:
         seen = {
-            name: participant.environments[generation.number]
+            name: participant.environments[repeat.number]
             for name, participant in participants.items()
-            if generation.number in participant.environments
+            if repeat.number in participant.environments
         }
         environments.append(seen)
-        path = _generation_path(folder, generation.number)
-        document = KeptGeneration(generation=generation, environments=seen)
+        path = _repeat_path(folder, repeat.number)
+        document = KeptRepeat(repeat=repeat, environments=seen)
         durable.write_bytes(path, document.model_dump_json().encode())
-        n_dirty = sum(generation.rounds.values())
+        n_dirty = sum(repeat.rounds.values())
         remark = f", {n_dirty} rounds disturbed" if n_dirty else ""
-        advance(f"{len(works)} candidates, generation {generation.number + 1}{remark}")
+        advance(f"{len(works)} candidates, repeat {repeat.number + 1}{remark}")
 
     heat = run_heat(
         list(participants.values()),
         protocol,
         now_s=time.monotonic,
         memory_budget_bytes=MEMORY_SHARE * min(psutil.virtual_memory().available, read_memory_left_bytes()),
-        earlier=[each.generation for each in kept],
+        earlier=[each.repeat for each in kept],
         keep=keep,
         pause=beat,
         probe=_choose_probe(project, works),
@@ -174,7 +175,7 @@ def _run_heat(
 
 
 def _choose_probe(project: Project, works: Sequence[Work]) -> Callable[[], int | None]:
-    """Hand-overs are read where a candidate has a thread for every CPU.
+    """core-to-core latencies are read where a candidate has a thread for every CPU.
 
     What stays on one CPU hands nothing over, and of more CPUs than threads nobody knows which are used.
     """
@@ -182,7 +183,7 @@ def _choose_probe(project: Project, works: Sequence[Work]) -> Callable[[], int |
     usable = detect_hardware(cpus).usable_cpus
     if all((work.job.runtime.threads or usable) < usable for work in works):
         return lambda: None
-    return make_handover_probe(cpus)
+    return make_core_to_core_probe(cpus)
 
 
 def _count_tokens(project: Project, reference: Work) -> tuple[int, ...] | None:
@@ -196,18 +197,18 @@ def _count_tokens(project: Project, reference: Work) -> tuple[int, ...] | None:
         return None
 
 
-def _load_generations(folder: Path) -> list[KeptGeneration]:
-    found: list[KeptGeneration] = []
-    while (path := _generation_path(folder, len(found))).is_file():
+def _load_repeats(folder: Path) -> list[KeptRepeat]:
+    found: list[KeptRepeat] = []
+    while (path := _repeat_path(folder, len(found))).is_file():
         try:
-            found.append(KeptGeneration.model_validate_json(path.read_bytes()))
+            found.append(KeptRepeat.model_validate_json(path.read_bytes()))
         except ValidationError:
             break  # of another version: measured again from here
     return found
 
 
-def _generation_path(folder: Path, number: int) -> Path:
-    return folder / f"generation-{number:03d}.json"
+def _repeat_path(folder: Path, number: int) -> Path:
+    return folder / f"repeat-{number:03d}.json"
 
 
 def _assemble(
@@ -220,7 +221,7 @@ def _assemble(
     calls: Mapping[str, Sequence[Calls]],
 ) -> Measurement:
     job = work.job
-    parts = [part for each in heat.generations for part in each.parts if part.name == job.key]
+    parts = [part for each in heat.repeats for part in each.parts if part.name == job.key]
     first = parts[0]
     checkpoint = open_checkpoint(work.checkpoint)
     model_size = _read_model_size(work, checkpoint)
@@ -255,30 +256,30 @@ def _read_whole(job: Job, heat: Heat, calls: Mapping[str, Sequence[Calls]]) -> t
 
 def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:
     labels = {work.job.key: work.job.candidate for work in works}
-    counted = {generation for generation, _ in find_counted(find_left_out(heat.generations))}
+    counted = {repeat for repeat, _ in find_counted(find_left_out(heat.repeats))}
     return HeatFacts(
         heat_id=heat_id,
         reference_key=heat.reference,
         reference=labels[heat.reference],
         candidates=tuple(labels.values()),
         threads=tuple(work.job.runtime.threads for work in works),
-        generations=sum(
-            part.name == job.key for each in heat.generations if each.number in counted for part in each.parts
+        repeats=sum(
+            part.name == job.key for each in heat.repeats if each.number in counted for part in each.parts
         ),
-        is_resident=all(generation.is_resident for generation in heat.generations),
+        is_resident=all(repeat.is_resident for repeat in heat.repeats),
         stopped=heat.stopped,
         unmet=tuple(each for each in heat.unmet if each.participant == job.key),
         wall_s=wall_s,
-        canary_ns=tuple(
-            float(np.median(started.canary_ns))
+        calibration_ns=tuple(
+            float(np.median(started.calibration_ns))
             for started in sorted(
-                (part.started for each in heat.generations for part in each.parts),
+                (part.started for each in heat.repeats for part in each.parts),
                 key=lambda started: started.at_ns,
             )
-            if started.canary_ns
+            if started.calibration_ns
         ),
-        handover_ns=tuple(
-            float(ns) for each in heat.generations for _, ns in sorted(each.handovers_ns.items())
+        core_to_core_ns=tuple(
+            float(ns) for each in heat.repeats for _, ns in sorted(each.core_to_core_by_round_ns.items())
         ),
     )
 
@@ -294,7 +295,7 @@ def _recompiled(parts: Sequence[Part]) -> tuple[Flag, ...]:
     if not late:
         return ()
     detail = f"calls had to compile after the warm-up in {len(late)} of {len(parts)} processes"
-    return (Flag(name="recompiled", detail=detail),)
+    return (RECOMPILED.raised(detail),)
 
 
 def _graphs(facts: Mapping[str, str]) -> str:
@@ -303,7 +304,7 @@ def _graphs(facts: Mapping[str, str]) -> str:
 
 def _read_model_size(work: Work, checkpoint: Checkpoint) -> Reading:
     size_bytes = work.job.runtime.model_size_bytes(work.prepared, checkpoint)
-    return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), generations=(0,))
+    return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), repeats=(0,))
 
 
 def _quantity_of(job: Job) -> str:

@@ -33,7 +33,7 @@ class Assignment(Record):
         is_offline: The tracking store must not be asked.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     project: str
     settings: Settings
     test: str

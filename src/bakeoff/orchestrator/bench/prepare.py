@@ -11,6 +11,7 @@ from pathlib import Path
 from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.core.records import Champion, Environment, FailedAttempt, Flag, Job, Measurement
 from bakeoff.core.run_mode import RunMode
+from bakeoff.core.validity.flags import MIXED_ENVIRONMENTS
 from bakeoff.disk.folders import find_whole
 from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
 from bakeoff.measure.statistics.readings import Reading
@@ -88,7 +89,7 @@ def find_preparation(project: Project, work: Work) -> Task | None:
 
 
 def make_order(
-    project: Project, work: Work, generation: int, lengths: tuple[int, ...] | None = None
+    project: Project, work: Work, repeat: int, lengths: tuple[int, ...] | None = None
 ) -> MeasureOrder:
     """What one process of a job is told to do; lengths are of its documents, to put them in order."""
     return MeasureOrder(
@@ -100,7 +101,7 @@ def make_order(
         prepared=work.prepared,
         documents=documents_for(project, work.job.scenario),
         max_length=work.job.max_length,
-        generation=generation,
+        repeat=repeat,
         lengths=lengths,
         cpus=project.settings.benchmark.cpus,
         memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
@@ -149,7 +150,7 @@ def flag_mixed(environments: Sequence[Environment]) -> tuple[Flag, ...]:
     if len({environment.digest for environment in environments}) < 2:  # noqa: PLR2004
         return ()
     detail = "its processes saw unlike environments"
-    return (Flag(name="mixed_environments", detail=detail, invalidates=True),)
+    return (MIXED_ENVIRONMENTS.raised(detail),)
 
 
 def now_text() -> str:

@@ -129,7 +129,7 @@ class _Bench:
         )
 
     def _task(self, work: Work) -> Task:
-        folder = self._project.results.work_folder(work.job, work.planned.attempt, "generation-0")
+        folder = self._project.results.work_folder(work.job, work.planned.attempt, "repeat-0")
         return Task(make_order(self._project, work, 0), folder, self._project.settings.benchmark.timeout_s)
 
     def _keep(self, work: Work, outcome: Done | WorkerError, wall_s: float) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from bakeoff.core.comparison import compare as contrasting
-from bakeoff.core.comparison.compare import Contrast
-from bakeoff.core.comparison.gate import ContrastSettings
+from bakeoff.core.comparison import compare as comparing
+from bakeoff.core.comparison.compare import Comparison
+from bakeoff.core.comparison.gate import ComparisonSettings
 from bakeoff.errors import CandidateNotFoundError, UserError
 from bakeoff.orchestrator.compare.resolve import Finder, Named
 from bakeoff.orchestrator.project import Project
 
 
-def compare(project: Project, baseline: str, contender: str, settings: ContrastSettings) -> Contrast:
-    """Set a contender beside a baseline.
+def compare(project: Project, baseline: str, candidate: str, settings: ComparisonSettings) -> Comparison:
+    """Set a candidate beside a baseline.
 
     Args:
         project: Whose results, labels and tracking store are meant.
         baseline: What the change is counted from.
-        contender: What is judged.
+        candidate: What is judged.
         settings: Margins, place, confidence.
 
     Raises:
@@ -26,16 +26,16 @@ def compare(project: Project, baseline: str, contender: str, settings: ContrastS
         UserError: Both texts name the same measurements, or benchmarks of unlike scenarios.
     """
     finder = Finder(project)
-    first, second = finder.find(baseline), finder.find(contender)
+    first, second = finder.find(baseline), finder.find(candidate)
     if first.is_set != second.is_set:
-        first, second = _narrow(first, second, baseline), _narrow(second, first, contender)
+        first, second = _narrow(first, second, baseline), _narrow(second, first, candidate)
     first, second = _keep_scenario(first, second)
     measured = _identify(first)
     if measured and measured == _identify(second):
         raise UserError(
-            f"{baseline!r} and {contender!r} name the same measurements; name an older attempt with @ATTEMPT"
+            f"{baseline!r} and {candidate!r} name the same measurements; name an older attempt with @ATTEMPT"
         )
-    made = contrasting.contrast(first.sides, second.sides, settings)
+    made = comparing.compare(first.sides, second.sides, settings)
     if not (first.is_set and second.is_set and (first.winner or second.winner)):
         return made
     return made.model_copy(

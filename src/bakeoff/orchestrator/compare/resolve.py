@@ -21,6 +21,7 @@ from bakeoff.core.decision.standings import Standing
 from bakeoff.core.identity import is_run_id
 from bakeoff.core.plan.existing import ExistingBenchmark, invalid_attempts, sound_attempts, valid_attempts
 from bakeoff.core.records import Champion, FailedAttempt, Job, Measurement
+from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.errors import CandidateNotFoundError, DataError, UserError
 from bakeoff.measure.scenarios.quality import f1_of
@@ -127,7 +128,7 @@ class Finder:
                 )
         measured = [each for each in mine if isinstance(each, Measurement)]
         chosen = max(
-            measured, key=lambda each: (each.is_valid, each.is_only_contended, each.attempt), default=None
+            measured, key=lambda each: (each.is_valid, is_only_contended(each), each.attempt), default=None
         )
         if chosen is None:
             raise UserError(f"{mine[-1].job.label}: its attempts failed, so there is nothing to compare")

@@ -28,7 +28,7 @@ from bakeoff.serving import LIBRARIES
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PromotionEvidence:
     """The winner of a decision, with what was measured of it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Evidence:
     faults: tuple[BakeoffError, ...]
 
 
-def gather_evidence(project: Project, decision: Decision) -> Evidence:
+def gather_evidence(project: Project, decision: Decision) -> PromotionEvidence:
     """Find what the winner rests on, and look for all that speaks against its promotion.
 
     Raises:
@@ -72,7 +72,7 @@ def gather_evidence(project: Project, decision: Decision) -> Evidence:
         *_find_invalid(winner, existing),
         *_find_other_libraries(winner, decision, job),
     )
-    return Evidence(winner=winner, job=job, champion=_find_champion(project, winner), faults=faults)
+    return PromotionEvidence(winner=winner, job=job, champion=_find_champion(project, winner), faults=faults)
 
 
 def _find_stale(project: Project, decision: Decision) -> Iterator[BakeoffError]:
@@ -114,7 +114,7 @@ def _find_invalid(winner: Standing, existing: Sequence[ExistingBenchmark]) -> It
             yield PromotionRefusedError(
                 winner.label,
                 found=f"a measurement that it rests on is not valid ({reason})",
-                cure="run `bakeoff bench` on a quiet machine, then `bakeoff decide`",
+                fix="run `bakeoff bench` on a quiet machine, then `bakeoff decide`",
             )
 
 
@@ -131,7 +131,7 @@ def _find_other_libraries(winner: Standing, decision: Decision, job: Job) -> Ite
         yield PromotionRefusedError(
             winner.label,
             found=f"other libraries are installed here: {'; '.join(other)}",
-            cure="promote where it was measured, or measure again here",
+            fix="promote where it was measured, or measure again here",
         )
 
 

@@ -17,7 +17,7 @@ from bakeoff.orchestrator.bench.prepare import make_ready
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.decide import load_decision
 from bakeoff.orchestrator.project import Project
-from bakeoff.orchestrator.promote.checks import Evidence, gather_evidence
+from bakeoff.orchestrator.promote.checks import PromotionEvidence, gather_evidence
 from bakeoff.record import Record
 from bakeoff.serving import ServedModel, ServingOptions, write_served_model
 from bakeoff.stores import tags
@@ -155,7 +155,7 @@ def undo_promotion(project: Project, *, expect: str | None = None, is_dry_run: b
     )
 
 
-def _identify(evidence: Evidence) -> str:
+def _identify(evidence: PromotionEvidence) -> str:
     """Digest of what is promoted: equal for two decisions that name the same winner."""
     job = evidence.job
     return digest_json(
@@ -169,7 +169,7 @@ def _identify(evidence: Evidence) -> str:
     )
 
 
-def _describe(decision: Decision, evidence: Evidence, force: str | None) -> str:
+def _describe(decision: Decision, evidence: PromotionEvidence, force: str | None) -> str:
     """Why the alias moves, in one line: a later decision may promote a version that is there already."""
     text = f"decision {shorten(_digest(decision))}"
     return f"{text}, forced: {' '.join(force.split())}" if evidence.faults and force else text
@@ -201,7 +201,7 @@ def _name(version: str | None) -> str:
 
 
 def _register(
-    project: Project, decision: Decision, evidence: Evidence, checkpoint: Path, force: str | None
+    project: Project, decision: Decision, evidence: PromotionEvidence, checkpoint: Path, force: str | None
 ) -> str:
     winner, model = evidence.winner, project.settings.tracking.registered_model
     folder = _build(project, evidence, checkpoint)
@@ -234,7 +234,7 @@ def _register(
     return registry.ensure_version(project.tracker, model, run_id, identity | described)
 
 
-def _build(project: Project, evidence: Evidence, checkpoint: Path) -> Path:
+def _build(project: Project, evidence: PromotionEvidence, checkpoint: Path) -> Path:
     """The folder of the model, kept in the cache: an interrupted upload goes on with the same bytes."""
     job = evidence.job
     planned = PlannedJob(job=job, action="reuse", reason="it is promoted", attempt=1)

@@ -54,14 +54,14 @@ class Check(Record):
 
     Attributes:
         found: What is there.
-        cure: What to do; empty where nothing is wrong.
+        fix: What to do; empty where nothing is wrong.
         exit_code: Of a fault.
     """
 
     name: str
     state: Literal["ok", "warning", "fault"]
     found: str
-    cure: str = ""
+    fix: str = ""
     exit_code: int = 0
 
 
@@ -95,12 +95,12 @@ def _ok(name: str, found: str) -> Check:
     return Check(name=name, state="ok", found=found)
 
 
-def _warning(name: str, found: str, cure: str) -> Check:
-    return Check(name=name, state="warning", found=found, cure=cure)
+def _warning(name: str, found: str, fix: str) -> Check:
+    return Check(name=name, state="warning", found=found, fix=fix)
 
 
-def _fault(name: str, found: str, cure: str, exit_code: int = EXIT_CONFIG) -> Check:
-    return Check(name=name, state="fault", found=found, cure=cure, exit_code=exit_code)
+def _fault(name: str, found: str, fix: str, exit_code: int = EXIT_CONFIG) -> Check:
+    return Check(name=name, state="fault", found=found, fix=fix, exit_code=exit_code)
 
 
 def _check_store(project: Project) -> Iterator[Check]:
@@ -111,8 +111,8 @@ def _check_store(project: Project) -> Iterator[Check]:
         return
     tracker, ours = project.tracker, version("mlflow")
     if not tracker.is_there:
-        cure = "run `bakeoff sweep`, which makes it, or correct tracking.uri"
-        yield _fault("tracking store", f"{tracker.shown_uri}: no such file", cure, EXIT_ANSWER_IS_NO)
+        fix = "run `bakeoff sweep`, which makes it, or correct tracking.uri"
+        yield _fault("tracking store", f"{tracker.shown_uri}: no such file", fix, EXIT_ANSWER_IS_NO)
         return
     try:
         n_experiments = len(tracker.list_experiments())
@@ -165,14 +165,14 @@ def _check_artifacts(project: Project) -> Iterator[Check]:
         return
     name, found = "artifacts", f"experiments that are made from here keep their files in {location}"
     if is_server(uri) and location.startswith("file:"):
-        cure = "leave tracking.artifact_location out, and the server takes them, unless all machines reach it"
-        yield _warning(name, f"{found}, and do not send them to the server", cure)
+        fix = "leave tracking.artifact_location out, and the server takes them, unless all machines reach it"
+        yield _warning(name, f"{found}, and do not send them to the server", fix)
     elif project.settings.tracking.artifact_location is None:
-        cure = (
+        fix = (
             "where other machines use this database too, set tracking.artifact_location to a folder or "
             "bucket that all of them reach, or tracking.uri to an `mlflow server` before it"
         )
-        yield _warning(name, f"{found}, on this machine", cure)
+        yield _warning(name, f"{found}, on this machine", fix)
     else:
         yield _ok(name, found)
 
@@ -181,8 +181,8 @@ def _check_sweep(project: Project) -> Iterator[Check]:
     try:
         experiments = find_experiments(project)
     except NoChampionError as error:
-        cure = "correct tracking.sweep_experiment, or run `bakeoff init` to see what is there"
-        yield _fault("sweep experiment", str(error).splitlines()[1].strip(), cure, EXIT_ANSWER_IS_NO)
+        fix = "correct tracking.sweep_experiment, or run `bakeoff init` to see what is there"
+        yield _fault("sweep experiment", str(error).splitlines()[1].strip(), fix, EXIT_ANSWER_IS_NO)
         return
     yield _ok("sweep experiment", ", ".join(repr(name) for name in experiments.values()))
     try:
@@ -211,10 +211,10 @@ def _check_layout(project: Project, sweep: Sweep, experiments: dict[str, str]) -
             )
         )
     }
-    cure = (
+    fix = (
         f"set tracking.layout to {' or '.join(sorted(fits))}" if fits else "run the sweep, or write a layout"
     )
-    return _fault("layout", f"{name}: no run of {sweep.n_runs} is a trial of it", cure, EXIT_ANSWER_IS_NO)
+    return _fault("layout", f"{name}: no run of {sweep.n_runs} is a trial of it", fix, EXIT_ANSWER_IS_NO)
 
 
 def _check_names(project: Project, sweep: Sweep) -> Iterator[Check]:
@@ -237,8 +237,8 @@ def _check_champions(
     for backbone, selection in selections.items():
         name, champion = f"champion of {backbone}", selection.champion
         if champion is None:
-            reason, cure = selection.reason or "none", "finish its sweep and refit, or take it out"
-            out = _warning(name, reason, cure) if have_any else _fault(name, reason, cure, EXIT_ANSWER_IS_NO)
+            reason, fix = selection.reason or "none", "finish its sweep and refit, or take it out"
+            out = _warning(name, reason, fix) if have_any else _fault(name, reason, fix, EXIT_ANSWER_IS_NO)
             yield out
             continue
         artifact = reading.find_checkpoint(project.tracker, champion.run_id, layout.checkpoint.artifacts)
@@ -293,8 +293,8 @@ def _check_libraries(project: Project) -> Iterator[Check]:
         extra, libraries = _libraries_of(runtime)
         missing = [library for library in libraries if importlib.util.find_spec(library) is None]
         if missing:
-            cure = f"pip install 'bakeoff[{extra}]'"
-            yield _fault(name, f"not installed: {', '.join(missing)}", cure)
+            fix = f"pip install 'bakeoff[{extra}]'"
+            yield _fault(name, f"not installed: {', '.join(missing)}", fix)
         elif threads > hardware.usable_cpus:
             found = f"asks for {threads} threads; this process may use {hardware.usable_cpus} CPUs"
             yield _fault(name, found, "lower its threads, or leave them null")

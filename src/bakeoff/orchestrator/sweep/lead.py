@@ -34,7 +34,7 @@ from bakeoff.stores.layouts import OWN_LAYOUT, Sweep, load_layout
 from bakeoff.stores.tracking import reading
 from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder, count_trials, find_sweeps
 
-Action = Literal["run", "resumed", "reused", "left", "joined"]
+StudyAction = Literal["run", "resumed", "reused", "left", "joined"]
 _AS_IT_IS = (Step.REUSE, Step.LEAVE)
 
 
@@ -51,7 +51,7 @@ class SweepResult(Record):
 
     backbone: str
     study_key_hash: str
-    action: Action
+    action: StudyAction
     n_trials: int
     n_pruned: int = 0
     best_metric: float | None
@@ -214,7 +214,7 @@ def choose_sweep_step(project: Project, experiment_id: str, identity: StudyIdent
 
 
 def summarise(
-    project: Project, identity: StudyIdentity, action: Action, failure: str | None = None
+    project: Project, identity: StudyIdentity, action: StudyAction, failure: str | None = None
 ) -> SweepResult:
     """What the tracking store knows of a study now."""
     (name,) = project.settings.tracking.sweep_experiments

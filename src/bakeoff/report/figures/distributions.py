@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bakeoff.core.decision.standings import Standing
     from bakeoff.core.estimate import Estimate
     from bakeoff.measure.statistics.readings import Reading
-    from bakeoff.report.figures.raw import Evidence
+    from bakeoff.report.figures.raw import RawMeasurements
 
 WIDTH, HEIGHT = 360, 46
 _MARGIN, _BIN_WIDTH = 8, 3
@@ -42,7 +42,7 @@ class Mark(NamedTuple):
     whisker: Whisker
 
 
-class Distribution(NamedTuple):
+class DistributionRow(NamedTuple):
     """One candidate at one batch size.
 
     Attributes:
@@ -68,7 +68,7 @@ class Panel(NamedTuple):
 
     batch_size: int
     ticks: tuple[Tick, ...]
-    rows: Folded[Distribution]
+    rows: Folded[DistributionRow]
     quantiles: tuple[str, ...]
     has_shapes: bool
 
@@ -78,18 +78,16 @@ class Panel(NamedTuple):
         return tuple(name for name in self.quantiles if name not in UNDRAWN)
 
 
-def draw_panels(decision: Decision, evidence: Evidence) -> tuple[Panel, ...]:
+def draw_panels(decision: Decision, evidence: RawMeasurements) -> tuple[Panel, ...]:
     """One panel a batch size that any candidate was timed at."""
     sizes = sorted({size for row in decision.standings for size in row.latency_by_batch_ms})
     return tuple(_draw_panel(decision, evidence, size) for size in sizes)
 
 
-def _draw_panel(decision: Decision, evidence: Evidence, size: int) -> Panel:
+def _draw_panel(decision: Decision, evidence: RawMeasurements, size: int) -> Panel:
     readings = {row.label: evidence.find(row, LATENCY, batch_size=size) for row in decision.standings}
     found = {label: reading for label, reading in readings.items() if reading and reading.n_counted}
-    processes = {
-        label: [row / NS_PER_MS for row in reading.by_generation()] for label, reading in found.items()
-    }
+    processes = {label: [row / NS_PER_MS for row in reading.by_repeat()] for label, reading in found.items()}
     shown = [row.latency_by_batch_ms.get(size, {}) for row in decision.standings]
     axis = _find_axis([e for row in shown for e in row.values() if e is not None], list(processes.values()))
     rows = [
@@ -124,14 +122,14 @@ def _draw(
     axis: Axis | None,
     processes: Sequence[Samples],
     reading: Reading | None,
-) -> Distribution:
+) -> DistributionRow:
     marks = (
         Mark(name, axis.place(estimate.value), axis.stretch(estimate.low, estimate.high))
         for name, estimate in sorted(estimates.items())
         if axis is not None and estimate is not None and name not in UNDRAWN
     )
     calls = axis is not None and bool(processes)
-    return Distribution(
+    return DistributionRow(
         standing=standing,
         estimates=estimates,
         shape=_draw_shape(np.concatenate(processes), axis) if axis and calls else "",

@@ -1,6 +1,6 @@
 """Evidence: the measurements that a decision was made from, found by candidate.
 
-A decision holds summaries. What its page shows beyond them (calls, canary, counts) is read from the
+A decision holds summaries. What its page shows beyond them (calls, calibration loop, counts) is read from the
 measurements themselves, which are handed in beside it; where some are not at hand, the page says so.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bakeoff.measure.statistics.readings import Reading
 
 
-class Evidence:
+class RawMeasurements:
     """The measurements of a decision.
 
     Args:

@@ -47,7 +47,7 @@ class Label(NamedTuple):
     placed: Placed
 
 
-class Limit(NamedTuple):
+class LimitLine(NamedTuple):
     """A constraint as a line.
 
     Attributes:
@@ -63,7 +63,7 @@ class Limit(NamedTuple):
     is_left: bool
 
 
-class Line(NamedTuple):
+class ScoreLine(NamedTuple):
     """Straight pieces from corner to corner."""
 
     corners: tuple[tuple[float, float], ...]
@@ -91,9 +91,9 @@ class Plot(NamedTuple):
     y_ticks: tuple[Tick, ...]
     points: tuple[Point, ...]
     labels: tuple[Label, ...]
-    front: Line
-    equal_score: Line
-    limits: tuple[Limit, ...]
+    front: ScoreLine
+    equal_score: ScoreLine
+    limits: tuple[LimitLine, ...]
 
 
 def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
@@ -209,7 +209,7 @@ def _whisker_boxes(points: Sequence[Point]) -> list[Box]:
     return across + [Box(p.x - 2, p.along.end, p.x + 2, p.along.start) for p in points]
 
 
-def _front(points: Sequence[Point], area: Box) -> Line:
+def _front(points: Sequence[Point], area: Box) -> ScoreLine:
     """The stepped line: at each latency, the best F1 that a candidate of the front reaches.
 
     A candidate may be on the front because nobody is known to be better, and yet lie below the line.
@@ -220,20 +220,20 @@ def _front(points: Sequence[Point], area: Box) -> Line:
         if point.y < height:
             corners += [(point.x, height), (point.x, point.y)]
             height = point.y
-    return Line((*corners, (area.right, height)) if corners else ())
+    return ScoreLine((*corners, (area.right, height)) if corners else ())
 
 
-def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> Line:
+def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> ScoreLine:
     """The curve of candidates that would score the same as the first: above it is better.
 
     On it, log latency = that of the first + slope · log (quality / that of the first).
     """
     first, objective = decision.standings[0], decision.settings.objective
     if objective.kind != "weighted" or objective.anchors is not None:
-        return Line(())
+        return ScoreLine(())
     share = objective.weights.quality_share
     if share in {0.0, 1.0} or first.quality.value < _LEAST_F1 or first.place == "excluded":
-        return Line(())
+        return ScoreLine(())
     slope, here = share / (1 - share), math.log(first.latency_ms.value)
     # Where it enters and leaves the drawing, through its sides or through floor and ceiling.
     floor = math.log(max(y_axis.low, _LEAST_F1) / first.quality.value)
@@ -241,7 +241,7 @@ def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> Line:
     begin = max(floor, (math.log(x_axis.low) - here) / slope)
     end = min(ceiling, (math.log(x_axis.high) - here) / slope)
     gains = (begin + (end - begin) * step / _CURVE_STEPS for step in range(_CURVE_STEPS + 1))
-    return Line(
+    return ScoreLine(
         tuple(
             (x_axis.place(math.exp(here + slope * gain)), y_axis.place(first.quality.value * math.exp(gain)))
             for gain in gains
@@ -249,7 +249,7 @@ def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> Line:
     )
 
 
-def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[Limit, ...]:
+def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[LimitLine, ...]:
     """The constraints that speak of the two quantities shown, where they are in sight."""
     settings, limits = decision.settings, []
     for constraint in settings.constraints:
@@ -259,7 +259,7 @@ def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[
             if y_axis.holds(constraint.at_least):
                 at = y_axis.place(constraint.at_least)
                 box = Box(area.right - width, at - 18, area.right, at - 2)
-                limits.append(Limit(at, text, is_latency=False, box=box, is_left=True))
+                limits.append(LimitLine(at, text, is_latency=False, box=box, is_left=True))
         elif (
             constraint.kind == "latency"
             and _is_shown(constraint, settings)
@@ -269,7 +269,7 @@ def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[
             is_left = at - area.left > area.right - at
             left = at - 6 - width if is_left else at + 6
             box = Box(left, area.bottom - 20, left + width, area.bottom - 4)
-            limits.append(Limit(at, text, is_latency=True, box=box, is_left=is_left))
+            limits.append(LimitLine(at, text, is_latency=True, box=box, is_left=is_left))
     return tuple(limits)
 
 
@@ -277,7 +277,7 @@ def _is_shown(limit: LatencyLimit, settings: DecisionSettings) -> bool:
     return (limit.batch_size, limit.quantile) == (settings.batch_size, settings.quantile)
 
 
-def _limit_lines(limits: Sequence[Limit], area: Box) -> list[Box]:
+def _limit_lines(limits: Sequence[LimitLine], area: Box) -> list[Box]:
     return [
         Box(limit.at - 2, area.top, limit.at + 2, area.bottom)
         if limit.is_latency

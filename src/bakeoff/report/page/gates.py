@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bakeoff.core.decision.decide import Decision
 
 
-class Gate(NamedTuple):
+class GateChip(NamedTuple):
     """One chip.
 
     Attributes:
@@ -29,12 +29,12 @@ class Gate(NamedTuple):
     anchor: str
 
 
-def list_gates(decision: Decision) -> tuple[Gate, ...]:
+def list_gates(decision: Decision) -> tuple[GateChip, ...]:
     """The constraints, for the winner or else for all; then whether every measurement counts as done."""
     return (*_list_constraints(decision), _judge_measurements(decision))
 
 
-def _list_constraints(decision: Decision) -> tuple[Gate, ...]:
+def _list_constraints(decision: Decision) -> tuple[GateChip, ...]:
     winner = decision.winning_standing
     gates = []
     for number, limit in enumerate(decision.settings.constraints):
@@ -42,20 +42,20 @@ def _list_constraints(decision: Decision) -> tuple[Gate, ...]:
         text = describe_constraint(limit)
         if winner is not None:
             result = winner.constraints[number].result
-            gates.append(Gate(result, MET_MARK[result], result, text, "constraints"))
+            gates.append(GateChip(result, MET_MARK[result], result, text, "constraints"))
             continue
         n_met = results.count("met")
         result = "met" if n_met else "cannot tell" if "cannot tell" in results else "failed"
         word = f"met by {n_met} of {len(results)}"
-        gates.append(Gate(result, MET_MARK[result], word, text, "constraints"))
+        gates.append(GateChip(result, MET_MARK[result], word, text, "constraints"))
     return tuple(gates)
 
 
-def _judge_measurements(decision: Decision) -> Gate:
-    grave = [group for group in group_flags(decision) if group.is_grave]
-    if not grave:
-        return Gate("met", MET_MARK["met"], "valid", "all measurements", "trust")
-    whom = {label for group in grave for label in group.candidates}
-    names = ", ".join(group.name for group in grave)
+def _judge_measurements(decision: Decision) -> GateChip:
+    invalid = [group for group in group_flags(decision) if group.invalidates]
+    if not invalid:
+        return GateChip("met", MET_MARK["met"], "valid", "all measurements", "trust")
+    whom = {label for group in invalid for label in group.candidates}
+    names = ", ".join(group.name for group in invalid)
     text = f"measurements of {count(len(whom), 'candidate')}: {names}"
-    return Gate("cannot tell", MET_MARK["cannot tell"], "low confidence", text, "trust")
+    return GateChip("cannot tell", MET_MARK["cannot tell"], "low confidence", text, "trust")

@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bakeoff.disk.digest import digest_json, shorten
-from bakeoff.report.figures import distributions, intervals
+from bakeoff.report.figures import distributions, intervals, tracks
 from bakeoff.report.figures.fold import fold
 from bakeoff.report.figures.markers import draw_legend
-from bakeoff.report.figures.raw import Evidence
+from bakeoff.report.figures.raw import RawMeasurements
 from bakeoff.report.figures.scatter import draw_plot
 from bakeoff.report.page import machine, trust
 from bakeoff.report.page.gates import list_gates
@@ -53,7 +53,7 @@ def render_html(
     from bakeoff.measure.statistics.intervals import minimum_samples
 
     confidence = decision.settings.confidence
-    evidence = Evidence(decision, measurements)
+    evidence = RawMeasurements(decision, measurements)
     environment = make_environment()
     script = environment.get_template("links.js").render()
     return environment.get_template("report.html.jinja").render(
@@ -74,9 +74,9 @@ def render_html(
         distances=_draw_distances(decision),
         panels=distributions.draw_panels(decision, evidence),
         panel_size=(distributions.WIDTH, distributions.HEIGHT),
-        canary_size=(trust.CANARY_WIDTH, trust.CANARY_HEIGHT),
-        tracks=objective.draw_tracks(decision),
-        track_width=objective.TRACK_WIDTH,
+        calibration_size=(trust.CALIBRATION_WIDTH, trust.CALIBRATION_HEIGHT),
+        tracks=tracks.draw_tracks(decision),
+        track_width=tracks.TRACK_WIDTH,
         p99_samples=minimum_samples(0.99, confidence),
         flags=group_flags(decision),
         trust=trust.gather_trust(decision, evidence),

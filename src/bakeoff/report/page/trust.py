@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bakeoff.core.comparison.reference import CONFIDENCE
-from bakeoff.core.records import CONTENDED
+from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.statistics.readings import BLOCK, ENTITIES, LATENCY, OVERHEAD, PASS, WARN_DIRTY_SHARE
 from bakeoff.report.figures.distributions import describe_left_out
 from bakeoff.report.text.units import (
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from bakeoff.core.decision.decide import Decision
     from bakeoff.core.decision.standings import Standing
     from bakeoff.core.records import HeatFacts, Measurement
-    from bakeoff.report.figures.raw import Evidence
+    from bakeoff.report.figures.raw import RawMeasurements
 
-CANARY_WIDTH, CANARY_HEIGHT = 220, 44
+CALIBRATION_WIDTH, CALIBRATION_HEIGHT = 220, 44
 _COUNTER = "run_delay_ns"  # of a block; without it nothing tells of other work
-_CANARY_ROOM = 0.02  # the drawing shows at least so much above and below the median
+_CALIBRATION_ROOM = 0.02  # the drawing shows at least so much above and below the median
 
 
 class CountRow(NamedTuple):
@@ -44,7 +44,7 @@ class CountRow(NamedTuple):
     measured_at: str
 
 
-class Canary(NamedTuple):
+class CalibrationDrawing(NamedTuple):
     """The same computation in every process of a heat: what changes in it is the machine.
 
     Attributes:
@@ -61,7 +61,7 @@ class Canary(NamedTuple):
 
 
 class HeatRow(NamedTuple):
-    """One heat in words, with its canary; None where none was read."""
+    """One heat in words, with its calibration loop; None where none was read."""
 
     name: str
     candidates: tuple[str, ...]
@@ -69,7 +69,7 @@ class HeatRow(NamedTuple):
     residence: str
     stopped: str
     wall: str
-    canary: Canary | None
+    calibration: CalibrationDrawing | None
 
 
 class Trust(NamedTuple):
@@ -86,7 +86,7 @@ class Trust(NamedTuple):
     overhead: str
 
 
-def gather_trust(decision: Decision, evidence: Evidence) -> Trust:
+def gather_trust(decision: Decision, evidence: RawMeasurements) -> Trust:
     """Read from the measurements what a reader of their summaries must know."""
     return Trust(
         summary=(*_summarize(evidence), *_summarize_absent(evidence)),
@@ -97,11 +97,11 @@ def gather_trust(decision: Decision, evidence: Evidence) -> Trust:
     )
 
 
-def _summarize(evidence: Evidence) -> Iterable[str]:
+def _summarize(evidence: RawMeasurements) -> Iterable[str]:
     if not evidence.measurements:
         return
     held = count(len(evidence.measurements), "measurement")
-    n_busy = sum(each.has_flag(CONTENDED) for each in evidence.measurements)
+    n_busy = sum(is_contended(each) for each in evidence.measurements)
     if n_busy:
         yield f"{held}, {n_busy} of them while the machine was busy: of those only ratios are compared."
     else:
@@ -114,7 +114,7 @@ def _summarize(evidence: Evidence) -> Iterable[str]:
     yield f"Measured {when}; {format_duration(spent)} of it are timed calls."
 
 
-def _summarize_absent(evidence: Evidence) -> Iterable[str]:
+def _summarize_absent(evidence: RawMeasurements) -> Iterable[str]:
     if evidence.missing:
         yield (
             f"{len(evidence.missing)} of {count(evidence.n_wanted, 'measurement')} are not on the disk where "
@@ -122,7 +122,7 @@ def _summarize_absent(evidence: Evidence) -> Iterable[str]:
         )
 
 
-def _describe_quiet(evidence: Evidence) -> str:
+def _describe_quiet(evidence: RawMeasurements) -> str:
     """What no flag means, and no more: a few disturbed rounds raise none, and not all that runs is judged."""
     alone = [each for each in evidence.measurements if each.heat is None and each.job.protocol is not None]
     waits = f" Of what is measured alone, at most {WARN_DIRTY_SHARE:.0%} of its work was disturbed."
@@ -133,7 +133,7 @@ def _describe_quiet(evidence: Evidence) -> str:
     )
 
 
-def _describe_disturbed(evidence: Evidence) -> str:
+def _describe_disturbed(evidence: RawMeasurements) -> str:
     readings = [reading for each in evidence.measurements for reading in each.readings]
     timed = [reading for reading in readings if reading.quantity in {LATENCY, PASS}]
     if evidence.missing or not timed:
@@ -148,7 +148,7 @@ def _describe_disturbed(evidence: Evidence) -> str:
     return f"other work disturbed at most {most} of a candidate’s rounds, which were repeated and left out"
 
 
-def _count(standing: Standing, evidence: Evidence) -> CountRow:
+def _count(standing: Standing, evidence: RawMeasurements) -> CountRow:
     entities = evidence.find(standing, ENTITIES)
     mine = tuple(evidence.of(standing))
     timed = [
@@ -160,14 +160,14 @@ def _count(standing: Standing, evidence: Evidence) -> CountRow:
     rounds = {
         place
         for reading in timed
-        for place in zip(reading.generations, reading.columns.get("round", ()), strict=False)
+        for place in zip(reading.repeats, reading.columns.get("round", ()), strict=False)
     }
     left_out = tuple(f"{_name(row.at)}: {told}" for row in timed if (told := describe_left_out(row)))
     return CountRow(
         standing=standing,
         documents=f"{len(entities.values):,}" if entities else ABSENT,
         entities=f"{sum(entities.columns['actual']):,}" if entities else ABSENT,
-        processes=_span(len(set(reading.generations)) for reading in timed),
+        processes=_span(len(set(reading.repeats)) for reading in timed),
         rounds=f"{len(rounds):,}" if rounds else ABSENT,
         calls=tuple(f"{_name(row.at)}: {row.n_counted:,}" for row in timed) or (ABSENT,),
         left_out=left_out or ("none" if timed else ABSENT,),
@@ -190,28 +190,28 @@ def _describe_heat(facts: HeatFacts, members: Sequence[Measurement]) -> HeatRow:
     return HeatRow(
         name=f"{members[0].job.scenario.kind}, {members[0].measured_at[:16].replace('T', ' ')}",
         candidates=facts.candidates,
-        processes=f"{facts.generations} each",
+        processes=f"{facts.repeats} each",
         residence="together in memory, in turns" if facts.is_resident else "one after the other",
         stopped={
             "targets": f"each {CONFIDENCE:.0%} interval that was asked for, by itself, was within its target",
             "budget": "the time was up",
-            "generations": "the most processes were reached",
+            "repeats": "the most processes were reached",
         }[facts.stopped],
         wall=format_duration(facts.wall_s),
-        canary=draw_canary(facts.canary_ns),
+        calibration=draw_calibration(facts.calibration_ns),
     )
 
 
-def draw_canary(canary_ns: Sequence[float]) -> Canary | None:
-    """The canary over a heat: each process a dot, above the median where the machine was slower."""
-    if not canary_ns:
+def draw_calibration(calibration_ns: Sequence[float]) -> CalibrationDrawing | None:
+    """The calibration loop over a heat: each process a dot, above the median where the machine was slower."""
+    if not calibration_ns:
         return None
-    values = np.asarray(canary_ns)
+    values = np.asarray(calibration_ns)
     median = float(np.median(values))
     changes = values / median - 1
-    room = max(float(np.max(np.abs(changes))), _CANARY_ROOM)
-    middle, step = CANARY_HEIGHT / 2, (CANARY_WIDTH - 12) / max(len(values) - 1, 1)
-    return Canary(
+    room = max(float(np.max(np.abs(changes))), _CALIBRATION_ROOM)
+    middle, step = CALIBRATION_HEIGHT / 2, (CALIBRATION_WIDTH - 12) / max(len(values) - 1, 1)
+    return CalibrationDrawing(
         dots=tuple(
             (round(6 + number * step, 1), round(middle - change / room * (middle - 5), 1))
             for number, change in enumerate(changes.tolist())

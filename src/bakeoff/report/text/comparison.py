@@ -1,4 +1,4 @@
-"""A contrast for eyes: on the terminal, and as Markdown for a comment on a pull request."""
+"""A comparison in text: on the terminal, and as Markdown for a comment on a pull request."""
 
 from __future__ import annotations
 
@@ -15,83 +15,89 @@ from bakeoff.report.text.units import ABSENT, clean, format_bytes, format_f1, fo
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from bakeoff.core.comparison.compare import Contrast, Pair, SideFacts
-    from bakeoff.core.comparison.gate import Gate, Line
+    from bakeoff.core.comparison.compare import Comparison, Pair, SideFacts
+    from bakeoff.core.comparison.gate import GateResult, MetricComparison
     from bakeoff.core.estimate import Estimate
 
-HEADLINES: dict[Gate, str] = {
+HEADLINES: dict[GateResult, str] = {
     "pass": "no regression past the margin",
     "fail": "a regression past the margin, with the whole interval",
     "cannot tell": "the measurements do not tell whether the margin is kept",
 }
-COLUMNS = ("quantity", "baseline", "contender", "change", "verdict", "gate")
-_STYLE: dict[Gate | None, str] = {"pass": "green", "fail": "bold red", "cannot tell": "yellow", None: "dim"}
+COLUMNS = ("quantity", "baseline", "candidate", "change", "verdict", "gate")
+_STYLE: dict[GateResult | None, str] = {
+    "pass": "green",
+    "fail": "bold red",
+    "cannot tell": "yellow",
+    None: "dim",
+}
 
 
-class Row(NamedTuple):
+class ComparisonRow(NamedTuple):
     """A line as text, its unit told with the quantity."""
 
     quantity: str
     baseline: str
-    contender: str
+    candidate: str
     change: str
     verdict: str
     gate: str
 
 
-def render_contrast(contrast: Contrast) -> RenderableType:
-    """The contrast as a rich renderable; it says the same without colour."""
-    style = _STYLE[contrast.outcome]
-    parts: list[RenderableType] = [Text(f"{contrast.outcome}: {HEADLINES[contrast.outcome]}", style=style)]
-    for pair in contrast.pairs:
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """The comparison as a rich renderable; it says the same without colour."""
+    style = _STYLE[comparison.outcome]
+    headline = f"{comparison.outcome}: {HEADLINES[comparison.outcome]}"
+    parts: list[RenderableType] = [Text(headline, style=style)]
+    for pair in comparison.pairs:
         parts += [
             Text(),
             *(Text(clean(line), overflow="fold") for line in describe_sides(pair)),
             _table(pair),
         ]
-    lines = list_remarks(contrast)
+    lines = list_remarks(comparison)
     if lines:
         parts.append(Text())
     parts += [Padding(Text(clean(f"· {line}"), overflow="fold"), (0, 0, 0, 2)) for line in lines]
-    return Group(*parts, Text(f"\n{describe_margins(contrast)}", style="dim"))
+    return Group(*parts, Text(f"\n{describe_margins(comparison)}", style="dim"))
 
 
-def render_markdown(contrast: Contrast) -> str:
-    """The contrast as Markdown; what comes from outside is escaped."""
-    lines = [f"**bakeoff compare: {contrast.outcome}** – {HEADLINES[contrast.outcome]}"]
-    for pair in contrast.pairs:
+def render_markdown(comparison: Comparison) -> str:
+    """The comparison as Markdown; what comes from outside is escaped."""
+    lines = [f"**bakeoff compare: {comparison.outcome}** – {HEADLINES[comparison.outcome]}"]
+    for pair in comparison.pairs:
         lines += ["", "<br>\n".join(escape_markdown(line) for line in describe_sides(pair)), ""]
         lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
         lines += [f"| {' | '.join(map(escape_markdown, _row(line)))} |" for line in pair.lines]
-    remarks = list_remarks(contrast)
+    remarks = list_remarks(comparison)
     lines += ["", *(f"- {escape_markdown(line)}" for line in remarks)] if remarks else []
-    return "\n".join([*lines, "", f"<sub>{escape_markdown(describe_margins(contrast))}</sub>"]) + "\n"
+    return "\n".join([*lines, "", f"<sub>{escape_markdown(describe_margins(comparison))}</sub>"]) + "\n"
 
 
 def describe_sides(pair: Pair) -> tuple[str, str]:
     """Which measurements stand for either side."""
-    return f"baseline: {_side(pair.baseline)}", f"contender: {_side(pair.contender)}"
+    return f"baseline: {_side(pair.baseline)}", f"candidate: {_side(pair.candidate)}"
 
 
-def list_remarks(contrast: Contrast) -> list[str]:
+def list_remarks(comparison: Comparison) -> list[str]:
     """What a reader must know beside the figures."""
-    n_pairs = len(contrast.pairs)
-    lines = [*contrast.remarks]
-    lines += [f"{label}: not in the contender" for label in contrast.lacking]
-    lines += [f"{label}: new, nothing to compare it with" for label in contrast.new]
-    for pair in contrast.pairs:
-        whose = f"{pair.contender.label}, " if n_pairs > 1 else ""
+    n_pairs = len(comparison.pairs)
+    lines = [*comparison.remarks]
+    lines += [f"{label}: not in the candidate" for label in comparison.lacking]
+    lines += [f"{label}: new, nothing to compare it with" for label in comparison.new]
+    for pair in comparison.pairs:
+        whose = f"{pair.candidate.label}, " if n_pairs > 1 else ""
         lines += [f"{whose}{line.what}: {line.remark}" for line in pair.lines if line.remark]
     return lines
 
 
-def describe_margins(contrast: Contrast) -> str:
+def describe_margins(comparison: Comparison) -> str:
     """What the gate was set to."""
-    settings = contrast.settings
+    settings = comparison.settings
     return (
         f"Margin {settings.margin * 100:g}% of time, memory and size, {settings.quality_margin:g} points of "
-        f"F1. All intervals hold together with {settings.confidence * 100:g}%. Change: contender ÷ baseline, "
-        "of F1 contender − baseline."
+        f"F1. All intervals hold together with {settings.confidence * 100:g}%. Change: candidate ÷ baseline, "
+        "of F1 candidate − baseline."
     )
 
 
@@ -113,18 +119,18 @@ def _table(pair: Pair) -> Table:
     return table
 
 
-def _row(line: Line) -> Row:
-    return Row(
+def _row(line: MetricComparison) -> ComparisonRow:
+    return ComparisonRow(
         quantity=f"{line.what}, ms" if line.unit == "ms" else line.what,
         baseline=_value(line, line.baseline),
-        contender=_value(line, line.contender),
+        candidate=_value(line, line.candidate),
         change=_change(line),
         verdict=line.verdict,
         gate=line.gate or ABSENT,
     )
 
 
-def _value(line: Line, estimate: Estimate | None) -> str:
+def _value(line: MetricComparison, estimate: Estimate | None) -> str:
     if estimate is None:
         return ABSENT
     if line.unit == "bytes":
@@ -132,7 +138,7 @@ def _value(line: Line, estimate: Estimate | None) -> str:
     return format_latency(estimate) if line.unit == "ms" else format_f1(estimate)
 
 
-def _change(line: Line) -> str:
+def _change(line: MetricComparison) -> str:
     if line.change is None:
         return ABSENT
     if line.scale == "ratio":

@@ -42,7 +42,7 @@ class PrepareOrder(Record):
 
 
 class MeasureOrder(Record):
-    """Measure one scenario in one fresh process, as one generation of a job.
+    """Measure one scenario in one fresh process, as one repeat of a job.
 
     Attributes:
         lengths: Of each document, in any unit: by them all candidates of a heat put their inputs in the same
@@ -60,7 +60,7 @@ class MeasureOrder(Record):
     prepared: Path | None
     documents: tuple[Document, ...]
     max_length: int
-    generation: int
+    repeat: int
     lengths: tuple[int, ...] | None = None
     cpus: tuple[int, ...] | None = None
     memory_limit_bytes: int | None = None
@@ -241,7 +241,7 @@ def environment_for(order: PrepareOrder | MeasureOrder) -> dict[str, str]:
     there, and on a machine with other work it made a call ten times slower.
     """
     is_timed = isinstance(order, MeasureOrder) and order.scenario.is_timed
-    hash_seed = order.generation if isinstance(order, MeasureOrder) else 0
+    hash_seed = order.repeat if isinstance(order, MeasureOrder) else 0
     variables = processes.thread_environment(order.runtime.threads or 1, hash_seed)
     return variables if is_timed else {**variables, "OMP_WAIT_POLICY": "PASSIVE"}
 

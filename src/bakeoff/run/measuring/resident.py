@@ -1,4 +1,4 @@
-"""A candidate that stays in memory between its blocks, in a fresh process each generation.
+"""A candidate that stays in memory between its blocks, in a fresh process each repeat.
 
 The process gets its order as a file and is then asked line by line, JSON over two pipes of its own, so that
 nothing a library prints can be taken for an answer.
@@ -97,15 +97,15 @@ class ResidentWorker:
 
     Args:
         name: Unique in the heat.
-        order: What every generation is started with, but for its number.
-        folder: Gets a folder for each generation, with order and output.
+        order: What every repeat is started with, but for its number.
+        folder: Gets a folder for each repeat, with order and output.
         timeout_s: Longest time to import, and longest time to load and warm up.
         worker: The module that is run.
         on_wait: Called about once a second while it imports, loads and warms up, and never while it runs a
             block.
 
     Attributes:
-        environments: What each generation's process saw, by its number.
+        environments: What each repeat's process saw, by its number.
     """
 
     def __init__(
@@ -139,14 +139,14 @@ class ResidentWorker:
         """Unique in the heat."""
         return self._name
 
-    def begin(self, generation: int) -> None:
+    def begin(self, repeat: int) -> None:
         """Start a fresh process, which imports its libraries and waits; return at once.
 
         Raises:
             StorageError: The disk is full, or its folder cannot be written.
         """
-        folder = self._folder / f"generation-{generation}"
-        order = self._order.model_copy(update={"generation": generation})
+        folder = self._folder / f"repeat-{repeat}"
+        order = self._order.model_copy(update={"repeat": repeat})
         durable.write_bytes(folder / ORDER_FILE, order.model_dump_json().encode())
         theirs_in, self._commands = os.pipe()
         self._answers, theirs_out = os.pipe()
@@ -164,7 +164,7 @@ class ResidentWorker:
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        self._current, self._begun, self._imported = folder, generation, None
+        self._current, self._begun, self._imported = folder, repeat, None
         self._deadline_s = time.monotonic() + self._timeout_s
         self._next_call_s = time.monotonic() + processes.CALL_S
 
@@ -196,7 +196,7 @@ class ResidentWorker:
         self._imported = answer.resident_bytes
         return self._imported
 
-    def start(self, generation: int) -> Started:
+    def start(self, repeat: int) -> Started:
         """Let the process go on; back when it is loaded, warm and stopped.
 
         A process that was not begun is begun now.
@@ -205,14 +205,14 @@ class ResidentWorker:
             StorageError: The disk is full, or its folder cannot be written.
             WorkerError: It failed, died or took too long.
         """
-        if self._begun != generation:
-            self.begin(generation)
+        if self._begun != repeat:
+            self.begin(repeat)
         while self.wait_imported(processes.CALL_S) is None:
             pass
         answer = self._ask(Load(), self._timeout_s, self._on_wait)
         if not isinstance(answer, Ready):
             raise self._complain(self._current, f"answered {answer.kind} where ready was expected")
-        self.environments[generation] = answer.environment
+        self.environments[repeat] = answer.environment
         self._slowest_call_ns = max(row.median_ns for row in answer.started.warm_ups)
         return answer.started
 

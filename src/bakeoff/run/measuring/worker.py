@@ -30,7 +30,7 @@ from bakeoff.measure.heats.records import Finished, Started
 from bakeoff.measure.heats.timing import (
     Variant,
     run_block,
-    time_canary,
+    time_calibration_loop,
     time_each,
     time_instrument,
     warm_up_all,
@@ -39,7 +39,7 @@ from bakeoff.measure.model.checkpoint import open_checkpoint, open_verified_chec
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Alone, Interleaved
 from bakeoff.measure.scenarios.subject import Subject
-from bakeoff.measure.statistics.readings import CANARY, OVERHEAD, read_each
+from bakeoff.measure.statistics.readings import CALIBRATION, OVERHEAD, read_each
 from bakeoff.measure.system import memory
 from bakeoff.measure.system.kernel_counters import KernelCounters
 from bakeoff.run.machine.hardware import detect_hardware, read_load, record_environment
@@ -102,8 +102,8 @@ def _measure(order: MeasureOrder) -> Done:
         raise TypeError(f"{order.scenario.kind} is measured together with others")
     # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
     calibration = (
-        read_each(CANARY, "ns", [(order.generation, ns) for ns in time_canary()]),
-        read_each(OVERHEAD, "ns", [(order.generation, ns) for ns in time_instrument()]),
+        read_each(CALIBRATION, "ns", [(order.repeat, ns) for ns in time_calibration_loop()]),
+        read_each(OVERHEAD, "ns", [(order.repeat, ns) for ns in time_instrument()]),
     )
     counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
     with importing():
@@ -152,7 +152,7 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
         raise TypeError(f"asked for {command.kind} where load was expected")
     # From here on no other worker runs. The runtime has no thread yet, so that this shows the state of the
     # machine and of the instrument, not of a runtime.
-    canary_ns, overhead_ns = time_canary(), time_instrument()
+    calibration_ns, overhead_ns = time_calibration_loop(), time_instrument()
     subject, load_ns = _load(order)
     marks["load"] = memory.read_peak_bytes()
     memory.reset_peak()
@@ -167,7 +167,7 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
         import_ns=import_ns,
         load_ns=load_ns,
         overhead_ns=overhead_ns,
-        canary_ns=canary_ns,
+        calibration_ns=calibration_ns,
         tokenize_ns=tokenize_ns,
         n_truncated=_count_truncated(subject),
         resident_bytes=memory.read_resident_bytes(),
@@ -223,7 +223,7 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
 
     What we do beside it is not timed: hashing files, and making token ids of all texts at once.
     """
-    if order.generation == 0:
+    if order.repeat == 0:
         checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
     else:  # hashing the weights once a job is enough
         checkpoint = open_checkpoint(order.checkpoint)
@@ -232,7 +232,7 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
         raise CheckpointError(
             order.checkpoint,
             found=f"its labels lack {', '.join(sorted(unknown)[:5])}, which the documents carry",
-            cure="evaluate with the data that it was trained for",
+            fix="evaluate with the data that it was trained for",
         )
     encoder = Encoder(checkpoint, order.max_length)
     if order.prepared is not None:
@@ -248,7 +248,7 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
         documents=order.documents,
         encodings=tuple(encoder.encode(document.tokens) for document in order.documents),
         protocol=order.protocol,
-        generation=order.generation,
+        repeat=order.repeat,
         lengths=order.lengths or tuple(len(document.tokens) for document in order.documents),
     )
     return subject, load_ns

@@ -15,7 +15,7 @@ from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.record import Record
 from bakeoff.run.training.process import TrainingProcess
 from bakeoff.run.training.search import Params
-from bakeoff.run.training.study import Claim, SharedStudy
+from bakeoff.run.training.study import SharedStudy, TrialClaim
 from bakeoff.run.training.trainer import TrainingOrder, TrainingOutcome
 
 LOOK_S = 2.0
@@ -174,7 +174,7 @@ def split_folds(n: int, folds: int, seed: int) -> list[tuple[list[int], list[int
 def _run_trial(
     plan: TrainingPlan,
     study: SharedStudy,
-    claim: Claim,
+    claim: TrialClaim,
     process: TrainingProcess,
     folds: Sequence[tuple[Sequence[int], Sequence[int]]],
 ) -> Iterator[Event]:
@@ -200,7 +200,7 @@ def _run_trial(
 def _train_folds(
     plan: TrainingPlan,
     study: SharedStudy,
-    claim: Claim,
+    claim: TrialClaim,
     process: TrainingProcess,
     folds: Sequence[tuple[Sequence[int], Sequence[int]]],
 ) -> Iterator[Event]:
@@ -237,7 +237,7 @@ class _Judge:
         epochs: The metric after each of them.
     """
 
-    def __init__(self, plan: TrainingPlan, claim: Claim) -> None:
+    def __init__(self, plan: TrainingPlan, claim: TrialClaim) -> None:
         self._plan = plan
         self._claim = claim
         self.epochs: list[float] = []
@@ -247,7 +247,7 @@ class _Judge:
         return self._claim.goes_on(len(self.epochs), self.epochs[-1])
 
 
-def _taken(study: SharedStudy, claim: Claim) -> TrialFailed:
+def _taken(study: SharedStudy, claim: TrialClaim) -> TrialFailed:
     return TrialFailed(
         number=claim.number,
         reason=f"its process was silent for {study.plan.workers.grace_s} s, and came back",

@@ -152,7 +152,7 @@ def build_model(pretrained: Path, labels: Sequence[str], dropout: float | None) 
         raise CheckpointError(
             pretrained,
             found=f"pretrained weights are missing: {', '.join(missing[:3])}",
-            cure="copy it again",
+            fix="copy it again",
         )
     return model
 
@@ -166,7 +166,7 @@ def check_backbone(folder: Path) -> None:
     for name in (CONFIG_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
             raise CheckpointError(
-                folder, found=f"no {name}", cure="point hpo.backbones.NAME.pretrained at a local model folder"
+                folder, found=f"no {name}", fix="point hpo.backbones.NAME.pretrained at a local model folder"
             )
 
 

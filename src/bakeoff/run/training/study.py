@@ -15,9 +15,9 @@ from typing import Any, Literal
 from bakeoff.heartbeat import beating
 from bakeoff.record import Record
 from bakeoff.run.training.search import Params, StudyPlan, make_pruner, make_sampler, suggest
-from bakeoff.run.training.study_storage import Notify, StudyStorage
+from bakeoff.run.training.study_storage import OnRetry, StudyStorage
 
-State = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
+TrialState = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 
 # Optuna's own names, so that its RetryHeartbeatStaleTrialCallback reads a retry as one.
 _FIRST, _HISTORY = "failed_trial", "retry_history"
@@ -49,7 +49,7 @@ class SharedStudy:
         StudyError: The storage does not answer.
     """
 
-    def __init__(self, plan: StudyPlan, notify: Notify = lambda _: None) -> None:
+    def __init__(self, plan: StudyPlan, notify: OnRetry = lambda _: None) -> None:
         self._plan = plan
         self._lost: list[Lost] = []
         self._name = ""
@@ -123,7 +123,7 @@ class SharedStudy:
         self._name, self._study = name, study
         return True
 
-    def claim(self) -> Claim | None:
+    def claim(self) -> TrialClaim | None:
         """Take the first trial that waits, and draw its parameters; None where none waits.
 
         Raises:
@@ -139,7 +139,7 @@ class SharedStudy:
             "drawing parameters",
             lambda: {name: suggest(trial, name, space) for name, space in self._plan.search_space.items()},
         )
-        return Claim(self, trial, trial_id, params, frozen.user_attrs.get(_RETRY_OF))
+        return TrialClaim(self, trial, trial_id, params, frozen.user_attrs.get(_RETRY_OF))
 
     def reap(self) -> tuple[Lost, ...]:
         """Fail the trials whose processes are silent, and queue their parameters again.
@@ -156,11 +156,11 @@ class SharedStudy:
         lost, self._lost = tuple(self._lost), []
         return lost
 
-    def count(self, *states: State) -> int:
+    def count(self, *states: TrialState) -> int:
         """Trials in any of some states."""
         return sum(trial.state.name in states for trial in self._trials())
 
-    def states(self) -> dict[int, State]:
+    def states(self) -> dict[int, TrialState]:
         """The state of every trial by its number."""
         return {trial.number: trial.state.name for trial in self._trials()}
 
@@ -173,14 +173,14 @@ class SharedStudy:
         with suppress(self._store.optuna.exceptions.StorageInternalError):
             self._store.rdb.record_heartbeat(trial_id)
 
-    def state_of(self, trial_id: int) -> State:
+    def state_of(self, trial_id: int) -> TrialState:
         """The state of one trial."""
-        state: State = self._store.call(
+        state: TrialState = self._store.call(
             "reading a trial", lambda: self._store.rdb.get_trial(trial_id)
         ).state.name
         return state
 
-    def end(self, trial: Any, trial_id: int, state: State, value: float | None = None) -> bool:
+    def end(self, trial: Any, trial_id: int, state: TrialState, value: float | None = None) -> bool:
         """Give a trial its last state; False where it was taken from us meanwhile.
 
         Raises:
@@ -276,7 +276,7 @@ class SharedStudy:
         return list(self._store.call("reading trials", lambda: self._study.get_trials(deepcopy=False)))
 
 
-class Claim:
+class TrialClaim:
     """A trial that this process runs.
 
     Attributes:

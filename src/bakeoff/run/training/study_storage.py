@@ -15,7 +15,7 @@ from bakeoff.errors import MissingExtraError, StudyError
 from bakeoff.uris import SQLITE, dialect_of, find_sqlite_path, knock, mask_password
 
 T = TypeVar("T")
-Notify = Callable[[str], None]
+OnRetry = Callable[[str], None]
 
 RETRY_WAITS_S = (0.5, 1.0, 2.0, 4.0)
 SQLITE_TIMEOUT_S = 60
@@ -44,7 +44,7 @@ class StudyStorage:
     """
 
     def __init__(
-        self, uri: str, workers: WorkerSettings, on_stale: Callable[[Any, Any], None], notify: Notify
+        self, uri: str, workers: WorkerSettings, on_stale: Callable[[Any, Any], None], notify: OnRetry
     ) -> None:
         self.optuna = _import_optuna()
         self._uri = uri

@@ -77,13 +77,13 @@ def find_checkpoint_folder(folder: Path, place: str) -> Path:
         raise CheckpointError(
             place,
             found=f"{len(found)} folders hold {CONFIG_FILE}: {names}",
-            cure="log only the one that ships",
+            fix="log only the one that ships",
         )
     names = ", ".join(repr(path.name) for path in sorted(folder.iterdir())[:5]) or "nothing"
     raise CheckpointError(
         place,
         found=f"no folder holds {CONFIG_FILE}; there is {names}",
-        cure="log what save_pretrained() wrote",
+        fix="log what save_pretrained() wrote",
     )
 
 
@@ -140,7 +140,7 @@ class _BoundedReader(io.BufferedIOBase):
     def require_end(self) -> None:
         """Tarfile takes any garbage for the end; a whole archive has an empty block and a right checksum."""
         if self._last != bytes(_BLOCK_BYTES):
-            raise CheckpointError(self._place, found="an archive that was cut short", cure=_BROKEN)
+            raise CheckpointError(self._place, found="an archive that was cut short", fix=_BROKEN)
         while self.read(MAX_READ_BYTES):
             pass
 
@@ -152,10 +152,10 @@ def _broken_archives(place: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:  # the disk's fault; decompressors raise OSError without a number
             raise
-        raise CheckpointError(place, found=f"it cannot be read ({error})", cure=_BROKEN) from error
+        raise CheckpointError(place, found=f"it cannot be read ({error})", fix=_BROKEN) from error
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError) as error:
-        raise CheckpointError(place, found=f"it cannot be read ({error})", cure=_BROKEN) from error
+        raise CheckpointError(place, found=f"it cannot be read ({error})", fix=_BROKEN) from error
 
 
 def _refuse(place: str, found: str) -> CheckpointError:
-    return CheckpointError(place, found=found, cure=_HOSTILE)
+    return CheckpointError(place, found=found, fix=_HOSTILE)

@@ -127,13 +127,13 @@ class CheckpointStore:
             raise CheckpointError(
                 f"of {champion.backbone!r}",
                 found=f"the refit run id {run_id[:80]!r} is none",
-                cure="an MLflow run id has 32 hex digits; look at the tags of the refit run",
+                fix="an MLflow run id has 32 hex digits; look at the tags of the refit run",
             )
         if fault := find_path_fault(artifact):
             raise CheckpointError(
                 f"of {champion.backbone!r}, run {run_id}",
                 found=f"the artifact's name is refused: {fault}",
-                cure="name a folder or archive below the run's artifacts",
+                fix="name a folder or archive below the run's artifacts",
             )
         other = "" if artifact == CHECKPOINT_ARTIFACT else f"-{digest_json(artifact)}"
         return self.folder / "checkpoints" / f"{run_id}{other}"
@@ -177,7 +177,7 @@ def _fetch(champion: Champion, download: Download, aside: Path) -> None:
         _check_names(inner)
         _check(inner, digest_folder(inner), champion.checkpoint_digest)
     except CheckpointError as error:  # what it says of this folder is true of the artifact, which will remain
-        raise CheckpointError(place, found=error.found, cure=error.cure) from error
+        raise CheckpointError(place, found=error.found, fix=error.fix) from error
 
 
 def _unwrap(found: Path) -> Path:
@@ -189,7 +189,7 @@ def _unwrap(found: Path) -> Path:
 
 def _nothing_there(place: str) -> CheckpointError:
     return CheckpointError(
-        place, found="the run holds no such artifact", cure="log it, or name it as it was logged"
+        place, found="the run holds no such artifact", fix="log it, or name it as it was logged"
     )
 
 
@@ -197,7 +197,7 @@ def _check_names(folder: Path) -> None:
     names = NameRegister()
     for name in list_files(folder):
         if fault := names.find_fault(name, is_folder=False):
-            raise CheckpointError(folder, found=f"a file's name: {fault}", cure="rename it and log it again")
+            raise CheckpointError(folder, found=f"a file's name: {fault}", fix="rename it and log it again")
 
 
 def _check(folder: Path, found: str, expected: str | None) -> None:
@@ -206,7 +206,7 @@ def _check(folder: Path, found: str, expected: str | None) -> None:
         raise CheckpointError(
             folder,
             found=f"its content has digest {shorten(found)}, the refit recorded {shorten(str(expected))}",
-            cure="it is not what was trained; restore it, or run the refit again",
+            fix="it is not what was trained; restore it, or run the refit again",
         )
 
 

@@ -74,7 +74,7 @@ class Claim(Record):
     """
 
     key_digest: str
-    generation: int
+    number: int
     attempt: int
 
 
@@ -167,17 +167,17 @@ class Claims:
             counting = self._counting(entries, attempt, is_forced=is_forced)
             if counting is not None:
                 return Published(run_id=counting)
-            if entries.last_spoilt >= attempt and not is_replanned:
+            if entries.last_failed >= attempt and not is_replanned:
                 return Stale()
             holder = entries.holder
-            number = max(attempt, entries.last_spoilt + 1)
+            number = max(attempt, entries.last_failed + 1)
             if holder == self.owner.text:
-                return Claim(key_digest=key_digest, generation=entries.generation, attempt=number)
+                return Claim(key_digest=key_digest, number=entries.n_claims, attempt=number)
             if holder is not None and not self._is_dead(holder):
                 return Held(owner=_name_of(holder))
-            generation = entries.generation + 1
-            if self._ledger.write_once(key_digest, f"claim{generation}", self.owner.text):
-                return Claim(key_digest=key_digest, generation=generation, attempt=number)
+            number_of_claim = entries.n_claims + 1
+            if self._ledger.write_once(key_digest, f"claim{number_of_claim}", self.owner.text):
+                return Claim(key_digest=key_digest, number=number_of_claim, attempt=number)
         raise self._never_settled(key_digest)
 
     def look(self, key_digest: str) -> Held | None:
@@ -193,7 +193,7 @@ class Claims:
 
     def end(self, claim: Claim, how: End) -> None:
         """Give a claim up and say why."""
-        self._ledger.write_once(claim.key_digest, f"end{claim.generation}", f"{how} {claim.attempt}")
+        self._ledger.write_once(claim.key_digest, f"end{claim.number}", f"{how} {claim.attempt}")
 
     def publish(self, key_digest: str, run_id: str, attempt: int, *, is_forced: bool) -> str:
         """Let a run count for a key, unless another one does.
@@ -264,7 +264,7 @@ class Claims:
             return None
         run_id = entries.done[entries.n_done]
         run = self._ledger.find_run(run_id)
-        if run is None or run.info.lifecycle_stage != "active" or _is_spoilt(run):
+        if run is None or run.info.lifecycle_stage != "active" or _is_failed_or_invalid(run):
             return None
         number = run.data.tags.get(tags.ATTEMPT, "")
         is_earlier = number.isdecimal() and int(number) < attempt
@@ -275,7 +275,7 @@ class Claims:
         return TrackingError("", action="writing to the ledger", found=found)
 
 
-def _is_spoilt(run: Run) -> bool:
+def _is_failed_or_invalid(run: Run) -> bool:
     """Whether somebody marked a run afterwards, so that no plan counts it any more."""
     return run.info.status == "FAILED" or run.data.tags.get(tags.VALIDITY, VALID) != VALID
 

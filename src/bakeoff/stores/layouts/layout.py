@@ -1,6 +1,6 @@
-"""Layout: a table from our nouns to the tags, params, metrics and artifacts of the writer of a sweep.
+"""Layout: a table from our fields to the tags, params, metrics and artifacts of the writer of a sweep.
 
-Every noun has an ordered list of places to look at; the first that holds a text gives the value.
+Every field has an ordered list of places to look at; the first that holds a text gives the value.
 """
 
 from __future__ import annotations

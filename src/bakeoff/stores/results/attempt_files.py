@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from bakeoff.core.records import FailedAttempt, Measurement
 from bakeoff.errors import DataError
 
-# What reading a spoilt npz file raises beside OSError and ValueError.
+# What reading a damaged npz file raises beside OSError and ValueError.
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
 _Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | FailedAttempt)
 
@@ -26,7 +26,7 @@ def detach_arrays(document: dict[str, Any]) -> bytes:
     arrays: dict[str, Any] = {}
     for number, reading in enumerate(document["readings"]):
         arrays[f"{number}.values"] = np.asarray(reading.pop("values"), dtype=np.float64)
-        arrays[f"{number}.generations"] = np.asarray(reading.pop("generations"), dtype=np.int64)
+        arrays[f"{number}.repeats"] = np.asarray(reading.pop("repeats"), dtype=np.int64)
         for name, column in reading.pop("columns").items():
             arrays[f"{number}.columns.{name}"] = np.asarray(column, dtype=np.int64)
         reading["n"] = len(arrays[f"{number}.values"])
@@ -43,7 +43,7 @@ def _attach_arrays(document: dict[str, Any], packed: bytes | None) -> None:
     for number, reading in enumerate(document["readings"]):
         del reading["n"]
         reading["values"] = arrays[f"{number}.values"].tolist() if arrays else []
-        reading["generations"] = arrays[f"{number}.generations"].tolist() if arrays else []
+        reading["repeats"] = arrays[f"{number}.repeats"].tolist() if arrays else []
         prefix = f"{number}.columns."
         reading["columns"] = {
             name.removeprefix(prefix): column.tolist()

@@ -66,7 +66,7 @@ def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
         "benchmark_key": job.key,
         "scenario": job.scenario.model_dump(mode="json"),
         "validity": measurement.validity,
-        "flags": {flag.name: flag.detail for flag in measurement.flags},
+        "flags": {flag.label: flag.detail for flag in measurement.flags},
         "measured_at": measurement.measured_at,
         "environment_digest": digest_json(measurement.environment.model_dump(mode="json")),
     }
@@ -85,12 +85,12 @@ def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
 
 def _describe_latency(measurement: Measurement, reading: Reading) -> dict[str, Any]:
     size = reading.at["batch_size"]
-    mean_ns = float(np.mean(np.concatenate(reading.by_generation())))
+    mean_ns = float(np.mean(np.concatenate(reading.by_repeat())))
     batch: dict[str, Any] = {
         "mean_ms": mean_ns / NS_PER_MS,
         "throughput_docs_per_sec": size * NS_PER_S / mean_ns,
         "n": reading.n_counted,
-        "n_generations": len(reading.by_generation()),
+        "n_repeats": len(reading.by_repeat()),
     }
     for quantile, found in summarize_calls(reading).items():
         name = MEDIAN_NAME.get(quantile, quantile)

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.records import FailedAttempt, Job, Measurement
+from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import DataError
@@ -129,7 +130,7 @@ class ResultStore:
         """
         for path in sorted(self._attempt_files(job), reverse=True):
             attempt = read_attempt(path) if path.stem in {f"{number:03d}" for number in among} else None
-            if isinstance(attempt, Measurement) and attempt.is_only_contended:
+            if isinstance(attempt, Measurement) and is_only_contended(attempt):
                 return attempt
         return None
 
@@ -188,7 +189,7 @@ class ResultStore:
         together = (
             folder.name
             for heat in self.folder.glob(f"work/{HEAT_PREFIX}*")
-            if any(heat.glob("generation-*.json"))
+            if any(heat.glob("repeat-*.json"))
             for folder in heat.iterdir()
             if folder.is_dir()
         )
@@ -235,7 +236,7 @@ class ResultStore:
         return durable.make_folder(self.folder / "work" / f"{job.key_digest}-{attempt:03d}" / part)
 
     def heat_folder(self, heat_id: str) -> Path:
-        """A heat's working folder; its generations lie there until all its measurements are stored."""
+        """A heat's working folder; its repeats lie there until all its measurements are stored."""
         return durable.make_folder(self.folder / "work" / f"{HEAT_PREFIX}{heat_id[:16]}")
 
     @contextmanager

@@ -12,7 +12,7 @@ from bakeoff.core.tables import Cell, Frame, What
 from bakeoff.errors import MissingExtraError
 
 Format = Literal["csv", "json", "parquet"]
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # A spreadsheet takes a cell that begins so for a formula, and runs it.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bakeoff.core.comparison.reference import compare_to_reference
 from bakeoff.core.decision.costs import Costs, measure_costs
 from bakeoff.core.estimate import Estimate, summarize_calls
-from bakeoff.core.plan.existing import ExistingBenchmark, State
+from bakeoff.core.plan.existing import BenchmarkState, ExistingBenchmark
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.scenarios.quality import f1_of
@@ -165,7 +165,7 @@ def _read_benchmark(run: Run, accepted: str | None) -> ExistingBenchmark:
     validity = found.get(tags.VALIDITY, "")
     reason = validity or "no validity is recorded"
     if run.info.status == "FAILED":
-        state: State = "failed"
+        state: BenchmarkState = "failed"
         reason = found.get(tags.NOTE, "")
     elif validity == SUPERSEDED or (validity == VALID and accepted not in (None, run.info.run_id)):
         state = "superseded"
@@ -233,7 +233,7 @@ def _more_tags(attempt: Attempt) -> dict[str, str]:
     }
     if isinstance(attempt, FailedAttempt):
         return more | {tags.VALIDITY: FAILED, tags.NOTE: f"{attempt.reason} {attempt.detail}".strip()[:4000]}
-    flags = "; ".join(f"{flag.name}: {flag.detail}" for flag in attempt.flags)
+    flags = "; ".join(f"{flag.label}: {flag.detail}" for flag in attempt.flags)
     return more | {tags.VALIDITY: attempt.validity} | ({tags.NOTE: flags[:4000]} if flags else {})
 
 

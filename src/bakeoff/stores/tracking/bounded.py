@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from bakeoff.core.config.settings import ObjectiveSettings, SelectionSettings
 from bakeoff.core.records import Refit, Trial
 from bakeoff.core.selection.branch_and_bound import search_contest
-from bakeoff.core.selection.query import Answer, Contest, Noun, Question, Rules
+from bakeoff.core.selection.query import FieldName, ReadTrials, Rules, TrialPage, TrialQuery
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.stores.layouts import Layout, Row, read_rows
 from bakeoff.stores.layouts.layout import Match, Sources
@@ -20,21 +20,21 @@ from bakeoff.stores.tracking.reading import read_row, rename_backbone
 REFITS_PER_LEADER = 50
 
 
-def find_noun_tags(layout: Layout) -> Mapping[Noun, str] | None:
-    """The tag in which each noun is recorded, or None for a layout whose trials no filter tells from others.
+def find_field_tags(layout: Layout) -> Mapping[FieldName, str] | None:
+    """The tag in which each field is recorded, or None for a layout whose trials no filter tells from others.
 
-    A filter is enough if trials and refits are known by tags of one value, every noun by which selection
+    A filter is enough if trials and refits are known by tags of one value, every field by which selection
     tells trials apart has one tag of the trial's own at most, backbone and study key have it, and a refit
     names its trial.
     """
-    recorded: dict[Noun, Sources] = {
+    recorded: dict[FieldName, Sources] = {
         "backbone": layout.backbone,
         "study_key": layout.study_key,
         "schema_version": layout.schema_version,
         "metric": layout.metric,
         "direction": layout.direction,
     }
-    sources = {noun: places for noun, places in recorded.items() if places}
+    sources = {name: places for name, places in recorded.items() if places}
     if (
         "study_key" not in sources
         or not all(_is_own_tag(places) for places in sources.values())
@@ -45,7 +45,7 @@ def find_noun_tags(layout: Layout) -> Mapping[Noun, str] | None:
         or not layout.is_read_by_tags
     ):
         return None
-    return {noun: places[0].tag or "" for noun, places in sources.items()}
+    return {name: places[0].tag or "" for name, places in sources.items()}
 
 
 class BoundedReader:
@@ -54,7 +54,7 @@ class BoundedReader:
     Args:
         tracker: Where from.
         experiments: Name of each experiment by its id.
-        layout: One of which ``find_noun_tags`` knows the tags.
+        layout: One of which ``find_field_tags`` knows the tags.
         backbones: Name in the configuration by the name as recorded.
         objective: Metric and direction.
     """
@@ -70,14 +70,14 @@ class BoundedReader:
         self._tracker = tracker
         self._experiments = experiments
         self._layout = layout
-        self._tags = find_noun_tags(layout) or {}
+        self._tags = find_field_tags(layout) or {}
         self._names = backbones
         self._recorded = {name: recorded for recorded, name in backbones.items()}
         self._objective = objective
         self._trial = _stage_conditions(layout.trial)
         self._is_trial: dict[str, bool] = {}
 
-    def read_contest(self, settings: SelectionSettings) -> Contest:
+    def read_contest(self, settings: SelectionSettings) -> ReadTrials:
         """Read every trial that could become a champion, and few others.
 
         Raises:
@@ -87,13 +87,13 @@ class BoundedReader:
         objective = self._objective
         rules = Rules(settings, objective.direction, objective.metric, frozenset(self._tags))
         search = search_contest(tuple(self._recorded), rules)
-        question = next(search)
+        query = next(search)
         while True:
-            answer = self._answer(question)
+            answer = self._answer(query)
             try:
-                question = search.send(answer)
+                query = search.send(answer)
             except StopIteration as end:
-                contest: Contest = end.value
+                contest: ReadTrials = end.value
                 return contest
 
     def read_refits(self, leaders: Sequence[Trial]) -> list[Refit]:
@@ -127,42 +127,42 @@ class BoundedReader:
     def _rows(self, page: Page) -> list[Row]:
         return [read_row(run, self._experiments[run.info.experiment_id]) for run in page.runs]
 
-    def _answer(self, question: Question) -> Answer:
+    def _answer(self, query: TrialQuery) -> TrialPage:
         """Ask the store for the trials that are meant, page by page until there are enough."""
         # Where no run at all is unlike the others no trial is, and the store has to compare one tag only.
-        if question.unlike and not question.equals and not self._read_rows(self._translate(question), 1)[0]:
-            return Answer((), False)
-        size = min(question.max_runs, PAGE_SIZE) if question.max_runs else PAGE_SIZE
-        query = Query(
+        if query.unlike and not query.equals and not self._read_rows(self._translate(query), 1)[0]:
+            return TrialPage((), False)
+        size = min(query.max_runs, PAGE_SIZE) if query.max_runs else PAGE_SIZE
+        stored = Query(
             tuple(self._experiments),
             # SQLite begins with the first: the one that fewest runs meet is put there.
-            [*self._translate(question), *self._trial, f"attributes.status = '{FINISHED}'"],
+            [*self._translate(query), *self._trial, f"attributes.status = '{FINISHED}'"],
             page_size=size,
         )
         found: list[Trial] = []
         is_cut = False
-        for page in self._tracker.read_pages(query):
+        for page in self._tracker.read_pages(stored):
             rows = self._leave_out_nested(self._rows(page))
             trials = read_rows(rows, self._layout, self._objective.metric).trials
             found += [rename_backbone(trial, self._names) for trial in trials]
             is_cut = not page.is_last
-            if question.max_runs is not None and len(found) >= question.max_runs:
+            if query.max_runs is not None and len(found) >= query.max_runs:
                 break
-        return Answer(tuple(found), is_cut)
+        return TrialPage(tuple(found), is_cut)
 
-    def _translate(self, question: Question) -> list[str]:
+    def _translate(self, query: TrialQuery) -> list[str]:
         at_least, worse = (">=", "<") if self._objective.direction == "maximize" else ("<=", ">")
-        conditions = [queries.begins_with(question.id_prefix)] if question.id_prefix else []
-        if question.reaches is not None:
-            conditions.append(queries.compares(self._objective.metric, at_least, question.reaches))
-        if question.short_of is not None:
-            conditions.append(queries.compares(self._objective.metric, worse, question.short_of))
-        for noun, texts in question.unlike.items():
-            conditions += [queries.differs(self._tags[noun], text) for text in texts]
-        conditions += [queries.lacks(self._tags[noun]) for noun in question.lacks]
+        conditions = [queries.begins_with(query.id_prefix)] if query.id_prefix else []
+        if query.reaches is not None:
+            conditions.append(queries.compares(self._objective.metric, at_least, query.reaches))
+        if query.short_of is not None:
+            conditions.append(queries.compares(self._objective.metric, worse, query.short_of))
+        for name, texts in query.unlike.items():
+            conditions += [queries.differs(self._tags[name], text) for text in texts]
+        conditions += [queries.lacks(self._tags[name]) for name in query.lacks]
         conditions += [
-            queries.equals(self._tags[noun], self._recorded.get(text, text) if noun == "backbone" else text)
-            for noun, text in reversed(list(question.equals.items()))
+            queries.equals(self._tags[name], self._recorded.get(text, text) if name == "backbone" else text)
+            for name, text in reversed(list(query.equals.items()))
         ]
         return conditions
 

@@ -60,18 +60,18 @@ def create_client(uri: str) -> MlflowClient:
         check_tables(uri)
         return _open_store(uri)
     except ImportError as error:
-        found, cure = f"{describe_fault(error)}: its driver is not installed", "install it beside bakeoff"
-        raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure) from error
+        found, fix = f"{describe_fault(error)}: its driver is not installed", "install it beside bakeoff"
+        raise TrackingError(mask_password(uri), action="opening it", found=found, safe=fix) from error
     except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
-        found, cure = describe_fault(error), ""
+        found, fix = describe_fault(error), ""
         if "filesystem tracking backend" in str(error):
             found = "MLflow no longer serves file stores such as ./mlruns"
-            cure = (
+            fix = (
                 "set tracking.uri to a database or a server, such as sqlite:///mlflow.db; "
                 "`mlflow migrate-filestore` moves what is there"
             )
-        found, cure = explain_schema(str(error)) or (found, cure)
-        raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure) from error
+        found, fix = explain_schema(str(error)) or (found, fix)
+        raise TrackingError(mask_password(uri), action="opening it", found=found, safe=fix) from error
 
 
 def _open_store(uri: str) -> MlflowClient:

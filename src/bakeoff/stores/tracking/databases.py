@@ -59,8 +59,8 @@ def check_tables(uri: str) -> None:
         if wait_s is None:
             break
         time.sleep(wait_s)
-    found, cure = _describe(revision)
-    raise TrackingError(mask_password(uri), action="opening it", found=found, safe=cure)
+    found, fix = _describe(revision)
+    raise TrackingError(mask_password(uri), action="opening it", found=found, safe=fix)
 
 
 def explain_schema(text: str) -> tuple[str, str] | None:
@@ -80,11 +80,11 @@ def _describe(revision: str | None) -> tuple[str, str]:
     scripts = ScriptDirectory(str(files("mlflow") / "store" / "db_migrations"))
     if any(script.revision == revision for script in scripts.walk_revisions()):
         found = f"its tables are of an older MLflow than the {VERSION} installed here; nothing was changed"
-        cure = (
+        fix = (
             f"stop what uses it, make a backup, run `mlflow db upgrade` on it with MLflow {VERSION}, and "
             f"open it with no older one from then on; {_ASK_THEM}"
         )
-        return found, cure
+        return found, fix
     found = f"its tables are of a newer MLflow than the {VERSION} installed here"
     return found, f"install that version here, {_ASK_THEM}"
 

@@ -2,7 +2,7 @@
 
 Entries of a key, each written once:
 
-    claim<g>   who holds it: the holder of the last generation g, unless that was ended
+    claim<g>   who holds it: the holder of the last claim g, unless that was ended
     end<g>     how it was given up, and the number of the attempt
     done<k>    the run that counts: the last one, and no other
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from bakeoff.core.identity import is_run_id
 
 _NUMBERED = re.compile(r"(claim|end|done)([1-9]\d{0,8})")
-_SPOILT = re.compile(r"(?:failed|invalid) ([1-9]\d{0,8})")
+_FAILED_OR_INVALID = re.compile(r"(?:failed|invalid) ([1-9]\d{0,8})")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Entries:
         return cls(found["claim"], found["end"], found["done"])
 
     @property
-    def generation(self) -> int:
+    def n_claims(self) -> int:
         """Number of the last claim; 0 without any."""
         return max(self.claims, default=0)
 
@@ -51,13 +51,13 @@ class Entries:
     @property
     def holder(self) -> str | None:
         """Who holds the key; None where nobody does."""
-        last = self.generation
+        last = self.n_claims
         return self.claims[last] if last and last not in self.ends else None
 
     @property
-    def last_spoilt(self) -> int:
+    def last_failed(self) -> int:
         """Number of the last attempt that came to nothing."""
-        matches = (_SPOILT.fullmatch(value) for value in self.ends.values())
+        matches = (_FAILED_OR_INVALID.fullmatch(value) for value in self.ends.values())
         return max((int(match[1]) for match in matches if match), default=0)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.comparison.compare import Contrast, contrast
-from bakeoff.core.comparison.gate import ContrastSettings, Line, Side
+from bakeoff.core.comparison.compare import Comparison, compare
+from bakeoff.core.comparison.gate import ComparisonSettings, MetricComparison, Side
 from bakeoff.core.records import Environment, Flag, Job
 from bakeoff.measure.statistics.readings import Reading
 
@@ -32,16 +32,16 @@ def side(bench: Bench) -> Callable[..., Side]:
     return make
 
 
-def put(baseline: Side, contender: Side, **settings: Any) -> Contrast:
-    return contrast([baseline], [contender], ContrastSettings(**settings))
+def put(baseline: Side, candidate: Side, **settings: Any) -> Comparison:
+    return compare([baseline], [candidate], ComparisonSettings(**settings))
 
 
-def line_of(found: Contrast, metric: str) -> Line:
+def line_of(found: Comparison, metric: str) -> MetricComparison:
     (line,) = (line for line in found.pairs[0].lines if line.metric == metric)
     return line
 
 
-def gates(found: Contrast) -> dict[str, str | None]:
+def gates(found: Comparison) -> dict[str, str | None]:
     return {line.metric: line.gate for line in found.pairs[0].lines}
 
 
@@ -55,7 +55,7 @@ def gates(found: Contrast) -> dict[str, str | None]:
         (9.6, "worse", "fail", "fail"),
     ],
 )
-def test_a_contender_passes_fails_or_stays_open_by_its_whole_interval(
+def test_a_candidate_passes_fails_or_stays_open_by_its_whole_interval(
     side: Callable[..., Side], ms: float, verdict: str, gate: str, outcome: str
 ) -> None:
     found = put(side("a"), side("b", ms))
@@ -76,7 +76,7 @@ def test_swapping_the_sides_inverts_the_ratio_and_mirrors_every_verdict(
         assert turned.verdict == MIRRORED[line.verdict]
         assert line.change is not None
         assert turned.change is not None
-        assert (line.baseline, line.contender) == (turned.contender, turned.baseline)
+        assert (line.baseline, line.candidate) == (turned.candidate, turned.baseline)
     ratio, turned_ratio = (line_of(each, "latency").change for each in (plain, swapped))
     points, turned_points = (line_of(each, "quality").change for each in (plain, swapped))
     assert ratio
@@ -149,7 +149,7 @@ def test_size_is_gated_where_it_is_asked_for(side: Callable[..., Side], grown: f
     for name, size in (("a", 1e6), ("b", 1e6 * grown)):
         one = side(name)
         latency = one.measurements[0]
-        size_reading = Reading(quantity="model_size", unit="bytes", values=(size,), generations=(0,))
+        size_reading = Reading(quantity="model_size", unit="bytes", values=(size,), repeats=(0,))
         sized = latency.model_copy(update={"readings": (*latency.readings, size_reading)})
         sides.append(Side(name, (sized, one.measurements[1])))
     assert gates(put(*sides))["size"] is None
@@ -158,10 +158,10 @@ def test_size_is_gated_where_it_is_asked_for(side: Callable[..., Side], grown: f
 
 def test_sets_are_paired_by_label_and_what_has_no_counterpart_is_told(side: Callable[..., Side]) -> None:
     a, b, c = side("a"), side("b"), side("c")
-    found = contrast([a, b], [b, a, c], ContrastSettings())
-    assert [(pair.baseline.label, pair.contender.label) for pair in found.pairs] == [("a", "a"), ("b", "b")]
+    found = compare([a, b], [b, a, c], ComparisonSettings())
+    assert [(pair.baseline.label, pair.candidate.label) for pair in found.pairs] == [("a", "a"), ("b", "b")]
     assert (found.outcome, found.new, found.lacking) == ("pass", ("c",), ())
-    lost = contrast([a, b, c], [a, b], ContrastSettings())
+    lost = compare([a, b, c], [a, b], ComparisonSettings())
     assert (lost.outcome, lost.lacking) == ("cannot tell", ("c",))
 
 
@@ -169,7 +169,7 @@ def test_intervals_widen_with_the_number_of_comparisons_so_that_all_hold_togethe
     side: Callable[..., Side],
 ) -> None:
     one = put(side("a"), side("b"), metrics=("latency",))
-    many = contrast([side("a"), side("c")], [side("a"), side("c")], ContrastSettings())
+    many = compare([side("a"), side("c")], [side("a"), side("c")], ComparisonSettings())
     assert one.confidence == pytest.approx(0.95)
     assert many.confidence == pytest.approx(1 - 0.05 / 4)
 
@@ -183,7 +183,7 @@ def test_where_nothing_is_under_the_gate_the_answer_says_so() -> None:
 
 
 def test_nothing_in_common_is_no_pass(side: Callable[..., Side]) -> None:
-    assert contrast([], [], ContrastSettings()).outcome == "cannot tell"
+    assert compare([], [], ComparisonSettings()).outcome == "cannot tell"
     assert (
-        contrast([side("a"), side("b")], [side("c"), side("d")], ContrastSettings()).outcome == "cannot tell"
+        compare([side("a"), side("b")], [side("c"), side("d")], ComparisonSettings()).outcome == "cannot tell"
     )

@@ -8,43 +8,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.core.comparison.gate import gate_loss, judge_loss
+from bakeoff.core.comparison.gate import gate_regression, judge_regression
 
-LOSSES = st.floats(-5, 5)
+REGRESSIONS = st.floats(-5, 5)
 MARGINS = st.floats(0, 2)
 MIRRORED = {"better": "worse", "worse": "better", "equivalent": "equivalent", "cannot tell": "cannot tell"}
 
 
-@given(LOSSES, LOSSES, MARGINS)
+@given(REGRESSIONS, REGRESSIONS, MARGINS)
 def test_the_gate_says_only_what_both_ends_of_the_interval_say(a: float, b: float, margin: float) -> None:
     low, high = min(a, b), max(a, b)
-    ends = {gate_loss(end, end, margin) for end in (low, high)}
+    ends = {gate_regression(end, end, margin) for end in (low, high)}
     assert ends <= {"pass", "fail"}  # a loss that is known is either past the margin or not
     expected = ends.pop() if len(ends) == 1 else "cannot tell"
-    assert gate_loss(low, high, margin) == expected
+    assert gate_regression(low, high, margin) == expected
 
 
-@given(LOSSES, LOSSES, LOSSES, MARGINS)
+@given(REGRESSIONS, REGRESSIONS, REGRESSIONS, MARGINS)
 def test_a_wider_interval_never_turns_one_answer_into_the_other(
     a: float, b: float, c: float, margin: float
 ) -> None:
     low, middle, high = sorted((a, b, c))
-    narrow, wide = gate_loss(low, middle, margin), gate_loss(low, high, margin)
+    narrow, wide = gate_regression(low, middle, margin), gate_regression(low, high, margin)
     assert wide in {narrow, "cannot tell"}
 
 
-@given(LOSSES, LOSSES, MARGINS)
+@given(REGRESSIONS, REGRESSIONS, MARGINS)
 def test_turning_the_sides_round_mirrors_the_verdict(a: float, b: float, margin: float) -> None:
     low, high = min(a, b), max(a, b)
-    assert judge_loss(-high, -low, margin) == MIRRORED[judge_loss(low, high, margin)]
+    assert judge_regression(-high, -low, margin) == MIRRORED[judge_regression(low, high, margin)]
 
 
-@given(LOSSES, LOSSES, MARGINS)
+@given(REGRESSIONS, REGRESSIONS, MARGINS)
 def test_what_fails_is_called_worse_and_what_is_equivalent_or_better_passes(
     a: float, b: float, margin: float
 ) -> None:
     low, high = min(a, b), max(a, b)
-    verdict, gate = judge_loss(low, high, margin), gate_loss(low, high, margin)
+    verdict, gate = judge_regression(low, high, margin), gate_regression(low, high, margin)
     assert gate != "fail" or verdict == "worse"
     assert verdict not in ("equivalent", "better") or gate == "pass"
 
@@ -67,4 +67,4 @@ def test_what_fails_is_called_worse_and_what_is_equivalent_or_better_passes(
 def test_verdict_and_gate_at_a_margin_of_five_hundredths(
     low: float, high: float, verdict: str, gate: str
 ) -> None:
-    assert (judge_loss(low, high, 0.05), gate_loss(low, high, 0.05)) == (verdict, gate)
+    assert (judge_regression(low, high, 0.05), gate_regression(low, high, 0.05)) == (verdict, gate)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.core.comparison.ratio import Paired, Place, divide_intervals, pair_times
+from bakeoff.core.comparison.ratio import Paired, TimingPoint, divide_intervals, pair_times
 from bakeoff.core.records import Environment, Flag, Job, Measurement
 from bakeoff.measure.statistics.intervals import Interval, quantile_interval
 
 from ..measured import Bench
 
-P50 = Place("latency", 1)
+P50 = TimingPoint("latency", 1)
 
 
 @pytest.fixture
@@ -25,8 +25,10 @@ def bench(make_job: Callable[..., Job], make_environment: Callable[..., Environm
     return Bench(make_job, make_environment)
 
 
-def pair(baseline: Measurement, contender: Measurement, place: Place = P50, *, allow: bool = False) -> Paired:
-    return pair_times(baseline, contender, place, 0.95, allow_unlike_environments=allow)
+def pair(
+    baseline: Measurement, candidate: Measurement, place: TimingPoint = P50, *, allow: bool = False
+) -> Paired:
+    return pair_times(baseline, candidate, place, 0.95, allow_unlike_environments=allow)
 
 
 def ratio_of(paired: Paired) -> Interval:
@@ -86,17 +88,17 @@ def test_absolute_values_are_compared_when_told_with_a_warning(bench: Bench) -> 
     assert "through the reference" in paired.remark
 
 
-def test_the_interval_of_absolute_values_holds_what_the_canary_saw(bench: Bench) -> None:
+def test_the_interval_of_absolute_values_holds_what_the_calibration_loop_saw(bench: Bench) -> None:
     """The machine became 1.5 times as slow; so did the times. Neither reading may be claimed for sure."""
     plain = [bench.latency("a", 8.0, heat=1), bench.latency("a", 8.0, heat=2, libraries={"x": "2"})]
     seen = [
-        bench.latency("a", 8.0, heat=1, canary_ns=(100.0, 90.0, 500.0)),
-        bench.latency("a", 8.0, heat=2, libraries={"x": "2"}, canary_ns=(150.0, 150.0)),
+        bench.latency("a", 8.0, heat=1, calibration_ns=(100.0, 90.0, 500.0)),
+        bench.latency("a", 8.0, heat=2, libraries={"x": "2"}, calibration_ns=(150.0, 150.0)),
     ]
-    without, with_canary = (ratio_of(pair(each[0], each[1], allow=True)) for each in (plain, seen))
-    assert with_canary.value == without.value
-    assert with_canary.high == without.high
-    assert with_canary.low == pytest.approx(without.low / 1.5)
+    without, with_calibration = (ratio_of(pair(each[0], each[1], allow=True)) for each in (plain, seen))
+    assert with_calibration.value == without.value
+    assert with_calibration.high == without.high
+    assert with_calibration.low == pytest.approx(without.low / 1.5)
 
 
 @pytest.mark.parametrize(("after", "factor"), [(11_000.0, 2.75), (4_400.0, 1.0)])
@@ -105,8 +107,8 @@ def test_the_interval_of_absolute_values_holds_that_the_host_moved_the_cpus(
 ) -> None:
     plain = [bench.latency("a", 8.0, heat=1), bench.latency("a", 8.0, heat=2, libraries={"x": "2"})]
     seen = [
-        bench.latency("a", 8.0, heat=1, handover_ns=(4_000.0,) * 20),
-        bench.latency("a", 8.0, heat=2, libraries={"x": "2"}, handover_ns=(after,) * 20),
+        bench.latency("a", 8.0, heat=1, core_to_core_ns=(4_000.0,) * 20),
+        bench.latency("a", 8.0, heat=2, libraries={"x": "2"}, core_to_core_ns=(after,) * 20),
     ]
     without, moved = (pair(each[0], each[1], allow=True) for each in (plain, seen))
     assert ratio_of(moved).high == ratio_of(without).high
@@ -129,8 +131,8 @@ def test_unlike_work_is_never_compared(bench: Bench, changes: dict[str, Any], to
 
 def test_a_tail_needs_its_samples(bench: Bench) -> None:
     a, b = bench.latency("a", 8.0, seed=1), bench.latency("b", 8.0, seed=2)
-    assert pair(a, b, Place("latency", 1, 0.99)).ratio is not None
-    rare = pair(a, b, Place("latency", 1, 0.999))
+    assert pair(a, b, TimingPoint("latency", 1, 0.99)).ratio is not None
+    rare = pair(a, b, TimingPoint("latency", 1, 0.999))
     assert rare.ratio is None
     assert "too few samples" in rare.remark
 
@@ -173,15 +175,17 @@ def test_heats_are_joined_by_cpu_time_only_where_their_reference_used_one_thread
 def test_a_tail_is_compared_over_the_processes_that_both_have(bench: Bench) -> None:
     a, b = bench.latency("a", 8.0, seed=1), bench.latency("b", 8.8, seed=2)
     first = b.readings[0]
-    n = first.generations.index(4)
+    n = first.repeats.index(4)
     short = first.model_copy(
         update={
             "values": first.values[:n],
-            "generations": first.generations[:n],
+            "repeats": first.repeats[:n],
             "columns": {name: column[:n] for name, column in first.columns.items()},
         }
     )
-    paired = pair(a, b.model_copy(update={"readings": (short, *b.readings[1:])}), Place("latency", 1, 0.9))
+    paired = pair(
+        a, b.model_copy(update={"readings": (short, *b.readings[1:])}), TimingPoint("latency", 1, 0.9)
+    )
     ratio = ratio_of(paired)
     assert ratio.low < 1.1 < ratio.high
 

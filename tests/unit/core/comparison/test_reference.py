@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bakeoff.core.comparison.reference import Comparison, compare_to_reference
+from bakeoff.core.comparison.reference import ReferenceComparison, compare_to_reference
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.records import Environment, Flag, Job, Measurement
 
@@ -20,7 +20,7 @@ def bench(make_job: Callable[..., Job], make_environment: Callable[..., Environm
     return Bench(make_job, make_environment)
 
 
-def compare(measurement: Measurement) -> Comparison:
+def compare(measurement: Measurement) -> ReferenceComparison:
     comparison = compare_to_reference(measurement, 1)
     assert comparison is not None
     return comparison

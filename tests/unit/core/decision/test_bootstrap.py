@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bakeoff.core.config.settings import DecisionSettings
-from bakeoff.core.decision.bootstrap import Pace, draw_pace, require_latency
+from bakeoff.core.decision.bootstrap import RelativeLatency, draw_relative_latency, require_latency
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.records import Environment, Hardware
@@ -23,7 +23,7 @@ ENTITIES = Reading(
     quantity="entities",
     unit="count",
     values=(3.0,) * 50,
-    generations=(0,) * 50,
+    repeats=(0,) * 50,
     columns={"predicted": (4,) * 50, "actual": (4,) * 50},
 )
 
@@ -53,9 +53,9 @@ REFERENCE = make_candidate("reference", 10.0)
 SETTINGS = DecisionSettings(resamples=1000, constraints=())
 
 
-def pace_of(*candidates: Candidate) -> Pace:
+def relative_latency_of(*candidates: Candidate) -> RelativeLatency:
     estimates = [require_latency(each, 1, 0.5, 0.95) for each in candidates]
-    return draw_pace(candidates, estimates, SETTINGS)
+    return draw_relative_latency(candidates, estimates, SETTINGS)
 
 
 def rule(*candidates: Candidate, **changes: Any) -> Decision:
@@ -63,21 +63,21 @@ def rule(*candidates: Candidate, **changes: Any) -> Decision:
 
 
 def test_the_pace_is_the_ratio_of_interleaved_rounds_however_the_machine_wanders() -> None:
-    pace = pace_of(REFERENCE, make_candidate("other", 10.5))
-    assert pace.is_paired
-    assert pace.values == pytest.approx([1.0, 1.05], rel=0.01)
-    spread = np.std(pace.draws[:, 1])
+    relative_latency = relative_latency_of(REFERENCE, make_candidate("other", 10.5))
+    assert relative_latency.is_paired
+    assert relative_latency.values == pytest.approx([1.0, 1.05], rel=0.01)
+    spread = np.std(relative_latency.draws[:, 1])
     assert spread < 0.02
 
 
 def test_absolute_latencies_of_the_same_calls_could_not_tell_them_apart() -> None:
     """The check of the test above: without a common reference the wandering is all that is seen."""
-    pace = pace_of(
+    relative_latency = relative_latency_of(
         REFERENCE.model_copy(update={"reference_key": ""}),
         make_candidate("other", 10.5, reference_key=""),
     )
-    assert not pace.is_paired
-    assert np.std(pace.draws[:, 1]) / pace.values[1] > 0.1
+    assert not relative_latency.is_paired
+    assert np.std(relative_latency.draws[:, 1]) / relative_latency.values[1] > 0.1
 
 
 def test_heats_of_unlike_days_are_joined_by_their_common_reference() -> None:
@@ -88,8 +88,10 @@ def test_heats_of_unlike_days_are_joined_by_their_common_reference() -> None:
 
 
 def test_candidates_with_unlike_references_are_compared_by_absolute_values() -> None:
-    pace = pace_of(REFERENCE, make_candidate("other", 10.5, reference_key="another key"))
-    assert not pace.is_paired
+    relative_latency = relative_latency_of(
+        REFERENCE, make_candidate("other", 10.5, reference_key="another key")
+    )
+    assert not relative_latency.is_paired
 
 
 def make_busy(name: str, ms: float, cpu_ms: float, **changes: Any) -> Candidate:
@@ -99,41 +101,45 @@ def make_busy(name: str, ms: float, cpu_ms: float, **changes: Any) -> Candidate:
 
 
 def test_on_a_busy_machine_one_thread_is_compared_by_cpu_time() -> None:
-    assert pace_of(REFERENCE, make_busy("busy", 30.0, 12.0)).values == pytest.approx([1.0, 1.2], rel=0.02)
+    assert relative_latency_of(REFERENCE, make_busy("busy", 30.0, 12.0)).values == pytest.approx(
+        [1.0, 1.2], rel=0.02
+    )
 
 
 def test_a_tail_is_compared_by_cpu_time_too() -> None:
     settings = SETTINGS.model_copy(update={"quantile": 0.9})
     busy = make_busy("busy", 30.0, 12.0)
     estimates = [require_latency(each, 1, 0.9, 0.95) for each in (REFERENCE, busy)]
-    pace = draw_pace((REFERENCE, busy), estimates, settings)
-    assert pace.is_paired
+    relative_latency = draw_relative_latency((REFERENCE, busy), estimates, settings)
+    assert relative_latency.is_paired
     # The reference's CPU time is what its clock would have read on a machine that holds still.
-    assert pace.values[1] == pytest.approx(1.2, rel=0.02)
+    assert relative_latency.values[1] == pytest.approx(1.2, rel=0.02)
 
 
 def test_where_anyone_of_the_heat_used_two_threads_nobody_is_compared_by_cpu_time() -> None:
     """The CPU time of a reference whose two threads spin is twice its clock: all would look twice as fast."""
     spinning = calls("reference", 10.0, seed=99, heat=0, cpu_ms=20.0)
     busy = make_busy("busy", 10.5, 10.5, references={1: spinning}, uses_one_thread=False)
-    assert pace_of(REFERENCE, busy).values == pytest.approx([1.0, 1.05], rel=0.02)
+    assert relative_latency_of(REFERENCE, busy).values == pytest.approx([1.0, 1.05], rel=0.02)
 
 
 def test_all_candidates_of_a_decision_are_compared_by_the_same_time() -> None:
     """One CPU ratio beside a wall ratio would be on another scale; so the two of one decision agree."""
     busy = make_busy("busy", 30.0, 12.0)
     two_threads = make_candidate("other", 20.0, uses_one_thread=False)
-    assert pace_of(REFERENCE, busy, two_threads).values == pytest.approx([1.0, 3.0, 2.0], rel=0.02)
+    assert relative_latency_of(REFERENCE, busy, two_threads).values == pytest.approx(
+        [1.0, 3.0, 2.0], rel=0.02
+    )
     one_thread = make_busy("other", 20.0, 9.0).model_copy(update={"is_contended": False})
-    assert pace_of(REFERENCE, busy, one_thread).values == pytest.approx([1.0, 1.2, 0.9], rel=0.02)
+    assert relative_latency_of(REFERENCE, busy, one_thread).values == pytest.approx([1.0, 1.2, 0.9], rel=0.02)
 
 
 def test_a_tail_is_decided_though_the_reference_died_in_a_later_process() -> None:
     whole = calls("reference", 10.0, seed=99, heat=0)
-    n = whole.generations.index(3)
+    n = whole.repeats.index(3)
     columns = {name: column[:n] for name, column in whole.columns.items()}
     short = whole.model_copy(
-        update={"values": whole.values[:n], "generations": whole.generations[:n], "columns": columns}
+        update={"values": whole.values[:n], "repeats": whole.repeats[:n], "columns": columns}
     )
     other = make_candidate("other", 8.0, references={1: short})
     decision = rule(REFERENCE, other, quantile=0.9)

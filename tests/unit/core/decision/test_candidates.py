@@ -93,13 +93,14 @@ def test_folds_stand_beside_the_quality_and_change_nothing_of_it() -> None:
     assert with_folds.folds.deviation == pytest.approx(0.01)
     assert with_folds.quality == without.quality
     assert without.folds is None
-    assert not any(flag.startswith("fold_spread") for flag in with_folds.flags)
+    assert not any(flag.name == "fold_spread" for flag in with_folds.flags)
 
 
 def test_folds_that_spread_more_than_the_documents_tell_are_flagged() -> None:
     folded = make_candidate("one", 0.8, fold_metrics=(0.6, 0.9, 0.75))
     (flag,) = standing_of(rule([folded]), "one").flags
-    assert flag.startswith("fold_spread: F1 of 3 folds has a standard deviation of 0.150, more than the 0.0")
+    assert flag.name == "fold_spread"
+    assert flag.detail.startswith("F1 of 3 folds has a standard deviation of 0.150, more than the 0.0")
 
 
 SCRIPT = """

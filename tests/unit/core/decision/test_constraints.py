@@ -30,7 +30,7 @@ def check(limit: Constraint, costs: Costs | None, gaps: Gaps | None = None) -> C
         quantity="entities",
         unit="count",
         values=(1.0,),
-        generations=(0,),
+        repeats=(0,),
         columns={"predicted": (1,), "actual": (1,)},
     )
     hardware = Hardware(machine="x", cpu_model="y", physical_cores=2, usable_cpus=2)

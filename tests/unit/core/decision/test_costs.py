@@ -27,7 +27,7 @@ def one_each(quantity: str, values: Sequence[float], unit: Unit = "ns", **column
         quantity=quantity,
         unit=unit,
         values=tuple(map(float, values)),
-        generations=tuple(range(len(values))),
+        repeats=tuple(range(len(values))),
         columns=columns,
     )
 
@@ -42,7 +42,7 @@ def make_calls(
         unit="ns",
         at={"batch_size": n_documents},
         values=tuple(value * MS for value in (*ms, *ms)),
-        generations=(0,) * n + (1,) * n,
+        repeats=(0,) * n + (1,) * n,
         columns={
             "round": (0,) * (2 * n),
             "left_out": (COUNTED,) * (2 * n),
@@ -214,7 +214,7 @@ def test_an_instance_that_costs_nothing_is_priced_at_nothing(measure: MakeMeasur
     [
         (Latency(), "contended", True),
         (Server(limit_ms=50), "disturbed", True),
-        (Server(limit_ms=50), "few_generations", False),
+        (Server(limit_ms=50), "few_repeats", False),
     ],
 )
 def test_a_busy_machine_is_remembered(

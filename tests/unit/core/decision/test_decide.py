@@ -14,6 +14,7 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate, assemble_candidates
 from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.records import Environment, Flag, Job, Measurement
+from bakeoff.core.validity.flags import FEW_REPEATS, NO_REFIT_METRIC
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.scenarios import Latency, Quality
@@ -206,9 +207,9 @@ def test_who_is_dominated_is_not_on_the_front() -> None:
 
 
 def test_flags_and_keys_travel_to_the_standing() -> None:
-    candidate = make_candidate("flagged", flags=("few_generations: 3",))
+    candidate = make_candidate("flagged", flags=(FEW_REPEATS.raised("3"),))
     standing = rule([candidate]).standings[0]
-    assert standing.flags == ("few_generations: 3",)
+    assert standing.flags == candidate.flags
     assert standing.benchmark_keys == candidate.benchmark_keys
 
 
@@ -449,7 +450,7 @@ def measure_both(make_job: Callable[..., Job], changes: dict[str, Any]) -> list[
     quality = make_job(**{"scenario": Quality(), "protocol": None, "inputs_digest": "q" * 64, **changes})
     latency = make_job(**{"scenario": Latency(batch_sizes=(1,)), **changes})
     return [
-        make_measurement(quality, [make_entities(0.8, 1)], [Flag(name="no_refit_metric", detail="none")]),
+        make_measurement(quality, [make_entities(0.8, 1)], [NO_REFIT_METRIC.raised("none")]),
         make_measurement(latency, [make_latency(5.0, 1)]),
     ]
 
@@ -463,7 +464,7 @@ def test_the_measurements_of_one_champion_and_runtime_are_one_candidate(make_job
     ]
     assert incomplete == ()
     assert candidates[0].benchmark_keys == (measurements[0].job.key, measurements[1].job.key)
-    assert candidates[0].flags == ("no_refit_metric: none",)
+    assert candidates[0].flags == (NO_REFIT_METRIC.raised("none"),)
 
 
 def test_a_candidate_is_done_where_all_its_measurements_are(make_job: Callable[..., Job]) -> None:

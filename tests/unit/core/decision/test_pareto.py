@@ -12,12 +12,12 @@ from bakeoff.core.decision.bootstrap import Draws, count_exceptions
 from bakeoff.core.decision.pareto import find_front
 
 
-def compare_all_pairs(quality: Draws, pace: Draws, made: DecisionSettings) -> list[bool]:
+def compare_all_pairs(quality: Draws, relative_latency: Draws, made: DecisionSettings) -> list[bool]:
     count, allowed = quality.shape[1], count_exceptions(made)
 
     def dominates(a: int, b: int) -> bool:
-        as_good = (quality[:, a] >= quality[:, b]) & (pace[:, a] <= pace[:, b])
-        better = (quality[:, a] > quality[:, b]) | (pace[:, a] < pace[:, b])
+        as_good = (quality[:, a] >= quality[:, b]) & (relative_latency[:, a] <= relative_latency[:, b])
+        better = (quality[:, a] > quality[:, b]) | (relative_latency[:, a] < relative_latency[:, b])
         return int((~(as_good & better)).sum()) <= allowed
 
     return [not any(dominates(a, b) for a in range(count) if a != b) for b in range(count)]
@@ -35,8 +35,8 @@ def test_the_front_is_that_of_all_pairs(seed: int, count: int, noise: float, con
     generator = np.random.default_rng(seed)
     levels = generator.integers(1, 8, (2, count)) / 8
     quality = levels[0] + noise * generator.standard_normal((200, count))
-    pace = np.exp(levels[1] + noise * generator.standard_normal((200, count)))
-    assert find_front(quality, pace, made) == compare_all_pairs(quality, pace, made)
+    relative_latency = np.exp(levels[1] + noise * generator.standard_normal((200, count)))
+    assert find_front(quality, relative_latency, made) == compare_all_pairs(quality, relative_latency, made)
 
 
 @pytest.mark.parametrize("n_behind", [4, 5])

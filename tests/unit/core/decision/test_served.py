@@ -26,13 +26,13 @@ def serve(make_job: Callable[..., Job], make_measurement: Callable[..., Measurem
     def make(rates: Sequence[float], responses_ms: Sequence[Sequence[float]], scenario: Any) -> Measurement:
         places = [(number, ms) for number, row in enumerate(responses_ms) for ms in row]
         found = Reading(
-            quantity="max_rate", unit="per_s", values=tuple(rates), generations=tuple(range(len(rates)))
+            quantity="max_rate", unit="per_s", values=tuple(rates), repeats=tuple(range(len(rates)))
         )
         responses = Reading(
             quantity="response",
             unit="ns",
             values=tuple(ms * MS for _, ms in places),
-            generations=tuple(number for number, _ in places),
+            repeats=tuple(number for number, _ in places),
         )
         return make_measurement(make_job(scenario=scenario), found, responses)
 

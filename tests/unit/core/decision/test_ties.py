@@ -1,4 +1,4 @@
-"""Ties: what is said to break one does break it, and a tie of twins has no cure."""
+"""Ties: what is said to break one does break it, and a tie of twins has no fix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def repeat(candidate: Candidate, times: int) -> Candidate:
             "entities": entities.model_copy(
                 update={
                     "values": entities.values * times,
-                    "generations": entities.generations * times,
+                    "repeats": entities.repeats * times,
                     "columns": {name: column * times for name, column in entities.columns.items()},
                 }
             )
@@ -37,9 +37,9 @@ def repeat(candidate: Candidate, times: int) -> Candidate:
 def test_so_many_documents_as_are_said_to_be_enough_break_the_tie_and_far_fewer_do_not() -> None:
     one, two = make_candidate("one", 0.90), make_candidate("two", 0.895)
     tie = tie_of(one, two)
-    assert (tie.now.documents, tie.now.generations) == (200, 5)
+    assert (tie.now.documents, tie.now.repeats) == (200, 5)
     enough = tie.enough[0]
-    assert enough.generations == 5
+    assert enough.repeats == 5
     times = -(-enough.documents // 200)
     assert times > 1
     more = rule([repeat(one, times + 1), repeat(two, times + 1)], objective=weigh(1, 0), resamples=2000)
@@ -57,7 +57,7 @@ def test_a_tie_of_speed_is_broken_by_processes_and_by_no_number_of_documents() -
         if decision.tie and decision.tie.enough:
             (effort,) = decision.tie.enough
             assert effort.documents == 200
-            assert effort.generations > 5
+            assert effort.repeats > 5
             return
     pytest.fail("no pair of these is tied")
 

@@ -213,13 +213,13 @@ def test_a_part_that_an_older_writer_did_not_have_is_told_as_unset(make_job: Mak
 
 
 @pytest.mark.parametrize("state", ["invalid", "failed"])
-def test_a_spoilt_attempt_is_tried_again_with_its_reason(make_job: MakeJob, state: str) -> None:
+def test_a_failed_attempt_is_tried_again_with_its_reason(make_job: MakeJob, state: str) -> None:
     job = make_job()
     planned = plan_one(job, existing(job, state=state, reason="contention"))
     assert outcome(planned) == ("measure", f"earlier attempt {state}: contention", 2)
 
 
-def test_the_last_spoilt_attempt_gives_the_reason(make_job: MakeJob) -> None:
+def test_the_last_failed_attempt_gives_the_reason(make_job: MakeJob) -> None:
     job = make_job()
     first = existing(job, state="failed", attempt=1, reason="timeout")
     second = existing(job, state="invalid", attempt=2, reason="metric_not_reproduced")
@@ -230,10 +230,10 @@ def test_the_last_spoilt_attempt_gives_the_reason(make_job: MakeJob) -> None:
 
 def test_a_job_is_left_when_its_attempts_are_used_up(make_job: MakeJob) -> None:
     job = make_job()
-    spoilt = [existing(job, state="failed", attempt=n, reason=f"timeout {n}") for n in (1, 2, 3)]
-    planned = plan_one(job, *spoilt)
+    failed = [existing(job, state="failed", attempt=n, reason=f"timeout {n}") for n in (1, 2, 3)]
+    planned = plan_one(job, *failed)
     assert outcome(planned) == ("leave", "3 of 3 attempts used up; the last: failed: timeout 3", 3)
-    assert planned.spoilt_by == "timeout 3"
+    assert planned.last_reason == "timeout 3"
 
 
 def test_one_attempt_that_disk_and_store_both_know_counts_once(make_job: MakeJob) -> None:
@@ -246,8 +246,8 @@ def test_one_attempt_that_disk_and_store_both_know_counts_once(make_job: MakeJob
 
 def test_attempts_under_another_key_do_not_count(make_job: MakeJob) -> None:
     other = make_job(max_length=64)
-    spoilt = [existing(other, state="failed", attempt=n, reason="timeout") for n in (1, 2, 3)]
-    assert outcome(plan_one(make_job(), *spoilt)) == ("measure", "config changed: max_length (64 → 128)", 1)
+    failed = [existing(other, state="failed", attempt=n, reason="timeout") for n in (1, 2, 3)]
+    assert outcome(plan_one(make_job(), *failed)) == ("measure", "config changed: max_length (64 → 128)", 1)
 
 
 # --- deleted runs -----------------------------------------------------------------------------------------
@@ -283,8 +283,8 @@ def test_force_new_measures_what_exists_again(make_job: MakeJob) -> None:
 
 def test_force_new_measures_a_job_whose_attempts_are_used_up(make_job: MakeJob) -> None:
     job = make_job()
-    spoilt = [existing(job, state="failed", attempt=n, reason="timeout") for n in (1, 2, 3)]
-    assert outcome(plan_one(job, *spoilt, mode=FORCE)) == ("measure", "run.mode is force_new", 4)
+    failed = [existing(job, state="failed", attempt=n, reason="timeout") for n in (1, 2, 3)]
+    assert outcome(plan_one(job, *failed, mode=FORCE)) == ("measure", "run.mode is force_new", 4)
 
 
 def test_resume_leaves_a_champion_of_which_nothing_was_begun(make_job: MakeJob) -> None:
@@ -318,7 +318,7 @@ def test_resume_does_not_measure_again_what_was_deleted(make_job: MakeJob) -> No
     assert plan_one(make_job(), deleted, mode=RESUME).action == "leave"
 
 
-def test_resume_tries_a_spoilt_attempt_again(make_job: MakeJob) -> None:
+def test_resume_tries_a_failed_attempt_again(make_job: MakeJob) -> None:
     job = make_job()
     planned = plan_one(job, existing(job, state="failed", reason="timeout"), mode=RESUME)
     assert planned.action == "measure"
@@ -483,8 +483,8 @@ def test_an_explanation_shows_parts_that_only_the_benchmark_has(make_job: MakeJo
 
 def test_a_plan_keeps_the_order_of_the_jobs_and_sorts_them_by_what_is_to_be_done(make_job: MakeJob) -> None:
     jobs = [make_job(champion_run_id=letter * 32) for letter in "abcd"]
-    spoilt = [existing(jobs[3], state="failed", attempt=n, reason="oom") for n in (1, 2, 3)]
-    plan = plan_jobs(jobs, [existing(jobs[1]), existing(jobs[2], run_id=None), *spoilt], REUSE, 3)
+    failed = [existing(jobs[3], state="failed", attempt=n, reason="oom") for n in (1, 2, 3)]
+    plan = plan_jobs(jobs, [existing(jobs[1]), existing(jobs[2], run_id=None), *failed], REUSE, 3)
     assert [planned.action for planned in plan.jobs] == ["measure", "reuse", "log", "leave"]
     assert [planned.job for planned in plan.jobs] == jobs
     assert plan.todo == plan.jobs[:1]

@@ -17,19 +17,19 @@ from bakeoff.core.config.settings import SelectionSettings
 from bakeoff.core.records import BackboneSelection, Direction, Refit, Trial
 from bakeoff.core.selection import branch_and_bound
 from bakeoff.core.selection.branch_and_bound import search_contest
-from bakeoff.core.selection.query import Answer, Contest, Noun, Question, Rules
+from bakeoff.core.selection.query import FieldName, ReadTrials, Rules, TrialPage, TrialQuery
 from bakeoff.core.selection.select import find_leading_trials, select_champions_for_backbones
 from bakeoff.core.selection.study_groups import OLDEST_SCHEMA
 from bakeoff.errors import ConfigError
 
-NOUNS: frozenset[Noun] = frozenset({"backbone", "study_key", "schema_version", "metric", "direction"})
+FIELDS: frozenset[FieldName] = frozenset({"backbone", "study_key", "schema_version", "metric", "direction"})
 # As MLflow's SQL store keeps infinity.
 KEPT_INFINITY = 1.7976931348623157e308
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished trial as it is stored; a noun that is None has no tag."""
+    """A finished trial as it is stored; a field that is None has no tag."""
 
     number: int
     start_ms: int
@@ -79,59 +79,59 @@ class Run:
 
 
 class Store:
-    """Answers questions and counts them."""
+    """Answers queries and counts them."""
 
     def __init__(self, runs: Sequence[Run], direction: Direction) -> None:
         self.runs = runs
         self.sign = -1 if direction == "maximize" else 1
-        self.n_questions = 0
+        self.n_queries = 0
         self.n_runs = 0
 
-    def answer(self, question: Question) -> Answer:
-        self.n_questions += 1
+    def answer(self, query: TrialQuery) -> TrialPage:
+        self.n_queries += 1
         found = sorted(
-            (run for run in self.runs if self._meets(run, question)),
+            (run for run in self.runs if self._meets(run, query)),
             key=lambda run: (run.start_ms, run.run_id),
         )
-        page = found[: question.max_runs]
+        page = found[: query.max_runs]
         self.n_runs += len(page)
-        return Answer(tuple(run.read() for run in page), is_cut=len(page) < len(found))
+        return TrialPage(tuple(run.read() for run in page), is_cut=len(page) < len(found))
 
-    def _meets(self, run: Run, question: Question) -> bool:
-        def recorded(noun: Noun) -> str | None:
-            text: str | None = getattr(run, noun)
+    def _meets(self, run: Run, query: TrialQuery) -> bool:
+        def recorded(name: FieldName) -> str | None:
+            text: str | None = getattr(run, name)
             return text
 
-        if question.reaches is not None and not (
-            run.kept is not None and self.sign * run.kept <= self.sign * question.reaches
+        if query.reaches is not None and not (
+            run.kept is not None and self.sign * run.kept <= self.sign * query.reaches
         ):
             return False
-        if question.short_of is not None and not (
-            run.kept is not None and self.sign * run.kept > self.sign * question.short_of
+        if query.short_of is not None and not (
+            run.kept is not None and self.sign * run.kept > self.sign * query.short_of
         ):
             return False
         return (
-            run.run_id.startswith(question.id_prefix)
-            and all(recorded(noun) == text for noun, text in question.equals.items())
+            run.run_id.startswith(query.id_prefix)
+            and all(recorded(name) == text for name, text in query.equals.items())
             and all(
-                recorded(noun) is not None and recorded(noun) not in texts
-                for noun, texts in question.unlike.items()
+                recorded(name) is not None and recorded(name) not in texts
+                for name, texts in query.unlike.items()
             )
-            and all(recorded(noun) is None for noun in question.lacks)
+            and all(recorded(name) is None for name in query.lacks)
         )
 
 
 def search(
     store: Store, names: Sequence[str], chosen: SelectionSettings, direction: Direction, page: int
-) -> Contest:
-    rules = Rules(chosen, direction, "f1", NOUNS, whole_runs=page, sample_runs=page, range_runs=page)
+) -> ReadTrials:
+    rules = Rules(chosen, direction, "f1", FIELDS, whole_runs=page, sample_runs=page, range_runs=page)
     asking = search_contest(names, rules)
-    question = next(asking)
+    query = next(asking)
     while True:
         try:
-            question = asking.send(store.answer(question))
+            query = asking.send(store.answer(query))
         except StopIteration as end:
-            contest: Contest = end.value
+            contest: ReadTrials = end.value
             return contest
 
 
@@ -337,7 +337,7 @@ def cost_of(runs: Sequence[Run], **changes: Any) -> Store:
 @pytest.mark.parametrize("rise", [0.0, 0.1, 0.5, -0.5])
 def test_neither_questions_nor_runs_read_grow_with_the_trials(rise: float) -> None:
     small, large = cost_of(make_runs(2_000, rise)), cost_of(make_runs(40_000, rise))
-    assert large.n_questions <= small.n_questions + 6
+    assert large.n_queries <= small.n_queries + 6
     assert large.n_runs < 3_000
 
 
@@ -357,7 +357,7 @@ def test_trials_of_another_objective_that_no_sample_shows_are_read_with_the_othe
         for number, direction in enumerate(["maximize", None])
     ]
     plain = cost_of(make_runs(20_000))
-    assert cost_of([*make_runs(20_000), *other]).n_questions == plain.n_questions
+    assert cost_of([*make_runs(20_000), *other]).n_queries == plain.n_queries
 
 
 def test_another_objective_may_go_the_other_way_and_hides_no_trial_that_does() -> None:
@@ -392,7 +392,7 @@ def test_a_study_that_was_given_up_after_two_great_trials_costs_a_look_at_it() -
     plain = cost_of(runs)
     given_up = [Run(30_000 + number, 5, 5.0, study_key="given up") for number in range(2)]
     store = cost_of([*runs, *given_up])
-    assert store.n_questions <= plain.n_questions + 4
+    assert store.n_queries <= plain.n_queries + 4
     assert store.n_runs < 2_000
 
 

@@ -33,7 +33,7 @@ def make_latency(n: int, batch_size: int = 1, **changes: Any) -> Reading:
         "unit": "ns",
         "at": {"batch_size": batch_size},
         "values": tuple((5e6 * np.exp(noise)).tolist()),
-        "generations": tuple(i % 5 for i in range(n)),
+        "repeats": tuple(i % 5 for i in range(n)),
         "columns": {
             "round": tuple(i // 5 % N_ROUNDS for i in range(n)),
             "left_out": (COUNTED,) * n,
@@ -58,7 +58,7 @@ def make_first_call(*steady: int) -> Reading:
         unit="ns",
         at={"batch_size": 1},
         values=(9e6,) * len(steady),
-        generations=tuple(range(len(steady))),
+        repeats=tuple(range(len(steady))),
         columns={"warmup_ns": (10,) * len(steady), "is_steady": steady},
     )
 
@@ -68,7 +68,7 @@ def make_entities(hits: int, of: int = 1000) -> Reading:
         quantity="entities",
         unit="count",
         values=(float(hits),),
-        generations=(0,),
+        repeats=(0,),
         columns={"predicted": (of,), "actual": (of,)},
     )
 
@@ -79,7 +79,7 @@ def make_heat(**changes: Any) -> HeatFacts:
         "reference_key": "k",
         "reference": "r",
         "candidates": ("r",),
-        "generations": 5,
+        "repeats": 5,
         "is_resident": True,
         "stopped": "targets",
         "wall_s": 1.0,
@@ -103,7 +103,7 @@ def judge(
 
 
 def names(flags: list[Flag]) -> list[str]:
-    return [flag.name for flag in flags]
+    return [flag.label for flag in flags]
 
 
 def test_a_whole_timing_has_no_flag(make_job: MakeJob) -> None:
@@ -149,7 +149,7 @@ def test_where_leaving_out_disturbed_rounds_changes_a_figure_both_are_told(make_
         latency.model_copy(update={"values": slow}), lambda number: DIRTY if number == 0 else COUNTED
     )
     (flag,) = judge(make_job(), latency)
-    assert flag.name == "left_out_matters"
+    assert flag.name == "exclusion_matters"
     p95, p99 = (float(np.quantile(slow, p)) / 1e6 for p in (0.95, 0.99))
     assert f"p95 {p95:.3g} instead of" in flag.detail
     assert f"p99 {p99:.3g} instead of" in flag.detail
@@ -162,7 +162,7 @@ def make_block_counts(throttles: int) -> Reading:
         unit="ns",
         at={"batch_size": 1},
         values=(1.0, 1.0),
-        generations=(0, 0),
+        repeats=(0, 0),
         columns={"throttles": (0, throttles)},
     )
 
@@ -174,9 +174,14 @@ def make_block_counts(throttles: int) -> Reading:
 def test_a_drift_under_which_the_processor_throttled_itself_is_thermal(
     make_job: MakeJob, throttles: int, drifts: bool, expected: list[str]
 ) -> None:
-    canary = tuple(1000.0 * (1.3 if drifts and number >= 10 else 1.0) + number % 2 for number in range(20))
+    calibration = tuple(
+        1000.0 * (1.3 if drifts and number >= 10 else 1.0) + number % 2 for number in range(20)
+    )
     flags = judge(
-        make_job(), make_latency(368), make_block_counts(throttles), heat=make_heat(canary_ns=canary)
+        make_job(),
+        make_latency(368),
+        make_block_counts(throttles),
+        heat=make_heat(calibration_ns=calibration),
     )
     assert names(flags) == expected
 
@@ -194,9 +199,9 @@ def test_a_drift_under_which_the_processor_throttled_itself_is_thermal(
 def test_cpus_that_the_host_moved_are_told_with_what_became_of_the_rounds(
     make_job: MakeJob, n_far: int, reason: int, told: str | None
 ) -> None:
-    handover = tuple(11_200.0 if number < n_far else 4_000.0 for number in range(100))
+    core_to_core = tuple(11_200.0 if number < n_far else 4_000.0 for number in range(100))
     latency = with_left_out(make_latency(2000), lambda number: reason if number == 0 else COUNTED)
-    flags = judge(make_job(), latency, heat=make_heat(handover_ns=handover))
+    flags = judge(make_job(), latency, heat=make_heat(core_to_core_ns=core_to_core))
     found = [flag.detail for flag in flags if flag.name == "cpus_apart"]
     assert [told in detail for detail in found] == [True] if told else not found
     assert not any(flag.invalidates for flag in flags)
@@ -207,7 +212,7 @@ def make_rate(waited: int, expected: int, load_permille: int) -> Reading:
         quantity="max_rate",
         unit="per_s",
         values=(100.0,) * 5,
-        generations=tuple(range(5)),
+        repeats=tuple(range(5)),
         columns={
             "mean_wait_ns": (waited,) * 5,
             "expected_wait_ns": (expected,) * 5,
@@ -245,7 +250,7 @@ def judge_server(
         }
     )
     flags = judge_measurement(job, readings, ENVIRONMENT, accepts_contention=accepts_contention)
-    return [flag for flag in flags if flag.name != "few_generations"]
+    return [flag for flag in flags if flag.name != "few_repeats"]
 
 
 def make_rates(*values: float, **columns: tuple[int, ...]) -> Reading:
@@ -253,7 +258,7 @@ def make_rates(*values: float, **columns: tuple[int, ...]) -> Reading:
         quantity="max_rate",
         unit="per_s",
         values=values,
-        generations=tuple(range(len(values))),
+        repeats=tuple(range(len(values))),
         columns=columns,
     )
 
@@ -265,7 +270,7 @@ def make_probes(*awake_ms: tuple[float, int], run_delay_ms: float = 0.0) -> Read
         quantity="probed_rate",
         unit="per_s",
         values=tuple(10.0 + number for number in range(n)),
-        generations=(0,) * n,
+        repeats=(0,) * n,
         columns={
             "awake_ns": tuple(round(ms * 1e6) for ms, _ in awake_ms),
             "is_disturbed": tuple(is_disturbed for _, is_disturbed in awake_ms),
@@ -301,7 +306,7 @@ def test_a_search_that_ran_out_of_time_is_told_with_its_share_of_the_budget(make
 def test_a_limit_that_was_not_met_says_how_low_was_asked_and_whether_calls_alone_are_too_slow(
     make_job: MakeJob,
 ) -> None:
-    probes = make_probes((1, 0), (1, 0)).model_copy(update={"values": (90.0, 30.0), "generations": (0, 0)})
+    probes = make_probes((1, 0), (1, 0)).model_copy(update={"values": (90.0, 30.0), "repeats": (0, 0)})
     alone = {"n_alone": (256, 256), "n_late_alone": (2, 0)}
     (flag,) = judge_server(make_job(), make_rates(0.0, 8.0, **alone), probes)
     assert flag.detail == (
@@ -339,10 +344,10 @@ def test_one_process_whose_warm_up_was_given_up_is_flagged(make_job: MakeJob) ->
     assert names(judge(make_job(), make_first_call(1, 1, 0, 1, 1))) == ["warmup_not_steady"]
 
 
-@pytest.mark.parametrize(("generations", "expected"), [(1, True), (4, True), (5, False), (20, False)])
-def test_fewer_than_five_processes_are_flagged(make_job: MakeJob, generations: int, expected: bool) -> None:
-    flags = judge(make_job(), make_latency(368), heat=make_heat(generations=generations))
-    assert names(flags) == (["few_generations"] if expected else [])
+@pytest.mark.parametrize(("repeats", "expected"), [(1, True), (4, True), (5, False), (20, False)])
+def test_fewer_than_five_processes_are_flagged(make_job: MakeJob, repeats: int, expected: bool) -> None:
+    flags = judge(make_job(), make_latency(368), heat=make_heat(repeats=repeats))
+    assert names(flags) == (["few_repeats"] if expected else [])
 
 
 @pytest.mark.parametrize(
@@ -373,7 +378,7 @@ def test_rounds_before_the_steady_state_are_told(make_job: MakeJob) -> None:
 def test_processes_that_differ_beyond_their_noise_are_multimodal(make_job: MakeJob) -> None:
     plain = make_latency(1000)
     levels = tuple(
-        value * (1.3 if g == 2 else 1) for value, g in zip(plain.values, plain.generations, strict=True)
+        value * (1.3 if g == 2 else 1) for value, g in zip(plain.values, plain.repeats, strict=True)
     )
     (flag,) = judge(make_job(), plain.model_copy(update={"values": levels}))
     assert flag.name == "multimodal"
@@ -381,7 +386,7 @@ def test_processes_that_differ_beyond_their_noise_are_multimodal(make_job: MakeJ
 
 def test_a_usual_difference_between_processes_is_not_multimodal(make_job: MakeJob) -> None:
     plain = make_latency(5000)
-    levels = tuple(value * (1 + 0.02 * g) for value, g in zip(plain.values, plain.generations, strict=True))
+    levels = tuple(value * (1 + 0.02 * g) for value, g in zip(plain.values, plain.repeats, strict=True))
     assert judge(make_job(), plain.model_copy(update={"values": levels})) == []
 
 
@@ -398,19 +403,19 @@ def test_calls_that_were_timed_together_are_flagged(make_job: MakeJob) -> None:
 
 
 def test_an_instrument_that_takes_more_than_a_hundredth_of_a_call_is_flagged(make_job: MakeJob) -> None:
-    overhead = Reading(quantity="overhead", unit="ns", values=(60_000.0,) * 9, generations=(0,) * 9)
+    overhead = Reading(quantity="overhead", unit="ns", values=(60_000.0,) * 9, repeats=(0,) * 9)
     (flag,) = judge(make_job(), make_latency(368), overhead)
     assert (flag.name, flag.detail) == ("overhead", "batch size 1: the instrument takes 1.2% of a call")
 
 
-def test_a_machine_that_changed_its_speed_is_seen_at_the_canary(make_job: MakeJob) -> None:
+def test_a_machine_that_changed_its_speed_is_seen_at_the_calibration_loop(make_job: MakeJob) -> None:
     noise = np.random.default_rng(1).normal(0, 0.003, 30)
     ramp = tuple((1e5 * (1 + 0.08 * np.arange(30) / 29) * np.exp(noise)).tolist())
-    (flag,) = judge(make_job(), make_latency(368), heat=make_heat(canary_ns=ramp))
+    (flag,) = judge(make_job(), make_latency(368), heat=make_heat(calibration_ns=ramp))
     assert flag.name == "drift"
     assert "slower over the heat (trend)" in flag.detail
     steady = tuple((1e5 * np.exp(noise)).tolist())
-    assert judge(make_job(), make_latency(368), heat=make_heat(canary_ns=steady)) == []
+    assert judge(make_job(), make_latency(368), heat=make_heat(calibration_ns=steady)) == []
 
 
 def test_intervals_that_stayed_too_wide_are_told_with_both_widths(make_job: MakeJob) -> None:
@@ -420,7 +425,7 @@ def test_intervals_that_stayed_too_wide_are_told_with_both_widths(make_job: Make
     )
     flags = judge(make_job(), make_latency(368), heat=make_heat(unmet=unmet, stopped="budget"))
     ended = "batch size 1: the time budget ran out"
-    assert [(flag.name, flag.detail) for flag in flags] == [
+    assert [(flag.label, flag.detail) for flag in flags] == [
         (
             "ci_not_reached(p99)",
             f"{ended} at ±31.4% (target ±10.0%); about 45 more repeats (9 s) would reach it",
@@ -473,7 +478,7 @@ def test_a_heat_that_lost_its_reference_at_once_says_that_there_is_no_ratio(make
 def test_a_server_that_met_its_limit_at_no_rate_is_flagged_and_counts_as_done(
     make_job: MakeJob, rates: tuple[float, ...], expected: list[str]
 ) -> None:
-    found = Reading(quantity="max_rate", unit="per_s", values=rates, generations=(0, 1))
+    found = Reading(quantity="max_rate", unit="per_s", values=rates, repeats=(0, 1))
     flags = judge(make_job(scenario=Server(limit_ms=50)), found)
     assert names(flags) == expected
     assert not any(flag.invalidates for flag in flags)

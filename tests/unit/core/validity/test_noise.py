@@ -12,20 +12,20 @@ from bakeoff.core.validity.noise import clock_of
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.statistics.readings import Reading
 
-N_GENERATIONS, N_ROUNDS = 5, 4
+N_REPEATS, N_ROUNDS = 5, 4
 # By the wall clock it takes twice as long as the reference, of CPU time three times as much.
 WALL_NS, CPU_NS, REFERENCE_NS = 2000, 3000, 1000
 
 
 def in_rounds(quantity: str, wall_ns: int, cpu_ns: int) -> Reading:
-    places = [(generation, number) for generation in range(N_GENERATIONS) for number in range(N_ROUNDS)]
+    places = [(repeat, number) for repeat in range(N_REPEATS) for number in range(N_ROUNDS)]
     n = len(places)
     return Reading(
         quantity=quantity,
         unit="ns",
         at={"batch_size": 1},
         values=(float(wall_ns),) * n,
-        generations=tuple(generation for generation, _ in places),
+        repeats=tuple(repeat for repeat, _ in places),
         columns={
             "round": tuple(number for _, number in places),
             "left_out": (0,) * n,
@@ -65,7 +65,7 @@ def test_the_clock_that_is_told_is_the_one_that_the_ratio_is_of(
             reference="the reference",
             candidates=("the reference", "this one"),
             threads=(threads, threads),
-            generations=N_GENERATIONS,
+            repeats=N_REPEATS,
             is_resident=True,
             stopped="targets",
             wall_s=1.0,

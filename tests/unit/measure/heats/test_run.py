@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bakeoff.measure.heats.assemble import assemble_readings, find_left_out
 from bakeoff.measure.heats.protocol import TimingProtocol
-from bakeoff.measure.heats.records import Generation, Heat
+from bakeoff.measure.heats.records import Heat, Repeat
 from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.statistics.intervals import Interval
 from bakeoff.measure.statistics.ratios import judge_ratio
@@ -52,22 +52,18 @@ def ratio_of(heat: Heat, name: str) -> Interval:
 def test_every_round_has_one_block_of_every_variant_of_every_candidate() -> None:
     world = World()
     heat = hold(world, Simulated(world, "a", variants=(1, 8)), Simulated(world, "b", variants=(1, 8)))
-    for generation in heat.generations:
-        for part in generation.parts:
+    for repeat in heat.repeats:
+        for part in repeat.parts:
             places = [(block.round, block.variant) for block in part.blocks]
             assert sorted(places) == [(number, variant) for number in range(4) for variant in (1, 8)]
 
 
 def test_the_order_is_drawn_anew_in_each_round_and_favours_no_position() -> None:
     world = World()
-    protocol = make_protocol(rounds=40, min_generations=5, max_generations=5)
+    protocol = make_protocol(rounds=40, min_repeats=5, max_repeats=5)
     heat = hold(world, *(Simulated(world, name) for name in "abcd"), protocol=protocol)
     positions = np.array(
-        [
-            [block.position for block in part.blocks]
-            for generation in heat.generations
-            for part in generation.parts
-        ]
+        [[block.position for block in part.blocks] for repeat in heat.repeats for part in repeat.parts]
     )
     # Each of 4 positions is expected 50 times in 200; four standard deviations are 24.
     counts = [
@@ -88,9 +84,7 @@ def test_the_number_of_calls_is_fixed_by_the_first_process_and_kept() -> None:
     world = World(slowness=lambda now_s: 1.0 if now_s < 2 else 3.0)
     protocol = make_protocol(min_calls=5, max_calls=200)
     heat = hold(world, Simulated(world, "a", call_ns=1e6), protocol=protocol)
-    lengths = {
-        len(block.wall_ns) for each in heat.generations for part in each.parts for block in part.blocks
-    }
+    lengths = {len(block.wall_ns) for each in heat.repeats for part in each.parts for block in part.blocks}
     assert lengths == {50}
 
 
@@ -128,7 +122,7 @@ def test_interleaved_rounds_rank_rightly_on_a_machine_that_drifts(true_ratio: fl
             world,
             Simulated(world, "reference", process_effect=0.01),
             Simulated(world, "other", call_ns=true_ratio * 1e6, process_effect=0.01),
-            protocol=make_protocol(min_generations=5, max_generations=5, rounds=10),
+            protocol=make_protocol(min_repeats=5, max_repeats=5, rounds=10),
         )
         found.append(ratio_of(heat, "other"))
     wrong = sum(ratio.value <= 1 for ratio in found)
@@ -160,7 +154,7 @@ def test_two_identical_candidates_are_seldom_told_apart_and_never_by_their_place
         heat = hold(
             world,
             *(Simulated(world, name, process_effect=0.005) for name in names),
-            protocol=make_protocol(min_generations=5, max_generations=5, rounds=6),
+            protocol=make_protocol(min_repeats=5, max_repeats=5, rounds=6),
         )
         verdicts.append(judge_ratio(ratio_of(heat, names[1])))
     claims = [verdict for verdict in verdicts if verdict in ("faster", "slower")]
@@ -183,7 +177,7 @@ def test_what_the_second_place_of_a_round_costs_is_not_taken_for_a_difference() 
         heat = hold(
             world,
             *(Simulated(world, name, process_effect=0.005) for name in "xy"),
-            protocol=make_protocol(min_generations=5, max_generations=5, rounds=6, seed=seed),
+            protocol=make_protocol(min_repeats=5, max_repeats=5, rounds=6, seed=seed),
         )
         claims += judge_ratio(ratio_of(heat, "y")) in ("faster", "slower")
     assert claims <= 11  # 5 % of 100 and three standard deviations of that binomial
@@ -211,25 +205,25 @@ def test_a_factor_common_to_a_round_changes_no_ratio(factors: list[float]) -> No
 # --- when it ends -----------------------------------------------------------------------------------------
 
 
-def test_a_heat_on_easy_data_stops_at_the_least_number_of_generations() -> None:
+def test_a_heat_on_easy_data_stops_at_the_least_number_of_repeats() -> None:
     world = World()
     targets = {"p50": 0.02, "p95": None, "p99": None, "ratio": 0.02}
-    protocol = make_protocol(min_generations=5, max_generations=20, max_calls=50, targets=targets)
+    protocol = make_protocol(min_repeats=5, max_repeats=20, max_calls=50, targets=targets)
     heat = hold(world, Simulated(world, "a"), Simulated(world, "b"), protocol=protocol)
-    assert (heat.stopped, len(heat.generations), heat.unmet) == ("targets", 5, ())
+    assert (heat.stopped, len(heat.repeats), heat.unmet) == ("targets", 5, ())
 
 
 def test_a_heat_that_cannot_reach_its_targets_ends_with_its_budget_and_says_what_is_missing() -> None:
     world = World()
     targets = {"p50": 0.02, "p95": None, "p99": 0.10, "ratio": None}
     protocol = make_protocol(
-        min_generations=5, max_generations=100, max_calls=200, time_budget_s=60.0, targets=targets
+        min_repeats=5, max_repeats=100, max_calls=200, time_budget_s=60.0, targets=targets
     )
     heat = hold(world, Simulated(world, "a", stalls=0.02), protocol=protocol)
     assert heat.stopped == "budget"
     longest_s = max(
         (later.parts[0].blocks[-1].start_ns - each.parts[0].blocks[-1].start_ns) / 1e9
-        for each, later in pairwise(heat.generations)
+        for each, later in pairwise(heat.repeats)
     )
     assert world.now_s() <= 60 + longest_s
     (unmet,) = heat.unmet
@@ -247,10 +241,10 @@ def test_a_quantile_without_enough_samples_is_missing_not_narrow() -> None:
 def test_a_heat_of_passes_ends_when_its_throughput_and_ratio_are_sure_enough() -> None:
     """A pass takes so long that a tail of passes would need more of them than any heat has."""
     world = World()
-    protocol = make_protocol(min_generations=5, max_generations=20, min_calls=1, targets={})
+    protocol = make_protocol(min_repeats=5, max_repeats=20, min_calls=1, targets={})
     pair = [Simulated(world, name, call_ns=2e8, noise=0.005) for name in "ab"]
     heat = run_heat(pair, protocol, now_s=world.now_s, quantity=PASS)
-    assert (heat.stopped, len(heat.generations), heat.unmet) == ("targets", 5, ())
+    assert (heat.stopped, len(heat.repeats), heat.unmet) == ("targets", 5, ())
     throughput = reading_of(heat, "b", PASS, PASS).throughput()
     assert throughput is not None
     assert throughput.half_width_ratio <= 0.02
@@ -258,7 +252,7 @@ def test_a_heat_of_passes_ends_when_its_throughput_and_ratio_are_sure_enough() -
 
 def test_a_heat_of_passes_says_how_unsure_its_throughput_is() -> None:
     world = World()
-    protocol = make_protocol(min_generations=5, max_generations=5, min_calls=1, targets={})
+    protocol = make_protocol(min_repeats=5, max_repeats=5, min_calls=1, targets={})
     alone = [Simulated(world, "a", call_ns=2e8, process_effect=0.2)]
     heat = run_heat(alone, protocol, now_s=world.now_s, quantity=PASS)
     (unmet,) = heat.unmet
@@ -270,35 +264,35 @@ def test_a_heat_of_passes_says_how_unsure_its_throughput_is() -> None:
 
 def test_no_tail_is_waited_for_of_calls_that_are_timed_several_at_a_time() -> None:
     world = World()
-    protocol = make_protocol(min_generations=5, max_generations=20, targets={})
+    protocol = make_protocol(min_repeats=5, max_repeats=20, targets={})
     heat = hold(
         world, Simulated(world, "a", call_ns=1e4), Simulated(world, "b", call_ns=1e4), protocol=protocol
     )
     assert (heat.stopped, heat.unmet) == ("targets", ())
 
 
-def test_a_generation_of_which_no_round_counts_is_not_done() -> None:
+def test_a_repeat_of_which_no_round_counts_is_not_done() -> None:
     world = World()
-    busy_once = Simulated(world, "a", is_disturbed=lambda generation, _: generation == 1)
+    busy_once = Simulated(world, "a", is_disturbed=lambda repeat, _: repeat == 1)
     heat = hold(world, busy_once, Simulated(world, "b"))
-    assert len(heat.generations) == 4
-    assert len(reading_of(heat, "b").by_generation()) == 3
+    assert len(heat.repeats) == 4
+    assert len(reading_of(heat, "b").by_repeat()) == 3
 
 
 def test_a_machine_so_busy_that_twice_the_budget_is_gone_ends_the_heat_early() -> None:
     world = World()
-    protocol = make_protocol(min_generations=5, max_generations=20, time_budget_s=30.0)
+    protocol = make_protocol(min_repeats=5, max_repeats=20, time_budget_s=30.0)
     heat = hold(world, Simulated(world, "a", start_s=40.0), protocol=protocol)
-    assert (heat.stopped, len(heat.generations)) == ("budget", 2)
+    assert (heat.stopped, len(heat.repeats)) == ("budget", 2)
 
 
 def test_a_repeat_that_outlasts_the_patience_ends_after_four_rounds() -> None:
     # A call of a second: ten rounds of two candidates would take 220 s where 2 × 20 s are allowed.
     world = World()
     slow = [Simulated(world, name, call_ns=1e9) for name in ("a", "b")]
-    protocol = make_protocol(min_generations=3, rounds=10, min_calls=10, max_calls=10, time_budget_s=20.0)
+    protocol = make_protocol(min_repeats=3, rounds=10, min_calls=10, max_calls=10, time_budget_s=20.0)
     heat = run_heat(slow, protocol, now_s=world.now_s)
-    assert [len(generation.rounds) for generation in heat.generations] == [4, 4]
+    assert [len(repeat.rounds) for repeat in heat.repeats] == [4, 4]
     assert heat.stopped == "budget"
 
 
@@ -306,7 +300,7 @@ def test_stopping_early_keeps_the_interval_honest_and_the_median_unbiased() -> N
     """Of 400 heats a coverage of 0.90 has a standard error of 0.015, and what is seen here is 0.94."""
     true_ns, n = 1e6, 400
     targets = {"p50": 0.02, "p95": None, "p99": None, "ratio": None}
-    protocol = make_protocol(min_generations=5, max_generations=20, targets=targets)
+    protocol = make_protocol(min_repeats=5, max_repeats=20, targets=targets)
     covered, values, lengths = 0, [], []
     for seed in range(n):
         world = World(seed=seed)
@@ -315,7 +309,7 @@ def test_stopping_early_keeps_the_interval_honest_and_the_median_unbiased() -> N
         assert interval is not None
         covered += interval.low <= true_ns <= interval.high
         values.append(interval.value)
-        lengths.append(len(heat.generations))
+        lengths.append(len(heat.repeats))
     assert covered / n >= 0.90
     # The median of this fixture is the true one; its mean over the heats is known to 0.05 %.
     assert abs(float(np.mean(values)) / true_ns - 1) < 0.003
@@ -331,8 +325,8 @@ def test_a_disturbed_round_is_repeated_for_all_kept_and_left_out() -> None:
     world = World()
     disturbed = Simulated(world, "b", is_disturbed=lambda _, block: block == 1)
     heat = hold(world, Simulated(world, "a"), disturbed)
-    for generation in heat.generations:
-        assert generation.rounds == {0: False, 1: True, 2: False, 3: False, 4: False}
+    for repeat in heat.repeats:
+        assert repeat.rounds == {0: False, 1: True, 2: False, 3: False, 4: False}
     for name in ("a", "b"):
         latency = reading_of(heat, name)
         assert latency.columns["left_out"].count(DIRTY) == 3 * 10
@@ -343,7 +337,7 @@ def test_a_disturbed_round_is_repeated_for_all_kept_and_left_out() -> None:
 def test_where_most_rounds_are_disturbed_none_is_repeated_and_all_count() -> None:
     world = World()
     heat = hold(world, Simulated(world, "a", is_disturbed=lambda _, block: block != 0), Simulated(world, "b"))
-    assert all(len(generation.rounds) == 4 for generation in heat.generations)
+    assert all(len(repeat.rounds) == 4 for repeat in heat.repeats)
     latency = reading_of(heat, "b")
     assert latency.dirty_share == 0.75
     assert latency.n_counted == len(latency.values)
@@ -353,22 +347,22 @@ def test_where_most_rounds_are_disturbed_none_is_repeated_and_all_count() -> Non
 def test_a_round_is_disturbed_where_its_blocks_together_waited_too_long(share: float, is_dirty: bool) -> None:
     world = World()
     heat = hold(world, Simulated(world, "a", delay_share=share), Simulated(world, "b", delay_share=share))
-    assert {dirty for generation in heat.generations for dirty in generation.rounds.values()} == {is_dirty}
+    assert {dirty for repeat in heat.repeats for dirty in repeat.rounds.values()} == {is_dirty}
 
 
 def test_one_short_wait_among_many_blocks_disturbs_no_round() -> None:
     world = World()
     others = [Simulated(world, name) for name in "bcdefg"]
     heat = hold(world, Simulated(world, "a", delay_share=0.05), *others)
-    assert not any(dirty for generation in heat.generations for dirty in generation.rounds.values())
+    assert not any(dirty for repeat in heat.repeats for dirty in repeat.rounds.values())
 
 
 STOLEN = {"stolen_ns": 10e6}  # one tick
 OTHERS = {"others_ns": 20e6}  # in blocks of 50 ms: 0.4 CPUs
 
 
-def dirty_rounds(heat: Heat, generation: int = 0) -> set[int]:
-    return {number for number, is_dirty in heat.generations[generation].rounds.items() if is_dirty}
+def dirty_rounds(heat: Heat, repeat: int = 0) -> set[int]:
+    return {number for number, is_dirty in heat.repeats[repeat].rounds.items() if is_dirty}
 
 
 @pytest.mark.parametrize(("ticks", "words"), [(STOLEN, "hypervisor"), (OTHERS, "other processes")])
@@ -379,9 +373,9 @@ def test_a_heat_of_one_short_block_a_round_knows_that_others_had_the_machine(
     world = World()
     protocol = make_protocol(rounds=10)
     heat = hold(world, Simulated(world, "a", call_ns=5e6, ticks=lambda *_: ticks), protocol=protocol)
-    for number, generation in enumerate(heat.generations):
+    for number, repeat in enumerate(heat.repeats):
         assert dirty_rounds(heat, number) == set(range(10))
-        for block in generation.parts[0].blocks:
+        for block in repeat.parts[0].blocks:
             assert [words in reason for reason in block.disturbances] == [True]
     assert reading_of(heat, "a").dirty_share == 1
 
@@ -395,18 +389,18 @@ def test_a_lone_tick_is_no_disturbance() -> None:
 
 def test_ticks_are_judged_over_a_second_of_rounds_and_speak_against_these_alone() -> None:
     world = World()
-    protocol = make_protocol(rounds=10, min_generations=1, max_generations=1)
+    protocol = make_protocol(rounds=10, min_repeats=1, max_repeats=1)
     # Four blocks of 50 ms a round: five rounds are a second.
     stolen = Simulated(world, "a", 5e6, 1e-6, ticks=lambda _, block: STOLEN if 5 <= block < 10 else {})
     others = [Simulated(world, name, 5.01e6, 1e-6) for name in "bcd"]
     heat = hold(world, stolen, *others, protocol=protocol)
     assert dirty_rounds(heat) == {5, 6, 7, 8, 9}
-    assert len(heat.generations[0].rounds) == 15  # five were repeated
+    assert len(heat.repeats[0].rounds) == 15  # five were repeated
 
 
 def test_slow_samples_with_clean_counters_are_never_left_out() -> None:
     world = World()
-    protocol = make_protocol(min_generations=5, max_generations=5, rounds=10, max_calls=20, min_calls=20)
+    protocol = make_protocol(min_repeats=5, max_repeats=5, rounds=10, max_calls=20, min_calls=20)
     heat = hold(world, Simulated(world, "a", stalls=0.05), protocol=protocol)
     latency = reading_of(heat, "a")
     assert latency.n_counted == len(latency.values) == 1000
@@ -419,10 +413,10 @@ def test_what_counts_is_the_same_rounds_for_everybody() -> None:
     world = World()
     heat = hold(
         world,
-        Simulated(world, "a", is_disturbed=lambda generation, block: (generation, block) == (0, 2)),
-        Simulated(world, "b", is_disturbed=lambda generation, block: (generation, block) == (1, 0)),
+        Simulated(world, "a", is_disturbed=lambda repeat, block: (repeat, block) == (0, 2)),
+        Simulated(world, "b", is_disturbed=lambda repeat, block: (repeat, block) == (1, 0)),
     )
-    left_out = find_left_out(heat.generations)
+    left_out = find_left_out(heat.repeats)
     assert [place for place, why in left_out.items() if why == DIRTY] == [(0, 2), (1, 0)]
     for name in ("a", "b"):
         places = set(reading_of(heat, name).block_medians())
@@ -435,32 +429,32 @@ def test_blocks_before_a_late_steady_state_are_left_out_for_all() -> None:
     heat = hold(world, Simulated(world, "a", late_blocks=4), Simulated(world, "b"), protocol=protocol)
     latency = reading_of(heat, "b")
     late = {
-        (generation, number)
-        for generation, number, why in zip(
-            latency.generations, latency.columns["round"], latency.columns["left_out"], strict=True
+        (repeat, number)
+        for repeat, number, why in zip(
+            latency.repeats, latency.columns["round"], latency.columns["left_out"], strict=True
         )
         if why == LATE
     }
-    assert late == {(generation, number) for generation in range(3) for number in range(4)}
+    assert late == {(repeat, number) for repeat in range(3) for number in range(4)}
 
 
 def test_a_stationary_heat_leaves_nothing_out() -> None:
     for seed in range(20):
         world = World(seed=seed)
-        protocol = make_protocol(rounds=10, min_generations=5, max_generations=5)
+        protocol = make_protocol(rounds=10, min_repeats=5, max_repeats=5)
         heat = hold(world, Simulated(world, "a"), Simulated(world, "b"), protocol=protocol)
-        assert set(find_left_out(heat.generations).values()) == {COUNTED}
+        assert set(find_left_out(heat.repeats).values()) == {COUNTED}
 
 
 # --- CPUs that the host moves -----------------------------------------------------------------------------
 
 
 def make_moving(is_apart: Callable[[float], bool], seed: int = 0) -> World:
-    """A machine on which, at times, hand-overs take 2.8 times as long and calls 1.35 times."""
+    """A machine on which, at times, core-to-core latencies take 2.8 times as long and calls 1.35 times."""
     return World(
         seed=seed,
         slowness=lambda now_s: 1.35 if is_apart(now_s) else 1.0,
-        handover_ns=lambda now_s: 11_200 if is_apart(now_s) else 4_000,
+        core_to_core_ns=lambda now_s: 11_200 if is_apart(now_s) else 4_000,
     )
 
 
@@ -472,12 +466,12 @@ def hold_two(world: World, **protocol: object) -> Heat:
     return hold(world, *pair, protocol=make_protocol(**protocol))
 
 
-def test_rounds_with_the_cpus_apart_are_left_out_for_all_and_further_generations_take_their_place() -> None:
-    # A generation takes a little more than two seconds, so that two of the first four are apart.
+def test_rounds_with_the_cpus_apart_are_left_out_for_all_and_further_repeats_take_their_place() -> None:
+    # A repeat takes a little more than two seconds, so that two of the first four are apart.
     world = make_moving(lambda now_s: 2.5 < now_s < 6.5)
-    heat = hold_two(world, min_generations=5, max_generations=5)
-    assert [set(each.handovers_ns.values()) for each in heat.generations].count({11_200}) == 2
-    assert len(heat.generations) == 7
+    heat = hold_two(world, min_repeats=5, max_repeats=5)
+    assert [set(each.core_to_core_by_round_ns.values()) for each in heat.repeats].count({11_200}) == 2
+    assert len(heat.repeats) == 7
     for name, true_ns in (("a", 1.0e6), ("b", 1.1e6)):
         latency = reading_of(heat, name)
         assert latency.columns["left_out"].count(APART) == 2 * 4 * 10
@@ -491,29 +485,29 @@ def test_rounds_with_the_cpus_apart_are_left_out_for_all_and_further_generations
 
 def test_a_machine_whose_cpus_are_always_apart_is_measured_as_it_is() -> None:
     heat = hold_two(make_moving(lambda _: True))
-    assert len(heat.generations) == 3
-    assert set(find_left_out(heat.generations).values()) == {COUNTED}
+    assert len(heat.repeats) == 3
+    assert set(find_left_out(heat.repeats).values()) == {COUNTED}
 
 
 def test_where_the_cpus_are_seldom_near_all_rounds_count() -> None:
-    heat = hold_two(make_moving(lambda now_s: now_s > 4.0), min_generations=5, max_generations=5)
-    assert heat.stopped == "generations"
-    assert 5 < len(heat.generations) <= 10
-    assert set(find_left_out(heat.generations).values()) == {COUNTED}
+    heat = hold_two(make_moving(lambda now_s: now_s > 4.0), min_repeats=5, max_repeats=5)
+    assert heat.stopped == "repeats"
+    assert 5 < len(heat.repeats) <= 10
+    assert set(find_left_out(heat.repeats).values()) == {COUNTED}
 
 
 def test_waiting_for_the_cpus_to_come_near_ends_with_the_budget() -> None:
     world = make_moving(lambda now_s: now_s > 7.0)
-    heat = hold_two(world, min_generations=5, max_generations=50, time_budget_s=12.0)
+    heat = hold_two(world, min_repeats=5, max_repeats=50, time_budget_s=12.0)
     assert heat.stopped == "budget"
     assert world.now_s() <= 12.0
-    assert APART in find_left_out(heat.generations).values()
+    assert APART in find_left_out(heat.repeats).values()
 
 
 def test_a_disturbed_round_counts_as_disturbed_whether_the_cpus_were_near_or_apart() -> None:
     world = make_moving(lambda now_s: 1.0 < now_s % 7 < 2.5)
     busy = Simulated(world, "a", is_disturbed=lambda _, block: block < 3)
-    protocol = make_protocol(min_generations=6, max_generations=6)
+    protocol = make_protocol(min_repeats=6, max_repeats=6)
     latency = reading_of(hold(world, busy, protocol=protocol), "a")
     assert latency.dirty_share == 0.75
     assert latency.counts_all
@@ -521,35 +515,35 @@ def test_a_disturbed_round_counts_as_disturbed_whether_the_cpus_were_near_or_apa
 
 def test_a_busy_machine_is_not_measured_longer_for_what_its_hand_overs_read() -> None:
     generator = np.random.default_rng(0)
-    world = World(handover_ns=lambda _: int(generator.choice([4_000, 12_000], p=[0.3, 0.7])))
+    world = World(core_to_core_ns=lambda _: int(generator.choice([4_000, 12_000], p=[0.3, 0.7])))
     busy = Simulated(world, "a", is_disturbed=lambda *_: True)
-    heat = hold(world, busy, protocol=make_protocol(min_generations=5, max_generations=5))
-    assert len(heat.generations) == 5
-    assert APART not in find_left_out(heat.generations).values()
+    heat = hold(world, busy, protocol=make_protocol(min_repeats=5, max_repeats=5))
+    assert len(heat.repeats) == 5
+    assert APART not in find_left_out(heat.repeats).values()
 
 
-def test_of_two_generations_none_is_left_out() -> None:
+def test_of_two_repeats_none_is_left_out() -> None:
     """One that is left gives no ratio an interval."""
     world = make_moving(lambda now_s: now_s > 45.0)
-    protocol = make_protocol(min_generations=5, max_generations=20, time_budget_s=30.0)
+    protocol = make_protocol(min_repeats=5, max_repeats=20, time_budget_s=30.0)
     heat = hold(world, Simulated(world, "a", start_s=40.0), protocol=protocol)
-    assert (heat.stopped, len(heat.generations)) == ("budget", 2)
-    assert APART not in find_left_out(heat.generations).values()
+    assert (heat.stopped, len(heat.repeats)) == ("budget", 2)
+    assert APART not in find_left_out(heat.repeats).values()
 
 
-def test_a_generation_that_is_near_for_a_round_or_two_does_not_count_as_done() -> None:
-    world = World(handover_ns=lambda now_s: 11_200 if now_s < 1.025 else 4_000)
-    protocol = make_protocol(min_generations=5, max_generations=5)
+def test_a_repeat_that_is_near_for_a_round_or_two_does_not_count_as_done() -> None:
+    world = World(core_to_core_ns=lambda now_s: 11_200 if now_s < 1.025 else 4_000)
+    protocol = make_protocol(min_repeats=5, max_repeats=5)
     heat = hold(world, Simulated(world, "a"), protocol=protocol)
-    assert set(heat.generations[0].handovers_ns.values()) == {4_000, 11_200}
-    assert len(heat.generations) == 6
+    assert set(heat.repeats[0].core_to_core_by_round_ns.values()) == {4_000, 11_200}
+    assert len(heat.repeats) == 6
 
 
 def test_a_heat_that_began_with_the_cpus_apart_goes_on_until_they_were_near_often_enough() -> None:
     world = make_moving(lambda now_s: now_s < 8.6)
     targets = {"p50": 1e-6, "p95": None, "p99": None, "ratio": None}
-    heat = hold_two(world, min_generations=3, max_generations=5, targets=targets)
-    far = [min(each.handovers_ns.values()) > 5_000 for each in heat.generations]
+    heat = hold_two(world, min_repeats=3, max_repeats=5, targets=targets)
+    far = [min(each.core_to_core_by_round_ns.values()) > 5_000 for each in heat.repeats]
     assert far == [True] * 4 + [False] * 5
     middle = reading_of(heat, "a").quantile(0.5)
     assert middle is not None
@@ -562,13 +556,13 @@ def test_one_after_the_other_no_round_is_judged_by_what_was_read_before_another(
     heat = run_heat(
         list(pair), make_protocol(), now_s=world.now_s, memory_budget_bytes=1000, probe=world.probe
     )
-    assert not any(each.is_resident for each in heat.generations)
-    assert set(find_left_out(heat.generations).values()) == {COUNTED}
+    assert not any(each.is_resident for each in heat.repeats)
+    assert set(find_left_out(heat.repeats).values()) == {COUNTED}
 
 
-def test_an_interrupted_heat_goes_on_with_what_was_read_of_its_generations() -> None:
+def test_an_interrupted_heat_goes_on_with_what_was_read_of_its_repeats() -> None:
     world = make_moving(lambda now_s: now_s < 4.2)
-    whole = hold_two(world, min_generations=5, max_generations=5)
+    whole = hold_two(world, min_repeats=5, max_repeats=5)
     again = make_moving(lambda now_s: now_s < 4.2)
     again.now_ns = 10e9
     rest = run_heat(
@@ -576,21 +570,21 @@ def test_an_interrupted_heat_goes_on_with_what_was_read_of_its_generations() -> 
             Simulated(again, "a", process_effect=0.01),
             Simulated(again, "b", call_ns=1.1e6, process_effect=0.01),
         ],
-        make_protocol(min_generations=5, max_generations=5),
+        make_protocol(min_repeats=5, max_repeats=5),
         now_s=again.now_s,
-        earlier=whole.generations[:3],
+        earlier=whole.repeats[:3],
         probe=again.probe,
     )
-    assert len(rest.generations) == len(whole.generations) == 7
-    assert find_left_out(rest.generations).keys() == find_left_out(whole.generations).keys()
-    assert [why == APART for why in find_left_out(rest.generations).values()].count(True) == 2 * 4
+    assert len(rest.repeats) == len(whole.repeats) == 7
+    assert find_left_out(rest.repeats).keys() == find_left_out(whole.repeats).keys()
+    assert [why == APART for why in find_left_out(rest.repeats).values()].count(True) == 2 * 4
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_median_is_the_same_whether_the_host_moves_the_cpus_or_not(seed: int) -> None:
     moves = np.random.default_rng(seed).random(1000) < 0.4
     moved, still = (
-        hold_two(make_moving(is_apart, seed=seed), min_generations=8, max_generations=8)
+        hold_two(make_moving(is_apart, seed=seed), min_repeats=8, max_repeats=8)
         for is_apart in (lambda now_s: bool(moves[int(now_s / 5)]), lambda _: False)
     )
     medians = [reading_of(heat, "a").quantile(0.5) for heat in (moved, still)]
@@ -621,7 +615,7 @@ def test_without_its_reference_a_heat_still_measures_the_others() -> None:
         world,
         Simulated(world, "reference", fails_at=0),
         Simulated(world, "b"),
-        protocol=make_protocol(targets=targets, max_generations=10),
+        protocol=make_protocol(targets=targets, max_repeats=10),
     )
     assert (heat.stopped, heat.unmet) == ("targets", ())
     assert [row.quantity for row in assemble_readings(heat, "b")].count(REFERENCE) == 0
@@ -631,7 +625,7 @@ def test_nobody_is_left_alive_when_something_else_breaks() -> None:
     world = World()
     participants = [Simulated(world, "a"), Simulated(world, "b")]
 
-    def interrupt(_: Generation) -> None:
+    def interrupt(_: Repeat) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -651,8 +645,8 @@ def test_candidates_that_do_not_fit_into_memory_together_run_one_after_the_other
     world = World()
     participants = [Simulated(world, name, resident_bytes=600) for name in ("a", "b")]
     heat = run_heat(participants, make_protocol(), now_s=world.now_s, memory_budget_bytes=1000)
-    assert not any(generation.is_resident for generation in heat.generations)
-    assert {len(generation.parts) for generation in heat.generations} == {2}
+    assert not any(repeat.is_resident for repeat in heat.repeats)
+    assert {len(repeat.parts) for repeat in heat.repeats} == {2}
     assert ratio_of(heat, "b").low < 1 < ratio_of(heat, "b").high
 
 
@@ -661,26 +655,26 @@ def test_several_import_at_once_and_each_of_them_starts_alone() -> None:
     participants = [Simulated(world, name) for name in "abcde"]
     heat = run_heat(participants, make_protocol(), now_s=world.now_s, n_importing=2)
     assert world.most_importing == 2
-    assert {len(generation.parts) for generation in heat.generations} == {5}
+    assert {len(repeat.parts) for repeat in heat.repeats} == {5}
 
 
 def test_what_does_not_fit_into_memory_when_imported_runs_alone() -> None:
     world = World()
     participants = [Simulated(world, name, imported_bytes=600) for name in "ab"]
     heat = run_heat(participants, make_protocol(), now_s=world.now_s, memory_budget_bytes=1000, n_importing=2)
-    assert not any(generation.is_resident for generation in heat.generations)
-    assert {len(generation.parts) for generation in heat.generations} == {2}
+    assert not any(repeat.is_resident for repeat in heat.repeats)
+    assert {len(repeat.parts) for repeat in heat.repeats} == {2}
 
 
 def test_a_candidate_that_cannot_import_is_out_and_the_others_go_on() -> None:
     world = World()
     participants = [Simulated(world, "a"), Simulated(world, "b", fails_at=-2), Simulated(world, "c")]
     heat = run_heat(participants, make_protocol(), now_s=world.now_s, n_importing=2)
-    assert {part.name for each in heat.generations for part in each.parts} == {"a", "c"}
+    assert {part.name for each in heat.repeats for part in each.parts} == {"a", "c"}
     assert heat.failures["b"].reason == "no module named torch"
 
 
-def test_an_interrupted_heat_goes_on_after_the_generations_that_it_kept() -> None:
+def test_an_interrupted_heat_goes_on_after_the_repeats_that_it_kept() -> None:
     world = World()
     protocol = make_protocol(min_calls=5, max_calls=200)
     whole = hold(world, Simulated(world, "a"), Simulated(world, "b"), protocol=protocol)
@@ -689,12 +683,12 @@ def test_an_interrupted_heat_goes_on_after_the_generations_that_it_kept() -> Non
         [Simulated(later, "a", call_ns=9e6), Simulated(later, "b")],
         protocol,
         now_s=later.now_s,
-        earlier=whole.generations[:2],
+        earlier=whole.repeats[:2],
     )
-    assert heat.generations[:2] == whole.generations[:2]
-    assert [generation.number for generation in heat.generations] == [0, 1, 2]
-    # The number of calls was fixed by the first generation, of 1 ms each, not by the new process.
-    assert {len(block.wall_ns) for part in heat.generations[2].parts for block in part.blocks} == {50}
+    assert heat.repeats[:2] == whole.repeats[:2]
+    assert [repeat.number for repeat in heat.repeats] == [0, 1, 2]
+    # The number of calls was fixed by the first repeat, of 1 ms each, not by the new process.
+    assert {len(block.wall_ns) for part in heat.repeats[2].parts for block in part.blocks} == {50}
 
 
 # --- settings ---------------------------------------------------------------------------------------------
@@ -702,17 +696,17 @@ def test_an_interrupted_heat_goes_on_after_the_generations_that_it_kept() -> Non
 
 def test_presets_stand_for_their_values_and_can_be_overridden() -> None:
     quick = TimingProtocol.model_validate({"preset": "quick"})
-    assert (quick.min_generations, quick.max_generations) == (3, 5)
+    assert (quick.min_repeats, quick.max_repeats) == (3, 5)
     assert TimingProtocol.model_validate({"preset": "standard"}) == TimingProtocol()
     assert TimingProtocol.model_validate({"preset": "quick", "time_budget_s": 9}).time_budget_s == 9
-    assert TimingProtocol.model_validate({"processes": 7}).max_generations == 7
+    assert TimingProtocol.model_validate({"processes": 7}).max_repeats == 7
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"preset": "fast"}, "expected one of quick, standard, rigorous"),
-        ({"min_generations": 9, "max_generations": 3}, "min_generations 9 is above max_generations 3"),
+        ({"min_repeats": 9, "max_repeats": 3}, "min_repeats 9 is above max_repeats 3"),
         ({"min_calls": 9, "max_calls": 3}, "min_calls 9 is above max_calls 3"),
         ({"targets": {"p50": 0}}, "greater than 0"),
     ],
@@ -724,7 +718,7 @@ def test_settings_that_make_no_sense_are_refused(values: dict[str, object], mess
 
 def test_iterations_are_a_bound_from_below() -> None:
     protocol = TimingProtocol(iterations=10_000, max_calls=10, min_calls=1)
-    assert protocol.samples_per_block(1e6) * protocol.rounds * protocol.min_generations >= 10_000
+    assert protocol.samples_per_block(1e6) * protocol.rounds * protocol.min_repeats >= 10_000
 
 
 def test_disturbed_rounds_count_where_the_others_are_before_the_steady_state() -> None:

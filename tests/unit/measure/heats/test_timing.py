@@ -14,7 +14,14 @@ import pytest
 
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.records import BlockRequest
-from bakeoff.measure.heats.timing import NoCounters, Variant, run_block, time_canary, time_instrument, warm_up
+from bakeoff.measure.heats.timing import (
+    NoCounters,
+    Variant,
+    run_block,
+    time_calibration_loop,
+    time_instrument,
+    warm_up,
+)
 from clocks import VirtualClock
 
 N_INPUTS = 40
@@ -212,6 +219,6 @@ def test_a_spun_duration_is_recorded_and_no_shorter_than_it_really_was() -> None
     assert 0 <= block.start_ns <= whole
 
 
-def test_the_instrument_and_the_canary_read_something_that_is_not_zero() -> None:
+def test_the_instrument_and_the_calibration_loop_read_something_that_is_not_zero() -> None:
     assert np.median(time_instrument()) > 0
-    assert min(time_canary()) > 0
+    assert min(time_calibration_loop()) > 0

@@ -25,7 +25,7 @@ from ..simulated_heats import make_protocol
 
 SIZES = (7,) * 40
 PROTOCOL = make_protocol(
-    min_generations=5, max_generations=5, rounds=10, min_calls=5, max_calls=200, warmup_min_s=0.5
+    min_repeats=5, max_repeats=5, rounds=10, min_calls=5, max_calls=200, warmup_min_s=0.5
 )
 
 
@@ -96,7 +96,7 @@ def test_a_step_that_comes_after_the_warm_up_is_left_out_of_the_median(
         process = Process(lambda n: call_ms * 1e6 * (1.0 if n >= step_at else height), seed)
         heat = hold(process)
         assert max(process.n_warm) < step_at  # the rule in the process did not see it
-        assert LATE in find_left_out(heat.generations).values()
+        assert LATE in find_left_out(heat.repeats).values()
         biases.append(median_ns(heat) / (call_ms * 1e6) - 1)
     assert max(map(abs, biases)) <= 0.01
 

@@ -34,7 +34,7 @@ def test_a_part_of_the_inputs_has_the_median_of_all() -> None:
     lengths = [12] * 138 + [30] * 118
     for seed in range(50):
         order = balance_order(lengths, str(seed)) * 2
-        blocks = [order[256 * number // 10 :][:8] for number in range(10)]  # as the rounds of a generation
+        blocks = [order[256 * number // 10 :][:8] for number in range(10)]  # as the rounds of a repeat
         assert np.median([lengths[text] for block in blocks for text in block]) == 12
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bakeoff.measure.scenarios.open_loop import (
-    Limit,
     RateSearch,
-    Served,
+    ResponseLimit,
+    ServedRequests,
     expected_wait_s,
     find_max_rate,
     poisson_arrivals_ns,
@@ -37,7 +37,7 @@ def serve(
     batch_max: int = 1,
     stop_backlog_s: float = 1e9,
     clock: VirtualClock | None = None,
-) -> Served:
+) -> ServedRequests:
     """Serve on a virtual clock, each batch taking exactly as long as told."""
     clock = clock or VirtualClock()
     return serve_open_loop(
@@ -50,7 +50,7 @@ def serve(
     )
 
 
-def serve_one_by_one(arrivals: Arrivals, durations_s: Floats) -> Served:
+def serve_one_by_one(arrivals: Arrivals, durations_s: Floats) -> ServedRequests:
     return serve(arrivals, lambda requests: float(durations_s[requests.start]))
 
 
@@ -284,7 +284,7 @@ def test_a_server_that_keeps_up_is_not_overloaded() -> None:
 def test_serving_is_given_up_when_too_many_are_late_and_not_before() -> None:
     arrivals = np.arange(1, 1001, dtype=np.int64) * 10 * MS
 
-    def serve_with(most_late: int) -> Served:
+    def serve_with(most_late: int) -> ServedRequests:
         clock = VirtualClock(tick_ns=100)
         # Every tenth call takes 8 ms, the others 2 ms.
         return serve_open_loop(
@@ -292,7 +292,7 @@ def test_serving_is_given_up_when_too_many_are_late_and_not_before() -> None:
             lambda requests: clock.pass_by(0.008 if requests.start % 10 == 9 else 0.002),
             clock=clock,
             sleep_s=clock.sleep,
-            limit=Limit(5 * MS, most_late),
+            limit=ResponseLimit(5 * MS, most_late),
         )
 
     given_up, whole = serve_with(3), serve_with(100)
@@ -441,7 +441,7 @@ def search_queue(limit_s: float, service_s: Callable[[range], float], batch_max:
             batch_max=batch_max,
             clock=clock,
             sleep_s=clock.sleep,
-            limit=Limit(limit_s * 1e9, most_late),
+            limit=ResponseLimit(limit_s * 1e9, most_late),
         )
         n_over = int((served.response_ns > limit_s * 1e9).sum())
         return not (served.is_overloaded or served.is_missed) and slo_is_met(2000, n_over, 0.99)

@@ -33,17 +33,17 @@ class Round(NamedTuple):
     why: int = COUNTED
 
 
-Generations = Sequence[Sequence[Round]]
+Repeats = Sequence[Sequence[Round]]
 
 PASSES = st.lists(st.floats(1e5, 1e10), min_size=1, max_size=4)
 ROUNDS = st.builds(Round, PASSES, st.sampled_from([COUNTED, COUNTED, DIRTY, LATE, APART]))
-GENERATIONS = st.lists(st.lists(ROUNDS, min_size=1, max_size=5), min_size=1, max_size=6)
+REPEATS = st.lists(st.lists(ROUNDS, min_size=1, max_size=5), min_size=1, max_size=6)
 
 
-def read(generations: Generations, n_documents: int) -> Reading:
+def read(repeats: Repeats, n_documents: int) -> Reading:
     rows = [
-        (generation, number, each.why, pass_ns)
-        for generation, rounds in enumerate(generations)
+        (repeat, number, each.why, pass_ns)
+        for repeat, rounds in enumerate(repeats)
         for number, each in enumerate(rounds)
         for pass_ns in each.passes_ns
     ]
@@ -52,7 +52,7 @@ def read(generations: Generations, n_documents: int) -> Reading:
         unit="ns",
         at={"batch_size": 32},
         values=tuple(pass_ns for *_, pass_ns in rows),
-        generations=tuple(generation for generation, *_ in rows),
+        repeats=tuple(repeat for repeat, *_ in rows),
         columns={
             "round": tuple(number for _, number, _, _ in rows),
             "left_out": tuple(why for _, _, why, _ in rows),
@@ -61,13 +61,13 @@ def read(generations: Generations, n_documents: int) -> Reading:
     )
 
 
-def reckon(generations: Generations, n_documents: int) -> tuple[float, float, float] | None:
+def reckon(repeats: Repeats, n_documents: int) -> tuple[float, float, float] | None:
     """Rate, low and high, in plain arithmetic."""
-    in_steady_state = [each.why for rounds in generations for each in rounds if each.why != LATE]
+    in_steady_state = [each.why for rounds in repeats for each in rounds if each.why != LATE]
     # Where more than half were disturbed, those count too.
     counting = {COUNTED, DIRTY} if 2 * in_steady_state.count(DIRTY) > len(in_steady_state) else {COUNTED}
     logs = []
-    for rounds in generations:
+    for rounds in repeats:
         rates = [
             n_documents * len(each.passes_ns) / (math.fsum(each.passes_ns) / 1_000_000_000)
             for each in rounds
@@ -82,7 +82,7 @@ def reckon(generations: Generations, n_documents: int) -> tuple[float, float, fl
         return math.exp(middle), 0.0, math.inf
     half = reckon_half_width(logs, Known("time", [statistics.variance(logs)], len(logs) - 1))
     # Where half of the rounds are left out, or a process, the interval holds what all of them say, too.
-    steady = [[each for each in rounds if each.why != LATE] for rounds in generations]
+    steady = [[each for each in rounds if each.why != LATE] for rounds in repeats]
     n_all, n_used = (
         sum(len(each.passes_ns) for rounds in steady for each in rounds if each.why in kinds)
         for kinds in ({COUNTED, DIRTY, APART}, counting)
@@ -101,14 +101,12 @@ def reckon(generations: Generations, n_documents: int) -> tuple[float, float, fl
     return math.exp(middle), math.exp(low), math.exp(min(high, 700))
 
 
-@given(GENERATIONS, st.integers(1, 4096))
+@given(REPEATS, st.integers(1, 4096))
 @example([[Round([1e9])]], 100)
 @example([[Round([1e9], DIRTY), Round([2e9], DIRTY), Round([4e9])], [Round([1e9])]], 64)
 @example([[Round([1e9], LATE), Round([5e8], APART)]], 64)
-def test_documents_per_second_are_those_of_the_counted_rounds(
-    generations: Generations, n_documents: int
-) -> None:
-    found, expected = read(generations, n_documents).throughput(), reckon(generations, n_documents)
+def test_documents_per_second_are_those_of_the_counted_rounds(repeats: Repeats, n_documents: int) -> None:
+    found, expected = read(repeats, n_documents).throughput(), reckon(repeats, n_documents)
     if found is None or expected is None:
         assert found is expected is None
         return
@@ -125,17 +123,17 @@ def test_documents_per_second_are_those_of_the_counted_rounds(
 
 @given(st.integers(1, 512), st.floats(1e3, 1e10), st.integers(1, 6), st.integers(1, 5), st.integers(1, 4))
 def test_throughput_of_a_backend_that_never_varies_is_batch_over_latency(
-    batch_size: int, latency_ns: float, n_generations: int, n_rounds: int, n_passes: int
+    batch_size: int, latency_ns: float, n_repeats: int, n_rounds: int, n_passes: int
 ) -> None:
-    generations = [[Round([latency_ns] * n_passes)] * n_rounds] * n_generations
-    found = read(generations, batch_size).throughput()
+    repeats = [[Round([latency_ns] * n_passes)] * n_rounds] * n_repeats
+    found = read(repeats, batch_size).throughput()
     assert found is not None
     assert found.value == pytest.approx(batch_size / (latency_ns / 1e9), rel=1e-9)
     # Two that were alike do not prove that the next one is: the interval is narrow, and not a point. With
     # more of them it closes in.
-    if n_generations > 1:
+    if n_repeats > 1:
         assert found.low * found.high == pytest.approx(found.value**2, rel=1e-9)
-        assert 0 < found.half_width_ratio < (0.05, 0.01, 0.005, 0.002, 0.002)[n_generations - 2]
+        assert 0 < found.half_width_ratio < (0.05, 0.01, 0.005, 0.002, 0.002)[n_repeats - 2]
 
 
 def test_a_pass_of_half_a_second_over_64_documents_is_128_documents_per_second() -> None:

@@ -41,7 +41,7 @@ STALLED = Calls(sigma=0.06, stall_share=0.02)
 
 
 def intervals(runs: Floats, p: float) -> list[Interval]:
-    """The interval of each run of generations."""
+    """The interval of each run of repeats."""
     return [must(quantile_interval(list(run), p)) for run in runs]
 
 
@@ -165,7 +165,7 @@ def test_neither_the_order_of_processes_nor_of_calls_changes_a_quantile(
     seed: int, order: list[int], p: float
 ) -> None:
     calls = FAIR.draw(np.random.default_rng(seed), 1, 4, 100)[0]
-    shuffled = [calls[generation][::-1] for generation in order]
+    shuffled = [calls[repeat][::-1] for repeat in order]
     assert np.allclose(
         must(quantile_interval(shuffled, p)), must(quantile_interval(list(calls), p)), rtol=1e-12
     )
@@ -220,7 +220,7 @@ def test_changing_places_with_the_reference_turns_the_ratio_round_and_the_verdic
 
 @given(st.integers(0, 2**32), st.lists(st.floats(1e-3, 1e3), min_size=12, max_size=12))
 def test_what_slows_a_whole_round_leaves_the_ratio_as_it_was(seed: int, factors: list[float]) -> None:
-    mine, theirs = Rivals(1.1, generations=3, rounds=4).draw(np.random.default_rng(seed), 1)
+    mine, theirs = Rivals(1.1, repeats=3, rounds=4).draw(np.random.default_rng(seed), 1)
     slowed = np.array(factors).reshape(3, 4)
     plain = ratio_of(list(mine[0]), list(theirs[0]))
     disturbed = ratio_of(list(slowed * mine[0]), list(slowed * theirs[0]))
@@ -233,7 +233,7 @@ def test_one_disturbed_round_of_ten_hardly_moves_the_ratio() -> None:
     assert ratio_of(list(mine[0]), list(theirs[0])).value == pytest.approx(1.1, rel=2e-3)
 
 
-def test_the_interval_is_the_mean_of_the_generations_with_a_moderated_t() -> None:
+def test_the_interval_is_the_mean_of_the_repeats_with_a_moderated_t() -> None:
     # Log ratios .1, .2, .3: mean .2, sd .1. With a prior of 6 degrees of freedom at .05 the variance is
     # (2 · .01 + 6 · .0025) / 8 = .004375, and t of 8 degrees of freedom is 2.3060 (any table).
     found = pair_rounds(by_number([np.array([math.exp(log)]) for log in (0.1, 0.2, 0.3)], [np.ones(1)] * 3))
@@ -265,7 +265,7 @@ def test_one_process_that_was_held_up_does_not_move_the_rate_and_widens_its_inte
 
 
 def test_a_rate_of_no_process_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one generation"):
+    with pytest.raises(ValueError, match="at least one repeat"):
         rate_interval([])
 
 
@@ -445,5 +445,5 @@ def test_throughput_of_one_process_has_no_bounds() -> None:
 
 
 def test_throughput_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one generation"):
+    with pytest.raises(ValueError, match="at least one repeat"):
         throughput_interval([])

@@ -28,7 +28,7 @@ from bakeoff.measure.statistics.readings import (
 
 from ..simulated_heats import Simulated, World, make_protocol
 
-N_GENERATIONS = 8
+N_REPEATS = 8
 QUANTILES = [0.5, 0.95]
 
 
@@ -36,18 +36,16 @@ QUANTILES = [0.5, 0.95]
 class Mortal(Simulated):
     """A participant whose last process is whole, and whose next one dies."""
 
-    last_generation: int = N_GENERATIONS
+    last_repeat: int = N_REPEATS
 
-    def start(self, generation: int) -> Started:
-        started = super().start(generation)
-        self.fails_at = 1 if generation > self.last_generation else None
+    def start(self, repeat: int) -> Started:
+        started = super().start(repeat)
+        self.fails_at = 1 if repeat > self.last_repeat else None
         return started
 
 
 def hold(*participants: Simulated) -> Heat:
-    protocol = make_protocol(
-        min_generations=N_GENERATIONS, max_generations=N_GENERATIONS, min_calls=50, max_calls=50
-    )
+    protocol = make_protocol(min_repeats=N_REPEATS, max_repeats=N_REPEATS, min_calls=50, max_calls=50)
     return run_heat(participants, protocol, now_s=participants[0].world.now_s)
 
 
@@ -62,13 +60,13 @@ def ratio_of(own: Reading, beside: Reading, p: float, *, by_cpu: bool = False) -
     return ratio
 
 
-def only(reading: Reading, generations: Collection[int]) -> Reading:
+def only(reading: Reading, repeats: Collection[int]) -> Reading:
     """The reading of some of its processes."""
-    places = [place for place, number in enumerate(reading.generations) if number in generations]
+    places = [place for place, number in enumerate(reading.repeats) if number in repeats]
     return reading.model_copy(
         update={
             "values": tuple(reading.values[place] for place in places),
-            "generations": tuple(reading.generations[place] for place in places),
+            "repeats": tuple(reading.repeats[place] for place in places),
             "columns": {
                 name: tuple(column[place] for place in places) for name, column in reading.columns.items()
             },
@@ -79,10 +77,10 @@ def only(reading: Reading, generations: Collection[int]) -> Reading:
 @pytest.mark.parametrize("p", QUANTILES)
 def test_of_a_reference_that_died_later_its_whole_processes_are_compared(p: float) -> None:
     world = World(seed=1)
-    heat = hold(Mortal(world, "reference", last_generation=4), Simulated(world, "other", call_ns=1.2e6))
+    heat = hold(Mortal(world, "reference", last_repeat=4), Simulated(world, "other", call_ns=1.2e6))
     own, beside = readings_of(heat, "other")
-    assert set(own.generations) == set(range(N_GENERATIONS))
-    assert set(beside.generations) == set(range(5))
+    assert set(own.repeats) == set(range(N_REPEATS))
+    assert set(beside.repeats) == set(range(5))
     ratio = ratio_of(own, beside, p)
     assert ratio.low < 1.2 < ratio.high
     assert ratio == ratio_of(only(own, range(5)), beside, p)
@@ -90,16 +88,16 @@ def test_of_a_reference_that_died_later_its_whole_processes_are_compared(p: floa
 
 @pytest.mark.parametrize("p", QUANTILES)
 def test_processes_are_paired_by_their_number_and_not_by_their_place(p: float) -> None:
-    """Each generation ran on a machine of another speed: only the ratio within one tells anything."""
+    """Each repeat ran on a machine of another speed: only the ratio within one tells anything."""
     world = World(seed=2)
     reference = Simulated(world, "reference")
-    world.slowness = lambda _: 1.5**reference.generation
+    world.slowness = lambda _: 1.5**reference.repeat
     own, beside = readings_of(hold(reference, Simulated(world, "other", call_ns=1.2e6)), "other")
     late, early = only(own, range(2, 8)), only(beside, range(6))
     ratio = ratio_of(late, early, p)
     assert ratio == ratio_of(only(own, range(2, 6)), only(beside, range(2, 6)), p)
     assert ratio.value == pytest.approx(1.2, rel=0.02)
-    assert len(late.by_generation()) == len(early.by_generation())
+    assert len(late.by_repeat()) == len(early.by_repeat())
 
 
 @pytest.mark.parametrize("p", QUANTILES)
@@ -142,23 +140,23 @@ def test_a_clock_too_coarse_to_see_cpu_time_gives_no_ratio_of_it(p: float) -> No
 
 
 def of_rounds(
-    ratio: float, why: Mapping[tuple[int, int], int], *, generations: int = 4, rounds: int = 6, seed: int = 0
+    ratio: float, why: Mapping[tuple[int, int], int], *, repeats: int = 4, rounds: int = 6, seed: int = 0
 ) -> tuple[Reading, Reading]:
     """Calls of a candidate and of its reference; rounds that do not count ran at half the speed."""
     random = np.random.default_rng(seed)
-    places = [(generation, number) for generation in range(generations) for number in range(rounds)]
+    places = [(repeat, number) for repeat in range(repeats) for number in range(rounds)]
     slowness = np.array([2.0 if place in why else 1.0 for place in places])
-    effects = np.exp(0.02 * random.standard_normal((2, generations)))
+    effects = np.exp(0.02 * random.standard_normal((2, repeats)))
 
     def read(quantity: str, row: int, call_ns: float) -> Reading:
         drawn = call_ns * slowness[:, np.newaxis] * np.exp(0.01 * random.standard_normal((len(places), 20)))
-        values = drawn * np.array([effects[row, generation] for generation, _ in places])[:, np.newaxis]
+        values = drawn * np.array([effects[row, repeat] for repeat, _ in places])[:, np.newaxis]
         return Reading(
             quantity=quantity,
             unit="ns",
             at={"batch_size": 1},
             values=tuple(values.ravel().tolist()),
-            generations=tuple(generation for generation, _ in places for _ in range(20)),
+            repeats=tuple(repeat for repeat, _ in places for _ in range(20)),
             columns={
                 "round": tuple(number for _, number in places for _ in range(20)),
                 "left_out": tuple(why.get(place, COUNTED) for place in places for _ in range(20)),
@@ -171,8 +169,8 @@ def of_rounds(
 @pytest.mark.parametrize("why", [APART, DIRTY])
 def test_a_process_without_a_counted_round_counts_in_ratios_alone(why: int) -> None:
     own, beside = of_rounds(1.2, {(2, number): why for number in range(6)})
-    assert own.by_generation_number().keys() == {0, 1, 3}
-    assert own.by_generation_number(is_paired=True).keys() == {0, 1, 2, 3}
+    assert own.by_repeat_number().keys() == {0, 1, 3}
+    assert own.by_repeat_number(is_paired=True).keys() == {0, 1, 2, 3}
     for p in QUANTILES:
         found = find_log_ratios(own, beside, p)
         assert found is not None
@@ -193,14 +191,14 @@ def test_rounds_apart_stay_in_ratios_and_dirty_ones_only_with_no_other() -> None
     assert {(0, 2), (0, 3), (1, 0), (3, 0)}.isdisjoint(paired)
     # Rounds before the steady state never count, be it the only ones of a process.
     late, _ = of_rounds(1.2, {(2, number): LATE if number < 3 else DIRTY for number in range(6)})
-    rounds_of_lost = {number for generation, number in late.block_medians(is_paired=True) if generation == 2}
+    rounds_of_lost = {number for repeat, number in late.block_medians(is_paired=True) if repeat == 2}
     assert rounds_of_lost == {3, 4, 5}
 
 
 @pytest.mark.parametrize("why", [APART, DIRTY])
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.95])
 def test_a_figure_without_half_of_its_rounds_holds_that_of_all_rounds(why: int, p: float) -> None:
-    half = {(generation, number): why for generation in range(4) for number in range(3)}
+    half = {(repeat, number): why for repeat in range(4) for number in range(3)}
     own, _ = of_rounds(1.2, half)
     assert own.is_thinned
     found, of_all = own.quantile(p), own.quantile_of_all(p)
@@ -216,7 +214,7 @@ def test_a_figure_without_half_of_its_rounds_holds_that_of_all_rounds(why: int, 
 
 
 def test_a_figure_without_a_third_of_its_rounds_is_not_stretched() -> None:
-    own, _ = of_rounds(1.2, {(generation, number): DIRTY for generation in range(4) for number in range(2)})
+    own, _ = of_rounds(1.2, {(repeat, number): DIRTY for repeat in range(4) for number in range(2)})
     assert not own.is_thinned
     found, of_all = own.quantile(0.95), own.quantile_of_all(0.95)
     assert found is not None
@@ -239,7 +237,7 @@ def only_rounds(reading: Reading, rounds: Collection[int]) -> Reading:
     return reading.model_copy(
         update={
             "values": tuple(compress(reading.values, is_there)),
-            "generations": tuple(compress(reading.generations, is_there)),
+            "repeats": tuple(compress(reading.repeats, is_there)),
             "columns": {name: tuple(compress(column, is_there)) for name, column in reading.columns.items()},
         }
     )

@@ -50,7 +50,7 @@ def read(times: Floats, *, batch_size: int = 1, quantity: str = LATENCY, **colum
         unit="ns",
         at={"batch_size": batch_size},
         values=tuple(times.ravel().tolist()),
-        generations=tuple(np.repeat(np.arange(repeats), rounds).tolist()),
+        repeats=tuple(np.repeat(np.arange(repeats), rounds).tolist()),
         columns={
             "round": tuple(np.tile(np.arange(rounds), repeats).tolist()),
             "cpu_ns": tuple(np.rint(times.ravel()).astype(int).tolist()),
@@ -103,11 +103,11 @@ def ratio_of(heat: Heat, name: str, reference: str, size: int = 1) -> Interval:
 
 def rearrange(reading: Reading, order: list[int]) -> Reading:
     """The same with other numbers for its repeats, and its values in their order."""
-    rows = sorted(range(len(reading.values)), key=lambda row: order[reading.generations[row]])
+    rows = sorted(range(len(reading.values)), key=lambda row: order[reading.repeats[row]])
     return reading.model_copy(
         update={
             "values": tuple(reading.values[row] for row in rows),
-            "generations": tuple(order[reading.generations[row]] for row in rows),
+            "repeats": tuple(order[reading.repeats[row]] for row in rows),
             "columns": {name: tuple(c[row] for row in rows) for name, c in reading.columns.items()},
         }
     )
@@ -146,11 +146,11 @@ def test_the_first_row_is_the_references_and_ratios_are_to_it() -> None:
 def test_only_repeats_that_all_candidates_have_are_kept() -> None:
     heat = make_heat(3, repeats=5)
     late = heat["b"][1]
-    is_there = [number not in {0, 3} for number in late.generations]
+    is_there = [number not in {0, 3} for number in late.repeats]
     heat["b"][1] = late.model_copy(
         update={
             name: tuple(value for value, here in zip(column, is_there, strict=True) if here)
-            for name, column in (("values", late.values), ("generations", late.generations))
+            for name, column in (("values", late.values), ("repeats", late.repeats))
         }
         | {
             "columns": {
@@ -279,7 +279,7 @@ def recorded() -> Heat:
                 unit="ns",
                 at={"batch_size": int(size)},
                 values=tuple(1e3 * each for each in medians),
-                generations=tuple(document["repeat"]),
+                repeats=tuple(document["repeat"]),
                 columns={
                     "round": tuple(document["round"]),
                     "left_out": tuple(document["left_out"]),

@@ -1,4 +1,4 @@
-"""Hand-over: what it reads on this machine, and how it leaves the thread."""
+"""Core-to-core latency: what it reads on this machine, and how it leaves the thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bakeoff.measure.statistics.stability import find_far
-from bakeoff.measure.system.core_to_core import make_handover_probe
+from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot choose a CPU")
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="th
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one CPU")
 def test_it_reads_a_time_and_leaves_the_thread_where_it_may_run() -> None:
     home = os.sched_getaffinity(0)
-    read_ns = make_handover_probe(None)()
+    read_ns = make_core_to_core_probe(None)()
     assert read_ns is not None
     assert read_ns > 0
     assert os.sched_getaffinity(0) == home
 
 
 def test_one_cpu_hands_nothing_over() -> None:
-    assert make_handover_probe(sorted(os.sched_getaffinity(0))[:1])() is None
+    assert make_core_to_core_probe(sorted(os.sched_getaffinity(0))[:1])() is None
 
 
 def test_a_cpu_that_is_taken_away_is_no_reading_and_leaves_the_thread_where_it_may_run(
@@ -40,7 +40,7 @@ def test_a_cpu_that_is_taken_away_is_no_reading_and_leaves_the_thread_where_it_m
 
     monkeypatch.setattr(os, "sched_setaffinity", lose)
     first = min(home)
-    assert make_handover_probe([first, first])() is None
+    assert make_core_to_core_probe([first, first])() is None
     assert pinned == [{first}, {first}, {first}, home]
     assert os.sched_getaffinity(0) == home
 
@@ -50,13 +50,13 @@ def test_a_system_that_lets_no_thread_choose_gives_no_reading(monkeypatch: pytes
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    assert make_handover_probe([0, 1])() is None
+    assert make_core_to_core_probe([0, 1])() is None
 
 
 def test_of_many_cpus_eight_at_most_are_visited(monkeypatch: pytest.MonkeyPatch) -> None:
     visited: list[set[int]] = []
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cpus: visited.append(set(cpus)))
-    make_handover_probe(range(100))()
+    make_core_to_core_probe(range(100))()
     hops = visited[1:-1]
     assert len(set(map(frozenset, hops))) == 8
     assert len(hops) == 8 * 4

@@ -21,7 +21,7 @@ def test_a_search_that_spends_its_whole_budget_has_the_time_out_left_for_all_els
 ) -> None:
     job = make_job(scenario=Server(limit_ms=50), protocol=TimingProtocol.model_validate(protocol))
     assert job.protocol is not None
-    share_s = job.protocol.time_budget_s / job.protocol.min_generations
+    share_s = job.protocol.time_budget_s / job.protocol.min_repeats
     # A search that has found no rate goes on to twice its share.
     assert choose_timeout_s(job, 60.0) - 2 * share_s == pytest.approx(60.0)
 

@@ -13,22 +13,23 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import Decision, decide, list_used
 from bakeoff.core.decision.production import Production
-from bakeoff.core.records import CONTENDED, DISTURBED, Flag, Measurement
+from bakeoff.core.records import Measurement
+from bakeoff.core.validity.flags import CONTENDED, DISTURBED
 from bakeoff.measure.statistics.readings import APART, BLOCK, COUNTED, LATENCY, Reading
 from bakeoff.report import render_html
-from bakeoff.report.figures.distributions import Distribution, Panel, describe_left_out, draw_panels
-from bakeoff.report.figures.raw import Evidence
-from bakeoff.report.page.trust import CANARY_HEIGHT, draw_canary
+from bakeoff.report.figures.distributions import DistributionRow, Panel, describe_left_out, draw_panels
+from bakeoff.report.figures.raw import RawMeasurements
+from bakeoff.report.page.trust import CALIBRATION_HEIGHT, draw_calibration
 from bakeoff.report.text.units import format_latency, format_ms
 from unit.report.measured import (
-    CANARY_NS,
+    CALIBRATION_NS,
     N_COUNTED,
-    N_GENERATIONS,
+    N_REPEATS,
     N_ROUNDS,
     measure_field,
     measure_rates,
 )
-from unit.report.test_page import Page
+from unit.report.page.test_html import Page
 
 
 def decide_on(measurements: Sequence[Measurement], production: Production | None = None) -> Decision:
@@ -62,7 +63,7 @@ def read_scale(panel: Panel) -> tuple[float, float]:
     return slope, first.at - slope * low
 
 
-def heights_of(row: Distribution) -> tuple[float, list[int]]:
+def heights_of(row: DistributionRow) -> tuple[float, list[int]]:
     """Where the hill begins, and its height at every third unit from there."""
     begin = float(re.match(r"M([\d.]+) ", row.shape)[1])  # type: ignore[index]
     heights, height = [], 0
@@ -78,7 +79,7 @@ def heights_of(row: Distribution) -> tuple[float, list[int]]:
 def test_a_hill_is_the_histogram_of_the_calls_that_count(
     measured: Decision, measurements: list[Measurement]
 ) -> None:
-    for panel in draw_panels(measured, Evidence(measured, measurements)):
+    for panel in draw_panels(measured, RawMeasurements(measured, measurements)):
         slope, start = read_scale(panel)
         for row in panel.rows.shown:
             (reading,) = (
@@ -100,7 +101,7 @@ def test_a_hill_is_the_histogram_of_the_calls_that_count(
 def test_marks_lie_at_their_quantiles_and_ticks_at_the_medians_of_the_processes(
     measured: Decision, measurements: list[Measurement]
 ) -> None:
-    for panel in draw_panels(measured, Evidence(measured, measurements)):
+    for panel in draw_panels(measured, RawMeasurements(measured, measurements)):
         slope, start = read_scale(panel)
         for row in panel.rows.shown:
             for mark in row.marks:
@@ -108,12 +109,12 @@ def test_marks_lie_at_their_quantiles_and_ticks_at_the_medians_of_the_processes(
                 assert estimate is not None
                 assert mark.at == pytest.approx(start + slope * math.log(estimate.value), abs=0.3)
                 assert mark.whisker.start <= mark.at <= mark.whisker.end
-            assert row.n_processes == N_GENERATIONS
-            assert 1 <= row.processes.count("v5") <= N_GENERATIONS
+            assert row.n_processes == N_REPEATS
+            assert 1 <= row.processes.count("v5") <= N_REPEATS
 
 
 def test_without_the_calls_the_quantiles_of_the_decision_are_drawn_alone(measured: Decision) -> None:
-    for panel in draw_panels(measured, Evidence(measured, ())):
+    for panel in draw_panels(measured, RawMeasurements(measured, ())):
         assert not panel.has_shapes
         for row in panel.rows.shown:
             assert row.shape == ""
@@ -129,7 +130,7 @@ def test_counts_say_what_is_left_out_and_why(measured: Decision, measurements: l
     rows = page_of(measured, measurements).rows()
     late = disturbed = N_COUNTED // (N_ROUNDS - 2)
     told = (
-        f"300 900 {N_GENERATIONS} {N_GENERATIONS * N_ROUNDS} batch 1: {N_COUNTED} batch 8: {N_COUNTED} "
+        f"300 900 {N_REPEATS} {N_REPEATS * N_ROUNDS} batch 1: {N_COUNTED} batch 8: {N_COUNTED} "
         f"batch 1: {late} late, {disturbed} disturbed batch 8: {late} late, {disturbed} disturbed 2026-01-02"
     )
     for standing in measured.standings:
@@ -143,22 +144,26 @@ def test_calls_with_the_cpus_apart_are_told_among_those_left_out(measurements: l
     assert describe_left_out(moved) == f"{why.count(APART)} with the CPUs apart"
 
 
-def test_the_canary_is_told_with_its_spread_and_drawn_in_the_order_of_the_processes(
+def test_the_calibration_loop_is_told_with_its_spread_and_drawn_in_the_order_of_the_processes(
     measured: Decision, measurements: list[Measurement]
 ) -> None:
     page = page_of(measured, measurements)
     assert "1.00 ms -1.0% to +5.0%" in page.text
-    (name,) = (e.attributes["aria-label"] for e in page.elements if e.attributes.get("class") == "canary")
-    assert name == "Canary: median 1.00 ms, from -1.0% to +5.0% over 5 processes"
-    canary = draw_canary(CANARY_NS)
-    assert canary is not None
-    assert [x for x, _ in canary.dots] == sorted(x for x, _ in canary.dots)
-    assert sorted(range(5), key=lambda n: -canary.dots[n][1]) == sorted(range(5), key=lambda n: CANARY_NS[n])
-    assert all(0 < y < CANARY_HEIGHT for _, y in canary.dots)
+    (name,) = (
+        e.attributes["aria-label"] for e in page.elements if e.attributes.get("class") == "calibration"
+    )
+    assert name == "Calibration loop: median 1.00 ms, from -1.0% to +5.0% over 5 processes"
+    calibration = draw_calibration(CALIBRATION_NS)
+    assert calibration is not None
+    assert [x for x, _ in calibration.dots] == sorted(x for x, _ in calibration.dots)
+    assert sorted(range(5), key=lambda n: -calibration.dots[n][1]) == sorted(
+        range(5), key=lambda n: CALIBRATION_NS[n]
+    )
+    assert all(0 < y < CALIBRATION_HEIGHT for _, y in calibration.dots)
 
 
-def test_a_heat_without_canary_is_shown_without_one() -> None:
-    measurements = measure_field(canary_ns=())
+def test_a_heat_without_calibration_loop_is_shown_without_one() -> None:
+    measurements = measure_field(calibration_ns=())
     assert "– not read" in page_of(decide_on(measurements), measurements).text
 
 
@@ -181,7 +186,7 @@ def test_the_state_of_the_machine_is_told_in_words_and_its_load_before_and_after
 
 
 def test_measurements_of_a_busy_machine_are_told_in_verdict_and_trust() -> None:
-    busy = Flag(name=CONTENDED, detail="94% of the rounds were disturbed")
+    busy = CONTENDED.raised("94% of the rounds were disturbed")
     measurements = [
         one.model_copy(update={"flags": (busy,)}) if one.job.scenario.kind == "latency" else one
         for one in measure_field()
@@ -195,7 +200,7 @@ def test_measurements_of_a_busy_machine_are_told_in_verdict_and_trust() -> None:
 
 def contend(measurements: Sequence[Measurement]) -> list[Measurement]:
     """As they would be, had other work disturbed most rounds of the latencies."""
-    busy = (Flag(name=CONTENDED, detail="94% of the rounds were disturbed"),)
+    busy = (CONTENDED.raised("94% of the rounds were disturbed"),)
     return [
         one.model_copy(update={"flags": busy}) if one.job.scenario.kind == "latency" else one
         for one in measurements
@@ -267,7 +272,7 @@ def test_a_server_without_a_rate_says_why_in_place_of_it(measurements: list[Meas
 
 
 def test_rates_of_a_busy_machine_are_told_to_be_at_least_so_much(measurements: list[Measurement]) -> None:
-    disturbed = (Flag(name=DISTURBED, detail="waited for a CPU 9.1% of the time"),)
+    disturbed = (DISTURBED.raised("waited for a CPU 9.1% of the time"),)
     everything = [
         one.model_copy(update={"flags": disturbed}) if one.job.scenario.kind == "server" else one
         for one in with_rates(measurements)
@@ -275,7 +280,7 @@ def test_rates_of_a_busy_machine_are_told_to_be_at_least_so_much(measurements: l
     text = page_of(decide_on(everything), everything).text
     assert "Where ≥ stands, other work took part of the machine: the rate is too low." in text
     assert text.count(" ≥ ") >= 2 * 6
-    assert "a server has no rounds, so its rate is too low" in text
+    assert "A server has no rounds, so its rate is a lower bound" in text
 
 
 def test_without_throughput_and_server_there_is_no_table_of_them(measurements: list[Measurement]) -> None:

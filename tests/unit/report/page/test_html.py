@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.records import BackboneSelection
+from bakeoff.core.records import BackboneSelection, Flag
+from bakeoff.core.validity.flags import CONTENDED, FLAGS, UNSUPPORTED
 from bakeoff.disk.digest import digest_json
 from bakeoff.report import render_html
 from bakeoff.report.figures.scatter import draw_plot
+from bakeoff.report.page.gates import list_gates
 
 CandidateMaker = Callable[..., Candidate]
 DecisionMaker = Callable[..., Decision]
@@ -259,22 +261,15 @@ def test_marks_and_whiskers_are_drawn_where_the_plot_has_them(
 def test_every_flag_is_told_with_its_meaning_and_those_whom_it_concerns(
     make_decision: DecisionMaker, field: list[Candidate]
 ) -> None:
-    flags = {
-        "contended: waited for a CPU 9.1% of the time (limit 2%)": "Other work ran on the machine",
-        "few_generations: 3 fresh processes; intervals are wide below 5": "Too few fresh processes",
-        "warmup_not_steady: batch size 1: still drifting": "Calls were still getting faster or slower",
-        "truncated: 3 documents longer than 64 tokens": "Words past the length limit",
-        "no_refit_metric: the refit logged no test f1": "Nothing was logged",
-        "a_new_flag: whatever it says": "",
-    }
+    told = [kind for kind in FLAGS.values() if kind is not UNSUPPORTED]
+    flags = [*(kind.raised(f"{kind.name} at 9.1%") for kind in told), Flag(name="a_new_flag", detail="?")]
     marked = field[0].model_copy(update={"flags": tuple(flags)})
-    decision = make_decision([marked, *field[1:]])
-    rows = Page(render(decision)).rows()
-    for flag, meaning in flags.items():
-        name, _, detail = flag.partition(": ")
-        (row,) = (row for row in rows if row.startswith(f"{name} 1 candidate"))
-        assert meaning in row
-        assert row.endswith(f"{detail} {marked.label}")
+    rows = Page(render(make_decision([marked, *field[1:]]))).rows()
+    for flag in flags:
+        (row,) = (row for row in rows if row.startswith(f"{flag.name} 1 candidate"))
+        assert row.endswith(f"{flag.detail} {marked.label}")
+        if flag.name in FLAGS:
+            assert FLAGS[flag.name].meaning in row
     (row,) = (row for row in rows if row.startswith("unsupported "))
     assert all(candidate.label in row for candidate in field[1:])
     assert marked.label not in row
@@ -283,7 +278,7 @@ def test_every_flag_is_told_with_its_meaning_and_those_whom_it_concerns(
 def test_a_flag_of_all_is_told_once_with_what_to_do(decision: Decision) -> None:
     (row,) = (row for row in Page(render(decision)).rows() if row.startswith("unsupported "))
     assert row.startswith(
-        "unsupported all 6 candidates Too few samples for this quantile: it is not shown. More"
+        "unsupported all 6 candidates This quantile is not shown. Raise protocol.min_repeats"
     )
     assert row.endswith("p99, batch size 8: 150 samples, 368 are needed")
 
@@ -291,10 +286,19 @@ def test_a_flag_of_all_is_told_once_with_what_to_do(decision: Decision) -> None:
 def test_measurements_that_do_not_count_come_first_among_the_flags(
     make_decision: DecisionMaker, field: list[Candidate]
 ) -> None:
-    marked = field[0].model_copy(update={"flags": (*field[0].flags, "contended: 94% of the rounds")})
+    marked = field[0].model_copy(update={"flags": (*field[0].flags, CONTENDED.raised("94% of the rounds"))})
     rows = Page(render(make_decision([marked, *field[1:]]))).rows()
     names = [row.partition(" ")[0] for row in rows if " candidate" in row]
     assert names.index("contended") < names.index("unsupported")
+
+
+def test_measurements_whose_contention_is_accepted_pass_the_gate(
+    make_decision: DecisionMaker, field: list[Candidate]
+) -> None:
+    flag = CONTENDED.raised("94% of the rounds", is_accepted=True)
+    marked = field[0].model_copy(update={"flags": (flag,)})
+    gate = list_gates(make_decision([marked, *field[1:]]))[-1]
+    assert (gate.result, gate.word) == ("met", "valid")
 
 
 def test_gates_say_what_the_winner_passed(decision: Decision) -> None:
@@ -498,7 +502,9 @@ def test_the_machine_is_described(decision: Decision) -> None:
 def spoil(text: str, make_decision: DecisionMaker, make_candidate: CandidateMaker) -> Decision:
     """A decision in which everything that can come from outside is that text."""
     candidates = [
-        make_candidate(f"a{text}", f"r{text}", 0.84, 8.0, flags=(f"{text}: {text}",), champion_run_id=text),
+        make_candidate(
+            f"a{text}", f"r{text}", 0.84, 8.0, flags=(Flag(name=text, detail=text),), champion_run_id=text
+        ),
         make_candidate(f"b{text}", f"r{text}", 0.70, 3.0, checkpoint_digest=text, benchmark_keys=(text,)),
     ]
     hardware = candidates[0].environment.hardware.model_copy(

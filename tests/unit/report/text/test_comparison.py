@@ -1,4 +1,4 @@
-"""A contrast for eyes: Markdown that no label can break out of, and a terminal that no label can paint."""
+"""A comparison in text: Markdown that no label can break out of, and a terminal that no label can paint."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bakeoff.core.comparison.compare import Contrast, Pair, SideFacts
-from bakeoff.core.comparison.gate import ContrastSettings, Line
+from bakeoff.core.comparison.compare import Comparison, Pair, SideFacts
+from bakeoff.core.comparison.gate import ComparisonSettings, MetricComparison
 from bakeoff.core.estimate import Estimate
-from bakeoff.report.text.comparison import render_contrast, render_markdown
+from bakeoff.report.text.comparison import render_comparison, render_markdown
 from bakeoff.report.text.markdown import escape_markdown
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "compare_markdown.txt"
@@ -20,7 +20,7 @@ HOSTILE = (
 )
 
 
-def make_contrast(label: str) -> Contrast:
+def make_comparison(label: str) -> Comparison:
     facts = SideFacts(
         label=label,
         keys={"latency": "k"},
@@ -28,18 +28,18 @@ def make_contrast(label: str) -> Contrast:
         measured_at={"latency": "2026-01-02T00:00:00+00:00"},
     )
     lines = (
-        Line(
+        MetricComparison(
             metric="latency",
             what="latency p50, batch 1",
             unit="ms",
             baseline=Estimate(value=8.0, low=7.9, high=8.2),
-            contender=Estimate(value=8.8, low=8.7, high=None),
+            candidate=Estimate(value=8.8, low=8.7, high=None),
             change=Estimate(value=1.1, low=1.08, high=1.12),
             basis="same rounds",
             verdict="worse",
             gate="fail",
         ),
-        Line(
+        MetricComparison(
             metric="quality",
             what="quality, F1",
             unit="F1",
@@ -48,33 +48,33 @@ def make_contrast(label: str) -> Contrast:
             verdict="cannot tell",
             remark=f"{label}: no quality measurement",
         ),
-        Line(
+        MetricComparison(
             metric="size",
             what="size of the model",
             unit="bytes",
             baseline=Estimate(value=2**20, low=2**20, high=2**20),
-            contender=Estimate(value=2**11, low=2**11, high=2**11),
+            candidate=Estimate(value=2**11, low=2**11, high=2**11),
             change=Estimate(value=2**-9, low=2**-9, high=None),
             verdict="better",
             gate=None,
         ),
     )
-    return Contrast(
+    return Comparison(
         outcome="fail",
-        pairs=(Pair(baseline=facts, contender=facts, lines=lines),),
+        pairs=(Pair(baseline=facts, candidate=facts, lines=lines),),
         lacking=(label,),
         remarks=(f"winner: {label} → none",),
         confidence=0.975,
-        settings=ContrastSettings(),
+        settings=ComparisonSettings(),
     )
 
 
 def test_markdown_of_hostile_labels_is_as_it_always_was() -> None:
-    assert render_markdown(make_contrast(HOSTILE)) == GOLDEN.read_text(encoding="utf-8")
+    assert render_markdown(make_comparison(HOSTILE)) == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_no_label_adds_a_row_a_cell_or_a_line() -> None:
-    plain, hostile = (render_markdown(make_contrast(label)) for label in ("plain", HOSTILE))
+    plain, hostile = (render_markdown(make_comparison(label)) for label in ("plain", HOSTILE))
     assert hostile.count("\n") == plain.count("\n")
 
     def cells(text: str) -> list[int]:
@@ -98,7 +98,7 @@ def test_nothing_is_left_that_a_site_makes_a_link_a_tag_or_a_call_of(text: str) 
 
 def test_the_terminal_shows_labels_without_sequences_and_without_markup() -> None:
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(render_contrast(make_contrast("[bold]x[/bold]\x1b[31m")))
+    console.print(render_comparison(make_comparison("[bold]x[/bold]\x1b[31m")))
     text = console.export_text()
     assert "[bold]x[/bold] (latency attempt 2 of 2026-01-02" in text
     assert "\x1b" not in text

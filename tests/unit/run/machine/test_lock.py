@@ -24,7 +24,7 @@ from bakeoff.run.machine.lock import (
 )
 
 HOLD = """
-from bakeoff.run.machine import measuring
+from bakeoff.run.machine.lock import measuring
 with measuring(print):
     print("held", flush=True)
     input()
@@ -35,7 +35,7 @@ WAIT = """
 import importlib
 main = importlib.import_module("bakeoff.cli.main")
 from bakeoff.orchestrator.progress import warn
-from bakeoff.run.machine import measuring
+from bakeoff.run.machine.lock import measuring
 def wait(**_):
     with measuring(warn):
         pass

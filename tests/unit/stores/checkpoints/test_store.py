@@ -500,7 +500,7 @@ def remount(folder: Path, options: str) -> None:
 
 
 @pytest.mark.parametrize("artifact", ["checkpoint", "best_trial_checkpoint.tar.gz"])
-def test_a_full_disk_is_named_with_its_cure_and_leaves_nothing_half_made(
+def test_a_full_disk_is_named_with_its_fix_and_leaves_nothing_half_made(
     tmp_path: Path, shelf: Shelf, make_checkpoint: Callable[..., Path], artifact: str
 ) -> None:
     make_checkpoint(shelf.folder / "checkpoint", {"w": bytes(2**21)})

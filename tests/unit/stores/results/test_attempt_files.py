@@ -19,7 +19,7 @@ READING = Reading(
     unit="ns",
     at={"batch_size": 1},
     values=(1.5, 2.5, 3.5),
-    generations=(0, 0, 1),
+    repeats=(0, 0, 1),
     columns={"round": (0, 1, 0)},
 )
 

@@ -20,13 +20,13 @@ MS = 1_000_000
 
 
 def latency(batch_size: int, n: int) -> Reading:
-    """Calls of 1, 2, …, n ms in five generations."""
+    """Calls of 1, 2, …, n ms in five repeats."""
     return Reading(
         quantity=LATENCY,
         unit="ns",
         at={"batch_size": batch_size},
         values=tuple(float(number * MS) for number in range(1, n + 1)),
-        generations=tuple(number * 5 // n for number in range(n)),
+        repeats=tuple(number * 5 // n for number in range(n)),
     )
 
 
@@ -78,7 +78,7 @@ def test_the_shape_is_extended_by_intervals_counts_validity_and_the_other_runtim
 ) -> None:
     low, high = document["batch_1"]["median_interval_ms"]
     assert low <= document["batch_1"]["median_ms"] <= high
-    assert (document["batch_1"]["n"], document["batch_1"]["n_generations"]) == (1000, 5)
+    assert (document["batch_1"]["n"], document["batch_1"]["n_repeats"]) == (1000, 5)
     assert document["latency"]["validity"] == "valid"
     assert document["quality"]["measured_at"] == "2026-01-01T00:00:00+00:00"
     assert list(document["runtimes"]) == ["torch-fp32", "onnxruntime-fp32"]
@@ -101,13 +101,13 @@ def test_what_was_measured_alone_has_no_ratio(document: dict[str, Any]) -> None:
 
 def in_rounds(quantity: str, ms: float, n_documents: int) -> Reading:
     """Calls of five processes of four rounds, each a little apart."""
-    places = [(generation, number) for generation in range(5) for number in range(4)]
+    places = [(repeat, number) for repeat in range(5) for number in range(4)]
     return Reading(
         quantity=quantity,
         unit="ns",
         at={"batch_size": n_documents},
-        values=tuple(ms * MS * (1 + 0.001 * generation) for generation, _ in places),
-        generations=tuple(generation for generation, _ in places),
+        values=tuple(ms * MS * (1 + 0.001 * repeat) for repeat, _ in places),
+        repeats=tuple(repeat for repeat, _ in places),
         columns={
             "round": tuple(number for _, number in places),
             "left_out": (0,) * len(places),
@@ -131,7 +131,7 @@ def compared(
             reference=reference.candidate,
             candidates=(torch.label, onnx.label),
             threads=(2, 2),
-            generations=5,
+            repeats=5,
             is_resident=True,
             stopped="targets",
             wall_s=1.0,
@@ -140,7 +140,7 @@ def compared(
 
     latency, throughput = Latency(batch_sizes=(8,)), Throughput(batch_size=8)
     anchor, passes = make_job(runtime=torch, scenario=latency), make_job(runtime=torch, scenario=throughput)
-    rates = Reading(quantity="max_rate", unit="per_s", values=(90.0, 100.0, 0.0), generations=(0, 1, 2))
+    rates = Reading(quantity="max_rate", unit="per_s", values=(90.0, 100.0, 0.0), repeats=(0, 1, 2))
     path = ResultStore(tmp_path).write_champion(
         [
             measurement(anchor, in_rounds("latency", 10, 8), reference=anchor),

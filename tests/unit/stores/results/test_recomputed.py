@@ -44,7 +44,7 @@ def tell(
             reference=jobs["a"].candidate,
             candidates=tuple(runtime.label for runtime in runtimes.values()),
             threads=(threads, threads),
-            generations=len(heat.generations),
+            repeats=len(heat.repeats),
             is_resident=True,
             stopped=heat.stopped,
             wall_s=1.0,
@@ -70,7 +70,7 @@ def hold(ratio: float, *, seed: int = 0, **changes: Any) -> Heat:
     values: dict[str, Any] = {"process_effect": 0.01, "is_disturbed": lambda _, block: block == 1} | changes
     return run_heat(
         [Simulated(world, "a", **values), Simulated(world, "b", call_ns=ratio * 1e6, **values)],
-        make_protocol(min_generations=5, max_generations=5, min_calls=20, max_calls=20),
+        make_protocol(min_repeats=5, max_repeats=5, min_calls=20, max_calls=20),
         now_s=world.now_s,
     )
 
@@ -113,11 +113,11 @@ def is_alike(told: Sequence[float], value: float, expected: Sequence[float]) -> 
 def test_a_process_of_dirty_rounds_is_in_ratios_and_not_in_times(
     tell: Callable[..., Told],
 ) -> None:
-    told, paths = tell(hold(1.2, is_disturbed=lambda generation, _: generation == 1))
+    told, paths = tell(hold(1.2, is_disturbed=lambda repeat, _: repeat == 1))
     first, latency = (Raw(path, "latency", 1) for path in paths)
     # A sixth process was run in its place.
-    assert {*latency.generations[latency.counted].tolist()} == {0, 2, 3, 4, 5}
-    assert {*latency.generations[latency.paired].tolist()} == {0, 1, 2, 3, 4, 5}
+    assert {*latency.repeats[latency.counted].tolist()} == {0, 2, 3, 4, 5}
+    assert {*latency.repeats[latency.paired].tolist()} == {0, 1, 2, 3, 4, 5}
     assert told["n"] == 5 * 4 * 20
     assert latency.is_thinned
     expected = [each / 1e6 for each in reckon_interval(latency, 0.5, [first, latency])]

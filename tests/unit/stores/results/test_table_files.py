@@ -54,7 +54,7 @@ def test_no_cell_but_a_number_begins_like_a_formula(cells: list[str | int | floa
 
 def test_json_is_versioned_and_has_an_object_a_row() -> None:
     document = json.loads(encode_frame(FRAME, "samples", "json"))
-    assert (document["format_version"], document["what"]) == (1, "samples")
+    assert (document["format_version"], document["what"]) == (2, "samples")
     assert document["rows"][0] == {"name": "a × b", "ms": 0.1 + 0.2, "n": 1, "is_on_front": True}
     assert document["rows"][2]["name"] is None
 
@@ -63,7 +63,7 @@ def test_parquet_reads_back_with_types_gaps_and_version() -> None:
     table = pq.read_table(io.BytesIO(encode_frame(FRAME, "samples", "parquet")))
     assert table.to_pydict() == {name: list(column) for name, column in FRAME.columns.items()}
     assert [str(field.type) for field in table.schema] == ["string", "double", "int64", "bool"]
-    assert table.schema.metadata[b"bakeoff.format_version"] == b"1"
+    assert table.schema.metadata[b"bakeoff.format_version"] == b"2"
 
 
 def test_parquet_without_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,15 +18,15 @@ def test_the_last_claim_that_was_not_ended_is_held() -> None:
     assert Entries.parse(params, OTHER).holder is None
 
 
-def test_the_tenth_generation_comes_after_the_ninth() -> None:
+def test_the_tenth_claim_comes_after_the_ninth() -> None:
     entries = Entries.parse({f"{KEY}.claim{n}": f"owner {n}" for n in range(1, 11)}, KEY)
-    assert (entries.generation, entries.holder) == (10, "owner 10")
+    assert (entries.n_claims, entries.holder) == (10, "owner 10")
 
 
-def test_only_failed_and_invalid_attempts_are_spoilt() -> None:
+def test_only_failed_and_invalid_attempts_are_counted() -> None:
     ends = ["failed 1", "invalid 3", "released 7", "superseded 8", "published 9", "failed", "failed x", ""]
     entries = Entries.parse({f"{KEY}.end{n}": end for n, end in enumerate(ends, 1)}, KEY)
-    assert entries.last_spoilt == 3
+    assert entries.last_failed == 3
 
 
 @given(st.permutations(range(1, 12)), st.integers(1, 11))

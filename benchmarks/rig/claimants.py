@@ -73,7 +73,7 @@ def contend(uri: str, number: int, n_keys: int, barrier: Barrier, results: Queue
     tracker = Tracker(uri)
     experiment_id = tracker.ensure_experiment(EXPERIMENT)
     claims = Claims(
-        Ledger(tracker, EXPERIMENT), f"contender {number}", lambda: f"machine-{number}", expiry_s=EXPIRY_S
+        Ledger(tracker, EXPERIMENT), f"claimant {number}", lambda: f"machine-{number}", expiry_s=EXPIRY_S
     )
     keys = [digest_json(f"key {each}") for each in range(n_keys)]
     random.Random(number).shuffle(keys)  # noqa: S311 - an order, not a secret
@@ -97,7 +97,7 @@ def contend(uri: str, number: int, n_keys: int, barrier: Barrier, results: Queue
                 elif not isinstance(answer, Published):
                     left.append(key)
             except BakeoffError as error:
-                print(f"contender {number}: {error}", file=sys.stderr)
+                print(f"claimant {number}: {error}", file=sys.stderr)
                 told.n_errors += 1
                 left.append(key)
         keys = left
