@@ -20,7 +20,7 @@ Cell = str | int | float | bool | None
 CALLS = (LATENCY, PASS, RESPONSE)
 
 
-class Frame(NamedTuple):
+class FlatTable(NamedTuple):
     """Columns by name, all of one length; None where a row has no such value."""
 
     columns: Mapping[str, Sequence[Cell]]
@@ -36,21 +36,21 @@ class Frame(NamedTuple):
         return len(next(iter(self.columns.values()), ()))
 
 
-def frame_decision(decision: Decision) -> Frame:
+def tabulate_decision(decision: Decision) -> FlatTable:
     """One row a candidate, in the order of the standings; names end with their unit."""
-    return _frame(_row_of_standing(row, n) for n, row in enumerate(decision.standings, start=1))
+    return _tabulate(_row_of_standing(row, n) for n, row in enumerate(decision.standings, start=1))
 
 
-def frame_measurements(measurements: Iterable[Measurement]) -> Frame:
+def tabulate_measurements(measurements: Iterable[Measurement]) -> FlatTable:
     """One row a measurement and quantity, those that do not count as done too.
 
     Quantiles stand in the unit of the row, with intervals of 95 %, and are left out where the samples do not
     carry them.
     """
-    return _frame(_row_of_reading(each, reading) for each in measurements for reading in each.readings)
+    return _tabulate(_row_of_reading(each, reading) for each in measurements for reading in each.readings)
 
 
-def frame_samples(measurements: Iterable[Measurement]) -> Frame:
+def tabulate_samples(measurements: Iterable[Measurement]) -> FlatTable:
     """One row a timed call, those that headline figures leave out too: ``left_out`` says why."""
     columns: dict[str, list[Cell]] = {}
     n_rows = 0
@@ -59,14 +59,14 @@ def frame_samples(measurements: Iterable[Measurement]) -> Frame:
             if reading.quantity in CALLS and reading.values:
                 _extend(columns, n_rows, _columns_of_calls(measurement, reading))
                 n_rows += len(reading.values)
-    return Frame(columns)
+    return FlatTable(columns)
 
 
-def _frame(rows: Iterable[Mapping[str, Cell]]) -> Frame:
+def _tabulate(rows: Iterable[Mapping[str, Cell]]) -> FlatTable:
     columns: dict[str, list[Cell]] = {}
     for number, row in enumerate(rows):
         _extend(columns, number, {name: [cell] for name, cell in row.items()})
-    return Frame(columns)
+    return FlatTable(columns)
 
 
 def _extend(columns: dict[str, list[Cell]], n_rows: int, more: Mapping[str, Sequence[Cell]]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bakeoff.core.records import Measurement
-from bakeoff.core.tables import Frame, What, frame_decision, frame_measurements, frame_samples
+from bakeoff.core.tables import FlatTable, What, tabulate_decision, tabulate_measurements, tabulate_samples
 from bakeoff.errors import UserError
 from bakeoff.orchestrator.decide import load_decision
 from bakeoff.orchestrator.project import Project
 
 
-def make_frame(project: Project, what: What) -> Frame:
+def make_frame(project: Project, what: What) -> FlatTable:
     """The last decision, or every measurement of this disk, or every timed call of them.
 
     Raises:
@@ -20,11 +20,11 @@ def make_frame(project: Project, what: What) -> Frame:
     """
     match what:
         case "decision":
-            return frame_decision(load_decision(project))
+            return tabulate_decision(load_decision(project))
         case "measurements":
-            frame = frame_measurements(_load_measurements(project))
+            frame = tabulate_measurements(_load_measurements(project))
         case "samples":
-            frame = frame_samples(_load_measurements(project))
+            frame = tabulate_samples(_load_measurements(project))
     if not frame.n_rows:
         raise UserError(f"{project.results.folder}: no {what} to export; run `bakeoff bench`")
     return frame

@@ -10,7 +10,7 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import decide
 from bakeoff.core.records import Environment, Job
-from bakeoff.core.tables import Frame, frame_decision, frame_measurements, frame_samples
+from bakeoff.core.tables import FlatTable, tabulate_decision, tabulate_measurements, tabulate_samples
 from bakeoff.measure.statistics.readings import Reading
 
 from .measured import N_CALLS, N_REPEATS, N_ROUNDS, Bench
@@ -21,13 +21,13 @@ def bench(make_job: Callable[..., Job], make_environment: Callable[..., Environm
     return Bench(make_job, make_environment)
 
 
-def rows_of(frame: Frame) -> list[dict[str, object]]:
+def rows_of(frame: FlatTable) -> list[dict[str, object]]:
     return [dict(zip(frame.columns, row, strict=True)) for row in frame.rows]
 
 
 def test_every_timed_call_is_a_row_with_its_place_and_both_of_its_times(bench: Bench) -> None:
     measurement = bench.latency("a", 8.0)
-    rows = rows_of(frame_samples([measurement]))
+    rows = rows_of(tabulate_samples([measurement]))
     assert len(rows) == N_REPEATS * N_ROUNDS * N_CALLS
     reading = measurement.readings[0]
     assert [row["wall_ns"] for row in rows] == list(reading.values)
@@ -47,7 +47,7 @@ def test_a_response_time_never_stands_under_the_name_of_a_service_time(bench: Be
         columns={"service_ns": (2, 3)},
     )
     served = bench.latency("a", 8.0).model_copy(update={"readings": (response,)})
-    mixed = frame_samples([bench.latency("b", 8.0), served])
+    mixed = tabulate_samples([bench.latency("b", 8.0), served])
     last = rows_of(mixed)[-1]
     assert (last["response_ns"], last["service_ns"], last["wall_ns"]) == (7.0, 3, None)
     assert rows_of(mixed)[0]["response_ns"] is None
@@ -56,7 +56,7 @@ def test_a_response_time_never_stands_under_the_name_of_a_service_time(bench: Be
 def test_a_measurement_has_a_row_a_quantity_with_intervals_only_where_the_samples_carry_them(
     bench: Bench,
 ) -> None:
-    rows = rows_of(frame_measurements([bench.latency("a", 8.0), bench.quality("a", lambda _: 3)]))
+    rows = rows_of(tabulate_measurements([bench.latency("a", 8.0), bench.quality("a", lambda _: 3)]))
     assert [(row["quantity"], row["n"]) for row in rows] == [
         ("latency", 500),
         ("reference", 500),
@@ -79,7 +79,7 @@ def test_a_standing_is_a_row_with_its_figures_as_they_are(bench: Bench) -> None:
     settings = DecisionSettings(resamples=200, price_per_hour=1.0)
     candidates, _ = assemble_candidates(measurements, settings)
     decision = decide(candidates, settings)
-    rows = rows_of(frame_decision(decision))
+    rows = rows_of(tabulate_decision(decision))
     assert [row["candidate"] for row in rows] == [standing.label for standing in decision.standings]
     first = decision.standings[0]
     assert (rows[0]["rank"], rows[0]["place"], rows[0]["latency_ms"], rows[0]["latency_ms.high"]) == (

@@ -1,7 +1,7 @@
 """How a checkpoint becomes a session. One file a backend; the file's name is the YAML ``kind``.
 
-What they share: ``requirements`` (libraries, CPU instructions), ``export`` (PyTorch to ONNX) and
-``agreement`` (the comparison with PyTorch that every runtime must pass before anything is timed).
+They share ``availability`` (libraries, CPU instructions), ``export`` (PyTorch to ONNX) and ``parity`` (the
+comparison with PyTorch that every runtime must pass before anything is timed).
 """
 
 from __future__ import annotations
@@ -16,5 +16,12 @@ from bakeoff.measure.backends.openvino import OpenVino
 from bakeoff.measure.backends.torch import Torch
 
 Backend = Annotated[Noop | OnnxRuntime | OpenVino | Torch, Field(discriminator="kind")]
+BACKENDS = (Noop, OnnxRuntime, OpenVino, Torch)
 
-__all__ = ["Backend", "Noop", "OnnxRuntime", "OpenVino", "Torch"]
+
+def list_libraries() -> tuple[str, ...]:
+    """Return every distribution that a backend needs, sorted."""
+    return tuple(sorted({name for each in BACKENDS for name in (*each.libraries, *each.build_libraries)}))
+
+
+__all__ = ["BACKENDS", "Backend", "Noop", "OnnxRuntime", "OpenVino", "Torch", "list_libraries"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ class Noop(Record):
         threads: Accepted, as by every runtime; nothing uses them.
     """
 
+    libraries: ClassVar[tuple[str, ...]] = ()
+    build_libraries: ClassVar[tuple[str, ...]] = ()
+    extras: ClassVar[tuple[str, ...]] = ()
+
     kind: Literal["noop"] = "noop"
     precision: Literal["fp32"] = "fp32"
     device: Literal["cpu"] = "cpu"
@@ -33,11 +37,6 @@ class Noop(Record):
     def label(self) -> str:
         """Short name for tables."""
         return "noop"
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     def require_installed(self) -> None:
         """Nothing is needed."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ class OnnxRuntime(Record):
     """ONNX Runtime on the CPU.
 
     Attributes:
+        libraries: Distributions that loading needs, besides those of every runtime.
+        build_libraries: Distributions that preparing and measuring need as well.
+        extras: Extras of bakeoff that bring all of them.
         precision: ``int8`` keeps the weights in eight bits and quantises activations at every call, each
             tensor as a whole: what a document is answered depends a little on those that share its batch.
         device: The CPU only.
@@ -40,6 +43,18 @@ class OnnxRuntime(Record):
             does nothing looks busy to everything beside it.
         memory_arena: Whether freed memory is kept for the next call: faster, and never given back.
     """
+
+    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
+    build_libraries: ClassVar[tuple[str, ...]] = (
+        "onnx",
+        "onnxscript",
+        "torch",
+        "transformers",
+        "safetensors",
+        "tokenizers",
+        "seqeval",
+    )
+    extras: ClassVar[tuple[str, ...]] = ("torch", "onnx")
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     precision: Literal["fp32", "int8"] = "fp32"
@@ -55,11 +70,6 @@ class OnnxRuntime(Record):
         parts += [] if self.spinning else ["nospin"]
         parts += [] if self.memory_arena else ["noarena"]
         return "-".join(parts)
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """The distributions that loading needs beside those of every runtime."""
-        return LIBRARIES
 
     def require_installed(self) -> None:
         """Refuse before anything is measured.

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,11 +48,27 @@ class OpenVino(Record):
     are measured.
 
     Attributes:
+        libraries: Distributions that loading needs, besides those of every runtime.
+        build_libraries: Distributions that preparing and measuring need as well.
+        extras: Extras of bakeoff that bring all of them.
         precision: ``bf16`` is arithmetic on fp32 weights. ``int8`` keeps the weights in eight bits (nncf) and
             lets the library quantise activations at every call; the rest is fp32.
         device: The CPU only.
         threads: Null means all physical cores this process may use.
     """
+
+    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
+    build_libraries: ClassVar[tuple[str, ...]] = (
+        "nncf",
+        "onnx",
+        "onnxscript",
+        "torch",
+        "transformers",
+        "safetensors",
+        "tokenizers",
+        "seqeval",
+    )
+    extras: ClassVar[tuple[str, ...]] = ("torch", "openvino")
 
     kind: Literal["openvino"] = "openvino"
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
@@ -63,11 +79,6 @@ class OpenVino(Record):
     def label(self) -> str:
         """Short name for tables: ``openvino-fp32``."""
         return f"{self.kind}-{self.precision}"
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """The distributions that loading needs beside those of every runtime."""
-        return LIBRARIES
 
     def require_installed(self) -> None:
         """Refuse before anything is measured.

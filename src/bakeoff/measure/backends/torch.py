@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ class Torch(Record):
     """PyTorch.
 
     Attributes:
+        libraries: Distributions that loading needs, besides those of every runtime.
+        build_libraries: Distributions that preparing and measuring need as well.
+        extras: Extras of bakeoff that bring all of them.
         precision: Of weights and arithmetic. ``bf16`` converts the fp32 weights of the checkpoint; logits are
             float32 in any case.
         device: ``cuda`` is written with care but has not been run: no such device was at hand.
@@ -40,6 +43,13 @@ class Torch(Record):
             again or reads the cache that PyTorch keeps in its own temporary folder; shapes are dynamic, so
             that a new length compiles nothing, but a batch of one document is a graph of its own.
     """
+
+    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
+    build_libraries: ClassVar[tuple[str, ...]] = (
+        "tokenizers",
+        "seqeval",
+    )
+    extras: ClassVar[tuple[str, ...]] = ("torch",)
 
     kind: Literal["torch"] = "torch"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -54,11 +64,6 @@ class Torch(Record):
         parts += ["compile"] if self.compile else []
         parts += ["cuda"] if self.device == "cuda" else []
         return "-".join(parts)
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """The distributions that loading needs beside those of every runtime."""
-        return LIBRARIES
 
     def require_installed(self) -> None:
         """Refuse before anything is measured.

@@ -14,7 +14,6 @@ from typing import Literal
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
-from bakeoff.measure.backends import Backend
 from bakeoff.orchestrator.champions import find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.hardware import ask_nodes
 from bakeoff.orchestrator.project import Project
@@ -36,15 +35,6 @@ from bakeoff.stores.tracking.versions import (
 # A checkpoint lies on disk up to three times: fetched, exported, and aside while either is made.
 LOW_SPACE_BYTES = 5 * 1024**3
 NO_SPACE_BYTES = 256 * 1024**2
-# What an extra brings, by the runtime that needs it.
-_LIBRARIES = {
-    "noop": ("", ()),
-    "torch": ("torch", ("torch", "transformers", "safetensors", "tokenizers", "seqeval")),
-    "onnxruntime": (
-        "torch,onnx",
-        ("onnxruntime", "onnx", "onnxscript", "torch", "transformers", "tokenizers", "seqeval"),
-    ),
-}
 
 EXIT_CONFIG, EXIT_ANSWER_IS_NO, EXIT_TRACKING = 2, 3, 5
 
@@ -290,20 +280,16 @@ def _check_libraries(project: Project) -> Iterator[Check]:
     hardware = detect_hardware(project.settings.benchmark.cpus)
     for runtime in project.settings.benchmark.runtimes:
         name, threads = f"runtime {runtime.label}", runtime.threads or default_threads(hardware)
-        extra, libraries = _libraries_of(runtime)
+        libraries = (*runtime.libraries, *runtime.build_libraries)
         missing = [library for library in libraries if importlib.util.find_spec(library) is None]
         if missing:
-            fix = f"pip install 'bakeoff[{extra}]'"
+            fix = f"pip install 'bakeoff[{','.join(runtime.extras)}]'"
             yield _fault(name, f"not installed: {', '.join(missing)}", fix)
         elif threads > hardware.usable_cpus:
             found = f"asks for {threads} threads; this process may use {hardware.usable_cpus} CPUs"
             yield _fault(name, found, "lower its threads, or leave them null")
         else:
             yield _ok(name, f"installed; {threads} of {hardware.usable_cpus} CPUs")
-
-
-def _libraries_of(runtime: Backend) -> tuple[str, tuple[str, ...]]:
-    return _LIBRARIES[runtime.kind]
 
 
 def _check_disk(project: Project) -> Iterator[Check]:

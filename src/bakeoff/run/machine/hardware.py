@@ -13,13 +13,11 @@ from pathlib import Path
 import psutil
 
 from bakeoff.core.records import Environment, Hardware
+from bakeoff.measure.backends import list_libraries
 from bakeoff.measure.system.memory import read_cache_bytes
 from bakeoff.run.machine.cgroups import read_cpu_quota, read_memory_limit_bytes
 from bakeoff.run.machine.processes import CAN_FREEZE
 
-# The libraries that can change the numbers, whether a job uses them or not: the list must be the same for all
-# jobs, so that environments can be compared.
-_LIBRARIES = ("torch", "transformers", "tokenizers", "onnxruntime", "openvino", "onnx", "numpy", "seqeval")
 _ABSENT = "n/a"
 # Instruction sets for which the runtimes have kernels of their own.
 _ISA_FLAGS = (
@@ -84,7 +82,9 @@ def default_threads(hardware: Hardware) -> int:
 
 def _library_versions() -> Mapping[str, str]:
     found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
+    # All that can change the numbers, whether a job uses them or not: all jobs need the same list, so
+    # that environments can be compared.
+    for name in ("numpy", *list_libraries()):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

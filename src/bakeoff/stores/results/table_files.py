@@ -8,7 +8,7 @@ import json
 from importlib.util import find_spec
 from typing import Literal
 
-from bakeoff.core.tables import Cell, Frame, What
+from bakeoff.core.tables import Cell, FlatTable, What
 from bakeoff.errors import MissingExtraError
 
 Format = Literal["csv", "json", "parquet"]
@@ -17,7 +17,7 @@ FORMAT_VERSION = 2
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def encode_frame(frame: Frame, what: What, form: Format) -> bytes:
+def encode_frame(frame: FlatTable, what: What, form: Format) -> bytes:
     """A whole file.
 
     Args:
@@ -38,7 +38,7 @@ def encode_frame(frame: Frame, what: What, form: Format) -> bytes:
             return _encode_parquet(frame, what)
 
 
-def _encode_csv(frame: Frame) -> bytes:
+def _encode_csv(frame: FlatTable) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([_guard(name) for name in frame.columns])
@@ -51,13 +51,13 @@ def _guard(cell: Cell) -> Cell:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
 
-def _encode_json(frame: Frame, what: What) -> bytes:
+def _encode_json(frame: FlatTable, what: What) -> bytes:
     rows = [dict(zip(frame.columns, row, strict=True)) for row in frame.rows]
     document = {"format_version": FORMAT_VERSION, "what": what, "rows": rows}
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _encode_parquet(frame: Frame, what: What) -> bytes:
+def _encode_parquet(frame: FlatTable, what: What) -> bytes:
     if find_spec("pyarrow") is None:
         raise MissingExtraError("an export to Parquet", library="pyarrow", extra="parquet")
     import pyarrow as pa

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.core.tables import Frame
+from bakeoff.core.tables import FlatTable
 from bakeoff.errors import MissingExtraError
 from bakeoff.stores.results.table_files import encode_frame
 
-FRAME = Frame(
+FRAME = FlatTable(
     {
         "name": ["a × b", 'c,"d"\ne', None],
         "ms": [0.1 + 0.2, -1e-300, None],
@@ -37,14 +37,14 @@ def test_csv_keeps_every_digit_of_a_number_and_every_character_of_a_text() -> No
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("x")'])
 def test_a_text_that_a_spreadsheet_would_run_is_kept_behind_an_apostrophe(text: str) -> None:
     (head, row) = csv.reader(
-        io.StringIO(encode_frame(Frame({text: [text]}), "decision", "csv").decode(), newline="")
+        io.StringIO(encode_frame(FlatTable({text: [text]}), "decision", "csv").decode(), newline="")
     )
     assert head == row == [f"'{text}"]
 
 
 @given(st.lists(st.one_of(TEXT, st.integers(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1))
 def test_no_cell_but_a_number_begins_like_a_formula(cells: list[str | int | float]) -> None:
-    text = encode_frame(Frame({"cells": cells}), "decision", "csv").decode()
+    text = encode_frame(FlatTable({"cells": cells}), "decision", "csv").decode()
     for cell, (read,) in zip(cells, list(csv.reader(io.StringIO(text, newline="")))[1:], strict=True):
         if isinstance(cell, str):
             assert not read.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
