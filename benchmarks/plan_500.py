@@ -84,7 +84,7 @@ def _measure(folder: Path, store: str, n_champions: int) -> dict[str, float]:
         config = write_config(folder, uri, n_champions, benchmark=BENCHMARK)
         project = open_project(config)
         jobs = build_jobs(project, require_champions(select_champions(project)))
-        write_runs(database, make_experiment(uri, "benchmark"), map(_benchmark_of, jobs))
+        write_runs(database, make_experiment(uri, "benchmark"), (_benchmark_of(asked.job) for asked in jobs))
         begin = time.monotonic()
         done = subprocess.run(
             [sys.executable, __file__, "--plan", str(config)], stdout=subprocess.PIPE, check=True, text=True

@@ -19,7 +19,7 @@ from rig import count_entities, report
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import Decision, decide, list_used
-from bakeoff.core.records import Environment, Hardware, HeatFacts, Job, Measurement
+from bakeoff.core.records import Environment, Hardware, HeatFacts, Job, Measurement, TimedJob
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
@@ -137,7 +137,7 @@ def _measure(case: Case) -> Iterator[Measurement]:
 
 def _job(backbone: int, runtime: int) -> Job:
     digest = digest_json([backbone])
-    return Job(
+    return TimedJob(
         backbone=f"backbone-{backbone}",
         champion_run_id=digest[:32],
         trial_run_id=digest[:32],

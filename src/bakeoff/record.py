@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,3 +19,15 @@ class Record(BaseModel):
     shorthands: ClassVar[tuple[str, ...]] = ()
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with other values, checked like any other record.
+
+        Args:
+            **changes: New values by the name of their field.
+
+        Raises:
+            pydantic.ValidationError: A name is not a field, or a value does not fit.
+        """
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**kept | changes)

@@ -221,7 +221,7 @@ def test_every_measurement_has_the_calibration_loop_and_the_cost_of_the_instrume
     assert sorted(measured) == ["latency", "quality", "server"]
     for measurement in measured.values():
         repeats = {0} if measurement.job.scenario.kind == "quality" else {0, 1}
-        for quantity in ("calibration loop", "overhead"):
+        for quantity in ("calibration", "overhead"):
             (reading,) = (each for each in measurement.readings if each.quantity == quantity)
             assert set(reading.repeats) == repeats
             assert all(value > 0 for value in reading.values)

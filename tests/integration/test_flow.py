@@ -216,7 +216,7 @@ def test_a_tracker_that_is_down_after_measuring_costs_an_upload_and_no_measureme
 ) -> None:
     down = reopen(NOTHING_LISTENS, *NOOP)
     benchmark_champions([champion], down)
-    (job,) = build_jobs(down, [champion])
+    ((job, _),) = build_jobs(down, [champion])
     measured = down.results.load_valid(job)
     assert measured is not None
     up = reopen(*NOOP)

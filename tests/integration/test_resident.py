@@ -71,7 +71,7 @@ def test_the_time_to_load_is_the_runtimes_own_without_what_we_check_first(
             global ahead_ns
             ahead_ns += hours * 3600 * 10**9
 
-        worker.agreement.verify = lambda prepared, checkpoint: pass_by(10)
+        worker.parity.verify = lambda prepared, checkpoint: pass_by(10)
         loaded = NoopSession.__init__
         NoopSession.__init__ = lambda self, n_labels: (pass_by(1), loaded(self, n_labels))[1]
 
@@ -243,7 +243,7 @@ def test_memory_of_the_run_is_told_apart_from_loading(
 COUNTED = """
 from functools import partial
 from pathlib import Path
-from bakeoff.measure import memory
+from bakeoff.measure.system import memory
 
 POWERCAP = Path({folder!r})
 COUNTER = POWERCAP / "intel-rapl:0" / "energy_uj"

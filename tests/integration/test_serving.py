@@ -265,7 +265,7 @@ def tagger_of(project: Project) -> EntityTagger:
     from bakeoff.orchestrator.checkpoints import find_champions
     from bakeoff.orchestrator.plan import build_jobs
 
-    job = build_jobs(project, find_champions(project))[0]
+    job, _ = build_jobs(project, find_champions(project))[0]
     checkpoint = open_checkpoint(project.root / ".cache" / "checkpoints" / job.champion_run_id / "checkpoint")
     settings = job.runtime.prepare_settings()
     assert settings is not None

@@ -20,7 +20,7 @@ from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.statistics.readings import LATENCY, MAX_RATE, MEMORY, REFERENCE, Reading
 from bakeoff.orchestrator import Project, bench, open_project
 from bakeoff.orchestrator.bench import execute
-from bakeoff.orchestrator.bench.prepare import make_order, make_ready
+from bakeoff.orchestrator.bench.prepare import make_order, prepare_job
 from bakeoff.orchestrator.plan import find_existing, plan_for
 from bakeoff.run.machine import processes
 from bakeoff.run.measuring import resident
@@ -91,7 +91,7 @@ def candidates_of(project: Project, champion: Champion, folder: Path) -> list[Re
     made = []
     for number, planned in enumerate(plan_for(project, [champion]).jobs):
         if planned.job.scenario.kind == LATENCY:
-            order = make_order(project, make_ready(project, planned, champion), 0)
+            order = make_order(project, prepare_job(project, planned), 0)
             made.append(ResidentWorker(planned.job.runtime.label, order, folder / f"{number}", PATIENCE_S))
     return made
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.records import Environment, Hardware, Job, Measurement
+from bakeoff.core.records import JOB, Environment, Hardware, Job, Measurement
 from bakeoff.measure.backends import Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency
@@ -46,7 +46,8 @@ def _job(**changes: Any) -> Job:
         "max_length": 128,
         "metric_name": "f1",
     }
-    return Job(**values | changes)
+    given = values | changes
+    return JOB.validate_python({name: value for name, value in given.items() if value is not None})
 
 
 def _environment(**libraries: str) -> Environment:

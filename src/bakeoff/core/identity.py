@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -124,22 +125,32 @@ def build_trial_key_hash(study_key_hash: str, params: Mapping[str, Any]) -> str:
     return digest_json({"study_key_hash": study_key_hash, "params": dict(params)})
 
 
+class BenchmarkKey(str):
+    """A benchmark key, with its digest computed once."""
+
+    @cached_property
+    def digest(self) -> str:
+        """The key as a name for files: SHA-256, 64 hex digits."""
+        return digest_json(self)
+
+
 def build_benchmark_key(
     champion_run_id: str,
     data_fingerprint: str,
     eval_fingerprint: str,
     benchmark_config: BaseModel | Mapping[str, Any],
-) -> str:
-    """Identity of a measurement, its parts legible: ``run:data:evaluation:config``.
+) -> BenchmarkKey:
+    """Build the identity of a measurement, with legible parts: ``run:data:evaluation:config``.
 
     Args:
-        champion_run_id: The refit run, since its checkpoint is what is measured.
-        data_fingerprint: Of the data the champion was trained and judged on.
-        eval_fingerprint: Of how it was judged.
-        benchmark_config: All that decides the numbers: runtime, scenario, protocol, digest of the input
-            texts, digest of the checkpoint, hardware, key version.
+        champion_run_id: Refit run; its checkpoint is measured.
+        data_fingerprint: Fingerprint of the data that the champion was trained and judged on.
+        eval_fingerprint: Fingerprint of the evaluation.
+        benchmark_config: Everything that decides the numbers: runtime, scenario, protocol, digests of inputs
+            and checkpoint, hardware, key version.
     """
-    return f"{champion_run_id}:{data_fingerprint}:{eval_fingerprint}:{compute_config_hash(benchmark_config)}"
+    config_hash = compute_config_hash(benchmark_config)
+    return BenchmarkKey(f"{champion_run_id}:{data_fingerprint}:{eval_fingerprint}:{config_hash}")
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, str]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from bakeoff.core.identity import KEY_VERSION, build_benchmark_key, flatten
+from pydantic import Field, TypeAdapter
+
+from bakeoff.core.identity import KEY_VERSION, BenchmarkKey, build_benchmark_key, flatten
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.records import Stop, Unmet
-from bakeoff.measure.scenarios import Scenario
+from bakeoff.measure.scenarios import Scenario, Timed, Untimed
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.record import Record
 
@@ -174,14 +177,13 @@ class Environment(Record):
         )
 
 
-class Job(Record):
-    """Champion × runtime × scenario × inputs × hardware: the unit of work.
+class BaseJob(Record):
+    """Model × runtime × scenario × inputs × hardware: the unit of measurement, with its identity.
 
     Attributes:
-        protocol: Of timed scenarios; None for others, whose key no timing setting may change.
-        inputs_digest: Of the very documents that are fed.
-        max_length: Tokens after which a document is cut.
-        refit_metric: What the refit logged; to be reproduced, no part of the identity.
+        inputs_digest: Digest of exactly the documents that the model is fed.
+        max_length: Tokens at which a document is cut.
+        refit_metric: Score that the refit logged, to be reproduced; not part of the identity.
     """
 
     backbone: str
@@ -195,39 +197,49 @@ class Job(Record):
     eval_fingerprint: str
     runtime: Backend
     scenario: Scenario
-    protocol: TimingProtocol | None
     hardware: Hardware
     inputs_digest: str
     max_length: int
     metric_name: str
     refit_metric: float | None = None
 
+    def __copy__(self) -> Self:
+        """Copy without the cached key: the copy may be about to change."""
+        copied = super().__copy__()
+        copied.__dict__.pop("key", None)
+        return copied
+
     @property
     def label(self) -> str:
-        """For tables and logs: ``minilm-l6 × onnxruntime-fp32 × latency``."""
+        """Name for tables and logs: ``minilm-l6 × onnxruntime-fp32 × latency``."""
         return f"{self.candidate} × {self.scenario.kind}"
 
     @property
     def candidate(self) -> str:
-        """Champion × runtime: what could be shipped."""
+        """Model × runtime, which could be shipped."""
         return f"{self.backbone} × {self.runtime.label}"
 
     @property
+    def protocol_settings(self) -> dict[str, Any] | None:
+        """Settings of the timing protocol; None for a job that is not timed."""
+        return None
+
+    @property
     def benchmark_config(self) -> dict[str, Any]:
-        """All that decides the numbers, beside champion, data and evaluation."""
+        """Everything that decides the numbers, apart from model, data and evaluation."""
         return {
             "key_version": KEY_VERSION,
             "runtime": self.runtime.model_dump(mode="json"),
             "scenario": self.scenario.model_dump(mode="json"),
-            "protocol": self.protocol.model_dump(mode="json") if self.protocol else None,
+            "protocol": self.protocol_settings,
             "inputs_digest": self.inputs_digest,
             "max_length": self.max_length,
             "checkpoint_digest": self.checkpoint_digest,
             "hardware": self.hardware.model_dump(mode="json"),
         }
 
-    @property
-    def key(self) -> str:
+    @cached_property
+    def key(self) -> BenchmarkKey:
         """The benchmark key."""
         return build_benchmark_key(
             self.champion_run_id, self.data_fingerprint, self.eval_fingerprint, self.benchmark_config
@@ -236,7 +248,7 @@ class Job(Record):
     @property
     def key_digest(self) -> str:
         """The key as a name for files."""
-        return digest_json(self.key)
+        return self.key.digest
 
     @property
     def parts(self) -> dict[str, str]:
@@ -246,6 +258,32 @@ class Job(Record):
             "eval_fingerprint": self.eval_fingerprint,
             **flatten(self.benchmark_config),
         }
+
+
+class UntimedJob(BaseJob):
+    """A job in which nothing is timed; no timing setting changes its key."""
+
+    scenario: Untimed
+
+
+class TimedJob(BaseJob):
+    """A job that is timed.
+
+    Attributes:
+        protocol: How it is timed; part of the identity.
+    """
+
+    scenario: Annotated[Timed, Field(discriminator="kind")]
+    protocol: TimingProtocol
+
+    @property
+    def protocol_settings(self) -> dict[str, Any]:
+        """Settings of the timing protocol."""
+        return self.protocol.model_dump(mode="json")
+
+
+Job = TimedJob | UntimedJob
+JOB: TypeAdapter[Job] = TypeAdapter(Job)
 
 
 class Flag(Record):
@@ -371,3 +409,6 @@ class FailedAttempt(Record):
     reason: str
     detail: str
     readings: tuple[Reading, ...] = ()
+
+
+Attempt = Measurement | FailedAttempt

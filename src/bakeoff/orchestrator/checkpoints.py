@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bakeoff.core.plan.jobs import Plan
@@ -54,25 +54,20 @@ def identify_checkpoints(champions: Iterable[Champion], project: Project) -> tup
     return _keep_able(_identify, champions, project)
 
 
-def acquire_for(
-    todo: Plan, champions: Sequence[Champion], project: Project
-) -> tuple[Plan, tuple[Champion, ...]]:
-    """Acquire the checkpoints that a plan needs, and take the jobs out of it that must go without.
+def acquire_for(plan: Plan, project: Project) -> Plan:
+    """Acquire the checkpoints that a plan measures, and drop the jobs of those that cannot be acquired.
 
     Returns:
-        The plan that can be carried out, and all champions, those to be measured with their checkpoints.
+        The plan, with the checkpoint in the model of each job to measure.
     """
-    busy = {planned.job.champion_run_id for planned in todo.todo}
-    ready = {
-        champion.run_id: champion
-        for champion in acquire_checkpoints((one for one in champions if one.run_id in busy), project)
-    }
-    jobs = tuple(
-        planned
-        for planned in todo.jobs
-        if planned.action != "measure" or planned.job.champion_run_id in ready
+    ready = {model.run_id: model for model in acquire_checkpoints(plan.models_to_measure, project)}
+    return Plan(
+        jobs=tuple(
+            planned.replace(model=ready.get(planned.model.run_id, planned.model))
+            for planned in plan.jobs
+            if planned.action != "measure" or planned.model.run_id in ready
+        )
     )
-    return Plan(jobs=jobs), tuple(ready.get(champion.run_id, champion) for champion in champions)
 
 
 def find_checkpoint(champion: Champion, project: Project) -> Path:
@@ -92,7 +87,7 @@ def find_checkpoint(champion: Champion, project: Project) -> Path:
 
 def _acquire(champion: Champion, project: Project) -> Champion:
     identified = _identify(champion, project)
-    return identified.model_copy(update={"checkpoint_path": find_checkpoint(identified, project)})
+    return identified.replace(checkpoint_path=find_checkpoint(identified, project))
 
 
 def _identify(champion: Champion, project: Project) -> Champion:

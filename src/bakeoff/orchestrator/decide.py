@@ -59,7 +59,7 @@ def decide(project: Project) -> Decision:
         UserError: The run mode starts nothing new, and no decision was begun.
     """
     champions = find_champions(project)
-    jobs = build_jobs(project, champions, recall_hardware(project))
+    jobs = [asked.job for asked in build_jobs(project, champions, recall_hardware(project))]
     existing = find_existing(project, champions)
     found = [
         project.results.load_valid(job, valid_attempts(existing, job.key))
@@ -164,7 +164,7 @@ def send_decision(
     Raises:
         TrackingError: The store does not answer; the decision is on disk.
     """
-    experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
+    experiment_id = project.ensure_benchmark_experiment()
     run_id = decisions.log_decision(
         project.tracker, experiment_id, decision, [project.decision_path, *files], is_new=is_new
     )

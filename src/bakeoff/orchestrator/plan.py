@@ -1,6 +1,6 @@
-"""Plan: which jobs there are, what of them is measured, and what is left to do.
+"""Plan: build the jobs, find what is measured, and choose what to do.
 
-The tracking store says what exists; the disk says what it holds and what the store has not heard of yet. Both
+The tracking store knows what exists. The disk knows what it holds, and what the store does not have yet. Both
 are asked once, for all champions.
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.plan.jobs import (
+    AskedJob,
     Explanation,
     Plan,
-    champions_to_measure,
     explain_job,
     find_planned,
     plan_jobs,
 )
-from bakeoff.core.records import Champion, Hardware, Job
+from bakeoff.core.records import JOB, Champion, Hardware
 from bakeoff.core.selection.parse_champions import GivenChampions, parse_champions
 from bakeoff.disk.digest import digest_folder, digest_json
 from bakeoff.errors import UserError
@@ -29,26 +29,32 @@ from bakeoff.orchestrator.hardware import find_hardware, fix_threads
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores.tracking import benchmarks
 
+# What a job takes over from its champion under the same name.
+_FROM_CHAMPION = (
+    "backbone", "trial_run_id", "sweep_run_id", "study_key_hash", "trial_key_hash", "data_fingerprint",
+    "eval_fingerprint", "metric_name", "refit_metric",
+)  # fmt: skip
+
 
 def plan(project: Project) -> Plan:
-    """Say of every job whether it would be measured or reused, and why; measures nothing.
+    """Plan every job: measure or reuse, and why. Nothing is measured.
 
     Raises:
         NoChampionError: No backbone has a champion.
-        TrackingError: The store does not answer: that is never read as "nothing exists".
+        TrackingError: The store does not answer; bakeoff never takes that for "nothing exists".
     """
     return plan_for(project, find_champions(project))
 
 
 def explain(project: Project, text: str) -> Explanation:
-    """Set one planned job beside the existing benchmark that is nearest to it, part by part.
+    """Compare one planned job with the existing benchmark nearest to it, part by part.
 
     Args:
-        project: Whose plan.
-        text: The job's label, its key, the key's digest, or the beginning of either.
+        project: Project of the plan.
+        text: Label, key or key digest of the job, or the beginning of key or digest.
 
     Raises:
-        JobNotFoundError: No job is meant, or several.
+        JobNotFoundError: No job matches, or several do.
         NoChampionError: No backbone has a champion.
         TrackingError: The store does not answer.
     """
@@ -58,21 +64,21 @@ def explain(project: Project, text: str) -> Explanation:
 
 
 def filter_missing_benchmarks(champions: GivenChampions, project: Project) -> list[Champion]:
-    """The champions for which anything is left to measure; under ``force_new`` that is all of them.
+    """Return the champions with anything left to measure; under ``force_new`` all of them.
 
-    Tracking store and disk are asked once for all champions, not once each.
+    Tracking store and disk are asked once for all champions.
 
     Args:
-        champions: In any shape that ``parse_champions`` reads. One of unknown digest is acquired for it; one
-            whose checkpoint cannot be had is reported and left out.
+        champions: Champions in any shape that ``parse_champions`` reads. If the digest of a checkpoint is
+            unknown, the checkpoint is acquired. A champion without checkpoint is reported and skipped.
         project: Names runtimes, scenarios and stores.
 
     Raises:
-        ChampionError: A champion lacks something, or contradicts itself.
-        TrackingError: The store does not answer: that is never read as "nothing exists".
+        ChampionError: A champion is incomplete, or contradicts itself.
+        TrackingError: The store does not answer; bakeoff never takes that for "nothing exists".
     """
     known = identify_checkpoints(parse_champions(champions, project.progress.say), project)
-    return champions_to_measure(known, plan_for(project, known)) if known else []
+    return list(plan_for(project, known).models_to_measure) if known else []
 
 
 def plan_for(project: Project, champions: Sequence[Champion]) -> Plan:
@@ -94,63 +100,61 @@ def plan_against(
 
 
 def find_existing(project: Project, champions: Sequence[Champion]) -> list[ExistingBenchmark]:
-    """All benchmarks of these champions: of tracking store and disk, or offline of the disk alone."""
+    """Find all benchmarks of these champions in tracking store and disk; offline on the disk only."""
     on_disk = project.results.list_existing(champion.run_id for champion in champions)
     if project.is_offline:
         return on_disk
-    experiment_id = project.tracker.find_experiment(project.settings.tracking.benchmark_experiment)
+    experiment_id = project.find_benchmark_experiment()
     logged = benchmarks.find_benchmarks(project.tracker, experiment_id, champions) if experiment_id else []
     return [*logged, *_follow(_ask_about_marks(project, on_disk, logged), logged)]
 
 
 def build_jobs(
     project: Project, champions: Sequence[Champion], hardware: Hardware | None = None
-) -> list[Job]:
-    """Every champion × runtime × scenario on one hardware.
+) -> list[AskedJob]:
+    """Build a job for every champion × runtime × scenario on one hardware.
 
     Args:
         project: Names runtimes, scenarios and documents.
-        champions: Whose.
-        hardware: None means what would be measured now: this machine, or the nodes of the cluster.
+        champions: Models to measure.
+        hardware: Hardware of the jobs; None is the hardware at hand, this machine or the cluster's nodes.
 
     Raises:
-        CheckpointError: A given checkpoint is no sound folder.
-        ClusterError: The cluster does not answer, or has nothing of what is asked for.
-        ConfigError: A runtime asks for more threads than may be used, or ``cpus`` for others.
+        CheckpointError: A given checkpoint folder is broken.
+        ClusterError: The cluster does not answer, or has no such resource.
+        ConfigError: A runtime asks for more threads than it may use, or ``cpus`` names others.
         DataError: The test file is missing or broken.
         MissingExtraError: A runtime's library is not installed.
     """
     settings, hardware = project.settings.benchmark, hardware or find_hardware(project)
     runtimes = [fix_threads(runtime, hardware) for runtime in settings.runtimes]
     inputs = [digest_documents(documents_for(project, scenario)) for scenario in settings.scenarios]
+    digests = [_digest_of(champion) for champion in champions]
     return [
-        Job(
-            backbone=champion.backbone,
-            champion_run_id=champion.run_id,
-            trial_run_id=champion.trial_run_id,
-            sweep_run_id=champion.sweep_run_id,
-            study_key_hash=champion.study_key_hash,
-            trial_key_hash=champion.trial_key_hash,
-            checkpoint_digest=digest,
-            data_fingerprint=champion.data_fingerprint,
-            eval_fingerprint=champion.eval_fingerprint,
-            runtime=runtime,
-            scenario=scenario,
-            protocol=settings.protocol if scenario.is_timed else None,
-            hardware=hardware,
-            inputs_digest=inputs_digest,
-            max_length=project.settings.data.max_length,
-            metric_name=champion.metric_name,
-            refit_metric=champion.refit_metric,
+        AskedJob(
+            JOB.validate_python(
+                {
+                    **{name: getattr(champion, name) for name in _FROM_CHAMPION},
+                    "champion_run_id": champion.run_id,
+                    "checkpoint_digest": digest,
+                    "runtime": runtime,
+                    "scenario": scenario,
+                    **({"protocol": settings.protocol} if scenario.is_timed else {}),
+                    "hardware": hardware,
+                    "inputs_digest": inputs_digest,
+                    "max_length": project.settings.data.max_length,
+                }
+            ),
+            champion,
         )
-        for champion, digest in [(champion, _digest_of(champion)) for champion in champions]
+        for champion, digest in zip(champions, digests, strict=True)
         for runtime in runtimes
         for scenario, inputs_digest in zip(settings.scenarios, inputs, strict=True)
     ]
 
 
 def documents_for(project: Project, scenario: Scenario) -> tuple[Document, ...]:
-    """All test documents for quality; a seeded sample of them, with their real lengths, for timing."""
+    """Return all test documents for quality, or a seeded sample with real lengths for timing."""
     documents = project.corpus.test
     settings = project.settings.benchmark
     if not scenario.is_timed or settings.n_texts >= len(documents):
@@ -161,10 +165,10 @@ def documents_for(project: Project, scenario: Scenario) -> tuple[Document, ...]:
 def _ask_about_marks(
     project: Project, on_disk: Sequence[ExistingBenchmark], logged: Sequence[ExistingBenchmark]
 ) -> list[ExistingBenchmark]:
-    """Hold what the disk says was logged against the store; one query more, and only if they disagree.
+    """Check the disk's notes of logged runs against the store; one more query, only if they disagree.
 
-    A run that was deleted takes its measurement with it. A run that the store never heard of was logged
-    elsewhere: the measurement counts, and waits to be logged here.
+    A deleted run takes its measurement with it. A run that the store does not know was logged in another
+    store: the measurement counts, and waits to be logged here.
     """
     listed = {benchmark.run_id for benchmark in logged}
     settled = {benchmark.key for benchmark in logged if benchmark.state == "valid"}
@@ -193,9 +197,10 @@ def _ask_about_marks(
 def _follow(
     on_disk: Sequence[ExistingBenchmark], logged: Sequence[ExistingBenchmark]
 ) -> list[ExistingBenchmark]:
-    """A copy on disk counts no more when another run counts for its key by now.
+    """Mark copies on disk as superseded if another run counts for their key by now.
 
-    Its own run is superseded then, or not there: the two may have the same number, and only one may win.
+    The run of the copy is superseded then, or missing. Both may have the same attempt number, and only one
+    may count.
     """
     listed = {benchmark.run_id: benchmark for benchmark in logged}
     counting = {benchmark.key: benchmark.run_id for benchmark in logged if benchmark.state == "valid"}
@@ -208,7 +213,7 @@ def _follow(
             reason = f"run {counting[copy.key]} counts instead"
         else:
             return copy
-        return copy.model_copy(update={"state": "superseded", "reason": reason})
+        return copy.replace(state="superseded", reason=reason)
 
     return [follow(copy) for copy in on_disk]
 
@@ -217,9 +222,9 @@ def _correct(benchmark: ExistingBenchmark, lifecycle: str | None) -> ExistingBen
     if lifecycle == "active":
         return benchmark
     if lifecycle is None:
-        return benchmark.model_copy(update={"run_id": None})
+        return benchmark.replace(run_id=None)
     reason = f"its run {benchmark.run_id} was deleted"
-    return benchmark.model_copy(update={"state": "deleted", "reason": reason})
+    return benchmark.replace(state="deleted", reason=reason)
 
 
 def _digest_of(champion: Champion) -> str:
@@ -228,11 +233,11 @@ def _digest_of(champion: Champion) -> str:
     if champion.checkpoint_path is not None:
         return digest_folder(champion.checkpoint_path)
     raise UserError(
-        f"champion {champion.backbone}, run {champion.run_id}: neither a checkpoint digest nor a folder "
-        "is known; refit it with `bakeoff sweep`, or set checkpoint_path"
+        f"champion {champion.backbone}, run {champion.run_id}: found no checkpoint digest and no folder; "
+        "refit it with `bakeoff sweep`, or set checkpoint_path"
     )
 
 
 def digest_documents(documents: Iterable[Document]) -> str:
-    """Digest of the documents that a scenario is fed, which is part of the key."""
+    """Digest the documents that a scenario is fed; part of the key."""
     return digest_json([[list(document.tokens), list(document.tags)] for document in documents])

@@ -84,6 +84,14 @@ class Project:
         ledger = Ledger(self.tracker, tracking.benchmark_experiment)
         return Claims(ledger, machine_lock.describe_command(), identify, expiry_s=tracking.claim_expiry_s)
 
+    def find_benchmark_experiment(self) -> str | None:
+        """Return the id of the experiment of benchmark runs; None if it does not exist yet."""
+        return self.tracker.find_experiment(self.settings.tracking.benchmark_experiment)
+
+    def ensure_benchmark_experiment(self) -> str:
+        """Return the id of the experiment of benchmark runs; it is made if it does not exist."""
+        return self.tracker.ensure_experiment(self.settings.tracking.benchmark_experiment)
+
     @cached_property
     def cluster(self) -> RayCluster | None:
         """Where jobs are measured, if not on this machine; not connected yet."""

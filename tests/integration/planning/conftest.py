@@ -128,7 +128,7 @@ class Bench:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.champions = champions_of(project)
-        self.jobs: Sequence[Job] = build_jobs(project, self.champions)
+        self.jobs: Sequence[Job] = [asked.job for asked in build_jobs(project, self.champions)]
 
     def keep(self, number: int = 0, attempt: int = 1) -> Measurement:
         """A valid measurement on disk, which the store has not heard of."""

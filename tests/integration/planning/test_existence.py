@@ -11,12 +11,13 @@ import pytest
 
 import bakeoff
 from bakeoff.core.plan.existing import valid_attempts
+from bakeoff.core.records import Attempt
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.orchestrator import Project, bench, filter_missing_benchmarks, plan, select_champions
 from bakeoff.orchestrator.plan import find_existing, plan_for
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
-from bakeoff.stores.tracking.benchmarks import Attempt, log_attempt
+from bakeoff.stores.tracking.benchmarks import log_attempt
 
 Open = Callable[..., Project]
 MakeBench = Callable[[Project], Any]

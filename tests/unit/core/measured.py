@@ -10,8 +10,9 @@ import numpy as np
 from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Noop
-from bakeoff.measure.scenarios import Latency, Quality
+from bakeoff.measure.scenarios import Latency
 from bakeoff.measure.statistics.readings import COUNTED, Reading
+from unit.models import as_quality
 
 N_REPEATS, N_ROUNDS, N_CALLS = 5, 10, 10
 SHAPE = (N_REPEATS, N_ROUNDS, N_CALLS)
@@ -124,7 +125,7 @@ class Bench:
 
     def quality(self, name: str, hits: Callable[[int], int], **changes: Any) -> Measurement:
         """A quality measurement."""
-        job = self.job(name).model_copy(update={"scenario": Quality(), "protocol": None} | changes)
+        job = as_quality(self.job(name), **changes)
         return Measurement(
             job=job,
             attempt=1,

@@ -28,7 +28,7 @@ from bakeoff.core.identity import (
     is_run_id,
 )
 from bakeoff.core.plan.existing import find_differences
-from bakeoff.core.records import Hardware, Job
+from bakeoff.core.records import JOB, Hardware, Job, TimedJob, UntimedJob
 from bakeoff.core.run_mode import RunMode
 from bakeoff.disk.digest import canonical_json, digest_folder, digest_json
 from bakeoff.measure.backends import Noop, OnnxRuntime, OpenVino, Torch
@@ -87,7 +87,7 @@ def test_config_hashes_are_the_stored_ones() -> None:
 
 
 def test_benchmark_keys_of_whole_jobs_are_the_stored_ones() -> None:
-    jobs = [Job.model_validate(case["job"]) for case in CASES["build_benchmark_key"]]
+    jobs = [JOB.validate_python(case["job"]) for case in CASES["build_benchmark_key"]]
     assert [job.key for job in jobs] == [case["key"] for case in CASES["build_benchmark_key"]]
     assert [job.model_dump(mode="json") for job in jobs] == [
         case["job"] for case in CASES["build_benchmark_key"]
@@ -96,7 +96,7 @@ def test_benchmark_keys_of_whole_jobs_are_the_stored_ones() -> None:
 
 def test_a_benchmark_key_is_what_hashlib_makes_of_hand_written_json() -> None:
     case = CASES["build_benchmark_key"][0]
-    job = Job.model_validate(case["job"])
+    job = JOB.validate_python(case["job"])
     written = (
         '{"checkpoint_digest":"' + job.checkpoint_digest + '",'
         '"hardware":{"accelerators":[],"cpu_model":"AMD EPYC","machine":"x86_64","physical_cores":2,'
@@ -184,11 +184,9 @@ runtimes = st.one_of(
     st.builds(OpenVino, threads=threads, precision=st.sampled_from(["fp32", "bf16", "int8"])),
     st.builds(Noop, threads=threads),
 )
-scenarios = st.one_of(
-    st.builds(Latency, batch_sizes=st.sets(st.integers(1, 64), min_size=1, max_size=3).map(tuple)),
-    st.builds(Quality, batch_size=st.integers(1, 64), refit_tolerance=st.floats(0.001, 0.5)),
-)
-protocols = st.none() | st.builds(
+timed = st.builds(Latency, batch_sizes=st.sets(st.integers(1, 64), min_size=1, max_size=3).map(tuple))
+untimed = st.builds(Quality, batch_size=st.integers(1, 64), refit_tolerance=st.floats(0.001, 0.5))
+protocols = st.builds(
     TimingProtocol,
     min_repeats=st.integers(1, 9),
     rounds=st.integers(1, 9),
@@ -207,25 +205,26 @@ machines = st.builds(
     usable_cpus=st.integers(1, 4),
     accelerators=st.lists(st.sampled_from(["gpu0", "gpu1"]), max_size=2).map(tuple),
 )
-jobs = st.builds(
-    Job,
-    backbone=st.sampled_from(["minilm-l6", "minilm-l3"]),
-    champion_run_id=st.integers(0, 2).map(lambda number: f"{number:032x}"),
-    trial_run_id=st.just("7" * 32),
-    sweep_run_id=st.just("5" * 32),
-    study_key_hash=digests,
-    trial_key_hash=digests,
-    checkpoint_digest=digests,
-    data_fingerprint=digests,
-    eval_fingerprint=digests,
-    runtime=runtimes,
-    scenario=scenarios,
-    protocol=protocols,
-    hardware=machines,
-    inputs_digest=digests,
-    max_length=st.sampled_from([64, 128]),
-    metric_name=st.just("f1"),
-    refit_metric=st.none() | st.floats(0, 1),
+parts: dict[str, Any] = {
+    "backbone": st.sampled_from(["minilm-l6", "minilm-l3"]),
+    "champion_run_id": st.integers(0, 2).map(lambda number: f"{number:032x}"),
+    "trial_run_id": st.just("7" * 32),
+    "sweep_run_id": st.just("5" * 32),
+    "study_key_hash": digests,
+    "trial_key_hash": digests,
+    "checkpoint_digest": digests,
+    "data_fingerprint": digests,
+    "eval_fingerprint": digests,
+    "runtime": runtimes,
+    "hardware": machines,
+    "inputs_digest": digests,
+    "max_length": st.sampled_from([64, 128]),
+    "metric_name": st.just("f1"),
+    "refit_metric": st.none() | st.floats(0, 1),
+}
+jobs = st.one_of(
+    st.builds(TimedJob, scenario=timed, protocol=protocols, **parts),
+    st.builds(UntimedJob, scenario=untimed, **parts),
 )
 
 LeafPath = tuple[str, ...]
@@ -247,7 +246,7 @@ def identity_of(job: Job) -> dict[str, Any]:
         "inputs_digest",
         "max_length",
     )
-    return {name: values[name] for name in names}
+    return {name: values.get(name) for name in names}
 
 
 def leaves_of(values: Mapping[str, Any], prefix: LeafPath = ()) -> list[LeafPath]:
@@ -294,7 +293,7 @@ def change_leaf(job: Job, path: LeafPath) -> Job:
         case _:
             changed = value + 1
     parent[path[-1]] = changed
-    return Job.model_validate(values)
+    return JOB.validate_python(values)
 
 
 @QUICK
@@ -330,7 +329,7 @@ def test_every_leaf_that_decides_the_numbers_is_in_the_key(job: Job) -> None:
 @given(one=jobs, other=jobs)
 def test_keys_are_equal_exactly_when_the_settings_are(one: Job, other: Job) -> None:
     assert (one.key == other.key) == (identity_of(one) == identity_of(other))
-    assert Job.model_validate_json(one.model_dump_json()).key == one.key
+    assert JOB.validate_json(one.model_dump_json()).key == one.key
 
 
 @QUICK
@@ -340,7 +339,7 @@ def test_keys_are_equal_exactly_when_the_settings_are(one: Job, other: Job) -> N
 )
 def test_what_decides_no_number_is_not_in_the_key(job: Job, name: str) -> None:
     value = 0.123 if name == "refit_metric" else "another"
-    changed = Job.model_validate(job.model_dump(mode="json") | {name: value})
+    changed = JOB.validate_python(job.model_dump(mode="json") | {name: value})
     assert changed.key == job.key
 
 

@@ -92,7 +92,7 @@ def identity_of(project: Project) -> tuple[StudyIdentity, list[Job]]:
         experiment_id="1",
         experiment_name="sweep",
     )
-    return study, build_jobs(project, [champion])
+    return study, [asked.job for asked in build_jobs(project, [champion])]
 
 
 def changed_parts(one: list[Job], other: list[Job]) -> set[str]:

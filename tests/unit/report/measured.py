@@ -7,11 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from bakeoff.core.records import Environment, Flag, Hardware, HeatFacts, Job, Measurement
+from bakeoff.core.records import (
+    Environment,
+    Flag,
+    Hardware,
+    HeatFacts,
+    Job,
+    Measurement,
+    TimedJob,
+)
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
-from bakeoff.measure.scenarios import Latency, Quality, Server, Throughput
+from bakeoff.measure.scenarios import Latency, Server, Throughput
 from bakeoff.measure.statistics.readings import (
     BLOCK,
     COUNTED,
@@ -29,6 +37,7 @@ from bakeoff.measure.statistics.readings import (
     TOKENIZE,
     Reading,
 )
+from unit.models import as_quality
 
 N_DOCUMENTS, N_ENTITIES = 300, 3
 N_REPEATS, N_ROUNDS, N_CALLS = 5, 10, 10
@@ -108,7 +117,7 @@ def _ms_of(job: Job) -> float:
 
 
 def _job(backbone: str, runtime: Backend) -> Job:
-    return Job(
+    return TimedJob(
         backbone=backbone,
         champion_run_id=digest_json(backbone)[:32],
         trial_run_id=digest_json(f"trial {backbone}")[:32],
@@ -154,7 +163,7 @@ def _quality(job: Job) -> Measurement:
         repeats=(0,) * N_DOCUMENTS,
         columns=dict.fromkeys(("predicted", "actual"), (N_ENTITIES,) * N_DOCUMENTS),
     )
-    return _measurement(job.model_copy(update={"scenario": Quality(), "protocol": None}), [entities], [])
+    return _measurement(as_quality(job), [entities], [])
 
 
 def _latency(job: Job, heat: HeatFacts, *, is_first: bool) -> Measurement:

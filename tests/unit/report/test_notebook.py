@@ -9,6 +9,7 @@ from bakeoff.core.plan.jobs import Plan, PlannedJob
 from bakeoff.core.records import FailedAttempt, Job
 from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.report.notebook import show
+from unit.models import model_of
 
 from .conftest import make_decision, make_selections
 
@@ -43,7 +44,9 @@ def test_champions_are_shown_one_a_row() -> None:
 
 def test_a_plan_is_shown_job_by_job_with_the_reasons(make_job: Callable[..., Job]) -> None:
     job = make_job()
-    plan = Plan(jobs=(PlannedJob(job=job, action="measure", reason="new champion", attempt=1),))
+    plan = Plan(
+        jobs=(PlannedJob(job=job, model=model_of(job), action="measure", reason="new champion", attempt=1),)
+    )
     page = rendered(plan)
     assert "1 to measure, 0 reused, 0 left alone" in page
     assert job.label in page
@@ -54,7 +57,7 @@ def test_what_bench_returned_is_shown_with_failures_and_what_waits_to_be_logged(
     make_job: Callable[..., Job],
 ) -> None:
     job = make_job()
-    planned = PlannedJob(job=job, action="reuse", reason="measured yesterday", attempt=1)
+    planned = PlannedJob(job=job, model=model_of(job), action="reuse", reason="measured yesterday", attempt=1)
     result = BenchResult(
         plan=Plan(jobs=(planned,)),
         measured=(),
@@ -72,7 +75,8 @@ def test_what_bench_returned_is_shown_with_failures_and_what_waits_to_be_logged(
 
 def test_names_from_outside_are_escaped_and_cleaned(make_job: Callable[..., Job]) -> None:
     hostile = "<script>alert(1)</script>\x1b[31m\u202ered"
-    plan = Plan(jobs=(PlannedJob(job=make_job(), action="leave", reason=hostile, attempt=1),))
+    job = make_job()
+    plan = Plan(jobs=(PlannedJob(job=job, model=model_of(job), action="leave", reason=hostile, attempt=1),))
     page = rendered(plan)
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;red" in page

@@ -1,4 +1,4 @@
-"""What is measured already: benchmarks as the tracking store and the disk tell them, compared with a job."""
+"""Existing benchmarks, from the tracking store and the disk, compared with a job."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class ExistingBenchmark(Record):
     """A measurement or failed attempt that the tracking store or the disk knows.
 
     Attributes:
-        key: None where an older writer left none.
-        parts: Its identity by name, as ``Job.parts``; without a key, whatever the writer recorded.
-        state: ``invalid`` was measured but does not count; ``failed`` has no numbers that could count;
-            ``deleted`` is a copy on disk whose run was deleted in the tracking store; ``superseded`` is
-            sound, but another run counts for its key.
-        reason: Of all but a valid one.
-        run_id: In the tracking store; None if only the disk has it.
-        on_disk: Whether this machine holds the readings.
+        key: Benchmark key; None if an older writer recorded none.
+        parts: Parts of its identity by name, as ``Job.parts``; without a key, everything recorded.
+        state: ``invalid`` was measured but does not count. ``failed`` has no numbers. ``deleted`` is a copy
+            on disk whose run was deleted in the tracking store. ``superseded`` is sound, but another run
+            counts for its key.
+        reason: Why it does not count; empty if it is valid.
+        run_id: Run in the tracking store; None if only the disk has it.
+        on_disk: Whether this machine has the readings.
     """
 
     key: str | None
@@ -56,11 +56,11 @@ class ExistingBenchmark(Record):
 
 
 def agrees(recorded: Mapping[str, str], job: Job) -> bool:
-    """Whether the settings that an older writer recorded are those of a job.
+    """Return whether the settings that an older writer recorded equal those of a job.
 
-    They must name runtime, device and batch sizes, and every one of them must have a counterpart in the
-    job's identity and be equal to it. What cannot be compared does not agree: measuring again costs minutes,
-    a wrong match costs the decision.
+    They must name runtime, device and batch sizes. Each must equal its counterpart in the job's identity. A
+    setting without counterpart does not agree: measuring again costs minutes, a wrong match costs the
+    decision.
     """
     if not recorded:
         return False
@@ -78,7 +78,7 @@ def agrees(recorded: Mapping[str, str], job: Job) -> bool:
 
 
 def _find_part(name: str, parts: Mapping[str, str]) -> str | None:
-    """The part of an identity that a name means: a whole dotted name, or a last step that is unique."""
+    """Find the part that a name means: a whole dotted name, or a unique last step."""
     for prefix in _OLDER_PREFIXES:
         name = name.removeprefix(prefix)
     name = _OLDER_NAMES.get(name, name)
@@ -89,7 +89,7 @@ def _find_part(name: str, parts: Mapping[str, str]) -> str | None:
 
 
 def _canonical(value: str) -> str:
-    """A recorded value as ``Job.parts`` writes it: older writers left words without quotes."""
+    """Return a recorded value as ``Job.parts`` writes it: older writers wrote words without quotes."""
     try:
         return canonical_json(json.loads(value)).decode()
     except (ValueError, RecursionError):
@@ -97,7 +97,7 @@ def _canonical(value: str) -> str:
 
 
 def find_nearest(job: Job, existing: Sequence[ExistingBenchmark]) -> ExistingBenchmark | None:
-    """The benchmark of the same champion that shares most parts with a job; of equals, the last attempt."""
+    """Find the benchmark of the same model that shares most parts with a job; of equals, the last attempt."""
     wanted = job.parts
     candidates = [
         benchmark
@@ -119,7 +119,7 @@ def find_nearest(job: Job, existing: Sequence[ExistingBenchmark]) -> ExistingBen
 def find_differences(
     wanted: Mapping[str, str], found: Mapping[str, str]
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Each part that differs, with the value found and the value wanted."""
+    """Find each part that differs, with the value found and the value wanted."""
     return {
         name: (found.get(name), wanted.get(name))
         for name in sorted(wanted.keys() | found.keys())
@@ -128,7 +128,7 @@ def find_differences(
 
 
 def find_other_presets(job: Job, existing: Sequence[ExistingBenchmark]) -> list[str]:
-    """Presets of the protocol with which a job was measured that is this one in all else."""
+    """Find protocol presets under which an otherwise equal job was measured."""
     presets = {
         name: flatten(TimingProtocol.model_validate({"preset": name}).model_dump(mode="json"), _PROTOCOL)
         for name in PRESETS
@@ -144,7 +144,7 @@ def find_other_presets(job: Job, existing: Sequence[ExistingBenchmark]) -> list[
 
 
 def describe_differences(job: Job, differences: Mapping[str, tuple[str | None, str | None]]) -> str:
-    """One line that says what sets a job apart from a benchmark."""
+    """Describe in one line how a job differs from a benchmark."""
     if "scenario.kind" in differences:
         return f"new scenario: {job.scenario.kind}"
     if "runtime.kind" in differences:
@@ -164,23 +164,23 @@ def describe_differences(job: Job, differences: Mapping[str, tuple[str | None, s
 
 
 def invalid_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
-    """Numbers of the attempts at a key that were measured and do not count as done."""
+    """Return the numbers of attempts at a key that were measured and do not count as done."""
     return frozenset(each.attempt for each in existing if each.key == key and each.state == "invalid")
 
 
 def sound_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
-    """Numbers of the attempts at a key that count as measured, or did until another one took their place."""
+    """Return the numbers of attempts at a key that count as measured, or did until another replaced them."""
     states = ("valid", "superseded")
     return frozenset(each.attempt for each in existing if each.key == key and each.state in states)
 
 
 def valid_attempts(existing: Sequence[ExistingBenchmark], key: str) -> frozenset[int]:
-    """Numbers of the attempts at a key that count as measured."""
+    """Return the numbers of attempts at a key that count as measured."""
     return frozenset(each.attempt for each in existing if each.key == key and each.state == "valid")
 
 
 def count_failed_or_invalid(existing: Sequence[ExistingBenchmark]) -> dict[str, int]:
-    """How many attempts failed or do not count, by key digest."""
-    spoilt = {(each.key, each.attempt) for each in existing if each.state in ("invalid", "failed")}
-    counts = Counter(key for key, _ in spoilt if key is not None)
+    """Count attempts that failed or do not count, by key digest."""
+    failed = {(each.key, each.attempt) for each in existing if each.state in ("invalid", "failed")}
+    counts = Counter(key for key, _ in failed if key is not None)
     return {digest_json(key): count for key, count in counts.items()}

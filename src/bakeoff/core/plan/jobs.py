@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bakeoff.core.plan.existing import (
     ExistingBenchmark,
@@ -22,20 +22,29 @@ from bakeoff.record import Record
 Action = Literal["measure", "log", "reuse", "leave"]
 
 
+class AskedJob(NamedTuple):
+    """A job that is asked for, with the model that it measures."""
+
+    job: Job
+    model: Champion
+
+
 class PlannedJob(Record):
-    """One job and what is to be done about it.
+    """One job, its model, and the action planned for it.
 
     Attributes:
-        action: ``measure`` it; ``log`` what is measured but not yet in the tracking store; ``reuse`` it;
-            ``leave`` it, since its attempts are used up or the run mode starts nothing new.
-        reason: For the user's eyes.
-        attempt: Number of the next attempt, or of the one that is reused.
-        run_id: Of the run that is reused; None if there is none.
-        has_readings: Whether what is reused can be ranked; an older writer left no readings.
-        last_reason: Of a job whose attempts are used up, the reason why the last of them does not count.
+        model: Model that the job measures, with its checkpoint as far as that is known.
+        action: ``measure`` it; ``log`` a measurement that the tracking store does not have yet; ``reuse`` it;
+            ``leave`` it, because its attempts are used up or the run mode starts nothing new.
+        reason: Why this action, in words.
+        attempt: Number of the next attempt, or of the reused one.
+        run_id: Run of the reused measurement; None without one.
+        has_readings: Whether the reused measurement can be ranked; older writers kept no readings.
+        last_reason: Why the last attempt does not count, if all attempts are used up.
     """
 
     job: Job
+    model: Champion
     action: Action
     reason: str
     attempt: int
@@ -45,9 +54,19 @@ class PlannedJob(Record):
 
 
 class Plan(Record):
-    """Every job, in the order in which it was asked for."""
+    """Every job that was asked for, in that order."""
 
     jobs: tuple[PlannedJob, ...]
+
+    @property
+    def models(self) -> tuple[Champion, ...]:
+        """Every model once, in the order of the jobs."""
+        return _once(self.jobs)
+
+    @property
+    def models_to_measure(self) -> tuple[Champion, ...]:
+        """Models with a job that will be measured."""
+        return _once(self.todo)
 
     @property
     def todo(self) -> tuple[PlannedJob, ...]:
@@ -56,7 +75,7 @@ class Plan(Record):
 
     @property
     def reused(self) -> tuple[PlannedJob, ...]:
-        """Jobs whose measurement exists, logged or not."""
+        """Jobs with a measurement, logged or not."""
         return tuple(planned for planned in self.jobs if planned.action in ("reuse", "log"))
 
     @property
@@ -66,7 +85,7 @@ class Plan(Record):
 
 
 class PartComparison(Record):
-    """One part of an identity: as found at a benchmark, as wanted by a job; None where a side lacks it."""
+    """One part of an identity: as a benchmark has it, as a job wants it; None if a side does not have it."""
 
     name: str
     found: str | None
@@ -74,15 +93,15 @@ class PartComparison(Record):
 
     @property
     def is_same(self) -> bool:
-        """Whether both sides say the same."""
+        """Whether both sides are equal."""
         return self.found == self.wanted
 
 
 class Explanation(Record):
-    """A planned job beside the existing benchmark that is nearest to it.
+    """A planned job compared with the existing benchmark nearest to it.
 
     Attributes:
-        nearest: Of the same champion; None if nothing of it is measured.
+        nearest: Benchmark of the same model; None if nothing of it is measured.
         parts: Every part of the identity.
     """
 
@@ -92,21 +111,24 @@ class Explanation(Record):
 
 
 def plan_jobs(
-    jobs: Sequence[Job],
+    asked: Sequence[AskedJob],
     existing: Sequence[ExistingBenchmark],
     mode: RunMode,
     max_attempts: int,
     interrupted: Collection[str] = (),
 ) -> Plan:
-    """Decide about each job; matching is by benchmark key, or for older writers by all that they recorded.
+    """Choose an action for each job.
+
+    Benchmarks match by key. Those of older writers match by everything that they recorded.
 
     Args:
-        jobs: What is asked for. Those of one champion are its benchmark, which is begun when one of them is.
-        existing: All benchmarks of these champions.
+        asked: Jobs to plan. All jobs of one model are its benchmark, which is begun once one of them is.
+        existing: All benchmarks of these models.
         mode: Run mode of the benchmark.
-        max_attempts: Failed and invalid attempts after which a job is left alone.
-        interrupted: Key digests of jobs of which a part is measured.
+        max_attempts: Failed and invalid attempts after which a job is not tried again.
+        interrupted: Key digests of jobs that are measured in part.
     """
+    jobs = [each.job for each in asked]
     by_key: dict[str, list[ExistingBenchmark]] = defaultdict(list)
     keyless: dict[str, list[ExistingBenchmark]] = defaultdict(list)
     for benchmark in existing:
@@ -126,29 +148,23 @@ def plan_jobs(
     return Plan(
         jobs=tuple(
             _plan_job(
-                job,
+                each,
                 same=same,
                 existing=existing,
                 mode=mode,
                 max_attempts=max_attempts,
-                is_begun=job.champion_run_id in begun,
+                is_begun=each.job.champion_run_id in begun,
             )
-            for job, same in zip(jobs, found, strict=True)
+            for each, same in zip(asked, found, strict=True)
         )
     )
 
 
-def champions_to_measure(champions: Sequence[Champion], plan: Plan) -> list[Champion]:
-    """The champions for which anything is left to measure."""
-    wanted = {planned.job.champion_run_id for planned in plan.todo}
-    return [champion for champion in champions if champion.run_id in wanted]
-
-
 def find_planned(plan: Plan, text: str) -> PlannedJob:
-    """The one job that is meant by its label, its key, the key's digest, or the beginning of either.
+    """Find the one job with this label, key or key digest, or with a key or digest that begins so.
 
     Raises:
-        JobNotFoundError: No job is meant, or several.
+        JobNotFoundError: No job matches, or several do.
     """
     exact = [
         planned
@@ -168,7 +184,7 @@ def find_planned(plan: Plan, text: str) -> PlannedJob:
 
 
 def explain_job(planned: PlannedJob, existing: Sequence[ExistingBenchmark]) -> Explanation:
-    """Set a job beside the benchmark that is nearest to it, part by part."""
+    """Compare a job with the benchmark nearest to it, part by part."""
     nearest = find_nearest(planned.job, existing)
     wanted, found = planned.job.parts, dict(nearest.parts) if nearest else {}
     return Explanation(
@@ -182,7 +198,7 @@ def explain_job(planned: PlannedJob, existing: Sequence[ExistingBenchmark]) -> E
 
 
 def _plan_job(
-    job: Job,
+    asked: AskedJob,
     *,
     same: Sequence[ExistingBenchmark],
     existing: Sequence[ExistingBenchmark],
@@ -190,35 +206,43 @@ def _plan_job(
     max_attempts: int,
     is_begun: bool,
 ) -> PlannedJob:
+    job, model = asked
     done = [benchmark for benchmark in same if benchmark.state == "valid"]
     last = max((benchmark.attempt for benchmark in same), default=0)
     step = choose_step(mode, exists=is_begun, is_complete=bool(done))
     if mode is RunMode.FORCE_NEW:
-        return PlannedJob(job=job, action="measure", reason="run.mode is force_new", attempt=last + 1)
+        return PlannedJob(
+            job=job, model=model, action="measure", reason="run.mode is force_new", attempt=last + 1
+        )
     if done:
-        return _reuse(job, done)
+        return _reuse(asked, done)
     failed = [benchmark for benchmark in same if benchmark.state in ("invalid", "failed")]
     attempts = len({benchmark.attempt for benchmark in failed})
     if attempts >= max_attempts:
         why = _last(failed)
-        reason = f"{attempts} of {max_attempts} attempts used up; the last: {why.state}: {why.reason}"
-        return PlannedJob(job=job, action="leave", reason=reason, attempt=last, last_reason=why.reason)
+        reason = f"{attempts} of {max_attempts} attempts are used up; the last was {why.state}: {why.reason}"
+        return PlannedJob(
+            job=job, model=model, action="leave", reason=reason, attempt=last, last_reason=why.reason
+        )
     if step is Step.LEAVE:
-        reason = "run.mode is resume_if_incomplete, and nothing of this champion was begun"
-        return PlannedJob(job=job, action="leave", reason=reason, attempt=last)
-    return PlannedJob(job=job, action="measure", reason=_why(job, same, existing), attempt=last + 1)
+        reason = "run.mode is resume_if_incomplete, and no job of this champion was begun"
+        return PlannedJob(job=job, model=model, action="leave", reason=reason, attempt=last)
+    return PlannedJob(
+        job=job, model=model, action="measure", reason=_why(job, same, existing), attempt=last + 1
+    )
 
 
-def _reuse(job: Job, done: Sequence[ExistingBenchmark]) -> PlannedJob:
+def _reuse(asked: AskedJob, done: Sequence[ExistingBenchmark]) -> PlannedJob:
     keyed = [benchmark for benchmark in done if benchmark.key is not None]
     newest = max(keyed or done, key=lambda benchmark: (benchmark.attempt, benchmark.run_id or ""))
     if newest.key is None:
         reason = (
-            f"measured {newest.measured_at}, run {newest.run_id} of an older writer, whose settings agree; "
-            "it left no readings to rank: force_new measures again"
+            f"measured {newest.measured_at}, run {newest.run_id} of an older writer with equal settings; "
+            "it has no readings to rank, so set run.mode force_new to measure again"
         )
         return PlannedJob(
-            job=job,
+            job=asked.job,
+            model=asked.model,
             action="reuse",
             reason=reason,
             attempt=newest.attempt,
@@ -228,14 +252,19 @@ def _reuse(job: Job, done: Sequence[ExistingBenchmark]) -> PlannedJob:
     if newest.run_id is not None:
         reason = f"measured {newest.measured_at}, run {newest.run_id}"
         return PlannedJob(
-            job=job, action="reuse", reason=reason, attempt=newest.attempt, run_id=newest.run_id
+            job=asked.job,
+            model=asked.model,
+            action="reuse",
+            reason=reason,
+            attempt=newest.attempt,
+            run_id=newest.run_id,
         )
     reason = f"measured {newest.measured_at}, not yet in the tracking store"
-    return PlannedJob(job=job, action="log", reason=reason, attempt=newest.attempt)
+    return PlannedJob(job=asked.job, model=asked.model, action="log", reason=reason, attempt=newest.attempt)
 
 
 def _why(job: Job, same: Sequence[ExistingBenchmark], existing: Sequence[ExistingBenchmark]) -> str:
-    """Why a job is measured of which nothing counts."""
+    """Return why a job is measured again."""
     if same:
         last = _last(same)
         return last.reason if last.state == "deleted" else f"earlier attempt {last.state}: {last.reason}"
@@ -244,6 +273,10 @@ def _why(job: Job, same: Sequence[ExistingBenchmark], existing: Sequence[Existin
         return "new champion"
     differences = find_differences(job.parts, nearest.parts)
     return describe_differences(job, differences)
+
+
+def _once(jobs: Sequence[PlannedJob]) -> tuple[Champion, ...]:
+    return tuple({planned.model.run_id: planned.model for planned in jobs}.values())
 
 
 def _last(benchmarks: Sequence[ExistingBenchmark]) -> ExistingBenchmark:

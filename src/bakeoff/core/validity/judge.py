@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job
+from bakeoff.core.records import Environment, Flag, HeatFacts, Job, TimedJob
 from bakeoff.core.validity.flags import (
     ASYM_THREADS,
     BATCHED_TIMING,
@@ -102,7 +102,7 @@ def judge_measurement(
     for reading in readings:
         if reading.quantity == ENTITIES and isinstance(job.scenario, Quality):
             flags += _judge_quality(job, job.scenario, reading)
-    if job.protocol is None:
+    if not isinstance(job, TimedJob):
         return tuple(flags)
     if isinstance(job.scenario, Server):
         flags += judge_server(job.scenario, job.protocol, readings, accepts_contention=accepts_contention)

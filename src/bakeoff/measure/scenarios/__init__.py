@@ -16,5 +16,17 @@ Scenario = Annotated[Latency | Quality | Server | Throughput, Field(discriminato
 Interleaved = Latency | Throughput
 # Measured alone, in fresh processes of their own.
 Alone = Quality | Server
+Timed = Latency | Server | Throughput
+Untimed = Quality
 
-__all__ = ["Alone", "Interleaved", "Latency", "Quality", "Scenario", "Server", "Throughput"]
+__all__ = [
+    "Alone",
+    "Interleaved",
+    "Latency",
+    "Quality",
+    "Scenario",
+    "Server",
+    "Throughput",
+    "Timed",
+    "Untimed",
+]

@@ -1,4 +1,4 @@
-"""What this command takes upon itself of the work that machines share, and what it leaves to others."""
+"""Claims of one bench: jobs that this command takes, and jobs that it leaves to other machines."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 from bakeoff.core.plan.existing import ExistingBenchmark
-from bakeoff.core.plan.jobs import Plan, PlannedJob, plan_jobs
-from bakeoff.core.records import FailedAttempt
+from bakeoff.core.plan.jobs import AskedJob, Plan, PlannedJob, plan_jobs
+from bakeoff.core.records import Attempt, FailedAttempt
 from bakeoff.core.run_mode import RunMode
 from bakeoff.errors import TrackingError
-from bakeoff.orchestrator.bench.prepare import Attempt, Outcomes
+from bakeoff.measure.scenarios import Interleaved
+from bakeoff.orchestrator.bench.prepare import Outcomes
 from bakeoff.orchestrator.bench.upload import send
+from bakeoff.orchestrator.bench.work_units import WorkUnit
 from bakeoff.orchestrator.project import Project
+from bakeoff.plural import count
 from bakeoff.stores.claims.claims import Claim, End, Held, Published
 
-# How often others are looked at while there is nothing to do but to wait for them.
+# Longest time between two looks at the commands that are waited for.
 MAX_LOOK_S = 5.0
 LOOKS_PER_EXPIRY = 10
-# How often a person who waits is told so.
-TELL_S = 60.0
-# A job that was published is planned anew; so often it is believed that the plan was too early.
+# Time between two progress lines while waiting.
+REPORT_S = 60.0
+# A published job is planned again, in case the plan was too early; but not more often than this.
 MAX_PUBLISHED = 3
-# So many looks in a row that fail are an outage.
+# Failed looks in a row that count as an outage.
 MAX_LOST_LOOKS = 3
 
 
-class Share:
-    """The claims of one command, from the first job until the last result is sent.
+class BenchClaims:
+    """Claims of one command, from the first job until the last result is sent.
 
-    Without a store, offline or in an outage, everything is taken: publication decides what counts.
+    Without a store, offline or in an outage, every job is taken: publication decides which result counts.
 
     Attributes:
-        outcomes: What became of the jobs that were taken.
-        deferred: Jobs that others measure, or have measured meanwhile, by key digest.
+        outcomes: Outcomes of the jobs that were taken.
+        deferred: Jobs that other commands measure, or have measured meanwhile, by key digest.
     """
 
     def __init__(self, project: Project) -> None:
@@ -51,11 +54,24 @@ class Share:
         self._is_replanned = False
         self.deferred: dict[str, PlannedJob] = {}
 
-    def take(self, planned: PlannedJob) -> PlannedJob | None:
-        """Claim a job; None if it is left to others, for now at least.
+    def take_unit(self, unit: WorkUnit) -> WorkUnit | None:
+        """Claim the jobs of a work unit.
 
         Returns:
-            The job with the number that its attempt has.
+            The claimed jobs, with a heat's reference first; None if other commands hold all of them.
+
+        Raises:
+            TrackingError: The store refuses to be written to.
+        """
+        if isinstance(unit[0].job.scenario, Interleaved):
+            return tuple(self.take_together(unit)) or None
+        return tuple(mine for planned in unit if (mine := self.take(planned))) or None
+
+    def take(self, planned: PlannedJob) -> PlannedJob | None:
+        """Claim a job.
+
+        Returns:
+            The job with the number of its attempt; None if another command holds it, for now at least.
 
         Raises:
             TrackingError: The store refuses to be written to.
@@ -70,21 +86,21 @@ class Share:
             )
         except TrackingError as error:
             if error.is_refusal:
-                raise  # who may not write to the store is told before hours are spent
+                raise  # better known before hours are spent
             self._project.progress.say(f"{planned.job.label}: measured without a claim: {error}")
             return planned
         self._is_down = False
         if isinstance(answer, Claim):
             self._claims[digest] = answer
-            return planned.model_copy(update={"attempt": answer.attempt})
+            return planned.replace(attempt=answer.attempt)
         if isinstance(answer, Held):
-            self._project.progress.say(f"{planned.job.label}: {answer.owner} measures it; left for later")
+            self._project.progress.say(f"{planned.job.label}: skipped for now; {answer.owner} measures it")
         elif isinstance(answer, Published):
             self._published[digest] += 1
             if self._published[digest] > MAX_PUBLISHED:
                 self._project.progress.say(
-                    f"warning: {planned.job.label}: run {answer.run_id} counts by the ledger, and no plan "
-                    "sees it as valid; delete that run to measure again"
+                    f"warning: {planned.job.label}: run {answer.run_id} counts in the ledger, but is "
+                    "not valid; delete that run to measure again"
                 )
                 return None
         self.deferred[digest] = planned
@@ -93,8 +109,8 @@ class Share:
     def take_together(self, group: Sequence[PlannedJob]) -> list[PlannedJob]:
         """Claim the jobs of a heat; empty if there is nothing in it for this machine.
 
-        A heat is shared out whole: who has its first job gets the rest, and only what remains of it when that
-        was waited for is taken alone. The reference stays in the heat, whoever measures it.
+        A heat is claimed whole: the command with its first job gets the rest. Jobs that remain after waiting
+        for that command are taken alone. The reference stays in the heat, measured or not.
         """
         taken: list[PlannedJob] = []
         to_measure = [planned for planned in group if planned.action == "measure"]
@@ -108,11 +124,11 @@ class Share:
             return []
         reference = group[0]
         if reference.job.key not in {planned.job.key for planned in taken}:
-            taken.insert(0, reference.model_copy(update={"action": "reuse"}))
+            taken.insert(0, reference.replace(action="reuse"))
         return taken
 
     def settle(self, planned: Iterable[PlannedJob]) -> None:
-        """Send what was kept of some jobs, and end their claims; in an outage both are left to the end."""
+        """Send the attempts of some jobs, and end their claims; in an outage ``finish`` does both."""
         digests = _digests(planned)
         for attempt in self._unsent():
             if attempt.job.key_digest in digests and not self._project.is_offline and not self._is_down:
@@ -122,7 +138,7 @@ class Share:
                 self._end(unready.job.key_digest, "released")
 
     def finish(self) -> list[Attempt]:
-        """Send the rest; returns what of it waits for the next command."""
+        """Send the rest, and return the attempts that wait for the next command."""
         self._is_down = False
         for attempt in self._unsent():
             if not self._project.is_offline and not self._is_down:
@@ -130,16 +146,16 @@ class Share:
         return self._unsent()
 
     def beat(self) -> None:
-        """Say that this command is alive, if it is time to."""
+        """Show that this command is alive, if it is time to."""
         self._project.claims.beat()
 
     def beating(self) -> AbstractContextManager[None]:
-        """Say so in a thread, while nothing is measured."""
+        """Show it from a thread, while nothing is measured."""
         return self._project.claims.beating() if self._claims else nullcontext()
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Give up on leaving what was claimed and came to nothing, whatever the reason.
+        """Release unfinished claims on leaving, for any reason.
 
         A claim whose result is on this disk and could not be sent stays until it expires.
         """
@@ -153,13 +169,13 @@ class Share:
             self._project.claims.close()
 
     def wait(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        """Wait until one of the deferred jobs is measured, given up, or its holder dead.
+        """Wait until one of the deferred jobs is measured or released, or its holder is dead.
 
         Raises:
             TrackingError: The store went away; everything measured is safe.
         """
         look_s = min(MAX_LOOK_S, self._project.settings.tracking.claim_expiry_s / LOOKS_PER_EXPIRY)
-        n_lost, told_s = 0, -TELL_S
+        n_lost, reported_s = 0, -REPORT_S
         while True:
             try:
                 holders = [self._project.claims.look(digest) for digest in self.deferred]
@@ -173,17 +189,19 @@ class Share:
             names = {holder.owner for holder in holders if holder is not None}
             if None in holders:
                 return
-            if now_s() - told_s >= TELL_S:
-                told_s = now_s()
-                self._project.progress.say(f"waiting for {len(holders)} jobs of {'; '.join(sorted(names))}")
+            if now_s() - reported_s >= REPORT_S:
+                reported_s = now_s()
+                self._project.progress.say(
+                    f"waiting for {count(len(holders), 'job')} of {'; '.join(sorted(names))}"
+                )
             time.sleep(look_s)
 
     def plan_again(self, plan: Plan, existing: Sequence[ExistingBenchmark]) -> Plan:
-        """Plan anew what was deferred; nothing else is measured again.
+        """Plan the deferred jobs again; no other job is measured again.
 
         Args:
-            plan: As it was.
-            existing: What there is by now.
+            plan: Plan so far.
+            existing: Benchmarks that exist by now.
         """
         deferred, self.deferred, self._is_replanned = self.deferred, {}, True
         known = [
@@ -198,8 +216,8 @@ class Share:
                 )
             )
         ]
-        anew = plan_jobs(
-            [planned.job for planned in plan.jobs],
+        replanned = plan_jobs(
+            [AskedJob(planned.job, planned.model) for planned in plan.jobs],
             known,
             RunMode.REUSE_IF_EXISTS,
             self._project.settings.benchmark.max_attempts,
@@ -208,8 +226,8 @@ class Share:
             jobs=tuple(
                 new
                 if new.action != "measure" or new.job.key_digest in deferred
-                else new.model_copy(update={"action": "leave"})
-                for new in anew.jobs
+                else new.replace(action="leave")
+                for new in replanned.jobs
             )
         )
 
@@ -232,7 +250,7 @@ class Share:
         self._sent.add(place)
         if logged.superseded_by is not None:
             self.deferred[digest] = self._taken[digest]
-        self._end(digest, _how(attempt, is_superseded=logged.superseded_by is not None))
+        self._end(digest, _describe_end(attempt, is_superseded=logged.superseded_by is not None))
 
     def _end(self, digest: str, how: End) -> None:
         claim = self._claims.pop(digest, None)
@@ -242,15 +260,17 @@ class Share:
             self._project.claims.end(claim, how)
         except TrackingError as error:
             self._is_down = True
-            self._project.progress.say(f"a claim was not given up, and will expire: {error}")
+            self._project.progress.say(f"a claim was not released, and will expire: {error}")
 
 
 def is_forced(project: Project) -> bool:
-    """Whether what counts is measured anew."""
+    """Return whether jobs with a valid measurement are measured again."""
     return project.benchmark_mode is RunMode.FORCE_NEW
 
 
-def _how(attempt: Attempt, *, is_superseded: bool) -> Literal["published", "superseded", "failed", "invalid"]:
+def _describe_end(
+    attempt: Attempt, *, is_superseded: bool
+) -> Literal["published", "superseded", "failed", "invalid"]:
     if isinstance(attempt, FailedAttempt):
         return "failed"
     if not attempt.is_valid:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 from pydantic import ValidationError
 
-from bakeoff.core.plan.jobs import Plan, PlannedJob
-from bakeoff.core.records import Champion, Environment, Flag, HeatFacts, Job, Measurement
+from bakeoff.core.plan.jobs import PlannedJob
+from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement, TimedJob
 from bakeoff.core.validity.flags import RECOMPILED
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.disk import durable
@@ -25,7 +26,6 @@ from bakeoff.measure.heats.assemble import (
     find_counted,
     find_left_out,
 )
-from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.records import Heat, Part, Repeat
 from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
@@ -33,198 +33,229 @@ from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.measure.statistics.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
 from bakeoff.measure.system.core_to_core import make_core_to_core_probe
-from bakeoff.orchestrator.bench.claims import Share
-from bakeoff.orchestrator.bench.prepare import EndsOneJob, Work, find_work, flag_mixed, make_order, now_text
+from bakeoff.orchestrator.bench.claims import BenchClaims
+from bakeoff.orchestrator.bench.prepare import (
+    EndsOneJob,
+    Outcomes,
+    PreparedJob,
+    acquire_job,
+    flag_mixed,
+    make_order,
+    now_text,
+)
 from bakeoff.orchestrator.bench.untimed import prepare_together
 from bakeoff.orchestrator.plan import documents_for
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
+from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.run.machine.cgroups import read_memory_left_bytes
 from bakeoff.run.machine.hardware import add_load_after, default_threads, detect_hardware
 from bakeoff.run.measuring.resident import ResidentWorker
 
-# Of the free memory; beyond it the candidates of a heat are not held together.
+# Share of the free memory that the candidates of a heat may hold together.
 MEMORY_SHARE = 0.6
 
 
 class KeptRepeat(Record):
-    """One repeat of a heat on disk: an interrupted heat goes on after it."""
+    """One repeat of a heat on disk; an interrupted heat goes on after it."""
 
     repeat: Repeat
     environments: Mapping[str, Environment]
 
 
-def group_heats(plan: Plan) -> list[list[PlannedJob]]:
-    """Jobs that can be interleaved, the reference first; groups in which nothing is to be measured are out.
-
-    The reference is the first candidate of the plan, measured or not: run beside the new ones again it joins
-    them to all that were ever compared to it.
-    """
-    groups: dict[str, list[PlannedJob]] = {}
-    for planned in plan.jobs:
-        job = planned.job
-        if isinstance(job.scenario, Interleaved):
-            alike = {"scenario": job.benchmark_config["scenario"], "inputs": job.inputs_digest}
-            groups.setdefault(
-                digest_json({**alike, "protocol": job.benchmark_config["protocol"]}), []
-            ).append(planned)
-    heats = []
-    for group in groups.values():
-        measured = [planned for planned in group if planned.action == "measure"]
-        if not measured:
-            continue
-        reference = next(planned for planned in group if planned.action != "leave")
-        heats.append([reference, *(planned for planned in measured if planned is not reference)])
-    return heats
-
-
-def measure_heat(
-    project: Project,
-    group: Sequence[PlannedJob],
-    by_run: Mapping[str, Champion],
-    share: Share,
-    advance: Advance,
-) -> None:
-    """Measure a group together; candidates that cannot be made ready are out, the others go on."""
-    found: list[Work] = []
-    lost: list[tuple[PlannedJob, BakeoffError]] = []
-    for planned in group:
-        try:
-            with share.beating():
-                found.append(find_work(project, planned, by_run[planned.job.champion_run_id]))
-        except EndsOneJob as error:
-            lost.append((planned, error))
-    broken = prepare_together(project, found, share)
-    lost += [(work.planned, broken[work.prepared]) for work in found if work.prepared in broken]
-    for planned, why in lost:
-        if planned.action == "measure":
-            share.outcomes.fail(project, planned, why)
-        else:
-            project.progress.say(f"{planned.job.candidate} cannot be the reference: {why}")
-    works = [work for work in found if work.prepared not in broken]
-    if not any(work.planned.action == "measure" for work in works):
+def measure_heat(project: Project, unit: Sequence[PlannedJob], claims: BenchClaims, advance: Advance) -> None:
+    """Measure the candidates of a heat together; one that cannot be prepared drops out, the others go on."""
+    ready = _prepare_all(project, unit, claims)
+    if not any(each.planned.action == "measure" for each in ready):
         return
     begin_s = time.monotonic()
-    heat_id = digest_json([[work.job.key, work.planned.attempt] for work in works])
-    folder = project.results.heat_folder(heat_id)
-    heat, environments = _run_heat(project, works, folder, advance, share.beat)
-    wall_s = time.monotonic() - begin_s
-    calls = assemble_calls(heat, find_left_out(heat.repeats), _quantity_of(works[0].job))
-    for work in works:
-        if work.planned.action != "measure":
-            continue
-        if work.job.key in heat.failures:
-            failure = heat.failures[work.job.key]
-            why = WorkerError(failure.reason, detail=failure.detail)
-            share.outcomes.fail(project, work.planned, why, _read_whole(work.job, heat, calls))
-        else:
-            mine = [seen[work.job.key] for seen in environments if work.job.key in seen]
-            facts = _describe_heat(heat, heat_id, works, work.job, wall_s)
-            share.outcomes.keep(project, _assemble(project, work, heat, facts, mine, calls=calls))
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run_heat(
-    project: Project, works: Sequence[Work], folder: Path, advance: Advance, beat: Callable[[], None]
-) -> tuple[Heat, list[Mapping[str, Environment]]]:
-    """Run the repeats that are missing; each is on disk before the next begins."""
-    lengths = _count_tokens(project, works[0])
-    participants = {
-        work.job.key: ResidentWorker(
-            work.job.key,
-            make_order(project, work, 0, lengths),
-            folder / work.job.key_digest,
+    heat_id = digest_json([[each.job.key, each.planned.attempt] for each in ready])
+    files = _HeatFiles(project.results.heat_folder(heat_id))
+    lengths = _count_tokens(project, ready[0])
+    participants = [
+        ResidentWorker(
+            each.job.key,
+            make_order(project, each, 0, lengths),
+            files.folder / each.job.key_digest,
             project.settings.benchmark.timeout_s,
-            on_wait=beat,
+            on_wait=claims.beat,
         )
-        for work in works
-    }
-    protocol = protocol_of(works[0].job)
-    kept = _load_repeats(folder)
-    environments = [each.environments for each in kept]
-
-    def keep(repeat: Repeat) -> None:
-        seen = {
-            name: participant.environments[repeat.number]
-            for name, participant in participants.items()
-            if repeat.number in participant.environments
-        }
-        environments.append(seen)
-        path = _repeat_path(folder, repeat.number)
-        document = KeptRepeat(repeat=repeat, environments=seen)
-        durable.write_bytes(path, document.model_dump_json().encode())
-        n_dirty = sum(repeat.rounds.values())
-        remark = f", {n_dirty} rounds disturbed" if n_dirty else ""
-        advance(f"{len(works)} candidates, repeat {repeat.number + 1}{remark}")
-
+        for each in ready
+    ]
     heat = run_heat(
-        list(participants.values()),
-        protocol,
+        participants,
+        _timed(ready[0].job).protocol,
         now_s=time.monotonic,
         memory_budget_bytes=MEMORY_SHARE * min(psutil.virtual_memory().available, read_memory_left_bytes()),
-        earlier=[each.repeat for each in kept],
-        keep=keep,
-        pause=beat,
-        probe=_choose_probe(project, works),
-        quantity=_quantity_of(works[0].job),
+        earlier=files.load(),
+        keep=lambda repeat: advance(files.keep(repeat, participants)),
+        pause=claims.beat,
+        probe=_choose_probe(project, ready),
+        quantity=_quantity_of(ready[0].job),
         # Importing keeps one thread busy; on a core of its own it takes as long as alone.
         n_importing=default_threads(detect_hardware(project.settings.benchmark.cpus)),
     )
-    return heat, environments
+    described = _Described(heat, heat_id, ready, time.monotonic() - begin_s, files.environments)
+    _keep_results(project, described, claims.outcomes)
+    shutil.rmtree(files.folder, ignore_errors=True)
 
 
-def _choose_probe(project: Project, works: Sequence[Work]) -> Callable[[], int | None]:
-    """core-to-core latencies are read where a candidate has a thread for every CPU.
+def _prepare_all(project: Project, unit: Sequence[PlannedJob], claims: BenchClaims) -> list[PreparedJob]:
+    """Prepare the jobs of a heat, and keep a failed attempt of each that cannot be prepared."""
+    found: list[PreparedJob] = []
+    lost: list[tuple[PlannedJob, BakeoffError]] = []
+    for planned in unit:
+        try:
+            with claims.beating():
+                found.append(acquire_job(project, planned))
+        except EndsOneJob as error:
+            lost.append((planned, error))
+    broken = prepare_together(project, found, claims)
+    lost += [(each.planned, broken[each.prepared]) for each in found if each.prepared in broken]
+    for planned, why in lost:
+        if planned.action == "measure":
+            claims.outcomes.fail(project, planned, why)
+        else:
+            project.progress.say(f"{planned.job.candidate} cannot be the reference: {why}")
+    return [each for each in found if each.prepared not in broken]
 
-    What stays on one CPU hands nothing over, and of more CPUs than threads nobody knows which are used.
+
+class _HeatFiles:
+    """Repeats of a heat on disk: each is there before the next begins, and an interrupted heat goes on.
+
+    Args:
+        folder: Folder of the heat.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environments: list[Mapping[str, Environment]] = []
+
+    def load(self) -> list[Repeat]:
+        """Load the repeats of an interrupted run, up to the first of another version."""
+        found: list[Repeat] = []
+        while (path := self._path(len(found))).is_file():
+            try:
+                kept = KeptRepeat.model_validate_json(path.read_bytes())
+            except ValidationError:
+                break
+            found.append(kept.repeat)
+            self.environments.append(kept.environments)
+        return found
+
+    def keep(self, repeat: Repeat, participants: Sequence[ResidentWorker]) -> str:
+        """Write a repeat, and describe it in a line."""
+        seen = {
+            each.name: each.environments[repeat.number]
+            for each in participants
+            if repeat.number in each.environments
+        }
+        self.environments.append(seen)
+        document = KeptRepeat(repeat=repeat, environments=seen)
+        durable.write_bytes(self._path(repeat.number), document.model_dump_json().encode())
+        n_dirty = sum(repeat.rounds.values())
+        remark = f", {count(n_dirty, 'round')} disturbed" if n_dirty else ""
+        return f"{count(len(participants), 'candidate')}, repeat {repeat.number + 1}{remark}"
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"repeat-{number:03d}.json"
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A heat that has ended, with everything that its measurements say about it.
+
+    Attributes:
+        ready: Its jobs, the reference first.
+        wall_s: Wall time of the whole heat.
+        environments: Environment of each participant by its name, for each repeat.
+    """
+
+    heat: Heat
+    heat_id: str
+    ready: Sequence[PreparedJob]
+    wall_s: float
+    environments: Sequence[Mapping[str, Environment]]
+
+    def facts_for(self, job: Job) -> HeatFacts:
+        """Describe the heat to one of its jobs."""
+        heat = self.heat
+        labels: dict[str, str] = {each.job.key: each.job.candidate for each in self.ready}
+        counted = {repeat for repeat, _ in find_counted(find_left_out(heat.repeats))}
+        started = sorted(
+            (part.started for each in heat.repeats for part in each.parts), key=lambda one: one.at_ns
+        )
+        return HeatFacts(
+            heat_id=self.heat_id,
+            reference_key=heat.reference,
+            reference=labels[heat.reference],
+            candidates=tuple(labels.values()),
+            threads=tuple(each.job.runtime.threads for each in self.ready),
+            repeats=sum(
+                part.name == job.key for each in heat.repeats if each.number in counted for part in each.parts
+            ),
+            is_resident=all(repeat.is_resident for repeat in heat.repeats),
+            stopped=heat.stopped,
+            unmet=tuple(each for each in heat.unmet if each.participant == job.key),
+            wall_s=self.wall_s,
+            calibration_ns=tuple(
+                float(np.median(one.calibration_ns)) for one in started if one.calibration_ns
+            ),
+            core_to_core_ns=tuple(
+                float(ns) for each in heat.repeats for _, ns in sorted(each.core_to_core_by_round_ns.items())
+            ),
+        )
+
+
+def _keep_results(project: Project, described: _Described, outcomes: Outcomes) -> None:
+    """Keep the measurement or the failed attempt of each job that was to be measured."""
+    heat = described.heat
+    calls = assemble_calls(heat, find_left_out(heat.repeats), _quantity_of(described.ready[0].job))
+    for ready in described.ready:
+        if ready.planned.action != "measure":
+            continue
+        if ready.job.key in heat.failures:
+            failure = heat.failures[ready.job.key]
+            why = WorkerError(failure.reason, detail=failure.detail)
+            outcomes.fail(project, ready.planned, why, _read_whole(ready.job, heat, calls))
+        else:
+            outcomes.keep(project, _assemble(project, ready, described, calls))
+
+
+def _choose_probe(project: Project, ready: Sequence[PreparedJob]) -> Callable[[], int | None]:
+    """Choose how core-to-core latency is read: only if a candidate has a thread for every CPU.
+
+    A thread that stays on one CPU passes no data on. With more CPUs than threads the used ones are unknown.
     """
     cpus = project.settings.benchmark.cpus
     usable = detect_hardware(cpus).usable_cpus
-    if all((work.job.runtime.threads or usable) < usable for work in works):
+    if all((each.job.runtime.threads or usable) < usable for each in ready):
         return lambda: None
     return make_core_to_core_probe(cpus)
 
 
-def _count_tokens(project: Project, reference: Work) -> tuple[int, ...] | None:
-    """Tokens of each document as the reference sees it, which tell the work better than words do."""
+def _count_tokens(project: Project, reference: PreparedJob) -> tuple[int, ...] | None:
+    """Count the tokens of each document for the reference; they show the work better than words do."""
     job = reference.job
     try:
         encoder = Encoder(open_checkpoint(reference.checkpoint), job.max_length)
         documents = documents_for(project, job.scenario)
         return tuple(len(encoder.encode(document.tokens).ids) for document in documents)
-    except Exception:  # noqa: BLE001 - its worker will say what is wrong; until then words do for the others
+    except Exception:  # noqa: BLE001 - its worker will report the fault; until then words serve the others
         return None
 
 
-def _load_repeats(folder: Path) -> list[KeptRepeat]:
-    found: list[KeptRepeat] = []
-    while (path := _repeat_path(folder, len(found))).is_file():
-        try:
-            found.append(KeptRepeat.model_validate_json(path.read_bytes()))
-        except ValidationError:
-            break  # of another version: measured again from here
-    return found
-
-
-def _repeat_path(folder: Path, number: int) -> Path:
-    return folder / f"repeat-{number:03d}.json"
-
-
 def _assemble(
-    project: Project,
-    work: Work,
-    heat: Heat,
-    facts: HeatFacts,
-    environments: Sequence[Environment],
-    *,
-    calls: Mapping[str, Sequence[Calls]],
+    project: Project, ready: PreparedJob, described: _Described, calls: Mapping[str, Sequence[Calls]]
 ) -> Measurement:
-    job = work.job
+    job, heat = ready.job, described.heat
+    environments = [seen[job.key] for seen in described.environments if job.key in seen]
+    facts = described.facts_for(job)
     parts = [part for each in heat.repeats for part in each.parts if part.name == job.key]
     first = parts[0]
-    checkpoint = open_checkpoint(work.checkpoint)
-    model_size = _read_model_size(work, checkpoint)
+    checkpoint = open_checkpoint(ready.checkpoint)
+    model_size = _read_model_size(ready, checkpoint)
     readings = (*assemble_readings(heat, job.key, _quantity_of(job), calls), model_size)
     flags = judge_measurement(
         job,
@@ -237,7 +268,7 @@ def _assemble(
     )
     return Measurement(
         job=job,
-        attempt=work.planned.attempt,
+        attempt=ready.planned.attempt,
         measured_at=now_text(),
         environment=add_load_after(environments[0], parts[-1].finished.system),
         heat=facts,
@@ -250,38 +281,8 @@ def _assemble(
 
 
 def _read_whole(job: Job, heat: Heat, calls: Mapping[str, Sequence[Calls]]) -> tuple[Reading, ...]:
-    """What the processes of a job read that were whole before one failed; empty where none was."""
+    """Return the readings of the complete processes of a job that failed later; empty without any."""
     return assemble_readings(heat, job.key, _quantity_of(job), calls) if job.key in calls else ()
-
-
-def _describe_heat(heat: Heat, heat_id: str, works: Sequence[Work], job: Job, wall_s: float) -> HeatFacts:
-    labels = {work.job.key: work.job.candidate for work in works}
-    counted = {repeat for repeat, _ in find_counted(find_left_out(heat.repeats))}
-    return HeatFacts(
-        heat_id=heat_id,
-        reference_key=heat.reference,
-        reference=labels[heat.reference],
-        candidates=tuple(labels.values()),
-        threads=tuple(work.job.runtime.threads for work in works),
-        repeats=sum(
-            part.name == job.key for each in heat.repeats if each.number in counted for part in each.parts
-        ),
-        is_resident=all(repeat.is_resident for repeat in heat.repeats),
-        stopped=heat.stopped,
-        unmet=tuple(each for each in heat.unmet if each.participant == job.key),
-        wall_s=wall_s,
-        calibration_ns=tuple(
-            float(np.median(started.calibration_ns))
-            for started in sorted(
-                (part.started for each in heat.repeats for part in each.parts),
-                key=lambda started: started.at_ns,
-            )
-            if started.calibration_ns
-        ),
-        core_to_core_ns=tuple(
-            float(ns) for each in heat.repeats for _, ns in sorted(each.core_to_core_by_round_ns.items())
-        ),
-    )
 
 
 def _timed_ns(reading: Reading) -> float:
@@ -290,7 +291,7 @@ def _timed_ns(reading: Reading) -> float:
 
 
 def _recompiled(parts: Sequence[Part]) -> tuple[Flag, ...]:
-    """Whether a compiler was still at work between the warm-up and the end."""
+    """Flag a runtime that compiled between the warm-up and the end."""
     late = [part for part in parts if _graphs(part.started.facts) != _graphs(part.finished.facts)]
     if not late:
         return ()
@@ -302,20 +303,19 @@ def _graphs(facts: Mapping[str, str]) -> str:
     return facts.get("compiled_graphs", "")
 
 
-def _read_model_size(work: Work, checkpoint: Checkpoint) -> Reading:
-    size_bytes = work.job.runtime.model_size_bytes(work.prepared, checkpoint)
+def _read_model_size(ready: PreparedJob, checkpoint: Checkpoint) -> Reading:
+    size_bytes = ready.job.runtime.model_size_bytes(ready.prepared, checkpoint)
     return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), repeats=(0,))
 
 
 def _quantity_of(job: Job) -> str:
-    """What the calls of a job stand for."""
+    """Return the quantity that the calls of a job stand for."""
     if not isinstance(job.scenario, Interleaved):
         raise TypeError(f"{job.scenario.kind} is not measured in heats")
     return job.scenario.quantity
 
 
-def protocol_of(job: Job) -> TimingProtocol:
-    """The protocol of a timed job."""
-    if job.protocol is None:
-        raise ValueError(f"{job.label} is not timed")
-    return job.protocol
+def _timed(job: Job) -> TimedJob:
+    if not isinstance(job, TimedJob):
+        raise TypeError(f"{job.label} is not timed")
+    return job

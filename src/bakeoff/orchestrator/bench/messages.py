@@ -1,4 +1,4 @@
-"""What travels between the command that plans and the nodes that measure: by value, checked on both sides."""
+"""Messages between the command that plans and the nodes that measure: plain values, checked on both sides."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from bakeoff.core.config.settings import Settings
 from bakeoff.core.plan.jobs import PlannedJob
-from bakeoff.core.records import Champion, FailedAttempt
+from bakeoff.core.records import Attempt, FailedAttempt
 from bakeoff.errors import DataError, WorkerError
-from bakeoff.orchestrator.bench.prepare import Attempt, Outcomes
+from bakeoff.orchestrator.bench.prepare import Outcomes
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.stores.results.attempt_files import parse_attempt
@@ -21,16 +21,16 @@ DETAIL_CHARS = 2000
 
 
 class Assignment(Record):
-    """Jobs for a node: one, or those of a heat.
+    """A work unit for a node.
 
     Attributes:
-        project: Token of the project; nodes keep the results of each apart.
-        settings: Of the project; URIs and experiments as the nodes shall use them.
-        test: The file with the test documents, as it is.
-        jobs: The reference of a heat first.
-        champions: Of the jobs. Where a checkpoint's folder is seen by the node, it is read there.
-        received: Attempts that need not be kept by the node any longer, by key digest and number.
-        is_offline: The tracking store must not be asked.
+        project: Token of the project; nodes keep the results of projects apart.
+        settings: Settings of the project, with URIs as the nodes must use them.
+        test: Text of the file with the test documents.
+        jobs: Jobs with their models, the reference of a heat first. A node that can see the folder of a
+            checkpoint reads it there.
+        received: Attempts that the node may remove, by key digest and number.
+        is_offline: Whether the tracking store must not be asked.
     """
 
     format_version: Literal[2] = 2
@@ -38,19 +38,18 @@ class Assignment(Record):
     settings: Settings
     test: str
     jobs: tuple[PlannedJob, ...]
-    champions: tuple[Champion, ...]
     received: tuple[tuple[str, int], ...] = ()
     is_offline: bool = False
 
 
 class Delivery(Record):
-    """What a node sends back.
+    """Attempts that a node sends back.
 
     Attributes:
-        node_id: Of the node, as the cluster calls it.
-        wall_s: How long the node was busy with it.
-        unready: Jobs that were not tried, since their checkpoint could not be fetched.
-        said: What it would have told a person who waits.
+        node_id: Id of the node in the cluster.
+        wall_s: Time that the node was busy with the work unit.
+        unready: Jobs that were not tried, because their checkpoint could not be fetched.
+        said: Progress lines of the node.
     """
 
     attempts: tuple[PackedAttempt, ...]
@@ -63,27 +62,24 @@ class Delivery(Record):
 def assign(
     project: Project,
     jobs: Sequence[PlannedJob],
-    champions: Sequence[Champion],
     received: Sequence[tuple[str, int]],
 ) -> Assignment:
-    """Put together all that a node needs to measure some jobs."""
-    wanted = {planned.job.champion_run_id for planned in jobs}
+    """Collect everything that a node needs to measure some jobs."""
     return Assignment(
         project=project.results.token,
         settings=project.settings_for_nodes,
         test=project.test_path.read_text(encoding="utf-8"),
         jobs=tuple(jobs),
-        champions=tuple(champion for champion in champions if champion.run_id in wanted),
         received=tuple(received),
         is_offline=project.is_offline,
     )
 
 
 def unpack(packed: PackedAttempt) -> Attempt:
-    """An attempt from its files.
+    """Read an attempt from its files.
 
     Raises:
-        DataError: It is no whole attempt, or another one than its name says.
+        DataError: It is not a complete attempt, or not the one that its name says.
     """
     place = f"attempt {packed.number} of {packed.key_digest[:12]}, as a node sent it"
     attempt = parse_attempt(packed.document, packed.arrays, place)
@@ -95,16 +91,16 @@ def unpack(packed: PackedAttempt) -> Attempt:
 def receive(
     project: Project, jobs: Sequence[PlannedJob], delivery: object, outcomes: Outcomes
 ) -> Delivery | None:
-    """Keep what a node sent for some jobs; whatever is not what was asked for is a failed attempt.
+    """Keep what a node sent for some jobs; a job without its attempt gets a failed one.
 
     Args:
-        project: Whose disk keeps it.
-        jobs: As they were assigned.
-        delivery: As it arrived.
+        project: Project whose disk keeps the attempts.
+        jobs: Jobs as they were assigned.
+        delivery: Answer of the node, unparsed.
         outcomes: Gets every attempt.
 
     Returns:
-        What the node sent; None if it was nothing whole.
+        The parsed answer; None if it is broken.
     """
     wanted = [planned for planned in jobs if planned.action == "measure"]
     expected = {(planned.job.key, planned.attempt): planned for planned in wanted}
@@ -112,7 +108,7 @@ def receive(
         found = Delivery.model_validate(delivery)
         attempts = [unpack(each) for each in found.attempts]
     except (ValidationError, DataError) as error:
-        broken = WorkerError("a node sent no whole result", detail=str(error)[:DETAIL_CHARS])
+        broken = WorkerError("a node sent a broken result", detail=str(error)[:DETAIL_CHARS])
         for planned in wanted:
             outcomes.fail(project, planned, broken)
         return None
@@ -123,5 +119,5 @@ def receive(
         if expected.pop((unready.job.key, unready.attempt), None) is not None:
             outcomes.unready.append(unready)
     for planned in expected.values():
-        outcomes.fail(project, planned, WorkerError("the node sent no result of it"))
+        outcomes.fail(project, planned, WorkerError("the node sent no result for this job"))
     return found

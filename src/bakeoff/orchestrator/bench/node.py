@@ -1,8 +1,7 @@
-"""What runs on a node: the orchestrator's own code, on a folder of the node's.
+"""Code that runs on a node: the orchestrator's own, on a folder of the node.
 
-A node keeps what it measured until the command that asked for it has it on its own disk: a command that died
-asks for it when it is started again. Arguments and answers are plain values, read by ``assignments`` on both
-sides.
+A node keeps its measurements until the command that asked for them has them on its own disk. A command that
+died asks again when it is started again. Arguments and answers are plain values, see ``messages``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from bakeoff.core.records import Champion
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import BakeoffError, UserError
-from bakeoff.orchestrator.bench.claims import Share
+from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.execute import measure_unit
 from bakeoff.orchestrator.bench.messages import Assignment, Delivery
 from bakeoff.orchestrator.hardware import examine_machine, node_folder
@@ -29,7 +28,7 @@ from bakeoff.stores.results.store import ResultStore
 
 
 class Notes(Quiet):
-    """Keeps what was said, to be told where somebody listens."""
+    """Keeps progress lines, to be sent back."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -40,17 +39,17 @@ class Notes(Quiet):
 
 
 def carry_out(assignment: str) -> dict[str, Any]:
-    """Measure jobs, one command at a time on this machine; what is on its disk is not measured again."""
+    """Measure the jobs of an assignment, one command at a time; attempts on this disk are not repeated."""
     order = Assignment.model_validate_json(assignment)
     notes = Notes()
     project = _open_project(order, notes)
     with _alone(project):
         begin_s = time.monotonic()
         forget(order.project, order.received)
-        share = Share(project)
+        claims = BenchClaims(project)
         wanted = [planned for planned in order.jobs if planned.action == "measure"]
         if not all(project.results.holds(each.job.key_digest, each.attempt) for each in wanted):
-            _measure(project, order, share)
+            _measure(project, order, claims)
         return Delivery(
             attempts=tuple(
                 project.results.pack(each.job, each.attempt)
@@ -59,13 +58,13 @@ def carry_out(assignment: str) -> dict[str, Any]:
             ),
             node_id=find_node_id(),
             wall_s=time.monotonic() - begin_s,
-            unready=tuple(share.outcomes.unready),
+            unready=tuple(claims.outcomes.unready),
             said=tuple(notes.lines),
         ).model_dump()
 
 
 def hand_over(token: str) -> dict[str, Any]:
-    """All attempts of a project that lie here."""
+    """Return all attempts of a project on this node."""
     results = ResultStore(node_folder(token) / "results")
     return Delivery(attempts=tuple(results.list_packed()), node_id=find_node_id()).model_dump()
 
@@ -78,13 +77,13 @@ def forget(token: str, places: Sequence[tuple[str, int]]) -> None:
 
 
 def _open_project(order: Assignment, notes: Notes) -> Project:
-    """The project as the node has it: the same settings and documents, its own results and cache."""
+    """Open the project on this node: the same settings and documents, its own results and cache."""
     root = node_folder(order.project)
     test = f"data/{digest_json(order.test)}.jsonl"
     if not (root / test).is_file():
         durable.write_bytes(root / test, order.test.encode())
-    data = order.settings.data.model_copy(update={"test": test, "train": None})
-    settings = order.settings.model_copy(update={"data": data})
+    data = order.settings.data.replace(test=test, train=None)
+    settings = order.settings.replace(data=data)
     return Project(root, settings, notes, is_offline=order.is_offline)
 
 
@@ -94,31 +93,33 @@ def _alone(project: Project) -> Iterator[None]:
         yield
 
 
-def _measure(project: Project, order: Assignment, share: Share) -> None:
+def _measure(project: Project, order: Assignment, claims: BenchClaims) -> None:
     try:
         _refuse_other_jobs(project, order)
     except BakeoffError as error:
         for planned in order.jobs:
             if planned.action == "measure":
-                share.outcomes.fail(project, planned, error)
+                claims.outcomes.fail(project, planned, error)
         return
-    champions = {champion.run_id: _as_seen_here(champion) for champion in order.champions}
-    measure_unit(project, order.jobs, champions, share, lambda _: None)
+    unit = tuple(planned.replace(model=_as_seen_here(planned.model)) for planned in order.jobs)
+    measure_unit(project, unit, claims, lambda _: None)
 
 
 def _refuse_other_jobs(project: Project, order: Assignment) -> None:
-    """Raise unless this is the machine, and these are the documents, that the jobs' keys speak of."""
+    """Refuse jobs whose keys name other hardware or other documents."""
     hardware = examine_machine(project.settings.benchmark)
     for planned in order.jobs:
         if planned.job.hardware != hardware:
-            found = f"it is for {planned.job.hardware.label}, this node is {hardware.label}"
-            raise UserError(f"{planned.job.label}: {found}; run `bakeoff bench` again, which asks anew")
+            found = f"planned for {planned.job.hardware.label}, but this node is {hardware.label}"
+            raise UserError(f"{planned.job.label}: {found}; run `bakeoff bench` again to plan again")
         if planned.job.inputs_digest != digest_documents(documents_for(project, planned.job.scenario)):
-            raise UserError(f"{planned.job.label}: the test documents that came are not those of its key")
+            raise UserError(
+                f"{planned.job.label}: the test documents that arrived differ from those of its key"
+            )
 
 
 def _as_seen_here(champion: Champion) -> Champion:
-    """Without the folder of its checkpoint, where only the machine of the command sees that."""
+    """Return the champion without its checkpoint folder, if this node cannot see that."""
     if champion.checkpoint_path is None or champion.checkpoint_path.is_dir():
         return champion
-    return champion.model_copy(update={"checkpoint_path": None})
+    return champion.replace(checkpoint_path=None)

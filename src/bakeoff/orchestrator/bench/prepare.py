@@ -1,4 +1,4 @@
-"""What a job needs before it can run, and what is kept when it cannot."""
+"""Prepare jobs: acquire checkpoints, make the files of backends, give orders, and keep outcomes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bakeoff.core.plan.jobs import PlannedJob
-from bakeoff.core.records import Champion, Environment, FailedAttempt, Flag, Job, Measurement
+from bakeoff.core.records import Attempt, Environment, FailedAttempt, Flag, Job, Measurement, TimedJob
 from bakeoff.core.run_mode import RunMode
 from bakeoff.core.validity.flags import MIXED_ENVIRONMENTS
 from bakeoff.disk.folders import find_whole
@@ -22,14 +22,18 @@ from bakeoff.run.measuring.orders import MeasureOrder, PrepareOrder, Task, run_i
 
 N_CHECK_TEXTS = 64
 
-Attempt = Measurement | FailedAttempt
-# What ends one job and no other.
+# Errors that end one job, while the others go on.
 EndsOneJob = (WorkerError, UserError, TrackingError)
 
 
 @dataclass(frozen=True)
-class Work:
-    """A planned job whose checkpoint is here and whose runtime is prepared."""
+class PreparedJob:
+    """A planned job with the files that it needs.
+
+    Attributes:
+        checkpoint: Folder of the checkpoint on this machine.
+        prepared: Folder of the files that the backend makes from it; None if it makes none.
+    """
 
     planned: PlannedJob
     checkpoint: Path
@@ -41,66 +45,75 @@ class Work:
         return self.planned.job
 
 
-def make_ready(project: Project, planned: PlannedJob, champion: Champion) -> Work:
-    """Acquire the checkpoint, and let the backend prepare what it runs, once for each checkpoint.
+def prepare_job(project: Project, planned: PlannedJob) -> PreparedJob:
+    """Acquire the checkpoint, and let the backend make its files, once for each checkpoint.
 
     Raises:
-        UserError: The checkpoint is not there, or not what the refit logged.
+        UserError: The checkpoint is missing, or not the one that the refit logged.
         WorkerError: The runtime cannot be prepared, or its outputs are wrong.
     """
-    work = find_work(project, planned, champion)
-    task = find_preparation(project, work)
+    ready = acquire_job(project, planned)
+    task = find_preparation(project, ready)
     if task is not None:
         run_in_fresh_process(task.order, task.folder, task.timeout_s)
         shutil.rmtree(task.folder, ignore_errors=True)
-    return work
+    return ready
 
 
-def find_work(project: Project, planned: PlannedJob, champion: Champion) -> Work:
-    """Acquire the checkpoint, and say where what the backend prepares belongs.
+def acquire_job(project: Project, planned: PlannedJob) -> PreparedJob:
+    """Acquire the checkpoint, and name the folder of the backend's files, which may not exist yet.
 
     Raises:
-        UserError: The checkpoint is not there, or not what the refit logged.
+        UserError: The checkpoint is missing, or not the one that the refit logged.
     """
     job = planned.job
-    checkpoint = find_checkpoint(champion, project)
+    checkpoint = find_checkpoint(planned.model, project)
     settings = job.runtime.prepare_settings()
     if settings is None:
-        return Work(planned, checkpoint, prepared=None)
-    return Work(planned, checkpoint, project.checkpoints.prepared_folder(job.checkpoint_digest, settings))
+        return PreparedJob(planned, checkpoint, prepared=None)
+    folder = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
+    return PreparedJob(planned, checkpoint, folder)
 
 
-def find_preparation(project: Project, work: Work) -> Task | None:
-    """Return what is to be done before a job can run; None if its backend needs nothing that is not there."""
-    job = work.job
-    if work.prepared is None or find_whole(work.prepared, rehash=True) is not None:
+def find_preparation(project: Project, ready: PreparedJob) -> Task | None:
+    """Return the task that makes the backend's files; None if they exist, or none are needed."""
+    job = ready.job
+    if ready.prepared is None or find_whole(ready.prepared, rehash=True) is not None:
         return None
     project.progress.say(f"{job.candidate}: preparing, and comparing the outputs with PyTorch's")
     order = PrepareOrder(
         runtime=job.runtime,
-        checkpoint=work.checkpoint,
+        checkpoint=ready.checkpoint,
         checkpoint_digest=job.checkpoint_digest,
-        destination=work.prepared,
+        destination=ready.prepared,
         texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
         memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
     )
-    folder = project.results.work_folder(job, work.planned.attempt, "prepare")
+    folder = project.results.work_folder(job, ready.planned.attempt, "prepare")
     return Task(order, folder, project.settings.benchmark.timeout_s)
 
 
 def make_order(
-    project: Project, work: Work, repeat: int, lengths: tuple[int, ...] | None = None
+    project: Project, ready: PreparedJob, repeat: int, lengths: tuple[int, ...] | None = None
 ) -> MeasureOrder:
-    """What one process of a job is told to do; lengths are of its documents, to put them in order."""
+    """Make the order for one process of a job.
+
+    Args:
+        project: Project of the job.
+        ready: Job with its files.
+        repeat: Number of the process, from 0.
+        lengths: Length of each document, by which inputs are put in order; None counts words.
+    """
+    job = ready.job
     return MeasureOrder(
-        runtime=work.job.runtime,
-        scenario=work.job.scenario,
-        protocol=work.job.protocol,
-        checkpoint=work.checkpoint,
-        checkpoint_digest=work.job.checkpoint_digest,
-        prepared=work.prepared,
-        documents=documents_for(project, work.job.scenario),
-        max_length=work.job.max_length,
+        runtime=job.runtime,
+        scenario=job.scenario,
+        protocol=job.protocol if isinstance(job, TimedJob) else None,
+        checkpoint=ready.checkpoint,
+        checkpoint_digest=job.checkpoint_digest,
+        prepared=ready.prepared,
+        documents=documents_for(project, job.scenario),
+        max_length=job.max_length,
         repeat=repeat,
         lengths=lengths,
         cpus=project.settings.benchmark.cpus,
@@ -110,11 +123,11 @@ def make_order(
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of the jobs so far.
+    """Outcomes of the jobs so far.
 
     Attributes:
-        kept: Every attempt that is on disk, measured or failed.
-        unready: Jobs that were not tried, since their checkpoint could not be fetched; nothing is kept.
+        kept: Attempts on disk, measured or failed.
+        unready: Jobs that were not tried, because their checkpoint could not be fetched; not on disk.
     """
 
     kept: list[Attempt] = field(default_factory=list)
@@ -129,7 +142,7 @@ class Outcomes:
     def fail(
         self, project: Project, planned: PlannedJob, error: BakeoffError, readings: Sequence[Reading] = ()
     ) -> None:
-        """Store a failed attempt, with what was read before it failed; the other jobs go on."""
+        """Store a failed attempt with the readings from before it failed; the other jobs go on."""
         project.progress.say(f"{planned.job.label}: failed: {error}")
         attempt = FailedAttempt(
             job=planned.job,
@@ -146,13 +159,12 @@ class Outcomes:
 
 
 def flag_mixed(environments: Sequence[Environment]) -> tuple[Flag, ...]:
-    """Whether the processes of one job saw the machine or the libraries change."""
+    """Flag a job whose processes saw different hardware or libraries."""
     if len({environment.digest for environment in environments}) < 2:  # noqa: PLR2004
         return ()
-    detail = "its processes saw unlike environments"
-    return (MIXED_ENVIRONMENTS.raised(detail),)
+    return (MIXED_ENVIRONMENTS.raised("its processes saw different environments"),)
 
 
 def now_text() -> str:
-    """UTC, ISO 8601."""
+    """Return the present time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,24 +1,24 @@
-"""What is not timed, preparing and jobs such as quality: several at once, each in a fresh process."""
+"""Untimed work: preparation, and jobs such as quality. Several run at once, each in a fresh process."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 from bakeoff.core.plan.jobs import PlannedJob
-from bakeoff.core.records import Champion, Measurement
+from bakeoff.core.records import Measurement
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.errors import WorkerError
 from bakeoff.measure.model.checkpoint import open_checkpoint
-from bakeoff.orchestrator.bench.claims import Share
+from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.prepare import (
     EndsOneJob,
-    Work,
+    PreparedJob,
+    acquire_job,
     find_preparation,
-    find_work,
     make_order,
     now_text,
 )
@@ -28,7 +28,7 @@ from bakeoff.run.machine.cgroups import read_memory_left_bytes
 from bakeoff.run.machine.hardware import detect_hardware
 from bakeoff.run.measuring.orders import Done, Task, run_side_by_side
 
-# Of the free memory; more is left to others.
+# Share of the free memory that these processes may use.
 MEMORY_SHARE = 0.6
 # What a process with PyTorch takes, and an export for each byte of weights: see backends/export.py.
 PROCESS_BYTES = 1 << 30
@@ -36,35 +36,33 @@ BYTES_PER_WEIGHT_BYTE = 8
 
 
 def measure_untimed(
-    project: Project,
-    jobs: Sequence[PlannedJob],
-    by_run: Mapping[str, Champion],
-    share: Share,
-    advance: Advance,
+    project: Project, unit: Sequence[PlannedJob], claims: BenchClaims, advance: Advance
 ) -> None:
-    """Measure jobs side by side; each is on disk as soon as it ends, and outcomes on disk are not repeated.
+    """Measure jobs in parallel; each is on disk as soon as it ends, and outcomes on disk are not repeated.
 
-    First run the jobs that need nothing and what the others need, then the others.
+    Jobs that need nothing, and the preparations for the others, run first.
     """
-    works = list[Work]()
-    for planned in jobs:
+    ready = list[PreparedJob]()
+    for planned in unit:
         try:
-            with share.beating():
-                works.append(find_work(project, planned, by_run[planned.job.champion_run_id]))
+            with claims.beating():
+                ready.append(acquire_job(project, planned))
         except EndsOneJob as error:
-            share.outcomes.fail(project, planned, error)
-    if works:
-        _Bench(project, share, advance, _count_at_once(project, works)).run(works)
+            claims.outcomes.fail(project, planned, error)
+    if ready:
+        _Parallel(project, claims, advance, _count_at_once(project, ready)).run(ready)
 
 
-def prepare_together(project: Project, works: Sequence[Work], share: Share) -> dict[Path, WorkerError]:
-    """Let backends prepare what is not there.
+def prepare_together(
+    project: Project, ready: Sequence[PreparedJob], claims: BenchClaims
+) -> dict[Path, WorkerError]:
+    """Let backends make their missing files.
 
     Returns:
-        Why a folder could not be prepared.
+        The error of each folder that could not be made.
     """
-    with share.beating():
-        preparations = _find_preparations(project, works)
+    with claims.beating():
+        preparations = _find_preparations(project, ready)
     if not preparations:
         return {}
     places, broken = list(preparations), dict[Path, WorkerError]()
@@ -75,34 +73,34 @@ def prepare_together(project: Project, works: Sequence[Work], share: Share) -> d
         else:
             shutil.rmtree(preparations[places[number]].folder, ignore_errors=True)
 
-    run_side_by_side([*preparations.values()], _count_at_once(project, works), end, share.beat)
+    run_side_by_side([*preparations.values()], _count_at_once(project, ready), end, claims.beat)
     return broken
 
 
-def _find_preparations(project: Project, works: Sequence[Work]) -> dict[Path, Task]:
-    """Return what is to be prepared by its folder, once where several jobs need it."""
+def _find_preparations(project: Project, ready: Sequence[PreparedJob]) -> dict[Path, Task]:
+    """Find the tasks that make missing files, one for each folder."""
     found: dict[Path, Task] = {}
-    for work in works:
-        if work.prepared is not None and work.prepared not in found:
-            task = find_preparation(project, work)
+    for each in ready:
+        if each.prepared is not None and each.prepared not in found:
+            task = find_preparation(project, each)
             if task is not None:
-                found[work.prepared] = task
+                found[each.prepared] = task
     return found
 
 
-class _Bench:
-    def __init__(self, project: Project, share: Share, advance: Advance, n_at_once: int) -> None:
+class _Parallel:
+    def __init__(self, project: Project, claims: BenchClaims, advance: Advance, n_at_once: int) -> None:
         self._project = project
-        self._share = share
+        self._claims = claims
         self._advance = advance
         self._n_at_once = n_at_once
 
-    def run(self, works: Sequence[Work]) -> None:
-        """Run what can be run, then what had to wait for its backend."""
-        with self._share.beating():
-            preparations = _find_preparations(self._project, works)
+    def run(self, ready: Sequence[PreparedJob]) -> None:
+        """Run the jobs that can run, then those that waited for their backend's files."""
+        with self._claims.beating():
+            preparations = _find_preparations(self._project, ready)
         broken = dict[Path, WorkerError]()
-        at_once = [work for work in works if work.prepared not in preparations]
+        at_once = [each for each in ready if each.prepared not in preparations]
         places = list(preparations)
 
         def end(number: int, outcome: Done | WorkerError, wall_s: float) -> None:
@@ -113,36 +111,36 @@ class _Bench:
             else:
                 shutil.rmtree(preparations[places[number]].folder, ignore_errors=True)
 
-        # What others wait for comes first.
+        # Tasks that others wait for come first.
         tasks = [*preparations.values(), *map(self._task, at_once)]
-        run_side_by_side(tasks, self._n_at_once, end, self._share.beat)
-        later = [work for work in works if work.prepared in preparations]
-        for work in later:
-            if work.prepared in broken:
-                self._share.outcomes.fail(self._project, work.planned, broken[work.prepared])
-        able = [work for work in later if work.prepared not in broken]
+        run_side_by_side(tasks, self._n_at_once, end, self._claims.beat)
+        later = [each for each in ready if each.prepared in preparations]
+        for each in later:
+            if each.prepared in broken:
+                self._claims.outcomes.fail(self._project, each.planned, broken[each.prepared])
+        able = [each for each in later if each.prepared not in broken]
         run_side_by_side(
-            [self._task(work) for work in able],
+            [self._task(each) for each in able],
             self._n_at_once,
             lambda number, outcome, wall_s: self._keep(able[number], outcome, wall_s),
-            self._share.beat,
+            self._claims.beat,
         )
 
-    def _task(self, work: Work) -> Task:
-        folder = self._project.results.work_folder(work.job, work.planned.attempt, "repeat-0")
-        return Task(make_order(self._project, work, 0), folder, self._project.settings.benchmark.timeout_s)
+    def _task(self, ready: PreparedJob) -> Task:
+        folder = self._project.results.work_folder(ready.job, ready.planned.attempt, "repeat-0")
+        return Task(make_order(self._project, ready, 0), folder, self._project.settings.benchmark.timeout_s)
 
-    def _keep(self, work: Work, outcome: Done | WorkerError, wall_s: float) -> None:
-        project, job, attempt = self._project, work.job, work.planned.attempt
+    def _keep(self, ready: PreparedJob, outcome: Done | WorkerError, wall_s: float) -> None:
+        project, job, attempt = self._project, ready.job, ready.planned.attempt
         if isinstance(outcome, WorkerError):
-            self._share.outcomes.fail(project, work.planned, outcome)
+            self._claims.outcomes.fail(project, ready.planned, outcome)
             return
         flags = judge_measurement(
             job,
             outcome.readings,
             outcome.environment,
             n_truncated=outcome.n_truncated,
-            token_limit=open_checkpoint(work.checkpoint).token_limit(job.max_length),
+            token_limit=open_checkpoint(ready.checkpoint).token_limit(job.max_length),
             accepts_contention=project.settings.benchmark.accept_contended,
         )
         measurement = Measurement(
@@ -156,18 +154,18 @@ class _Bench:
             wall_s=wall_s,
             timed_s=0.0,
         )
-        self._share.outcomes.keep(project, measurement)
+        self._claims.outcomes.keep(project, measurement)
         shutil.rmtree(project.results.work_folder(job, attempt), ignore_errors=True)
         self._advance(f"{job.label} 1/1")
 
 
-def _count_at_once(project: Project, works: Sequence[Work]) -> int:
-    """How many processes have a CPU for each of their threads, and memory; one where they share a device."""
+def _count_at_once(project: Project, ready: Sequence[PreparedJob]) -> int:
+    """Count the processes that have memory and a CPU for each thread; one if they share a device."""
     settings = project.settings.benchmark
-    if any(getattr(work.job.runtime, "device", "cpu") != "cpu" for work in works):
+    if any(getattr(each.job.runtime, "device", "cpu") != "cpu" for each in ready):
         return 1
-    threads = max(work.job.runtime.threads or 1 for work in works)
-    weights_bytes = max(open_checkpoint(work.checkpoint).size_bytes for work in works)
+    threads = max(each.job.runtime.threads or 1 for each in ready)
+    weights_bytes = max(open_checkpoint(each.checkpoint).size_bytes for each in ready)
     needs_bytes = settings.memory_limit_bytes or PROCESS_BYTES + BYTES_PER_WEIGHT_BYTE * weights_bytes
     free_bytes = MEMORY_SHARE * min(psutil.virtual_memory().available, read_memory_left_bytes())
     return max(1, min(detect_hardware(settings.cpus).usable_cpus // threads, int(free_bytes // needs_bytes)))

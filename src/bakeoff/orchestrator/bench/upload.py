@@ -1,14 +1,13 @@
-"""Send results to the tracking store: each once, published before its run is closed, and never lost."""
+"""Upload results to the tracking store: each once, published before its run is closed, and never lost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from bakeoff.core.plan.existing import ExistingBenchmark
-from bakeoff.core.records import Champion
+from bakeoff.core.records import Attempt, Champion
 from bakeoff.disk import durable
 from bakeoff.errors import TrackingError
-from bakeoff.orchestrator.bench.prepare import Attempt
 from bakeoff.orchestrator.decide import find_unsent_decision, send_decision
 from bakeoff.orchestrator.plan import find_existing
 from bakeoff.orchestrator.progress import warn
@@ -20,12 +19,12 @@ from bakeoff.stores.tracking.benchmarks import Logged
 
 
 class SyncResult(Record):
-    """What was sent, and what waits.
+    """Uploaded and waiting results.
 
     Attributes:
-        sent: What each is, for eyes.
-        waiting: Safe on disk, and not in the tracking store.
-        fault: Why the sending ended; empty where all was sent.
+        sent: Labels of the uploaded results.
+        waiting: Labels of results that are safe on disk, and not in the tracking store.
+        fault: Why the upload stopped; empty if everything was sent.
     """
 
     sent: tuple[str, ...]
@@ -34,7 +33,7 @@ class SyncResult(Record):
 
 
 def sync(project: Project) -> SyncResult:
-    """Send every attempt, and a decision, that the tracking store has not got; measures nothing."""
+    """Upload every attempt, and the decision, that the tracking store does not have; measure nothing."""
     with durable.exclusive(
         project.results.lock_path,
         lambda: warn("another process measures in this project; waiting for it"),
@@ -57,17 +56,17 @@ def sync(project: Project) -> SyncResult:
 
 
 def send(project: Project, attempt: Attempt, *, may_exist: bool) -> Logged:
-    """Log one attempt, let it count if none does, and note on disk what became of it.
+    """Log one attempt, publish it if no other counts, and note its run on disk.
 
     Args:
-        project: Whose stores.
-        attempt: On disk.
-        may_exist: An earlier try may have begun to log it.
+        project: Project with the stores.
+        attempt: Attempt on disk.
+        may_exist: Whether an earlier try may have begun to log it.
 
     Raises:
         TrackingError: The store does not answer; the attempt waits on disk.
     """
-    experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
+    experiment_id = project.ensure_benchmark_experiment()
     job, is_forced = attempt.job, project.results.is_forced(attempt)
     logged = benchmarks.log_attempt(
         project.tracker,
@@ -89,14 +88,14 @@ def send(project: Project, attempt: Attempt, *, may_exist: bool) -> Logged:
 
 
 def describe_run(project: Project, experiment_id: str, run_id: str) -> LoggedRun:
-    """Where a run of this project's store is."""
+    """Describe where a run of this project's store is."""
     return LoggedRun(store=project.tracker.shown_uri, experiment_id=experiment_id, run_id=run_id)
 
 
 def send_waiting(
     project: Project, champions: Sequence[Champion], existing: Sequence[ExistingBenchmark]
 ) -> list[ExistingBenchmark]:
-    """Send what the disk has of some champions and the store has not; returns what exists then."""
+    """Upload results of some champions that the store does not have, and return what exists then."""
     sent, was_superseded = list(existing), False
     for number, benchmark in enumerate(existing):
         if project.is_offline or not is_waiting(benchmark) or benchmark.key is None:
@@ -109,10 +108,10 @@ def send_waiting(
             break
         project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
         was_superseded = was_superseded or logged.superseded_by is not None
-        sent[number] = benchmark.model_copy(update={"run_id": logged.run_id})
+        sent[number] = benchmark.replace(run_id=logged.run_id)
     return find_existing(project, champions) if was_superseded else sent
 
 
 def is_waiting(benchmark: ExistingBenchmark) -> bool:
-    """Whether the disk has it and the store has not."""
+    """Return whether the disk has it and the store does not."""
     return benchmark.on_disk and benchmark.run_id is None

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from bakeoff.core.comparison.gate import Side
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.decision.standings import Standing
-from bakeoff.core.identity import is_run_id
+from bakeoff.core.identity import BenchmarkKey, is_run_id
 from bakeoff.core.plan.existing import ExistingBenchmark, invalid_attempts, sound_attempts, valid_attempts
 from bakeoff.core.records import Champion, FailedAttempt, Job, Measurement
 from bakeoff.core.validity.noise import is_only_contended
@@ -73,7 +73,7 @@ class Finder:
     def _candidates(self) -> dict[tuple[str, str, str], list[Job]]:
         """The planned jobs of each candidate."""
         grouped: dict[tuple[str, str, str], list[Job]] = {}
-        for job in build_jobs(self._project, self._champions, recall_hardware(self._project)):
+        for job, _ in build_jobs(self._project, self._champions, recall_hardware(self._project)):
             identity = job.candidate, job.champion_run_id, job.runtime.model_dump_json()
             grouped.setdefault(identity, []).append(job)
         return grouped
@@ -108,14 +108,12 @@ class Finder:
             return self._fetch(name)
         return Named((self._find_candidate(text, name, attempt),))
 
-    def _find_keys(self, name: str) -> list[str]:
+    def _find_keys(self, name: str) -> list[BenchmarkKey]:
         keys = list(dict.fromkeys(each.job.key for each in self._attempts))
-        exact = [key for key in keys if name in (key, digest_json(key))]
+        exact = [key for key in keys if name in (key, key.digest)]
         if exact or len(name) < _LEAST_DIGITS:
             return exact
-        return [
-            key for key in keys if digest_json(key).startswith(name) or (":" in name and key.startswith(name))
-        ]
+        return [key for key in keys if key.digest.startswith(name) or (":" in name and key.startswith(name))]
 
     def _load_key(self, key: str, number: int | None) -> Side:
         """One job's measurement: the attempt that is named, else the newest that counts, else contended."""
@@ -246,7 +244,7 @@ class Finder:
         project = self._project
         if project.is_offline:
             return None
-        experiment_id = project.tracker.find_experiment(project.settings.tracking.benchmark_experiment)
+        experiment_id = project.find_benchmark_experiment()
         runs = benchmarks.find_runs_of_key(project.tracker, experiment_id, key) if experiment_id else []
         for run_id in reversed(runs):
             with project.results.receiving() as folder:

@@ -13,7 +13,7 @@ from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.disk.digest import digest_folder, digest_json, shorten
 from bakeoff.disk.folders import build_folder, take_manifest
 from bakeoff.errors import UserError
-from bakeoff.orchestrator.bench.prepare import make_ready
+from bakeoff.orchestrator.bench.prepare import prepare_job
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.decide import load_decision
 from bakeoff.orchestrator.project import Project
@@ -205,7 +205,7 @@ def _register(
 ) -> str:
     winner, model = evidence.winner, project.settings.tracking.registered_model
     folder = _build(project, evidence, checkpoint)
-    experiment_id = project.tracker.ensure_experiment(project.settings.tracking.benchmark_experiment)
+    experiment_id = project.ensure_benchmark_experiment()
     identity = {
         tags.CANDIDATE_DIGEST: _identify(evidence),
         tags.MODEL_DIGEST: digest_folder(folder),
@@ -237,8 +237,8 @@ def _register(
 def _build(project: Project, evidence: PromotionEvidence, checkpoint: Path) -> Path:
     """The folder of the model, kept in the cache: an interrupted upload goes on with the same bytes."""
     job = evidence.job
-    planned = PlannedJob(job=job, action="reuse", reason="it is promoted", attempt=1)
-    prepared = make_ready(project, planned, evidence.champion).prepared
+    planned = PlannedJob(job=job, model=evidence.champion, action="reuse", reason="it is promoted", attempt=1)
+    prepared = prepare_job(project, planned).prepared
     served = ServedModel(
         runtime=job.runtime,
         max_length=job.max_length,

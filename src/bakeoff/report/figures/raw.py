@@ -25,7 +25,9 @@ class RawMeasurements:
     """
 
     def __init__(self, decision: Decision, measurements: Iterable[Measurement]) -> None:
-        self._by_key = {measurement.job.key: measurement for measurement in measurements}
+        self._by_key: dict[str, Measurement] = {
+            measurement.job.key: measurement for measurement in measurements
+        }
         keys = dict.fromkeys(key for row in decision.standings for key in row.benchmark_keys)
         self.missing = tuple(key for key in keys if key not in self._by_key)
         self.n_wanted = len(keys)

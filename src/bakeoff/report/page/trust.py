@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bakeoff.core.comparison.reference import CONFIDENCE
+from bakeoff.core.records import TimedJob
 from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.statistics.readings import BLOCK, ENTITIES, LATENCY, OVERHEAD, PASS, WARN_DIRTY_SHARE
 from bakeoff.report.figures.distributions import describe_left_out
@@ -124,7 +125,7 @@ def _summarize_absent(evidence: RawMeasurements) -> Iterable[str]:
 
 def _describe_quiet(evidence: RawMeasurements) -> str:
     """What no flag means, and no more: a few disturbed rounds raise none, and not all that runs is judged."""
-    alone = [each for each in evidence.measurements if each.heat is None and each.job.protocol is not None]
+    alone = [each for each in evidence.measurements if each.heat is None and isinstance(each.job, TimedJob)]
     waits = f" Of what is measured alone, at most {WARN_DIRTY_SHARE:.0%} of its work was disturbed."
     return (
         "No measurement carries a flag: warm-ups were steady, there are enough samples for every quantile, "

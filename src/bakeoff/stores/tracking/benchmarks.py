@@ -11,7 +11,7 @@ from bakeoff.core.comparison.reference import compare_to_reference
 from bakeoff.core.decision.costs import Costs, measure_costs
 from bakeoff.core.estimate import Estimate, summarize_calls
 from bakeoff.core.plan.existing import BenchmarkState, ExistingBenchmark
-from bakeoff.core.records import Champion, FailedAttempt, Measurement
+from bakeoff.core.records import Attempt, Champion, FailedAttempt, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, PASS
@@ -24,7 +24,6 @@ from bakeoff.stores.tracking.entries import find_accepted
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-Attempt = Measurement | FailedAttempt
 VALID, FAILED, SUPERSEDED = "valid", "failed", "superseded"
 MAX_DIGITS = 6
 WRITERS = ("bakeoff.", "code.")

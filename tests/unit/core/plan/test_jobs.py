@@ -13,7 +13,6 @@ from bakeoff.core.plan.existing import ExistingBenchmark, agrees, find_differenc
 from bakeoff.core.plan.jobs import (
     Plan,
     PlannedJob,
-    champions_to_measure,
     explain_job,
     find_planned,
     plan_jobs,
@@ -24,6 +23,7 @@ from bakeoff.errors import JobNotFoundError
 from bakeoff.measure.backends import Noop, OnnxRuntime, Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality
+from unit.models import ask, model_of
 
 REUSE, FORCE, RESUME = RunMode.REUSE_IF_EXISTS, RunMode.FORCE_NEW, RunMode.RESUME_IF_INCOMPLETE
 MakeJob = Callable[..., Job]
@@ -46,7 +46,7 @@ def existing(job: Job, **changes: Any) -> ExistingBenchmark:
 def plan_one(
     job: Job, *benchmarks: ExistingBenchmark, mode: RunMode = REUSE, attempts: int = 3
 ) -> PlannedJob:
-    (planned,) = plan_jobs([job], benchmarks, mode, attempts).jobs
+    (planned,) = plan_jobs(ask([job]), benchmarks, mode, attempts).jobs
     return planned
 
 
@@ -232,7 +232,7 @@ def test_a_job_is_left_when_its_attempts_are_used_up(make_job: MakeJob) -> None:
     job = make_job()
     failed = [existing(job, state="failed", attempt=n, reason=f"timeout {n}") for n in (1, 2, 3)]
     planned = plan_one(job, *failed)
-    assert outcome(planned) == ("leave", "3 of 3 attempts used up; the last: failed: timeout 3", 3)
+    assert outcome(planned) == ("leave", "3 of 3 attempts are used up; the last was failed: timeout 3", 3)
     assert planned.last_reason == "timeout 3"
 
 
@@ -289,13 +289,13 @@ def test_force_new_measures_a_job_whose_attempts_are_used_up(make_job: MakeJob) 
 
 def test_resume_leaves_a_champion_of_which_nothing_was_begun(make_job: MakeJob) -> None:
     planned = plan_one(make_job(), mode=RESUME)
-    reason = "run.mode is resume_if_incomplete, and nothing of this champion was begun"
+    reason = "run.mode is resume_if_incomplete, and no job of this champion was begun"
     assert outcome(planned) == ("leave", reason, 0)
 
 
 def test_resume_measures_what_is_missing_of_a_champion_that_was_begun(make_job: MakeJob) -> None:
     quality, latency = make_job(scenario=Quality(), protocol=None), make_job()
-    plan = plan_jobs([quality, latency], [existing(quality)], RESUME, 3)
+    plan = plan_jobs(ask([quality, latency]), [existing(quality)], RESUME, 3)
     assert [outcome(planned)[:2] for planned in plan.jobs] == [
         ("reuse", f"measured 2026-01-02T03:04:05Z, run {'b' * 32}"),
         ("measure", "new scenario: latency"),
@@ -309,7 +309,7 @@ def test_resume_starts_nothing_where_only_other_settings_were_measured(make_job:
 
 def test_resume_finishes_a_job_of_which_a_part_is_measured(make_job: MakeJob) -> None:
     job, other = make_job(), make_job(champion_run_id="9" * 32)
-    plan = plan_jobs([job, other], [], RESUME, 3, interrupted=[job.key_digest])
+    plan = plan_jobs(ask([job, other]), [], RESUME, 3, interrupted=[job.key_digest])
     assert [planned.action for planned in plan.jobs] == ["measure", "leave"]
 
 
@@ -419,7 +419,7 @@ def test_a_recorded_part_without_counterpart_does_not_agree(make_job: MakeJob, n
 
 @pytest.fixture
 def two(make_job: MakeJob) -> Plan:
-    return plan_jobs([make_job(), make_job(scenario=Quality(), protocol=None)], [], REUSE, 3)
+    return plan_jobs(ask([make_job(), make_job(scenario=Quality(), protocol=None)]), [], REUSE, 3)
 
 
 def test_a_job_is_found_by_label_key_digest_or_their_beginning(two: Plan) -> None:
@@ -447,7 +447,7 @@ def test_an_unknown_job_is_refused_with_all_candidates(two: Plan, text: str) -> 
 
 
 def test_jobs_of_one_label_are_told_apart_by_their_digests(make_job: MakeJob) -> None:
-    plan = plan_jobs([make_job(), make_job(runtime=Torch(threads=1))], [], REUSE, 3)
+    plan = plan_jobs(ask([make_job(), make_job(runtime=Torch(threads=1))]), [], REUSE, 3)
     with pytest.raises(JobNotFoundError, match="more than one"):
         find_planned(plan, plan.jobs[0].job.label)
     assert find_planned(plan, plan.jobs[1].job.key_digest[:12]) == plan.jobs[1]
@@ -484,7 +484,7 @@ def test_an_explanation_shows_parts_that_only_the_benchmark_has(make_job: MakeJo
 def test_a_plan_keeps_the_order_of_the_jobs_and_sorts_them_by_what_is_to_be_done(make_job: MakeJob) -> None:
     jobs = [make_job(champion_run_id=letter * 32) for letter in "abcd"]
     failed = [existing(jobs[3], state="failed", attempt=n, reason="oom") for n in (1, 2, 3)]
-    plan = plan_jobs(jobs, [existing(jobs[1]), existing(jobs[2], run_id=None), *failed], REUSE, 3)
+    plan = plan_jobs(ask(jobs), [existing(jobs[1]), existing(jobs[2], run_id=None), *failed], REUSE, 3)
     assert [planned.action for planned in plan.jobs] == ["measure", "reuse", "log", "leave"]
     assert [planned.job for planned in plan.jobs] == jobs
     assert plan.todo == plan.jobs[:1]
@@ -493,17 +493,18 @@ def test_a_plan_keeps_the_order_of_the_jobs_and_sorts_them_by_what_is_to_be_done
 
 
 def test_champions_with_anything_left_to_measure_are_the_missing_ones(make_job: MakeJob) -> None:
-    champions = [make_champion(letter * 32) for letter in "abc"]
     jobs = [
-        make_job(champion_run_id=champion.run_id, **scenario)
-        for champion in champions
+        make_job(champion_run_id=letter * 32, **scenario)
+        for letter in "abc"
         for scenario in ({}, {"scenario": Quality(), "protocol": None})
     ]
     done = [existing(jobs[0]), existing(jobs[1]), existing(jobs[2])]
-    plan = plan_jobs(jobs, done, REUSE, 3)
-    assert champions_to_measure(champions, plan) == champions[1:]
-    assert champions_to_measure(champions, plan_jobs(jobs, done, FORCE, 3)) == champions
-    assert champions_to_measure(champions, Plan(jobs=())) == []
+    plan = plan_jobs(ask(jobs), done, REUSE, 3)
+    models = [model_of(job) for job in jobs[::2]]
+    assert list(plan.models) == models
+    assert list(plan.models_to_measure) == models[1:]
+    assert list(plan_jobs(ask(jobs), done, FORCE, 3).models_to_measure) == models
+    assert Plan(jobs=()).models_to_measure == ()
 
 
 @settings(max_examples=100)
@@ -518,7 +519,7 @@ def test_the_order_of_the_benchmarks_changes_no_plan(
         for n, (job, state, run) in enumerate(data.draw(st.lists(facts, max_size=6)))
     ]
     shuffled = data.draw(st.permutations(benchmarks))
-    assert plan_jobs(jobs, benchmarks, mode, attempts) == plan_jobs(jobs, shuffled, mode, attempts)
+    assert plan_jobs(ask(jobs), benchmarks, mode, attempts) == plan_jobs(ask(jobs), shuffled, mode, attempts)
 
 
 @settings(max_examples=100)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
+from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement, TimedJob
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.measure.heats.records import Unmet
 from bakeoff.measure.scenarios import Quality, Server
@@ -96,7 +96,7 @@ def judge(
     **more: Any,
 ) -> list[Flag]:
     environment = ENVIRONMENT.model_copy(update={"facts": {**ENVIRONMENT.facts, **(facts or {})}})
-    if heat is None and job.protocol is not None:
+    if heat is None and isinstance(job, TimedJob):
         heat = make_heat()
     beside = (REFERENCE_CALLS,) if has_reference else ()
     return list(judge_measurement(job, (*readings, *beside), environment, heat=heat, **more))
@@ -242,7 +242,7 @@ def judge_server(
     job: Job, *readings: Reading, accepts_contention: bool = False, budget_s: float = 300.0
 ) -> list[Flag]:
     """As a server is judged, which is measured without a heat."""
-    assert job.protocol is not None
+    assert isinstance(job, TimedJob)
     job = job.model_copy(
         update={
             "scenario": Server(limit_ms=50.0),

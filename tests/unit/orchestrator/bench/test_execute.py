@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bakeoff.core.records import Job
+from bakeoff.core.records import Job, TimedJob
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Quality, Server
 from bakeoff.orchestrator.bench.execute import choose_timeout_s
@@ -20,7 +20,7 @@ def test_a_search_that_spends_its_whole_budget_has_the_time_out_left_for_all_els
     make_job: Callable[..., Job], protocol: dict[str, object]
 ) -> None:
     job = make_job(scenario=Server(limit_ms=50), protocol=TimingProtocol.model_validate(protocol))
-    assert job.protocol is not None
+    assert isinstance(job, TimedJob)
     share_s = job.protocol.time_budget_s / job.protocol.min_repeats
     # A search that has found no rate goes on to twice its share.
     assert choose_timeout_s(job, 60.0) - 2 * share_s == pytest.approx(60.0)

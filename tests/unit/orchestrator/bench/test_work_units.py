@@ -14,6 +14,7 @@ from bakeoff.core.records import Job
 from bakeoff.measure.backends import Noop
 from bakeoff.measure.scenarios import Latency, Quality
 from bakeoff.orchestrator.bench.work_units import list_units, split_heats
+from unit.models import model_of
 
 
 @pytest.fixture
@@ -30,7 +31,10 @@ def make_plan(make_job: Callable[..., Job]) -> Callable[..., Plan]:
             make_job(runtime=Noop(threads=n + 1), scenario=Quality(), protocol=None) for n in range(n_alone)
         ]
         return Plan(
-            jobs=tuple(PlannedJob(job=each, action="measure", reason="new", attempt=1) for each in jobs)
+            jobs=tuple(
+                PlannedJob(job=each, model=model_of(each), action="measure", reason="new", attempt=1)
+                for each in jobs
+            )
         )
 
     return make
