@@ -1,4 +1,4 @@
-"""Spreads: how the repeats of all candidates of a heat deviate, statistic by statistic."""
+"""Spreads between the repeats of all candidates of a heat, statistic by statistic."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Kind = tuple[float, Of]
 def find_spreads(
     calls: Mapping[str, Mapping[int, Reading]], reference: str, kinds: Sequence[Kind] | None = None
 ) -> tuple[Spread, ...]:
-    """Say how the repeats deviate, over the repeats that all candidates have.
+    """Find the spreads over the repeats that all candidates have.
 
     Args:
-        calls: The timed calls of each candidate by batch size; those that failed are left out.
-        reference: The candidate to which the others are compared.
-        kinds: Of which statistics; None is of all that are shown.
+        calls: Timed calls of each candidate by batch size, without candidates that failed.
+        reference: Name of the candidate that the others are compared with.
+        kinds: Statistics to take; None takes all that are shown.
 
     Returns:
         A spread for each statistic that two repeats or more have.
@@ -68,7 +68,7 @@ def _by_size(
     statistic: Callable[[Reading, Reading], _Series],
     beside: Mapping[int, Reading],
 ) -> Iterator[tuple[int, list[_Series]]]:
-    """The series of all candidates at each batch size, the reference first."""
+    """Yield the series of all candidates at each batch size, the reference first."""
     for size in sorted({size for rows in calls.values() for size in rows}):
         rows = [rows[size] for rows in calls.values() if size in rows]
         theirs = beside.get(size)
@@ -78,7 +78,7 @@ def _by_size(
 
 
 def _spread(p: float, of: Of, sizes: Iterator[tuple[int, Sequence[_Series]]]) -> Spread | None:
-    # A reference that is alone has no ratio.
+    # A reference alone has no ratio.
     least = 1 if of == "time" else 2
     by_size = [(size, rows) for size, rows in sizes if len(rows) >= least]
     repeats = sorted(set.intersection(*(set(row) for _, rows in by_size for row in rows))) if by_size else []
