@@ -41,7 +41,7 @@ class Torch(Record):
         threads: Intra-op threads; null means all physical cores that this process may use.
         compile: Whether to compile the model with torch.compile, which needs a C++ compiler. Every process
             compiles again, or reads the cache in PyTorch's own temporary folder. Shapes are dynamic, so a new
-            length compiles nothing, but a batch of one document is a separate graph.
+            length compiles nothing. A batch of one document is a separate graph.
     """
 
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES

@@ -109,7 +109,7 @@ def assemble_calls(
             Calls(
                 variant,
                 reading.model_copy(update={"spreads": spreads}),
-                _beside(heat, name, variant, left_out),
+                _calls_of_reference(heat, name, variant, left_out),
             )
             for variant, reading in rows.items()
         ]
@@ -117,7 +117,7 @@ def assemble_calls(
     }
 
 
-def _beside(heat: Heat, name: str, variant: int, left_out: LeftOut) -> Reading | None:
+def _calls_of_reference(heat: Heat, name: str, variant: int, left_out: LeftOut) -> Reading | None:
     """Return the reference's calls of the rounds that a participant ran."""
     own = {number for number, _ in _parts(heat.repeats, name)}
     reference = [row for row in _parts(heat.repeats, heat.reference) if row[0] in own]

@@ -75,17 +75,19 @@ class TimingProtocol(Record):
 
     Attributes:
         version: Version of the protocol.
-        min_repeats: Least number of repeats, each a fresh process of every candidate; fewer than 5 are
+        min_repeats: Minimum number of repeats, each a fresh process of every candidate; fewer than 5 are
             flagged.
-        max_repeats: Greatest number of repeats; twice as many if some do not count since the CPUs were apart.
+        max_repeats: Maximum number of repeats; twice as many if some do not count, as the CPUs were far
+            apart.
         rounds: Rounds in a repeat, without the extra rounds that replace disturbed ones.
         block_s: Target length of a block, in seconds.
-        min_calls: Least number of timed calls in a block.
-        max_calls: Greatest number of timed calls in a block.
-        iterations: Least number of timed calls of a variant over ``min_repeats`` repeats; 0 sets no minimum.
-        warmup_iterations: Least number of calls in a warm-up.
-        warmup_min_s: Least warm-up time of a process, in seconds; its variants share it.
-        warmup_max_s: Greatest warm-up time of a variant, in seconds; the warm-up then ends and is flagged.
+        min_calls: Minimum number of timed calls in a block.
+        max_calls: Maximum number of timed calls in a block.
+        iterations: Minimum number of timed calls of a variant, such as a batch size, over
+            ``min_repeats`` repeats; 0 sets no minimum.
+        warmup_iterations: Minimum number of calls in a warm-up.
+        warmup_min_s: Minimum warm-up time of a process, in seconds; its variants share it.
+        warmup_max_s: Maximum warm-up time of a variant, in seconds; the warm-up then ends and is flagged.
         time_budget_s: Time budget of a heat, in seconds. After ``min_repeats`` repeats, no repeat starts that
             would not fit. If twice the budget is spent before, no further repeat starts.
         targets: Interval widths at which a heat may stop.
@@ -138,7 +140,7 @@ class TimingProtocol(Record):
 
         Args:
             median_ns: Median time of one call, in ns.
-            least: Least number of samples, instead of ``min_calls``.
+            least: Minimum number of samples, instead of ``min_calls``.
         """
         wanted = math.ceil(self.block_s * NS_PER_S / max(median_ns, SHORTEST_SAMPLE_NS))
         asked = math.ceil(self.iterations / (self.min_repeats * self.rounds))

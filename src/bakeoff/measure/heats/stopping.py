@@ -25,14 +25,14 @@ def find_unmet(
     kinds += [(MEDIAN, "ratio")] if targets.ratio is not None else []
     by_name = assemble_calls(heat, left_out, quantity, kinds) if kinds else {}
     for name in sorted(by_name.keys() & set(among)):
-        for variant, calls, beside in by_name[name]:
+        for variant, calls, reference in by_name[name]:
             for metric, p, target in targets.quantiles:
                 if p == MEDIAN and quantity == PASS:
                     yield from _if_wider(name, variant, "throughput", calls.throughput(), target)
                 elif p == MEDIAN or calls.has_tail:
                     yield from _if_wider(name, variant, metric, calls.quantile(p), target)
-            if targets.ratio is not None and beside is not None:
-                ratio = ratio_to_reference(calls, beside)
+            if targets.ratio is not None and reference is not None:
+                ratio = ratio_to_reference(calls, reference)
                 yield from _if_wider(name, variant, "ratio", ratio, targets.ratio)
 
 

@@ -52,8 +52,8 @@ class Server(Record):
     Attributes:
         limit_ms: Longest allowed response time, in milliseconds.
         quantile: Share of the requests that must be within the limit.
-        n_queries: Requests per trial of a rate. They must allow a late one: a quantile above 0.99 needs more
-            than 473, and one above 0.993 more than 700. The default grows with the quantile.
+        n_queries: Requests per trial of a rate, enough that one may be late. A quantile above 0.99 needs more
+            than 473. One above 0.993 needs more than 700, and its default is higher.
         batch_max: Most requests that are answered together; the server never waits for more.
         precision: Precision of the search, relative to the rate.
         padding: Padding of a batch; ``longest`` fills every row up to the longest one.

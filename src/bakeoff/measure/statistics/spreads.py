@@ -32,14 +32,14 @@ def find_spreads(
     first = next((reading for rows in calls.values() for reading in rows.values()), None)
     if first is None:
         return ()
-    beside = calls.get(reference, {})
+    references = calls.get(reference, {})
     joined = {
-        name: {size: row for size, row in rows.items() if size in beside} for name, rows in calls.items()
+        name: {size: row for size, row in rows.items() if size in references} for name, rows in calls.items()
     }
     found = [
-        _spread(p, of, _by_size(calls if of == "time" else joined, _statistic(p, of), beside))
+        _spread(p, of, _by_size(calls if of == "time" else joined, _statistic(p, of), references))
         for p, of in (_list_kinds(first.quantity) if kinds is None else kinds)
-        if of == "time" or beside
+        if of == "time" or references
     ]
     return tuple(each for each in found if each is not None)
 
@@ -66,12 +66,12 @@ def _statistic(p: float, of: Of) -> Callable[[Reading, Reading], _Series]:
 def _by_size(
     calls: Mapping[str, Mapping[int, Reading]],
     statistic: Callable[[Reading, Reading], _Series],
-    beside: Mapping[int, Reading],
+    references: Mapping[int, Reading],
 ) -> Iterator[tuple[int, list[_Series]]]:
     """Yield the series of all candidates at each batch size, the reference first."""
     for size in sorted({size for rows in calls.values() for size in rows}):
         rows = [rows[size] for rows in calls.values() if size in rows]
-        theirs = beside.get(size)
+        theirs = references.get(size)
         if theirs is not None:
             rows = [theirs, *(row for row in rows if row is not theirs)]
         yield size, [series for row in rows if (series := statistic(row, theirs or row))]
