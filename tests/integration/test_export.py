@@ -148,7 +148,7 @@ def test_fewer_bits_may_move_logits_but_not_tags(
 
 
 def test_logits_of_another_shape_are_refused(compare_spoilt: CompareSpoilt) -> None:
-    said = r"float32 \(1, \d+, 6\) where PyTorch's are float32 \(1, \d+, 5\)"
+    said = r"float32 \(1, \d+, 6\), but PyTorch's are float32 \(1, \d+, 5\)"
     with pytest.raises(CheckpointError, match=said):
         compare_spoilt(lambda weights: np.concatenate([weights, weights[..., :1]], axis=-1))
 
@@ -205,8 +205,8 @@ def append(path: Path) -> None:
         ("model.onnx", append, r"model\.onnx changed since it was checked"),
         ("model.onnx", Path.unlink, r"no model\.onnx"),
         ("check.json", Path.unlink, r"no check\.json"),
-        ("check.json", append, r"check\.json is no whole record"),
-        ("check.json", lambda path: path.write_text("{}"), r"check\.json is no whole record"),
+        ("check.json", append, r"check\.json is not a complete record"),
+        ("check.json", lambda path: path.write_text("{}"), r"check\.json is not a complete record"),
     ],
     ids=["file changed", "file gone", "check gone", "check broken", "check empty"],
 )

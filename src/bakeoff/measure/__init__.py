@@ -1,4 +1,4 @@
-"""The instrument: how a checkpoint becomes a session and how a session is measured.
+"""Instrument that turns a checkpoint into a session and measures the session.
 
-It knows nothing of champions, MLflow or Optuna, and could be used without them.
+It does not depend on champions, MLflow or Optuna.
 """

@@ -1,7 +1,7 @@
-"""How a checkpoint becomes a session. One file a backend; the file's name is the YAML ``kind``.
+"""Backends that turn a checkpoint into a session, one file each; the file's name is the YAML ``kind``.
 
-They share ``availability`` (libraries, CPU instructions), ``export`` (PyTorch to ONNX) and ``parity`` (the
-comparison with PyTorch that every runtime must pass before anything is timed).
+They share ``availability`` (libraries, CPU instructions), ``export`` (PyTorch to ONNX) and ``parity``. Parity
+is the comparison with PyTorch that every runtime must pass before anything is timed.
 """
 
 from __future__ import annotations

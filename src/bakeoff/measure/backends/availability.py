@@ -1,4 +1,4 @@
-"""What a runtime needs of the machine: libraries that are optional, and instructions of the CPU."""
+"""Needs of a runtime on this machine: optional libraries, and instructions of the CPU."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ from pathlib import Path
 
 from bakeoff.errors import MissingExtraError, UnsupportedRuntimeError
 
-# Arithmetic on bfloat16 in hardware: AVX-512 or AMX on x86, its own flag on Arm. Without one of them
-# libraries convert around fp32, which is slower than fp32 and would be measured under the wrong name.
+# Arithmetic on bfloat16 in hardware: AVX-512 or AMX on x86, its own flag on Arm. Without one of them,
+# libraries convert to and from fp32. That is slower than fp32, and would be measured under the wrong name.
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 ABSENT = "n/a"
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 def require_libraries(part: str, *, extra: str, libraries: tuple[str, ...]) -> None:
-    """Refuse to go on where a library is not installed; nothing is imported to find out.
-
-    Raises:
-        MissingExtraError: Names the first library that is missing and the extra that holds it.
-    """
+    """Refuse to go on without these libraries; the error names the first missing one. Import nothing."""
     for name in libraries:
         if not _is_installed(name):
             raise MissingExtraError(part, library=name, extra=extra)
@@ -33,14 +29,14 @@ def require_bf16(label: str, cpuinfo: Path = _CPUINFO) -> None:
     """Refuse bfloat16 on a CPU that does not compute in it.
 
     Args:
-        label: Of the runtime that asks.
-        cpuinfo: Where Linux lists the CPU's flags.
+        label: Label of the runtime.
+        cpuinfo: File in which Linux lists the CPU's flags.
 
     Raises:
         UnsupportedRuntimeError: None of ``BF16_FLAGS`` is listed, or the system lists no flags at all.
     """
     needs = f"a CPU with one of the flags {', '.join(BF16_FLAGS)}"
-    fix = "use precision: fp32 here, or bench on a machine that has one"
+    fix = "use precision: fp32, or bench on a machine with one of these flags"
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -56,7 +52,7 @@ def require_bf16(label: str, cpuinfo: Path = _CPUINFO) -> None:
 
 
 def library_versions(*names: str) -> dict[str, str]:
-    """The installed version of each distribution, or ``n/a``."""
+    """Return the installed version of each distribution, or ``n/a``."""
     found = {}
     for name in names:
         try:
@@ -69,7 +65,7 @@ def library_versions(*names: str) -> dict[str, str]:
 def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except (ImportError, ValueError):  # an import hook forbids it, or a half-made module of that name stands
+    except (ImportError, ValueError):  # an import hook forbids it, or a half-made module has that name
         return False
 
 
@@ -77,7 +73,7 @@ def _is_installed(name: str) -> bool:
 def importing() -> Iterator[None]:
     """Pause garbage collection: imports make thousands of modules, and none of them is garbage.
 
-    It saves a fifth of the time that PyTorch and transformers take. Imports whose time is reported do without
+    It saves a fifth of the time that PyTorch and transformers take. Imports with a reported time run without
     it, since yours do too.
     """
     was_enabled = gc.isenabled()

@@ -1,4 +1,4 @@
-"""PyTorch to ONNX: one file with free batch and sequence dimensions."""
+"""Export from PyTorch to ONNX: one file with free batch and sequence dimensions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ OPSET = 17
 def export_onnx(model: Any, sample: Batch, path: Path) -> None:
     """Write a model's graph and fp32 weights, and leave the model in eval mode.
 
-    Weights of more than 2 GB do not fit the format's one file: the exporter then writes them beside it, one
-    file a tensor, and runtimes find them there. Tried with 2.3 GB: the export took 7 GB of memory, making
-    eight-bit weights of it 18 GB.
+    Weights of more than 2 GB do not fit into one file of the format. The exporter then writes them next to
+    it, one file per tensor, and runtimes find them there. In a trial with 2.3 GB, the export took 7 GB of
+    memory, and the conversion to eight-bit weights took 18 GB.
 
     Args:
-        model: Of transformers, on the CPU.
-        sample: What it is traced with; shapes of other batches may differ.
-        path: The file; its folder is where large weights go.
+        model: Model of transformers, on the CPU.
+        sample: Batch for tracing; other batches may have other shapes.
+        path: File to write; large weights go into its folder.
     """
     import torch
 
@@ -39,7 +39,7 @@ def export_onnx(model: Any, sample: Batch, path: Path) -> None:
 
     free = {0: "documents", 1: "tokens"}
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # tracer warnings speak to authors of models
+        warnings.simplefilter("ignore")  # tracer warnings are for authors of models
         torch.onnx.export(
             Logits().eval(),
             tuple(torch.from_numpy(sample.arrays[name]) for name in names),
@@ -50,6 +50,6 @@ def export_onnx(model: Any, sample: Batch, path: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
-    # The older exporter restores the training flag of what it was given, and a model in train mode drops out
-    # at random: what is compared with, and what is measured later, must be in eval mode.
+    # The older exporter restores the training flag of its argument, and a model in train mode drops out at
+    # random. The comparison and the later measurement need eval mode.
     model.eval()

@@ -1,4 +1,4 @@
-"""A backend that computes nothing: what it reads is the cost of the instrument itself."""
+"""Backend that computes nothing, to measure the cost of the instrument itself."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bakeoff.record import Record
 
 
 class Noop(Record):
-    """Answers at once with zeros of the right shape.
+    """Runtime that returns zeros of the right shape at once, to measure the cost of bakeoff itself.
 
     Attributes:
-        precision: Of the zeros.
-        device: Where they come from.
-        threads: Accepted, as by every runtime; nothing uses them.
+        precision: Type of the zeros.
+        device: The CPU only.
+        threads: Number of threads, accepted as in every runtime, but not used.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ()
@@ -39,13 +39,13 @@ class Noop(Record):
         return "noop"
 
     def require_installed(self) -> None:
-        """Nothing is needed."""
+        """Do nothing: no library is needed."""
 
     def import_libraries(self) -> None:
-        """Nothing is imported."""
+        """Do nothing: no library is needed."""
 
     def prepare_settings(self) -> dict[str, str] | None:
-        """Nothing has to be made from the checkpoint first."""
+        """Return None: nothing has to be made from the checkpoint first."""
         return None
 
     def load(
@@ -59,13 +59,13 @@ class Noop(Record):
         """Make nothing."""
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
-        """No file is loaded."""
+        """Return 0: no file is loaded."""
         del prepared, checkpoint
         return 0
 
 
 class NoopSession:
-    """Zeros for every token and label."""
+    """Session that returns zeros for every token and label."""
 
     def __init__(self, n_labels: int) -> None:
         self._n_labels = n_labels
@@ -75,9 +75,9 @@ class NoopSession:
         return np.zeros((*batch.arrays["input_ids"].shape, self._n_labels), dtype=np.float32)
 
     def describe(self) -> Mapping[str, str]:
-        """Nothing is in force."""
+        """Return nothing: no setting is in force."""
         return {}
 
     def device_memory_bytes(self) -> Mapping[str, int]:
-        """Nothing is used."""
+        """Return nothing: no accelerator is used."""
         return {}

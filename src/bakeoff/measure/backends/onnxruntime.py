@@ -1,4 +1,4 @@
-"""ONNX Runtime: the checkpoint exported once, checked against PyTorch, then run without PyTorch."""
+"""ONNX Runtime: the checkpoint is exported once, compared with PyTorch, then run without PyTorch."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ class OnnxRuntime(Record):
         libraries: Distributions that loading needs, besides those of every runtime.
         build_libraries: Distributions that preparing and measuring need as well.
         extras: Extras of bakeoff that bring all of them.
-        precision: ``int8`` keeps the weights in eight bits and quantises activations at every call, each
-            tensor as a whole: what a document is answered depends a little on those that share its batch.
+        precision: Type of weights and arithmetic. ``int8`` keeps the weights in eight bits and quantises
+            activations at every call, each tensor as a whole. So the output for a document depends slightly
+            on the other documents in its batch.
         device: The CPU only.
-        threads: Intra-op threads; null means all physical cores this process may use.
-        spinning: Whether idle threads of the pool wait busily for the next operator: faster, and a core that
-            does nothing looks busy to everything beside it.
-        memory_arena: Whether freed memory is kept for the next call: faster, and never given back.
+        threads: Intra-op threads; null means all physical cores that this process may use.
+        spinning: Whether idle threads of the pool busy-wait for the next operator. This is faster, but idle
+            cores look busy to other processes.
+        memory_arena: Whether to keep freed memory for the next call. This is faster, but the memory is never
+            given back.
     """
 
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
@@ -72,26 +74,18 @@ class OnnxRuntime(Record):
         return "-".join(parts)
 
     def require_installed(self) -> None:
-        """Refuse before anything is measured.
-
-        Raises:
-            MissingExtraError: onnxruntime is not installed.
-        """
+        """Refuse to go on if onnxruntime is not installed, before anything is measured."""
         require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
 
     def import_libraries(self) -> None:
-        """Import what loading needs, so that its time can be told apart from loading's.
-
-        Raises:
-            MissingExtraError: A library of the ``onnx`` extra is not installed.
-        """
+        """Import what loading needs, so that imports and loading are timed separately."""
         self.require_installed()
         _import_onnxruntime()
 
     def prepare_settings(self) -> dict[str, str] | None:
-        """What decides the file beside the checkpoint: the key of its cache.
+        """Return the settings that decide the exported file: the key of its cache.
 
-        Library versions belong to it, so that outputs are compared again after an upgrade.
+        They include library versions, so that outputs are compared again after an upgrade.
         """
         return {
             "format": "onnx",
@@ -105,8 +99,7 @@ class OnnxRuntime(Record):
         """Export the checkpoint into a folder and compare the outputs with PyTorch's on real texts.
 
         Raises:
-            CheckpointError: The outputs are too far off; nothing may be timed then.
-            MissingExtraError: A library of the ``torch`` or ``onnx`` extra is not installed.
+            CheckpointError: The outputs differ too much; nothing may be timed then.
         """
         require_libraries("export to ONNX", extra=EXTRA, libraries=("onnxruntime", "onnx"))
         _import_onnxruntime()
@@ -125,7 +118,7 @@ class OnnxRuntime(Record):
             found,
             folder,
             checkpoint,
-            runtime=f"{self.kind}-{self.precision}",  # whatever else is set, the files are the same
+            runtime=f"{self.kind}-{self.precision}",  # no other setting changes the files
             precision=self.precision,
             made_by=f"torch.onnx.export, opset {OPSET}"
             + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
@@ -138,15 +131,14 @@ class OnnxRuntime(Record):
         """Load the exported model.
 
         Raises:
-            CheckpointError: Nothing was prepared, or its files are not those that were compared.
-            MissingExtraError: onnxruntime is not installed.
+            CheckpointError: Nothing was prepared, or its files changed since the comparison.
         """
         self.import_libraries()
         folder = parity.find(prepared, checkpoint, is_verified=is_verified)
         return self._open(folder / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
-        """Size of the exported files, graph and weights."""
+        """Return the size of the exported files, graph and weights."""
         return parity.checked_size_bytes(prepared, checkpoint)
 
     def _open(self, path: Path) -> OnnxSession:
@@ -165,7 +157,7 @@ class OnnxRuntime(Record):
 
 
 class OnnxSession:
-    """An open ONNX model; it takes those inputs that its graph names."""
+    """Open ONNX model; it takes the inputs that its graph names."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -179,7 +171,7 @@ class OnnxSession:
         return logits
 
     def describe(self) -> Mapping[str, str]:
-        """The session's options as the library gives them back."""
+        """Return the session's options, read back from the library."""
         options = self._session.get_session_options()
         return {
             "providers": ", ".join(self._session.get_providers()),
@@ -193,15 +185,15 @@ class OnnxSession:
         }
 
     def device_memory_bytes(self) -> Mapping[str, int]:
-        """Nothing: it runs on the CPU."""
+        """Return nothing: it runs on the CPU."""
         return {}
 
 
 def _import_onnxruntime() -> Any:
     """Import onnxruntime without its telemetry.
 
-    Importing it starts a thread beside what is measured, which reports to a server, and writes an identifier
-    into the user's cache folder; the variable is read while the library loads.
+    Otherwise the import starts a thread alongside the measured work that reports to a server, and writes an
+    identifier into the user's cache folder. The library reads the variable while it loads.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime

@@ -1,4 +1,4 @@
-"""OpenVINO: the ONNX export converted once, checked against PyTorch, then run without PyTorch."""
+"""OpenVINO: the ONNX export is converted once, compared with PyTorch, then run without PyTorch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from bakeoff.record import Record
 
 EXTRA = "openvino"
 LIBRARIES = ("openvino",)
-MODEL_FILE = "model.xml"  # the weights stand beside it in model.bin
+MODEL_FILE = "model.xml"  # its weights are in model.bin
 MADE_WITH = ("torch", "transformers", "onnx", "openvino", "nncf")
 _INT8_METHOD = "nncf compress_weights, INT8_SYM"
-# Left to itself it computes in bf16 wherever the CPU can, so the hint is always given.
+# By default it computes in bf16 if the CPU can, so the hint is always given.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _DESCRIBED = {
     "execution_devices": "EXECUTION_DEVICES",
@@ -44,17 +44,18 @@ _DESCRIBED = {
 class OpenVino(Record):
     """OpenVINO on the CPU, one stream, tuned for latency.
 
-    Shapes are dynamic. Each new shape is prepared at its first call, so a warm-up must visit the lengths that
-    are measured.
+    Shapes are dynamic. The first call of each new shape prepares it, so the warm-up visits all measured
+    lengths.
 
     Attributes:
         libraries: Distributions that loading needs, besides those of every runtime.
         build_libraries: Distributions that preparing and measuring need as well.
         extras: Extras of bakeoff that bring all of them.
-        precision: ``bf16`` is arithmetic on fp32 weights. ``int8`` keeps the weights in eight bits (nncf) and
-            lets the library quantise activations at every call; the rest is fp32.
+        precision: Type of weights and arithmetic. ``bf16`` is arithmetic in bfloat16 on fp32 weights.
+            ``int8`` keeps the weights in eight bits (nncf) and lets the library quantise activations at every
+            call; the rest is fp32.
         device: The CPU only.
-        threads: Null means all physical cores this process may use.
+        threads: Threads of a call; null means all physical cores that this process may use.
     """
 
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
@@ -81,24 +82,16 @@ class OpenVino(Record):
         return f"{self.kind}-{self.precision}"
 
     def require_installed(self) -> None:
-        """Refuse before anything is measured.
-
-        Raises:
-            MissingExtraError: openvino is not installed.
-        """
+        """Refuse to go on if openvino is not installed, before anything is measured."""
         require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
 
     def import_libraries(self) -> None:
-        """Import what loading needs, so that its time can be told apart from loading's.
-
-        Raises:
-            MissingExtraError: A library of the ``openvino`` extra is not installed.
-        """
+        """Import what loading needs, so that imports and loading are timed separately."""
         self.require_installed()
         _import_openvino()
 
     def prepare_settings(self) -> dict[str, str] | None:
-        """What decides the file beside the checkpoint, and the comparison: the key of its cache."""
+        """Return the settings that decide the converted file and the comparison: the key of its cache."""
         return {
             "format": "openvino",
             "opset": str(OPSET),
@@ -111,8 +104,7 @@ class OpenVino(Record):
         """Convert the checkpoint into a folder and compare the outputs with PyTorch's on real texts.
 
         Raises:
-            CheckpointError: The outputs are too far off; nothing may be timed then.
-            MissingExtraError: A library of the ``torch`` or ``openvino`` extra is not installed.
+            CheckpointError: The outputs differ too much; nothing may be timed then.
             UnsupportedRuntimeError: The CPU does not compute in this precision.
         """
         needed = ("openvino", "onnx", *(("nncf",) if self.precision == "int8" else ()))
@@ -143,8 +135,7 @@ class OpenVino(Record):
         """Compile the converted model for this CPU.
 
         Raises:
-            CheckpointError: Nothing was prepared, or its files are not those that were compared.
-            MissingExtraError: openvino is not installed.
+            CheckpointError: Nothing was prepared, or its files changed since the comparison.
             UnsupportedRuntimeError: The CPU does not compute in this precision.
         """
         self.import_libraries()
@@ -152,7 +143,7 @@ class OpenVino(Record):
         return self._open(folder / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
-        """Size of the converted files, graph and weights."""
+        """Return the size of the converted files, graph and weights."""
         return parity.checked_size_bytes(prepared, checkpoint)
 
     def _convert(self, source: Path, destination: Path) -> None:
@@ -184,13 +175,13 @@ class OpenVino(Record):
                 self.label,
                 needs=f"arithmetic in {hint}",
                 found=f"{session.precision} in force",
-                fix="use fp32",
+                fix="use precision: fp32",
             )
         return session
 
 
 class OpenVinoSession:
-    """A compiled model and its one inference request; it takes those inputs that its graph names."""
+    """Compiled model and its one inference request; it takes the inputs that its graph names."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
@@ -205,11 +196,11 @@ class OpenVinoSession:
 
     @property
     def precision(self) -> str:
-        """The type of the arithmetic as the compiled model states it: ``f32``, ``bf16``."""
+        """Type of the arithmetic, as the compiled model reports it: ``f32``, ``bf16``."""
         return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
     def describe(self) -> Mapping[str, str]:
-        """The properties of the compiled model, as far as this version of the library has them."""
+        """Return the properties of the compiled model that this version of the library has."""
         known = self._compiled.get_property("SUPPORTED_PROPERTIES")
         facts = {
             ours: str(self._compiled.get_property(theirs))
@@ -219,15 +210,15 @@ class OpenVinoSession:
         return {"precision_hint": self.precision, **facts, "build": _import_openvino().get_version()}
 
     def device_memory_bytes(self) -> Mapping[str, int]:
-        """Nothing: it runs on the CPU."""
+        """Return nothing: it runs on the CPU."""
         return {}
 
 
 def _import_openvino() -> Any:
     """Import openvino without its telemetry.
 
-    Importing it tells a server so, from a thread beside what is measured, and writes an identifier into the
-    user's home. It goes without where that module is not installed, and here it is made to seem so.
+    Otherwise the import reports to a server, from a thread alongside the measured work, and writes an
+    identifier into the user's home. openvino also works without that module, so it is made to look missing.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino

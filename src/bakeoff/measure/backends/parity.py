@@ -1,7 +1,8 @@
-"""Does a runtime answer as PyTorch does? Compared on real texts before anything is timed.
+"""Parity: a runtime's outputs compared with PyTorch's on real texts, before anything is timed.
 
-A runtime that is fast and wrong must not be measured at all. The comparison leaves ``check.json`` behind,
-with the digest of every file that the runtime will load: what is measured later is what was compared.
+A runtime that is fast and wrong must not be measured at all. The comparison writes ``check.json`` with the
+digest of every file that the runtime will load. So the files that are measured later are those that were
+compared.
 """
 
 from __future__ import annotations
@@ -22,32 +23,33 @@ from bakeoff.measure.model.tokenizer import Encoder, read_tags
 from bakeoff.record import Record
 
 CHECK_FILE = "check.json"
-# Whatever a job cuts at: beyond the maximum of most encoders nothing is compared, as few texts are longer.
+# The same for every job: the maximum of most encoders. Few texts are longer, so nothing is compared beyond.
 CHECK_MAX_LENGTH = 512
-# One and three documents first: compilers treat a dimension of size one apart, and odd sizes show what was
-# fixed while tracing.
+# One and three documents first: compilers treat a dimension of size one differently, and odd sizes show what
+# tracing has fixed.
 _FIRST_SIZES = (1, 3)
 _SIZE = 8
 
 # For fp32. Reordered sums gave up to 1.3e-5 with ONNX Runtime and 3.1e-5 with OpenVINO on fine-tuned MiniLMs
-# of two, three and six layers, and changed no tag; OpenVINO left to itself computes in bf16, which gave 0.06
-# and more. This limit tells the two apart.
+# of two, three and six layers, and changed no tag. OpenVINO computes in bf16 by default, which gave 0.06 and
+# more. This limit separates the two.
 MAX_ABS_DIFFERENCE = 1e-4
-# For bf16 and int8, whose logits may be far off (int8: up to 2.5 on those models) without changing what the
-# user reads. Over any 64 texts the share of equal tags was never below 0.983 with ONNX Runtime's int8, the
-# farthest off. What the remaining words cost in quality is for the quality scenario to measure.
+# For bf16 and int8. Their logits may be far off (int8: up to 2.5 on those models) and give the user the same
+# tags. Over any 64 texts the share of equal tags was never below 0.983 with ONNX Runtime's int8, the farthest
+# off. The quality scenario measures the cost of the remaining words.
 MIN_TAG_AGREEMENT = 0.98
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How near a runtime's answers are to PyTorch's.
+    """Agreement of a runtime's outputs with PyTorch's.
 
     Attributes:
-        max_abs_difference: Of any logit at a token that is no padding; NaN or infinite where an answer is.
+        max_abs_difference: Largest difference of a logit at a token other than padding; NaN or infinite if an
+            output is.
         tag_agreement: Share of words with the same tag.
-        n_texts: Texts compared.
-        n_words: Words in them.
+        n_texts: Number of texts compared.
+        n_words: Number of words in them.
     """
 
     max_abs_difference: float
@@ -56,7 +58,7 @@ class Agreement:
     n_words: int
 
     def find_fault(self, precision: str) -> str | None:
-        """Say what is wrong, with figure and limit; None where the answers are near enough."""
+        """Return the fault, with figure and limit; None if the outputs are near enough."""
         if precision == "fp32":
             if self.max_abs_difference <= MAX_ABS_DIFFERENCE:
                 return None
@@ -70,16 +72,12 @@ class Agreement:
 
 
 class ParityCheck(Record):
-    """What was compared and found, kept as ``check.json`` beside the files.
+    """Result of a comparison, kept as ``check.json`` next to the files, with the figures of ``Agreement``.
 
     Attributes:
         runtime: Label of the runtime.
-        made_by: How the files were made from the checkpoint.
-        max_abs_difference: See ``Agreement``.
-        tag_agreement: See ``Agreement``.
-        n_texts: See ``Agreement``.
-        n_words: See ``Agreement``.
-        versions: Of the libraries that made and compared.
+        made_by: Method that made the files from the checkpoint.
+        versions: Versions of the libraries that made and compared the files.
         files: SHA-256 of every file that the runtime loads, by its path in the folder.
     """
 
@@ -96,12 +94,12 @@ class ParityCheck(Record):
 def compare(
     reference: Session, session: Session, checkpoint: Checkpoint, texts: Sequence[Sequence[str]]
 ) -> Agreement:
-    """Ask both the same texts, in batches of several sizes.
+    """Compare the outputs of two sessions on the same texts, in batches of several sizes.
 
     Args:
-        reference: PyTorch in fp32, eager.
-        session: What is to be measured.
-        checkpoint: That both run.
+        reference: Session of PyTorch in fp32, eager.
+        session: Session to be measured.
+        checkpoint: Checkpoint of both sessions.
         texts: Documents as words; at least one.
 
     Raises:
@@ -118,11 +116,11 @@ def compare(
         if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
             raise CheckpointError(
                 checkpoint.folder,
-                found=f"logits {found.dtype} {found.shape} where PyTorch's are {wanted.dtype} {wanted.shape}",
-                fix="it is not measured with this runtime; report the architecture",
+                found=f"logits {found.dtype} {found.shape}, but PyTorch's are {wanted.dtype} {wanted.shape}",
+                fix="use another runtime, and report the architecture",
             )
         kept = batch.arrays["attention_mask"].astype(bool)
-        # Unlike max(), np.maximum does not lose a NaN.
+        # np.maximum keeps a NaN, which max() may lose.
         worst = float(np.maximum(worst, np.abs(wanted[kept] - found[kept]).max()))
         for ours, theirs in zip(
             read_tags(found, encodings, checkpoint.labels),
@@ -144,17 +142,17 @@ def write_check(
     made_by: str,
     versions: Mapping[str, str],
 ) -> None:
-    """Keep the comparison beside the files in the folder, or refuse them.
+    """Write the comparison next to the files in the folder, or refuse them.
 
     Raises:
-        CheckpointError: The outputs are too far from PyTorch's; names the figure and the limit.
+        CheckpointError: The outputs differ too much from PyTorch's; the message has figure and limit.
     """
     fault = agreement.find_fault(precision)
     if fault:
         raise CheckpointError(
             checkpoint.folder,
             found=f"outputs of {runtime} {fault}",
-            fix="it is not measured with this runtime; take another precision, or report the architecture",
+            fix="use another precision or runtime, or report the architecture",
         )
     check = ParityCheck(
         runtime=runtime,
@@ -174,11 +172,7 @@ def write_check(
 
 
 def find(prepared: Path | None, checkpoint: Checkpoint, *, is_verified: bool) -> Path:
-    """Return the folder, verified now unless it was before.
-
-    Raises:
-        CheckpointError: As ``verify``; of what was verified only that nothing was prepared.
-    """
+    """Return the folder, verified now unless it was before."""
     return _require(prepared, checkpoint) if is_verified else verify(prepared, checkpoint)
 
 
@@ -186,7 +180,7 @@ def verify(prepared: Path | None, checkpoint: Checkpoint) -> Path:
     """Return the folder, if its files are those that were compared.
 
     Raises:
-        CheckpointError: Nothing was prepared, or a file is missing or changed since.
+        CheckpointError: Nothing was prepared, or a file is missing or changed since the comparison.
     """
     folder = _require(prepared, checkpoint)
     for name, expected in read_check(folder).files.items():
@@ -201,26 +195,18 @@ def verify(prepared: Path | None, checkpoint: Checkpoint) -> Path:
 
 
 def read_check(prepared: Path) -> ParityCheck:
-    """Read ``check.json``.
-
-    Raises:
-        CheckpointError: It is missing or broken.
-    """
+    """Read ``check.json``."""
     try:
         return ParityCheck.model_validate_json((prepared / CHECK_FILE).read_bytes())
     except FileNotFoundError:
         raise CheckpointError(prepared, found=f"no {CHECK_FILE}", fix="remove this folder") from None
     except ValidationError as error:
-        found = f"{CHECK_FILE} is no whole record ({error.error_count()} faults)"
+        found = f"{CHECK_FILE} is not a complete record (faults: {error.error_count()})"
         raise CheckpointError(prepared, found=found, fix="remove this folder") from None
 
 
 def checked_size_bytes(prepared: Path | None, checkpoint: Checkpoint) -> int:
-    """Size of the files that the runtime loads.
-
-    Raises:
-        CheckpointError: Nothing was prepared.
-    """
+    """Return the size of the files that the runtime loads."""
     folder = _require(prepared, checkpoint)
     return sum((folder / name).stat().st_size for name in read_check(folder).files)
 

@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 EXTRA = "torch"
 LIBRARIES = ("torch", "transformers", "safetensors")
 SHOWN_KEYS = 3
-INTEROP_THREADS = 1  # one call after the other: nothing runs side by side inside the model
+INTEROP_THREADS = 1  # one call after the other: nothing runs in parallel inside the model
 
 
 class Torch(Record):
-    """PyTorch.
+    """PyTorch, eager or compiled.
 
     Attributes:
         libraries: Distributions that loading needs, besides those of every runtime.
         build_libraries: Distributions that preparing and measuring need as well.
         extras: Extras of bakeoff that bring all of them.
-        precision: Of weights and arithmetic. ``bf16`` converts the fp32 weights of the checkpoint; logits are
-            float32 in any case.
-        device: ``cuda`` is written with care but has not been run: no such device was at hand.
-        threads: Intra-op threads; null means all physical cores this process may use.
-        compile: Translate the model with torch.compile, which needs a C++ compiler. Every process compiles
-            again or reads the cache that PyTorch keeps in its own temporary folder; shapes are dynamic, so
-            that a new length compiles nothing, but a batch of one document is a graph of its own.
+        precision: Type of weights and arithmetic. ``bf16`` converts the fp32 weights of the checkpoint;
+            logits are float32 in any case.
+        device: Device of the model. ``cuda`` has not been run yet, since no such device was at hand.
+        threads: Intra-op threads; null means all physical cores that this process may use.
+        compile: Whether to compile the model with torch.compile, which needs a C++ compiler. Every process
+            compiles again, or reads the cache in PyTorch's own temporary folder. Shapes are dynamic, so a new
+            length compiles nothing. A batch of one document is a separate graph.
     """
 
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
@@ -66,35 +66,26 @@ class Torch(Record):
         return "-".join(parts)
 
     def require_installed(self) -> None:
-        """Refuse before anything is measured.
-
-        Raises:
-            MissingExtraError: A library of the ``torch`` extra is not installed.
-        """
+        """Refuse to go on if a library of the ``torch`` extra is missing, before anything is measured."""
         require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
 
     def import_libraries(self) -> None:
-        """Import what loading needs, so that its time can be told apart from loading's.
-
-        Raises:
-            MissingExtraError: A library of the ``torch`` extra is not installed.
-        """
+        """Import what loading needs, so that imports and loading are timed separately."""
         self.require_installed()
         _import_libraries()
 
     def prepare_settings(self) -> dict[str, str] | None:
-        """What decides the comparison with plain PyTorch, which itself needs none: the key of its cache."""
+        """Return the settings that decide the comparison, as its cache key; None for plain PyTorch."""
         if self._is_reference:
             return None
         return {"check": self.label, "version": "1", **library_versions("torch", "transformers")}
 
     def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
-        """Compare the outputs with those of fp32, eager, on the CPU; no file is made but the finding.
+        """Compare the outputs with those of fp32, eager, on the CPU; write only the result.
 
         Raises:
-            CheckpointError: The outputs are too far off; nothing may be timed then.
-            MissingExtraError: A library of the ``torch`` extra is not installed.
-            UnsupportedRuntimeError: This machine lacks what the settings ask for.
+            CheckpointError: The outputs differ too much; nothing may be timed then.
+            UnsupportedRuntimeError: The settings need a CPU, GPU or compiler that is missing.
         """
         if self._is_reference:
             return
@@ -126,21 +117,20 @@ class Torch(Record):
         Raises:
             CheckpointError: Weights are missing or do not fit the architecture, or the outputs of these
                 settings were not compared yet.
-            MissingExtraError: A library of the ``torch`` extra is not installed.
-            UnsupportedRuntimeError: This machine lacks what the settings ask for.
+            UnsupportedRuntimeError: The settings need a CPU, GPU or compiler that is missing.
         """
         if not (is_verified or self._is_reference):
             parity.verify(prepared, checkpoint)
         return self._open(checkpoint)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
-        """Size of the weights as loaded from disk."""
+        """Return the size of the weights on disk."""
         del prepared
         return checkpoint.size_bytes
 
     @property
     def _is_reference(self) -> bool:
-        """Whether this is what all others are compared with."""
+        """Whether this is the reference of all comparisons."""
         return (self.precision, self.device, self.compile) == ("fp32", "cpu", False)
 
     def _open(self, checkpoint: Checkpoint) -> TorchSession:
@@ -150,13 +140,13 @@ class Torch(Record):
         self._require_device()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        with suppress(RuntimeError):  # too late once work has begun; describe() tells what is in force
+        with suppress(RuntimeError):  # too late once work has begun; describe() reports the number in force
             torch.set_num_interop_threads(INTEROP_THREADS)
         model = load_model(checkpoint)
         if self.precision == "bf16":
             model = model.to(torch.bfloat16)
         if self.compile:
-            # Else helper processes compile ahead, and stay beside what is measured.
+            # Otherwise helper processes compile ahead, and stay alongside the measured work.
             import torch._inductor.config
 
             torch._inductor.config.compile_threads = 1
@@ -176,7 +166,7 @@ class Torch(Record):
             raise UnsupportedRuntimeError(
                 self.label,
                 needs="a CUDA device",
-                found=f"none by torch {torch.__version__}",
+                found=f"none visible to torch {torch.__version__}",
                 fix="set device: cpu",
             )
         if self.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -189,10 +179,10 @@ class Torch(Record):
 
 
 def _import_libraries() -> None:
-    """Import torch, and of transformers all that a model class needs.
+    """Import torch, and the parts of transformers that a model class needs.
 
-    The auto class alone imports next to nothing. Loading would then import the rest, which takes ten times
-    as long as reading the weights of a small model.
+    The auto class alone imports almost nothing. Loading would then import the rest, which takes ten times as
+    long as reading the weights of a small model.
     """
     import torch
     from transformers import AutoModelForTokenClassification, PreTrainedModel
@@ -201,11 +191,10 @@ def _import_libraries() -> None:
 
 
 def load_model(checkpoint: Checkpoint) -> Any:
-    """A token-classification model in eval mode, refused unless every weight came from the checkpoint.
+    """Load a token-classification model in eval mode, with every weight from the checkpoint.
 
     Raises:
-        CheckpointError: transformers would fill missing weights with random values in silence.
-        MissingExtraError: torch or transformers is not installed.
+        CheckpointError: Weights are missing; transformers would silently fill them with random values.
     """
     require_libraries("loading a checkpoint", extra=EXTRA, libraries=LIBRARIES)
     with importing():
@@ -214,7 +203,7 @@ def load_model(checkpoint: Checkpoint) -> Any:
     from transformers import AutoModelForTokenClassification
     from transformers.utils import logging as transformers_logging
 
-    # It draws progress bars and prints its own load report; ours is the error below.
+    # It draws progress bars and prints its own load report; the error below replaces it.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
@@ -241,16 +230,16 @@ def load_model(checkpoint: Checkpoint) -> Any:
         raise CheckpointError(
             checkpoint.folder,
             found=f"weights missing or of another shape: {shown}",
-            fix="random values would take their place; acquire or train the checkpoint again",
+            fix="acquire or train the checkpoint again, since random values would replace them",
         )
     return model.eval()
 
 
 class TorchSession:
-    """A model on its device.
+    """Model on its device.
 
     Args:
-        model: Of transformers, in eval mode, already there.
+        model: Model of transformers in eval mode, already on the device.
         device: ``cpu`` or ``cuda``.
         is_compiled: Whether calls go through torch.compile.
     """
@@ -278,7 +267,7 @@ class TorchSession:
             return logits
 
     def describe(self) -> Mapping[str, str]:
-        """What PyTorch says of itself and of the model."""
+        """Return what PyTorch reports of itself and of the model."""
         import torch
 
         facts = {
@@ -297,7 +286,7 @@ class TorchSession:
         if self._is_compiled:
             from torch._dynamo.utils import counters
 
-            # It grows when a call had to compile: seen between two blocks, the second was not steady.
+            # It grows if a call had to compile: after growth between two blocks, the second was not steady.
             facts |= {
                 "compile": "inductor, dynamic shapes",
                 "compiled_graphs": str(counters["stats"]["unique_graphs"]),
@@ -307,7 +296,7 @@ class TorchSession:
         return facts
 
     def device_memory_bytes(self) -> Mapping[str, int]:
-        """Peaks of tensors and of PyTorch's allocator since loading, weights included; no other library's."""
+        """Return PyTorch's peaks since loading, of tensors and of its allocator, weights included."""
         if self._device != "cuda":
             return {}
         import torch

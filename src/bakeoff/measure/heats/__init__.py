@@ -1,1 +1,1 @@
-"""Heats: candidates measured together, in interleaved rounds of blocks."""
+"""Heats: candidates measured together in interleaved rounds of blocks."""

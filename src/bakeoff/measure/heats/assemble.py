@@ -1,4 +1,4 @@
-"""From a heat to the readings of one of its jobs: everything raw, nothing summed up."""
+"""Readings of one job of a heat: all values raw, no summaries."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from bakeoff.measure.statistics.stability import find_far, mser_truncation, summ
 LATE_SHARE = 0.2
 LATE_CHANGE = 0.05
 LATE_REPEATS = 2
-# Of fewer blocks the truncation rule knows next to nothing.
+# The truncation rule is not reliable for fewer blocks.
 LATE_MIN_BLOCKS = 8
-# One process has no interval.
+# A single process gives no interval.
 LEAST_NEAR_REPEATS = 2
 
 LeftOut = Mapping[tuple[int, int], int]
 
 
 class Calls(NamedTuple):
-    """The timed calls of one variant of a participant.
+    """Timed calls of one variant of a participant.
 
     Attributes:
-        variant: Its number.
-        own: The participant's, which know how the repeats of all participants deviate.
-        reference: The reference's of the same rounds; None for the reference itself, and for a variant that
-            the reference has not.
+        variant: Number of the variant.
+        own: Calls of the participant, with the spreads between the repeats of all participants.
+        reference: Calls of the reference in the same rounds; None for the reference itself, and for a variant
+            that the reference does not have.
     """
 
     variant: int
@@ -66,14 +66,14 @@ def assemble_readings(
     """Assemble all readings of one participant.
 
     Args:
-        heat: The whole of it: which rounds count is judged over all participants together.
-        name: Of the participant.
-        quantity: What its calls stand for.
-        calls: Of all participants, as ``assemble_calls`` makes them; None makes them.
+        heat: Whole heat, since all participants together decide which rounds count.
+        name: Name of the participant.
+        quantity: Quantity that its calls measure.
+        calls: Calls of all participants, from ``assemble_calls``; None assembles them here.
 
     Returns:
-        Per variant the calls, the reference's calls of the same rounds, and the warm-ups; then load times,
-        memory, tokenisation, calibration loop and the instrument's overhead.
+        For each variant the calls, the reference's calls of the same rounds, the warm-ups and the blocks.
+        Then load times, memory, tokenisation, calibration loop, the instrument's overhead and energy.
     """
     left_out = find_left_out(heat.repeats)
     parts = list(_parts(heat.repeats, name))
@@ -91,10 +91,10 @@ def assemble_calls(
     """Assemble the timed calls of all participants that finished a process.
 
     Args:
-        heat: The whole of it.
-        left_out: Which rounds do not count, as ``find_left_out`` says.
-        quantity: What the calls stand for.
-        kinds: Of which statistics the calls know how the repeats deviate; None is of all that are shown.
+        heat: Whole heat.
+        left_out: Reason that each round is excluded, from ``find_left_out``.
+        quantity: Quantity that the calls measure.
+        kinds: Statistics for which the calls get the spread between repeats; None takes all that are shown.
     """
     names = sorted({part.name for repeat in heat.repeats for part in repeat.parts})
     own = {
@@ -109,7 +109,7 @@ def assemble_calls(
             Calls(
                 variant,
                 reading.model_copy(update={"spreads": spreads}),
-                _beside(heat, name, variant, left_out),
+                _calls_of_reference(heat, name, variant, left_out),
             )
             for variant, reading in rows.items()
         ]
@@ -117,8 +117,8 @@ def assemble_calls(
     }
 
 
-def _beside(heat: Heat, name: str, variant: int, left_out: LeftOut) -> Reading | None:
-    """The reference's calls of the rounds that a participant ran."""
+def _calls_of_reference(heat: Heat, name: str, variant: int, left_out: LeftOut) -> Reading | None:
+    """Return the reference's calls of the rounds that a participant ran."""
     own = {number for number, _ in _parts(heat.repeats, name)}
     reference = [row for row in _parts(heat.repeats, heat.reference) if row[0] in own]
     if name == heat.reference or variant not in _variants(reference):
@@ -127,11 +127,11 @@ def _beside(heat: Heat, name: str, variant: int, left_out: LeftOut) -> Reading |
 
 
 def find_left_out(repeats: Sequence[Repeat]) -> dict[tuple[int, int], int]:
-    """Why each (repeat, round) is left out of headline figures; the same for every participant.
+    """Return whether each (repeat, round) counts, or why it is excluded; the same for every participant.
 
-    Rounds before a process came to its steady state after all: where in half of the repeats, and two at
-    least, the first blocks of a variant are slower than the rest (MSER, beyond 5 %), they are left out for
-    everybody in those repeats. Dirty rounds. Rounds in which the CPUs were apart.
+    Headline figures exclude disturbed rounds, rounds in which the CPUs were apart, and the first rounds of a
+    process that was not steady yet. Those are found by the first blocks of a variant: they are slower than
+    the rest (MSER, beyond 5 %) in half of the repeats, and in two at least. Only those repeats exclude them.
     """
     apart = find_apart(repeats)
     late = _find_late(repeats, apart)
@@ -153,32 +153,32 @@ def find_left_out(repeats: Sequence[Repeat]) -> dict[tuple[int, int], int]:
 def find_apart(repeats: Sequence[Repeat]) -> frozenset[tuple[int, int]]:
     """Find the (repeat, round) pairs in which the CPUs were further apart, by their core-to-core latency.
 
-    Empty where too few other rounds remain to be the measurement.
+    There are none if too few other rounds remain for a measurement.
     """
     return _find_far(repeats) if is_near_enough(repeats) else frozenset()
 
 
 def is_near_enough(repeats: Sequence[Repeat]) -> bool:
-    """Whether the CPUs were near in half of the repeats, of many in five, and in two at least."""
+    """Return whether the CPUs were near in half of the repeats: in two at least, and five are enough."""
     wanted = min(MIN_REPEATS, max(LEAST_NEAR_REPEATS, len(repeats) / 2))
     return len(_find_near(repeats)) >= min(wanted, len(repeats))
 
 
 def count_done(repeats: Sequence[Repeat], left_out: LeftOut) -> int:
-    """Repeats that add to the measurement: some of their rounds count, and half were near.
+    """Count the repeats that add to the measurement: some rounds count, and in half the CPUs were near.
 
     Args:
-        repeats: So far.
-        left_out: Which of their rounds do not count, as ``find_left_out`` says.
+        repeats: Repeats so far.
+        left_out: Reason that each of their rounds is excluded, from ``find_left_out``.
     """
     counted = {number for number, _ in find_counted(left_out)}
     return len(_find_near(repeats) & counted)
 
 
 def find_counted(left_out: LeftOut) -> frozenset[tuple[int, int]]:
-    """The (repeat, round) that headline figures use, by why each is left out.
+    """Return the (repeat, round) pairs that headline figures use.
 
-    Disturbed ones too where they are the most: the rest would be a selection.
+    Disturbed rounds count too if they are the majority: the rest would be a selection.
     """
     counts_all = share_of_dirty(left_out.values()) > MAX_DIRTY_SHARE
     return frozenset(
@@ -187,7 +187,7 @@ def find_counted(left_out: LeftOut) -> frozenset[tuple[int, int]]:
 
 
 def _find_near(repeats: Sequence[Repeat]) -> set[int]:
-    """Numbers of the repeats in which the CPUs were near in at least half of the rounds."""
+    """Return the numbers of the repeats in which the CPUs were near in at least half of the rounds."""
     far = _find_far(repeats)
     return {
         each.number
@@ -201,14 +201,14 @@ def _find_far(repeats: Sequence[Repeat]) -> frozenset[tuple[int, int]]:
     for each in repeats:
         is_dirty = each.rounds
         for number, ns in each.core_to_core_by_round_ns.items():
-            if not is_dirty[number]:  # other work disturbs core-to-core latencies, too
+            if not is_dirty[number]:  # other work disturbs core-to-core latencies too
                 latencies_ns[each.number, number] = ns
     far = find_far(np.array(list(latencies_ns.values()), dtype=float))
     return frozenset(place for place, is_far in zip(latencies_ns, far, strict=True) if is_far)
 
 
 def _find_late(repeats: Sequence[Repeat], apart: Container[tuple[int, int]]) -> dict[int, int]:
-    """How many first rounds to leave out, by repeat."""
+    """Return how many first rounds to exclude, by repeat."""
     cuts: dict[tuple[str, int], dict[int, int]] = {}
     judged: Counter[tuple[str, int]] = Counter()
     for repeat in repeats:
@@ -301,7 +301,7 @@ def _calls(quantity: str, parts: Sequence[tuple[int, Part]], variant: int, left_
 
 
 def _blocks(parts: Sequence[tuple[int, Part]], variant: int, left_out: LeftOut) -> Reading:
-    """The system's counters of each block, as the share of wall time spent waiting for a CPU and the rest."""
+    """Return the wall time of each block, with the system's counters as columns."""
     rows = [(number, block) for number, part in parts for block in part.blocks if block.variant == variant]
     names = sorted({name for _, block in rows for name in block.counters})
     return Reading(
@@ -338,7 +338,7 @@ def _warm_ups(parts: Sequence[tuple[int, Part]], variant: int) -> Reading:
 
 
 def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
-    """What is read once in a process, or a few times at its start."""
+    """Return what a process reads once, or a few times at its start."""
     readings = [
         read_each(LOAD, "ns", [(number, part.started.load_ns) for number, part in parts]).model_copy(
             update={

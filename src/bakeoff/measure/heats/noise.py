@@ -9,17 +9,17 @@ from bakeoff.measure.heats.records import Block, PlacedBlock
 from bakeoff.measure.statistics.readings import MAX_DIRTY_SHARE
 from bakeoff.measure.system.kernel_counters import judge_ticks
 
-# Of all blocks of a round together.
+# Share of the wall time of all blocks of a round together.
 MAX_RUN_DELAY_SHARE = 0.02
 
 
 @dataclass
 class Round:
-    """One round on its way; whether it was disturbed may be known some rounds later only.
+    """Round in progress; a disturbance may become known some rounds later only.
 
     Attributes:
         blocks: Name of the participant, position in the order of the round, and the block.
-        reasons: What speaks against all its blocks together.
+        reasons: Disturbances of all its blocks together.
     """
 
     number: int
@@ -30,11 +30,11 @@ class Round:
 
     @property
     def wall_ns(self) -> float:
-        """Time inside its blocks."""
+        """Time inside its blocks, in ns."""
         return sum(_wall_ns(block) for _, _, block in self.blocks)
 
     def place(self) -> Iterator[tuple[str, PlacedBlock]]:
-        """Each block with its place in the repeat, and whose it is."""
+        """Yield the name of the participant and each block with its place in the repeat."""
         for name, position, block in self.blocks:
             placed = PlacedBlock(
                 **block.model_dump() | {"disturbances": (*block.disturbances, *self.reasons)},
@@ -47,22 +47,22 @@ class Round:
 
 
 def are_enough(rounds: Sequence[Round], wanted: int) -> bool:
-    """Whether a repeat may end: enough clean rounds, or twice as many in all, or most are disturbed."""
+    """Return whether a repeat may end: enough clean rounds, twice as many in all, or most disturbed."""
     n_dirty = sum(each.is_dirty for each in rounds)
-    # On a busy machine repeating would only choose among disturbed rounds.
+    # On a busy machine, more rounds would only select among disturbed ones.
     is_busy = len(rounds) >= wanted and n_dirty > MAX_DIRTY_SHARE * len(rounds)
     return len(rounds) - n_dirty >= wanted or len(rounds) >= 2 * wanted or is_busy
 
 
 def is_disturbed(blocks: Sequence[Block]) -> bool:
-    """Whether a block of a round was disturbed by itself, or all together waited too long for a CPU."""
+    """Return whether one block of a round was disturbed, or all together waited too long for a CPU."""
     waited_ns = sum(block.counters.get("run_delay_ns", 0.0) for block in blocks)
     wall_ns = sum(_wall_ns(block) for block in blocks)
     return any(block.disturbances for block in blocks) or waited_ns > MAX_RUN_DELAY_SHARE * wall_ns
 
 
 def judge_together(rounds: Sequence[Round]) -> None:
-    """Judge what the system counts too coarsely for one block; it speaks against all rounds that it is of."""
+    """Judge counters that are too coarse for one block; a disturbance marks all the rounds."""
     reasons = judge_ticks([block.counters for each in rounds for _, _, block in each.blocks])
     for each in rounds if reasons else ():
         each.is_dirty = True

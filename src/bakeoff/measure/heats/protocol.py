@@ -1,4 +1,4 @@
-"""The protocol's settings: how long, how often, and how narrow an interval must be before a heat may stop."""
+"""Settings of the timing protocol: durations, repeats, and the interval widths at which a heat may stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from bakeoff.record import Record
 
 NS_PER_S = 1_000_000_000
-# Calls shorter than this are timed several at a time: the clock itself costs about 0.1 µs.
+# Shorter calls are timed several at a time: the clock itself costs about 0.1 µs.
 SHORTEST_SAMPLE_NS = 100_000
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -29,13 +29,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Targets(Record):
-    """Half-widths of 95 % intervals at which a heat may stop, relative to the value; null asks for none.
+    """Half-widths of 95 % intervals at which a heat may stop, relative to the value; null sets no target.
 
     Attributes:
-        p50: Of the median latency.
-        p95: Of the 95th percentile.
-        p99: Of the 99th percentile.
-        ratio: Of the ratio to the reference candidate.
+        p50: Target for the median latency.
+        p95: Target for the 95th percentile.
+        p99: Target for the 99th percentile.
+        ratio: Target for the ratio to the reference candidate.
     """
 
     p50: Share | None = 0.02
@@ -45,53 +45,56 @@ class Targets(Record):
 
     @property
     def quantiles(self) -> list[tuple[str, float, float]]:
-        """Name, p and target of each quantile that was asked for."""
+        """Name, p and target of each quantile that has a target."""
         asked = (("p50", 0.5, self.p50), ("p95", 0.95, self.p95), ("p99", 0.99, self.p99))
         return [(name, p, target) for name, p, target in asked if target is not None]
 
 
-def _tell_shorthands(schema: dict[str, Any]) -> None:
-    """What is replaced before the fields are read stands in the schema all the same."""
+def _add_shorthands(schema: dict[str, Any]) -> None:
+    """Add the shorthands to the schema, though they are replaced before the fields are read."""
     count = schema["properties"]["min_repeats"]
     schema["properties"] |= {
         "preset": {
             "enum": list(PRESETS),
             "type": "string",
             "default": "standard",
-            "description": "Stands for values of the fields; fields beside it override them.",
+            "description": "Set of values for the other settings; settings next to it override them.",
         },
         "processes": {
             **{word: count[word] for word in ("minimum", "maximum", "type")},
-            "description": "Stands for so many repeats.",
+            "description": "Number of repeats: sets both `min_repeats` and `max_repeats`.",
         },
     }
 
 
 class TimingProtocol(Record):
-    """How timed scenarios are measured; every field is part of the benchmark key.
+    """Timing of scenarios; every setting is part of the benchmark key.
 
-    Written as ``preset: quick`` (or ``standard``, ``rigorous``) it stands for the preset's values, and fields
-    beside it override them; ``processes: N`` stands for N repeats.
+    ``preset: quick`` (or ``standard``, ``rigorous``) sets the preset's values, and settings next to it
+    override them. ``processes: N`` sets N repeats.
 
     Attributes:
-        version: Of the protocol itself.
-        min_repeats: Fresh processes of each candidate at least; fewer than 5 are flagged.
-        max_repeats: At most; twice as many where some do not count since the CPUs were apart.
-        rounds: Rounds in a repeat, not counting repeated ones.
-        block_s: Aimed length of a block.
-        min_calls: Least timed calls of a block.
-        max_calls: Most timed calls of a block.
-        iterations: Least timed calls of a variant over the least number of repeats; 0 asks for none.
-        warmup_iterations: Least calls of a warm-up.
-        warmup_min_s: Least time of the warm-up of a process; its variants share it.
-        warmup_max_s: After this the warm-up of a variant is given up, and flagged.
-        time_budget_s: Of a heat. A repeat that would not fit is not begun once the least number was run;
-            on a machine so busy that twice the budget is gone before, none at all.
-        targets: When a heat may stop.
-        seed: Of all shuffling.
+        version: Version of the protocol.
+        min_repeats: Minimum number of repeats, each a fresh process of every candidate; fewer than 5 are
+            flagged.
+        max_repeats: Maximum number of repeats; twice as many if some do not count, as the CPUs were far
+            apart.
+        rounds: Rounds in a repeat, without the extra rounds that replace disturbed ones.
+        block_s: Target length of a block, in seconds.
+        min_calls: Minimum number of timed calls in a block.
+        max_calls: Maximum number of timed calls in a block.
+        iterations: Minimum number of timed calls of a variant, such as a batch size, over
+            ``min_repeats`` repeats; 0 sets no minimum.
+        warmup_iterations: Minimum number of calls in a warm-up.
+        warmup_min_s: Minimum warm-up time of a process, in seconds; its variants share it.
+        warmup_max_s: Maximum warm-up time of a variant, in seconds; the warm-up then ends and is flagged.
+        time_budget_s: Time budget of a heat, in seconds. After ``min_repeats`` repeats, no repeat starts that
+            would not fit. If twice the budget is spent before, no further repeat starts.
+        targets: Interval widths at which a heat may stop.
+        seed: Seed of all shuffling.
     """
 
-    model_config = Record.model_config | {"json_schema_extra": _tell_shorthands}
+    model_config = Record.model_config | {"json_schema_extra": _add_shorthands}
     shorthands: ClassVar[tuple[str, ...]] = ("preset", "processes")
 
     version: Literal[2] = 2
@@ -126,15 +129,18 @@ class TimingProtocol(Record):
     def _least_is_not_above_most(self) -> Self:
         for least, most in (("min_repeats", "max_repeats"), ("min_calls", "max_calls")):
             if getattr(self, least) > getattr(self, most):
-                raise ValueError(f"{least} {getattr(self, least)} is above {most} {getattr(self, most)}")
+                raise ValueError(
+                    f"{least} {getattr(self, least)} is above {most} {getattr(self, most)}; "
+                    f"lower {least} or raise {most}"
+                )
         return self
 
     def samples_per_block(self, median_ns: float, least: int | None = None) -> int:
-        """Timed samples of a block of a variant whose calls take this long.
+        """Return the number of timed samples in a block, from the length of a call.
 
         Args:
-            median_ns: Of one call.
-            least: Samples, instead of ``min_calls``.
+            median_ns: Median time of one call, in ns.
+            least: Minimum number of samples, instead of ``min_calls``.
         """
         wanted = math.ceil(self.block_s * NS_PER_S / max(median_ns, SHORTEST_SAMPLE_NS))
         asked = math.ceil(self.iterations / (self.min_repeats * self.rounds))

@@ -1,4 +1,4 @@
-"""A heat: candidates that are measured together, in interleaved rounds. What is kept of it, all of it raw."""
+"""Records of a heat, all of them raw: candidates measured together in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ Stop = Literal["targets", "budget", "repeats"]
 
 
 class WarmUp(Record):
-    """How one variant of a participant became steady in one process.
+    """Warm-up of one variant of a participant in one process.
 
     Attributes:
-        first_call_ns: Time of its first call; that of the first variant is the first of the process.
-        warmup_ns: From the first call until it was given free.
-        n_calls: Calls made.
-        median_ns: Of the last block.
-        is_steady: Whether it was steady, and not merely given up.
-        n_tokens: Of each input, without padding.
-        n_padded_tokens: Of each input, as computed.
-        n_documents: That one call answers.
-        least_samples: Of a block, instead of the protocol's own least; None leaves it.
+        first_call_ns: Time of its first call; for the first variant, the first call of the process.
+        warmup_ns: Time from the first call to the end of the warm-up.
+        median_ns: Median time of a call in the last blocks.
+        is_steady: Whether it became steady before its time ran out.
+        n_tokens: Tokens of each input, without padding.
+        n_padded_tokens: Tokens of each input, with padding.
+        n_documents: Documents per call.
+        least_samples: Least number of samples in a block, instead of the protocol's; None keeps that one.
     """
 
     variant: int
@@ -38,18 +37,18 @@ class WarmUp(Record):
 
 
 class Started(Record):
-    """A participant that is loaded, warm and waiting.
+    """Participant that is loaded, warm and waiting.
 
     Attributes:
-        at_ns: When it began, since the Unix epoch.
-        spawn_ns: From the start of the process to its first line of ours.
-        import_ns: Imports of the runtime's libraries. Other workers may import at the same time, at most one
-            for each physical core; everything below is read while no other worker runs.
-        load_ns: From the checkpoint to a session.
-        overhead_ns: What timing a call that does nothing reads: the cost of the instrument, one a sample.
-        calibration_ns: Times of a fixed computation in this process, the same on every machine.
-        tokenize_ns: Time to encode each text, one by one.
-        resident_bytes: Memory of the process now.
+        at_ns: Start, in ns since the Unix epoch.
+        spawn_ns: Time from the start of the process to bakeoff's first line in it.
+        import_ns: Time to import the runtime's libraries. Other workers may import at the same time, at most
+            one per physical core; everything below is read while no other worker runs.
+        load_ns: Time from the checkpoint to a session.
+        overhead_ns: Time of each sample of a call that does nothing: the instrument's own cost.
+        calibration_ns: Times of the calibration loop in this process, the same work on every machine.
+        tokenize_ns: Time to encode each text, one at a time.
+        resident_bytes: Current memory of the process.
         memory_bytes: Peak memory at each mark so far.
     """
 
@@ -68,12 +67,12 @@ class Started(Record):
 
 
 class BlockRequest(Record):
-    """One block to be run.
+    """Request to run one block.
 
     Attributes:
         samples: Timed samples; one untimed call comes before them.
         calls_per_sample: Calls that share one reading of the clock.
-        first_input: Where in the order of inputs the block begins, the same for all participants.
+        first_input: Position in the order of inputs where the block begins, the same for all participants.
     """
 
     variant: int
@@ -86,13 +85,13 @@ class Block(Record):
     """One block as it was run.
 
     Attributes:
-        start_ns: Since the process began.
-        run_in_ns: Of the one call before the samples, which counts for nothing: it finds cold caches.
-        wall_ns: Of each sample, a single call's share of it.
+        start_ns: Start of the block, since the process began.
+        run_in_ns: Time of the one call before the samples, which does not count: it finds cold caches.
+        wall_ns: Wall time of each sample, divided by its calls.
         cpu_ns: CPU time of the process over the same calls.
-        disturbances: What the system's own counters say against this block, each with its figure; never
-            judged by the latencies.
-        counters: What the system counted over the block.
+        disturbances: Disturbances that the system's counters show, each with its figure; never judged by the
+            latencies.
+        counters: System counters over the block.
     """
 
     variant: int
@@ -107,12 +106,12 @@ class Block(Record):
 
 
 class PlacedBlock(Block):
-    """A block with its place in the repeat.
+    """Block with its place in the repeat.
 
     Attributes:
-        position: In the order of its round.
+        position: Position in the order of its round.
         is_dirty: Whether any block of its round was disturbed.
-        core_to_core_ns: Time that data took from one CPU to the next before the round; None if not read.
+        core_to_core_ns: Core-to-core latency before the round; None if not read.
     """
 
     round: int
@@ -122,13 +121,13 @@ class PlacedBlock(Block):
 
 
 class Finished(Record):
-    """What a participant says at its end.
+    """Report of a participant at its end.
 
     Attributes:
         memory_bytes: Peak memory at each mark.
-        energy_uj: Energy of the package over the blocks, where the machine tells it; None elsewhere.
-        facts: What the runtime says of itself now.
-        system: Load and pressure of the machine now.
+        energy_uj: Energy of the CPU packages over the blocks; None without a counter that can be read.
+        facts: Settings in force, as the runtime reports them.
+        system: Load and pressure of the machine.
     """
 
     memory_bytes: Mapping[str, int] = {}
@@ -138,7 +137,7 @@ class Finished(Record):
 
 
 class Part(Record):
-    """One participant's share of one repeat."""
+    """One participant's part of one repeat."""
 
     name: str
     started: Started
@@ -147,7 +146,7 @@ class Part(Record):
 
 
 class Failure(Record):
-    """What ended a participant."""
+    """Reason that a participant ended early."""
 
     reason: str
     detail: str = ""
@@ -157,8 +156,8 @@ class Repeat(Record):
     """One fresh process of every participant.
 
     Attributes:
-        is_resident: Whether all were in memory at once, so that rounds interleave; else one after the other.
-        failures: What ended a participant, by its name; it has no part then.
+        is_resident: Whether all were in memory at once and rounds interleaved; else they ran one by one.
+        failures: Failure of each participant that failed, by name; it has no part then.
     """
 
     number: int
@@ -168,7 +167,7 @@ class Repeat(Record):
 
     @property
     def rounds(self) -> dict[int, bool]:
-        """Each round's number, and whether a block of it was disturbed."""
+        """Number of each round, and whether one of its blocks was disturbed."""
         dirty: dict[int, bool] = {}
         for part in self.parts:
             for block in part.blocks:
@@ -177,7 +176,7 @@ class Repeat(Record):
 
     @property
     def core_to_core_by_round_ns(self) -> dict[int, int]:
-        """Each round's number, and how long data took from one CPU to the next; those that were read."""
+        """Core-to-core latency of each round in ns, by its number, for the rounds that have one."""
         found: dict[int, int] = {}
         for part in self.parts:
             for block in part.blocks:
@@ -187,10 +186,10 @@ class Repeat(Record):
 
 
 class Unmet(Record):
-    """An interval that is not within its target when the heat ends.
+    """Interval that is wider than its target when the heat ends.
 
     Attributes:
-        half_width: Relative to the value; None where the samples give no interval.
+        half_width: Half-width relative to the value; None if the samples give no interval.
     """
 
     participant: str
@@ -201,12 +200,12 @@ class Unmet(Record):
 
 
 class Heat(Record):
-    """Candidates that were measured together, in interleaved rounds.
+    """Candidates measured together in interleaved rounds.
 
     Attributes:
-        reference: Name of the participant to which the others are compared.
-        stopped: Why no further repeat was run.
-        failures: What ended a participant, by its name.
+        reference: Name of the participant that the others are compared with.
+        stopped: Reason that no further repeat ran.
+        failures: Failure of each participant that failed, by name.
     """
 
     reference: str

@@ -1,20 +1,19 @@
-"""Rounds: who is measured when, and until when.
+"""Rounds of a heat: the order of the measurements, and the rule that stops them.
 
-Candidates that will be compared are measured together in one *heat*. A *repeat* is one fresh process of
-each; in it *rounds* follow each other, and a round is one *block* of calls of every candidate, in an order
-drawn anew, while all others are stopped. Slow drift of the machine then hits all alike, and the ratio of two
-candidates in one round is free of it.
+Candidates that will be compared are measured together in one *heat*. A *repeat* is one fresh process of each
+candidate, and consists of *rounds*. A round is one *block* of calls of every candidate, in a new random
+order; the others are stopped meanwhile. Slow drift of the machine then affects all candidates alike, and
+cancels in the ratio of two candidates within a round.
 
-    stop rule: run repeats until, with the least number done, every interval that was asked for is within
-    its target, or the time budget is spent; the record says which. At twice the budget it ends in any case:
-    a repeat that is under way then ends after four rounds.
+    stop rule: run the least number of repeats. Then stop when every interval is within its target, or when
+    the time budget is spent; the record says which. At twice the budget the heat ends in any case: a repeat
+    in progress then ends after four rounds.
 
-A repeat in which the CPUs were apart most of the time, or of which no round counts, does not count as
-done: another takes its place.
-There are never more than twice as many as were allowed.
+A repeat does not count as done if the CPUs were apart most of the time, or if none of its rounds counts.
+Another repeat takes its place. There are never more than twice as many as allowed.
 
-Nothing here starts a process or reads a clock of its own: participants do the one, the caller hands in the
-other, so that the tests run whole heats on a virtual clock.
+Nothing here starts a process or reads a clock: participants start processes, and the caller passes the clock.
+So the tests run whole heats on a virtual clock.
 """
 
 from __future__ import annotations
@@ -47,49 +46,49 @@ from bakeoff.measure.heats.stopping import find_unmet
 from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.measure.system.kernel_counters import TICKED_NS
 
-# A heat that has spent this many budgets, or that many times the most repeats, ends with what it has.
+# A heat ends in any case after this many time budgets, or this many times ``max_repeats``.
 PATIENCE = 2.0
-# But never with one, which gives no ratio an interval.
+# But never with a single repeat, which gives no interval of a ratio.
 LEAST_REPEATS = 2
-# And a repeat that is under way then ends with so many rounds: a median of fewer is none.
+# A repeat in progress then ends after so many rounds: fewer give no usable median.
 LEAST_ROUNDS = 4
-# How long one of several that import is waited for before the next is looked at.
+# Wait for one of several importing participants before the next one is checked.
 LOOK_S = 0.02
 
 
 class Participant(Protocol):
-    """A candidate in a process of its own, or in a test a simulated one.
+    """Candidate in a process of its own, or a simulated one in a test.
 
-    Every method raises WorkerError if the process fails; it is ended then.
+    Every method raises WorkerError if the process fails; the participant is killed then.
     """
 
     @property
     def name(self) -> str:
-        """Unique in the heat."""
+        """Name, unique in the heat."""
         ...
 
     def begin(self, repeat: int) -> None:
-        """Begin afresh and import; return at once. Others may import at the same time."""
+        """Begin a fresh process and import; return at once. Others may import at the same time."""
         ...
 
     def wait_imported(self, longest_s: float) -> int | None:
-        """Return the memory in bytes once it has imported and stopped; None where that takes longer."""
+        """Return the memory in bytes once it has imported and stopped; None if that takes longer."""
         ...
 
     def start(self, repeat: int) -> Started:
-        """Begin afresh unless that is done, load, warm up every variant, and stop."""
+        """Begin a fresh process unless that is done, load, warm up every variant, and stop."""
         ...
 
     def run_block(self, request: BlockRequest) -> Block:
-        """Go on, run one block, and stop."""
+        """Resume, run one block, and stop."""
         ...
 
     def finish(self) -> Finished:
-        """Go on, tell the peak of memory, and end."""
+        """Resume, report the peak of memory, and end."""
         ...
 
     def kill(self) -> None:
-        """End at once; also when it was never started."""
+        """End at once, even if it was never started."""
         ...
 
 
@@ -109,20 +108,19 @@ def run_heat(
     """Measure participants together.
 
     Args:
-        participants: The first one is the reference.
-        protocol: How.
+        participants: Participants to measure; the first one is the reference.
+        protocol: Settings of the measurement.
         now_s: Clock of the time budget, in seconds.
-        memory_budget_bytes: Beyond this the participants are not held in memory together.
+        memory_budget_bytes: Most memory that participants may hold together; beyond it they run one by one.
         earlier: Repeats of the same heat that an interrupted run has kept.
         keep: Called with each finished repeat, before the next begins.
         pause: Called before each block, while all participants are stopped; it must be short.
-        probe: Reads how long data takes from one CPU to the next, in ns, or None; called before each round.
-        quantity: What the calls stand for; the targets are asked of what is reported of it.
-        n_importing: Participants that may import at the same time. Everything after that, from loading on,
-            is done by one at a time.
+        probe: Called before each round; returns the core-to-core latency in ns, or None.
+        quantity: Quantity that the calls measure; the targets apply to its statistics.
+        n_importing: Participants that may import at the same time; from loading on, they go one at a time.
 
     Returns:
-        All repeats in which at least one participant finished, and why there are no more.
+        All repeats in which at least one participant finished, and the reason that there are no more.
     """
     begin_s = now_s()
     state = _State(
@@ -152,7 +150,7 @@ def run_heat(
             if len(repeats) >= protocol.min_repeats
             else len(repeats) >= LEAST_REPEATS and spent_s > PATIENCE * protocol.time_budget_s
         )
-        # The first that is wider is enough to go on.
+        # One interval that is too wide is enough to go on.
         heat = Heat(reference=reference, repeats=tuple(repeats), failures=state.failures)
         too_wide = find_unmet(heat, protocol.targets, left_out, quantity, among=state.names)
         is_met = is_enough and not is_over and next(too_wide, None) is None
@@ -171,15 +169,12 @@ def run_heat(
 
 @dataclass
 class _State:
-    """What a heat learns on its way.
+    """State of a heat in progress.
 
     Attributes:
         alive: Participants that have not failed.
-        pause: What the caller does between blocks.
-        probe: What it reads before a round.
-        n_importing: Participants that may import at the same time.
-        is_spent: Whether the heat has used up its patience.
-        shapes: Samples a block and calls a sample of each variant, fixed by its first warm-up.
+        is_spent: Whether ``PATIENCE`` times the time budget is spent.
+        shapes: Samples per block and calls per sample of each variant, fixed by its first warm-up.
     """
 
     alive: list[Participant]
@@ -195,7 +190,7 @@ class _State:
 
     @property
     def names(self) -> set[str]:
-        """Of the participants that have not failed."""
+        """Names of the participants that have not failed."""
         return {participant.name for participant in self.alive}
 
     def fail(self, participant: Participant, error: WorkerError) -> None:
@@ -204,7 +199,7 @@ class _State:
         self.alive = [other for other in self.alive if other.name != participant.name]
 
     def learn(self, repeat: Repeat) -> None:
-        """Take over what a repeat has fixed, also one of an interrupted run."""
+        """Take over what a repeat has fixed, even one of an interrupted run."""
         self.is_resident = repeat.is_resident
         self.failures.update(repeat.failures)
         self.alive = [other for other in self.alive if other.name not in repeat.failures]
@@ -224,7 +219,7 @@ class _State:
 
 @dataclass
 class _Attempt:
-    """One repeat on its way."""
+    """Repeat in progress."""
 
     started: dict[str, Started] = field(default_factory=dict)
     blocks: dict[str, list[PlacedBlock]] = field(default_factory=dict)
@@ -265,10 +260,10 @@ def _run_repeat(state: _State, number: int) -> Repeat:
 
 
 def _start_together(state: _State, order: Sequence[Participant], attempt: _Attempt, number: int) -> bool:
-    """Start all; False if they do not fit into memory together (all are ended then).
+    """Start all; return False if they do not fit into memory together (all are killed then).
 
-    Importing is the longest part and is not measured against others, so that several do it at once. They are
-    stopped then, and loading, the first call and the warm-up are done by one at a time.
+    Importing takes longest and is not compared, so several participants import at once, and stop. Loading,
+    the first call and the warm-up then run one participant at a time.
     """
     used_bytes = _import_together(state, order, number)
     imported = [participant for participant in order if participant.name in used_bytes]
@@ -288,7 +283,7 @@ def _import_together(state: _State, order: Sequence[Participant], number: int) -
     """Let participants begin and import, some at the same time.
 
     Returns:
-        Memory of each in bytes, by its name. It ends early once that is more than there is.
+        Memory of each in bytes, by name. Importing ends early once their sum exceeds the budget.
     """
     waiting, importing = deque(order), list[Participant]()
     used_bytes: dict[str, int] = {}
@@ -318,7 +313,7 @@ def _start(state: _State, participant: Participant, attempt: _Attempt, number: i
 
 
 def _run_rounds(state: _State, attempt: _Attempt, number: int) -> None:
-    """Rounds until enough are clean; a disturbed one is repeated for all, never by looking at latencies."""
+    """Run rounds until enough are clean; counters, never latencies, decide what runs again for all."""
     shuffler = random.Random(f"{state.protocol.seed}:{number}:rounds")  # noqa: S311 - an order, not a secret
     rounds: list[Round] = []
     unjudged: list[Round] = []
@@ -328,7 +323,7 @@ def _run_rounds(state: _State, attempt: _Attempt, number: int) -> None:
         rounds.append(_run_round(state, attempt, len(rounds), shuffler))
         unjudged.append(rounds[-1])
         if sum(each.wall_ns for each in unjudged) >= TICKED_NS or are_enough(rounds, wanted):
-            judge_together(unjudged)  # which may make them too few again
+            judge_together(unjudged)  # may leave too few clean ones again
             unjudged = []
     for each in rounds:
         for name, placed in each.place():
@@ -336,7 +331,7 @@ def _run_rounds(state: _State, attempt: _Attempt, number: int) -> None:
 
 
 def _run_round(state: _State, attempt: _Attempt, number: int, shuffler: random.Random) -> Round:
-    """One block of every variant of every participant."""
+    """Run one block of every variant of every participant."""
     turns = [
         (participant, warm_up)
         for participant in state.alive
@@ -371,8 +366,8 @@ def _finish(state: _State, attempt: _Attempt) -> None:
 
 
 def _run_alone(state: _State, participant: Participant, attempt: _Attempt, number: int) -> None:
-    """All rounds of one participant while no other is in memory: still paired by round, but wider."""
-    # Each participant has rounds of its own here, so what is read before them cannot be judged together.
+    """Run all rounds of one participant with no other in memory: still paired by round, but wider."""
+    # Each participant has its own rounds here, so core-to-core latencies cannot be judged together.
     alone = _State(
         [participant],
         state.protocol,

@@ -1,4 +1,4 @@
-"""What a heat still lacks: the intervals that were asked for and are wider than their targets."""
+"""Targets that a heat has not met: the intervals that are still too wide."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from bakeoff.measure.statistics.spreads import Kind
 def find_unmet(
     heat: Heat, targets: Targets, left_out: LeftOut, quantity: str, *, among: Collection[str]
 ) -> Iterator[Unmet]:
-    """Every 95 % interval that was asked for and is wider than its target, by the rounds that count.
+    """Find every 95 % interval that is wider than its target, by the rounds that count.
 
-    Each by itself: where several candidates are shown beside a reference, their intervals hold together and
-    are wider.
+    Each interval holds by itself here. The intervals of several candidates next to a reference hold jointly,
+    and are wider.
     """
     kinds: list[Kind] = [(p, "time") for _, p, _ in targets.quantiles]
     kinds += [(MEDIAN, "ratio")] if targets.ratio is not None else []
     by_name = assemble_calls(heat, left_out, quantity, kinds) if kinds else {}
     for name in sorted(by_name.keys() & set(among)):
-        for variant, calls, beside in by_name[name]:
+        for variant, calls, reference in by_name[name]:
             for metric, p, target in targets.quantiles:
                 if p == MEDIAN and quantity == PASS:
                     yield from _if_wider(name, variant, "throughput", calls.throughput(), target)
                 elif p == MEDIAN or calls.has_tail:
                     yield from _if_wider(name, variant, metric, calls.quantile(p), target)
-            if targets.ratio is not None and beside is not None:
-                ratio = ratio_to_reference(calls, beside)
+            if targets.ratio is not None and reference is not None:
+                ratio = ratio_to_reference(calls, reference)
                 yield from _if_wider(name, variant, "ratio", ratio, targets.ratio)
 
 

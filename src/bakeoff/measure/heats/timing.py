@@ -1,4 +1,4 @@
-"""Inside the process that is measured: warm up until steady, then blocks of timed calls."""
+"""Timing inside the measured process: a warm-up until steady, then blocks of timed calls."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that is timed, such as a batch size.
+    """Timed variant of a scenario, such as a batch size.
 
     Attributes:
-        number: Names it.
-        call: Does the work on the input of this number.
-        n_tokens: Of each input, without padding.
-        n_padded_tokens: Of each input, as computed; inputs of unlike size are all visited in the warm-up.
-        n_documents: That one call answers.
-        least_samples: Of a block, where the protocol's own least would take too long; None leaves it.
-        before: Done before every sample, untimed; a sample is one call then, however short.
+        number: Number that identifies the variant.
+        call: Runs the model on the input of this number.
+        n_tokens: Tokens of each input, without padding.
+        n_padded_tokens: Tokens of each input, with padding; the warm-up visits every size.
+        n_documents: Documents per call.
+        least_samples: Least number of samples in a block, instead of the protocol's; None keeps that one.
+        before: Called before every sample, untimed; a sample is then one call, however short.
     """
 
     number: int
@@ -47,12 +47,12 @@ class Variant:
 
     @property
     def n_inputs(self) -> int:
-        """Length of the order of inputs; it is gone through again and again."""
+        """Length of the order of inputs, which blocks go through again and again."""
         return len(self.n_tokens)
 
     @property
     def one_of_each_size(self) -> tuple[int, ...]:
-        """An input of each padded size, in the order of inputs."""
+        """One input of each padded size, in the order of inputs."""
         first: dict[int, int] = {}
         for number, size in enumerate(self.n_padded_tokens):
             first.setdefault(size, number)
@@ -60,33 +60,33 @@ class Variant:
 
 
 class Counters(Protocol):
-    """What the system counts around a block."""
+    """Counters of the system around a block."""
 
     def begin(self) -> None:
-        """Note where the counters stand."""
+        """Note the current counts."""
         ...
 
     def end(self, wall_ns: int) -> tuple[dict[str, float], tuple[str, ...]]:
-        """What was counted since, and which of it is a disturbance."""
+        """Return the counts since ``begin``, and the disturbances among them."""
         ...
 
 
 def warm_up_all(
     variants: Sequence[Variant], protocol: TimingProtocol, wall: Clock = time.perf_counter_ns
 ) -> tuple[WarmUp, ...]:
-    """Warm up every variant of a process; they share the least time, which is one of the process."""
+    """Warm up every variant of a process; the variants share the least time of the process."""
     share = protocol.model_copy(update={"warmup_min_s": protocol.warmup_min_s / len(variants)})
     return tuple(warm_up(variant, share, wall) for variant in variants)
 
 
 def warm_up(variant: Variant, protocol: TimingProtocol, wall: Clock = time.perf_counter_ns) -> WarmUp:
-    """Call a variant until block medians show no trend.
+    """Call a variant until its block medians show no trend.
 
-    Every size of input is visited first: runtimes with dynamic shapes compile or plan memory for each.
+    Calls visit every input size first: runtimes with dynamic shapes compile or plan memory for each.
 
     Args:
-        variant: What is warmed.
-        protocol: Least and most time.
+        variant: Variant to warm up.
+        protocol: Settings with the least and the greatest warm-up time.
         wall: Clock, in ns.
     """
     begin = wall()
@@ -139,20 +139,20 @@ def run_block(
 ) -> Block:
     """Time one block.
 
-    One call that counts for nothing comes first: it runs on caches that another process has filled. Between
-    the two readings of the wall clock stands the call and nothing else; CPU time is read outside them.
+    One call that does not count comes first: it runs on caches that another process has filled. Only the call
+    is between the two readings of the wall clock; CPU time is read outside them.
 
     Args:
-        variant: What is timed.
-        request: How many samples, from which input on.
-        counters: Read before and after, outside all calls.
-        epoch_ns: What ``start_ns`` of the block counts from.
+        variant: Variant to time.
+        request: Number of samples and the first input.
+        counters: System counters, read before and after all calls.
+        epoch_ns: Zero of the block's ``start_ns``.
         wall: Clock of the samples, in ns.
         cpu: CPU time of this process, in ns.
     """
     call, before = variant.call, variant.before
     n_inputs = variant.n_inputs
-    # What comes before would be done for the first call of a group alone.
+    # Otherwise ``before`` would apply to the first call of a group only.
     per_sample = request.calls_per_sample if before is None else 1
     wall_ns: list[int] = []
     cpu_ns: list[int] = []
@@ -197,7 +197,7 @@ def run_block(
 
 
 def time_instrument(wall: Clock = time.perf_counter_ns, cpu: Clock = time.process_time_ns) -> tuple[int, ...]:
-    """What a sample of a call that does nothing reads, in ns: the instrument's own cost."""
+    """Time samples of a call that does nothing, in ns: the instrument's own cost."""
 
     def nothing(_: int) -> None:
         """Do nothing."""
@@ -208,9 +208,9 @@ def time_instrument(wall: Clock = time.perf_counter_ns, cpu: Clock = time.proces
 
 
 def time_calibration_loop(wall: Clock = time.perf_counter_ns) -> tuple[int, ...]:
-    """Times of one fixed matrix product, in ns: the same work on every machine and every day.
+    """Time a fixed matrix product repeatedly, in ns: the same work on every machine and every day.
 
-    Without a BLAS, whose choice of kernel and threads would differ between machines.
+    It uses no BLAS, whose choice of kernel and threads would differ between machines.
     """
     generator = np.random.default_rng(0)
     left = generator.random((CALIBRATION_SIZE, CALIBRATION_SIZE), dtype=np.float32)
@@ -224,7 +224,7 @@ def time_calibration_loop(wall: Clock = time.perf_counter_ns) -> tuple[int, ...]
 
 
 def time_each(calls: Sequence[Callable[[], object]], wall: Clock = time.perf_counter_ns) -> tuple[int, ...]:
-    """Wall time of each call, one after the other, in ns; the first is made once before, untimed."""
+    """Time each call, one after the other, in ns of wall time; the first also runs once before, untimed."""
     times = []
     with _GarbageCollectionPaused():
         for call in (calls[0], *calls):
@@ -235,21 +235,21 @@ def time_each(calls: Sequence[Callable[[], object]], wall: Clock = time.perf_cou
 
 
 class NoCounters:
-    """Counts nothing: for the instrument's own calibration, and for systems that keep no counters."""
+    """Counters that count nothing, for the instrument's own calibration and systems without counters."""
 
     def begin(self) -> None:
         """Note nothing."""
 
     def end(self, wall_ns: int) -> tuple[dict[str, float], tuple[str, ...]]:
-        """Tell nothing."""
+        """Return no counts."""
         del wall_ns
         return {}, ()
 
 
 class _GarbageCollectionPaused:
-    """A collection inside a timed call would be the instrument's doing, not the model's.
+    """Pause of garbage collection, since a collection inside a timed call would not be the model's work.
 
-    What is there once stays out of later collections, so that only the first of them takes long.
+    Objects that exist at the first collection stay out of later ones, so only the first takes long.
     """
 
     def __enter__(self) -> None:

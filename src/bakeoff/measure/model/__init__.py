@@ -1,1 +1,1 @@
-"""Models: a checkpoint on disk, its tokenizer and its weights, and the session that it becomes."""
+"""Models: checkpoint, tokenizer and weights on disk, and the loaded session."""

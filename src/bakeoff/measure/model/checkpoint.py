@@ -1,4 +1,4 @@
-"""What must be true of a folder before anything loads it as a checkpoint."""
+"""Checks of a checkpoint folder before anything loads it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ from bakeoff.measure.model.safetensors import WEIGHTS_FILE, check_weights, read_
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
-# Their positions begin after the padding token's id (create_position_ids_from_input_ids in transformers), so
-# that many rows of the table of positions are never reached.
+# Positions of these models begin after the padding token's id (create_position_ids_from_input_ids in
+# transformers), so as many rows of their position table are never used.
 OFFSET_MODELS = frozenset(
     {
         "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm",
         "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
     }
 )  # fmt: skip
-OFFSET_PAD_TOKEN_ID = 1  # of all of them, where config.json does not say
-MAX_CONFIG_BYTES = 5_000_000  # a label map of 100,000 names fits twice
+OFFSET_PAD_TOKEN_ID = 1  # of all these models, if config.json does not set it
+MAX_CONFIG_BYTES = 5_000_000  # twice the size of a label map of 100,000 names
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A fine-tuned token-classification checkpoint whose files are all there and whole.
+    """Fine-tuned token-classification checkpoint with complete files.
 
     Attributes:
-        folder: The folder with ``config.json``, weights and ``tokenizer.json``.
-        labels: The tag of each output, in the order of the outputs.
-        pad_token_id: What fills up shorter rows of a batch; masked, so it decides nothing.
-        max_positions: Tokens that the model has positions for, special ones included; None where it sets no
-            maximum.
-        weight_files: Names of the safetensors files: one, or several shards.
+        folder: Folder with ``config.json``, weights and ``tokenizer.json``.
+        labels: Tag of each output, in the order of the outputs.
+        pad_token_id: Token that fills shorter rows of a batch; masked, so it changes no result.
+        max_positions: Most tokens that the model accepts, special ones included; None if it sets no maximum.
+        weight_files: Names of the safetensors files: one file or several shards.
     """
 
     folder: Path
@@ -46,29 +45,26 @@ class Checkpoint:
 
     @property
     def tokenizer_file(self) -> Path:
-        """The fast tokenizer, in the format of the ``tokenizers`` library."""
+        """Path of the fast tokenizer, in the format of the ``tokenizers`` library."""
         return self.folder / TOKENIZER_FILE
 
     def token_limit(self, max_length: int) -> int:
-        """Tokens after which a document is cut: as many as are asked for, never more than the model takes.
+        """Return the tokens after which a document is cut: ``max_length`` or the model's maximum, if less.
 
-        Beyond its maximum one runtime fails and another answers in silence with what means nothing.
+        Beyond that maximum, one runtime fails and another silently returns meaningless logits.
         """
         return max_length if self.max_positions is None else min(max_length, self.max_positions)
 
     @property
     def size_bytes(self) -> int:
-        """Size of the weights on disk."""
+        """Size of the weights on disk, in bytes."""
         return sum((self.folder / name).stat().st_size for name in self.weight_files)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Check a checkpoint folder without loading its weights.
 
-    Whether the weights fit the architecture is seen at loading, where it is checked again.
-
-    Raises:
-        CheckpointError: The folder, one of its files or the label map is missing or broken.
+    Loading checks later whether the weights fit the architecture.
     """
     if not folder.is_dir():
         raise CheckpointError(folder, found="no such folder", fix="give the folder that holds config.json")
@@ -77,7 +73,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(
             folder,
             found=f"no {TOKENIZER_FILE}",
-            fix="save the fast tokenizer beside the weights: tokenizer.save_pretrained(folder)",
+            fix="save the fast tokenizer next to the weights: tokenizer.save_pretrained(folder)",
         )
     return Checkpoint(
         folder,
@@ -89,10 +85,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def open_verified_checkpoint(folder: Path, digest: str) -> Checkpoint:
-    """Check a checkpoint folder's form, then that its content is what the refit recorded.
+    """Check the form of a checkpoint folder, then its content against the digest that the refit recorded.
 
     Raises:
-        CheckpointError: It is no checkpoint, or another one.
+        CheckpointError: The folder is not a checkpoint, or not this one.
     """
     checkpoint = open_checkpoint(folder)
     found = digest_folder(folder)
@@ -100,7 +96,7 @@ def open_verified_checkpoint(folder: Path, digest: str) -> Checkpoint:
         raise CheckpointError(
             folder,
             found=f"its content has digest {shorten(found)}, the refit recorded {shorten(digest)}",
-            fix="it is not what was trained; restore it, or run the refit again",
+            fix="restore the checkpoint that was trained, or run the refit again",
         )
     return checkpoint
 
@@ -116,7 +112,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             folder,
             found=f"{CONFIG_FILE} names other weights in transformers_weights",
-            fix=f"save the weights as {WEIGHTS_FILE}: only they are checked",
+            fix=f"save the weights as {WEIGHTS_FILE}, the only file that is checked",
         )
     return config
 
@@ -152,14 +148,11 @@ def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
 
 
 def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
-    """Tokens that a model has positions for; None where its configuration sets no maximum.
+    """Return the most tokens that a model has positions for; None if its configuration sets no maximum.
 
     Args:
-        folder: Of the checkpoint, for the message.
+        folder: Checkpoint folder, for the message.
         config: Content of its ``config.json``.
-
-    Raises:
-        CheckpointError: The number cannot be one.
     """
     value = config.get("max_position_embeddings")
     if value is None:

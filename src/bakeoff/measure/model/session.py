@@ -1,4 +1,4 @@
-"""What every runtime gives us: a loaded model that turns one batch into logits, and says how it runs."""
+"""Interface of every runtime: a loaded model that turns one batch into logits and reports how it runs."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from bakeoff.measure.model.tokenizer import Batch
 
 
 class Session(Protocol):
-    """A loaded model, ready to answer."""
+    """Loaded model, ready for calls."""
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Return logits [documents, tokens, labels] in host memory.
 
-        Promise: when this returns, the device is done. A session on a GPU synchronises before it returns, so
-        that the caller's clock sees the whole work. A call that raised leaves the session usable.
+        The device has finished when this returns: a GPU session synchronises first, so that the caller's
+        clock sees all the work. The session stays usable after a call that raised.
         """
         ...
 
     def describe(self) -> Mapping[str, str]:
-        """What is really in force, read back from the library: threads, precision, providers, build.
+        """Return what is in force, read back from the library: threads, precision, providers, build.
 
-        Recorded with every measurement. What was asked for stands in the runtime's settings; where the two
-        differ, this is the truth. Not for the timed region.
+        Every measurement records it. If it differs from the runtime's settings, this is the truth. Never call
+        it inside the timed region.
         """
         ...
 
     def device_memory_bytes(self) -> Mapping[str, int]:
-        """Peak memory of the accelerator since loading, by counter, in bytes; empty on a CPU."""
+        """Return the accelerator's peak memory since loading, by counter, in bytes; empty on a CPU."""
         ...

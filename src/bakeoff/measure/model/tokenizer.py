@@ -1,4 +1,4 @@
-"""Words to numbers and back: the same code for training, quality and latency."""
+"""Encoding of words and decoding of tags: the same code for training, quality and latency."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch as every runtime takes it.
+    """One batch in the form that every runtime takes.
 
     Attributes:
         arrays: ``input_ids``, ``attention_mask`` and ``token_type_ids``, each int64 [documents, tokens].
@@ -29,13 +29,13 @@ class Batch:
 
     @property
     def n_padded_tokens(self) -> int:
-        """Tokens with padding: what the model computes."""
+        """Number of tokens with padding, as the model computes them."""
         return int(self.arrays["input_ids"].size)
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """One document as token ids; ``first_tokens[i]`` is where word i begins, or None if it was cut off."""
+    """One document as token ids; ``first_tokens[i]`` is the first token of word i, None if it was cut off."""
 
     ids: tuple[int, ...]
     type_ids: tuple[int, ...]
@@ -48,15 +48,12 @@ class Encoding:
 
 
 class Encoder:
-    """A checkpoint's fast tokenizer, without the transformers library.
+    """Fast tokenizer of a checkpoint, without the transformers library.
 
     Args:
-        checkpoint: Where the tokenizer is.
-        max_length: Tokens, special ones included, after which a document is cut; sooner where the model has a
-            maximum of its own.
-
-    Raises:
-        MissingExtraError: The ``tokenizers`` library is not installed.
+        checkpoint: Checkpoint with the tokenizer file.
+        max_length: Tokens, special ones included, after which a document is cut; the model's own maximum
+            applies too.
     """
 
     def __init__(self, checkpoint: Checkpoint, max_length: int) -> None:
@@ -65,7 +62,7 @@ class Encoder:
         except ImportError as error:
             raise MissingExtraError("encoding text", library="tokenizers", extra="onnx") from error
         self._tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
-        # A tokenizer file may carry its own padding; ours is made in pad(), to the longest of the batch.
+        # A tokenizer file may set its own padding; pad() pads to the longest of the batch instead.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(checkpoint.token_limit(max_length))
         self._pad_token_id = checkpoint.pad_token_id
@@ -80,7 +77,7 @@ class Encoder:
         return Encoding(tuple(encoded.ids), tuple(encoded.type_ids), tuple(first_tokens))
 
     def pad(self, encodings: Sequence[Encoding]) -> Batch:
-        """Fill documents up to the longest of them."""
+        """Pad documents to the longest of them."""
         shape = (len(encodings), max(len(encoding.ids) for encoding in encodings))
         ids = np.full(shape, self._pad_token_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
@@ -96,12 +93,12 @@ class Encoder:
 def read_tags(
     logits: NDArray[np.floating], encodings: Sequence[Encoding], labels: Sequence[str]
 ) -> list[list[str]]:
-    """The tag of each word: the best label at its first token; O for words that were cut off.
+    """Return the tag of each word: the best label at its first token; O for words that were cut off.
 
     Args:
-        logits: [documents, tokens, labels].
-        encodings: The documents, in the order of the rows.
-        labels: The name of each output.
+        logits: Array [documents, tokens, labels].
+        encodings: Documents in the order of the rows.
+        labels: Name of each output.
     """
     best = logits.argmax(axis=-1)
     return [

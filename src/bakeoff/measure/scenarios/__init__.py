@@ -1,4 +1,4 @@
-"""What is measured. One file a scenario; the file's name is the YAML ``kind``."""
+"""Scenarios that can be measured, one file each; the file's name is the YAML ``kind``."""
 
 from __future__ import annotations
 

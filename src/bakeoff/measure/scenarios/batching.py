@@ -1,8 +1,8 @@
-"""Inputs: in which order texts are fed, and how they become batches.
+"""Inputs: the order of the texts, and their batches.
 
-All candidates see the same order in a repeat. Candidates of unlike speed take blocks of unlike length
-from it, so every stretch of the order must hold the same mix of lengths, or the mix would pass for a
-difference.
+All candidates see the same order in a repeat. Candidates of different speed take blocks of different length
+from it. So every stretch of the order must hold the same mix of lengths, or the mix would look like a
+difference in speed.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import math
 import random
 from collections.abc import Sequence
 
-# Of all steps round a circle this one leaves its points spread most evenly, wherever one stops: the golden
-# ratio, of which Kronecker sequences are made (Kuipers and Niederreiter, Uniform Distribution of Sequences).
+# The golden ratio: steps of this size round a circle spread their points most evenly, after any number of
+# steps. Source: Kronecker sequences (Kuipers and Niederreiter, Uniform Distribution of Sequences).
 GOLDEN_STEP = (math.sqrt(5) - 1) / 2
 
 
 def balance_order(lengths: Sequence[int], seed: str) -> list[int]:
-    """An order of the inputs in which every stretch, long or short, has nearly the same mix of lengths.
+    """Order the inputs so that every stretch, long or short, has nearly the same mix of lengths.
 
-    Sorted by length, the inputs are visited in golden steps from a random place. A median over part of them
-    is then nearly that over all; with a random part it would jump from repeat to repeat, far where
-    the middle lengths are few.
+    The inputs, sorted by length, are visited in golden steps from a random place. A median over a part of
+    them is then close to the median over all. With a random part it would jump from repeat to repeat, most of
+    all if few inputs have a middle length.
 
     Args:
-        lengths: Of each input, in any unit.
-        seed: Of the place and of the order among equals.
+        lengths: Length of each input, in any unit.
+        seed: Seed of the place, and of the order among equal lengths.
     """
     shuffler = random.Random(seed)  # noqa: S311 - an order, not a secret
     by_length = sorted(range(len(lengths)), key=lambda number: (lengths[number], shuffler.random()))
@@ -38,17 +38,17 @@ def balance_order(lengths: Sequence[int], seed: str) -> list[int]:
 
 
 def shuffle_order(count: int, seed: str) -> list[int]:
-    """So many inputs as they arrive by chance."""
+    """Return the numbers of so many inputs in random order, as they might arrive."""
     return random.Random(f"{seed}:chance").sample(range(count), k=count)  # noqa: S311 - an order
 
 
 def draw_batches(lengths: Sequence[int], size: int, seed: str) -> list[list[int]]:
-    """Batches of texts that met by chance, in an order of which every stretch has the same mix of work.
+    """Draw random batches of texts, in an order in which every stretch has the same mix of work.
 
     Args:
-        lengths: Of each text; the longest of a batch is its work, since the others are filled up to it.
-        size: Texts a batch.
-        seed: Of the drawing and of the order.
+        lengths: Length of each text; the longest of a batch is its work, since the others are padded to it.
+        size: Texts per batch.
+        seed: Seed of the draw and of the order.
     """
     batches = cut_batches(shuffle_order(len(lengths), seed), size)
     order = balance_order([max(lengths[row] for row in batch) for batch in batches], f"{seed}:batches")
@@ -56,7 +56,7 @@ def draw_batches(lengths: Sequence[int], size: int, seed: str) -> list[list[int]
 
 
 def cut_batches(order: Sequence[int], size: int) -> list[list[int]]:
-    """Batches of one size in the order of the texts; the last one is filled up from the beginning."""
+    """Cut batches of one size in the order of the texts; the last one is filled up from the beginning."""
     filled = list(order)
     while len(filled) < size or len(filled) % size:
         filled += order[: -len(filled) % size or size]

@@ -1,4 +1,4 @@
-"""Latency: service time of one call, closed loop, at each batch size, over texts of real lengths."""
+"""Latency: service time of one call in a closed loop, at each batch size, over texts of real lengths."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ BatchSize = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Latency(Record):
-    """Service time of a call.
+    """Service time of one call.
 
     Attributes:
-        batch_sizes: Documents a call.
-        region: ``model`` is from padded tensors handed over to logits in host memory; ``e2e`` from words to
-            tags, tokenisation included. Tokenisation alone is read beside either.
-        padding: Rows are filled up to the longest of their batch.
-        cold_cache: Whether the caches of the CPU are overwritten before every timed call, untimed: as after
-            other work, where a call otherwise follows its like.
+        batch_sizes: Documents per call; each size is measured.
+        region: Part of a call that is timed. ``model`` is from padded tensors to logits in host memory;
+            ``e2e`` is from words to tags, tokenisation included. Tokenisation alone is always measured too.
+        padding: Padding of a batch; ``longest`` fills every row up to the longest one.
+        cold_cache: Whether to overwrite the CPU's caches, untimed, before every timed call, as other work
+            would. Otherwise a call follows similar calls.
     """
 
     kind: Literal["latency"] = "latency"
@@ -37,31 +37,31 @@ class Latency(Record):
 
     @model_serializer(mode="wrap")
     def _leave_out_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A field that came later is left out at its default, so that keys of before stay as they were."""
+        """Omit a newer field at its default, so that earlier keys stay the same."""
         written: dict[str, Any] = write(self)
         if not self.cold_cache:
-            written.pop("cold_cache", None)  # it may have been left out already
+            written.pop("cold_cache", None)  # it may be absent already
         return written
 
     @field_validator("batch_sizes")
     @classmethod
     def _sort(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(sizes)) != len(sizes):
-            raise ValueError("a batch size stands twice")
+            raise ValueError("duplicate batch size; list each size once")
         return tuple(sorted(sizes))
 
     @property
     def is_timed(self) -> bool:
-        """Measured in interleaved rounds together with the other candidates."""
+        """Whether it is timed: in interleaved rounds, together with the other candidates."""
         return True
 
     @property
     def quantity(self) -> str:
-        """What its calls stand for."""
+        """Quantity that its calls measure."""
         return LATENCY
 
     def variants(self, subject: Subject) -> tuple[Variant, ...]:
-        """One variant a batch size; its batches are made before any timing."""
+        """Return one variant per batch size; its batches are made before any timing."""
         return tuple(self._variant(subject, size) for size in self.batch_sizes)
 
     def _variant(self, subject: Subject, size: int) -> Variant:

@@ -1,8 +1,8 @@
-"""The open loop: requests come when they come, whether or not the server is ready.
+"""Open loop: requests arrive on a schedule, whether or not the server is ready.
 
-One thread plays clients and server. It waits for the next scheduled arrival, answers all that are due in one
-batch, and counts each response from its *scheduled* arrival, so that a stall is charged to every request that
-it held up (no coordinated omission). The queue is virtual: it is the arrivals that are due and not answered.
+One thread plays clients and server. It waits for the next scheduled arrival and answers all due requests in
+one batch. Each response counts from its *scheduled* arrival, so a stall is charged to every request that it
+delayed (no coordinated omission). The queue is virtual: the arrivals that are due and not answered.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 NS_PER_S = 1_000_000_000
-# Sleeping overshoots by some 100 us; the rest of a wait is spun.
+# Sleeping overshoots by some 100 us, so the end of a wait is spun.
 SPIN_NS = 200_000
-# Shares of the capacity at which a search for the highest rate asks, one after the other until one is met.
+# Shares of the capacity that a search for the highest rate tries, in order, until one succeeds.
 LADDER = (0.9, 0.8, 0.7, 0.5, 0.3)
-# Further down, where a limit near the service time leaves no room for a queue.
+# Lower shares, for a limit so near the service time that it leaves no room for a queue.
 LOWER_LADDER = (0.1, 0.03, 0.01)
-# Above a backlog so old nobody waits; a limit that allows more is waited for.
+# Age of a backlog at which serving stops, unless the limit is longer.
 STOP_BACKLOG_S = 5.0
 
 Clock = Callable[[], int]
@@ -31,11 +31,11 @@ Probe = Callable[[float], bool | None]
 
 
 def poisson_arrivals_ns(rate_per_s: float, n: int, seed: int) -> NDArray[np.int64]:
-    """Arrival times of a Poisson process: sums of independent exponential gaps.
+    """Draw arrival times of a Poisson process: sums of independent exponential gaps.
 
-    The gaps are made from the raw numbers of PCG64, whose stream NumPy promises never to change (NEP 19); its
+    The gaps come from the raw numbers of PCG64, whose stream NumPy promises never to change (NEP 19). NumPy's
     own exponential draws carry no such promise. Source: inversion, Devroye, Non-Uniform Random Variate
-    Repeat 1986, section II.2.
+    Generation 1986, section II.2.
 
     Args:
         rate_per_s: Mean requests per second.
@@ -43,7 +43,7 @@ def poisson_arrivals_ns(rate_per_s: float, n: int, seed: int) -> NDArray[np.int6
         seed: Equal seeds give equal arrivals, bit for bit.
 
     Returns:
-        [n] ascending, in ns from the begin of the schedule.
+        Arrivals [n], ascending, in ns from the start of the schedule.
 
     Raises:
         ValueError: The rate is not a positive number.
@@ -59,21 +59,21 @@ def poisson_arrivals_ns(rate_per_s: float, n: int, seed: int) -> NDArray[np.int6
 
 @dataclass(frozen=True)
 class ServedRequests:
-    """What became of each request that was answered, in the order of the schedule; all arrays are [requests].
+    """Outcome of each answered request, in the order of the schedule; all arrays are [requests].
 
     Attributes:
-        scheduled_ns: When it was due, from the begin of the schedule.
-        start_ns: When its batch was begun, from the begin of the schedule.
-        response_ns: From its scheduled arrival to the end of its batch: what a client waits.
-        service_ns: How long its batch ran.
-        batch: The number of its batch, from 0; equal numbers were answered together.
-        lateness_ns: How late the generator woke for it: what the instrument itself added to the response.
-            0 where it queued behind another batch.
+        scheduled_ns: Scheduled arrival, from the start of the schedule.
+        start_ns: Start of its batch, from the start of the schedule.
+        response_ns: Time from its scheduled arrival to the end of its batch: the client's wait.
+        service_ns: Time of its batch.
+        batch: Number of its batch, from 0; requests with the same number were answered together.
+        lateness_ns: Delay with which the generator woke for it: the instrument's own part of the response.
+            0 for a request that queued behind another batch.
         cpu_ns: CPU time of the process over its batch.
-        awake_ns: How long serving took without the sleeps between requests, in which it wants no CPU.
-        is_overloaded: Whether serving was given up because the backlog grew too old; the requests that were
-            still waiting then are in no array.
-        is_missed: Whether it was given up because too many responses were late; the same holds.
+        awake_ns: Time of serving without the sleeps between requests, which need no CPU.
+        is_overloaded: Whether serving stopped because the backlog grew too old; requests that were still
+            waiting are in no array.
+        is_missed: Whether serving stopped because too many responses were late; the same holds.
     """
 
     scheduled_ns: NDArray[np.int64]
@@ -89,11 +89,11 @@ class ServedRequests:
 
 
 class ResponseLimit(NamedTuple):
-    """What ends serving early.
+    """Limit that ends serving early.
 
     Attributes:
-        response_ns: A response that takes longer is late.
-        most_late: With more late ones the outcome is known, whatever still comes.
+        response_ns: Time after which a response is late.
+        most_late: Number of late responses above which the outcome is certain.
     """
 
     response_ns: float
@@ -122,15 +122,15 @@ def serve_open_loop(
     """Serve a schedule of arrivals, first come first served, by one instance of the model.
 
     Args:
-        arrivals_ns: [requests] ascending, from the begin of the schedule.
-        run: Answers the requests of these numbers, as one batch; back when the result is there.
-        batch_max: Most requests of a batch. A batch takes what is due when the server is free, and never
-            waits for more.
-        clock: In ns.
-        sleep_s: Gives the processor away for so many seconds.
+        arrivals_ns: Arrivals [requests], ascending, from the start of the schedule.
+        run: Answers the requests of these numbers as one batch; returns when the result is there.
+        batch_max: Most requests per batch. A batch takes the requests that are due when the server is free,
+            and never waits for more.
+        clock: Clock, in ns.
+        sleep_s: Sleeps for so many seconds.
         cpu_clock: CPU time of this process, in ns.
-        stop_backlog_s: Give up when the next request has waited so long.
-        limit: Give up when too many responses are late; None serves the whole schedule.
+        stop_backlog_s: Wait of the next request at which serving stops, in seconds.
+        limit: Limit of late responses at which serving stops; None serves the whole schedule.
     """
     arrivals: list[int] = arrivals_ns.tolist()
     batches: list[_Batch] = []
@@ -161,11 +161,11 @@ def serve_open_loop(
 
 
 def expected_wait_s(rate_per_s: float, mean_s: float, second_moment_s2: float) -> float:
-    """Mean time in queue of Poisson arrivals before one server: rate · E[S²] / (2 · (1 - rate · E[S])).
+    """Return the mean wait of Poisson arrivals at one server: rate · E[S²] / (2 · (1 - rate · E[S])).
 
-    The formula of Pollaczek and Khinchine (Kleinrock, Queueing Systems vol. 1, 1975, chapter 5), for any
-    distribution of the service time S and a batch size of 1. Measured waits far from it show that the server
-    is not what it seems, for instance slower under load than when timed alone.
+    Source: the formula of Pollaczek and Khinchine (Kleinrock, Queueing Systems vol. 1, 1975, chapter 5), for
+    any distribution of the service time S and a batch size of 1. Measured waits far from it show that the
+    server behaves differently, for instance slower under load than alone.
 
     Args:
         rate_per_s: Mean arrivals per second.
@@ -173,14 +173,14 @@ def expected_wait_s(rate_per_s: float, mean_s: float, second_moment_s2: float) -
         second_moment_s2: E[S²], in square seconds.
 
     Returns:
-        Infinite where the work comes faster than it can be done.
+        Mean time in queue, in seconds; infinite if requests arrive faster than the server can answer.
     """
     load = rate_per_s * mean_s
     return rate_per_s * second_moment_s2 / (2 * (1 - load)) if load < 1 else math.inf
 
 
 class ProbedRate(NamedTuple):
-    """A rate that was tried, and whether the objective was met at it."""
+    """Rate that was tried, and whether it met the objective."""
 
     rate_per_s: float
     is_met: bool
@@ -188,12 +188,12 @@ class ProbedRate(NamedTuple):
 
 @dataclass(frozen=True)
 class RateSearch:
-    """The answer of ``find_max_rate`` with all that was tried.
+    """Result of ``find_max_rate`` with all rates that were tried.
 
     Attributes:
-        rate_per_s: The highest rate that met the objective; None where none that was tried did.
-        probes: In the order of asking.
-        is_cut_short: Whether a rate that was to be tried could not be.
+        rate_per_s: Highest rate that met the objective; None if no tried rate did.
+        probes: Tried rates, in order.
+        is_cut_short: Whether the search ended because there was no time for a further rate.
     """
 
     rate_per_s: float | None
@@ -204,20 +204,20 @@ class RateSearch:
 def find_max_rate(
     probe: Probe, *, capacity_per_s: float, precision: float = 0.05, can_be_low: bool = True
 ) -> RateSearch:
-    """The highest rate at which an objective is met: down a ladder of loads, then by bisection.
+    """Find the highest rate that meets an objective: down a ladder of loads, then by bisection.
 
-    Asks at 90, 80, 70, 50 and 30 % of the capacity, then at 10, 3 and 1 %, down to the first success, and
-    halves the gap between it and the failure above it. The capacity itself is never asked: there the queue
-    grows without bound. From above, since a trial of a high rate is over sooner than one of a low rate, and
-    one that fails sooner still: in the same time the search comes closer.
+    The search tries 90, 80, 70, 50 and 30 % of the capacity, then 10, 3 and 1 %, down to the first success.
+    Then it halves the gap to the failure above. It never tries the capacity itself, where the queue grows
+    without bound. It starts from above because a trial of a high rate ends sooner than one of a low rate, and
+    a failed one sooner still. So it comes closer in the same time.
 
     Args:
-        probe: Whether the objective is met at a rate per second; None where there is no time to find out,
-            which ends the search with what it has.
-        capacity_per_s: Most requests per second that the server answers when it never idles; with batches,
-            their size over the time that they take, of the best size.
-        precision: Stop when the gap is at most this share of the rate that succeeded.
-        can_be_low: Whether rates below 30 % of the capacity are asked.
+        probe: Returns whether a rate per second meets the objective; None if time runs out first, which ends
+            the search with its result so far.
+        capacity_per_s: Most requests per second that the server answers without idling; with batches, the
+            best batch size divided by its time.
+        precision: Gap at which the search stops, as a share of the highest successful rate.
+        can_be_low: Whether to try rates below 30 % of the capacity.
     """
     probes: list[ProbedRate] = []
 
@@ -247,7 +247,7 @@ def find_max_rate(
 
 
 def _wait_until(due: int, clock: Clock, sleep_s: Callable[[float], object]) -> tuple[int, int]:
-    """The time when it is over, and how much of it was slept as asked; what woke too late wanted to run."""
+    """Wait, and return the time at the end and the planned sleep; after a late wake-up it wanted to run."""
     now, slept = clock(), 0
     if due - now > SPIN_NS:
         slept = due - now - SPIN_NS
@@ -259,7 +259,7 @@ def _wait_until(due: int, clock: Clock, sleep_s: Callable[[float], object]) -> t
 
 
 def _spread(scheduled_ns: NDArray[np.int64], batches: Sequence[_Batch], begin: int) -> ServedRequests:
-    """From one row a batch to one row a request."""
+    """Turn one row per batch into one row per request."""
     rows = np.array(batches, dtype=np.int64).reshape(-1, len(_Batch._fields))
     number = np.repeat(np.arange(len(batches)), rows[:, 0])
     start, end, was_waited_for, cpu = (rows[number, column] for column in (1, 2, 3, 4))

@@ -1,4 +1,4 @@
-"""Quality: the task's metric through the very runtime that would serve, document by document."""
+"""Quality: the task's metric in the runtime that would serve, document by document."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Quality(Record):
     """Entity-level F1 on the evaluation split.
 
     Attributes:
-        batch_size: Documents at once; decides speed, not the answers.
-        refit_tolerance: How far the metric may be from the one that the refit run logged (absolute).
+        batch_size: Documents per call; it affects the speed, not the predictions.
+        refit_tolerance: Largest allowed difference from the metric that the refit run logged (absolute).
     """
 
     kind: Literal["quality"] = "quality"
@@ -27,11 +27,11 @@ class Quality(Record):
 
     @property
     def is_timed(self) -> bool:
-        """Quality needs one process: the same answers come every time."""
+        """Whether it is timed: no, and one process is enough, since predictions are the same every time."""
         return False
 
     def measure(self, subject: Subject) -> tuple[Reading, ...]:
-        """Predict every document once; returns the entity counts of each."""
+        """Predict every document once, and return the entity counts of each."""
         rows = []
         order = sorted(range(len(subject.encodings)), key=lambda i: len(subject.encodings[i].ids))
         for start in range(0, len(order), self.batch_size):
@@ -59,6 +59,6 @@ class Quality(Record):
 
 
 def f1_of(reading: Reading) -> float:
-    """Micro F1 of an entity-count reading, in [0, 1]."""
+    """Return micro F1 of an entity-count reading, in [0, 1]."""
     total = sum(reading.columns["predicted"]) + sum(reading.columns["actual"])
     return 2 * sum(reading.values) / total if total else 0.0

@@ -1,7 +1,7 @@
 """Server: the highest request rate at which responses stay under a limit; open loop, Poisson arrivals.
 
-A response time counts from the scheduled arrival, so that a stall is felt by every request that had to wait
-for it. It is another quantity than the service time of a closed loop, and never shown under the same name.
+A response time counts from the scheduled arrival, so a stall delays every request that had to wait for it. It
+differs from the service time of a closed loop, and is never shown under the same name.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from bakeoff.measure.statistics.readings import MAX_RATE, NS_PER_MS, NS_PER_S, P
 from bakeoff.measure.statistics.response_limits import least_responses, most_over, slo_is_met, slo_is_missed
 from bakeoff.record import Record
 
-# Of any quantile. They leave the binomial bound of a p99 room for a single late answer (at 95 %).
+# For any quantile. With so many, the binomial bound of a p99 allows a single late answer (at 95 %).
 LEAST_QUERIES = 473
 P99 = 0.99
 DEFAULT_QUERIES = 700
-# Where the default is too few it becomes the least that leaves room for so many late answers.
+# If the default is too small, it becomes the least number that allows so many late answers.
 DEFAULT_LATE = 2
-# Each size of batch is timed alone over all texts, or so many calls of it as take about this long.
+# Each batch size is timed alone over all texts, or for about this long.
 ALONE_S = 5.0
 LEAST_ALONE_CALLS = 5
 COUNTED = ("run_delay_ns", "steal_ns")
 
 
 class Server(Record):
-    """One instance of the model behind a queue, first come first served.
+    """Highest request rate of one instance of the model behind a queue, first come first served.
 
     Attributes:
-        limit_ms: Within which a response must come.
+        limit_ms: Longest allowed response time, in milliseconds.
         quantile: Share of the requests that must be within the limit.
-        n_queries: Of one trial of a rate. Enough that one may be late: a quantile above 0.99 needs more than
-            473, and one above 0.993 more than 700; it gets them where nothing is said.
+        n_queries: Requests per trial of a rate, enough that one may be late. A quantile above 0.99 needs more
+            than 473. One above 0.993 needs more than 700, and its default is higher.
         batch_max: Most requests that are answered together; the server never waits for more.
-        precision: Of the search, relative to the rate.
-        padding: Rows are filled up to the longest of their batch.
+        precision: Precision of the search, relative to the rate.
+        padding: Padding of a batch; ``longest`` fills every row up to the longest one.
     """
 
     kind: Literal["server"] = "server"
@@ -70,7 +70,7 @@ class Server(Record):
     @model_validator(mode="before")
     @classmethod
     def _ask_enough(cls, values: object) -> object:
-        """Where the number is left out and the default is too few, more; what is stated is left as it is."""
+        """Raise the default number of queries if it is too small; keep a number that is stated."""
         if not isinstance(values, dict) or "n_queries" in values:
             return values
         quantile = values.get("quantile")
@@ -84,32 +84,32 @@ class Server(Record):
 
     @property
     def is_timed(self) -> bool:
-        """Repeated in fresh processes, each with arrivals of its own."""
+        """Whether it is timed: in fresh processes, each with its own arrivals."""
         return True
 
     @property
     def least_queries(self) -> int:
-        """Fewer cannot show that the quantile is within the limit and one answer late."""
+        """Fewest queries that can show the quantile within the limit with one late answer."""
         return count_least(self.quantile)
 
     def search_budget_s(self, protocol: TimingProtocol) -> float:
-        """How long the search of one process may take: its share of the protocol's time budget.
+        """Return how long the search of one process may take: its share of the protocol's time budget.
 
-        All processes of the job share it evenly. Loading, warming up and timing single calls are not in it.
-        As a heat, which runs its least repeats beyond its budget, a search goes on until it has found a
-        rate, and at twice its share it ends in any case.
+        All processes of the job share the budget evenly. Loading, warming up and timing single calls are not
+        part of it. A heat runs its least repeats even beyond its budget. Likewise, a search goes on until it
+        has found a rate, and ends at twice its share in any case.
         """
         return protocol.time_budget_s / protocol.min_repeats
 
     def longest_search_s(self, protocol: TimingProtocol) -> float:
-        """After what time the search of one process ends, whatever it has found."""
+        """Return the time after which the search of one process ends in any case, in seconds."""
         return PATIENCE * self.search_budget_s(protocol)
 
     def measure(self, subject: Subject) -> tuple[Reading, ...]:
-        """Search the highest rate in this process; keeps every trial and the responses at the answer.
+        """Search the highest rate in this process; keep every trial, and the responses at that rate.
 
-        A trial whose schedule would end after ``search_budget_s``, or ``longest_search_s`` while no rate is
-        found, is not begun; the search is over then, with the highest rate that met the limit so far.
+        No trial begins if its schedule would end after ``search_budget_s``, or after ``longest_search_s``
+        while no rate is found. The search then ends with the highest rate that met the limit so far.
         """
         alone = self._time_alone(subject)
         trials: dict[float, _Trial] = {}
@@ -153,9 +153,9 @@ class Server(Record):
         return rate, self._describe_trials(trials, subject.repeat), _responses(chosen, subject)
 
     def _time_alone(self, subject: Subject) -> _Alone:
-        """Warm up with batches of each size that counts, then time them one after the other.
+        """Warm up with batches of the powers of two and of the largest size, then time each alone.
 
-        Sizes between are near one of these: their shapes cost no more than the next larger one.
+        Sizes in between cost no more than the next larger one.
         """
         sizes = {1, self.batch_max, *(1 << power for power in range(self.batch_max.bit_length()))}
         variants = Latency(batch_sizes=tuple(sizes)).variants(subject)
@@ -201,7 +201,7 @@ class Server(Record):
             limit=ResponseLimit(self.limit_ms * NS_PER_MS, -1 if most_late is None else most_late),
         )
         counts, disturbances = subject.counters.end(subject.clock() - begin_ns)
-        # What sleeps waits for no CPU: in the whole of an idle server a wait would be lost.
+        # A sleeping process waits for no CPU: in the whole time of an idle server, a wait would not show.
         waited_too_long = counts.get("run_delay_ns", 0.0) > MAX_RUN_DELAY_SHARE * served.awake_ns
         return _Trial(served, counts, is_disturbed=bool(disturbances) or waited_too_long)
 
@@ -228,10 +228,10 @@ class Server(Record):
     def _compare_waits(
         self, rate_per_s: float | None, served: ServedRequests | None
     ) -> dict[str, tuple[int]]:
-        """How long requests queued at the answer, and how long they should have; nothing where batches form.
+        """Return the measured and the expected wait at the highest rate; nothing if batches form.
 
-        Of the service times under that very load, so that what is compared is the queue alone. An expected
-        wait of 0 means that there is none to compare with.
+        Service times under that same load give the expectation, so the comparison is of the queue alone. An
+        expected wait of 0 means that there is nothing to compare.
         """
         if self.batch_max > 1:
             return {}
@@ -260,14 +260,14 @@ class Server(Record):
 
 
 class _Alone(NamedTuple):
-    """What calls take that nothing waits for.
+    """Times of calls without a queue.
 
     Attributes:
-        service_ns: Mean of a single request.
-        capacity_per_s: Most requests per second, of any size of batch.
-        best_batch: The size that gives them.
+        service_ns: Mean time of a single request.
+        capacity_per_s: Most requests per second, at any batch size.
+        best_batch: Batch size with that rate.
         n_calls: Single requests that were timed.
-        n_late: Of them, those that took longer than the limit.
+        n_late: Single requests that took longer than the limit.
         is_steady: Whether every size was steady after its warm-up.
     """
 
@@ -280,7 +280,7 @@ class _Alone(NamedTuple):
 
 
 class _Trial(NamedTuple):
-    """One rate as it was tried, and what the system counted meanwhile."""
+    """Trial of one rate, with the system's counts over it."""
 
     served: ServedRequests
     counts: Mapping[str, float]
@@ -288,12 +288,12 @@ class _Trial(NamedTuple):
 
 
 def count_least(quantile: float) -> int:
-    """Fewest queries that can show that a quantile is within its limit though one answer is late."""
+    """Return the fewest queries that can show a quantile within its limit with one late answer."""
     return LEAST_QUERIES if quantile <= P99 else least_responses(quantile, 1)
 
 
 def _responses(served: ServedRequests | None, subject: Subject) -> Reading:
-    """Every response at the rate that was found; none where no rate was."""
+    """Return every response at the highest rate; none if no rate was found."""
     arrays = served or ServedRequests(*(np.zeros(0, dtype=np.int64),) * 7)
     count, order = len(arrays.response_ns), subject.arrivals
     inputs = [order[number % len(order)] for number in range(count)]

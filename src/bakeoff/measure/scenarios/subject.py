@@ -1,4 +1,4 @@
-"""What a scenario measures: a loaded model, and the documents that it is asked about."""
+"""Subject of a scenario: a loaded model, and the documents that it reads."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ NO_COUNTERS = NoCounters()
 
 @dataclass(frozen=True)
 class Subject:
-    """All that one process of one job works on.
+    """Everything that one process of one job works on.
 
     Attributes:
-        session: The loaded model.
-        checkpoint: Where it came from; names the labels.
-        encoder: Its tokenizer.
-        documents: What is asked, in a fixed order.
+        session: Loaded model.
+        checkpoint: Checkpoint of the model, with its labels.
+        encoder: Tokenizer of the model.
+        documents: Documents in a fixed order.
         encodings: The same documents as token ids.
-        protocol: How to time; None for scenarios that are not timed.
+        protocol: Timing settings; None for scenarios that are not timed.
         repeat: Number of this process among those of the job, from 0.
-        lengths: Of each document, by which its order is made: the same for all candidates, whatever their
-            tokenizers.
-        clock: By which a scenario that runs on its own is timed, in ns.
-        sleep_s: Gives the processor away for so many seconds of that clock.
+        lengths: Length of each document, which decides the order: the same for all candidates and tokenizers.
+        clock: Clock of a scenario that runs alone, in ns.
+        sleep_s: Sleeps for so many seconds of that clock.
         cpu_clock: CPU time of this process, in ns.
-        counters: What the system counts beside it.
+        counters: System counters during the measurement.
     """
 
     session: Session
@@ -53,11 +52,7 @@ class Subject:
 
     @property
     def timing(self) -> TimingProtocol:
-        """The protocol of a timed scenario.
-
-        Raises:
-            ValueError: This job is not timed.
-        """
+        """Protocol of a timed scenario; ValueError if this job is not timed."""
         if self.protocol is None:
             raise ValueError("a timed scenario needs a timing protocol")
         return self.protocol
@@ -69,15 +64,15 @@ class Subject:
 
     @cached_property
     def arrivals(self) -> list[int]:
-        """This repeat's texts as they arrive by chance, the same for all candidates."""
+        """This repeat's texts in random order of arrival, the same for all candidates."""
         return shuffle_order(len(self.documents), self._seed)
 
     def draw_batches(self, size: int) -> list[list[int]]:
-        """This repeat's batches of so many texts, the same for all candidates."""
+        """Draw this repeat's batches of so many texts, the same for all candidates."""
         return draw_batches(self.lengths, size, self._seed)
 
     def batch(self, rows: list[int]) -> Batch:
-        """Some of the documents, padded to the longest of them."""
+        """Return some of the documents as a batch, padded to the longest of them."""
         return self.encoder.pad([self.encodings[row] for row in rows])
 
     @property

@@ -1,4 +1,4 @@
-"""Throughput: documents per second offline, where all texts are at hand and only the total time counts."""
+"""Throughput: documents per second offline, if all texts are at hand and only the total time counts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Throughput(Record):
     """Documents per second in large batches.
 
     Attributes:
-        batch_size: Documents a call.
-        composition: ``by_length`` puts texts of like length into a batch, so that little is padding;
-            ``mixed`` takes them as they come.
-        padding: Rows are filled up to the longest of their batch.
+        batch_size: Documents per call.
+        composition: Texts of a batch. ``by_length`` puts texts of similar length together, so that little is
+            padding; ``mixed`` takes them at random.
+        padding: Padding of a batch; ``longest`` fills every row up to the longest one.
     """
 
     kind: Literal["throughput"] = "throughput"
@@ -29,16 +29,16 @@ class Throughput(Record):
 
     @property
     def is_timed(self) -> bool:
-        """Measured in interleaved rounds together with the other candidates."""
+        """Whether it is timed: in interleaved rounds, together with the other candidates."""
         return True
 
     @property
     def quantity(self) -> str:
-        """What its calls stand for."""
+        """Quantity that its calls measure."""
         return PASS
 
     def variants(self, subject: Subject) -> tuple[Variant, ...]:
-        """One variant: a call is a pass over all texts, so that every sample does the same work."""
+        """Return one variant: a call is a pass over all texts, so that every sample does the same work."""
         return (self._variant(subject),)
 
     def _variant(self, subject: Subject) -> Variant:

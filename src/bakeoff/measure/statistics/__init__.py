@@ -1,1 +1,1 @@
-"""Statistics: pure functions from raw readings to values with intervals."""
+"""Statistics: pure functions from raw readings to estimates with intervals."""

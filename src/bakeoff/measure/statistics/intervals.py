@@ -1,11 +1,11 @@
 """Statistics of timings: pure functions, each with its source.
 
 Two facts shape this file. Calls of one process are not independent, so an interval from calls alone is far
-too narrow; the unit of replication is the fresh process (a *repeat*). And a tail quantile needs samples:
-where they are missing the answer is None, never a number.
+too narrow. The unit of replication is the fresh process (a *repeat*). And a tail quantile needs enough
+samples: with too few, the result is None, never a number.
 
-How much processes differ is estimated with a moderated variance, see ``moderation``: a
-function that takes a ``prior`` shrinks the variance towards it, and without one towards the instrument's own.
+A moderated variance estimates the difference between processes, see ``moderation``. A function with a
+``prior`` shrinks the variance towards it; without one, towards the instrument's own.
 
 All intervals are made on the log scale, where a ratio and its inverse are equally far from 1.
 """
@@ -27,7 +27,7 @@ MEDIAN = 0.5
 
 
 class Interval(NamedTuple):
-    """An estimate with its confidence interval; 0 and ``inf`` where the data give no bound."""
+    """Estimate with its confidence interval; 0 or ``inf`` if the data give no bound."""
 
     value: float
     low: float
@@ -35,19 +35,19 @@ class Interval(NamedTuple):
 
     @property
     def half_width_ratio(self) -> float:
-        """The wider side of the interval, relative to the value."""
+        """Width of the wider side of the interval, relative to the value."""
         return max(self.high - self.value, self.value - self.low) / self.value
 
 
 @lru_cache(maxsize=256)
 def order_statistic_ranks(n: int, p: float, confidence: float) -> tuple[int | None, int | None]:
-    """Ranks (0-based) of the sorted sample between which the p-quantile lies with at least this confidence.
+    """Return the ranks of a sorted sample that enclose the p-quantile with at least this confidence.
 
-    The count of samples below the quantile is binomial(n, p), whatever the distribution; each side leaves at
-    most half of the error. Source: David and Nagaraja, Order Statistics, 3rd ed. 2003, section 7.1.
+    The number of samples below the quantile is binomial(n, p) for any distribution; each side takes at most
+    half of the error. Source: David and Nagaraja, Order Statistics, 3rd ed. 2003, section 7.1.
 
     Returns:
-        The ranks; None on a side that n samples cannot bound.
+        Lower and upper rank, from 0; None on a side that n samples cannot bound.
     """
     from scipy.special import bdtr, bdtrc
 
@@ -61,7 +61,7 @@ def order_statistic_ranks(n: int, p: float, confidence: float) -> tuple[int | No
 
 
 def minimum_samples(p: float, confidence: float = 0.95) -> int:
-    """The least n at which the interval of the p-quantile has both ends: 6 for p50, 368 for p99.
+    """Return the least n at which the interval of the p-quantile has both ends: 6 for p50, 368 for p99.
 
     The sample must reach past the quantile on both sides: max(p, 1 - p) ** n at most half of the error.
     """
@@ -74,21 +74,21 @@ def quantile_interval(
     confidence: float = 0.95,
     prior: Prior | None = None,
 ) -> Interval | None:
-    """Estimate the pooled p-quantile, with sectioning united with the order-statistic interval.
+    """Estimate the pooled p-quantile; its interval unites sectioning and order statistics.
 
     Sectioning takes the spread of the quantile between repeats around the pooled one, on the log scale
     (Asmussen and Glynn, Stochastic Simulation 2007, section III.5a), here with a moderated variance. The
-    interval is never narrower than the distribution-free one of the pooled sample; with a single repeat
-    it is that one, which then speaks of this one process alone.
+    interval is never narrower than the distribution-free one of the pooled sample. With a single repeat, that
+    one is the interval, and holds for this process only.
 
     Args:
         repeats: Positive samples [calls] of each fresh process, in any unit.
-        p: Between 0 and 1.
-        confidence: Of the interval.
-        prior: Of the variance between processes.
+        p: Quantile, between 0 and 1.
+        confidence: Confidence of the interval.
+        prior: Prior of the variance between processes.
 
     Returns:
-        In the unit of the samples; None with fewer than ``minimum_samples(p)`` samples in all.
+        Interval in the unit of the samples; None with fewer than ``minimum_samples(p)`` samples in all.
     """
     return quantile_intervals(repeats, (p,), confidence, [prior])[0]
 
@@ -101,7 +101,7 @@ def quantile_intervals(
 ) -> list[Interval | None]:
     """Estimate several quantiles of one sample, which is sorted once for all of them.
 
-    As ``quantile_interval``, with one prior a quantile.
+    It works like ``quantile_interval``, with one prior per quantile.
     """
     ordered = [np.sort(sample) for sample in repeats]
     pooled = np.sort(np.concatenate(ordered))
@@ -132,9 +132,9 @@ def _quantile_interval(
 
 
 def quantile_of_sorted(ordered: NDArray[np.float64], p: float) -> float:
-    """The p-quantile of a sorted sample, bit for bit as ``numpy.quantile`` gives it, in a tenth of its time.
+    """Return the p-quantile of a sorted sample, bit for bit as ``numpy.quantile``, in a tenth of its time.
 
-    Linear between the two nearest, reckoned from the nearer one.
+    It is linear between the two nearest samples, starting from the nearer one.
     """
     place = p * (ordered.size - 1)
     below = math.floor(place)
@@ -147,7 +147,7 @@ def quantile_of_sorted(ordered: NDArray[np.float64], p: float) -> float:
 def order_statistic_interval(
     values: NDArray[np.float64], p: float, confidence: float = 0.95
 ) -> Interval | None:
-    """Find the distribution-free interval of the p-quantile; None where there are too few values for one."""
+    """Find the distribution-free interval of the p-quantile; None with too few values for one."""
     below, above = order_statistic_ranks(values.size, p, confidence)
     if below is None or above is None:
         return None
@@ -166,7 +166,7 @@ def widen(interval: Interval, factor: float) -> Interval:
 
 
 def unite(interval: Interval, other: Interval | None) -> Interval:
-    """Widen an interval to hold another one too."""
+    """Widen an interval so that it also covers another one."""
     if other is None:
         return interval
     return Interval(interval.value, min(interval.low, other.low), max(interval.high, other.high))
@@ -179,18 +179,15 @@ def throughput_interval(
 ) -> Interval:
     """Estimate documents per second: the median over rounds, then over processes.
 
-    The median over the blocks of a repeat, then the mean over the repeats with a moderated variance.
+    It takes the median over the blocks of a repeat, then the mean over the repeats with a moderated variance.
 
     Args:
-        block_rates_by_repeat: Positive rates [blocks] in documents per second, one array a repeat.
-        confidence: Of the interval.
-        prior: Of the variance between processes of a log time.
+        block_rates_by_repeat: Positive rates [blocks] in documents per second, one array per repeat.
+        confidence: Confidence of the interval.
+        prior: Prior of the variance of a log time between processes.
 
     Returns:
-        In documents per second; with one repeat the interval is (0, inf).
-
-    Raises:
-        ValueError: There is no repeat.
+        Interval in documents per second; with one repeat it is (0, inf).
     """
     if not block_rates_by_repeat:
         raise ValueError("an interval needs at least one repeat")
@@ -199,21 +196,18 @@ def throughput_interval(
 
 
 def rate_interval(rates: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Estimate one rate from the one that each repeat found: their median, on the log scale.
+    """Estimate a rate as the median of the repeats' rates, on the log scale.
 
-    The spread is taken around the logarithm of the median, so that one repeat that was held up widens the
-    interval and does not move the value. It is moderated by the instrument's own prior alone: processes of
-    this kind run one after the other, and belong to no heat.
+    The spread is taken around the logarithm of the median, so a delayed repeat widens the interval and does
+    not move the value. Only the instrument's own prior moderates it: these processes run one after the other,
+    and belong to no heat.
 
     Args:
-        rates: Positive, one a repeat.
-        confidence: Of the interval.
+        rates: Positive rates, one per repeat.
+        confidence: Confidence of the interval.
 
     Returns:
-        In the unit of the rates; with one repeat the interval is (0, inf).
-
-    Raises:
-        ValueError: There is no repeat.
+        Interval in the unit of the rates; with one repeat it is (0, inf).
     """
     if not rates:
         raise ValueError("an interval needs at least one repeat")
@@ -226,7 +220,7 @@ def _tail(confidence: float) -> float:
 
 
 def interval_of(posterior: Posterior, confidence: float) -> Interval:
-    """Take the central interval of a posterior off the log scale."""
+    """Return the central interval of a posterior, taken off the log scale."""
     half = posterior.half_width(confidence)
     return Interval(
         math.exp(posterior.center), math.exp(posterior.center - half), math.exp(posterior.center + half)
@@ -236,7 +230,7 @@ def interval_of(posterior: Posterior, confidence: float) -> Interval:
 def interval_around(
     center: float, logs: NDArray[np.float64], confidence: float, of: Of, prior: Prior | None
 ) -> Interval:
-    """Exp of the center ± the half-width of the posterior of its mean; open with a single value."""
+    """Return exp(center ± half-width of the posterior of the mean); open with a single value."""
     if logs.size == 1:
         return Interval(math.exp(center), 0.0, math.inf)
     return interval_of(moderate(logs, of, prior, center), confidence)

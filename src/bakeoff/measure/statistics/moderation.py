@@ -1,18 +1,18 @@
-"""Moderated variances: how much fresh processes differ, learned from all candidates of a heat together.
+"""Moderated variances: differences between fresh processes, learned from all candidates of a heat together.
 
-Three repeats of one candidate say next to nothing about the spread between its processes. All candidates
-and batch sizes of a heat together say a good deal. So the variance of each is shrunk towards what the others
-show, and the degrees of freedom add up (the moderated t of Smyth, Statistical Applications in Genetics and
-Molecular Biology 3, 2004). The model, for the logarithm of a time or of a ratio:
+Three repeats of one candidate say almost nothing about the spread between its processes. All candidates and
+batch sizes of a heat together say much more. So each variance is shrunk towards the others, and the degrees
+of freedom add up (the moderated t of Smyth, Statistical Applications in Genetics and Molecular Biology 3,
+2004). The model, for the logarithm of a time or of a ratio:
 
     deviations of one repeat ~ normal with variance v
     v ~ d0 · v0 / chi-squared(d0)                      the same d0 and v0 for all of a heat
 
 Smyth fits d0 and v0 by moments, which fails for a handful of series. Here both stay uncertain: a grid of
 values is weighted by how well each explains the sample variances (scaled F densities) and by a weak prior. An
-interval then comes from a mixture of t distributions. Where candidates differ in spread, small d0 get the
-weight, and each variance follows its own data: the robustness for which Phipson et al. (Annals of Applied
-Statistics 10, 2016) fit a second time.
+interval then comes from a mixture of t distributions. If candidates differ in spread, small d0 get the
+weight, and each variance follows its own data. Phipson et al. (Annals of Applied Statistics 10, 2016) fit a
+second time for that robustness.
 
 Everything here is pure; `benchmarks/intervals.py` shows coverage and width by simulation.
 """
@@ -32,33 +32,33 @@ Floats = NDArray[np.float64]
 Of = Literal["time", "ratio", "ratio of CPU time"]
 
 # The instrument's own prior of sqrt(v0), a log-normal: its median, and the standard deviation of its
-# logarithm. The medians are those of 13 recorded heats (two virtual CPUs, quiet and loaded), which had 2 to
-# 10 % for ratios and 2 to 27 % for times. The width is four times theirs, so that a few repeats of a single
-# pair overrule it.
+# logarithm. The medians come from 13 recorded heats (two virtual CPUs, quiet and loaded), with 2 to 10 % for
+# ratios and 2 to 27 % for times. The width is four times theirs, so that a few repeats of a single pair
+# overrule it.
 TYPICAL_SPREAD: Mapping[Of, float] = {"time": 0.06, "ratio": 0.04, "ratio of CPU time": 0.04}
 SPREAD_LOG_SD = 2.0
-# d0 has a prior of 1 / sqrt(d0) on these. The cap leaves a candidate's own data a fifth of the weight at
-# three repeats, whatever the others are like.
+# d0 has a prior of 1 / sqrt(d0) on these. The cap leaves a candidate's own data at least a fifth of the
+# weight at three repeats.
 DEGREES = (1.0, 2.0, 4.0, 8.0)
 _SPREADS = tuple(float(each) for each in np.geomspace(0.002, 1.5, 23))
-# A virtual clock may show no spread at all, of which there is no logarithm.
+# A virtual clock may show no spread at all, which has no logarithm.
 _LEAST_VARIANCE = 1e-8
-# Points of the grid that together hold less than this add nothing that anybody could see.
+# Grid points with less weight than this together change no visible digit.
 _NEGLIGIBLE = 1e-4
 _JOINT_DRAWS = 20_000
 _JOINT_SEED = 20_040_101
 
 
 class Spread(Record):
-    """How the repeats of all candidates of a heat deviate in one statistic, on the log scale.
+    """Deviations of the repeats of all candidates of a heat in one statistic, on the log scale.
 
     Attributes:
-        quantile: The statistic is this quantile of a repeat's calls, between 0 and 1.
+        quantile: Quantile of a repeat's calls that is the statistic, between 0 and 1.
         of: ``time``, or the ratio to the reference of the same rounds.
         batch_sizes: Batch size of each row.
-        deviations: [candidates × batch sizes][repeats], each row with mean 0. Of ratios the mean over the
-            candidates of a batch size is also taken away, and the first row of each batch size is the
-            reference's.
+        deviations: Deviations [candidates × batch sizes][repeats], each row with mean 0. For ratios, the mean
+            over the candidates of a batch size is also subtracted, and the first row of each batch size is
+            the reference's.
     """
 
     quantile: float
@@ -68,11 +68,11 @@ class Spread(Record):
 
     @property
     def n_repeats(self) -> int:
-        """Repeats of each row."""
+        """Number of repeats of each row."""
         return len(self.deviations[0]) if self.deviations else 0
 
     def ratios_at(self, batch_size: int) -> Floats:
-        """Deviations of the log ratios to the reference [candidates, repeats], without the reference."""
+        """Return deviations of the log ratios to the reference [candidates, repeats], without its own row."""
         rows = [
             row for row, size in zip(self.deviations, self.batch_sizes, strict=True) if size == batch_size
         ]
@@ -82,12 +82,12 @@ class Spread(Record):
 
 
 class Prior(NamedTuple):
-    """What is known of the variance of one more series: a mixture of scaled inverse chi-squared.
+    """Prior of the variance of one more series: a mixture of scaled inverse chi-squared distributions.
 
     Attributes:
         degrees: d0 of each component.
         variances: v0 of each component.
-        weights: Of the components; they sum to 1.
+        weights: Weights of the components; they sum to 1.
     """
 
     degrees: Floats
@@ -96,13 +96,13 @@ class Prior(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """What is known of a mean, on the log scale: a mixture of t distributions around one center.
+    """Posterior of a mean, on the log scale: a mixture of t distributions around one center.
 
     Attributes:
-        center: Of all components.
-        degrees: Of freedom of each component.
-        scales: Of each component.
-        weights: Of the components.
+        center: Center of all components.
+        degrees: Degrees of freedom of each component.
+        scales: Scale of each component.
+        weights: Weights of the components.
     """
 
     center: float
@@ -111,7 +111,7 @@ class Posterior(NamedTuple):
     weights: Floats
 
     def half_width(self, confidence: float) -> float:
-        """Find half the width of the central interval."""
+        """Return half the width of the central interval."""
         from scipy.optimize import brentq
         from scipy.special import stdtr, stdtrit
 
@@ -128,22 +128,22 @@ class Posterior(NamedTuple):
         )  # fmt: skip
 
     def draw(self, random: np.random.Generator, count: int) -> Floats:
-        """Draw the mean [count], on the log scale."""
+        """Draw means [count], on the log scale."""
         component = random.choice(self.weights.size, size=count, p=self.weights)
         drawn: Floats = self.center + self.scales[component] * random.standard_t(self.degrees[component])
         return drawn
 
 
 def center_series(logs: Floats) -> Floats:
-    """Take the mean of each series off log times [series, repeats]."""
+    """Subtract its mean from each series of log times [series, repeats]."""
     centered: Floats = logs - logs.mean(axis=1, keepdims=True)
     return centered
 
 
 def center_ratios(logs: Floats) -> Floats:
-    """Take the mean of each row off log ratios to the first row [candidates, repeats], and what rows share.
+    """Subtract its mean from each row of log ratios [candidates, repeats], and then what the rows share.
 
-    What the repeats do to all candidates alike cancels in every ratio of two of them.
+    A shift of all candidates by a repeat cancels in every ratio of two of them.
     """
     centered = center_series(logs)
     shared_out: Floats = centered - centered.mean(axis=0, keepdims=True)
@@ -151,10 +151,10 @@ def center_ratios(logs: Floats) -> Floats:
 
 
 def prior_of(spread: Spread) -> Prior:
-    """Fit the prior of the variance of a series to the heat that it is of.
+    """Fit the prior of the variance of a series to its heat.
 
-    Of ratios it is the variance of the ratio of any two candidates. A row of deviations from the mean over C
-    candidates has (C - 1) / 2C of that variance, and C rows hold C - 1 independent ones. The rows of several
+    For ratios, it is the variance of the ratio of any two candidates. A row of deviations from the mean over
+    C candidates has (C - 1) / 2C of that variance, and C rows hold C - 1 independent ones. Rows of several
     batch sizes share their processes, and count as one. Times of all candidates share the machine's drift,
     and count as one series altogether.
     """
@@ -178,10 +178,10 @@ def fit_prior(variances: tuple[float, ...], degrees: int, n_independent: float, 
     are not independent count as fewer: the likelihood is raised to ``n_independent / len(variances)``.
 
     Args:
-        variances: Sample variances on the log scale; without any the prior is the instrument's own.
-        degrees: Of freedom of each.
-        n_independent: As how many series they count.
-        of: What the instrument's own prior is for.
+        variances: Sample variances on the log scale; without any, the prior is the instrument's own.
+        degrees: Degrees of freedom of each variance.
+        n_independent: Number of independent series that they count as.
+        of: Kind of statistic, for the instrument's own prior.
     """
     d0, spreads = (part.ravel() for part in np.meshgrid(DEGREES, _SPREADS, indexing="ij"))
     v0 = spreads**2
@@ -200,9 +200,9 @@ def own_prior(logs: Floats, of: Of, center: float) -> Prior:
     """Fit the instrument's own prior to one series alone, which has no heat.
 
     Args:
-        logs: Logarithm of the statistic, one a repeat.
-        of: What it is of.
-        center: Around which the repeats deviate.
+        logs: Logarithm of the statistic, one per repeat.
+        of: Kind of statistic.
+        center: Center around which the repeats deviate.
     """
     degrees = max(logs.size - 1, 1)
     return fit_prior((float(((logs - center) ** 2).sum()) / degrees,), degrees, 1.0, of)
@@ -211,13 +211,13 @@ def own_prior(logs: Floats, of: Of, center: float) -> Prior:
 def moderate(
     logs: Sequence[float] | Floats, of: Of, prior: Prior | None = None, center: float | None = None
 ) -> Posterior:
-    """Estimate the mean of a series of repeats, its variance between them shrunk towards the prior.
+    """Estimate the mean of a series of repeats, with the variance between them shrunk towards the prior.
 
     Args:
-        logs: Logarithm of the statistic, one a repeat; two at least.
-        of: What it is of, for a series that has no heat.
-        prior: What the heat shows; None takes the instrument's own, fitted to this series alone.
-        center: Around which the repeats deviate, and which the mean estimates; None is their mean.
+        logs: Logarithm of the statistic, one per repeat; two at least.
+        of: Kind of statistic, for a series without a heat.
+        prior: Prior from the heat; None takes the instrument's own, fitted to this series alone.
+        center: Center around which the repeats deviate, as the estimate of the mean; None takes their mean.
 
     Raises:
         ValueError: There are fewer than two repeats.
@@ -225,7 +225,7 @@ def moderate(
     values = np.asarray(logs, dtype=np.float64)
     degrees = values.size - 1
     if degrees < 1:
-        raise ValueError("a spread between repeats needs two of them at least")
+        raise ValueError("a spread between repeats needs at least two repeats")
     middle = float(values.mean()) if center is None else center
     squares = float(((values - middle) ** 2).sum())
     known = prior or own_prior(values, of, middle)
@@ -237,20 +237,20 @@ def moderate(
 def joint_factor(ratios: Floats, prior: Prior, confidence: float) -> float:
     """Find the factor by which each half-width grows so that the intervals of all ratios hold together.
 
-    The quantile of the largest standardised deviation, by simulation from the posterior (the sup-t band of
-    Montiel Olea and Plagborg-Møller, Journal of Applied Econometrics 34, 2019). As in Dunnett's comparison of
-    many with one (J. Am. Stat. Assoc. 50, 1955), the ratios are correlated through the reference they share.
+    It is the quantile of the largest standardised deviation, by simulation from the posterior (the sup-t band
+    of Montiel Olea and Plagborg-Møller, Journal of Applied Econometrics 34, 2019). As in Dunnett's comparison
+    of many with one (J. Am. Stat. Assoc. 50, 1955), the shared reference correlates the ratios.
 
     Args:
-        ratios: Deviations of the log ratios [candidates, repeats], the reference left out.
-        prior: Of the variance of a ratio.
-        confidence: With which all hold together.
+        ratios: Deviations of the log ratios [candidates, repeats], without the reference.
+        prior: Prior of the variance of a ratio.
+        confidence: Confidence with which all intervals hold together.
     """
     n_ratios, n_repeats = ratios.shape
     if n_ratios < 2 or n_repeats < 2:  # noqa: PLR2004 - one interval holds by itself
         return 1.0
     return _joint_factor(
-        # In an order of their own, so that names of candidates change nothing.
+        # Sorted, so that names of candidates change nothing.
         tuple(sorted(map(tuple, ratios.tolist()))),
         tuple(map(tuple, (part.tolist() for part in prior))),
         confidence,
@@ -258,17 +258,17 @@ def joint_factor(ratios: Floats, prior: Prior, confidence: float) -> float:
 
 
 class HeatDraws:
-    """Draws of how far the log ratios of a heat's candidates may be from what was found, jointly.
+    """Joint draws of the errors of the log ratios of a heat's candidates.
 
     Each draw takes one component of the prior. Its prior part draws an effect of the processes of every
-    candidate and of the reference; its data part weighs the deviations that were seen at random. The
-    difference of any two candidates then has the moderated t distribution of their own paired deviations.
+    candidate and of the reference. Its data part weighs the observed deviations at random. The difference of
+    any two candidates then has the moderated t distribution of their own paired deviations.
 
     Args:
-        prior: Of the variance of a ratio.
-        n_repeats: Of the heat; two at least.
-        random: Source of what the candidates share.
-        count: Draws.
+        prior: Prior of the variance of a ratio.
+        n_repeats: Repeats of the heat; two at least.
+        random: Source of the random numbers that the candidates share.
+        count: Number of draws.
     """
 
     def __init__(self, prior: Prior, n_repeats: int, random: np.random.Generator, count: int) -> None:
@@ -285,8 +285,8 @@ class HeatDraws:
         """Draw the deviation [draws] of one candidate's log ratio.
 
         Args:
-            deviations: Of its log ratio in each repeat, from their mean.
-            random: A source of its own, so that no other candidate changes its draws.
+            deviations: Deviation of its log ratio in each repeat from their mean.
+            random: Its own source of random numbers, so that no other candidate changes its draws.
         """
         own = random.standard_normal(self._reference.size)
         drawn: Floats = self._by_prior * (own - self._reference) + self._by_data @ deviations
@@ -307,14 +307,14 @@ def _joint_factor(
     effects = random.standard_normal((_JOINT_DRAWS, n_ratios + 1))
     by_prior = np.sqrt(d0 * prior.variances[component][:, np.newaxis] / 2) * (effects[:, 1:] - effects[:, :1])
     by_data = random.standard_normal((_JOINT_DRAWS, n_repeats)) @ ratios.T
-    # The degrees of freedom of the prior err for all ratios alike, those of its own data for each by itself.
+    # The prior's degrees of freedom err for all ratios alike, those of its own data for each separately.
     chi_squared = random.chisquare(d0) + random.chisquare(n_repeats - 1, size=(_JOINT_DRAWS, n_ratios))
     drawn = np.abs(by_prior + by_data) / np.sqrt(chi_squared * n_repeats)
     return max(float(np.quantile((drawn / halves).max(axis=1), confidence)), 1.0)
 
 
 def _log_density(variances: Floats, degrees: int, d0: Floats, v0: Floats) -> Floats:
-    """Log density of sample variances [series, grid], up to what is the same for the whole grid."""
+    """Return log densities of sample variances [series, grid], up to a constant of the whole grid."""
     from scipy.special import gammaln
 
     x = np.maximum(variances, _LEAST_VARIANCE)[:, np.newaxis] / v0

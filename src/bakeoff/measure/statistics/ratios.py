@@ -1,4 +1,4 @@
-"""Ratios: how many times as long one side takes as the other, from the rounds that both ran."""
+"""Ratios of a candidate's time to the reference's, from the rounds that both ran."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 
 
 class LogRatios(NamedTuple):
-    """The log ratio of a candidate's time to the reference's, by process.
+    """Log ratios of a candidate's time to the reference's.
 
     Attributes:
-        center: Of all processes.
-        by_process: Of each process, by its number.
-        rounds: Of all rounds together; empty for tails, which no round has.
+        center: Log ratio over all processes.
+        by_process: Log ratio of each process, by its number.
+        rounds: Log ratios of all rounds together; empty for tails, which a single round does not have.
     """
 
     center: float
@@ -41,24 +41,26 @@ class LogRatios(NamedTuple):
 def pair_rounds(
     pairs: Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> LogRatios:
-    """Take the log ratios of blocks that were run in the same rounds.
+    """Take the log ratios of blocks from the same rounds.
 
-    A round is too short for the machine to drift, so drift falls out of the log ratio within it; the median
-    over the rounds of a process sheds disturbed rounds.
+    A round is too short for the machine to drift, so drift cancels in its log ratio. The median over the
+    rounds of a process suppresses disturbed rounds.
 
     Args:
-        pairs: By the number of the process: positive block medians [rounds] of the candidate and of the
-            reference, of the same rounds, in the same unit.
+        pairs: Positive block medians [rounds] of the candidate and of the reference, from the same rounds and
+            in the same unit, by the number of the process.
 
     Raises:
-        ValueError: There is nothing to pair, or the rounds of a process do not pair.
+        ValueError: There is nothing to pair, or a process has different numbers of rounds.
     """
     if not pairs:
         raise ValueError("a ratio needs at least one process that both ran")
     for number, (mine, theirs) in pairs.items():
-        # numpy would stretch a single round over all of the other's.
+        # numpy would repeat a single round for all of the other's.
         if mine.shape != theirs.shape:
-            raise ValueError(f"process {number} has {mine.size} rounds, and {theirs.size} of the reference")
+            raise ValueError(
+                f"process {number}: rounds of the candidate {mine.size}, of the reference {theirs.size}"
+            )
     rounds = {number: np.log(mine) - np.log(theirs) for number, (mine, theirs) in pairs.items()}
     medians = {number: quantile_of_sorted(np.sort(row), MEDIAN) for number, row in rounds.items()}
     return LogRatios(float(np.mean(list(medians.values()))), medians, np.concatenate(list(rounds.values())))
@@ -69,18 +71,15 @@ def pair_quantiles(
 ) -> LogRatios | None:
     """Take the log ratio of the p-quantile of each process, around that of all processes together.
 
-    A tail has no rounds: its intervals are 5 to 10 times as wide as those of ``pair_rounds``.
+    A tail cannot be paired by round: its intervals are 5 to 10 times as wide as those of ``pair_rounds``.
 
     Args:
-        pairs: By the number of the process: positive samples [calls] of the candidate and of the reference;
-            they need not be as many.
-        p: Between 0 and 1.
+        pairs: Positive samples [calls] of the candidate and of the reference, by the number of the process;
+            the numbers of samples may differ.
+        p: Quantile, between 0 and 1.
 
     Returns:
-        None where either side has fewer than ``minimum_samples(p)`` samples in all.
-
-    Raises:
-        ValueError: There is nothing to pair.
+        Log ratios; None if either side has fewer than ``minimum_samples(p)`` samples in all.
     """
     if not pairs:
         raise ValueError("a ratio needs at least one process that both ran")
@@ -99,21 +98,20 @@ def ratio_interval(
     *,
     factor: float = 1.0,
 ) -> Interval:
-    """Estimate how many times the reference's time a candidate takes.
+    """Estimate the ratio of a candidate's time to the reference's.
 
-    The processes, which differ by memory layout and the like, give the interval, with a moderated variance.
+    Processes, which differ by memory layout and the like, give the interval, with a moderated variance.
     Source: the paired t of Law, Simulation Modeling and Analysis, 5th ed. 2015, section 10.2.1, with the
     process as the unit of replication (Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM
-    2013); of tails, sectioning (Asmussen and Glynn, Stochastic Simulation 2007, section III.5a). The interval
-    is never narrower than the distribution-free one of the median of all rounds.
+    2013). For tails: sectioning (Asmussen and Glynn, Stochastic Simulation 2007, section III.5a). The
+    interval is never narrower than the distribution-free one of the median of all rounds.
 
     Args:
-        found: The log ratios.
-        confidence: Of the interval.
-        prior: Of the variance between processes of a log ratio.
-        of: Wall time or CPU time.
-        factor: By which the spread between processes counts for more, where several intervals shall hold
-            together.
+        found: Log ratios of the processes.
+        confidence: Confidence of the interval.
+        prior: Prior of the variance of a log ratio between processes.
+        of: Kind of ratio, of wall time or of CPU time.
+        factor: Factor on the spread between processes, for several intervals that must hold together.
 
     Returns:
         Candidate over reference: above 1 is slower. With one process the interval is (0, inf).
@@ -124,14 +122,14 @@ def ratio_interval(
 
 
 def judge_ratio(interval: Interval, zone: float = 0.02) -> Verdict:
-    """What an interval of candidate over reference time allows to say.
+    """Return the verdict that an interval of the ratio of candidate to reference time allows.
 
-    A difference that is certain is told, however small; ``equivalent`` needs the whole interval within the
-    zone (the two one-sided tests of Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987, by intervals).
+    A certain difference is reported, however small. ``equivalent`` needs the whole interval within the zone
+    (the two one-sided tests of Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987, by intervals).
 
     Args:
-        interval: Of the ratio; 1 is the same speed.
-        zone: Half width of what counts as the same speed: from 1 / (1 + zone) to 1 + zone.
+        interval: Interval of the ratio; 1 is the same speed.
+        zone: Half-width of the zone of equal speed, from 1 / (1 + zone) to 1 + zone.
     """
     if interval.low > 1:
         return "slower"
@@ -143,11 +141,12 @@ def judge_ratio(interval: Interval, zone: float = 0.02) -> Verdict:
 
 
 def adjusted_confidence(confidence: float, n_comparisons: int) -> float:
-    """The confidence of each of several intervals, so that all hold together with at least ``confidence``.
+    """Return the confidence of each of several intervals that hold together with at least ``confidence``.
 
-    Bonferroni: the error is shared out evenly. That is the first step of Holm's procedure (Scand. J. Stat. 6,
-    1979) taken for all, since an interval that is shown cannot depend on the order of the others. Without a
-    comparison, or with one, nothing changes.
+    Bonferroni: each interval takes an equal part of the error. That is the first step of Holm's procedure
+        (Scand.
+    J. Stat. 6, 1979), taken for all, since a shown interval cannot depend on the order of the others. With no
+    or one comparison, nothing changes.
     """
     return 1 - (1 - confidence) / max(n_comparisons, 1)
 

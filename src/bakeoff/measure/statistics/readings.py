@@ -1,4 +1,4 @@
-"""Readings: raw values of one quantity, with unit and place; summaries are computed on demand."""
+"""Readings: raw values of one quantity with unit and place; summaries are computed on demand."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Unit = Literal["ns", "bytes", "ratio", "count", "per_s", "uj"]
 NS_PER_MS = 1e6
 NS_PER_S = 1e9
 
-# The quantities that are read.
-LATENCY = "latency"  # service time of one call; closed loop, so never a response time
-PASS = "pass"  # noqa: S105 - of all documents in large batches
-REFERENCE = "reference"  # the same of the heat's reference, in the same rounds
-ENTITIES = "entities"  # of each document: found and right
+# Quantities of readings.
+LATENCY = "latency"  # service time of one call in a closed loop, never a response time
+PASS = "pass"  # noqa: S105 - all documents once, in large batches
+REFERENCE = "reference"  # calls of the heat's reference in the same rounds
+ENTITIES = "entities"  # of each document: true positives, predicted, actual
 FIRST_CALL = "first_call"
 BLOCK = "block"
 LOAD = "load"
@@ -40,11 +40,11 @@ CALIBRATION = "calibration"
 OVERHEAD = "overhead"
 MODEL_SIZE = "model_size"
 ENERGY = "energy"
-MAX_RATE = "max_rate"  # of an open loop
+MAX_RATE = "max_rate"  # in an open loop
 PROBE = "probed_rate"
-RESPONSE = "response"  # from scheduled arrival to answer; open loop, never a service time
+RESPONSE = "response"  # from scheduled arrival to answer in an open loop, never a service time
 
-# Why a round is left out of headline figures.
+# Whether a round counts for headline figures, or why it is excluded.
 COUNTED, DIRTY, LATE, APART = 0, 1, 2, 3
 MAX_DIRTY_SHARE = 0.5
 WARN_DIRTY_SHARE = 0.1
@@ -54,13 +54,11 @@ class Reading(Record):
     """Raw values of one quantity.
 
     Attributes:
-        quantity: What was read.
-        unit: Of ``values``.
-        at: Where it was taken: ``{"batch_size": 8}``.
-        values: One number a sample, in the order of taking.
-        repeats: The fresh process in which each value was taken, counted from 0; one a value.
-        columns: Facts beside each value, such as ``n_tokens`` or ``cpu_ns``; each as long as ``values``.
-        spreads: How the repeats of all candidates of its heat deviate; empty for what is measured alone.
+        at: Place of the values, such as ``{"batch_size": 8}``.
+        values: One number per sample, in the order of measurement.
+        repeats: Number of the fresh process of each value, from 0.
+        columns: Further facts of each value, such as ``n_tokens`` or ``cpu_ns``; each as long as ``values``.
+        spreads: Spreads between the repeats of all candidates of its heat; empty for what is measured alone.
     """
 
     quantity: str
@@ -75,17 +73,19 @@ class Reading(Record):
     def _columns_are_as_long_as_values(self) -> Self:
         lengths = {len(self.repeats), *(len(column) for column in self.columns.values())}
         if lengths != {len(self.values)}:
-            raise ValueError(f"columns of {sorted(lengths)} rows beside {len(self.values)} values")
+            raise ValueError(
+                f"columns have {sorted(lengths)} rows; expected {len(self.values)}, one per value"
+            )
         return self
 
     @property
     def total(self) -> float:
-        """Sum of all values, those that are left out of headline figures too."""
+        """Sum of all values, including those that headline figures exclude."""
         return float(np.sum(self.values))
 
     @property
     def dirty_share(self) -> float:
-        """Share of the rounds in the steady state that were disturbed, in [0, 1]."""
+        """Share of disturbed rounds among those in the steady state, in [0, 1]."""
         if "left_out" not in self.columns or not self.values:
             return 0.0
         rounds = np.asarray(self.columns["round"])
@@ -94,12 +94,12 @@ class Reading(Record):
 
     @property
     def counts_all(self) -> bool:
-        """Whether disturbed rounds count too: where they are the most, the rest would be a selection."""
+        """Whether disturbed rounds count too: if they are the majority, the rest would be a selection."""
         return self.dirty_share > MAX_DIRTY_SHARE
 
     @property
     def counted(self) -> NDArray[np.bool_]:
-        """Which values headline figures use."""
+        """Mask of the values that headline figures use."""
         if "left_out" not in self.columns:
             return np.ones(len(self.values), dtype=bool)
         why = np.asarray(self.columns["left_out"])
@@ -108,10 +108,10 @@ class Reading(Record):
 
     @property
     def paired(self) -> NDArray[np.bool_]:
-        """Which values ratios use: those that headline figures use, and what disturbs both sides alike.
+        """Mask of the values that ratios use: those of headline figures, and those disturbed on both sides.
 
-        Rounds in which the CPUs were apart are paired like any other. A process of which every round was
-        disturbed counts with all of them, since a ratio from few processes must not lose one whole.
+        Rounds in which the CPUs were apart are paired like any other. If every round of a process was
+        disturbed, all of them count, since a ratio from few processes must not lose a whole one.
         """
         if "left_out" not in self.columns:
             return self.counted
@@ -123,7 +123,7 @@ class Reading(Record):
 
     @property
     def is_thinned(self) -> bool:
-        """Whether half of the steady rounds, or all of a process, are left out of headline figures."""
+        """Whether headline figures exclude half of the steady rounds, or all of a process."""
         if "left_out" not in self.columns:
             return False
         steady = np.asarray(self.columns["left_out"]) != LATE
@@ -132,11 +132,11 @@ class Reading(Record):
         return bool(is_one_lost or 2 * counted.sum() <= steady.sum())
 
     def prior(self, of: Of, p: float = MEDIAN) -> Prior | None:
-        """What the heat shows of the variance between processes; None for what is measured alone.
+        """Return the heat's prior of the variance between processes; None for what is measured alone.
 
         Args:
-            of: Times, or ratios to the reference.
-            p: The quantile; between those of the spreads, the next one above stands for it.
+            of: Kind of statistic, times or ratios to the reference.
+            p: Quantile; the next one above among the spreads is taken.
         """
         known = sorted((each for each in self.spreads if each.of == of), key=lambda each: each.quantile)
         if not known:
@@ -145,31 +145,31 @@ class Reading(Record):
 
     @property
     def n_counted(self) -> int:
-        """How many values headline figures use."""
+        """Number of values that headline figures use."""
         return int(self.counted.sum())
 
     @property
     def is_grouped(self) -> bool:
-        """Whether a value is the mean of several calls, so that there is no tail to be seen."""
+        """Whether a value is the mean of several calls, which hides the tail."""
         return any(calls > 1 for calls in self.columns.get("calls_per_sample", ()))
 
     @property
     def has_tail(self) -> bool:
-        """Whether quantiles beyond the median are asked of it: of single calls, and not of passes."""
+        """Whether it has quantiles beyond the median: single calls have, passes have not."""
         return self.quantity != PASS and not self.is_grouped
 
     def by_repeat(self) -> list[NDArray[np.float64]]:
-        """The values of each fresh process that headline figures use, in the order of the processes."""
+        """Return the values that headline figures use, one array per process, in order."""
         return list(self.by_repeat_number().values())
 
     def by_repeat_number(
         self, column: str | None = None, *, is_paired: bool = False
     ) -> dict[int, NDArray[np.float64]]:
-        """As ``by_repeat`` with the number of each process.
+        """Return ``by_repeat`` by the number of each process.
 
         Args:
-            column: Take a column instead of the values.
-            is_paired: Take what ratios use instead of what headline figures use.
+            column: Column to take instead of the values.
+            is_paired: Whether to take what ratios use instead of what headline figures use.
         """
         source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
         repeats, chosen = np.asarray(self.repeats), self.paired if is_paired else self.counted
@@ -177,13 +177,13 @@ class Reading(Record):
         return {number: row for number, row in rows.items() if row.size}
 
     def quantile(self, p: float, confidence: float = 0.95) -> Interval | None:
-        """Estimate the p-quantile with its interval; None where the samples do not carry it."""
+        """Estimate the p-quantile with its interval; None with too few samples."""
         return self.quantiles((p,), confidence)[0]
 
     def quantiles(self, wanted: Sequence[float], confidence: float = 0.95) -> list[Interval | None]:
-        """As ``quantile``, several at once.
+        """Estimate several quantiles at once.
 
-        Where half of the rounds are left out, the interval also holds what all rounds say.
+        If half of the rounds are excluded, the interval also covers the estimate from all rounds.
         """
         rows, is_grouped = self.by_repeat(), self.is_grouped
         if not rows:
@@ -198,7 +198,7 @@ class Reading(Record):
         ]
 
     def posterior(self, p: float) -> Posterior | None:
-        """Find what is known of the logarithm of the p-quantile; None with fewer than two processes."""
+        """Return the posterior of the logarithm of the p-quantile; None with fewer than two processes."""
         rows = self.by_repeat()
         if len(rows) < 2:  # noqa: PLR2004 - one process shows no spread
             return None
@@ -207,9 +207,9 @@ class Reading(Record):
         return moderate(logs, "time", self.prior("time", p), center)
 
     def quantile_of_all(self, p: float) -> float | None:
-        """Find the p-quantile with the disturbed rounds; None where none was left out.
+        """Find the p-quantile with the disturbed rounds; None if none is excluded.
 
-        Those in which the CPUs were apart are among them; those before the steady state are not.
+        It includes rounds in which the CPUs were apart, but not those before the steady state.
         """
         if "left_out" not in self.columns:
             return None
@@ -225,8 +225,8 @@ class Reading(Record):
         """Take the median of each block by (repeat, round).
 
         Args:
-            column: Take a column instead of the values.
-            is_paired: Take the blocks that ratios use instead of those that headline figures use.
+            column: Column to take instead of the values.
+            is_paired: Whether to take the blocks that ratios use instead of those of headline figures.
         """
         source = np.asarray(self.values if column is None else self.columns[column], dtype=np.float64)
         return {
@@ -253,7 +253,7 @@ class Reading(Record):
         return _stretch(found, found.value * counted_ns / of_all_ns)
 
     def _blocks(self, *, is_paired: bool = False) -> list[tuple[tuple[int, int], NDArray[np.intp]]]:
-        """Each block's (repeat, round), in their order, and where its values are."""
+        """Return the (repeat, round) of each block, in order, and the positions of its values."""
         rows = np.flatnonzero(self.paired if is_paired else self.counted)
         if not rows.size:
             return []
@@ -268,13 +268,13 @@ class Reading(Record):
 
 
 def share_of_dirty(reasons: Iterable[int]) -> float:
-    """Share of the rounds in the steady state that were disturbed, by why each is left out, in [0, 1]."""
+    """Return the share of disturbed rounds among those in the steady state, in [0, 1]."""
     steady = [why for why in reasons if why != LATE]
     return steady.count(DIRTY) / len(steady) if steady else 0.0
 
 
 def read_each(quantity: str, unit: Unit, rows: Sequence[tuple[int, int]]) -> Reading:
-    """A reading of single values, each with the number of the process that read it before it."""
+    """Make a reading from single values, each after the number of its process."""
     return Reading(
         quantity=quantity,
         unit=unit,
@@ -292,19 +292,19 @@ def ratio_to_reference(
     by_cpu: bool = False,
     factor: float = 1.0,
 ) -> Interval | None:
-    """Estimate how many times as long a candidate takes as the reference, from the rounds that both ran.
+    """Estimate the ratio of a candidate's time to the reference's, from the rounds that both ran.
 
     Args:
-        calls: The candidate's.
-        reference: The reference's, of the same session and batch size.
-        confidence: Of the interval.
-        p: The median is paired round by round; another quantile repeat by repeat, by its number.
-        by_cpu: Compare CPU time: what is left on a contended machine. Right only where both used one thread,
-            since the time of every thread that spins is in it.
-        factor: As ``ratio_interval`` takes it.
+        calls: Calls of the candidate.
+        reference: Calls of the reference, of the same session and batch size.
+        confidence: Confidence of the interval.
+        p: Quantile; the median is paired round by round, any other repeat by repeat.
+        by_cpu: Whether to compare CPU time, for a contended machine. It is right only if both used one
+            thread, since it includes the time of every thread that spins.
+        factor: Factor on the spread, as in ``ratio_interval``.
 
     Returns:
-        Above 1 is slower; None where the two share no round, or the samples do not carry the quantile.
+        Ratio, above 1 for a slower candidate; None if the two share no round, or with too few samples.
     """
     found = find_log_ratios(calls, reference, p, by_cpu=by_cpu)
     of: Of = "ratio of CPU time" if by_cpu else "ratio"
@@ -316,17 +316,17 @@ def find_log_ratios(
 ) -> LogRatios | None:
     """Take the log ratio of a candidate to the reference in each process that both ran.
 
-    Either may lack processes that the other has: of one that failed in a later repeat the earlier ones
-    are compared.
+    Processes of only one side do not count: if one failed in a later repeat, the earlier repeats are
+    compared.
 
     Args:
-        calls: The candidate's.
-        reference: The reference's, of the same session and batch size.
-        p: The quantile.
-        by_cpu: Of CPU time.
+        calls: Calls of the candidate.
+        reference: Calls of the reference, of the same session and batch size.
+        p: Quantile, between 0 and 1.
+        by_cpu: Whether to compare CPU time.
 
     Returns:
-        None where the two share no round, or the samples do not carry the quantile.
+        Log ratios; None if the two share no round, or with too few samples.
     """
     column = "cpu_ns" if by_cpu else None
     if p != MEDIAN:
@@ -343,7 +343,7 @@ def find_log_ratios(
 
 
 def find_log_times(calls: Reading, p: float) -> dict[int, float]:
-    """Take the logarithm of the p-quantile of each process; empty where the values have no such quantile."""
+    """Take the logarithm of the p-quantile of each process; empty if the values have no such quantile."""
     if p != MEDIAN and not calls.has_tail:
         return {}
     rows = calls.by_repeat_number()
@@ -355,14 +355,14 @@ def _find_tail_ratios(calls: Reading, reference: Reading, p: float, column: str 
         return None
     own, other = (each.by_repeat_number(column, is_paired=True) for each in (calls, reference))
     shared = sorted(own.keys() & other.keys())
-    # A coarse clock may read no CPU time at all, of which there is no ratio.
+    # A coarse clock may read no CPU time at all, which gives no ratio.
     if not shared or any((rows[number] <= 0).any() for rows in (own, other) for number in shared):
         return None
     return pair_quantiles({number: (own[number], other[number]) for number in shared}, p)
 
 
 def _stretch(interval: Interval, value: float | None) -> Interval:
-    """The interval with what it would be around another value, if there is one."""
+    """Widen the interval by the same interval around another value, if there is one."""
     if value is None:
         return interval
     change = value / interval.value
@@ -370,10 +370,10 @@ def _stretch(interval: Interval, value: float | None) -> Interval:
 
 
 def merge_repeats(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]:
-    """Join what several fresh processes read of the same quantities into one reading each.
+    """Join the readings of several fresh processes into one reading per quantity.
 
     Args:
-        parts: The readings of each process, every process with the same quantities in the same order.
+        parts: Readings of each process, all with the same quantities in the same order.
 
     Raises:
         ValueError: The processes did not read the same things.

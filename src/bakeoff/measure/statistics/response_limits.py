@@ -1,4 +1,4 @@
-"""Response limits: whether so many responses over a limit say that it is met, or missed."""
+"""Response limits: decide from the responses over a limit whether it is met, or missed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from bisect import bisect_left
 
 
 def slo_is_met(n: int, n_over: int, p: float, confidence: float = 0.95) -> bool:
-    """Whether so few of n responses were over the limit that its p-quantile lies within it, with confidence.
+    """Return whether the p-quantile of n responses lies within the limit, with confidence.
 
     If the share of responses within the limit were p or less, so few would be over it with probability
-    P(binomial(n, 1 - p) <= n_over) at most; that must not exceed 1 - confidence. This is the rule by which
-    MLPerf's LoadGen stops early (loadgen/early_stopping.cc of mlcommons/inference), which has 0.99.
+    P(binomial(n, 1 - p) <= n_over) at most. That must not exceed 1 - confidence. MLPerf's LoadGen stops early
+    by this rule (loadgen/early_stopping.cc of mlcommons/inference), with 0.99.
 
     Args:
-        n: Responses.
-        n_over: Of them, those that took longer than the limit.
-        p: The quantile that the limit is for, between 0 and 1.
-        confidence: Of a positive answer.
+        n: Number of responses.
+        n_over: Number of responses that took longer than the limit.
+        p: Quantile that the limit applies to, between 0 and 1.
+        confidence: Confidence of a positive answer.
     """
     from scipy.special import bdtrc
 
@@ -25,27 +25,27 @@ def slo_is_met(n: int, n_over: int, p: float, confidence: float = 0.95) -> bool:
 
 
 def slo_is_missed(n: int, n_over: int, p: float, confidence: float = 0.95) -> bool:
-    """Whether so many of n responses were over the limit that its p-quantile lies beyond it, with confidence.
+    """Return whether the p-quantile of n responses lies beyond the limit, with confidence.
 
-    The other side of ``slo_is_met``: were the share of responses over the limit 1 - p or less, so many would
-    be over it with probability 1 - confidence at most. Between the two nothing can be told.
+    It is the other side of ``slo_is_met``: if the share of responses over the limit were 1 - p or less, so
+    many would be over it with probability 1 - confidence at most. Between the two, nothing is certain.
     """
     return slo_is_met(n, n - n_over, 1 - p, confidence)
 
 
 def most_over(n: int, p: float, confidence: float = 0.95) -> int | None:
-    """Most of n responses that may be over the limit where ``slo_is_met``; None where even 0 are too many."""
+    """Return how many of n responses may be over the limit at most; None if even 0 are too many."""
     n_unmet = bisect_left(range(n + 1), x=True, key=lambda n_over: not slo_is_met(n, n_over, p, confidence))
     return n_unmet - 1 if n_unmet else None
 
 
 def least_responses(p: float, n_over: int, confidence: float = 0.95) -> int:
-    """Fewest responses of which so many may be over the limit where ``slo_is_met``.
+    """Return the fewest responses of which so many may be over the limit, by ``slo_is_met``.
 
     Args:
-        p: The quantile that the limit is for, between 0 and 1.
-        n_over: Of them, those that may take longer than the limit.
-        confidence: Of a positive answer.
+        p: Quantile that the limit applies to, between 0 and 1.
+        n_over: Number of responses that may take longer than the limit.
+        confidence: Confidence of a positive answer.
     """
     most = n_over + 1
     while not slo_is_met(most, n_over, p, confidence):

@@ -1,4 +1,4 @@
-"""Spreads: how the repeats of all candidates of a heat deviate, statistic by statistic."""
+"""Spreads between the repeats of all candidates of a heat, statistic by statistic."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Kind = tuple[float, Of]
 def find_spreads(
     calls: Mapping[str, Mapping[int, Reading]], reference: str, kinds: Sequence[Kind] | None = None
 ) -> tuple[Spread, ...]:
-    """Say how the repeats deviate, over the repeats that all candidates have.
+    """Find the spreads over the repeats that all candidates have.
 
     Args:
-        calls: The timed calls of each candidate by batch size; those that failed are left out.
-        reference: The candidate to which the others are compared.
-        kinds: Of which statistics; None is of all that are shown.
+        calls: Timed calls of each candidate by batch size, without candidates that failed.
+        reference: Name of the candidate that the others are compared with.
+        kinds: Statistics to take; None takes all that are shown.
 
     Returns:
         A spread for each statistic that two repeats or more have.
@@ -32,14 +32,14 @@ def find_spreads(
     first = next((reading for rows in calls.values() for reading in rows.values()), None)
     if first is None:
         return ()
-    beside = calls.get(reference, {})
+    references = calls.get(reference, {})
     joined = {
-        name: {size: row for size, row in rows.items() if size in beside} for name, rows in calls.items()
+        name: {size: row for size, row in rows.items() if size in references} for name, rows in calls.items()
     }
     found = [
-        _spread(p, of, _by_size(calls if of == "time" else joined, _statistic(p, of), beside))
+        _spread(p, of, _by_size(calls if of == "time" else joined, _statistic(p, of), references))
         for p, of in (_list_kinds(first.quantity) if kinds is None else kinds)
-        if of == "time" or beside
+        if of == "time" or references
     ]
     return tuple(each for each in found if each is not None)
 
@@ -66,19 +66,19 @@ def _statistic(p: float, of: Of) -> Callable[[Reading, Reading], _Series]:
 def _by_size(
     calls: Mapping[str, Mapping[int, Reading]],
     statistic: Callable[[Reading, Reading], _Series],
-    beside: Mapping[int, Reading],
+    references: Mapping[int, Reading],
 ) -> Iterator[tuple[int, list[_Series]]]:
-    """The series of all candidates at each batch size, the reference first."""
+    """Yield the series of all candidates at each batch size, the reference first."""
     for size in sorted({size for rows in calls.values() for size in rows}):
         rows = [rows[size] for rows in calls.values() if size in rows]
-        theirs = beside.get(size)
+        theirs = references.get(size)
         if theirs is not None:
             rows = [theirs, *(row for row in rows if row is not theirs)]
         yield size, [series for row in rows if (series := statistic(row, theirs or row))]
 
 
 def _spread(p: float, of: Of, sizes: Iterator[tuple[int, Sequence[_Series]]]) -> Spread | None:
-    # A reference that is alone has no ratio.
+    # A reference alone has no ratio.
     least = 1 if of == "time" else 2
     by_size = [(size, rows) for size, rows in sizes if len(rows) >= least]
     repeats = sorted(set.intersection(*(set(row) for _, rows in by_size for row in rows))) if by_size else []

@@ -1,6 +1,6 @@
-"""Whether timings hold still: warm-up, drift, and processes that differ. Pure functions, sources named.
+"""Stability of timings: warm-up, drift, and processes that differ. Pure functions, with their sources.
 
-Each looks at medians of blocks, which a few stalled calls do not move.
+All use medians of blocks, which a few stalled calls do not move.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ DRIFT_P = 0.01
 TREND_CHANGE = 0.02
 SHIFT_CHANGE = 0.03
 SHIFT_ERRORS = 5.0
-# A level from fewer blocks is no level.
+# Fewer blocks do not make a level.
 SHIFT_MIN_BLOCKS = 5
 NOISE_BATCHES = 10
-# A core-to-core latency wanders by a tenth; between caches that are far apart it more than doubles.
+# A core-to-core latency varies by a tenth; between distant caches it more than doubles.
 FAR_FACTOR = 1.6
-# The near level is where the fastest tenth ends: a few that are too fast by chance do not set it.
+# The near level is the end of the fastest tenth, so that a few lucky readings do not set it.
 NEAR_QUANTILE = 0.1
 
 
 class BlockSummary(NamedTuple):
-    """The median of a block of calls and its standard error relative to it."""
+    """Median of a block of calls, and its relative standard error."""
 
     median: float
     noise: float
 
 
 class Drift(NamedTuple):
-    """How the speed of the machine changed during a session.
+    """Change of the machine's speed during a session.
 
     Attributes:
         kind: ``trend`` for a steady change, ``shift`` for one between two levels.
-        change: From begin to end, relative to the median: 0.08 is 8 % slower at the end.
-        p: Kendall's, of no monotone change.
+        change: Change from start to end, relative to the median: 0.08 is 8 % slower at the end.
+        p: Kendall's p-value for no monotone change.
     """
 
     kind: Literal["trend", "shift"]
@@ -55,7 +55,7 @@ def find_far(latencies_ns: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Find the core-to-core latencies so far above the quickest that the CPUs must have been further apart.
 
     Args:
-        latencies_ns: [rounds], in any unit; may be empty.
+        latencies_ns: Latencies [rounds], in any unit; may be empty.
     """
     if not latencies_ns.size:
         return np.zeros(0, dtype=bool)
@@ -64,7 +64,7 @@ def find_far(latencies_ns: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def summarize_block(samples: NDArray[np.float64]) -> BlockSummary:
-    """Median and its relative standard error from the MAD: 1.2533 · 1.4826 · MAD / (median · sqrt(n))."""
+    """Return the median and its relative standard error: 1.2533 · 1.4826 · MAD / (median · sqrt(n))."""
     median = float(np.median(samples))
     return BlockSummary(
         median, MEDIAN_ERROR * _robust_sd(samples - median) / (median * math.sqrt(samples.size))
@@ -72,9 +72,9 @@ def summarize_block(samples: NDArray[np.float64]) -> BlockSummary:
 
 
 def is_steady(blocks: Sequence[BlockSummary], *, tolerance: float = 0.02, window: int = 5) -> bool:
-    """Whether the last blocks show no trend beyond the tolerance or three times their own noise.
+    """Return whether the last blocks show no trend beyond the tolerance or three times their own noise.
 
-    Compares the medians of the first three and the last three of the last five blocks.
+    It compares the medians of the first three and the last three of the last five blocks.
     """
     if len(blocks) < window:
         return False
@@ -85,18 +85,18 @@ def is_steady(blocks: Sequence[BlockSummary], *, tolerance: float = 0.02, window
 
 
 def mser_truncation(block_medians: NDArray[np.float64]) -> int:
-    """How many blocks at the begin still belong to the warm-up, by the marginal standard error rule.
+    """Return how many first blocks still belong to the warm-up, by the marginal standard error rule.
 
-    The d that makes the standard error of the mean of the rest least: argmin of var(m[d:]) / (B - d) over
+    It is the d with the least standard error of the mean of the rest: argmin of var(m[d:]) / (B - d) over
     d <= B / 2. Source: White, An Effective Truncation Heuristic for Bias Reduction in Simulation Output,
     Simulation 69, 1997.
 
     Args:
-        block_medians: [blocks] in the order of taking.
+        block_medians: Medians [blocks], in the order of measurement.
 
     Returns:
-        Blocks to leave out; the fewest of equally good ones. Of few blocks it is not sure: without any
-        warm-up it leaves out more than a fifth in 24 of 100 series of 10 blocks, in 3 of 100 series of 50.
+        Number of blocks to exclude, the fewest of equally good ones. It is unreliable for few blocks: without
+        any warm-up it exceeds a fifth in 24 of 100 series of 10 blocks, and in 3 of 100 series of 50.
     """
     count = block_medians.size
     errors = [float(np.var(block_medians[d:])) / (count - d) for d in range(count // 2 + 1) if d < count]
@@ -104,17 +104,18 @@ def mser_truncation(block_medians: NDArray[np.float64]) -> int:
 
 
 def find_drift(block_medians: NDArray[np.float64]) -> Drift | None:
-    """The drift of one candidate's blocks over a session, or None where there is no sure sign of any.
+    """Find the drift of one candidate's blocks over a session; None without a sure sign of any.
 
     A trend: Kendall's tau against time has p < 0.01, and the slope of Theil and Sen (J. Am. Stat. Assoc. 63,
     1968) sums up to more than 2 %. A shift: at the best split the medians of the two sides differ by more
-    than 3 % and by more than 5 standard errors, taken from the MAD around them. Where both hold, the one that
-    leaves the smaller absolute residuals is told.
+    than 3 % and by more than 5 standard errors, taken from the MAD around them. If both hold, the result is
+    the one with the smaller absolute residuals.
 
-    What differs between processes looks like drift too where blocks of several processes are joined.
+    If blocks of several processes are joined, differences between processes look like drift too.
 
     Args:
-        block_medians: Positive [blocks], in the order of taking; with fewer than 10 nothing is found.
+        block_medians: Positive medians [blocks], in the order of measurement; with fewer than 10, none is
+            found.
     """
     if block_medians.size < 2 * SHIFT_MIN_BLOCKS:
         return None
@@ -126,7 +127,7 @@ def find_drift(block_medians: NDArray[np.float64]) -> Drift | None:
     relative = block_medians / scale
     trend, trend_rest = _theil_sen(relative)
     shift, shift_errors, shift_rest = _best_split(relative)
-    # A series without any change has no tau: its p is NaN, and no trend.
+    # A series without any change has no tau: its p is NaN, so there is no trend.
     is_trend = p < DRIFT_P and abs(trend) > TREND_CHANGE
     is_shift = abs(shift) > SHIFT_CHANGE and shift_errors > SHIFT_ERRORS
     if is_shift and (not is_trend or shift_rest < trend_rest):
@@ -135,19 +136,19 @@ def find_drift(block_medians: NDArray[np.float64]) -> Drift | None:
 
 
 def spread_excess(repeat_samples: Sequence[NDArray[np.float64]]) -> float:
-    """How many times more the processes differ in their median than the noise inside them explains.
+    """Return the ratio of the spread of medians between processes to the one that noise inside them explains.
 
-    Between: the standard deviation of the log medians of the repeats. Inside: each repeat is cut into
-    10 consecutive batches, whose log medians give the standard error of its own median. Batches, not calls,
-    since neighbouring calls are not independent (batch means: Law, Simulation Modeling and Analysis, 5th ed.
-    2015, section 9.5.3); a batch must be longer than a disturbance lasts. Near 1 when the process makes no
-    difference.
+    Between: the standard deviation of the log medians of the repeats. Inside: each repeat is cut into 10
+    consecutive batches, and their log medians give the standard error of its own median. It takes batches,
+    not calls, since neighbouring calls are not independent (batch means: Law, Simulation Modeling and
+    Analysis, 5th ed. 2015, section 9.5.3). A batch must be longer than a disturbance lasts.
 
     Args:
-        repeat_samples: Positive samples [calls] of each fresh process, in the order of taking.
+        repeat_samples: Positive samples [calls] of each fresh process, in the order of measurement.
 
     Returns:
-        0 where there is nothing to compare: fewer than two repeats, or one with a single sample.
+        Ratio, near 1 if the process makes no difference; 0 with fewer than two repeats, or with a single
+        sample in one.
     """
     if len(repeat_samples) < 2 or min(sample.size for sample in repeat_samples) < 2:  # noqa: PLR2004
         return 0.0
@@ -168,7 +169,7 @@ def _median_error(sample: NDArray[np.float64]) -> float:
 
 
 def _theil_sen(series: NDArray[np.float64]) -> tuple[float, float]:
-    """Total change along the line of Theil and Sen, and the mean absolute residual around it."""
+    """Return the total change along the line of Theil and Sen, and its mean absolute residual."""
     count = series.size
     earlier, later = np.triu_indices(count, k=1)
     slope = float(np.median((series[later] - series[earlier]) / (later - earlier)))
@@ -178,7 +179,7 @@ def _theil_sen(series: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _best_split(series: NDArray[np.float64]) -> tuple[float, float, float]:
-    """At the split with the smallest absolute residuals: shift, shift in standard errors, mean residual."""
+    """Return shift, shift in standard errors and mean residual at the split with the least residuals."""
     count = series.size
     fits = []
     for split in range(SHIFT_MIN_BLOCKS, count - SHIFT_MIN_BLOCKS + 1):

@@ -1,1 +1,1 @@
-"""The system under the instrument: kernel counters, memory, cores, containers."""
+"""System under the instrument: kernel counters, memory and cores."""

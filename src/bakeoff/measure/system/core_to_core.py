@@ -1,10 +1,10 @@
-"""Core-to-core latency: how quickly the CPUs of this machine pass data to each other.
+"""Core-to-core latency: the time that data takes from one CPU of this machine to another.
 
-A host may place the CPUs of a virtual machine beside each other or far apart, and move them meanwhile.
-Threads that share one call then wait for each other's data several times as long, and a model with two
-threads becomes slower by a third, for seconds or minutes. Nothing in the guest counts that: no waiting, no
-stolen time, and work that stays on one CPU is as fast as ever. But it can be seen, in a fraction of a
-millisecond and almost without noise: write to an array on one CPU, go to the next, and write to it there.
+A host may place the CPUs of a virtual machine close together or far apart, and move them at any time. Far
+apart, threads that share one call wait several times as long for each other's data. A model with two threads
+becomes slower by a third, for seconds or minutes. No counter in the guest shows it: nothing waits, no time is
+stolen, and work on a single CPU keeps its speed. A probe shows it in a fraction of a millisecond and almost
+without noise: write to an array on one CPU, move to the next, and write to it there.
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ from contextlib import suppress
 
 import numpy as np
 
-# Fits into the second cache of any CPU of today, so that what is timed is the way from cache to cache.
+# Fits into the second-level cache of any current CPU, so that the way from cache to cache is timed.
 ARRAY_BYTES = 256 * 1024
 LAPS = 4
 MAX_CPUS = 8
 
 
 def make_core_to_core_probe(cpus: Sequence[int] | None) -> Callable[[], int | None]:
-    """A probe that reads how long the array takes from one CPU to the next, in ns.
+    """Make a probe that reads how long the array takes from one CPU to the next, in ns.
 
-    It keeps its thread busy for about 40 µs a hop, so nothing may be timed meanwhile. The thread may use the
-    CPUs that it might use before when it returns.
+    The probe keeps its thread busy for about 40 µs per hop, so nothing may be timed meanwhile. It gives the
+    thread its CPUs back before it returns.
 
     Args:
-        cpus: On which candidates run; None means all that this process may use. Of many, eight at most are
-            visited.
+        cpus: CPUs that candidates run on; None means all that this process may use. The probe visits at most
+            eight of them.
 
     Returns:
-        A function of the quickest lap, divided by its hops: other work in between slows some laps, CPUs that
-        are apart slow all of them. It returns None where there is one CPU only, or the system does not let a
-        thread choose its CPU.
+        Probe that returns the fastest lap divided by its hops: other work slows some laps, distant CPUs slow
+        all of them. It returns None with a single CPU, or if the system lets no thread choose its CPU.
     """
     if not hasattr(os, "sched_setaffinity"):
         return lambda: None
@@ -56,7 +55,7 @@ def make_core_to_core_probe(cpus: Sequence[int] | None) -> Callable[[], int | No
         try:
             hop(visited[-1])  # the array may lie anywhere before
             laps = [sum(hop(cpu) for cpu in visited) for _ in range(LAPS)]
-        except OSError:  # a CPU was taken away from us
+        except OSError:  # a CPU was taken away from this process
             return None
         finally:
             with suppress(OSError):  # a system that lets no thread choose has not moved it either

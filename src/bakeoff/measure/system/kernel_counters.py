@@ -1,6 +1,6 @@
-"""Contention: what the kernel's own counters say of a block, and where a block counts as disturbed.
+"""Contention: the kernel's counters of a block, and the limits above which a block counts as disturbed.
 
-Judged by causes from outside alone. A slow sample with clean counters is the model's, and stays.
+Only causes outside the model count. A slow sample with clean counters is the model's own, and stays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-# Of a block: a lone preemption of a millisecond is usual, and no median feels it.
+# Share of a block: a single preemption of a millisecond is usual, and moves no median.
 MAX_BLOCK_DELAY_SHARE = 0.10
 MAX_STEAL_SHARE = 0.01
 MAX_OTHERS_CPUS = 0.10
@@ -20,25 +20,26 @@ CPUS = "/sys/devices/system/cpu"
 _NS_PER_S = 1_000_000_000
 _STEAL_FIELD = 7
 _IDLE_FIELDS = (3, 4)  # idle and iowait
-_COUNTED_FIELDS = 8  # guest time is counted in user time already
-# /proc/stat counts in ticks of 10 ms: over less than this one tick would read as a large share.
+_COUNTED_FIELDS = 8  # user time includes guest time already
+# /proc/stat counts in ticks of 10 ms: over a shorter time, one tick would look like a large share.
 TICKED_NS = 1_000_000_000
 
 
 def judge_ticks(blocks: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
-    """Judge what is counted in ticks, over several blocks together: time that others had.
+    """Find disturbances that the kernel counts in ticks, over several blocks together.
 
-    Below a second in all the limits stay those of a second, lest a lone tick of 10 ms pass for a disturbance.
+    Blocks of less than a second in all keep the limits of a second, so that a single tick of 10 ms is not
+    taken for a disturbance.
 
     Args:
-        blocks: What ``KernelCounters`` counted over each.
+        blocks: Counts of each block, as ``KernelCounters`` returns them.
 
     Returns:
         Each disturbance, with its figure and limit.
     """
     wall_ns = sum(block.get("block_ns", 0.0) for block in blocks)
     stolen_ns = sum(block.get("stolen_ns", 0.0) for block in blocks)
-    # Signed: over one block the ticks are off by more than others use, and the errors must cancel.
+    # Signed: over one block, ticks err by more than others use, and the errors must cancel.
     others_ns = sum(block.get("others_ns", 0.0) for block in blocks)
     at_least_ns = max(wall_ns, TICKED_NS)
     reasons = []
@@ -52,11 +53,11 @@ def judge_ticks(blocks: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
 
 
 class KernelCounters:
-    """Reads Linux' counters around a block; elsewhere it counts nothing.
+    """Reader of Linux' counters around a block; on other systems it counts nothing.
 
     Args:
-        threads: That the measured runtime uses.
-        usable_cpus: That this process may use; other processes matter only when none is spare.
+        threads: Threads of the measured runtime.
+        usable_cpus: CPUs that this process may use; other processes matter only if none is spare.
     """
 
     def __init__(self, threads: int, usable_cpus: int) -> None:
@@ -67,20 +68,20 @@ class KernelCounters:
         self._throttle_files = sorted(Path(CPUS).glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
 
     def begin(self) -> None:
-        """Note where the counters stand."""
+        """Note the current counts."""
         self._at_begin = self._read()
 
     def end(self, wall_ns: int) -> tuple[dict[str, float], tuple[str, ...]]:
-        """What was counted since ``begin``, and which of it is a disturbance, with its figure and limit.
+        """Return the counts since ``begin``, and each disturbance with its figure and limit.
 
         Args:
-            wall_ns: Length of the block.
+            wall_ns: Length of the block, in ns.
         """
         now = self._read()
         counts = {name: now[name] - self._at_begin.get(name, 0.0) for name in now}
         counts["block_ns"] = float(wall_ns)
         if "busy_ns" in counts:
-            # A CPU that has nothing to do is not stolen from: what was, was taken from the threads that ran.
+            # Nothing is stolen from an idle CPU: all stolen time was taken from the threads that ran.
             counts["stolen_ns"] = counts["steal_ns"] / self._threads
             if self._fills_the_machine:
                 counts["others_ns"] = counts["busy_ns"] - counts["cpu_ns"]
@@ -115,10 +116,10 @@ class KernelCounters:
 
 
 def _run_delay_ns() -> float:
-    """Time that this process's threads stood in a run queue, by the kernel's count."""
+    """Return how long this process's threads waited in a run queue, in ns."""
     total = 0
     for task in os.scandir("/proc/self/task"):
-        with suppress(OSError):  # a thread may end while we look
+        with suppress(OSError):  # a thread may end meanwhile
             total += int(_first_line(f"{task.path}/schedstat").split()[1])
     return float(total)
 

@@ -1,4 +1,4 @@
-"""Memory and energy of this process, by the kernel's own counters."""
+"""Memory of this process and energy of the machine, by the kernel's own counters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _RESET_PEAK = "5"
 _POWERCAP = Path("/sys/class/powercap")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _KIB = 1024
-# Where no cache tells its size.
+# Used if no cache reports its size.
 _ASSUMED_CACHE_BYTES = 32 * _KIB * _KIB
-# Twice the largest cache leaves nothing in it of what was there.
+# Twice the largest cache replaces all of its content.
 _FLUSH_FACTOR = 2
 
 
 class CacheFlush:
-    """Overwrites a buffer of twice the largest cache of the CPU: the next call finds nothing of its own."""
+    """Buffer of twice the largest CPU cache; writing it leaves the next call nothing of its own."""
 
     def __init__(self) -> None:
         size = _FLUSH_FACTOR * max([*read_cache_bytes().values(), 0]) or _FLUSH_FACTOR * _ASSUMED_CACHE_BYTES
@@ -28,16 +28,16 @@ class CacheFlush:
 
     @property
     def size_bytes(self) -> int:
-        """Of the buffer."""
+        """Size of the buffer, in bytes."""
         return int(self._buffer.nbytes)
 
     def __call__(self) -> None:
-        """Write every word of it."""
+        """Write every word of the buffer."""
         self._buffer += 1
 
 
 def read_cache_bytes() -> dict[str, int]:
-    """Size of each cache of the first CPU by its name, such as ``L2``; empty where nobody tells."""
+    """Return the size of each cache of the first CPU in bytes, by name such as ``L2``; empty if unknown."""
     found: dict[str, int] = {}
     for folder in sorted(_CACHES.glob("index*")):
         with suppress(OSError, ValueError):
@@ -50,25 +50,25 @@ def read_cache_bytes() -> dict[str, int]:
 
 
 def read_peak_bytes() -> int:
-    """Peak resident memory of this process since it began, or since ``reset_peak``; 0 where nobody counts."""
+    """Return this process's peak resident memory in bytes since its start or ``reset_peak``; 0 if unknown."""
     return _read_status("VmHWM:")
 
 
 def read_resident_bytes() -> int:
-    """Resident memory of this process now; 0 where nobody counts."""
+    """Return this process's current resident memory in bytes; 0 if unknown."""
     return _read_status("VmRSS:")
 
 
 def reset_peak() -> None:
-    """Let the peak begin anew; without the right to do so it stays as it was, which is an upper bound."""
+    """Start the peak again; without the right to do so it stays as it was, an upper bound."""
     with suppress(OSError):
         _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
 
 
 def read_energy_uj(powercap: Path = _POWERCAP) -> int | None:
-    """Energy counters of all CPU packages together, in µJ; None where there are none or they are secret.
+    """Return the energy counters of all CPU packages together, in µJ; None if missing or unreadable.
 
-    Never an estimate from a nominal power.
+    It is never an estimate from a nominal power.
 
     Args:
         powercap: Folder of the counters.
@@ -76,7 +76,7 @@ def read_energy_uj(powercap: Path = _POWERCAP) -> int | None:
     total: int | None = None
     for zone in sorted(powercap.glob("intel-rapl:[0-9]*")):
         try:
-            # Beside the packages stand their parts, and on some machines the platform, which holds them all.
+            # The folder also lists parts of packages, and on some machines the platform that holds them all.
             if (zone / "name").read_text(encoding="ascii").startswith("package"):
                 total = (total or 0) + int((zone / "energy_uj").read_text(encoding="ascii"))
         except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""Tasks: what a model is asked. One file a task."""
+"""Tasks that a model is measured on, one file each."""

@@ -9,22 +9,22 @@ from bakeoff.errors import MissingExtraError
 from bakeoff.record import Record
 
 OUTSIDE = "O"
-# The metric that bakeoff computes itself: micro F1 of entities. A metric of another name is another metric.
+# The one metric that bakeoff computes itself: micro F1 of entities. Any other name is a different metric.
 ENTITY_F1 = "f1"
 
 
 class Document(Record):
-    """One text, split into words, with one BIO tag a word."""
+    """One text, split into words, with one BIO tag per word."""
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
 
 
 class EntityCounts(Record):
-    """Entities of one document: kept one by one, so that candidates can be compared document by document.
+    """Entity counts of one document, for comparisons of candidates document by document.
 
     Attributes:
-        true_positives: Predicted entities whose type and both ends are right.
+        true_positives: Predicted entities with the right type and both right ends.
         predicted: All predicted entities.
         actual: All labelled entities.
     """
@@ -35,13 +35,10 @@ class EntityCounts(Record):
 
 
 def read_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """The entities of one document, read from BIO tags as conlleval reads them.
+    """Read the entities of one document from BIO tags, as conlleval does.
 
     Returns:
-        Of each its type, and the numbers of its first and last word.
-
-    Raises:
-        MissingExtraError: seqeval is not installed.
+        Type of each entity, and the numbers of its first and last word.
     """
     try:
         from seqeval.metrics.sequence_labeling import get_entities
@@ -51,19 +48,15 @@ def read_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def count_entities(actual: Sequence[str], predicted: Sequence[str]) -> EntityCounts:
-    """Compare the entities of one document.
-
-    Raises:
-        MissingExtraError: seqeval is not installed.
-    """
+    """Compare the labelled and the predicted entities of one document."""
     labelled, found = set(read_entities(actual)), set(read_entities(predicted))
     return EntityCounts(true_positives=len(labelled & found), predicted=len(found), actual=len(labelled))
 
 
 def micro_f1(counts: Iterable[EntityCounts]) -> float:
-    """Micro-averaged F1 over documents: 2·TP / (predicted + actual), in [0, 1]; 0 where nothing is there.
+    """Return micro-averaged F1 over documents: 2·TP / (predicted + actual), in [0, 1]; 0 without entities.
 
-    The same number as ``seqeval.metrics.f1_score`` gives for the documents together.
+    ``seqeval.metrics.f1_score`` gives the same number for the documents together.
     """
     rows = list(counts)
     total = sum(row.predicted + row.actual for row in rows)
@@ -71,12 +64,12 @@ def micro_f1(counts: Iterable[EntityCounts]) -> float:
 
 
 def evaluator_version() -> str:
-    """The library that defines the metric, with its version; part of every evaluation fingerprint."""
+    """Return the library that defines the metric, with version, for every evaluation fingerprint."""
     return f"seqeval {version('seqeval')}"
 
 
 def label_list(documents: Iterable[Document]) -> tuple[str, ...]:
-    """All tags of the documents: O first, the others sorted, and an I- tag for every B- tag."""
+    """Return all tags of the documents: O first, the others sorted, and an I- tag for every B- tag."""
     tags = {tag for document in documents for tag in document.tags}
     types = {tag[2:] for tag in tags if tag != OUTSIDE}
     return (OUTSIDE, *sorted(f"{prefix}-{name}" for name in types for prefix in "BI"))

@@ -198,7 +198,10 @@ def test_a_wrong_type_is_told_with_place_found_and_expected() -> None:
         ("benchmark: {runtimes: [{kind: torhc}]}", "'torch'"),
         ("benchmark: {runtimes: [{precision: fp32}]}", "kind"),
         ("benchmark: {runtimes: [{kind: torch}, {kind: torch}]}", "an entry of runtimes stands twice"),
-        ("benchmark: {scenarios: [{kind: latency, batch_sizes: [1, 1]}]}", "a batch size stands twice"),
+        (
+            "benchmark: {scenarios: [{kind: latency, batch_sizes: [1, 1]}]}",
+            "duplicate batch size; list each size once",
+        ),
         ("benchmark: {scenarios: [{kind: latency, batch_sizes: []}]}", "at least 1 item"),
         ("benchmark: {scenarios: [{kind: latency, batch_sizes: 8}]}", "batch_sizes: found 8; "),
         ("benchmark: {scenarios: [{kind: latency, batch_sizes: [1, x]}]}", "batch_sizes.1: found 'x'"),

@@ -280,8 +280,9 @@ def test_rounds_without_a_partner_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one process that both ran"):
         pair_rounds({})
     # One round would otherwise be stretched over all of the other's.
-    for mine, theirs, words in ((3, 1, "3 rounds, and 1"), (1, 3, "1 rounds, and 3")):
-        with pytest.raises(ValueError, match=f"process 7 has {words} of the reference"):
+    for mine, theirs in ((3, 1), (1, 3)):
+        words = f"process 7: rounds of the candidate {mine}, of the reference {theirs}"
+        with pytest.raises(ValueError, match=words):
             pair_rounds({2: (np.ones(3), np.ones(3)), 7: (np.ones(mine), np.ones(theirs))})
 
 
