@@ -262,5 +262,5 @@ def test_requests_are_ranked_by_their_own_cost() -> None:
 
 @pytest.mark.parametrize("price", [None, 0.0])
 def test_costs_without_a_price_are_refused(price: float | None) -> None:
-    with pytest.raises(ValidationError, match="the objective cost needs price_per_hour"):
+    with pytest.raises(ValidationError, match="the objective cost needs a price"):
         DecisionSettings.model_validate({"objective": COST, "price_per_hour": price})
