@@ -1,4 +1,4 @@
-"""An estimate: what was found, and between which bounds it lies."""
+"""Estimates: values with their intervals, and counts with their nouns."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Estimate(Record):
 
 
 def estimate_of(interval: Interval, divisor: float = 1.0) -> Estimate:
-    """An interval of the instrument as an estimate.
+    """Convert an interval of the instrument to an estimate.
 
     Args:
-        interval: In any unit.
-        divisor: How many of that unit make one of the estimate's: ``NS_PER_MS`` from ns to ms.
+        interval: Interval in any unit.
+        divisor: Number of those units in one unit of the estimate: ``NS_PER_MS`` from ns to ms.
     """
     high = interval.high / divisor
     return Estimate(
@@ -35,9 +35,14 @@ def estimate_of(interval: Interval, divisor: float = 1.0) -> Estimate:
 
 
 def summarize_calls(reading: Reading, confidence: float = 0.95) -> dict[str, Estimate | None]:
-    """The shown quantiles of one reading in ms; None for what its samples do not carry."""
+    """Return the shown quantiles of one reading in ms; None for those with too few samples."""
     intervals = reading.quantiles(list(SHOWN_QUANTILES.values()), confidence)
     return {
         name: None if interval is None else estimate_of(interval, NS_PER_MS)
         for name, interval in zip(SHOWN_QUANTILES, intervals, strict=True)
     }
+
+
+def count(number: int, singular: str) -> str:
+    """Write a number with its noun: ``1 repeat``, ``2,000 repeats``."""
+    return f"{number:,} {singular}{'' if number == 1 else 's'}"
