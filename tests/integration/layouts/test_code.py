@@ -147,7 +147,7 @@ def test_versions_of_the_study_key_are_mixed_only_if_asked_for(store: Store) -> 
     assert apart.champion is not None
     assert apart.champion.schema_version == "2.0"
     assert [group.left_out for group in apart.all_groups] == [
-        "schema version 1.0; 2.0 is there, and they are not compared",
+        "schema version 1.0 is not compared with 2.0, which exists as well",
         None,
     ]
     mixed = select(store, selection={"allow_mixed_schema_groups": True})["distilbert"]
