@@ -12,7 +12,7 @@ SHOWN_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
 class Estimate(Record):
-    """A value with its interval; ``high`` is None where the samples give no upper bound."""
+    """A value with its interval; ``high`` is None if the samples give no upper bound."""
 
     value: float
     low: float

@@ -48,13 +48,13 @@ class Comparison(Record):
 
     Attributes:
         confidence: Confidence of each interval, so that all hold together with that of the settings.
-        lacking: Labels that only the baseline has.
         new: Labels that only the candidate has.
         remarks: Lines about missing measurements.
     """
 
     outcome: GateResult
     pairs: tuple[Pair, ...]
+    # Labels that only the baseline has.
     lacking: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Comparison(Record):
 def compare(baseline: Sequence[Side], candidate: Sequence[Side], settings: ComparisonSettings) -> Comparison:
     """Compare every candidate of the baseline with its counterpart.
 
-    Two single candidates are each other's counterpart, even with different labels. Otherwise labels pair them.
+    Two single candidates are each other's counterpart, even with different labels; else labels pair them.
 
     Args:
         baseline: Sides of the baseline, with each label once.

@@ -51,14 +51,11 @@ class ComparisonSettings(Record):
 
 
 class Side(NamedTuple):
-    """One candidate with its measurements.
-
-    Attributes:
-        lacking: Reasons why measurements are missing, a line each.
-    """
+    """One candidate with its measurements."""
 
     label: str
     measurements: tuple[Measurement, ...]
+    # Reasons why measurements are missing, a line each.
     lacking: tuple[str, ...] = ()
 
     def find(self, kind: str) -> Measurement | None:
@@ -76,7 +73,7 @@ class MetricComparison(Record):
         change: Change with its interval; for memory, the interval spans all processes.
         basis: Ground of the comparison; None without a change.
         gate: Result of the gate; None if the gate does not check this metric.
-        remark: Reason why there is no verdict, or a limit of the interval.
+        remark: Reason why the verdict is missing, or a limit of the interval.
     """
 
     metric: Metric

@@ -23,7 +23,7 @@ NO_SAMPLES = "too few samples for an interval of this quantile; measure more rep
 HOW_TO_BRIDGE = (
     "measure both again in one session (`bakeoff bench --set benchmark.run.mode=force_new`); across an "
     "upgrade, bench in the old and the new environment by turns, and compare those attempts with "
-    "--allow-unlike-environments"
+    "`--allow-unlike-environments`"
 )
 
 
@@ -46,7 +46,7 @@ class Paired(NamedTuple):
     Attributes:
         ratio: Time of the candidate over time of the baseline; None if they are not comparable.
         basis: Ground of the comparison; None without one.
-        remark: Reason why there is no ratio, or a limit of the interval.
+        remark: Reason why the ratio is missing, or a limit of the interval.
     """
 
     ratio: Interval | None
@@ -121,7 +121,7 @@ def describe_unlike(baseline: Environment, candidate: Environment) -> str:
 
 
 def describe_unlike_jobs(baseline: Measurement, candidate: Measurement) -> str:
-    """Describe the difference in work of two timed jobs; empty if there is none."""
+    """Describe the difference in work of two timed jobs; empty if they do the same."""
     mine, other = baseline.job, candidate.job
     before, after = (job.scenario.model_dump(mode="json", exclude={"batch_sizes"}) for job in (mine, other))
     lines = [

@@ -34,8 +34,8 @@ def compare_to_reference(measurement: Measurement, batch_size: int) -> Reference
     """Compare one measurement with its heat's reference, by their common rounds.
 
     At one batch size the intervals of all candidates of a heat hold together with 95 %, see ``joint_factor``.
-    Each batch size is a question of its own, so there is no adjustment between them. On a contended machine
-    the ratio is of CPU times, if all of the heat used one thread: they do not hold the share of other work.
+    Each batch size is a question of its own, without adjustment between them. On a contended machine the
+    ratio is of CPU times, if all of the heat used one thread: they do not hold the share of other work.
 
     Args:
         measurement: Measurement of a scenario that runs in heats.

@@ -149,8 +149,8 @@ def _find_common_ratios(
 ) -> tuple[list[_Ratio | None], ComparedTime] | None:
     """Find the ratio of every candidate to their one common reference, and the clock of the ratios.
 
-    The reference itself has None in the list. Without a common reference there is no list: absolute latencies
-    are of wall time.
+    The reference itself has None in the list. Without a common reference the result is None: absolute
+    latencies are of wall time.
     """
     anchors = {candidate.reference_key for candidate in candidates}
     if len(anchors) != 1 or "" in anchors:

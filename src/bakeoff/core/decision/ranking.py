@@ -20,7 +20,7 @@ from bakeoff.core.decision.bootstrap import (
     require_latency,
 )
 from bakeoff.core.decision.candidates import Candidate
-from bakeoff.core.decision.constraints import ConstraintResult, check_constraint
+from bakeoff.core.decision.constraints import ConstraintResult, Met, check_constraint
 from bakeoff.core.decision.pareto import find_front
 from bakeoff.core.decision.production import (
     Distance,
@@ -36,6 +36,7 @@ from bakeoff.measure.scenarios.quality import f1_of
 
 Place = Literal["winner", "best so far", "tied", "undecided", "beaten", "excluded"]
 Within = Literal["within", "may be within", "outside"]
+UNKNOWN: Met = "cannot tell"
 # A larger share is written as a factor.
 MOST_PERCENT = 10.0
 
@@ -171,7 +172,7 @@ def list_open_points(contest: Contest, n: int) -> list[str]:
     """List the constraints and figures that are failed or open, a line each."""
     missed = [f"{each.result}: {each.text}" for each in contest.results[n] if each.result != "met"]
     unknown = contest.ranking.unknown.get(n)
-    return [*missed, *([f"cannot tell: {unknown}"] if unknown else [])]
+    return [*missed, *([f"{UNKNOWN}: {unknown}"] if unknown else [])]
 
 
 def name_best(settings: DecisionSettings) -> str:

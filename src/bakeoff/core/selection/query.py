@@ -22,8 +22,6 @@ class TrialQuery:
 
     Attributes:
         equals: Text that each field is recorded as.
-        unlike: Texts that each field is not recorded as; the field must be recorded.
-        lacks: Fields that are not recorded.
         reaches: Worst metric to include.
         short_of: Metric that all trials must be worse than.
         max_runs: Number of trials that suffice; None asks for all.
@@ -31,7 +29,9 @@ class TrialQuery:
     """
 
     equals: Mapping[FieldName, str] = field(default_factory=dict)
+    # Texts that each field is not recorded as; the field must be recorded.
     unlike: Mapping[FieldName, tuple[str, ...]] = field(default_factory=dict)
+    # Fields that are not recorded.
     lacks: tuple[FieldName, ...] = ()
     reaches: float | None = None
     short_of: float | None = None

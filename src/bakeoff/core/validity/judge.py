@@ -242,7 +242,7 @@ def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
         if n < minimum_samples(p) and not (reading.quantity == PASS and p > QUANTILES[0])
     ]
     if reading.is_grouped:
-        detail = f"{place}: calls are too short to time one by one, so there is no p95 and no p99"
+        detail = f"{place}: calls are too short to time one by one, so p95 and p99 are missing"
         flags.append(BATCHED_TIMING.raised(detail))
     if LATE in reading.columns["left_out"]:
         n_late = reading.columns["left_out"].count(LATE)
