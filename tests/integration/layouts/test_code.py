@@ -169,7 +169,7 @@ def test_what_was_deleted_is_not_there(store: Store) -> None:
 
 def test_a_run_that_says_the_other_direction_is_an_error_that_names_it(store: Store) -> None:
     write_code_sweep(store, SCORES, refit_of=2)
-    with pytest.raises(ConfigError, match=r"says objective\.direction 'maximize'.*says 'minimize'"):
+    with pytest.raises(ConfigError, match=r"has objective\.direction 'maximize'.*has 'minimize'"):
         select(store, hpo={"objective": {"metric": "macro-f1", "direction": "minimize"}})
 
 
