@@ -206,7 +206,7 @@ def test_all_faults_of_a_configuration_are_told_at_once_with_their_places(projec
             lambda f: change(f, "hpo", objective={"direction": "minimize"}),
             "champions",
             2,
-            "says objective.direction 'maximize'; the configuration says 'minimize'",
+            "has objective.direction 'maximize', but the configuration has 'minimize'",
         ),
         (
             lambda f: change(f, "decision", constraints=[{"kind": "quality", "at_least": 1.0}]),

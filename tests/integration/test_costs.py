@@ -123,7 +123,7 @@ def test_texts_beyond_the_maximum_of_the_model_are_cut_counted_and_told(
     result = bench(project)
     assert result.failed == ()
     for measurement in result.measured:
-        assert truncated(measurement) == "1 document longer than 64 tokens, the most that this model takes"
+        assert truncated(measurement) == "1 document longer than 64 tokens, the maximum of this model"
 
 
 def test_training_cuts_at_the_maximum_of_the_backbone(tiny_backbone: Path, project_folder: Path) -> None:

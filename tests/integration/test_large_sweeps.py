@@ -181,7 +181,7 @@ def test_one_trial_of_another_direction_among_thousands_is_an_error_that_names_i
     runs = list(make_trials(3_000, N_BACKBONES, N_GROUPS))
     odd = runs[1_500]
     runs[1_500] = dataclasses.replace(odd, tags={**odd.tags, tags.OBJECTIVE_DIRECTION: "minimize"})
-    with pytest.raises(ConfigError, match=f"run {odd.run_id} .* says objective.direction 'minimize'"):
+    with pytest.raises(ConfigError, match=f"run {odd.run_id} .* has objective.direction 'minimize'"):
         select_champions(open_at(tmp_path, make_store(runs)))
 
 

@@ -176,7 +176,7 @@ def test_a_resource_that_no_node_has_is_told_and_not_waited_for(cluster: Nodes, 
 
 def test_hardware_that_no_node_is_of_is_told_with_what_there_is(cluster: Nodes, config: Path) -> None:
     overrides = (*cluster.overrides(*QUICK), "benchmark.execution.hardware=Abacus")
-    with pytest.raises(ConfigError, match=r"no node is of 'Abacus': \d of '.*'; name one of these"):
+    with pytest.raises(ConfigError, match=r"no node has 'Abacus' \(\d × '.*'\); set one of these"):
         plan(open_project(config, overrides))
 
 

@@ -1,1 +1,1 @@
-"""The contest: who is champion, what is to be measured, who wins. Pure: values in, values out."""
+"""The contest: champions, jobs, decisions. Pure: values in, values out."""

@@ -1,4 +1,4 @@
-"""An estimate: what was found, and between which bounds it lies."""
+"""Estimates: values with their intervals, and counts with their nouns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
 class Estimate(Record):
-    """A value with its interval; ``high`` is None where the samples give no upper bound."""
+    """A value with its interval; ``high`` is None if the samples give no upper bound."""
 
     value: float
     low: float
@@ -20,11 +20,11 @@ class Estimate(Record):
 
 
 def estimate_of(interval: Interval, divisor: float = 1.0) -> Estimate:
-    """An interval of the instrument as an estimate.
+    """Convert an interval of the instrument to an estimate.
 
     Args:
-        interval: In any unit.
-        divisor: How many of that unit make one of the estimate's: ``NS_PER_MS`` from ns to ms.
+        interval: Interval in any unit.
+        divisor: Number of those units in one unit of the estimate: ``NS_PER_MS`` from ns to ms.
     """
     high = interval.high / divisor
     return Estimate(
@@ -35,7 +35,7 @@ def estimate_of(interval: Interval, divisor: float = 1.0) -> Estimate:
 
 
 def summarize_calls(reading: Reading, confidence: float = 0.95) -> dict[str, Estimate | None]:
-    """The shown quantiles of one reading in ms; None for what its samples do not carry."""
+    """Return the shown quantiles of one reading in ms; None for those with too few samples."""
     intervals = reading.quantiles(list(SHOWN_QUANTILES.values()), confidence)
     return {
         name: None if interval is None else estimate_of(interval, NS_PER_MS)

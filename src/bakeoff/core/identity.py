@@ -1,7 +1,7 @@
-"""Identity: what makes two things the same. Versioned; pinned by golden tests.
+"""Identity: digests and keys by which two things are the same. Versioned; pinned by golden tests.
 
-A digest is SHA-256 over canonical JSON, 64 lower-case hex digits. Content is bound, never a path; a run mode
-is part of no identity. Changing anything here is a new version and a decision record.
+A digest is SHA-256 over canonical JSON, 64 lower-case hex digits. It covers content, never a path or a run
+mode. Any change here needs a new version and a decision record.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _NOT_IDENTITY = frozenset({"run", "execution", "timeout_s", "memory_limit_bytes"
 
 
 def is_run_id(text: str) -> bool:
-    """Whether a text has the form of an MLflow run id: 32 hex digits, or a dashed UUID."""
+    """Return whether a text has the form of an MLflow run id: 32 hex digits, or a dashed UUID."""
     return _RUN_ID.fullmatch(text) is not None
 
 
 def compute_config_hash(config: BaseModel | Mapping[str, Any]) -> str:
-    """Digest of the settings that decide what is measured, defaults included.
+    """Digest the settings that decide what is measured, defaults included.
 
     Args:
-        config: A settings object, or a mapping that states every default. The ``run`` section (the run mode),
-            ``execution``, ``timeout_s``, ``memory_limit_bytes`` and ``max_attempts`` are left out: they say
-            whether, where, within what and how often to measure, not what.
+        config: Settings object, or a mapping that states every default. The digest excludes ``run`` (the run
+            mode), ``execution``, ``timeout_s``, ``memory_limit_bytes`` and ``max_attempts``: they do not
+            change what is measured.
     """
     values = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
     return digest_json({name: value for name, value in values.items() if name not in _NOT_IDENTITY})
@@ -42,12 +42,12 @@ def compute_config_hash(config: BaseModel | Mapping[str, Any]) -> str:
 def compute_data_fingerprint(
     *, files: Mapping[str, str], label_map: Mapping[str, int], split: Mapping[str, Any]
 ) -> str:
-    """Fingerprint of the data of a study: their content, never where they lay.
+    """Fingerprint the data of a study: their content, never their path.
 
     Args:
         files: Digest of each data file by its role, such as ``train`` and ``test``.
         label_map: Output number of each label.
-        split: How the files were divided: fields read, examples used, folds, seed.
+        split: Division of the files: fields read, examples used, folds, seed.
     """
     return digest_json({"files": dict(files), "label_map": dict(label_map), "split": dict(split)})
 
@@ -59,13 +59,13 @@ def compute_eval_fingerprint(
     evaluator: str,
     thresholds: Mapping[str, float] | None = None,
 ) -> str:
-    """Fingerprint of how quality is judged.
+    """Fingerprint the evaluation of quality.
 
     Args:
         metric: Name of the metric.
-        options: Its options: averaging, tagging scheme, truncation.
+        options: Options of the metric: averaging, tagging scheme, truncation.
         evaluator: Library that defines it, with version.
-        thresholds: Decision thresholds, where the metric has any.
+        thresholds: Decision thresholds, if the metric has any.
     """
     return digest_json(
         {
@@ -85,13 +85,13 @@ def build_study_key_hash(
     eval_fingerprint: str,
     search: Mapping[str, Any],
 ) -> str:
-    """Identity of a study group: trials with the same one may be compared.
+    """Build the identity of a study group: trials with the same one may be compared.
 
     Args:
         backbone: Name of the pretrained model family.
         backbone_digest: Digest of the pretrained files.
-        data_fingerprint: Of the data.
-        eval_fingerprint: Of the evaluation.
+        data_fingerprint: Fingerprint of the data.
+        eval_fingerprint: Fingerprint of the evaluation.
         search: Search space, fixed settings of the training, folds, objective, trainer.
     """
     return digest_json(
@@ -109,7 +109,7 @@ def build_study_key_hash(
 def build_study_family_hash(
     *, data_fingerprint: str, eval_fingerprint: str, search: Mapping[str, Any]
 ) -> str:
-    """Identity of the studies of all backbones under the same data, evaluation and search."""
+    """Build the identity of the studies of all backbones under the same data, evaluation and search."""
     return digest_json(
         {
             "schema_version": STUDY_KEY_SCHEMA_VERSION,
@@ -121,7 +121,7 @@ def build_study_family_hash(
 
 
 def build_trial_key_hash(study_key_hash: str, params: Mapping[str, Any]) -> str:
-    """Identity of one hyper-parameter setting of a study group."""
+    """Build the identity of one hyper-parameter setting of a study group."""
     return digest_json({"study_key_hash": study_key_hash, "params": dict(params)})
 
 
@@ -154,10 +154,10 @@ def build_benchmark_key(
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """The leaves of nested settings by dotted name, each as canonical JSON; lists are leaves.
+    """Flatten nested settings to leaves by dotted name, each as canonical JSON; lists are leaves.
 
-    Two settings are equal exactly when their leaves are, so this is what ``plan`` compares and what the
-    tracking store keeps as params.
+    Two settings are equal exactly when their leaves are. ``plan`` compares the leaves, and the tracking store
+    keeps them as params.
     """
     if isinstance(value, Mapping) and value:
         leaves: dict[str, str] = {}

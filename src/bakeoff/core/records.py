@@ -1,4 +1,4 @@
-"""Records of the contest: trials, champions, jobs, measurements, all frozen."""
+"""Records of the contest: trials, champions, jobs, measurements; all frozen."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Direction = Literal["maximize", "minimize"]
 
 
 class Trial(Record):
-    """One hyper-parameter setting, as the tracking store tells it.
+    """One hyper-parameter setting, as the tracking store records it.
 
     Attributes:
-        metric: The objective as logged; None if it was not. May be any number that the store holds, finite or
-            not: selection judges it.
+        metric: Objective as logged; None if it was not. It may be infinite or NaN: selection judges it.
         start_time_ms: Start of the run, ms since the epoch.
-        study_key_is_derived: No study key was recorded; it was made of experiment, parent and backbone.
+        study_key_is_derived: Whether the study key was made of experiment, parent and backbone, since none
+            was recorded.
     """
 
     model_config = Record.model_config | {"allow_inf_nan": True}
@@ -57,7 +57,7 @@ class Refit(Record):
     """A trial's setting trained once more on all training data.
 
     Attributes:
-        checkpoint_artifact: Name of the artifact that is the checkpoint: a folder or an archive.
+        checkpoint_artifact: Artifact that is the checkpoint: a folder or an archive.
     """
 
     run_id: str
@@ -71,14 +71,15 @@ class Refit(Record):
 
 
 class StudyGroup(Record):
-    """What selection saw of one study group.
+    """One study group, as far as selection read it.
 
     Attributes:
-        best_metric: Of the valid trials; None without any, or where it was not read.
-        stable_score: Median of the top-K metrics; None for a group that is out or cannot win.
-        n_trials: Finished trials.
-        left_out: Why the group could not win, or None.
-        key_is_derived: No study key was recorded; it was made of experiment, parent and backbone.
+        best_metric: Best metric of the valid trials; None without any, or if it was not read.
+        stable_score: Median of the top-K metrics; None for a group that is excluded or cannot win.
+        n_trials: Number of finished trials.
+        left_out: Reason why the group could not win, or None.
+        key_is_derived: Whether the study key was made of experiment, parent and backbone, since none was
+            recorded.
     """
 
     study_key_hash: str
@@ -93,14 +94,14 @@ class StudyGroup(Record):
 
 
 class Champion(Record):
-    """The best trial of the best study group of a backbone, with a refit that is certain.
+    """Best trial of the best study group of a backbone, with a refit that is certain.
 
     Attributes:
-        run_id: The refit run; the same as ``refit_run_id``.
-        metric: The trial's cross-validated objective.
-        refit_metric: What the refit run logged for the test split; None if it logged nothing.
-        checkpoint_artifact: Name of the run's artifact that holds the checkpoint: a folder or a tar archive.
-        checkpoint_path: Where the checkpoint lies on this machine; None until it is acquired.
+        run_id: Run of the refit; the same as ``refit_run_id``.
+        metric: Cross-validated objective of the trial.
+        refit_metric: Metric that the refit logged for the test split; None if it logged none.
+        checkpoint_artifact: Artifact of the run that holds the checkpoint: a folder or a tar archive.
+        checkpoint_path: Path of the checkpoint on this machine; None until it is fetched.
     """
 
     backbone: str
@@ -126,12 +127,12 @@ class Champion(Record):
 
 
 class BackboneSelection(Record):
-    """The answer for one backbone: its champion, or the reason why it has none.
+    """Champion of one backbone, or the reason why it has none.
 
     Attributes:
-        all_groups: The study groups that were seen; every one that could win is.
+        all_groups: Study groups that were read, among them every one that could win.
         is_whole: Whether every trial was read. If not, all counts here and in ``selection_metadata`` are
-            lower bounds, groups that cannot win may be missing, and what is not known of a group is None.
+            lower bounds, groups that cannot win may be missing, and unknown values of a group are None.
     """
 
     backbone: str
@@ -143,7 +144,7 @@ class BackboneSelection(Record):
 
 
 class Hardware(Record):
-    """What of the machine decides the numbers; part of the benchmark key."""
+    """Parts of the machine that decide the numbers; part of the benchmark key."""
 
     machine: str
     cpu_model: str
@@ -153,15 +154,15 @@ class Hardware(Record):
 
     @property
     def label(self) -> str:
-        """For tables and tags."""
+        """Name for tables and tags."""
         return " + ".join([f"{self.cpu_model} ({self.usable_cpus} CPUs)", *self.accelerators])
 
 
 class Environment(Record):
-    """In what state of the machine a measurement was taken; recorded, not hashed.
+    """State of the machine during a measurement; recorded, not part of the key.
 
     Attributes:
-        libraries: Versions by distribution name, and Python's.
+        libraries: Versions by distribution name, including Python.
         facts: Kernel, governor, virtualisation and other readings of the system, as text.
     """
 
@@ -171,7 +172,7 @@ class Environment(Record):
 
     @property
     def digest(self) -> str:
-        """Equal where measurements may be ranked against each other."""
+        """Digest that is equal if measurements may be ranked against each other."""
         return digest_json(
             {"hardware": self.hardware.model_dump(mode="json"), "libraries": dict(self.libraries)}
         )
@@ -252,7 +253,7 @@ class BaseJob(Record):
 
     @property
     def parts(self) -> dict[str, str]:
-        """Every part of the identity by name, to say what differs."""
+        """Parts of the identity by name, to show differences."""
         return {
             "data_fingerprint": self.data_fingerprint,
             "eval_fingerprint": self.eval_fingerprint,
@@ -290,9 +291,9 @@ class Flag(Record):
     """Something that the reader of a measurement must know, with its figure.
 
     Attributes:
-        name: A name in the table ``core.validity.flags.FLAGS``.
-        quantity: The figure that it is about, such as ``p95``; empty if it can only be one.
-        detail: The figure and its limit.
+        name: Name in the table ``core.validity.flags.FLAGS``.
+        quantity: Figure that the flag is about, such as ``p95``; empty if there can be only one.
+        detail: Figure and limit.
         invalidates: Whether the measurement does not count as done.
     """
 
@@ -308,23 +309,23 @@ class Flag(Record):
 
 
 class HeatFacts(Record):
-    """With whom a job was measured, in interleaved rounds.
+    """Heat in which a job was measured: candidates in interleaved rounds.
 
     Attributes:
-        heat_id: Equal for all that were measured together.
-        reference_key: Benchmark key of the candidate that all were compared to. Two measurements of unlike
-            heats with the same reference are comparable by their ratios to it.
-        reference: Its name, for eyes.
-        candidates: Names of all that were measured together.
-        threads: Of each of them, in the same order; None where a runtime was not told.
-        repeats: Fresh processes of each whose calls count.
-        is_resident: Whether all were in memory at once.
-        stopped: Why no further repeat was run.
-        unmet: Intervals of this job that are wider than was asked for.
-        wall_s: Wall time of the whole heat.
+        heat_id: Id that all candidates of the heat share.
+        reference_key: Benchmark key of the candidate that all others are compared to. Measurements of
+            different heats with the same reference are comparable by their ratios to it.
+        reference: Name of the reference, for tables.
+        candidates: Names of all candidates of the heat.
+        threads: Threads of each candidate, in the same order; None if a runtime sets no number.
+        repeats: Fresh processes of each candidate whose calls count.
+        is_resident: Whether all candidates were in memory at once.
+        stopped: Reason why no further repeat ran.
+        unmet: Intervals of this job that are wider than their target.
+        wall_s: Wall time of the whole heat in s.
         calibration_ns: Median time of the calibration loop in each process of the heat, in starting order.
-        core_to_core_ns: Time that data took from one CPU to the next before each round. Empty on one CPU,
-            without a candidate that has a thread for every CPU, or where threads cannot be pinned.
+        core_to_core_ns: Core-to-core latency before each round. Empty on one CPU, without a candidate that
+            has a thread for every CPU, or if threads cannot be pinned.
     """
 
     heat_id: str
@@ -342,23 +343,23 @@ class HeatFacts(Record):
 
     @property
     def uses_one_thread(self) -> bool:
-        """Whether all are known to have used one thread, so that their CPU times can be compared.
+        """Whether all candidates are known to have used one thread, so that their CPU times are comparable.
 
-        Of more threads those that only wait may spin, and CPU time counts them.
+        With more threads, waiting ones may spin, and CPU time counts that.
         """
         return bool(self.threads) and set(self.threads) == {1}
 
 
 class Measurement(Record):
-    """A job, the environment in which it ran, its readings, its validity.
+    """Job with its environment, readings and flags.
 
     Attributes:
-        attempt: Counted from 1.
-        measured_at: UTC, ISO 8601.
-        heat: With whom it was measured; None for what is measured alone.
-        runtime_facts: What the runtime said of itself: what was in force, not what was asked for.
-        wall_s: Wall time of its worker processes; of the whole heat, where it was measured in one.
-        timed_s: Time inside its own timed calls.
+        attempt: Number of the attempt, from 1.
+        measured_at: Time of the measurement: UTC, ISO 8601.
+        heat: Heat that it was measured in; None if it was measured alone.
+        runtime_facts: Settings in force, as the runtime itself reported them.
+        wall_s: Wall time in s of its worker processes, or of the whole heat if it was measured in one.
+        timed_s: Time in s inside its own timed calls.
     """
 
     format_version: Literal[4] = 4
@@ -375,20 +376,20 @@ class Measurement(Record):
 
     @property
     def is_valid(self) -> bool:
-        """Whether it counts as done."""
+        """Whether the measurement counts as done."""
         return not any(flag.invalidates for flag in self.flags)
 
     @property
     def validity(self) -> str:
-        """``valid``, or the flags that invalidate it."""
+        """``valid``, or the names of the flags that invalidate it."""
         return "valid" if self.is_valid else ", ".join(flag.name for flag in self.flags if flag.invalidates)
 
     def has_flag(self, name: str) -> bool:
-        """Whether a flag of this name was raised."""
+        """Return whether a flag of this name was raised."""
         return any(flag.name == name for flag in self.flags)
 
     def reading(self, quantity: str, **at: int) -> Reading | None:
-        """The reading of a quantity at a place, or None."""
+        """Find the reading of a quantity at a place, or return None."""
         for reading in self.readings:
             if reading.quantity == quantity and dict(reading.at) == at:
                 return reading
@@ -396,10 +397,11 @@ class Measurement(Record):
 
 
 class FailedAttempt(Record):
-    """A job that ended without measurement; counted, shown, and tried again.
+    """Job that ended without a measurement; counted, shown and tried again.
 
     Attributes:
-        readings: Of the processes that were whole before one failed; to be looked at, never for a decision.
+        readings: Readings of the processes that finished before one failed; for inspection, never for a
+            decision.
     """
 
     format_version: Literal[3] = 3

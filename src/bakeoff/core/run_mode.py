@@ -1,4 +1,4 @@
-"""Run modes: whether what exists is used, made again or finished; one table for sweep, bench and decide."""
+"""Run modes: reuse results, make them again or resume; one table for sweep, bench and decide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bakeoff.errors import ConfigError
 
 
 class RunMode(StrEnum):
-    """What to do about results that exist already."""
+    """Treatment of results that exist already."""
 
     REUSE_IF_EXISTS = "reuse_if_exists"
     FORCE_NEW = "force_new"
@@ -30,21 +30,21 @@ def get_run_mode(config: Mapping[str, Any], default: str = DEFAULT_RUN_MODE) -> 
 
 
 def get_benchmark_run_mode(benchmark_config: Mapping[str, Any], hpo_config: Mapping[str, Any]) -> RunMode:
-    """The benchmark's own mode; null inherits the one of the sweep; both null give the default.
+    """Read the benchmark's mode; null inherits the sweep's, and two nulls give the default.
 
     Raises:
-        ConfigError: One of the values is none of the three modes.
+        ConfigError: A value is none of the three modes.
     """
     return inherit_mode(_own_mode(benchmark_config), _own_mode(hpo_config))
 
 
 def inherit_mode(*modes: RunMode | None) -> RunMode:
-    """The first mode that is stated: a stage's own, else that of the stage before; else the default."""
+    """Return the first mode that is set: a stage's own, else that of the stage before, else the default."""
     return next((mode for mode in modes if mode is not None), DEFAULT_RUN_MODE)
 
 
 class Step(StrEnum):
-    """What a stage does with what it found."""
+    """Action of a stage on the results that it found."""
 
     START = "start"
     RESUME = "resume"
@@ -53,7 +53,7 @@ class Step(StrEnum):
 
 
 def choose_step(mode: RunMode, exists: bool, is_complete: bool) -> Step:
-    """The one table that sweep, bench and decide follow.
+    """Choose the step by the one table that sweep, bench and decide follow.
 
     ==================== ======= ========== =====
     mode                 nothing incomplete whole
@@ -63,13 +63,13 @@ def choose_step(mode: RunMode, exists: bool, is_complete: bool) -> Step:
     resume_if_incomplete leave   resume     leave
     ==================== ======= ========== =====
 
-    What is whole is left as it is under ``resume_if_incomplete``: there is nothing to resume, and later
-    stages use it as they would after ``reuse``.
+    Under ``resume_if_incomplete`` a whole result stays as it is: there is nothing to resume, and later stages
+    use it as they would after ``reuse``.
 
     Args:
-        mode: Of the stage.
+        mode: Run mode of the stage.
         exists: Whether the stage was begun.
-        is_complete: Whether nothing of it is missing; counts only where something exists.
+        is_complete: Whether nothing of it is missing; counts only if something exists.
     """
     if mode is RunMode.FORCE_NEW:
         return Step.START
@@ -81,12 +81,12 @@ def choose_step(mode: RunMode, exists: bool, is_complete: bool) -> Step:
 
 
 def should_reuse_existing(mode: RunMode, exists: bool, is_complete: bool) -> bool:
-    """Whether what exists is built upon; see ``choose_step``."""
+    """Return whether the stage builds on existing results; see ``choose_step``."""
     return choose_step(mode, exists, is_complete) in (Step.RESUME, Step.REUSE)
 
 
 def has_work(mode: RunMode, exists: bool, is_complete: bool) -> bool:
-    """Whether anything is to be run at all; see ``choose_step``."""
+    """Return whether the stage has anything to run; see ``choose_step``."""
     return choose_step(mode, exists, is_complete) in (Step.START, Step.RESUME)
 
 

@@ -1,4 +1,4 @@
-"""Frames: the decision, the measurements and the raw samples as flat columns, for other tools to read."""
+"""Tables: decision, measurements and raw samples as flat columns, for other tools to read."""
 
 from __future__ import annotations
 
@@ -21,37 +21,36 @@ CALLS = (LATENCY, PASS, RESPONSE)
 
 
 class FlatTable(NamedTuple):
-    """Columns by name, all of one length; None where a row has no such value."""
+    """Columns by name, all of one length; None if a row has no such value."""
 
     columns: Mapping[str, Sequence[Cell]]
 
     @property
     def rows(self) -> Iterable[tuple[Cell, ...]]:
-        """The same row by row."""
+        """Rows of the table."""
         return zip(*self.columns.values(), strict=True)
 
     @property
     def n_rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(next(iter(self.columns.values()), ()))
 
 
 def tabulate_decision(decision: Decision) -> FlatTable:
-    """One row a candidate, in the order of the standings; names end with their unit."""
+    """Return one row per candidate, in the order of the standings; names end with their unit."""
     return _tabulate(_row_of_standing(row, n) for n, row in enumerate(decision.standings, start=1))
 
 
 def tabulate_measurements(measurements: Iterable[Measurement]) -> FlatTable:
-    """One row a measurement and quantity, those that do not count as done too.
+    """Return one row per measurement and quantity, including those that do not count as done.
 
-    Quantiles stand in the unit of the row, with intervals of 95 %, and are left out where the samples do not
-    carry them.
+    Quantiles have the unit of the row and intervals of 95 %. They are None if there are too few samples.
     """
     return _tabulate(_row_of_reading(each, reading) for each in measurements for reading in each.readings)
 
 
 def tabulate_samples(measurements: Iterable[Measurement]) -> FlatTable:
-    """One row a timed call, those that headline figures leave out too: ``left_out`` says why."""
+    """Return one row per timed call, including those that headline figures exclude: ``left_out`` says why."""
     columns: dict[str, list[Cell]] = {}
     n_rows = 0
     for measurement in measurements:
@@ -70,7 +69,7 @@ def _tabulate(rows: Iterable[Mapping[str, Cell]]) -> FlatTable:
 
 
 def _extend(columns: dict[str, list[Cell]], n_rows: int, more: Mapping[str, Sequence[Cell]]) -> None:
-    """Put further rows below; a column that either side lacks is filled up with None."""
+    """Append rows; a column that is missing on either side is filled with None."""
     count = len(next(iter(more.values())))
     for name in more:
         columns.setdefault(name, [None] * n_rows)
@@ -157,7 +156,7 @@ def _columns_of_calls(measurement: Measurement, reading: Reading) -> dict[str, S
     return {
         **{name: [cell] * count for name, cell in facts.items()},
         "repeat": reading.repeats,
-        # A response time holds the wait in the queue: it never stands under the name of a service time.
+        # A response time holds the wait in the queue, so it never has the name of a service time.
         "response_ns" if reading.quantity == RESPONSE else "wall_ns": reading.values,
         **reading.columns,
     }

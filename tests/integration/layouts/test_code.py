@@ -147,7 +147,7 @@ def test_versions_of_the_study_key_are_mixed_only_if_asked_for(store: Store) -> 
     assert apart.champion is not None
     assert apart.champion.schema_version == "2.0"
     assert [group.left_out for group in apart.all_groups] == [
-        "schema version 1.0; 2.0 is there, and they are not compared",
+        "schema version 1.0 is not compared with 2.0, which exists as well",
         None,
     ]
     mixed = select(store, selection={"allow_mixed_schema_groups": True})["distilbert"]
@@ -169,7 +169,7 @@ def test_what_was_deleted_is_not_there(store: Store) -> None:
 
 def test_a_run_that_says_the_other_direction_is_an_error_that_names_it(store: Store) -> None:
     write_code_sweep(store, SCORES, refit_of=2)
-    with pytest.raises(ConfigError, match=r"says objective\.direction 'maximize'.*says 'minimize'"):
+    with pytest.raises(ConfigError, match=r"has objective\.direction 'maximize'.*has 'minimize'"):
         select(store, hpo={"objective": {"metric": "macro-f1", "direction": "minimize"}})
 
 

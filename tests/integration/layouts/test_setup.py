@@ -274,7 +274,7 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
             lambda s: change(s, "hpo", objective={"metric": "macro-f1", "direction": "minimize"}),
             2,
             "selection",
-            "says objective.direction 'maximize'",
+            "has objective.direction 'maximize'",
             "",
         ),
         (

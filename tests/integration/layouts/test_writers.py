@@ -75,7 +75,7 @@ def test_an_optuna_study_of_the_other_direction_is_an_error(store: Store) -> Non
         tracking={"sweep_experiment": "distilbert"},
         hpo={"objective": {"metric": "f1", "direction": "minimize"}},
     )
-    with pytest.raises(ConfigError, match=r"says objective\.direction 'maximize'"):
+    with pytest.raises(ConfigError, match=r"has objective\.direction 'maximize'"):
         select_champions(project)
 
 

@@ -73,7 +73,7 @@ def test_a_server_that_met_its_limit_at_no_rate_says_so_in_place_of_figures(
     _, server = measure_rates(latencies[1], unmet=2)
     rows = rows_below(show([server]), "server limit requests/s response p50 ms response p99 ms")
     assert rows[0] == f"{OTHER} p99 ≤ 50 ms – – –"
-    assert rows[-1] == f"{OTHER}: the limit was met at no rate that was tried in 2 of 5 processes."
+    assert rows[-1] == f"{OTHER}: no rate that was tried met the limit in 2 of 5 processes."
 
 
 def test_a_server_that_was_disturbed_is_told_to_be_too_low(latencies: list[Measurement]) -> None:

@@ -64,10 +64,9 @@ def test_every_candidate_has_its_place_its_numbers_and_its_reason(
     decision: Decision = request.getfixturevalue(name)
     text = show(decision, width=180)
     reasons = flat(section(text, "Reasons"))
+    table = text.partition("Reasons")[0].splitlines()
     for row in decision.standings:
-        (line,) = (
-            line for line in text.splitlines() if f" {row.place} " in line and f" {row.label} " in line[:60]
-        )
+        (line,) = (line for line in table if f" {row.place} " in line and f" {row.label} " in line[:60])
         assert f"{row.quality.value:.3f} [{row.quality.low:.3f}, {row.quality.high:.3f}]" in line
         assert row.score is not None
         assert f"{row.score.value:.3f}" in line

@@ -1,4 +1,4 @@
-"""Comparison: two candidates, or two sets of them, beside each other, and whether the second one may pass."""
+"""Comparison: two candidates, or two sets of them, side by side, and whether the second one may pass."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bakeoff.measure.statistics.ratios import adjusted_confidence
 from bakeoff.record import Record
 
 GATED: tuple[Metric, ...] = ("latency", "quality")
-UNGATED = "{}: neither latency nor quality is at hand, so nothing is gated; --metric names other quantities"
+UNGATED = "{}: the gate has neither latency nor quality; name another quantity with --metric"
 
 
 class SideFacts(Record):
-    """Which measurements stand for a candidate.
+    """Measurements of one side of a comparison.
 
     Attributes:
         keys: Benchmark key by scenario.
         attempts: Number of the attempt by scenario.
-        measured_at: Time by scenario, UTC, ISO 8601.
+        measured_at: Time of the measurement by scenario: UTC, ISO 8601.
     """
 
     label: str
@@ -36,7 +36,7 @@ class SideFacts(Record):
 
 
 class Pair(Record):
-    """Two candidates beside each other."""
+    """Two candidates side by side."""
 
     baseline: SideFacts
     candidate: SideFacts
@@ -47,14 +47,14 @@ class Comparison(Record):
     """All pairs, and what the gate says.
 
     Attributes:
-        confidence: Of each interval, so that all of them hold together with the confidence of the settings.
-        lacking: Labels of the baseline that the candidate has not.
-        new: Labels of the candidate that the baseline has not.
-        remarks: A line each.
+        confidence: Confidence of each interval, so that all hold together with that of the settings.
+        new: Labels that only the candidate has.
+        remarks: Lines about missing measurements.
     """
 
     outcome: GateResult
     pairs: tuple[Pair, ...]
+    # Labels that only the baseline has.
     lacking: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -63,13 +63,13 @@ class Comparison(Record):
 
 
 def compare(baseline: Sequence[Side], candidate: Sequence[Side], settings: ComparisonSettings) -> Comparison:
-    """Set every candidate of the baseline beside its counterpart.
+    """Compare every candidate of the baseline with its counterpart.
 
-    Two single candidates are each other's counterpart, whatever their labels; else labels are paired.
+    Two single candidates are each other's counterpart, even with different labels; else labels pair them.
 
     Args:
-        baseline: Each label once.
-        candidate: Likewise.
+        baseline: Sides of the baseline, with each label once.
+        candidate: Sides of the candidate, with each label once.
         settings: Margins, place, confidence.
     """
     by_label = {side.label: side for side in candidate}
@@ -117,7 +117,7 @@ def _choose_gated(baseline: Side, candidate: Side, settings: ComparisonSettings)
 def _compare(
     baseline: Side, candidate: Side, settings: ComparisonSettings, gated: Sequence[Metric]
 ) -> Iterator[MetricComparison]:
-    """One line a metric that is gated, or measured on both sides."""
+    """Compare each metric that is gated, or measured on both sides."""
     for metric in METRICS:
         line = compare_quantity(metric, baseline, candidate, settings)
         if metric in gated:

@@ -1,7 +1,7 @@
-"""The gate: what a change with its interval says, and whether it may pass.
+"""The gate: the verdict on a change with its interval, and whether it may pass.
 
-Every change is put on one scale, the *loss*: above 0 is worse. Of times, memory and size it is the logarithm
-of candidate over baseline, of quality the points of F1 that are lost.
+Every change is on one scale, the *regression*: above 0 is worse. For times, memory and size it is the
+logarithm of candidate over baseline; for quality, the points of F1 that are lost.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ POINTS = 100  # F1 in points
 
 
 class ComparisonSettings(Record):
-    """How two candidates are compared.
+    """Margins, place and confidence of a comparison.
 
     Attributes:
-        margin: By how much more time, memory or size may be taken; 0.05 is 5 %.
-        quality_margin: How many points of F1, of 100, may be lost.
-        metrics: What the gate looks at; empty stands for latency and quality, as far as they are measured.
-        batch_size: At which latency is compared.
-        quantile: Of the latency.
-        confidence: With which all intervals hold together.
-        resamples: Of the bootstrap over documents.
-        seed: Of the bootstrap.
-        allow_unlike_environments: Compare absolute times of unlike environments or unjoined sessions.
+        margin: Allowed increase of time, memory or size; 0.05 is 5 %.
+        quality_margin: Allowed loss of F1 in points, of 100.
+        metrics: Metrics that the gate checks; empty means latency and quality, as far as they are measured.
+        batch_size: Batch size of the latency.
+        quantile: Quantile of the latency.
+        confidence: Confidence with which all intervals hold together.
+        resamples: Resamples of the bootstrap over documents.
+        seed: Seed of the bootstrap.
+        allow_unlike_environments: Whether to compare absolute times of different environments, or of sessions
+            without a common reference.
     """
 
     margin: Annotated[float, Field(ge=0, le=10)] = 0.05
@@ -50,32 +51,29 @@ class ComparisonSettings(Record):
 
 
 class Side(NamedTuple):
-    """A candidate with what is measured of it.
-
-    Attributes:
-        lacking: Why a measurement that belongs here is not at hand, a line each.
-    """
+    """One candidate with its measurements."""
 
     label: str
     measurements: tuple[Measurement, ...]
+    # Reasons why measurements are missing, a line each.
     lacking: tuple[str, ...] = ()
 
     def find(self, kind: str) -> Measurement | None:
-        """Its measurement of a scenario, or None."""
+        """Find its measurement of a scenario, or return None."""
         return next((each for each in self.measurements if each.job.scenario.kind == kind), None)
 
 
 class MetricComparison(Record):
-    """One quantity of both.
+    """One quantity of both sides.
 
     Attributes:
-        what: For eyes: ``latency p50, batch 1``.
-        unit: Of baseline and candidate.
-        scale: Of the change: a ratio, candidate over baseline, or points of F1, candidate minus baseline.
-        change: With its interval; of memory the interval is the span over all processes.
-        basis: How the change was had; None where there is none.
-        gate: None where the gate does not look at this.
-        remark: Why nothing can be told, or what the interval does not hold.
+        what: Name for tables: ``latency p50, batch 1``.
+        unit: Unit of baseline and candidate.
+        scale: Ratio, candidate over baseline; or points of F1, candidate minus baseline.
+        change: Change with its interval; for memory, the interval spans all processes.
+        basis: Ground of the comparison; None without a change.
+        gate: Result of the gate; None if the gate does not check this metric.
+        remark: Reason why the verdict is missing, or a limit of the interval.
     """
 
     metric: Metric
@@ -92,7 +90,7 @@ class MetricComparison(Record):
 
 
 def judge_regression(low: float, high: float, margin: float) -> ChangeVerdict:
-    """What an interval of a loss allows to say; a difference that is certain is told, however small."""
+    """Judge the interval of a regression; a certain difference counts, however small it is."""
     if low > 0:
         return "worse"
     if high < 0:
@@ -101,7 +99,7 @@ def judge_regression(low: float, high: float, margin: float) -> ChangeVerdict:
 
 
 def gate_regression(low: float, high: float, margin: float) -> GateResult:
-    """``fail`` only where the whole interval is past the margin, ``pass`` only where none of it is."""
+    """Return ``fail`` if the whole interval is past the margin, and ``pass`` if none of it is."""
     if low > margin:
         return "fail"
     return "pass" if high <= margin else "cannot tell"

@@ -1,4 +1,4 @@
-"""One quantity of two candidates beside each other: both values, the change, and what the gate says to it."""
+"""One quantity of two candidates side by side: both values, the change, and the result of the gate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.measure.statistics.intervals import Interval
 from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, NS_PER_MS, PASS, Reading
 
-BUSY = "the machine was too busy (contended): the ratio is no proof; measure again when it is quiet"
+BUSY = "the machine was too busy (contended), so the ratio proves nothing; measure again when it is quiet"
 
 
 def compare_quantity(
@@ -35,10 +35,10 @@ def compare_quantity(
     """Compare two candidates in one quantity.
 
     Args:
-        metric: Which.
-        baseline: What the change is counted from.
-        candidate: What is judged.
-        settings: Margins, place, and the confidence of this very interval.
+        metric: Quantity to compare.
+        baseline: Side that the change starts from.
+        candidate: Side that is judged.
+        settings: Margins, place, and the confidence of this one interval.
     """
     match metric:
         case "quality":
@@ -52,10 +52,10 @@ def compare_quantity(
 def difference_of_f1(
     baseline: Reading, candidate: Reading, settings: ComparisonSettings
 ) -> tuple[Estimate, Estimate, Estimate]:
-    """F1 of both and the difference in points, with the percentile intervals of a paired bootstrap.
+    """Return F1 of both and their difference in points, with percentile intervals of a paired bootstrap.
 
-    Each resample takes the same documents for both, so what they share of the luck of the sample falls out
-    (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+    Each resample takes the same documents for both, so that the luck of the sample cancels out (Efron and
+    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
     """
     drawn = draw_f1((baseline, candidate), settings.resamples, settings.seed).T
     ends = [0.5 - settings.confidence / 2, 0.5 + settings.confidence / 2]
@@ -149,7 +149,7 @@ def _compare_quality(baseline: Side, candidate: Side, settings: ComparisonSettin
         found.append((measurement, entities))
     (before, mine), (after, other) = found
     if before.job.inputs_digest != after.job.inputs_digest or len(mine.values) != len(other.values):
-        return line.model_copy(update={"remark": "judged on other documents: nothing can be paired"})
+        return line.model_copy(update={"remark": "scored on different documents: they cannot be paired"})
     first, second, change = difference_of_f1(mine, other, settings)
     low, high = -(change.high if change.high is not None else math.inf), -change.low
     return line.model_copy(

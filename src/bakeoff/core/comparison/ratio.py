@@ -1,8 +1,8 @@
-"""Pairing: how many times as long one measurement takes as another, and on what ground that can be said.
+"""Pairing: the ratio of two measurements' times, and the ground on which they are comparable.
 
-Rounds that both ran come first: in one heat, or through the reference that both were measured beside in like
-environments. What is left are two absolute values of two sessions, between which a machine drifts by tens of
-per cent without a sign; nothing compares those unless it is told to.
+Common rounds come first: one heat, or a reference that both were measured with in equal environments. Without
+them there are two absolute values of two sessions. A machine drifts by tens of per cent between sessions
+without a sign, so bakeoff compares those only on request.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from bakeoff.measure.statistics.readings import APART, REFERENCE, Reading, ratio
 from bakeoff.measure.statistics.stability import FAR_FACTOR, find_far
 
 RatioBasis = Literal["same rounds", "common reference", "absolute values"]
-NO_SAMPLES = "too few samples for an interval of this quantile; measure more processes or rounds"
+NO_SAMPLES = "too few samples for an interval of this quantile; measure more repeats or rounds"
 HOW_TO_BRIDGE = (
     "measure both again in one session (`bakeoff bench --set benchmark.run.mode=force_new`); across an "
-    "upgrade, bench in the old and the new environment by turns and compare those attempts with "
-    "--allow-unlike-environments"
+    "upgrade, bench in the old and the new environment by turns, and compare those attempts with "
+    "`--allow-unlike-environments`"
 )
 
 
 class TimingPoint(NamedTuple):
-    """Which calls are compared.
+    """Calls that are compared, and their quantile.
 
     Attributes:
         quantity: ``latency`` or ``pass``.
-        p: The quantile.
+        p: Quantile.
     """
 
     quantity: str
@@ -41,11 +41,12 @@ class TimingPoint(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """What can be said of two measurements.
+    """Ratio of two measurements.
 
     Attributes:
-        ratio: Time of the candidate over time of the baseline; None where nothing can be said.
-        remark: Why there is no ratio, or what the interval does not hold.
+        ratio: Time of the candidate over time of the baseline; None if they are not comparable.
+        basis: Ground of the comparison; None without one.
+        remark: Reason why the ratio is missing, or a limit of the interval.
     """
 
     ratio: Interval | None
@@ -61,21 +62,21 @@ def pair_times(
     *,
     allow_unlike_environments: bool = False,
 ) -> Paired:
-    """Find the ratio of two times by the best ground that there is.
+    """Find the ratio of two times on the best available ground.
 
-    On a machine that was busy for either, CPU times are compared, if both used one thread, and so did the
-    reference through which they are joined.
+    If the machine was busy for either, the ratio is of CPU times, provided that both and their common
+    reference used one thread.
 
     Args:
-        baseline: What is divided by.
-        candidate: Of a job with the same texts.
-        place: Which of their calls.
-        confidence: Of the interval.
-        allow_unlike_environments: Whether absolute values may be compared where nothing joins the two.
+        baseline: Measurement to divide by.
+        candidate: Measurement of a job with the same texts.
+        place: Calls to compare.
+        confidence: Confidence of the interval.
+        allow_unlike_environments: Whether to compare absolute values if nothing else joins the two.
     """
-    unlike = describe_unlike_jobs(baseline, candidate)
-    if unlike:
-        return Paired(None, remark=f"not the same work: {unlike}")
+    difference = describe_unlike_jobs(baseline, candidate)
+    if difference:
+        return Paired(None, remark=f"not the same work: {difference}")
     by_cpu = is_contended(baseline, candidate) and _use_one_thread(baseline, candidate)
     if baseline.heat and candidate.heat and baseline.heat.heat_id == candidate.heat.heat_id:
         own = find_calls(candidate, place), find_calls(baseline, place)
@@ -87,17 +88,17 @@ def pair_times(
         return Paired(through, "common reference")
     ground = differing or "two sessions without a common reference"
     if not allow_unlike_environments:
-        refusal = f"{ground}: absolute times of two sessions are not compared; {HOW_TO_BRIDGE}"
+        refusal = f"{ground}: absolute times are not comparable; {HOW_TO_BRIDGE}"
         return Paired(None, remark=refusal)
     return _pair_absolute(baseline, candidate, place, confidence, ground=ground, through=through)
 
 
 def divide_intervals(mine: Interval, other: Interval) -> Interval:
-    """The ratio of two positive quantities that were estimated apart, from their intervals.
+    """Divide two positive quantities with independent intervals.
 
-    On the log scale each end is as far from the ratio as the two distances that lead there, added as squares:
-    the method of variance estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008). It keeps the
-    confidence of the two intervals and takes them as skew as they are.
+    On the log scale, the distance of each end from the ratio is the root of the sum of the squares of the two
+    distances that lead there: the method of variance estimates recovery (Zou and Donner, Statistics in
+    Medicine 27, 2008). It keeps the confidence of the two intervals, and their skew.
     """
     ratio = mine.value / other.value
     below = math.hypot(_log_ratio(mine.value, mine.low), _log_ratio(other.high, other.value))
@@ -106,7 +107,7 @@ def divide_intervals(mine: Interval, other: Interval) -> Interval:
 
 
 def describe_unlike(baseline: Environment, candidate: Environment) -> str:
-    """What sets two environments apart; empty where their measurements may be ranked against each other."""
+    """Describe the difference of two environments; empty if their measurements may be ranked together."""
     if baseline.digest == candidate.digest:
         return ""
     lines = []
@@ -116,25 +117,25 @@ def describe_unlike(baseline: Environment, candidate: Environment) -> str:
         before, after = baseline.libraries.get(name, "none"), candidate.libraries.get(name, "none")
         if before != after:
             lines.append(f"{name} {before} → {after}")
-    return f"unlike environments ({', '.join(lines)})"
+    return f"different environments ({', '.join(lines)})"
 
 
 def describe_unlike_jobs(baseline: Measurement, candidate: Measurement) -> str:
-    """What keeps two timed jobs from being the same work; empty where nothing does."""
+    """Describe the difference in work of two timed jobs; empty if they do the same."""
     mine, other = baseline.job, candidate.job
     before, after = (job.scenario.model_dump(mode="json", exclude={"batch_sizes"}) for job in (mine, other))
     lines = [
         f"{name} {before.get(name)} → {after.get(name)}" for name in before if before[name] != after.get(name)
     ]
     if mine.inputs_digest != other.inputs_digest:
-        lines.append("timed on other texts")
+        lines.append("timed on different texts")
     if mine.max_length != other.max_length:
         lines.append(f"max_length {mine.max_length} → {other.max_length}")
     return ", ".join(lines)
 
 
 def find_calls(measurement: Measurement, place: TimingPoint) -> Reading | None:
-    """The calls that are compared; None where they were not measured."""
+    """Find the calls to compare; None if they were not measured."""
     return measurement.reading(place.quantity, batch_size=place.batch_size)
 
 
@@ -145,7 +146,7 @@ def _use_one_thread(*measurements: Measurement) -> bool:
 def _divide_readings(
     mine: Reading | None, other: Reading | None, place: TimingPoint, confidence: float, *, by_cpu: bool
 ) -> Interval | None:
-    """The ratio of calls that ran in the same rounds."""
+    """Return the ratio of calls that ran in the same rounds."""
     if mine is None or other is None:
         return None
     return ratio_to_reference(mine, other, confidence, p=place.p, by_cpu=by_cpu)
@@ -154,13 +155,13 @@ def _divide_readings(
 def _ratio_through_reference(
     baseline: Measurement, candidate: Measurement, place: TimingPoint, confidence: float, *, by_cpu: bool
 ) -> Interval | None:
-    """From the ratios of both to the one reference; None where they have none in common.
+    """Divide the ratios of both to their common reference; None without one.
 
-    CPU times are compared only where the others of both heats allow it too.
+    They are of CPU time only if all candidates of both heats allow it.
     """
     if not (baseline.heat and candidate.heat) or baseline.heat.reference_key != candidate.heat.reference_key:
         return None
-    # Of a reference that was measured twice nothing tells the two apart.
+    # A reference that was measured twice has nothing that joins its two sessions.
     if _is_reference(baseline, baseline.heat) and _is_reference(candidate, candidate.heat):
         return None
     ratios = [
@@ -192,7 +193,7 @@ def _pair_absolute(
     ground: str,
     through: Interval | None,
 ) -> Paired:
-    """Two absolute values, with an interval that holds what the calibration loop saw of the machine."""
+    """Divide two absolute values, with an interval that holds the change of the calibration loop."""
     mine, other = (
         reading.quantile(place.p, confidence) if (reading := find_calls(each, place)) else None
         for each in (candidate, baseline)
@@ -200,23 +201,25 @@ def _pair_absolute(
     if mine is None or other is None:
         return Paired(None, remark=NO_SAMPLES)
     ratio = divide_intervals(mine, other)
-    remark = f"absolute values, {ground}: drift of the machine between the sessions is not in the interval"
+    remark = (
+        f"absolute values, {ground}: the interval does not hold the drift of the machine between sessions"
+    )
     change = _calibration_change(baseline.heat, candidate.heat)
     if change is not None:
         ratio = _stretch(ratio, change)
-        remark += f", but for the {change:.3f}× that its calibration loop saw"
+        remark += f", except the {change:.3f}× of the calibration loop"
     change = _core_to_core_change(baseline, candidate)
     if change is not None:
         ratio = _stretch(ratio, change)
-        remark += f"; the interval also holds that data took {change:.1f}× as long from CPU to CPU"
+        remark += f"; it also holds that data took {change:.1f}× as long from CPU to CPU"
     if through is not None:
         shown = f"{through.value:.3f} [{through.low:.3f}, {through.high:.3f}]"
-        remark += f"; through the reference {shown}, if that is as fast as it was"
+        remark += f"; through the reference it is {shown}, if the reference is as fast as before"
     return Paired(ratio, "absolute values", remark)
 
 
 def _calibration_change(baseline: HeatFacts | None, candidate: HeatFacts | None) -> float | None:
-    """How many times as long the calibration loop took; None where one of the two sessions had none."""
+    """Return the ratio of calibration loops; None if one of the two sessions had none."""
     if not (baseline and candidate and baseline.calibration_ns and candidate.calibration_ns):
         return None
     change = float(np.median(candidate.calibration_ns) / np.median(baseline.calibration_ns))
@@ -233,7 +236,7 @@ def _core_to_core_change(baseline: Measurement, candidate: Measurement) -> float
 
 
 def _typical_core_to_core_ns(measurement: Measurement) -> float | None:
-    """Of the rounds that count: the near ones, where those apart are left out."""
+    """Return the median of the rounds that count: only the near ones, if far ones are excluded."""
     if measurement.heat is None or not measurement.heat.core_to_core_ns:
         return None
     latencies_ns = np.array(measurement.heat.core_to_core_ns)
@@ -242,7 +245,7 @@ def _typical_core_to_core_ns(measurement: Measurement) -> float | None:
 
 
 def _stretch(ratio: Interval, change: float) -> Interval:
-    """The interval with what it would be had the machine changed by this factor, and had it not."""
+    """Widen an interval to hold both cases: the machine changed by this factor, or it did not."""
     return Interval(ratio.value, min(ratio.low, ratio.low / change), max(ratio.high, ratio.high / change))
 
 

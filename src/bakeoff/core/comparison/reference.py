@@ -1,4 +1,4 @@
-"""A candidate beside the reference of its heat: how many times as long it takes, and what that says."""
+"""Comparison of a candidate with the reference of its heat: the ratio of times, and the verdict."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ReferenceComparison(Record):
     """Time of a candidate over time of the reference, at one batch size.
 
     Attributes:
-        reference: Its name.
-        ratio: Above 1 is slower; None for the reference itself, and where the samples tell none.
-        verdict: ``reference`` for the reference itself; None where nothing can be said.
+        reference: Name of the reference.
+        ratio: Above 1 is slower; None for the reference itself, or with too few samples.
+        verdict: Verdict on the ratio; ``reference`` for the reference itself, None without a ratio.
     """
 
     reference: str
@@ -31,19 +31,18 @@ class ReferenceComparison(Record):
 
 
 def compare_to_reference(measurement: Measurement, batch_size: int) -> ReferenceComparison | None:
-    """Compare one measurement with its heat's reference, from the rounds that both ran.
+    """Compare one measurement with its heat's reference, by their common rounds.
 
     At one batch size the intervals of all candidates of a heat hold together with 95 %, see ``joint_factor``.
-    Those of several batch sizes are not adjusted for each other: each size is a question of its own. On a
-    contended machine CPU times are compared, if all of the heat used one thread: what others take of the
-    clock is not in them.
+    Each batch size is a question of its own, without adjustment between them. On a contended machine the
+    ratio is of CPU times, if all of the heat used one thread: they do not hold the share of other work.
 
     Args:
-        measurement: Of a scenario that is measured in heats.
-        batch_size: At which.
+        measurement: Measurement of a scenario that runs in heats.
+        batch_size: Batch size to compare.
 
     Returns:
-        None where it was measured alone.
+        The comparison, or None for a measurement outside a heat.
     """
     heat, job = measurement.heat, measurement.job
     if heat is None:
@@ -65,9 +64,9 @@ def compare_to_reference(measurement: Measurement, batch_size: int) -> Reference
 
 
 def _compare_jointly(calls: Reading, reference: Reading, n_compared: int, *, by_cpu: bool) -> Interval | None:
-    """The ratio with an interval that holds together with those of all others of the heat.
+    """Return the ratio, with an interval that holds together with those of all others of the heat.
 
-    Where the heat left no spread, as with a single repeat, Bonferroni is what remains.
+    Without a spread of the heat, as with a single repeat, Bonferroni's adjustment remains.
     """
     of: Of = "ratio of CPU time" if by_cpu else "ratio"
     spread = next((each for each in calls.spreads if (each.of, each.quantile) == (of, MEDIAN)), None)

@@ -1,1 +1,1 @@
-"""Configuration: what a project's YAML may say, parsed once and checked."""
+"""Configuration: the settings of a project, parsed once and checked."""

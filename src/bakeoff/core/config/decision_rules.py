@@ -1,4 +1,4 @@
-"""Criteria: what a winner must meet, and by what the best of those who meet it is told."""
+"""Decision rules: constraints that a winner must meet, and objectives that rank the candidates."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Basis = Literal["production", "reference"]
 
 
 class QualityFloor(Record):
-    """A candidate must be at least this good.
+    """Minimum F1 of a candidate.
 
     Attributes:
-        at_least: F1 on the test documents that the lower end of its interval must reach.
+        at_least: Minimum F1 on the test documents; the lower end of the interval must reach it.
     """
 
     kind: Literal["quality"]
@@ -23,13 +23,13 @@ class QualityFloor(Record):
 
 
 class QualityDrop(Record):
-    """A candidate must be hardly worse than another one: ``quality ≥ production − 0.005``.
+    """Maximum loss of F1 against another candidate: ``quality ≥ production − 0.005``.
 
     Attributes:
-        against: ``production`` is what the alias ``@champion`` names in the registry, if it is among the
-            measured; ``reference`` is the first candidate.
-        at_most: By how much F1 may be less (0.005 is half a point); the whole interval of the difference over
-            the same documents must be above it.
+        against: ``production`` is the registry version that ``@champion`` names, if it was measured;
+            ``reference`` is the first candidate.
+        at_most: Maximum loss of F1; 0.005 is half a point. The whole interval of the difference, over the
+            same documents, must stay within it.
     """
 
     kind: Literal["quality_drop"]
@@ -38,12 +38,12 @@ class QualityDrop(Record):
 
 
 class LatencyLimit(Record):
-    """A candidate must be at least this fast.
+    """Maximum latency of a candidate.
 
     Attributes:
-        batch_size: At which latency is looked at; it must be one that is measured.
-        quantile: Of the latency.
-        at_most_ms: That the upper end of its interval must not pass.
+        batch_size: Batch size of the latency; it must be among those that are measured.
+        quantile: Quantile of the latency.
+        at_most_ms: Maximum latency in ms; the upper end of the interval must not exceed it.
     """
 
     kind: Literal["latency"]
@@ -53,10 +53,10 @@ class LatencyLimit(Record):
 
 
 class MemoryLimit(Record):
-    """A candidate must need no more memory: the peak of the timed calls, minus that after the imports.
+    """Maximum memory of a candidate: the peak of the timed calls, minus the peak after the imports.
 
     Attributes:
-        at_most_bytes: The limit.
+        at_most_bytes: Maximum memory in bytes; the process that takes the most must not exceed it.
     """
 
     kind: Literal["memory"]
@@ -64,10 +64,10 @@ class MemoryLimit(Record):
 
 
 class ThroughputFloor(Record):
-    """A candidate must answer so many documents per second; the throughput scenario must be measured.
+    """Minimum throughput of a candidate; the throughput scenario must be measured.
 
     Attributes:
-        at_least_per_s: Documents per second that the lower end of its interval must reach.
+        at_least_per_s: Minimum documents per second; the lower end of the interval must reach it.
     """
 
     kind: Literal["throughput"]
@@ -75,10 +75,10 @@ class ThroughputFloor(Record):
 
 
 class ServerRateFloor(Record):
-    """A candidate must sustain so many requests per second; of the first server scenario that is measured.
+    """Minimum rate that a candidate sustains in the first server scenario that is measured.
 
     Attributes:
-        at_least_per_s: Requests per second that the lower end of its interval must reach.
+        at_least_per_s: Minimum requests per second; the lower end of the interval must reach it.
     """
 
     kind: Literal["server_rate"]
@@ -92,11 +92,11 @@ Constraint = Annotated[
 
 
 class Weights(Record):
-    """How much each side counts in the score; they are divided by their sum.
+    """Weights of quality and latency in the score; bakeoff divides them by their sum.
 
     Attributes:
-        quality: Share of F1.
-        latency: Share of latency.
+        quality: Weight of F1.
+        latency: Weight of latency.
     """
 
     quality: Annotated[float, Field(ge=0)] = 0.8
@@ -105,21 +105,21 @@ class Weights(Record):
     @model_validator(mode="after")
     def _something_counts(self) -> Self:
         if self.quality + self.latency <= 0:
-            raise ValueError("at least one weight must be above 0")
+            raise ValueError("set at least one weight above 0")
         return self
 
     @property
     def quality_share(self) -> float:
-        """What quality counts; latency counts the rest to 1."""
+        """Weight of quality in [0, 1]; latency has the rest to 1."""
         return self.quality / (self.quality + self.latency)
 
 
 class QualityAnchors(Record):
-    """Two values of F1 that fix its scale, which is linear and goes on beyond both.
+    """Two F1 values that fix the scale of quality, which is linear and continues beyond both.
 
     Attributes:
-        zero: F1 that counts 0.
-        one: F1 that counts 1.
+        zero: F1 that scores 0.
+        one: F1 that scores 1.
     """
 
     zero: Annotated[float, Field(ge=0, le=1)]
@@ -128,16 +128,16 @@ class QualityAnchors(Record):
     @model_validator(mode="after")
     def _more_is_better(self) -> Self:
         if self.one <= self.zero:
-            raise ValueError("F1 that counts 1 must be above F1 that counts 0")
+            raise ValueError("set `one` above `zero`: more F1 is better")
         return self
 
 
 class LatencyAnchors(Record):
-    """Two latencies that fix their scale, which is logarithmic and goes on beyond both.
+    """Two latencies that fix the scale of latency, which is logarithmic and continues beyond both.
 
     Attributes:
-        zero: Milliseconds that count 0.
-        one: Milliseconds that count 1.
+        zero: Latency in ms that scores 0.
+        one: Latency in ms that scores 1.
     """
 
     zero: Annotated[float, Field(gt=0)]
@@ -146,16 +146,16 @@ class LatencyAnchors(Record):
     @model_validator(mode="after")
     def _less_is_better(self) -> Self:
         if self.one >= self.zero:
-            raise ValueError("the latency that counts 1 must be below the one that counts 0")
+            raise ValueError("set `one` below `zero`: less latency is better")
         return self
 
 
 class Anchors(Record):
-    """Values that count 0 and 1, by the user's own knowledge: never the worst and best of the candidates.
+    """Values that score 0 and 1. You know them beforehand; they are never the worst and best candidate.
 
     Attributes:
-        quality: Of F1.
-        latency_ms: Of latency, in milliseconds.
+        quality: Anchors of F1.
+        latency_ms: Anchors of latency, in ms.
     """
 
     quality: QualityAnchors
@@ -163,14 +163,14 @@ class Anchors(Record):
 
 
 class Weighted(Record):
-    """The best score wins.
+    """Weighted score of quality and latency: the best score wins.
 
-    Without anchors the score is the weighted geometric mean of two ratios to the reference candidate; with
-    them the weighted mean of two values that are 0 and 1 at the anchors.
+    Without anchors, the score is the weighted geometric mean of two ratios to the reference candidate. With
+    anchors, it is the weighted mean of two values that are 0 and 1 at the anchors.
 
     Attributes:
-        weights: Of quality and latency.
-        anchors: Null takes ratios to the reference.
+        weights: Weights of quality and latency.
+        anchors: Values that score 0 and 1; null takes ratios to the reference.
     """
 
     kind: Literal["weighted"] = "weighted"
@@ -179,11 +179,11 @@ class Weighted(Record):
 
 
 class Lexicographic(Record):
-    """Quality first: of all that are hardly worse than the most accurate, the fastest wins.
+    """Quality first: of the candidates about as accurate as the best, the fastest wins.
 
     Attributes:
-        accuracy_threshold: How much less F1 still counts as equally accurate.
-        threshold_scale: ``absolute`` in F1, or ``relative`` to the F1 of the most accurate.
+        accuracy_threshold: Loss of F1 that still counts as equally accurate.
+        threshold_scale: ``absolute`` in F1, or ``relative`` to the F1 of the most accurate candidate.
     """
 
     kind: Literal["lexicographic"]
@@ -192,11 +192,11 @@ class Lexicographic(Record):
 
 
 class Cost(Record):
-    """The least money per million wins, of those that meet the constraints; set a quality floor beside it.
+    """Least money per million wins, among candidates that meet the constraints. Set a quality floor, too.
 
     Attributes:
-        per: ``documents`` one call after the other in batches of the decision's size, or ``requests`` at the
-            highest rate that the server scenario found.
+        per: ``documents``, one call after the other in batches of the decision's size; or ``requests``, at
+            the highest rate that the server scenario found.
     """
 
     kind: Literal["cost"]

@@ -1,4 +1,4 @@
-"""Where jobs are measured: on this machine, or on the nodes of a Ray cluster, and on which of them."""
+"""Execution: this machine, or the nodes of a Ray cluster, and the choice among them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ MOST_DIFFERENCES = 5
 
 
 class LocalExecution(Record):
-    """Measure on this machine, one job at a time."""
+    """This machine, one job at a time."""
 
     kind: Literal["local"] = "local"
 
 
 class RayExecution(Record):
-    """Measure on the nodes of a Ray cluster, one job at a time on each.
+    """Nodes of a Ray cluster, one job at a time on each.
 
     Attributes:
-        address: ``auto`` for the cluster of which this machine is a node, ``HOST:PORT`` of its head, or
-            ``ray://HOST:PORT`` from outside; null starts a cluster of this machine alone.
-        resource: Every job takes one of it; only nodes that were started with it measure.
-        gpus: That every job takes beside it.
-        hardware: Label of the hardware that is measured where nodes are of several kinds; null where they are
-            all alike.
-        wait_s: How long the cluster, and a node that has what is asked for, is waited for.
-        split_heats: Whether the candidates of one heat may be measured on several nodes, each part beside the
-            reference, where nodes would be idle. It is quicker, and the intervals between candidates of
-            unlike parts are wider.
+        address: ``auto`` for the cluster that this machine belongs to, ``HOST:PORT`` of its head, or
+            ``ray://HOST:PORT`` from outside. Null starts a cluster of this machine alone.
+        resource: Ray resource of which every job takes one; bakeoff measures only on nodes that have it.
+        gpus: GPUs that every job takes as well.
+        hardware: Hardware label of the nodes to measure on, if the cluster has several kinds of nodes; null
+            if all nodes are of one kind.
+        wait_s: Seconds to wait for the cluster, and for a node with the requested resources.
+        split_heats: Whether idle nodes may take a part of a heat, together with the reference. This is
+            faster, but intervals between candidates of different parts are wider.
     """
 
     kind: Literal["ray"]
@@ -51,16 +50,16 @@ Execution = Annotated[LocalExecution | RayExecution, Field(discriminator="kind")
 
 
 class Node(Record):
-    """A machine that can measure, as it described itself.
+    """Machine that can measure, as it described itself.
 
     Attributes:
-        node_id: Ray's.
-        name: Host, for eyes.
-        slots: Jobs that the cluster lets it run at once.
-        release: Version of bakeoff there.
-        libraries: Versions by distribution name, and Python's.
-        faults: Why it cannot measure what is asked for.
-        holds: Attempts of this project that lie on its disk and were not fetched.
+        node_id: Ray's id of the node.
+        name: Host name, for messages.
+        slots: Jobs that the cluster runs on it at once.
+        release: Version of bakeoff on the node.
+        libraries: Versions by distribution name, including Python.
+        faults: Reasons why it cannot run the jobs.
+        holds: Attempts of this project on its disk that were not fetched yet.
     """
 
     node_id: str
@@ -74,40 +73,39 @@ class Node(Record):
 
 
 def choose_nodes(nodes: Sequence[Node], wanted: str | None, release: str) -> tuple[Node, ...]:
-    """The nodes that share a plan: alike in all that decides the numbers, so that anyone may run any job.
+    """Return the nodes that share a plan: they agree in all that decides the numbers.
 
     Args:
-        nodes: One at least.
-        wanted: Label of the hardware; None where all are alike.
-        release: Version of bakeoff that asks.
+        nodes: At least one.
+        wanted: Hardware label; None if all nodes are of one kind.
+        release: Version of bakeoff on this machine.
 
     Raises:
-        ConfigError: Nodes are of several kinds and none is named, or none is of that which is; those of it
-            differ in their libraries or versions; or they cannot run what is asked for.
+        ConfigError: No single kind of hardware is chosen, its nodes differ, or they cannot run the jobs.
     """
     labels = sorted({node.hardware.label for node in nodes})
     chosen = [node for node in nodes if wanted in {None, node.hardware.label}]
     if not chosen or (wanted is None and len(labels) > 1):
         counts = Counter(node.hardware.label for node in nodes)
-        found = "; ".join(f"{counts[label]} of {label!r}" for label in labels)
-        what = "nodes are of several kinds" if wanted is None else f"no node is of {wanted!r}"
-        raise ConfigError([f"benchmark.execution.hardware: {what}: {found}; name one of these"])
-    if unlike := list(_find_unlike(chosen, release)):
-        raise ConfigError(unlike)
+        found = ", ".join(f"{counts[label]} × {label!r}" for label in labels)
+        what = "the nodes are of several kinds" if wanted is None else f"no node has {wanted!r}"
+        raise ConfigError([f"benchmark.execution.hardware: {what} ({found}); set one of these"])
+    if different := list(_find_unlike(chosen, release)):
+        raise ConfigError(different)
     if faults := dict.fromkeys(fault for node in chosen for fault in node.faults):
         raise ConfigError(list(faults))
     return tuple(chosen)
 
 
 def _find_unlike(nodes: Sequence[Node], release: str) -> Iterator[str]:
-    """A message for each node that is not like the first, or runs another bakeoff."""
+    """Find each node that differs from the first, or runs a different version of bakeoff."""
     for node in nodes:
         if node.release != release:
-            found = f"node {node.name} runs bakeoff {node.release}, this is {release}"
-            yield f"benchmark.execution: {found}; install the same one on every node"
+            found = f"node {node.name} runs bakeoff {node.release}, this machine runs {release}"
+            yield f"benchmark.execution: {found}; install the same version on every node"
         elif differences := _find_differences(nodes[0], node):
             found = f"nodes {nodes[0].name} and {node.name} differ in {'; '.join(differences)}"
-            yield f"benchmark.execution: {found}; make them alike, or start one without the resource"
+            yield f"benchmark.execution: {found}; make them equal, or start one without the resource"
 
 
 def _find_differences(one: Node, other: Node) -> list[str]:

@@ -1,7 +1,7 @@
 """The only place where text becomes settings.
 
-Each stage has one section, and each section one YAML file in ``config/``; or one file holds them all. Every
-fault is found in one reading and told with file, line and column.
+Each stage has one section, and each section one YAML file in ``config/``; or one file holds them all. One
+reading reports every fault, with file, line and column.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
     Args:
         sections: File name and YAML text of each stage; or under the one name ``""`` a file that has the
             stages as its top-level keys.
-        overrides: ``stage.key.0.key=value``, the value in YAML.
+        overrides: ``stage.key.0.key=value``, with the value in YAML.
 
     Raises:
-        ConfigError: With every fault found.
+        ConfigError: Lists every fault found.
     """
     values: dict[str, Any] = {}
     places: Places = {}
@@ -46,7 +46,7 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
             faults.append(_explain_yaml(file, error))
             continue
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-            faults.append(f"{file}: no valid YAML: {error}")
+            faults.append(f"{file}: invalid YAML: {error}")
             continue
         if value is None:
             continue
@@ -68,12 +68,12 @@ def parse_document(model: type[_Document], file: str, text: str) -> _Document:
     """Read one YAML file that is a record of its own.
 
     Args:
-        model: Of the record.
-        file: For the messages.
-        text: YAML.
+        model: Class of the record.
+        file: File name for the messages.
+        text: YAML text.
 
     Raises:
-        ConfigError: With every fault found.
+        ConfigError: Lists every fault found.
     """
     places: Places = {}
     try:
@@ -81,7 +81,7 @@ def parse_document(model: type[_Document], file: str, text: str) -> _Document:
     except yaml.MarkedYAMLError as error:
         raise ConfigError([_explain_yaml(file, error)]) from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise ConfigError([f"{file}: no valid YAML: {error}"]) from None
+        raise ConfigError([f"{file}: invalid YAML: {error}"]) from None
     if not isinstance(value, dict):
         raise ConfigError([f"{file}:1:1: found {_show(value)}; expected a mapping"])
     return _validate(model, value, places, [file])
@@ -94,21 +94,21 @@ def _validate(
         return model.model_validate(values)
     except ValidationError as error:
         found = error.errors()
-        # A list whose entry is wrong is told a second time by pydantic, as a list that is too short.
-        told = [
+        # pydantic reports a list with a wrong entry a second time, as a list that is too short.
+        distinct = [
             fault
             for fault in found
             if not any(
                 other["loc"][: len(fault["loc"])] == fault["loc"] for other in found if other is not fault
             )
         ]
-        raise ConfigError([_explain(model, fault, places, files) for fault in told or found]) from None
+        raise ConfigError([_explain(model, fault, places, files) for fault in distinct or found]) from None
 
 
 def _explain_yaml(file: str, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-    return f"{at}: no valid YAML: {error.problem or error.context}"
+    return f"{at}: invalid YAML: {error.problem or error.context}"
 
 
 def _read_yaml(file: str, text: str, path: tuple[str | int, ...], places: Places) -> Any:
@@ -134,7 +134,9 @@ def _note_places(
         for key, value in node.value:
             inner = (*path, str(key.value))
             if inner in places:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark
+                )
             places[inner] = _place(file, key)
             _note_places(file, value, inner, places)
     elif isinstance(node, yaml.SequenceNode):
@@ -159,15 +161,15 @@ def _override(values: dict[str, Any], override: str, faults: list[str], places: 
                 target[step] = {}
             target = target[step]
         target[steps[-1]] = yaml.safe_load(text)
-        # What the file said below this key counts no longer, and must not be pointed at.
+        # The override replaces all that the file says below this key: no message may point there.
         for path in [path for path in places if path[: len(steps)] == tuple(steps)]:
             del places[path]
         for end in range(1, len(steps) + 1):
             places.setdefault(tuple(steps[:end]), f"--set {override}")
     except (LookupError, TypeError, AttributeError):
-        faults.append(f"--set {override}: there is nothing at {dotted} to set")
+        faults.append(f"--set {override}: found no setting at {dotted}; expected stage.key=value")
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        faults.append(f"--set {override}: the value is no valid YAML: {error}")
+        faults.append(f"--set {override}: invalid YAML in the value: {error}")
 
 
 def _explain(
@@ -178,7 +180,7 @@ def _explain(
     place = places[path] if path in places else (files[0] if len(files) == 1 else "configuration")
     dotted = ".".join(str(step) for step in path)
     if fault["type"] == "missing":
-        return f"{place}: {'.'.join(map(str, _without_tags(location, places)))} is missing; it has no default"
+        return f"{place}: {'.'.join(map(str, _without_tags(location, places)))} is missing; add it"
     if fault["type"] == "extra_forbidden":
         name = str(location[-1])
         names = _names_at(model, location[:-1])
@@ -192,7 +194,7 @@ def _explain(
 def _written_path(
     location: Sequence[str | int], places: Mapping[tuple[str | int, ...], str]
 ) -> tuple[str | int, ...]:
-    """The steps of pydantic's location that stand in the file: tags of unions do not."""
+    """Return the steps of pydantic's location that the file has: tags of unions are not among them."""
     path: tuple[str | int, ...] = ()
     for step in location:
         if (*path, step) in places:
@@ -207,7 +209,7 @@ def _without_tags(
 
 
 def _names_at(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
-    """The field names that are valid below a location of a tree of records."""
+    """Return the field names that are valid below a location of a tree of records."""
     here: list[type[BaseModel]] = [model]
     for step in location:
         inner = [

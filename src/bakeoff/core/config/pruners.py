@@ -1,4 +1,4 @@
-"""Pruners: which trial is given up early; names and defaults are Optuna's."""
+"""Pruners: rules that stop a trial early. Names and defaults are Optuna's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bakeoff.record import Record
 
 
 class MedianPruner(Record):
-    """Give up a trial whose best epoch so far is worse than the median of the finished trials at this epoch.
+    """Rule that stops a trial if its best epoch so far is worse than the median of finished trials there.
 
     Attributes:
-        n_startup_trials: Nothing is pruned before so many trials are finished.
-        n_warmup_steps: Nothing is pruned before this epoch; the first one is epoch 1.
-        interval_steps: Epochs between two looks.
-        n_min_trials: Nothing is pruned at an epoch that fewer finished trials reached.
+        n_startup_trials: Number of finished trials before pruning starts.
+        n_warmup_steps: First epoch at which a trial may be stopped; epochs count from 1.
+        interval_steps: Epochs between two checks.
+        n_min_trials: Minimum number of finished trials that reached an epoch; below it, no trial stops there.
     """
 
     kind: Literal["median"]
@@ -27,13 +27,13 @@ class MedianPruner(Record):
 
 
 class AshaPruner(Record):
-    """Asynchronous successive halving: at each rung only the best share of the trials goes on.
+    """Asynchronous successive halving: only the best share of the trials continues past each rung.
 
     Attributes:
         min_resource: Epochs of the first rung; ``auto`` takes a hundredth of what finished trials needed.
-        reduction_factor: One of so many goes on, and the next rung is so many times as high.
-        min_early_stopping_rate: The first rung is raised by this power of the factor.
-        bootstrap_count: So many trials must reach a rung before one of them goes on; not with ``auto``.
+        reduction_factor: One trial in this many continues, and the next rung is this many times as high.
+        min_early_stopping_rate: Power of the factor by which the first rung is raised.
+        bootstrap_count: Trials that must reach a rung before one of them continues; not with ``auto``.
     """
 
     kind: Literal["asha"]
@@ -45,7 +45,7 @@ class AshaPruner(Record):
     @model_validator(mode="after")
     def _auto_has_no_bootstrap(self) -> Self:
         if self.min_resource == "auto" and self.bootstrap_count:
-            raise ValueError("bootstrap_count needs a number in min_resource, not auto")
+            raise ValueError("bootstrap_count does not work with auto; set min_resource to a number")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The settings of every stage: each named, bounded and given its default here, and nowhere else."""
+"""Settings of every stage: names, bounds and defaults, stated here and nowhere else."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ BUILT_IN_TRAINER = "bakeoff.run.training.hugging_face:HuggingFaceTrainer"
 
 
 class TrackingSettings(Record):
-    """Where runs are kept.
+    """MLflow tracking store, its experiments and the registered model.
 
     Attributes:
-        uri: Of the MLflow tracking store; a relative SQLite path is taken from the project folder.
-        artifact_location: Where experiments that are made from here keep their files: a folder, relative to
-            the project folder, or a URI such as `s3://bucket/mlflow`. Null leaves it to a server; for a bare
-            database it is `mlartifacts` in the project folder. An experiment that is there keeps its own.
-        layout: How the sweep's runs are read: a built-in name, or a YAML file relative to the project folder.
-        sweep_experiment: Of sweep, trial, fold and refit runs; several may be read together, one is written.
-        benchmark_experiment: Of benchmark and decision runs, and of the ledger in which machines agree who
-            measures what and who leads a sweep; the same for all who share the work.
-        registered_model: Under this name ``promote`` registers the winner; it becomes a part of URIs.
-        claim_expiry_s: A machine that measures, or leads a sweep, and gives no sign of life for so long is
-            taken for dead, and another one goes on with what it had claimed. It gives a sign ten times as
-            often.
+        uri: URI of the MLflow tracking store. A relative SQLite path starts at the project folder.
+        artifact_location: Folder, relative to the project folder, or URI such as `s3://bucket/mlflow` for the
+            files of new experiments. Null leaves the choice to the server; for a bare database it means
+            `mlartifacts` in the project folder. Existing experiments keep their location.
+        layout: Layout of the sweep's runs: a built-in name, or a YAML file relative to the project folder.
+        sweep_experiment: Experiment of sweep, trial, fold and refit runs. You can list several to read from;
+            ``sweep`` writes to one.
+        benchmark_experiment: Experiment of benchmark and decision runs, and of the claims by which machines
+            share work. Set the same one on every machine that shares it.
+        registered_model: Name under which ``promote`` registers the winner; it becomes part of URIs.
+        claim_expiry_s: Seconds of silence after which a machine counts as dead and another one takes over its
+            claims. Live machines report ten times as often.
     """
 
     uri: str = "sqlite:///mlflow.db"
@@ -52,20 +52,20 @@ class TrackingSettings(Record):
 
     @property
     def sweep_experiments(self) -> tuple[str, ...]:
-        """Their names, also where there is only one; each once."""
+        """Names of all sweep experiments, each once."""
         names = self.sweep_experiment
         return (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
 
 
 class DataSettings(Record):
-    """Labelled documents, one JSON object a line.
+    """Labelled documents, one JSON object per line.
 
     Attributes:
         train: File for search and refit; only ``sweep`` needs it.
-        test: File that is kept for the quality of champions; every stage that trains or measures needs it.
+        test: Held-out file that champions are scored on. Every stage that trains or measures needs it.
         tokens_field: Field with the list of words.
-        tags_field: Field with one BIO tag a word.
-        max_length: Tokens after which a document is cut, in training and measuring alike.
+        tags_field: Field with one BIO tag per word.
+        max_length: Maximum tokens per document, in training and in measuring; the rest is cut off.
     """
 
     train: str | None = None
@@ -76,27 +76,27 @@ class DataSettings(Record):
 
 
 class RunSettings(Record):
-    """What to do about results that exist.
+    """Run mode of a stage: reuse results that exist, make new ones, or resume.
 
     Attributes:
-        mode: Null inherits that of the stage before; of the sweep it means ``reuse_if_exists``.
+        mode: Null takes the mode of the stage before; for the sweep it means ``reuse_if_exists``.
     """
 
     mode: RunMode | None = None
 
 
 def _read_run(value: object) -> object:
-    """``run: null`` inherits, as ``run: {mode: null}`` does."""
+    """Read ``run: null`` as ``run: {mode: null}``: both inherit."""
     return {} if value is None else value
 
 
 class BackboneSettings(Record):
-    """A pretrained model family.
+    """Pretrained model family.
 
     Attributes:
-        pretrained: A folder that ``save_pretrained`` wrote, relative to the project folder; only ``sweep``
+        pretrained: Folder that ``save_pretrained`` wrote, relative to the project folder; only ``sweep``
             needs it.
-        recorded_as: Its name in the tracking store where another program wrote another one there.
+        recorded_as: Name of the backbone in the tracking store, if another program recorded a different one.
     """
 
     pretrained: str | None = None
@@ -104,11 +104,12 @@ class BackboneSettings(Record):
 
 
 class ObjectiveSettings(Record):
-    """What the sweep optimises.
+    """Metric that the sweep optimises.
 
     Attributes:
-        metric: Its name in the tracking store. The built-in trainer offers ``f1``, at the level of entities.
-        direction: Which of two values is the better one.
+        metric: Name of the metric in the tracking store. The built-in trainer offers ``f1``, the F1 of
+            entities.
+        direction: ``maximize`` if more is better, ``minimize`` if less is.
     """
 
     metric: Annotated[str, Field(min_length=1, max_length=250)] = ENTITY_F1
@@ -116,12 +117,12 @@ class ObjectiveSettings(Record):
 
 
 class FloatRange(Record):
-    """A float hyper-parameter between two bounds.
+    """Float hyper-parameter between two bounds.
 
     Attributes:
-        low: Least value.
-        high: Greatest value.
-        log: Whether it is searched on the log scale.
+        low: Smallest value.
+        high: Largest value.
+        log: Whether to search on a log scale.
     """
 
     kind: Literal["float"]
@@ -131,12 +132,12 @@ class FloatRange(Record):
 
 
 class IntRange(Record):
-    """A whole-number hyper-parameter between two bounds, both included.
+    """Whole-number hyper-parameter between two bounds, both included.
 
     Attributes:
-        low: Least value.
-        high: Greatest value.
-        log: Whether it is searched on the log scale.
+        low: Smallest value.
+        high: Largest value.
+        log: Whether to search on a log scale.
     """
 
     kind: Literal["int"]
@@ -146,10 +147,10 @@ class IntRange(Record):
 
 
 class Choice(Record):
-    """A hyper-parameter out of a list.
+    """Hyper-parameter from a list.
 
     Attributes:
-        choices: The list.
+        choices: Values to choose from.
     """
 
     kind: Literal["choice"]
@@ -160,13 +161,14 @@ Distribution = Annotated[FloatRange | IntRange | Choice, Field(discriminator="ki
 
 
 class WorkerSettings(Record):
-    """How the processes that share a sweep keep an eye on each other.
+    """Heartbeats, retries and waits of the processes that share a sweep.
 
     Attributes:
-        heartbeat_interval_s: So often the process that runs a trial says that it lives.
-        heartbeat_grace_s: After so long a silence its trial is taken from it; null means twice the interval.
-        max_retries: So often the parameters of a trial whose process died are tried again.
-        wait_s: A worker waits so long for a sweep to join.
+        heartbeat_interval_s: Seconds between two heartbeats of a process that runs a trial.
+        heartbeat_grace_s: Seconds without a heartbeat after which a process loses its trial; null means twice
+            the interval.
+        max_retries: Maximum retries of a trial's parameters after its process died.
+        wait_s: Seconds that a worker waits for a sweep to join.
     """
 
     heartbeat_interval_s: Annotated[int, Field(ge=1, le=3600)] = 60
@@ -176,36 +178,36 @@ class WorkerSettings(Record):
 
     @property
     def grace_s(self) -> int:
-        """The silence after which a process is taken for dead."""
+        """Seconds of silence after which a process counts as dead."""
         return self.heartbeat_grace_s or 2 * self.heartbeat_interval_s
 
     @model_validator(mode="after")
     def _grace_outlasts_a_beat(self) -> Self:
         if self.grace_s <= self.heartbeat_interval_s:
-            raise ValueError("heartbeat_grace_s must be longer than heartbeat_interval_s")
+            raise ValueError("set heartbeat_grace_s above heartbeat_interval_s")
         return self
 
 
 class HpoSettings(Record):
-    """The sweep.
+    """Hyper-parameter sweep.
 
     Attributes:
-        run: What to do about a study that exists.
-        backbones: By name.
+        run: Run mode for a study that exists.
+        backbones: Backbones to fine-tune, by name.
         trainer: ``package.module:name`` of a class with a ``train`` method.
-        objective: What is optimised.
-        n_trials: Trials a study shall have; a pruned one counts, one that is tried again counts once.
-        folds: Of the cross-validation that scores a trial.
-        search_examples: How many of the training documents the search uses; null means all. The refit always
-            uses all.
-        seed: Of sampler, folds and trainings.
-        search_space: What is searched; only ``sweep`` needs it.
-        training: Fixed hyper-parameters, handed to the trainer beside the searched ones.
+        objective: Metric to optimise.
+        n_trials: Trials per study. A pruned trial counts; a retried trial counts once.
+        folds: Folds of the cross-validation that scores a trial.
+        search_examples: Number of training documents for the search; null means all. The refit always uses
+            all.
+        seed: Seed of sampler, folds and training.
+        search_space: Hyper-parameters to search, by name; only ``sweep`` needs them.
+        training: Fixed hyper-parameters; the trainer gets them together with the searched ones.
         refit: Hyper-parameters that only the refit changes.
-        pruner: Gives up bad trials early, by the epochs of their first fold; null finishes them all.
-        storage: Optuna's storage; a relative SQLite path is taken from the project folder. Workers on several
+        pruner: Rule that stops bad trials early, by the epochs of their first fold; null finishes all trials.
+        storage: Optuna storage. A relative SQLite path starts at the project folder. Workers on several
             machines need a database server.
-        workers: How the processes that share a sweep keep an eye on each other.
+        workers: Heartbeats, retries and waits of the processes that share a sweep.
     """
 
     run: RunSettings = RunSettings()
@@ -230,26 +232,27 @@ class HpoSettings(Record):
         recorded = [row.recorded_as or name for name, row in self.backbones.items()]
         twice = sorted({name for name in recorded if recorded.count(name) > 1})
         if twice:
-            raise ValueError(f"two backbones are recorded as {', '.join(twice)}; trials belong to one")
+            names = ", ".join(twice)
+            raise ValueError(f"several backbones are recorded as {names}; set a different recorded_as")
         return self
 
     @model_validator(mode="after")
     def _searched_is_not_fixed(self) -> Self:
         both = sorted(set(self.search_space) & (set(self.training) | set(self.refit)))
         if both:
-            raise ValueError(f"{', '.join(both)} is searched and fixed at the same time; keep one of the two")
+            raise ValueError(f"both searched and fixed: {', '.join(both)}; keep one of the two")
         return self
 
 
 class SelectionSettings(Record):
-    """How champions are picked.
+    """Rules that pick the champions.
 
     Attributes:
-        min_trials_per_group: Valid trials below which a study group is out.
-        top_k_for_stable_score: The stable score is the median of so many best trials; never more than
-            ``min_trials_per_group``, so that every group in the contest can fill it.
+        min_trials_per_group: Minimum number of valid trials in a study group; smaller groups are excluded.
+        top_k_for_stable_score: Number of best trials whose median is the stable score. At most
+            ``min_trials_per_group`` count, so that every group in the contest has enough.
         require_artifact_available: Whether the refit must hold a checkpoint.
-        artifact_check_source: ``tag`` believes the refit's tag, ``store`` lists the artifacts.
+        artifact_check_source: ``tag`` trusts the refit's tag; ``store`` lists the artifacts.
         allow_mixed_schema_groups: Whether groups of older schema versions compete with newer ones.
     """
 
@@ -261,28 +264,29 @@ class SelectionSettings(Record):
 
     @property
     def top_k(self) -> int:
-        """K of the stable score, clamped."""
+        """Number of best trials that make the stable score, at most ``min_trials_per_group``."""
         return min(self.top_k_for_stable_score, self.min_trials_per_group)
 
 
 class BenchmarkSettings(Record):
-    """What is measured, and how.
+    """Runtimes and scenarios to measure, the protocol, and the limits of a worker.
 
     Attributes:
-        run: Null inherits the sweep's mode.
-        runtimes: How each champion is executed. The first one is the reference of the decision.
-        scenarios: What is measured of each champion in each runtime.
-        protocol: How timed scenarios are measured.
-        cpus: Numbers of the CPUs on which the processes that are measured may run; null means all that this
-            process may use. Their count is part of the key, by the hardware.
-        n_texts: Of the test documents, how many a timed scenario feeds, drawn with the protocol's seed.
-        execution: Where jobs are measured.
-        timeout_s: Of one worker process; that of a server scenario has the time of its search beside.
-        memory_limit_bytes: That one worker process may allocate; beyond it that job alone fails. Null leaves
-            it to the system.
-        max_attempts: After so many failed or invalid attempts a job is left alone.
-        accept_contended: Whether a measurement counts as done although most of its rounds were disturbed by
-            other work; it is flagged, and only ratios are ranked, in either case.
+        run: Run mode for measurements that exist; null takes the sweep's mode.
+        runtimes: Runtimes to measure each champion in. The first one is the reference of the decision.
+        scenarios: Scenarios to measure for each champion in each runtime.
+        protocol: Protocol of the timed scenarios.
+        cpus: Numbers of the CPUs that measured processes may use; null means all that bakeoff may use. Their
+            count is part of the benchmark key, as part of the hardware.
+        n_texts: Number of test documents for a timed scenario, drawn with the protocol's seed.
+        execution: Machine or cluster that measures.
+        timeout_s: Time limit of one worker process in seconds. A server scenario gets the time of its search
+            as well.
+        memory_limit_bytes: Memory that one worker process may allocate; a job that needs more fails alone.
+            Null leaves the limit to the system.
+        max_attempts: Number of failed or invalid attempts after which bakeoff skips a job.
+        accept_contended: Whether a measurement counts as done although other work disturbed most of its
+            rounds. It has a flag in either case, and only its ratios are ranked.
     """
 
     run: RunSettings = RunSettings()
@@ -302,13 +306,13 @@ class BenchmarkSettings(Record):
     @field_validator("scenarios")
     @classmethod
     def _servers_can_meet_their_limit(cls, scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
-        """Asked of settings alone: what was once measured with too few queries can still be read."""
+        """Check settings alone: old measurements with too few queries stay readable."""
         too_few = [
             InitErrorDetails(
                 type=PydanticCustomError(
                     "too_few_queries",
-                    "too few n_queries for the quantile {quantile}: it must be {least} at least, "
-                    "so that one answer of a trial may be late",
+                    "too few n_queries for the quantile {quantile}; set at least {least}, "
+                    "so that one response of a trial may be late",
                     {"quantile": scenario.quantile, "least": scenario.least_queries},
                 ),
                 loc=(number, "n_queries"),
@@ -325,27 +329,27 @@ class BenchmarkSettings(Record):
     def _no_twins(self) -> Self:
         for name, entries in (("runtimes", self.runtimes), ("scenarios", self.scenarios)):
             if len({entry.model_dump_json() for entry in entries}) < len(entries):
-                raise ValueError(f"an entry of {name} stands twice")
+                raise ValueError(f"duplicate entry in {name}; remove one of the two")
         if self.cpus is not None and len(set(self.cpus)) < len(self.cpus):
-            raise ValueError("a CPU stands twice in cpus")
+            raise ValueError("duplicate CPU in cpus; remove one of the two")
         return self
 
 
 class DecisionSettings(Record):
-    """How accuracy is weighed against cost.
+    """Objective and constraints that decide between the candidates.
 
     Attributes:
-        run: Null inherits the benchmark's mode.
-        objective: By what the best is told.
-        batch_size: At which latency counts.
-        quantile: Of the latency that counts.
-        constraints: What a winner must meet.
-        price_per_hour: Of one instance, in any currency; null leaves costs without a price.
-        confidence: Of all intervals; a clear winner needs one that lies on one side.
+        run: Run mode for a decision that exists; null takes the benchmark's mode.
+        objective: Rule that ranks the candidates.
+        batch_size: Batch size of the latency that counts.
+        quantile: Quantile of the latency that counts.
+        constraints: Limits that a winner must meet.
+        price_per_hour: Price of one instance per hour, in any currency; null shows no prices.
+        confidence: Confidence of all intervals. A clear winner needs an interval that lies on one side.
         when_tied: ``report`` names the tie and no winner; ``fastest`` lets the fastest of the tied win.
-        resamples: Of the bootstrap over documents.
-        seed: Of the bootstrap.
-        allow_unlike_environments: Rank measurements of unlike hardware or library versions all the same.
+        resamples: Resamples of the bootstrap over documents.
+        seed: Seed of the bootstrap.
+        allow_unlike_environments: Whether to rank measurements from different hardware or library versions.
     """
 
     run: RunSettings = RunSettings()
@@ -365,12 +369,12 @@ class DecisionSettings(Record):
     @model_validator(mode="after")
     def _costs_have_a_price(self) -> Self:
         if self.objective.kind == "cost" and not self.price_per_hour:
-            raise ValueError("the objective cost needs price_per_hour, above 0")
+            raise ValueError("the objective cost needs a price; set price_per_hour above 0")
         return self
 
 
 class Settings(Record):
-    """All stages."""
+    """Settings of all stages."""
 
     tracking: TrackingSettings = TrackingSettings()
     data: DataSettings = DataSettings()

@@ -1,1 +1,1 @@
-"""The decision: each candidate's evidence, what the rules make of it, the winner or the tie."""
+"""The decision: each candidate's evidence, constraints, objective, and the winner or the tie."""

@@ -1,11 +1,10 @@
-"""Evidence: what was measured of each candidate, as estimates with intervals and as draws.
+"""Evidence: the measurements of each candidate, as estimates with intervals and as draws.
 
-Quality is drawn by a paired bootstrap over documents, the same documents for all candidates in each resample
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Latency is drawn from the
-posterior from which its intervals come, with moderated variances: of the ratio to a reference that all
-candidates were measured beside, where there is one, since a ratio of interleaved rounds is free of the
-machine's drift; else of the absolute value. Candidates of one heat are drawn jointly, for they share their
-reference.
+Quality comes from a paired bootstrap over documents, the same documents for all candidates in each resample
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Latency comes from the posterior
+behind its intervals, with moderated variances. If all candidates share a reference, the draws are of the
+ratio to it: interleaved rounds make the ratio free of the machine's drift. Otherwise they are of the absolute
+value. Candidates of one heat share their reference, so their draws are joint.
 """
 
 from __future__ import annotations
@@ -34,22 +33,22 @@ _ROUNDING = 1e-9  # 0.05 is a little less than a twentieth
 
 
 def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) -> Draws:
-    """F1 of each candidate [resamples, candidates], every resample with the same documents for all."""
+    """Draw F1 [resamples, candidates], every resample with the same documents for all candidates."""
     return draw_f1([c.entities for c in candidates], settings.resamples, settings.seed)
 
 
 def draw_f1(entities: Sequence[Reading], resamples: int, seed: int) -> Draws:
-    """F1 of each reading of entities [resamples, readings], every resample with the same documents for all.
+    """Draw F1 [resamples, readings], every resample with the same documents for all readings.
 
     Args:
-        entities: Counts of each document, of the same documents in the same order.
-        resamples: How many.
-        seed: Of the resampling.
+        entities: Counts per document, for the same documents in the same order.
+        resamples: Number of resamples.
+        seed: Seed of the resampling.
     """
     n_documents = len(entities[0].values)
     hits = np.array([each.values for each in entities]).T
     totals = np.array([np.add(each.columns["predicted"], each.columns["actual"]) for each in entities]).T
-    # Sums of whole numbers are exact in either; single precision takes half of the time.
+    # Sums of whole numbers are exact in both; single precision takes half the time.
     exact = np.float32 if n_documents * totals.max(initial=1) < _EXACT_IN_FLOAT32 else np.float64
     uniform = np.full(n_documents, 1 / n_documents)
     weights = np.random.default_rng(seed).multinomial(n_documents, uniform, size=resamples)
@@ -59,13 +58,13 @@ def draw_f1(entities: Sequence[Reading], resamples: int, seed: int) -> Draws:
 
 
 class RelativeLatency(NamedTuple):
-    """How long the candidates take, on a scale that they share.
+    """Latencies of the candidates on a common scale.
 
     Attributes:
-        values: [candidates], relative to a common reference, or in ms where there is none.
+        values: [candidates], relative to a common reference, or in ms without one.
         draws: [resamples, candidates] on the same scale.
         is_paired: Whether they are relative to a common reference.
-        clock: Of which time they are.
+        clock: Wall time or CPU time.
     """
 
     values: Draws
@@ -77,11 +76,11 @@ class RelativeLatency(NamedTuple):
 def draw_relative_latency(
     candidates: Sequence[Candidate], estimates: Sequence[Estimate], settings: DecisionSettings
 ) -> RelativeLatency:
-    """Draw how long each candidate takes.
+    """Draw the latency of each candidate.
 
     Args:
-        candidates: In any order.
-        estimates: The absolute latency of each, in ms.
+        candidates: Candidates in any order.
+        estimates: Absolute latency of each, in ms.
         settings: Batch size, quantile, confidence, resamples, seed.
 
     Raises:
@@ -104,24 +103,24 @@ def draw_relative_latency(
 
 
 def compares_cpu_time(candidates: Sequence[Candidate]) -> bool:
-    """Whether the ratios of these candidates are of CPU time: all of them or none, for one scale.
+    """Return whether the ratios of these candidates are of CPU time: all of them or none, for one scale.
 
-    They are where the machine was too busy for any of them, since what others take of the clock is not in CPU
-    time; and where one thread was used by all and their references, since threads that spin are in it.
+    They are if the machine was too busy for any of them, and all candidates and references used one thread.
+    CPU time does not hold the share of other work, but it holds the spinning of further threads.
 
     Args:
-        candidates: Those that have a ratio to a reference.
+        candidates: Candidates that have a ratio to a reference.
     """
     return any(each.is_contended for each in candidates) and all(each.uses_one_thread for each in candidates)
 
 
 class _Ratio(NamedTuple):
-    """The ratio of a candidate to its reference, with what its draws need.
+    """Ratio of a candidate to its reference, with the values that its draws need.
 
     Attributes:
-        found: The log ratios.
-        prior: Of the variance between processes of a log ratio.
-        interval: With the confidence of the decision.
+        found: Log ratios.
+        prior: Prior of the variance of a log ratio between processes.
+        interval: Interval with the confidence of the decision.
     """
 
     found: LogRatios
@@ -148,10 +147,10 @@ def _find_ratio(candidate: Candidate, settings: DecisionSettings, *, by_cpu: boo
 def _find_common_ratios(
     candidates: Sequence[Candidate], settings: DecisionSettings
 ) -> tuple[list[_Ratio | None], ComparedTime] | None:
-    """The ratio of every candidate to the one reference that all were measured beside, and of which time.
+    """Find the ratio of every candidate to their one common reference, and the clock of the ratios.
 
-    The reference itself has None in the list. Without such a reference there is no list: absolute latencies
-    are of wall time.
+    The reference itself has None in the list. Without a common reference the result is None: absolute
+    latencies are of wall time.
     """
     anchors = {candidate.reference_key for candidate in candidates}
     if len(anchors) != 1 or "" in anchors:
@@ -172,7 +171,7 @@ def _find_common_ratios(
 def _draw_ratios(
     candidates: Sequence[Candidate], ratios: Sequence[_Ratio | None], settings: DecisionSettings
 ) -> Draws:
-    """Draws [resamples, candidates] of the ratios, jointly for those of one heat; the reference has 1."""
+    """Draw the ratios [resamples, candidates], jointly for one heat; the reference has 1."""
     heats: dict[tuple[str, tuple[int, ...]], HeatDraws] = {}
     columns = []
     for candidate, ratio in zip(candidates, ratios, strict=True):
@@ -180,7 +179,7 @@ def _draw_ratios(
             columns.append(np.ones(settings.resamples))
             continue
         repeats = tuple(ratio.found.by_process)
-        # A candidate that was timed alone shares its reference with no other.
+        # A candidate outside a heat shares its reference with no other.
         heat = (candidate.heat_id or candidate.label, repeats)
         if heat not in heats:
             random = _random_of(f"heat {heat[0]} {repeats}", settings)
@@ -193,7 +192,7 @@ def _draw_ratios(
 
 
 def _draw_time(candidate: Candidate, estimate: Estimate, settings: DecisionSettings) -> Draws:
-    """Draws [resamples] of the absolute latency, in ms."""
+    """Draw the absolute latency [resamples], in ms."""
     calls = candidate.latency[settings.batch_size]
     interval = Interval(estimate.value, estimate.low, math.inf if estimate.high is None else estimate.high)
     posterior = calls.posterior(settings.quantile)
@@ -205,14 +204,14 @@ def _draw_time(candidate: Candidate, estimate: Estimate, settings: DecisionSetti
 
 
 def _widening(interval: Interval, half: float) -> float:
-    """How many times as wide as its posterior an interval is shown: draws and interval must say the same."""
+    """Return the factor from posterior to shown interval, so that draws and interval agree."""
     value, low, high = interval
     shown = max(math.log(value / low) if low > 0 else math.inf, math.log(high / value))
     return max(shown / half, 1.0) if math.isfinite(shown) else 1.0
 
 
 def _random_of(name: str, settings: DecisionSettings, stream: int = 0) -> np.random.Generator:
-    """Make a source of its own for each name, so that no candidate changes the draws of another."""
+    """Make a generator for each name, so that no candidate changes the draws of another."""
     seed = [settings.seed, int(digest_json(name)[:16], 16), *([stream] if stream else [])]
     return np.random.default_rng(seed)
 
@@ -223,13 +222,13 @@ def draw_log_normal(
     settings: DecisionSettings,
     stream: int = 0,
 ) -> Draws:
-    """Log-normal draws [resamples, names], each as wide as the wider side of its interval.
+    """Draw log-normal values [resamples, names], each as wide as the wider side of its interval.
 
     Args:
-        names: Each has draws of its own, so that another candidate changes nobody's.
-        intervals: Value, low, high: positive; ``inf`` where an end is not known.
+        names: Names that seed the draws, so that no candidate changes the draws of another.
+        intervals: Value, low, high: positive; ``inf`` if an end is not known.
         settings: Resamples, seed, confidence.
-        stream: Another number for another quantity, whose draws are independent.
+        stream: Number of the quantity; quantities have independent draws.
 
     Raises:
         CannotTellError: An interval has an open end.
@@ -254,7 +253,7 @@ def draw_log_normal(
 
 
 def require_latency(candidate: Candidate, batch_size: int, quantile: float, confidence: float) -> Estimate:
-    """As ``find_latency``, where an answer is needed.
+    """Find a latency quantile in ms, as ``find_latency`` does, or raise.
 
     Raises:
         CannotTellError: That batch size was not measured, or has too few samples.
@@ -272,29 +271,28 @@ def require_latency(candidate: Candidate, batch_size: int, quantile: float, conf
 def find_latency(
     candidate: Candidate, batch_size: int, quantile: float, confidence: float
 ) -> Estimate | None:
-    """A latency quantile in ms; None where it was not measured or has too few samples."""
+    """Find a latency quantile in ms; None if it was not measured or has too few samples."""
     reading = candidate.latency.get(batch_size)
     interval = reading.quantile(quantile, confidence) if reading else None
     return None if interval is None else estimate_of(interval, NS_PER_MS)
 
 
 def count_exceptions(settings: DecisionSettings) -> int:
-    """Of the resamples, how many may say otherwise where something is taken as certain.
+    """Return the number of resamples that may contradict a certain result.
 
-    As many as lie outside one end of the interval: what is certain, and the interval that is shown of it, say
-    the same, resample by resample.
+    It is the number outside one end of the interval, so that the shown interval and certainty always agree.
     """
     return math.floor((1 - settings.confidence) / 2 * (settings.resamples - 1) + _ROUNDING)
 
 
 def estimate_from(value: float, draws: Draws, settings: DecisionSettings) -> Estimate:
-    """A value with the percentile interval of its draws."""
+    """Return a value with the percentile interval of its draws."""
     (estimate,) = estimate_all(np.array([value]), draws[:, np.newaxis], settings)
     return estimate
 
 
 def estimate_all(values: Draws, draws: Draws, settings: DecisionSettings) -> list[Estimate]:
-    """Values [candidates] with the percentile intervals of their draws [resamples, candidates]."""
+    """Return values [candidates] with the percentile intervals of their draws [resamples, candidates]."""
     left, right = count_exceptions(settings), draws.shape[0] - 1 - count_exceptions(settings)
     ordered = np.partition(np.ascontiguousarray(draws.T), (left, right), axis=1)
     return [

@@ -1,4 +1,4 @@
-"""Candidates: champion × runtime with what was measured of it, and what keeps one from being ranked."""
+"""Candidates: champion × runtime with its measurements, and the faults that prevent a ranking."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from bakeoff.record import Record
 
 
 class Candidate(Record):
-    """Champion × runtime with what was measured of it.
+    """Champion × runtime with its measurements.
 
     Attributes:
-        fold_metrics: Of the trial that its champion was refitted from, each of another part of the training
-            data; empty where they are not known.
+        fold_metrics: Metric of each fold of the champion's trial; empty if unknown.
         entities: Counts per document of the evaluation split.
         latency: Service times by batch size.
-        references: Of the reference in the same rounds, by batch size; none for the reference itself.
-        reference_key: Benchmark key of the reference; empty where it was measured without one.
-        heat_id: Equal for all that were timed together; empty where it was timed alone.
-        latency_key: Its own benchmark key.
-        uses_one_thread: Whether it, its reference and all others of its heat are known to have used one.
-        costs: Of all its measurements; None where it was made without.
-        is_contended: Whether the machine was too busy: absolute latencies are upper bounds only.
+        references: Service times of the reference in the same rounds, by batch size; empty for the reference
+            itself.
+        reference_key: Benchmark key of the reference; empty if it was measured without one.
+        heat_id: Id that all candidates of the heat share; empty if it was timed alone.
+        latency_key: Benchmark key of its own latency.
+        uses_one_thread: Whether it, its reference and all others of its heat are known to use one thread.
+        costs: Costs from all its measurements; None if they were not read.
+        is_contended: Whether the machine was too busy, so that absolute latencies are upper bounds only.
         is_done: Whether all its measurements count as done.
-        benchmark_keys: Of the measurements used.
-        flags: What a reader of these measurements must know.
+        benchmark_keys: Benchmark keys of its measurements.
+        flags: Flags of its measurements.
     """
 
     backbone: str
@@ -58,16 +58,16 @@ class Candidate(Record):
 
     @property
     def label(self) -> str:
-        """For tables: ``minilm-l6 × onnxruntime-fp32``."""
+        """Name for tables: ``minilm-l6 × onnxruntime-fp32``."""
         return f"{self.backbone} × {self.runtime}"
 
     @property
     def n_documents(self) -> int:
-        """On which its quality was measured."""
+        """Number of documents that its quality was measured on."""
         return len(self.entities.values)
 
     def count_repeats(self, batch_size: int) -> int:
-        """Fresh processes in which one batch size was timed."""
+        """Count the fresh processes in which one batch size was timed."""
         reading = self.latency.get(batch_size)
         return len(set(reading.repeats)) if reading else 0
 
@@ -80,12 +80,12 @@ def assemble_candidates(
     """Join the measurements of each champion × runtime.
 
     Args:
-        measurements: Of all scenarios.
-        settings: What costs are told for: price, batch size, confidence.
-        fold_metrics: Of each champion's trial, by the run of the champion.
+        measurements: Measurements of all scenarios.
+        settings: Price, batch size and confidence for the costs.
+        fold_metrics: Fold metrics of each champion's trial, by the run of the champion.
 
     Returns:
-        The candidates in the order of the measurements, and a line for each that lacks a measurement.
+        The candidates in the order of the measurements, and a line for each incomplete one.
     """
     names = name_runtimes(measurement.job for measurement in measurements)
     folds = fold_metrics or {}
@@ -105,10 +105,10 @@ def assemble_candidates(
 
 
 def name_runtimes(jobs: Iterable[Job]) -> dict[str, str]:
-    """A name for each runtime of some jobs: its label, and what else tells it from another of that label.
+    """Name each runtime of some jobs: its label, plus the fields in which equal labels differ.
 
     Args:
-        jobs: All that are compared.
+        jobs: All jobs of the comparison.
 
     Returns:
         Names by the JSON of the runtime: ``torch-fp32``; of two that differ in threads alone
@@ -121,27 +121,27 @@ def name_runtimes(jobs: Iterable[Job]) -> dict[str, str]:
     names = {}
     for label, runtimes in alike.items():
         fields = list(dict.fromkeys(name for runtime in runtimes.values() for name in runtime))
-        telling = [name for name in fields if len({repr(one.get(name)) for one in runtimes.values()}) > 1]
+        differing = [name for name in fields if len({repr(one.get(name)) for one in runtimes.values()}) > 1]
         for text, runtime in runtimes.items():
-            detail = ", ".join(f"{name} {runtime.get(name)}" for name in telling)
+            detail = ", ".join(f"{name} {runtime.get(name)}" for name in differing)
             names[text] = f"{label} ({detail})" if detail else label
     return names
 
 
 def find_fault(candidate: Candidate) -> str | None:
-    """Why a candidate cannot be ranked, whatever its other numbers are; None where nothing is wrong.
+    """Find the reason why a candidate cannot be ranked, or return None.
 
-    A number that is none, or a time that is not above 0, would win or lose by accident.
+    A value that is not a number, or a time that is not above 0, would win or lose by accident.
     """
     entities = candidate.entities
     counts = np.array([entities.values, entities.columns["predicted"], entities.columns["actual"]])
     if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts[0] <= counts[1:]).all()):
-        return "the quality measurement holds counts that cannot be"
+        return "the quality measurement holds impossible counts"
     for name, readings in (("latency", candidate.latency), ("the reference's latency", candidate.references)):
         for size, reading in readings.items():
             values = np.asarray(reading.values)
             if not (np.isfinite(values).all() and (values > 0).all()):
-                return f"{name} at batch size {size} holds times that are no number above 0"
+                return f"{name} at batch size {size} holds times that are not finite numbers above 0"
     return None
 
 

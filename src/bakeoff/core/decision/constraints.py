@@ -1,4 +1,4 @@
-"""Constraints: what a winner must meet, each met, failed or unknown by the whole of its interval."""
+"""Constraints: limits that a winner must meet; the whole interval decides: met, failed or unknown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROUNDING = 1e-12  # 0.850 - 0.845 is a little more than 0.005
 
 
 class ConstraintResult(Record):
-    """Whether one candidate meets one constraint, with the words that say so."""
+    """Result of one constraint for one candidate, with its text."""
 
     result: Met
     text: str
@@ -40,14 +40,14 @@ def check_constraint(
     gaps: Gaps,
     settings: DecisionSettings,
 ) -> ConstraintResult:
-    """Hold one candidate against one limit.
+    """Check one candidate against one limit.
 
     Args:
-        candidate: With what was measured of it.
-        limit: What it must meet.
-        quality: Its F1.
-        gaps: Its F1 minus that of production, and of the reference.
-        settings: Of the decision.
+        candidate: Candidate with its measurements.
+        limit: Limit to meet.
+        quality: F1 of the candidate.
+        gaps: F1 of the candidate minus that of production, and minus that of the reference.
+        settings: Settings of the decision.
     """
     match limit:
         case QualityFloor():

@@ -1,4 +1,4 @@
-"""Costs: what a candidate takes beside time: memory, disk, start-up, energy, and money if it has a price."""
+"""Costs: memory, disk, start-up, energy of a candidate, and money if it has a price."""
 
 from __future__ import annotations
 
@@ -34,16 +34,15 @@ P99 = 0.99
 
 
 class ServerFigures(Record):
-    """One server scenario of one candidate, beside its highest rate.
+    """One server scenario of one candidate, without its highest rate.
 
     Attributes:
-        limit_ms: Within which a response had to come.
-        quantile: Share of the requests that had to be within it.
-        batch_max: Most requests that were answered together.
-        response_p50_ms: From the scheduled arrival to the answer, waiting included; the responses of all
-            processes together, each at the highest rate that it found itself. None where the limit was met at
-            no rate in any of them.
-        response_p99_ms: Of the same responses.
+        limit_ms: Limit of the response time in ms.
+        quantile: Share of the requests that must meet the limit.
+        batch_max: Maximum number of requests per batch.
+        response_p50_ms: Median time from scheduled arrival to response, waiting included. It covers all
+            processes, each at the highest rate that it found. None if a process met the limit at no rate.
+        response_p99_ms: p99 of the same responses.
     """
 
     limit_ms: float
@@ -54,7 +53,7 @@ class ServerFigures(Record):
 
 
 def describe_served(measurement: Measurement, confidence: float = 0.95) -> ServerFigures | None:
-    """What a server scenario asked for, and its response times; None for every other scenario."""
+    """Describe a server scenario with its response times; None for every other scenario."""
     scenario = measurement.job.scenario
     if not isinstance(scenario, Server):
         return None
@@ -62,7 +61,7 @@ def describe_served(measurement: Measurement, confidence: float = 0.95) -> Serve
         limit_ms=scenario.limit_ms, quantile=scenario.quantile, batch_max=scenario.batch_max
     )
     rates, responses = measurement.reading(MAX_RATE), measurement.reading(RESPONSE)
-    # Without the processes that met the limit at no rate it would be the response time of the lucky ones.
+    # Without the processes that met the limit at no rate, only the lucky ones would count.
     if rates is None or responses is None or not all(rate > 0 for rate in rates.values):
         return served
     p50, p99 = (
@@ -75,45 +74,46 @@ def describe_served(measurement: Measurement, confidence: float = 0.95) -> Serve
 S_PER_HOUR = 3600
 MILLION = 1_000_000
 CONFIDENCE = 0.95
-# Where one figure was read several times, the first of these that has it tells it.
+# A figure that several scenarios read comes from the first of these.
 _MEMORY = ("memory_load_bytes", "memory_run_bytes", "memory_peak_bytes")
 _ORDER = ("latency", "throughput", "server", "quality")
-NO_MEMORY = "no scenario was measured that tells memory, or the system counts none"
-NO_ENERGY = "this machine tells no energy: it has no counter, or keeps it secret"
+NO_MEMORY = "no measured scenario reads memory, or the system does not count it"
+NO_ENERGY = "no energy counter, or no permission to read it"
 NO_PRICE = "decision.price_per_hour is not set"
 NO_THROUGHPUT = "no throughput scenario was measured"
 NO_SERVER = "no server scenario was measured"
-NO_LATENCY = "the batch size that the decision uses was not measured"
+NO_LATENCY = "the decision's batch size was not measured"
 
 
 class Costs(Record):
-    """What one candidate takes. A figure is None where it was not measured, and ``absent`` says why.
+    """Costs of one candidate. A figure is None if it was not measured, and ``absent`` says why.
 
     Attributes:
-        memory_load_bytes: Peak memory of the process once the model is loaded, minus that after the imports.
-            As with the other two the value is the median over the processes, from the least to the most.
-        memory_run_bytes: Peak memory of the timed calls, minus that after the imports.
+        memory_load_bytes: Peak memory once the model is loaded, minus the peak after the imports. As with the
+            other two, the value is the median over the processes, and the interval spans all of them.
+        memory_run_bytes: Peak memory of the timed calls, minus the peak after the imports.
         memory_peak_bytes: Peak memory of the whole process, imports included.
-        model_size_bytes: What is loaded from disk.
-        load_ms: From the checkpoint to a session; median over the processes, as of the next two.
-        import_ms: Imports of the runtime's libraries, while another worker of the heat may import, too.
-        first_call_ms: Of the latency scenario, the first call at each batch size. A process warms up the
-            smallest first: that call is the very first one, the others find a process that is warm already.
-        warmup_ms: From that call until calls at that batch size were steady, or were given up; never less
-            than the share of ``protocol.warmup_min_s`` that each batch size has.
+        model_size_bytes: Size of the files that are loaded.
+        load_ms: Time from checkpoint to session. This and the next two are medians over the processes.
+        import_ms: Time to import the runtime's libraries, while another worker of the heat may import, too.
+        first_call_ms: First call of the latency scenario at each batch size. A process warms up the smallest
+            first: only that call is the very first one of the process.
+        warmup_ms: Time from that call until calls were steady or warm-up ended. It is at least the share of
+            ``protocol.warmup_min_s`` that each batch size has.
         tokenize_p50_ms: Median time to encode one text.
-        energy_per_document_uj: Of the CPU packages over the timed blocks, whatever else they did, by the
-            machine's own counter; over all batch sizes together, the untimed calls counted.
-        documents_per_s: Of the throughput scenario.
-        throughput_batch_size: Documents a call of that scenario.
+        energy_per_document_uj: Energy of the CPU packages over the timed blocks, including other work, by the
+            machine's own counter. It covers all batch sizes together and counts the untimed calls.
+        documents_per_s: Documents per second in the throughput scenario.
+        throughput_batch_size: Documents per call of that scenario.
         max_rate_per_s: Requests per second that the first server scenario sustained: the median over the
             processes, with an interval.
-        served: What that scenario asked for, and its response times at that rate.
-        price_per_hour: Of one instance, without currency.
-        cost_per_million: Of a million documents one after the other, in batches of the decision's size.
-        cost_per_million_served: Of a million requests at ``max_rate_per_s``.
-        is_contended: Whether the machine was busy meanwhile, so that rates are lower bounds.
-        absent: Why a figure is None, by its name.
+        served: Limits and response times of that scenario at that rate.
+        price_per_hour: Price of one instance, without currency.
+        cost_per_million: Cost of a million documents, one call after the other, in batches of the decision's
+            size.
+        cost_per_million_served: Cost of a million requests at ``max_rate_per_s``.
+        is_contended: Whether the machine was busy, so that rates are lower bounds.
+        absent: Reason why a figure is None, by its name.
     """
 
     memory_load_bytes: Estimate | None = None
@@ -138,19 +138,18 @@ class Costs(Record):
 
 
 def measure_costs(measurements: Sequence[Measurement], settings: DecisionSettings | None = None) -> Costs:
-    """Read the costs of one candidate off its measurements, or off one of them.
+    """Read the costs of one candidate from its measurements, or from one of them.
 
     Money is time. With a price of p per hour of one instance,
 
         cost per million = p / 3600 · 1,000,000 / d
 
-    where d is documents per second: of calls one after the other in batches of the decision's size, as
-    ``throughput_interval`` estimates it; or, if they are served, the maximum rate. Neither holds a share for
-    idle time.
+    where d is documents per second: for calls one after the other, in batches of the decision's size, as
+    ``throughput_interval`` estimates it; for served requests, the maximum rate. Neither holds idle time.
 
     Args:
-        measurements: Of one candidate.
-        settings: Of the decision: price, batch size, confidence; without them nothing has a price.
+        measurements: Measurements of one candidate.
+        settings: Settings of the decision: price, batch size, confidence. Without them there are no prices.
     """
     confidence = settings.confidence if settings else CONFIDENCE
     ordered = sorted(measurements, key=lambda each: _ORDER.index(each.job.scenario.kind))
@@ -180,7 +179,7 @@ def measure_costs(measurements: Sequence[Measurement], settings: DecisionSetting
 
 
 def find_max_rate(readings: Sequence[Reading], confidence: float = CONFIDENCE) -> Estimate | None:
-    """The highest rate of the first server scenario; None where a process met the limit at no rate."""
+    """Find the highest rate of the first server scenario; None if a process met the limit at no rate."""
     rates = _find(readings, MAX_RATE)
     if rates is None or not all(value > 0 for value in rates.values):
         return None
@@ -188,7 +187,7 @@ def find_max_rate(readings: Sequence[Reading], confidence: float = CONFIDENCE) -
 
 
 def _read_memory(readings: Sequence[Reading]) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
-    """Loaded and running, both minus the imports, and the whole; a mark of 0 means that nobody counts."""
+    """Read memory loaded and running, both minus the imports, and in all; a mark of 0 is not a count."""
     marks = [_find(readings, f"{MEMORY}_{name}") for name in ("imports", "load", "run")]
     if not all(mark is not None and all(mark.values) for mark in marks):
         return None, None, None
@@ -197,7 +196,7 @@ def _read_memory(readings: Sequence[Reading]) -> tuple[Estimate | None, Estimate
 
 
 def _read_starts_ms(measurements: Sequence[Measurement], column: str | None = None) -> dict[int, float]:
-    """By batch size the first call, or a column beside it; a call of throughput is a pass, so not of that."""
+    """Read the first call, or one of its columns, by batch size; a throughput call is a pass: not counted."""
     found: dict[int, float] = {}
     for measurement in measurements:
         if not isinstance(measurement.job.scenario, Latency):
@@ -212,7 +211,7 @@ def _read_starts_ms(measurements: Sequence[Measurement], column: str | None = No
 
 
 def _read_energy_uj(readings: Sequence[Reading]) -> float | None:
-    """Of one measurement: energy of its blocks by their documents, those of the untimed calls too."""
+    """Divide the energy of a measurement's blocks by their documents, including untimed calls."""
     energy = _find(readings, ENERGY)
     documents: dict[int, float] = {}
     for reading in readings:
@@ -253,7 +252,7 @@ def _price(costs: Costs, readings: Sequence[Reading], settings: DecisionSettings
 
 
 def _divide(amount: float, rate: Estimate | None) -> Estimate | None:
-    """What one costs where so many are had for an amount: the high rate gives the low end."""
+    """Divide an amount by a rate: the high rate gives the low end of the cost."""
     if rate is None:
         return None
     return Estimate(
@@ -264,7 +263,7 @@ def _divide(amount: float, rate: Estimate | None) -> Estimate | None:
 
 
 def _explain(costs: Costs, readings: Sequence[Reading]) -> Costs:
-    """Say of each figure that is None why it is."""
+    """Add the reason why a figure is None."""
     rates = _find(readings, MAX_RATE)
     no_rate = describe_unmet(rates) if rates else NO_SERVER
     is_priced = costs.price_per_hour is not None
@@ -281,13 +280,13 @@ def _explain(costs: Costs, readings: Sequence[Reading]) -> Costs:
 
 
 def describe_unmet(rates: Reading) -> str:
-    """In how many of a server's processes the limit was met at no rate that was tried."""
+    """Count the processes of a server that met the limit at no rate, in words."""
     n_unmet = sum(value <= 0 for value in rates.values)
-    return f"the limit was met at no rate that was tried in {n_unmet} of {len(rates.values)} processes"
+    return f"no rate that was tried met the limit in {n_unmet} of {len(rates.values)} processes"
 
 
 def _was_busy(measurement: Measurement) -> bool:
-    """Whether its rates are lower bounds; what is measured alone has no rounds to be repeated."""
+    """Return whether rates are lower bounds; a measurement outside a heat has no rounds to repeat."""
     is_disturbed_alone = measurement.heat is None and measurement.has_flag(DISTURBED.name)
     return is_contended(measurement) or is_disturbed_alone
 
@@ -306,7 +305,7 @@ def _find(readings: Sequence[Reading], quantity: str, batch_size: int | None = N
 
 
 def _spread(values: NDArray[np.float64]) -> Estimate:
-    """The median over the processes, from the least to the most."""
+    """Return the median over the processes, with the least and the most as interval."""
     return Estimate(value=float(np.median(values)), low=float(values.min()), high=float(values.max()))
 
 

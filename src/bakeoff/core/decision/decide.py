@@ -1,8 +1,8 @@
 """The decision: a winner, a tie, the best so far, or none, with the evidence and the reasons.
 
-Everything is decided by one rule: something is certain where the whole interval of the decision's confidence
-lies on one side. That holds for constraints, for dominance, and for who beats whom. A candidate of which a
-constraint could not be decided may still win: until the leader beats it, there is a best so far, no winner.
+One rule decides everything: a result is certain if its whole interval lies on one side. That holds for
+constraints, for dominance and for the order of candidates. A candidate with an undecided constraint may still
+win: until the leader beats it, there is a best so far and no winner.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from bakeoff.core.decision.ties import Tie, explain_tie
 from bakeoff.core.records import Environment, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import CannotTellError
+from bakeoff.plural import count
 from bakeoff.record import Record
 
 How = Literal["clear", "tie broken by speed"]
 
 
 class UsedMeasurement(Record):
-    """A measurement that a decision was made from.
+    """Measurement that a decision used.
 
     Attributes:
-        key: Its benchmark key.
-        attempt: Which of the attempts at the key.
-        measured_at: UTC, ISO 8601.
+        key: Benchmark key.
+        attempt: Number of the attempt at the key.
+        measured_at: Time of the measurement: UTC, ISO 8601.
     """
 
     key: str
@@ -42,23 +43,23 @@ class UsedMeasurement(Record):
 
 
 class Decision(Record):
-    """Standings, winner or tie, reasons, and all that it was made from.
+    """Standings, winner or tie, reasons, and the inputs of the decision.
 
     Attributes:
-        inputs_digest: Of all that it was made from; empty where that was not noted.
-        how: How the winner won; None without one.
-        reference: The candidate to which scores are relative.
-        best_so_far: Who leads while candidates are undecided; None in every other outcome.
-        standings: The winner first, then the tied, the undecided, the beaten, the excluded.
-        tie: Who is tied, and what would tell them apart; also where the fastest of them won.
-        sensitivity: How far the settings can move before another candidate leads.
-        production: What is in production, and which candidate it is.
-        environment: Of the reference's measurement.
-        measurements: That it was made from; empty where that was not noted.
-        versions: Of the software that decided, by name.
+        inputs_digest: Digest of all inputs; empty if they were not recorded.
+        how: Way in which the winner won; None without one.
+        reference: Candidate that scores are relative to.
+        best_so_far: Leader while candidates are undecided; None in every other outcome.
+        standings: Standings by place: winner, tied, undecided, beaten, excluded.
+        tie: Tied candidates, and the effort that would break the tie; also if the fastest of them won.
+        sensitivity: Range of each setting in which the same candidate leads.
+        production: Version in production, and its candidate.
+        environment: Environment of the reference's measurement.
+        measurements: Measurements that the decision used; empty if they were not recorded.
+        versions: Versions of the software that decided, by name.
         incomplete: Candidates that could not be ranked, each with the reason.
-        not_done: Candidates of which a measurement does not count as done, since the machine was too busy.
-            With any of them a winner is named for what it is worth, and no gate lets it pass.
+        not_done: Candidates with a measurement that does not count as done, since the machine was too busy.
+            With any of them, a winner is named for information, and no gate lets it pass.
     """
 
     format_version: Literal[4] = 4
@@ -97,12 +98,12 @@ class Decision(Record):
 
     @property
     def is_pass(self) -> bool:
-        """Whether there is a winner, by measurements that all count as done."""
+        """Whether there is a winner, and all measurements count as done."""
         return self.outcome == "winner" and not self.not_done
 
     @property
     def winning_standing(self) -> Standing | None:
-        """The winner's standing, or None."""
+        """Standing of the winner, or None."""
         return next((standing for standing in self.standings if standing.place == "winner"), None)
 
 
@@ -115,14 +116,14 @@ def decide(
     """Rank the candidates; equal inputs give an equal decision, byte for byte.
 
     Args:
-        candidates: The first one is the reference of the score.
+        candidates: Candidates; the first one is the reference of the score.
         settings: Objective, constraints, confidence.
-        incomplete: Candidates that cannot be ranked, to be told in the reasons.
-        production: What is in production; its candidate is found among these.
+        incomplete: Lines about candidates that cannot be ranked, for the reasons.
+        production: Version in production.
 
     Raises:
-        CannotTellError: There is nothing to compare, or the measurements are of unlike environments or
-            documents, or the quantile asked for has too few samples.
+        CannotTellError: There is nothing to compare, the measurements are of different environments or
+            documents, or the quantile has too few samples.
     """
     sound, unsound = _leave_out_faults(candidates)
     if not sound:
@@ -135,7 +136,7 @@ def decide(
     contest = hold_contest(sound, settings, production or Production())
     winner, how = _find_winner(contest)
     tie = explain_tie(contest)
-    told = (*unsound, *incomplete)
+    unranked = (*unsound, *incomplete)
     standings = [stand(contest, n, winner) for n in order_of_places(contest, winner)]
     return Decision(
         outcome=_name_outcome(contest, winner),
@@ -144,7 +145,7 @@ def decide(
         best_so_far=contest.labels[contest.leader]
         if contest.undecided and contest.leader is not None
         else None,
-        reasons=(*_judge(contest, winner, tie), *_low_confidence(contest), *told),
+        reasons=(*_judge(contest, winner, tie), *_low_confidence(contest), *unranked),
         reference=sound[0].label,
         standings=tuple(standings),
         tie=tie,
@@ -152,13 +153,13 @@ def decide(
         production=contest.production,
         settings=settings,
         environment=sound[0].environment,
-        incomplete=told,
+        incomplete=unranked,
         not_done=tuple(candidate.label for candidate in sound if not candidate.is_done),
     )
 
 
 def list_used(measurements: Sequence[Measurement]) -> tuple[UsedMeasurement, ...]:
-    """The measurements that a decision is made from, in their order, which names the reference."""
+    """List the measurements of a decision in their order, which decides the reference."""
     return tuple(
         UsedMeasurement(key=each.job.key, attempt=each.attempt, measured_at=each.measured_at)
         for each in measurements
@@ -171,13 +172,13 @@ def digest_inputs(
     production: Production,
     versions: Mapping[str, str],
 ) -> str:
-    """Digest of what a decision is made from; decisions of equal inputs are equal.
+    """Digest the inputs of a decision; decisions from equal inputs are equal.
 
     Args:
-        measurements: In the order of their jobs, which names the reference.
-        settings: Of the decision; its run mode does not count.
-        production: What is in production.
-        versions: Of the software that decides.
+        measurements: Measurements in the order of their jobs, which decides the reference.
+        settings: Settings of the decision; the run mode does not count.
+        production: Version in production.
+        versions: Versions of the software that decides, by name.
     """
     return digest_json(
         {
@@ -191,15 +192,15 @@ def digest_inputs(
 
 
 def _leave_out_faults(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
-    """The candidates of whose numbers each is a number, and a line for each other one."""
+    """Separate the candidates with sound numbers; return a line for each of the others."""
     faults = [find_fault(candidate) for candidate in candidates]
     sound = [candidate for candidate, fault in zip(candidates, faults, strict=True) if fault is None]
-    told = [
+    unsound = [
         f"{candidate.label}: not ranked: {fault}; measure it again"
         for candidate, fault in zip(candidates, faults, strict=True)
         if fault is not None
     ]
-    return sound, told
+    return sound, unsound
 
 
 def _name_outcome(contest: Contest, winner: int | None) -> Literal["winner", "tie", "undecided", "none"]:
@@ -234,15 +235,15 @@ def _judge(contest: Contest, winner: int | None, tie: Tie | None) -> tuple[str, 
         share = f"best in {contest.p_best[leader]:.1%} of resamples"
         verb = "is" if contest.settings.objective.kind == "lexicographic" else "has"
         return (f"{contest.labels[leader]} {verb} the {name_best(contest.settings)} ({share})",)
-    first = f"{', '.join(tie.labels)} are statistically tied"
+    first = f"{_join(tie.labels)} are statistically tied"
     if winner is not None:
         rule = f"{contest.labels[winner]} is the fastest of them, and decision.when_tied is fastest"
         return first, rule, _describe_fix(tie)
-    return first, f"{_describe_fix(tie)}, or set decision.when_tied"
+    return first, f"{_describe_fix(tie)}; set decision.when_tied to let the fastest of them win"
 
 
 def _explain_undecided(contest: Contest) -> tuple[str, ...]:
-    """Who leads, who may still be better, and what would settle it."""
+    """Name the leader, the candidates that may still be better, and the way to settle it."""
     leader, labels = contest.leader, contest.labels
     others = [n for n in contest.undecided if n != leader]
     lines = []
@@ -251,7 +252,7 @@ def _explain_undecided(contest: Contest) -> tuple[str, ...]:
         lines.append(f"{labels[leader]} is the best so far ({share})")
     if others:
         may = "may still be better" if leader is not None else "may meet every constraint"
-        lines.append(f"{', '.join(labels[n] for n in others)} {may}: a constraint could not be decided")
+        lines.append(f"{_join([labels[n] for n in others])} {may}: a constraint is undecided")
     if leader in contest.undecided and leader is not None:
         lines.append(f"{labels[leader]} itself: {'; '.join(list_open_points(contest, leader))}")
     is_busy = any(contest.evidence.candidates[n].is_contended for n in contest.undecided)
@@ -262,11 +263,12 @@ def _explain_undecided(contest: Contest) -> tuple[str, ...]:
 
 def _describe_fix(tie: Tie) -> str:
     if not tie.enough:
-        return "their differences are so small that no reasonable number of measurements would break the tie"
+        return "no reasonable number of documents and repeats would break the tie"
     ways = " or ".join(
-        f"{effort.documents:,} documents and {effort.repeats} repeats" for effort in tie.enough
+        f"{count(effort.documents, 'document')} and {count(effort.repeats, 'repeat')}"
+        for effort in tie.enough
     )
-    now = f"{tie.now.documents:,} and {tie.now.repeats}"
+    now = f"{tie.now.documents:,} and {tie.now.repeats:,}"
     return f"breaking the tie would take about {ways} (you have {now}), if the differences are as found"
 
 
@@ -282,17 +284,22 @@ def _low_confidence(contest: Contest) -> tuple[str, ...]:
     not_done = [candidate.label for candidate in candidates if not candidate.is_done]
     if not_done:
         lines.append(
-            f"not a pass: the machine was too busy while {', '.join(not_done)} were measured; run "
-            "`bakeoff bench` again, or set benchmark.accept_contended"
+            f"not a pass: the machine was too busy while {_join(not_done)} "
+            f"{'was' if len(not_done) == 1 else 'were'} measured; run `bakeoff bench` again, or set "
+            "benchmark.accept_contended"
         )
     return tuple(lines)
 
 
+def _join(labels: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
+
+
 def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:
     if len({candidate.label for candidate in candidates}) < len(candidates):
-        raise CannotTellError("two candidates have the same name; decide between one champion a backbone")
+        raise CannotTellError("two candidates have the same name; keep one champion per backbone")
     if len({candidate.quality_inputs_digest for candidate in candidates}) > 1:
-        raise CannotTellError("the candidates were judged on different documents; run `bakeoff bench`")
+        raise CannotTellError("the candidates were scored on different documents; run `bakeoff bench`")
     if len({candidate.latency_inputs_digest for candidate in candidates}) > 1:
         raise CannotTellError("the candidates were timed on different texts; run `bakeoff bench`")
     environments = {candidate.environment.digest: candidate.environment for candidate in candidates}
@@ -302,6 +309,6 @@ def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) 
             for environment in environments.values()
         )
         raise CannotTellError(
-            f"measurements of unlike environments are not ranked ({shown}); measure all in one environment "
+            f"the measurements are of different environments ({shown}); measure all in one environment "
             "with run.mode force_new, or set decision.allow_unlike_environments"
         )

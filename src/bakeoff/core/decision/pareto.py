@@ -1,4 +1,4 @@
-"""The Pareto front: who is not known to be worse than another in both quality and latency."""
+"""The Pareto front: candidates that no other candidate certainly beats in both quality and latency."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _CHUNK = 32
 
 
 class _Side(NamedTuple):
-    """One quantity, more of which is better; rows are candidates.
+    """One quantity, of which more is better; rows are candidates.
 
     Attributes:
-        draws: [candidates, resamples].
-        may_reach: [candidates] what it may be, if it is as good as another.
-        must_reach: [candidates] what another must be able to be, to be as good.
+        draws: [candidates, resamples]
+        may_reach: [candidates] Highest value that the candidate may reach.
+        must_reach: [candidates] Value that another candidate must be able to reach to be as good.
     """
 
     draws: Draws
@@ -28,10 +28,10 @@ class _Side(NamedTuple):
 
 
 def find_front(quality: Draws, relative_latency: Draws, settings: DecisionSettings) -> list[bool]:
-    """Say of each candidate whether it is on the front.
+    """Return for each candidate whether it is on the front.
 
-    One dominates another if with confidence it is at least as good, at least as fast, and better in one of
-    the two: all three at once, in all resamples but as many as lie outside one end of an interval.
+    A candidate dominates another if it is at least as good, at least as fast, and better in one of the two.
+    All three must hold at once, in all resamples except as many as lie outside one end of an interval.
 
     Args:
         quality: [resamples, candidates], more is better.
@@ -41,16 +41,16 @@ def find_front(quality: Draws, relative_latency: Draws, settings: DecisionSettin
     allowed = count_exceptions(settings)
     sides = (_side(quality, allowed), _side(-relative_latency, allowed))
     merit = sum(np.argsort(np.argsort(np.median(side.draws, axis=1))) for side in sides)
-    # The best first: who is dominated is mostly dominated by one of them.
+    # The best first: one of them mostly dominates.
     order = np.argsort(-merit, kind="stable")
     return [not _is_dominated(n, order, sides, allowed) for n in range(quality.shape[1])]
 
 
 def _side(draws: Draws, allowed: int) -> _Side:
-    """Bounds that spare most comparisons.
+    """Find bounds that spare most comparisons.
 
-    If A >= B in all resamples but ``allowed``, then the value of A that so many of its draws exceed is no
-    less than the value of B that ``allowed`` more exceed: compare sorted draws at places so far apart.
+    If A >= B in all resamples except ``allowed``, then every quantile of A is at least the quantile of B that
+    ``allowed`` more draws exceed: compare sorted draws that far apart.
     """
     rows = np.ascontiguousarray(draws.T)
     middle = rows.shape[1] // 2

@@ -1,4 +1,4 @@
-"""What is in production now, and how far each candidate is from it."""
+"""Production: the version in production, and the distance of each candidate from it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from bakeoff.core.estimate import Estimate
 from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.record import Record
 
-NOT_ASKED = "nobody asked the registry what is in production"
+NOT_ASKED = "the registry was not asked for the version in production"
 
 
 class Production(Record):
-    """The version that the alias ``@champion`` names, and which candidate it is.
+    """Version that the alias ``@champion`` names, and its candidate.
 
     Attributes:
         model: Name of the registered model.
-        version: Number of the version; None where nothing is known to be in production.
-        checkpoint_digest: As the version's tag tells it.
-        runtime: As the version's tag tells it.
-        benchmark_keys: Of the measurements with which it won.
-        label: The candidate that it is; None where it is not among the measured.
-        reason: Why ``label`` is None; empty where it is not.
+        version: Number of the version; None if no version is known to be in production.
+        checkpoint_digest: Digest from the version's tag.
+        runtime: Runtime from the version's tag.
+        benchmark_keys: Benchmark keys of the measurements with which it won.
+        label: Candidate that is this version; None if it was not measured.
+        reason: Reason why ``label`` is None, or an empty text.
     """
 
     model: str = ""
@@ -40,7 +40,7 @@ class Production(Record):
 
 
 class Distance(Record):
-    """How far a candidate is from the one in production; of that one itself without any width.
+    """Distance of a candidate from the one in production, which itself has intervals without width.
 
     Attributes:
         quality: F1 minus that of production, over the same documents.
@@ -52,10 +52,9 @@ class Distance(Record):
 
 
 def find_production(production: Production, candidates: Sequence[Candidate]) -> Production:
-    """Say which of the candidates is in production, or why none is known to be.
+    """Find the candidate that is in production, or the reason why none is known to be.
 
-    It is the candidate of one of whose measurements the version knows; else, where it was measured anew, the
-    one of the same checkpoint and runtime.
+    It shares a benchmark key with the version. If it was measured again, checkpoint and runtime must match.
     """
     if production.version is None:
         return production
@@ -83,13 +82,13 @@ def measure_distances(
     relative_latency: RelativeLatency,
     settings: DecisionSettings,
 ) -> list[Distance]:
-    """The distance of each candidate from one of them.
+    """Measure the distance of each candidate from the one in production.
 
     Args:
-        candidates: In the order of the columns.
+        candidates: Candidates in the order of the columns.
         base: Number of the one in production.
         quality_draws: [resamples, candidates]
-        relative_latency: Of the candidates.
+        relative_latency: Latencies of the candidates on a common scale.
         settings: Confidence.
     """
     gaps = measure_gaps(candidates, base, quality_draws, settings)
@@ -104,10 +103,10 @@ def measure_distances(
 def measure_gaps(
     candidates: Sequence[Candidate], base: int, quality_draws: Draws, settings: DecisionSettings
 ) -> list[Estimate]:
-    """F1 of each candidate minus that of one of them, by the paired bootstrap over documents."""
+    """Subtract the F1 of one candidate from that of each, by the paired bootstrap over documents."""
     quality = np.array([f1_of(candidate.entities) for candidate in candidates])
     return estimate_all(quality - quality[base], quality_draws - quality_draws[:, [base]], settings)
 
 
 Gaps = Mapping[Basis, Estimate | str]
-"""Of one candidate: F1 minus that of another, or why it is not known."""
+"""F1 of one candidate minus that of the basis, or the reason why it is not known."""

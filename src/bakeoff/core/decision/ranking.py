@@ -1,4 +1,4 @@
-"""Placing: who may win, who leads, whom the leader beats, and the words that say so."""
+"""Places: the candidates that may win, the leader, those that it beats, and the reasons in words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bakeoff.core.decision.bootstrap import (
     require_latency,
 )
 from bakeoff.core.decision.candidates import Candidate
-from bakeoff.core.decision.constraints import ConstraintResult, check_constraint
+from bakeoff.core.decision.constraints import ConstraintResult, Met, check_constraint
 from bakeoff.core.decision.pareto import find_front
 from bakeoff.core.decision.production import (
     Distance,
@@ -36,25 +36,29 @@ from bakeoff.measure.scenarios.quality import f1_of
 
 Place = Literal["winner", "best so far", "tied", "undecided", "beaten", "excluded"]
 Within = Literal["within", "may be within", "outside"]
+UNKNOWN: Met = "cannot tell"
+# A larger share is written as a factor.
+MOST_PERCENT = 10.0
 
 
 @dataclass(frozen=True)
 class Contest:
-    """All that is known before anyone is placed; the candidates stand in an order of their names.
+    """Facts about all candidates before they get a place; candidates are in the order of their names.
 
     Attributes:
-        qualities: F1 of each, with its interval.
-        scores: What the objective shows of each; None where it is unknown.
-        results: Of each constraint.
-        able: Who is known to meet every constraint, and has what the objective needs.
-        open: Who may meet every constraint, where one of them could not be decided.
-        p_best: In what share of the resamples each is the best of the able and the open.
-        leader: The best of the able as found; without any, of the open; None without either.
-        not_ahead: In how many resamples the leader is not ahead of each; empty without one.
-        tied: Of the able, whom the leader does not beat with confidence.
-        undecided: Of the open, whom the leader does not beat with confidence, itself included.
-        production: With the candidate that it is.
-        distances: Of each from production; None where that is not known.
+        qualities: F1 of each candidate, with its interval.
+        scores: Score that the objective shows for each candidate; None if unknown.
+        front: Whether each candidate is on the Pareto front.
+        results: Results of the constraints for each candidate.
+        able: Candidates that certainly meet every constraint, and have the figures that the objective needs.
+        open: Candidates that may meet every constraint, with at least one undecided.
+        p_best: Share of the resamples in which each is the best of the able and the open.
+        leader: Best of the able as found; without any, of the open; None without either.
+        not_ahead: Number of resamples in which the leader is not ahead of each; empty without a leader.
+        tied: Able candidates that the leader does not beat with confidence.
+        undecided: Open candidates that the leader does not beat with confidence, itself included.
+        production: Version in production, with its candidate.
+        distances: Distance of each candidate from production; None if that is not known.
     """
 
     settings: DecisionSettings
@@ -83,12 +87,12 @@ class Contest:
 def hold_contest(
     candidates: Sequence[Candidate], settings: DecisionSettings, production: Production
 ) -> Contest:
-    """Hold the candidates against the constraints and against each other.
+    """Check the candidates against the constraints, and compare them with each other.
 
     Args:
-        candidates: The first one is the reference.
-        settings: Of the decision.
-        production: What is in production.
+        candidates: Candidates; the first one is the reference.
+        settings: Settings of the decision.
+        production: Version in production.
 
     Raises:
         CannotTellError: A candidate has no latency, or too few samples of it.
@@ -136,7 +140,7 @@ def hold_contest(
 
 
 def place(contest: Contest, n: int, winner: int | None) -> Place:
-    """The place of one candidate."""
+    """Return the place of one candidate."""
     if n == winner:
         return "winner"
     if n == contest.leader and contest.undecided:
@@ -149,7 +153,7 @@ def place(contest: Contest, n: int, winner: int | None) -> Place:
 
 
 def explain_place(contest: Contest, n: int, winner: int | None) -> str:
-    """Why a candidate has its place."""
+    """Give the reason for a candidate's place."""
     leader = contest.leader
     open_points = "; ".join(list_open_points(contest, n))
     where = place(contest, n, winner)
@@ -165,14 +169,14 @@ def explain_place(contest: Contest, n: int, winner: int | None) -> str:
 
 
 def list_open_points(contest: Contest, n: int) -> list[str]:
-    """List what keeps a candidate from being known to meet every constraint, a line each."""
+    """List the constraints and figures that are failed or open, a line each."""
     missed = [f"{each.result}: {each.text}" for each in contest.results[n] if each.result != "met"]
     unknown = contest.ranking.unknown.get(n)
-    return [*missed, *([f"cannot tell: {unknown}"] if unknown else [])]
+    return [*missed, *([f"{UNKNOWN}: {unknown}"] if unknown else [])]
 
 
 def name_best(settings: DecisionSettings) -> str:
-    """What the leader is: ``best score``."""
+    """Name the leader's merit: ``best score``."""
     match settings.objective:
         case Weighted():
             return "best score"
@@ -183,7 +187,7 @@ def name_best(settings: DecisionSettings) -> str:
 
 
 def find_within(contest: Contest, n: int) -> tuple[Within, float] | None:
-    """Whether a candidate is within the accuracy threshold, and in what share of the resamples."""
+    """Return whether a candidate is within the accuracy threshold, and the share of resamples."""
     within = contest.ranking.within
     if within is None:
         return None
@@ -195,18 +199,18 @@ def find_within(contest: Contest, n: int) -> tuple[Within, float] | None:
 
 
 def format_share(share: float) -> str:
-    """A signed share in percent, without ``-0.0%``."""
-    text = f"{share:+.1%}"
+    """Write a signed share in percent, without ``-0.0%``; above 1000 % as a factor."""
+    text = f"{share:+.1%}" if share < MOST_PERCENT else f"×{1 + share:,.0f}"
     return "0.0%" if text in {"+0.0%", "-0.0%"} else text
 
 
 def _describe_lead(contest: Contest, leader: int, n: int) -> str:
-    """By how much the leader is ahead, as an interval; it is beaten exactly if all of that is ahead."""
+    """Describe the leader's lead as an interval; a candidate is beaten exactly if all of it is ahead."""
     settings, ranking = contest.settings, contest.ranking
     if ranking.within is not None:
         found = find_within(contest, n)
         share = 1 - contest.not_ahead[n] / settings.resamples
-        return f"{found[0] if found else ''} the threshold; behind it in {share:.1%} of resamples"
+        return f"{found[0] if found else ''} the threshold; behind in {share:.1%} of resamples"
     key = ranking.key
     (lead,) = estimate_all(
         key.values[[leader]] - key.values[[n]], key.draws[:, [leader]] - key.draws[:, [n]], settings

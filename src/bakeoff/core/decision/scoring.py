@@ -1,7 +1,7 @@
-"""Objectives: what puts one candidate before another, as found and again in every resample.
+"""Objectives: the order of the candidates, as found and again in every resample.
 
-Each objective gives every candidate a key, of which more is better. As found, the keys tell who leads; in the
-resamples, how often that holds. Keys are compared within one resample only.
+Each objective gives every candidate a key, of which more is better. The keys as found name the leader; the
+keys of the resamples show how often it leads. Keys are comparable within one resample only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bakeoff.core.decision.bootstrap import Draws, RelativeLatency, draw_log_nor
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
 
-# A model that finds nothing has F1 0, and log 0 would spoil every mean: it scores as almost nothing.
+# A model that finds nothing has F1 0. As log 0 would make every mean infinite, it scores almost nothing.
 LEAST_F1 = 1e-9
 _OUTSIDE = 1e6  # far above any log of a relative latency: outsiders come last
 _ROUNDING = 1e-12  # 0.850 - 0.845 is a little more than 0.005
@@ -26,11 +26,11 @@ _COST_STREAM = 1
 
 
 class Quantity(NamedTuple):
-    """Something on a scale of which more is better.
+    """Quantity on a scale of which more is better.
 
     Attributes:
         values: [candidates], as found.
-        draws: [resamples, candidates].
+        draws: [resamples, candidates]
     """
 
     values: Draws
@@ -39,14 +39,14 @@ class Quantity(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of all candidates, each with one column.
+    """Evidence about all candidates, one column each.
 
     Attributes:
-        candidates: Whose.
-        reference: Number of the one to which ratios are taken.
-        latency: Of each in ms, as found.
-        quality: F1.
-        relative_latency: How long they take, on a scale that they share; less is better.
+        candidates: Candidates in the order of the columns.
+        reference: Number of the candidate that ratios are relative to.
+        latency: Latency of each in ms, as found.
+        quality: F1 of each.
+        relative_latency: Latencies on a common scale; less is better.
     """
 
     candidates: tuple[Candidate, ...]
@@ -58,15 +58,15 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How an objective orders the candidates.
+    """Order of the candidates by an objective.
 
     Attributes:
-        key: By which they are ordered.
-        score: What is shown of it: the reference has 1, or 0 and 1 are at the anchors; NaN if unknown.
-        sides: Of the key of a weighted score: what quality counts and what latency counts, unweighted.
-        within: Whether each is within the accuracy threshold, of a lexicographic objective.
-        unknown: Why a candidate has no key, by its number; it may not win.
-        measured: Of those, who was measured, though not well enough; better measured, they might win.
+        key: Key that orders the candidates.
+        score: Score that is shown: the reference has 1, or 0 and 1 are at the anchors; NaN if unknown.
+        sides: Unweighted quality and latency parts of a weighted key.
+        within: Whether each is within the accuracy threshold of a lexicographic objective.
+        unknown: Reasons why candidates have no key and cannot win, by number.
+        measured: Candidates without a key that were measured, and might win with better measurements.
     """
 
     key: Quantity
@@ -77,11 +77,11 @@ class Ranking:
     measured: frozenset[int] = frozenset()
 
     def find_leader(self, able: Sequence[int]) -> int | None:
-        """The best as found of those that may win; of exact twins the first."""
+        """Find the best, as found, of the candidates that may win; the first of exact twins."""
         return max(able, key=lambda n: float(self.key.values[n])) if able else None
 
     def shares_of_best(self, able: Sequence[int]) -> list[float]:
-        """In what share of the resamples each is the best of those that may win; twins share."""
+        """Return the share of resamples in which each is the best of those that may win; twins share."""
         shares = [0.0] * len(self.key.values)
         if able:
             keys = self.key.draws[:, list(able)]
@@ -93,7 +93,7 @@ class Ranking:
         return shares
 
     def count_not_ahead(self, leader: int) -> list[int]:
-        """In how many resamples the leader is not ahead of each."""
+        """Count for each candidate the resamples in which the leader is not ahead of it."""
         ahead = self.key.draws[:, [leader]] > self.key.draws
         return [int(count) for count in np.count_nonzero(~ahead, axis=0)]
 
@@ -102,9 +102,9 @@ def rank(evidence: Evidence, able: Sequence[int], settings: DecisionSettings) ->
     """Order the candidates by the objective of the settings.
 
     Args:
-        evidence: Of all candidates.
-        able: Who is known to meet every constraint: the most accurate of them sets the threshold.
-        settings: Of the decision.
+        evidence: Evidence about all candidates.
+        able: Candidates that certainly meet every constraint; the most accurate of them sets the threshold.
+        settings: Settings of the decision.
     """
     match settings.objective:
         case Weighted() as objective:
@@ -134,7 +134,7 @@ def _mix(quality: Quantity, latency: Quantity, share: float) -> Quantity:
 
 
 def _relative_sides(evidence: Evidence) -> tuple[Quantity, Quantity]:
-    """Logarithms of F1 over the reference's, and of the reference's latency over the candidate's."""
+    """Return logarithms: F1 over the reference's, and the reference's latency over the candidate's."""
     at = [evidence.reference]
     quality = (np.log(np.maximum(side, LEAST_F1)) for side in evidence.quality)
     latency = (-np.log(side) for side in (evidence.relative_latency.values, evidence.relative_latency.draws))
@@ -145,10 +145,10 @@ def _relative_sides(evidence: Evidence) -> tuple[Quantity, Quantity]:
 
 
 def _anchored_sides(evidence: Evidence, anchors: Anchors) -> tuple[Quantity, Quantity]:
-    """F1 and log latency where 0 and 1 are at the anchors, the same slope within and beyond them.
+    """Scale F1 and log latency so that the anchors are 0 and 1, with the same slope beyond them.
 
-    On the log scale a machine that is slower today moves all candidates alike, so that ratios to a common
-    reference can take the place of absolute latencies: only their level is that of the reference as found.
+    On the log scale a slower machine moves all candidates alike. So ratios to a common reference can replace
+    absolute latencies: only their level is that of the reference as found.
     """
     quality, latency = anchors.quality, anchors.latency_ms
     relative_latency, at = evidence.relative_latency, evidence.reference
@@ -184,9 +184,9 @@ def _rank_by_threshold(evidence: Evidence, able: Sequence[int], objective: Lexic
 
 
 def _is_within(quality: Draws, able: Sequence[int], objective: Lexicographic) -> Draws:
-    """1 where F1 is at most so much below that of the most accurate of the able, in the same resample.
+    """Return 1 for F1 within the threshold of the most accurate able candidate, in the same resample.
 
-    Where nobody is able, of all: then it is only shown.
+    Without able candidates, all count: the result is only shown then.
     """
     best = quality[..., list(able) or slice(None)].max(axis=-1, keepdims=True)
     threshold = objective.accuracy_threshold
@@ -196,7 +196,7 @@ def _is_within(quality: Draws, able: Sequence[int], objective: Lexicographic) ->
 
 
 def _rank_by_cost(evidence: Evidence, objective: Cost, settings: DecisionSettings) -> Ranking:
-    """The less the better; without a cost, or without both ends of its interval, nobody may win."""
+    """Rank by least cost; a candidate without a cost, or with an open interval, cannot win."""
     found = [_find_cost(candidate, objective) for candidate in evidence.candidates]
     unknown = {n: cost for n, cost in enumerate(found) if isinstance(cost, str)}
     measured = frozenset(n for n in unknown if _read_cost(evidence.candidates[n], objective) is not None)
@@ -225,12 +225,12 @@ def _read_cost(candidate: Candidate, objective: Cost) -> Estimate | None:
 
 
 def _find_cost(candidate: Candidate, objective: Cost) -> Estimate | str:
-    """Money per million, or why it is not known."""
+    """Find the money per million, or the reason why it is not known."""
     costs, found = candidate.costs, _read_cost(candidate, objective)
     if found is None:
         return f"cost: {costs.absent.get(_name_cost(objective), 'not measured') if costs else 'not measured'}"
     if costs is not None and costs.is_contended:
-        return "cost: the machine was busy, so that it is an upper bound only"
+        return "cost: only an upper bound, since the machine was busy"
     if found.high is None or not 0 < found.low <= found.value <= found.high < np.inf:
         return "cost: too few samples for an interval"
     return found

@@ -1,6 +1,6 @@
-"""Sensitivity: how far a setting can move before another candidate leads, found exactly and not by trying.
+"""Sensitivity: the range of a setting in which the same candidate leads, found exactly, not by trying.
 
-All of it speaks of the values as found; how certain they are is what intervals and P(best) say.
+All of it is about values as found; intervals and P(best) show how certain they are.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Moved = Literal["quality share", "accuracy threshold", "price ratio", "quality f
 
 
 class Turn(Record):
-    """A value of a setting beyond which another candidate leads.
+    """Value of a setting beyond which another candidate leads.
 
     Attributes:
-        at: The value.
-        leader: Who leads beyond it; None if then nobody may win.
+        at: Value of the setting.
+        leader: Leader beyond it; None if no candidate can win there.
     """
 
     at: float
@@ -31,16 +31,16 @@ class Turn(Record):
 
 
 class Sensitivity(Record):
-    """How far one setting can move before another candidate leads.
+    """Range of one setting in which the same candidate leads.
 
     Attributes:
-        moved: ``quality share`` is what quality counts of both weights, from 0 to 1; ``accuracy threshold``
-            as in the settings; ``price ratio`` is the price of the leader's instance divided by that of the
-            others'; ``quality floor`` is the F1 that the interval must reach.
-        value: As it is set.
-        leader: Who leads there.
-        low: The first turn below; None if there is none.
-        high: The first turn above; None if there is none.
+        moved: Setting that moves: ``quality share`` is the weight of quality in [0, 1]; ``accuracy
+            threshold`` is that of the settings; ``price ratio`` is the price of the leader's instance divided
+            by that of the others; ``quality floor`` is the F1 that the interval must reach.
+        value: Value of the setting now.
+        leader: Leader now.
+        low: First turn below, or None.
+        high: First turn above, or None.
     """
 
     moved: Moved
@@ -51,7 +51,7 @@ class Sensitivity(Record):
 
 
 def find_sensitivity(contest: Contest) -> tuple[Sensitivity, ...]:
-    """Find where the leader changes; nothing where nobody may win."""
+    """Find the values at which the leader changes; nothing without a leader."""
     leader, ranking = contest.leader, contest.ranking
     if leader is None:
         return ()
@@ -67,7 +67,7 @@ def find_sensitivity(contest: Contest) -> tuple[Sensitivity, ...]:
 
 
 def _move_share(contest: Contest, leader: int, share: float, sides: tuple[Quantity, Quantity]) -> Sensitivity:
-    """The score is s · quality + (1 - s) · latency: two candidates cross at one share s, or never."""
+    """Move the share s in s · quality + (1 - s) · latency: two candidates cross at one share, or never."""
     quality, latency = (side.values for side in sides)
     labels = contest.labels
     crossings: list[tuple[float, int]] = []
@@ -85,7 +85,7 @@ def _move_share(contest: Contest, leader: int, share: float, sides: tuple[Quanti
         return Turn(at=at, leader=labels[after])
 
     def leads_below(n: int) -> bool:
-        """Whether a candidate that is better in latency is behind because of quality."""
+        """Return whether a candidate that is better in latency is behind because of quality."""
         return float(quality[leader] - quality[n]) > float(latency[leader] - latency[n])
 
     low = max((at for at, n in crossings if 0 < at <= share and leads_below(n)), default=None)
@@ -100,7 +100,7 @@ def _move_share(contest: Contest, leader: int, share: float, sides: tuple[Quanti
 
 
 def _move_threshold(contest: Contest, leader: int, objective: Lexicographic) -> Sensitivity:
-    """As the threshold grows, more candidates are within, and each that is faster than all before leads."""
+    """Move the threshold: as it grows, more candidates are within, and the fastest of them leads."""
     quality, relative_latency = contest.evidence.quality.values, contest.evidence.relative_latency.values
     able, labels = contest.able, contest.labels
     best = max(float(quality[n]) for n in able)
@@ -125,7 +125,7 @@ def _move_threshold(contest: Contest, leader: int, objective: Lexicographic) -> 
 
 
 def _move_price(contest: Contest, leader: int) -> Sensitivity:
-    """How many times as much per hour the leader's instance may cost as the instances of the others."""
+    """Move the price of the leader's instance, relative to that of the others."""
     keys, labels = contest.ranking.key.values, contest.labels
     others = [n for n in contest.able if n != leader]
     turn = None
@@ -136,7 +136,7 @@ def _move_price(contest: Contest, leader: int) -> Sensitivity:
 
 
 def _move_floor(contest: Contest, leader: int) -> Sensitivity:
-    """Above the lower end of its interval the leader fails the floor, and the best of the others leads."""
+    """Move the floor: above the lower end of its interval the leader fails it, and another one leads."""
     qualities, labels = contest.qualities, contest.labels
     at = qualities[leader].low
     others = [n for n in contest.able if qualities[n].low > at]

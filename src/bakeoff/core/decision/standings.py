@@ -1,4 +1,4 @@
-"""Standings: each candidate's place, with its numbers and the reason."""
+"""Standings: the place of each candidate, with its numbers and the reason."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _FEWEST_FOLDS = 2
 
 
 class FoldSpread(Record):
-    """What the folds of a champion's trial scored, each trained and judged on other documents.
+    """Scores of the folds of a champion's trial, each trained and scored on different documents.
 
     Attributes:
-        values: Of the folds.
-        mean: Of the values.
-        deviation: Their standard deviation.
+        values: Scores of the folds.
+        mean: Mean of the scores.
+        deviation: Standard deviation of the scores.
     """
 
     values: tuple[float, ...]
@@ -38,23 +38,23 @@ class FoldSpread(Record):
 
 
 class Standing(Record):
-    """One candidate's place, with its numbers and the reason.
+    """Place of one candidate, with its numbers and the reason.
 
     Attributes:
-        quality: F1 on the evaluation split, in [0, 1]; its interval is of the documents.
-        folds: Of the trial; shown beside and counted nowhere. None with fewer than two.
-        latency_ms: The quantile that counts, at the batch size that counts.
-        score: What the objective compares. Of ``weighted`` relative to the reference candidate, which has 1,
-            or on the scale of the anchors; of ``lexicographic`` how many times as fast as the reference; of
-            ``cost`` how many times as cheap. None where a cost is unknown.
-        p_best: Share of the resamples in which it is the best of all that may win, the undecided among them.
+        quality: F1 on the evaluation split, in [0, 1], with its interval over documents.
+        folds: Fold scores of the trial, for information only; None with fewer than two.
+        latency_ms: Latency at the quantile and batch size that count.
+        score: Score that the objective compares; None if a cost is unknown. For ``weighted`` it is relative
+            to the reference candidate, which has 1, or on the scale of the anchors. For ``lexicographic`` it
+            is the speed relative to the reference; for ``cost`` the cheapness relative to it.
+        p_best: Share of the resamples in which it is the best of all that may win, undecided ones included.
         within: Whether it is within the accuracy threshold of a ``lexicographic`` objective; else None.
-        p_within: Share of the resamples in which it is; else None.
-        costs: What it takes beside time; None where nothing tells.
-        is_contended: Whether the machine was too busy while its latency was measured: absolute figures are
-            upper bounds, and what is compared has low confidence.
-        clock: By which time it is compared with the others.
-        versus_production: How far it is from what is in production; None where that is not measured.
+        p_within: Share of the resamples in which it is within the threshold; else None.
+        costs: Costs other than time; None if they were not read.
+        is_contended: Whether the machine was too busy while its latency was measured. Absolute figures are
+            upper bounds then, and comparisons have low confidence.
+        clock: Wall time or CPU time, by which it is compared with the others.
+        versus_production: Distance from the version in production; None if that was not measured.
         is_on_front: Whether no other candidate is, with confidence, at least as good and as fast.
     """
 
@@ -84,7 +84,7 @@ class Standing(Record):
 
 
 def order_of_places(contest: Contest, winner: int | None) -> list[int]:
-    """The candidates by place, then by what the objective compares, then by name."""
+    """Order the candidates by place, then by the objective's key, then by name."""
     order = get_args(Place)
     keys, labels = contest.ranking.key.values, contest.labels
     return sorted(
@@ -93,10 +93,10 @@ def order_of_places(contest: Contest, winner: int | None) -> list[int]:
 
 
 def stand(contest: Contest, n: int, winner: int | None) -> Standing:
-    """The standing of one candidate.
+    """Make the standing of one candidate.
 
     Args:
-        contest: That was held.
+        contest: Contest of all candidates.
         n: Number of the candidate.
         winner: Number of the winner; None without one.
     """
@@ -138,10 +138,10 @@ def _spread_folds(candidate: Candidate) -> FoldSpread | None:
 
 
 def _flag_folds(quality: Estimate, folds: FoldSpread | None, settings: DecisionSettings) -> list[Flag]:
-    """Say where trainings differ by more than the documents tell.
+    """Flag folds that differ by more than the interval over documents.
 
-    The two are not combined: folds share training data, so that their spread has no unbiased estimate (Bengio
-    and Grandvalet, JMLR 5, 2004), and they judge other models on other documents than the refit's.
+    The two are not combined. Folds share training data, so their spread has no unbiased estimate (Bengio and
+    Grandvalet, JMLR 5, 2004), and they score other models on other documents than the refit's.
     """
     if folds is None or quality.high is None:
         return []
@@ -149,12 +149,12 @@ def _flag_folds(quality: Estimate, folds: FoldSpread | None, settings: DecisionS
     if folds.deviation <= half:
         return []
     detail = (
-        f"F1 of {len(folds.values)} folds has a standard deviation of {folds.deviation:.3f}, more than the "
-        f"{half:.3f} by which the {settings.confidence * 100:g}% interval over documents goes to either side"
+        f"F1 over {len(folds.values)} folds has a standard deviation of {folds.deviation:.3f} "
+        f"(limit {half:.3f}, half of the {settings.confidence * 100:g}% interval over documents)"
     )
     return [FOLD_SPREAD.raised(detail)]
 
 
 def summarize_latencies(candidate: Candidate, confidence: float) -> dict[int, dict[str, Estimate | None]]:
-    """The shown quantiles of a candidate at every batch size."""
+    """Return the shown quantiles of a candidate at every batch size."""
     return {size: summarize_calls(reading, confidence) for size, reading in sorted(candidate.latency.items())}

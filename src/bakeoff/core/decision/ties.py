@@ -1,4 +1,4 @@
-"""Ties: what would tell the tied apart."""
+"""Ties: the number of documents and repeats that would break them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bakeoff.core.decision.bootstrap import Draws
 from bakeoff.core.decision.ranking import Contest
 from bakeoff.record import Record
 
-# Beyond this nobody would go, and the estimate is no more than a way to say no.
+# Beyond this factor, more measurements are not an option.
 _MOST_TIMES = 1000
 _Z95 = 1.959964
 
 
 class Effort(Record):
-    """So many test documents and fresh processes of each candidate, in all.
+    """Number of test documents, and of fresh processes of each candidate, in all.
 
     Attributes:
-        documents: Of the evaluation split.
-        repeats: Of the latency scenario.
+        documents: Documents of the evaluation split.
+        repeats: Repeats of the latency scenario.
     """
 
     documents: int
@@ -30,13 +30,13 @@ class Effort(Record):
 
 
 class Tie(Record):
-    """Candidates that the data do not tell apart, and what would.
+    """Candidates that are statistically tied, and the effort that would break the tie.
 
     Attributes:
-        labels: Of the tied.
-        now: What the decision had.
-        enough: Any one of these would tell the leader from all others, if the differences are as found: more
-            documents alone, more processes alone, or both. Empty where nothing within reason would.
+        labels: Names of the tied candidates.
+        now: Effort that the decision had.
+        enough: Efforts of which any one would separate the leader from all others, if the differences are as
+            found: more documents alone, more repeats alone, or both. Empty if no reasonable effort would.
     """
 
     labels: tuple[str, ...]
@@ -45,7 +45,7 @@ class Tie(Record):
 
 
 class _Margin(NamedTuple):
-    """A difference that is not certain, and its two independent errors as standard deviations."""
+    """Uncertain difference, and its two independent errors as standard deviations."""
 
     value: float
     by_documents: float
@@ -53,11 +53,11 @@ class _Margin(NamedTuple):
 
 
 def explain_tie(contest: Contest) -> Tie | None:
-    """Estimate what would break a tie; None where there is none.
+    """Estimate the effort that would break a tie; None without a tie.
 
     Errors shrink with the square root of the number of documents, or of processes. A difference is certain
-    once it is as wide as half of its interval. The difference itself is taken as found, which is a guess: of
-    a tie it is known least of all.
+    once it is as wide as half of its interval. The difference itself is taken as found. That is a guess: in a
+    tie it is especially uncertain.
     """
     from scipy.special import ndtri
 
@@ -93,7 +93,7 @@ def explain_tie(contest: Contest) -> Tie | None:
 
 
 def _find_margins(contest: Contest, leader: int, n: int) -> list[_Margin]:
-    """The differences that must be certain for the leader to be ahead of another candidate."""
+    """Find the differences that must be certain for the leader to be ahead of another candidate."""
     ranking, key = contest.ranking, contest.ranking.key
     ahead = float(key.values[leader] - key.values[n])
     match contest.settings.objective:
@@ -102,7 +102,7 @@ def _find_margins(contest: Contest, leader: int, n: int) -> list[_Margin]:
             quality, latency = (side.draws[:, leader] - side.draws[:, n] for side in ranking.sides)
             return [_Margin(ahead, share * _spread(quality), (1 - share) * _spread(latency))]
         case Lexicographic() as objective if ranking.within is not None:
-            # That the leader is within; and that the other is outside, or else slower.
+            # The leader must be within the threshold, and the other one outside or slower.
             room = _find_room(contest, leader, objective)
             if ranking.within.values[n] == 0:
                 return [room, _find_room(contest, n, objective)]
@@ -121,7 +121,7 @@ def _find_margins(contest: Contest, leader: int, n: int) -> list[_Margin]:
 
 
 def _find_room(contest: Contest, n: int, objective: Lexicographic) -> _Margin:
-    """How far F1 lies from the floor that the most accurate sets; of that one itself nothing is uncertain."""
+    """Find the distance of F1 from the floor that the most accurate candidate sets; its own is certain."""
     values, draws = contest.evidence.quality
     best = max(contest.able, key=lambda one: float(values[one]))
     if n == best:
@@ -133,13 +133,13 @@ def _find_room(contest: Contest, n: int, objective: Lexicographic) -> _Margin:
 
 
 def _spread(draws: Draws) -> float:
-    """A standard deviation from the central 95 %: draws of few repeats have tails that own no variance."""
+    """Take a standard deviation from the central 95 %: with few repeats, the tails have infinite variance."""
     low, high = np.quantile(draws, (0.025, 0.975))
     return float(high - low) / (2 * _Z95)
 
 
 def _times(margin: _Margin, z: float, *, of_documents: bool) -> float:
-    """How many times as much of one of the two is needed alone; inf where that would not do."""
+    """Return the factor by which documents, or repeats, alone must grow; inf if that is not enough."""
     error, other = margin.by_documents, margin.by_repeats
     if not of_documents:
         error, other = other, error
@@ -156,6 +156,6 @@ def _times_of_both(margin: _Margin, z: float) -> float:
 
 
 def _round_up(number: float) -> int:
-    """To two significant digits, upwards: the estimate has no more."""
+    """Round up to two significant digits: the estimate has no more."""
     unit = int(10 ** max(len(str(math.ceil(number))) - 2, 0))
     return math.ceil(number / unit) * unit

@@ -1,4 +1,4 @@
-"""Selection: the best trial of the best study group of each backbone, with a refit that is certain."""
+"""Selection: the best trial of each backbone's best study group, with a refit that is certain."""
 
 from bakeoff.core.selection.select import (
     find_best_trial,

@@ -1,12 +1,12 @@
-"""Branch and bound: the queries that find every trial that could win, without reading all trials.
+"""Branch and bound: queries that find every trial that could win, without reading all trials.
 
-A store is asked for the trials whose metric is at least as good as a threshold. A group with K values up to
-it has its exact stable score; of any other group the rest is worse than the threshold, so that its score is
-worse than the median of its values filled up with the threshold. When the best exact score beats all these
-bounds, nothing that was not read can win or tie. Otherwise the threshold is lowered, or one group is read
-further. The threshold comes from a sample, and from a look at a sixteenth of the range before all of it.
+The search asks a store for the trials whose metric is at least as good as a threshold. A group with K values
+up to it has its exact stable score. In any other group the rest is worse than the threshold, so its score is
+worse than the median of its values filled up with the threshold. Once the best exact score beats all these
+bounds, no unread trial can win or tie. Otherwise the search lowers the threshold, or reads one group further.
+The threshold comes from a sample, and from a sixteenth of the range before all of it.
 
-Pure: the queries are yielded and the answers sent in, so that any store can stand on the other side.
+Pure: it yields queries and takes pages, so that any store can answer.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from bakeoff.core.selection.study_groups import (
     valid_losses,
 )
 
-# A backbone with fewer trials in the common sample is sampled for itself.
+# A backbone with fewer trials in the common sample gets a sample of its own.
 MIN_OF_BACKBONE = 30
-# Stores with so few trials for each backbone are read whole: that takes fewer requests than to ask cleverly.
+# Stores with at most this many trials per backbone are read whole: a search would take more requests.
 RUNS_PER_BACKBONE = 10
 FIRST_SHARE = 0.02
-# So many trials of a backbone are looked for at first, and each time more.
+# Number of a backbone's trials to find at first; each step wants more.
 FIRST_RUNS = 96
 MAX_NARROWINGS = 8
 LOWER_BY = 4
-# The worst loss that is a number; what is kept beyond it stands for infinity.
+# The worst loss that is a number; a store writes infinity as anything beyond it.
 WORST_LOSS = math.nextafter(STORED_INFINITY, 0)
 
 
@@ -57,17 +57,17 @@ Search = Generator[TrialQuery, TrialPage, None]
 
 
 def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[TrialQuery, TrialPage, ReadTrials]:
-    """Ask for every trial that could win or tie, and for whatever would make the selection an error.
+    """Ask for every trial that could win or tie, and for those that would make the selection an error.
 
     Args:
-        backbones: Of which a champion is wanted.
-        rules: Of the selection.
+        backbones: Backbones that need a champion.
+        rules: Rules of the selection.
 
     Yields:
-        What to ask the store; the answer is to be sent in.
+        A query for the store; send its page in.
 
     Returns:
-        What was read. Selecting from it gives the champions, ties and errors of all trials.
+        The trials that were read. Selecting from them gives the champions, ties and errors of all trials.
     """
     limit = max(rules.whole_runs, RUNS_PER_BACKBONE * len(backbones))
     enough = max(rules.sample_runs, MIN_OF_BACKBONE * len(backbones))
@@ -87,11 +87,11 @@ def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[TrialQue
 
 @dataclass(frozen=True, slots=True)
 class _Unsettled:
-    """A group that may still win.
+    """Group that may still win.
 
     Attributes:
-        bound: Its score is this at best.
-        is_exact: It is this, if the group has trials enough.
+        bound: Best score that the group can have.
+        is_exact: Whether the bound is the score, if the group has enough trials.
     """
 
     bound: float
@@ -101,13 +101,13 @@ class _Unsettled:
 
 
 class _Branch:
-    """One backbone: what was seen of it, and what is asked next.
+    """Search for the trials of one backbone.
 
     Args:
-        backbone: Its name.
-        seen: Its trials that were read already.
-        terms: What all trials of the store have in common.
-        rules: Of the selection.
+        backbone: Name of the backbone.
+        seen: Trials of the backbone that were read already.
+        profile: Facts that all trials of the store share.
+        rules: Rules of the selection.
     """
 
     def __init__(self, backbone: str, seen: Mapping[str, Trial], profile: StoreProfile, rules: Rules) -> None:
@@ -119,14 +119,14 @@ class _Branch:
         self._n_wanted = FIRST_RUNS
         self._sampled: list[float] = []
         self._whole = TrialQuery(equals={"backbone": backbone})
-        # MLflow's filters know no "or": a metric's name that is recorded or not takes two queries.
+        # MLflow's filters have no "or": a metric name that only some trials record takes two queries.
         self._arms: tuple[TrialQuery, ...] = (self._whole,)
         if "metric" in profile.mixed:
             named: Mapping[FieldName, str] = {"backbone": backbone, "metric": rules.metric_name}
             self._arms = (replace(self._whole, equals=named), replace(self._whole, lacks=("metric",)))
 
     def search(self) -> Search:
-        """Ask until nothing that was not read can win."""
+        """Ask until no unread trial can win."""
         if len(self.seen) < MIN_OF_BACKBONE:
             sample = yield from take_sample(self._whole, self._rules)
             self._see(sample)
@@ -173,14 +173,14 @@ class _Branch:
     def _losses(self, trials: Iterable[Trial]) -> list[float]:
         return valid_losses(trials, self._rules.direction)
 
-    # --- what must be known before trials are compared ----------------------------------------------------
+    # --- facts that the search needs before it compares trials --------------------------------------------
 
     def _settle_profile(self) -> Generator[TrialQuery, TrialPage, bool]:
         """Find a trial of another direction and the newest schema version.
 
         Returns:
-            Whether queries tell trials apart as reading them does. A text that is recorded in unusual
-            letters or with spaces around it is unlike to a filter, and the same to who reads it.
+            Whether queries distinguish trials as reading them does. A text with unusual letters or spaces
+            around it differs for a filter, but not for a reader.
         """
         direction = self._rules.direction
         if "direction" in self._profile.mixed:
@@ -200,12 +200,12 @@ class _Branch:
         return self._keep_to_newest()
 
     def _find_versions(self, arm: TrialQuery) -> Generator[TrialQuery, TrialPage, bool]:
-        """See a trial of every schema version; returns whether queries tell these apart."""
+        """Read a trial of every schema version, and return whether queries distinguish the versions."""
         while True:
             known = {trial.schema_version for trial in self._alike() if not trial.study_key_is_derived}
             unlike: Mapping[FieldName, tuple[str, ...]] = {
                 "schema_version": tuple(sorted(known)) or ("",),
-                "study_key": ("",),  # without study key no recorded version counts
+                "study_key": ("",),  # a recorded version counts only together with a study key
             }
             other = yield from self._ask(replace(arm, unlike=unlike), 1)
             if not other.trials:
@@ -214,7 +214,7 @@ class _Branch:
                 return False
 
     def _keep_to_newest(self) -> bool:
-        """Ask for the newest schema version alone; returns whether it is no older than an unrecorded one."""
+        """Restrict queries to the newest schema version, and return whether no unrecorded one is newer."""
         newest = find_newest_version(self._alike())
         if newest and newest != OLDEST_SCHEMA:
             if is_older(newest, OLDEST_SCHEMA):
@@ -227,7 +227,7 @@ class _Branch:
     # --- bounds -------------------------------------------------------------------------------------------
 
     def _judge(self) -> tuple[float, list[_Unsettled]]:
-        """The best score that is certain, and the groups that may still reach it, the likeliest first."""
+        """Return the best certain score, and the groups that may still reach it, the likeliest first."""
         settings = self._rules.settings
         best, unsettled = math.inf, []
         for (_, study_key_hash, _), trials in group_trials(self._competing()).items():
@@ -240,14 +240,14 @@ class _Branch:
                 bound = median([*certain, *[reach] * (settings.top_k - len(certain))])
                 is_derived = any(trial.study_key_is_derived for trial in trials)
                 unsettled.append(_Unsettled(bound, study_key_hash, is_exact, is_derived))
-            # Any other group scores worse than ``reach``, like one of which nothing was seen.
+            # Any other group scores worse than ``reach``, like one without a trial that was read.
         able = [group for group in unsettled if group.bound <= best]
         return best, sorted(able, key=lambda group: (group.bound, group.study_key_hash))
 
     # --- reading more -------------------------------------------------------------------------------------
 
     def _lower(self) -> Search:
-        """Read further down in all groups: to where some more trials are expected, in the end to all."""
+        """Read further in all groups: as far as some more trials are expected, in the end everything."""
         reach, sampled = self.coverage.reach, self._sampled
         n_inside = sum(loss <= reach for loss in sampled)
         rank = max(1, math.ceil(FIRST_SHARE * len(sampled)), LOWER_BY * n_inside)
@@ -257,7 +257,7 @@ class _Branch:
         self._n_wanted *= LOWER_BY
 
     def _visit(self, study_key_hash: str) -> Search:
-        """Read of one group enough valid trials, and its best ones for certain."""
+        """Read enough valid trials of one group, the best ones for certain."""
         settings = self._rules.settings
         arms = tuple(replace(arm, equals={**arm.equals, "study_key": study_key_hash}) for arm in self._arms)
         start = self.coverage.reach_of(study_key_hash)
@@ -279,10 +279,10 @@ class _Branch:
     def _read_range(
         self, arms: Sequence[TrialQuery], start: float, target: float
     ) -> Generator[TrialQuery, TrialPage, float]:
-        """Read every valid trial beyond one loss up to another, or up to a better one if these are too many.
+        """Read every valid trial beyond one loss up to another, or up to a better one if there are too many.
 
         Returns:
-            The loss up to which all was read.
+            The loss up to which all valid trials were read.
         """
         limit = max(self._rules.range_runs, 2 * self._n_wanted)
         for number in range(MAX_NARROWINGS):
@@ -295,7 +295,7 @@ class _Branch:
             if rank <= len(losses):
                 target = losses[rank - 1]
             elif is_cut and start < -STORED_INFINITY:
-                start = -STORED_INFINITY  # what is infinitely good is no valid trial, and may be many
+                start = -STORED_INFINITY  # infinitely good trials are not valid, and may be many
             elif is_cut:
                 break
         yield from self._ask_range(arms, start, target, None)
@@ -310,7 +310,7 @@ class _Branch:
         *,
         id_prefix: str = "",
     ) -> Generator[TrialQuery, TrialPage, tuple[list[Trial], bool]]:
-        """Ask for the trials with a loss beyond ``start`` up to ``target``, and whether there are more."""
+        """Ask for the trials with a loss beyond ``start`` up to ``target``, and whether more exist."""
         direction, is_cut = self._rules.direction, False
         found: list[Trial] = []
         for arm in arms:

@@ -1,4 +1,4 @@
-"""Champions as callers hand them over: our records, or nested mappings of the older shape; parsed once."""
+"""Champions from callers: our records, or nested mappings of the older shape; parsed once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bakeoff.core.identity import is_run_id
 from bakeoff.core.records import BackboneSelection, Champion
 from bakeoff.errors import ChampionError
 
-# By backbone, or in a row. What a mapping holds is not trusted to be anything before it is parsed.
+# By backbone, or in a row. The values of a mapping may be anything until they are parsed.
 GivenChampions = Mapping[str, object] | Iterable[Champion | BackboneSelection]
 
 _RUN_IDS = ("run_id", "trial_run_id", "refit_run_id", "sweep_run_id")
@@ -24,17 +24,17 @@ def parse_champions(
     """Read champions in any shape that callers have.
 
     Args:
-        given: Champions or selections, in a row or by backbone; or by backbone a mapping of the older shape:
-            ``{"champion": {…}, "all_groups": …, "selection_metadata": …}``. In a mapping, ``backbone`` may be
-            left to the key, ``run_id`` to ``refit_run_id`` (or the other way round), ``metric_name`` and
-            ``fold_metrics`` to their defaults; paths may be text; keys that we do not know are ignored.
-        on_skip: Told of each backbone that has no champion, with the reason.
+        given: Champions or selections, in a row or by backbone; or mappings of the older shape by backbone:
+            ``{"champion": {…}, "all_groups": …, "selection_metadata": …}``. In a mapping, ``backbone`` may
+            come from the key, ``run_id`` from ``refit_run_id`` (or the other way round), ``metric_name`` and
+            ``fold_metrics`` from their defaults. Paths may be text; unknown keys are ignored.
+        on_skip: Called with a line for each backbone without a champion.
 
     Returns:
-        The champions that there are, in the order given.
+        The champions in the order given.
 
     Raises:
-        ChampionError: With every fault of every champion: none of them is used.
+        ChampionError: Lists every fault of every champion; none of them is used.
     """
     champions: dict[str, Champion] = {}
     faults: list[str] = []
@@ -42,14 +42,14 @@ def parse_champions(
         try:
             champion, reason = _unwrap(backbone, one)
             if champion is None:
-                on_skip(f"{backbone}: no champion: {reason or 'no reason was given'}")
+                on_skip(f"{backbone}: no champion: {reason or 'no reason given'}")
                 continue
             parsed = _parse(backbone, champion)
         except ChampionError as error:
             faults += error.faults
             continue
         if backbone in champions:
-            faults.append(f"champion of {backbone!r}: given twice; give one champion a backbone")
+            faults.append(f"champion of {backbone!r}: given twice; give one champion per backbone")
         champions[backbone] = parsed
     if faults:
         raise ChampionError(faults)
@@ -69,7 +69,7 @@ def _by_backbone(given: GivenChampions) -> Iterator[tuple[str, object]]:
 
 
 def _unwrap(backbone: str, given: object) -> tuple[object, object]:
-    """The champion as it was given, or None and the reason why there is none."""
+    """Return the champion as given, or None and the reason why there is none."""
     match given:
         case Champion():
             return given, None
@@ -122,15 +122,15 @@ def _read_mapping(backbone: str, given: Mapping[object, object]) -> Champion:
 def _explain(backbone: str, field: str, kind: str, message: str) -> str:
     place = f"champion of {backbone!r}: {field}"
     if kind == "missing":
-        return f"{place} is missing; add it, or hand over what select_champions() returned"
+        return f"{place} is missing; add it, or pass the result of select_champions()"
     return f"{place}: {message[0].lower()}{message[1:]}"
 
 
 def _find_faults(backbone: str, champion: Champion) -> Iterator[str]:
-    """What a record does not know by itself: names and ids become parts of paths, so their form counts."""
+    """Find the faults that the record itself does not check: names and ids become parts of paths."""
     place = f"champion of {backbone!r}"
     if champion.backbone != backbone:
-        yield f"{place}: backbone: found {champion.backbone!r}; expected the key that it stands under"
+        yield f"{place}: backbone: found {champion.backbone!r}; expected its key"
     try:
         _Backbone.validate_python(champion.backbone)
     except ValidationError:
@@ -141,8 +141,8 @@ def _find_faults(backbone: str, champion: Champion) -> Iterator[str]:
             yield f"{place}: {name}: found {value!r}; expected an MLflow run id, 32 hex digits"
     if champion.run_id != champion.refit_run_id:
         yield (
-            f"{place}: run_id: found {champion.run_id}; expected the refit run {champion.refit_run_id}: "
-            "that is what is measured"
+            f"{place}: run_id: found {champion.run_id}; expected refit_run_id, {champion.refit_run_id}: "
+            "bakeoff measures the refit"
         )
 
 

@@ -1,4 +1,4 @@
-"""Queries that a tracking store can answer by its filters alone, and what they are asked for."""
+"""Queries that a tracking store can answer by its filters alone, and the rules that they serve."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ RANGE_RUNS = 300
 
 @dataclass(frozen=True, slots=True)
 class TrialQuery:
-    """Which finished trials are asked for; all conditions must hold.
+    """Conditions on finished trials; all must hold.
 
     Attributes:
-        equals: Each field is recorded as this text.
-        unlike: Each field is recorded, and as none of these texts.
-        lacks: None of these fields is recorded.
-        reaches: The metric is at least as good as this.
-        short_of: And worse than this.
-        max_runs: Answer with so many at least, if there are; None asks for all.
-        id_prefix: The run's id begins so. Ids are random, so that these are a fair sample.
+        equals: Text that each field is recorded as.
+        reaches: Worst metric to include.
+        short_of: Metric that all trials must be worse than.
+        max_runs: Number of trials that suffice; None asks for all.
+        id_prefix: Beginning of the run's id. Ids are random, so that these trials are a fair sample.
     """
 
     equals: Mapping[FieldName, str] = field(default_factory=dict)
+    # Texts that each field is not recorded as; the field must be recorded.
     unlike: Mapping[FieldName, tuple[str, ...]] = field(default_factory=dict)
+    # Fields that are not recorded.
     lacks: tuple[FieldName, ...] = ()
     reaches: float | None = None
     short_of: float | None = None
@@ -44,7 +44,7 @@ class TrialPage:
     """Trials that a query asked for.
 
     Attributes:
-        is_cut: There are more.
+        is_cut: Whether the store has more.
     """
 
     trials: tuple[Trial, ...]
@@ -53,7 +53,7 @@ class TrialPage:
 
 @dataclass(frozen=True, slots=True)
 class ReadTrials:
-    """The trials that were read, and of each backbone how much that is."""
+    """Trials that were read, and the coverage of each backbone."""
 
     trials: tuple[Trial, ...]
     coverage: Mapping[str, Coverage]
@@ -61,13 +61,13 @@ class ReadTrials:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What selection is about.
+    """Rules and limits of a selection.
 
     Attributes:
-        recorded: The fields that the writer of the store records; the study key is among them.
-        whole_runs: A store, or a backbone, that holds no more trials is read whole.
-        sample_runs: Fewer trials are no sample.
-        range_runs: Of a range that holds more than so many trials a better part is read first.
+        recorded: Fields that the writer of the store records, among them the study key.
+        whole_runs: Most trials of a store or backbone that is read whole.
+        sample_runs: Fewest trials of a sample.
+        range_runs: Most trials of a range that is read at once; of a larger one, the better part comes first.
     """
 
     settings: SelectionSettings
@@ -79,20 +79,20 @@ class Rules:
     range_runs: int = RANGE_RUNS
 
 
-# MLflow draws ids of hexadecimal digits at random: the runs whose id begins so are a fair sample. Unlike the
-# oldest or the newest they show a metric that changes with time, and a store may find them by an index.
+# MLflow draws ids of hexadecimal digits at random: runs with one beginning are a fair sample. They show a
+# metric that changes with time, as the oldest or newest runs would not, and a store may have an index on ids.
 ONE_IN_256, ONE_IN_16 = "00", "0"
 MAX_SAMPLE = 400
 
 
 @dataclass(frozen=True, slots=True)
 class StoreProfile:
-    """What the trials of a store have in common.
+    """Facts that the trials of a store share.
 
     Attributes:
-        mixed: Fields in which they differ, as far as that was asked.
-        version: The only schema version that is recorded, unless these are mixed.
-        is_plain: No name of a metric is recorded in two ways.
+        mixed: Fields in which they differ, as far as queries asked.
+        version: The only schema version that is recorded, unless versions are mixed.
+        is_plain: Whether every metric name is recorded in one way only.
     """
 
     mixed: frozenset[FieldName]
@@ -101,7 +101,7 @@ class StoreProfile:
 
 
 def take_sample(query: TrialQuery, rules: Rules) -> Generator[TrialQuery, TrialPage, TrialPage]:
-    """Ask for some trials of many, or for all where there are few."""
+    """Ask for some trials if there are many, or for all if there are few."""
     for prefix in (ONE_IN_256, ONE_IN_16):
         page = yield replace(query, id_prefix=prefix, max_runs=max(MAX_SAMPLE, rules.sample_runs))
         if len(page.trials) >= rules.sample_runs:
@@ -110,10 +110,10 @@ def take_sample(query: TrialQuery, rules: Rules) -> Generator[TrialQuery, TrialP
 
 
 def find_profile(sample: Sequence[Trial], rules: Rules) -> Generator[TrialQuery, TrialPage, StoreProfile]:
-    """Ask for one trial that is unlike those of a sample, in each field.
+    """Ask for one trial that differs from those of a sample, in each field.
 
-    Trials of another metric are no error, only more to read: they are asked for if the sample shows one, and
-    if a trial of another version or direction was found, which may be one of them.
+    Trials of another metric are not an error, only more to read. The search asks for them if the sample shows
+    one, or if it found a trial of another version or direction, which may be one of them.
     """
     version = next((trial.schema_version for trial in sample if not trial.study_key_is_derived), "")
     usual: dict[FieldName, tuple[str, ...]] = {
@@ -124,7 +124,7 @@ def find_profile(sample: Sequence[Trial], rules: Rules) -> Generator[TrialQuery,
     for name, texts in usual.items():
         if name in rules.recorded:
             other = yield TrialQuery(unlike={name: texts[:1]}, max_runs=1)
-            if other.trials and texts[1:]:  # each further text costs the store as much again
+            if other.trials and texts[1:]:  # each further text costs the store the same again
                 other = yield TrialQuery(unlike={name: texts}, max_runs=1)
             mixed |= {name} if other.trials else set()
     metrics, is_plain = {rules.metric_name}, True
@@ -145,5 +145,5 @@ def find_profile(sample: Sequence[Trial], rules: Rules) -> Generator[TrialQuery,
 
 
 def spell(text: str) -> tuple[str, ...]:
-    """The usual spellings of a direction, which is read in any."""
+    """Return the usual spellings of a direction; bakeoff reads all of them."""
     return (text, text.upper(), text.capitalize())

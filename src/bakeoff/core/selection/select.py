@@ -1,4 +1,4 @@
-"""Champions: the best trial of the best study group, the same on every machine and in every order of runs."""
+"""Champions: the best trial of the best study group, equal on every machine and in every order of runs."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def select_champions_for_backbones(
     metric_name: str | None = None,
     coverage: Mapping[str, Coverage] | None = None,
 ) -> dict[str, BackboneSelection]:
-    """Select the champion of each backbone; one without champion does not stop the others.
+    """Select the champion of each backbone; one without a champion does not stop the others.
 
     Args:
-        backbones: Names, matched exactly.
+        backbones: Names of the backbones, matched exactly.
         trials: All trial runs of active experiments, in any order.
         refits: All refit runs of the same experiments, in any order.
-        settings: How groups and trials are judged.
-        direction: Of the objective.
-        metric_name: Of the objective; trials that were judged by another one are out. None takes any.
-        coverage: Of each backbone of which not all trials are handed over, how much is.
+        settings: Rules of the selection.
+        direction: Direction of the objective.
+        metric_name: Metric of the objective; trials with another one are excluded. None takes any.
+        coverage: Coverage of each backbone with trials that were not read.
 
     Raises:
-        ConfigError: A run says that its objective goes the other way.
+        ConfigError: A run records the other direction of the objective.
     """
     read = coverage or {}
     return {
@@ -71,12 +71,9 @@ def select_champion_per_backbone(
     metric_name: str | None = None,
     coverage: Coverage = WHOLE,
 ) -> BackboneSelection:
-    """Select one backbone's champion: best stable score of the groups, best metric in the group.
+    """Select one backbone's champion: best stable score of the groups, then best metric in the group.
 
-    Args: see ``select_champions_for_backbones``.
-
-    Raises:
-        ConfigError: A run says that its objective goes the other way.
+    Arguments and errors are those of ``select_champions_for_backbones``.
     """
     contest = _Contest(backbone, trials, settings, direction, metric_name=metric_name, coverage=coverage)
     metadata: dict[str, object] = {
@@ -112,12 +109,9 @@ def find_leading_trials(
     metric_name: str | None = None,
     coverage: Mapping[str, Coverage] | None = None,
 ) -> tuple[Trial, ...]:
-    """The trials that become champions if their refits hold: of these alone a store need be asked.
+    """Find the trials that become champions if their refits hold: only these refits matter.
 
-    Args: see ``select_champions_for_backbones``.
-
-    Raises:
-        ConfigError: A run says that its objective goes the other way.
+    Arguments and errors are those of ``select_champions_for_backbones``.
     """
     read = coverage or {}
     leaders = (
@@ -135,7 +129,7 @@ def find_leading_trials(
 
 
 class _Contest:
-    """The groups of one backbone, judged; and who leads, whatever becomes of its refit."""
+    """Groups of one backbone with their scores, and the leading trial, before its refit is checked."""
 
     def __init__(
         self,
@@ -175,7 +169,7 @@ class _Contest:
 
 
 def find_best_trial(trials: Iterable[Trial], direction: Direction) -> Trial:
-    """The best valid trial; ties go to the earliest start, then the lowest run id.
+    """Find the best valid trial; ties go to the earliest start, then the lowest run id.
 
     Raises:
         ValueError: No trial is finished with a finite metric.
@@ -188,9 +182,9 @@ def find_best_trial(trials: Iterable[Trial], direction: Direction) -> Trial:
 
 def _refuse_other_direction(trials: Iterable[Trial], direction: Direction) -> None:
     faults = [
-        f"run {trial.run_id} of experiment {trial.experiment_name!r} says objective.direction "
-        f"{trial.direction!r}; the configuration says {direction!r}; "
-        "correct hpo.objective.direction or select from another experiment"
+        f"run {trial.run_id} of experiment {trial.experiment_name!r} has objective.direction "
+        f"{trial.direction!r}, but the configuration has {direction!r}; "
+        "correct hpo.objective.direction, or select from another experiment"
         for trial in trials
         if trial.direction not in (None, direction)
     ]
@@ -200,7 +194,7 @@ def _refuse_other_direction(trials: Iterable[Trial], direction: Direction) -> No
 
 def _group_order(group: StudyGroup, best: Trial, direction: Direction) -> tuple[float, int, str]:
     if group.stable_score is None:
-        raise ValueError("a group that is out has no place in the order")
+        raise ValueError("an excluded group has no place in the order")
     return (loss_of(group.stable_score, direction), best.start_time_ms, best.run_id)
 
 

@@ -1,4 +1,4 @@
-"""Study groups: which trials may be compared, and what each group is worth as far as its trials were read."""
+"""Study groups: trials that may be compared, and the score of each group as far as it was read."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bakeoff.core.config.settings import SelectionSettings
 from bakeoff.core.records import Direction, StudyGroup, Trial
+from bakeoff.plural import count
 from bakeoff.record import Record
 
-# How MLflow's SQL store keeps +inf and -inf.
+# MLflow's SQL store writes +inf and -inf as this.
 STORED_INFINITY = 1.797e308
-# The version of study keys that bind neither data nor evaluation; also of those that were never recorded.
+# Version of study keys that cover neither data nor evaluation, and of those that were never recorded.
 OLDEST_SCHEMA = "1.0"
 # Schema version, study key, name of the objective's metric: trials that share all three are comparable.
 GroupName = tuple[str, str, str]
 
 
 class Coverage(Record):
-    """How much of one backbone's finished trials was read.
+    """Share of one backbone's finished trials that was read.
 
-    A loss is the metric of a minimised objective, or the negated one of a maximised objective.
+    A loss is the metric of a minimised objective, or the negated metric of a maximised one.
 
     Attributes:
-        is_whole: All of them.
-        reach: Every valid trial with at most this loss.
-        group_reach: The same of single study groups, by study key, where more was read of them.
+        is_whole: Whether all trials were read.
+        reach: Loss up to which every valid trial was read.
+        group_reach: The same for single study groups of which more was read, by study key.
     """
 
     model_config = Record.model_config | {"allow_inf_nan": True}
@@ -36,7 +37,7 @@ class Coverage(Record):
     group_reach: Mapping[str, float] = {}
 
     def reach_of(self, study_key_hash: str) -> float:
-        """The loss up to which every valid trial of a study group was read."""
+        """Return the loss up to which every valid trial of a study group was read."""
         return max(self.reach, self.group_reach.get(study_key_hash, -math.inf))
 
 
@@ -44,17 +45,17 @@ WHOLE = Coverage()
 
 
 def is_valid_metric(value: float | None) -> bool:
-    """Whether a metric is a finite number; ±1.797e308 is how the SQL store writes infinity."""
+    """Return whether a metric is a finite number; the SQL store writes infinity as ±1.797e308."""
     return value is not None and math.isfinite(value) and abs(value) < STORED_INFINITY
 
 
 def loss_of(value: float, direction: Direction) -> float:
-    """A metric as a number of which less is better; applied twice it gives the metric."""
+    """Convert a metric to a loss, of which less is better; a loss converts back to the metric."""
     return -value if direction == "maximize" else value
 
 
 def valid_losses(trials: Iterable[Trial], direction: Direction) -> list[float]:
-    """Losses of the trials with a valid metric, the best first."""
+    """Return the losses of the trials with a valid metric, the best first."""
     return sorted(
         loss_of(trial.metric, direction)
         for trial in trials
@@ -63,7 +64,7 @@ def valid_losses(trials: Iterable[Trial], direction: Direction) -> list[float]:
 
 
 def group_trials(trials: Iterable[Trial]) -> Mapping[GroupName, list[Trial]]:
-    """Trials by the group in which they may be compared."""
+    """Group the trials that may be compared."""
     groups: dict[GroupName, list[Trial]] = defaultdict(list)
     for trial in trials:
         groups[(trial.schema_version, trial.study_key_hash, trial.metric_name)].append(trial)
@@ -71,7 +72,7 @@ def group_trials(trials: Iterable[Trial]) -> Mapping[GroupName, list[Trial]]:
 
 
 def find_newest_version(trials: Iterable[Trial]) -> str:
-    """The newest schema version among some trials; an empty text without any."""
+    """Find the newest schema version of some trials; an empty text without any."""
     return max(
         (trial.schema_version for trial in trials),
         key=lambda version: (_version_order(version), version),
@@ -80,12 +81,12 @@ def find_newest_version(trials: Iterable[Trial]) -> str:
 
 
 def is_older(version: str, other: str) -> bool:
-    """Whether one schema version is older than another."""
+    """Return whether one schema version is older than another."""
     return (_version_order(version), version) < (_version_order(other), other)
 
 
 def median(values: Sequence[float]) -> float:
-    """Median of sorted numbers; halved before they are added, so that no sum overflows."""
+    """Return the median of sorted numbers; halves before adding, so that no sum overflows."""
     low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
     return low if low == high else low / 2 + high / 2
 
@@ -100,16 +101,16 @@ def judge_group(
     metric_name: str | None,
     coverage: Coverage = WHOLE,
 ) -> StudyGroup:
-    """Judge one group; what its unread trials could change is not told.
+    """Judge one group; values that unread trials could change are None.
 
     Args:
-        name: Of the group.
-        trials: Its finished trials, as far as they were read.
-        settings: How groups are judged.
-        direction: Of the objective.
+        name: Name of the group.
+        trials: Finished trials of the group, as far as they were read.
+        settings: Rules of the selection.
+        direction: Direction of the objective.
         newest: Schema version that competes.
-        metric_name: Of the objective; None takes any.
-        coverage: What was read of the backbone.
+        metric_name: Metric of the objective; None takes any.
+        coverage: Share of the backbone's trials that was read.
     """
     version, study_key_hash, judged_by = name
     losses = valid_losses(trials, direction)
@@ -117,13 +118,13 @@ def judge_group(
     n_certain = sum(loss <= reach for loss in losses)
     left_out = None
     if metric_name not in (None, judged_by):
-        left_out = f"its objective is {judged_by!r}; hpo.objective.metric is {metric_name!r}"
+        left_out = f"its objective is {judged_by!r}, but hpo.objective.metric is {metric_name!r}"
     elif version != newest and not settings.allow_mixed_schema_groups:
-        left_out = f"schema version {version}; {newest} is there, and they are not compared"
+        left_out = f"schema version {version} is not compared with {newest}, which exists as well"
     elif math.isinf(reach) and len(losses) < settings.min_trials_per_group:
-        left_out = f"{len(losses)} valid trials; at least {settings.min_trials_per_group} are asked for"
+        left_out = f"{count(len(losses), 'valid trial')}, at least {settings.min_trials_per_group} needed"
     elif len(losses) < settings.min_trials_per_group or n_certain < settings.top_k:
-        left_out = "cannot win: what was not read of it is worse than the chosen group's stable score"
+        left_out = "cannot win: its unread trials are worse than the chosen group's stable score"
     competes = metric_name in (None, judged_by) and (version == newest or settings.allow_mixed_schema_groups)
     is_best_certain = coverage.is_whole or (competes and n_certain > 0)
     return StudyGroup(

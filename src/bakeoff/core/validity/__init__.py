@@ -1,1 +1,1 @@
-"""Validity: which flags a measurement gets, and whether it counts as done."""
+"""Validity: the flags of a measurement, and whether it counts as done."""

@@ -1,4 +1,4 @@
-"""Validity: what a reader of a measurement must know, each flag with its figure and its limit."""
+"""Validity: the flags of a measurement, each with its figure and its limit."""
 
 from __future__ import annotations
 
@@ -56,9 +56,10 @@ from bakeoff.measure.statistics.readings import (
 from bakeoff.measure.statistics.stability import find_drift, find_far, spread_excess
 from bakeoff.measure.system.kernel_counters import THROTTLES
 from bakeoff.measure.tasks.token_classification import ENTITY_F1
+from bakeoff.plural import count
 
 QUANTILES = (0.5, 0.95, 0.99)
-# Both must be passed: that processes differ by a per cent or two is usual, and the interval holds it.
+# A flag needs both: processes usually differ by a per cent or two, and the interval holds it.
 MAX_SPREAD_EXCESS = 3.0
 MAX_SPREAD = 0.05
 MAX_TAIL_RATIO = 3.0
@@ -87,13 +88,13 @@ def judge_measurement(
     """Find every flag of a measurement.
 
     Args:
-        job: What was to be measured.
-        readings: What was read.
-        environment: In which.
-        heat: With whom; None for what is measured alone.
-        n_truncated: Documents of which words were cut off.
-        token_limit: Where they were cut: the job's ``max_length``, or the model's own maximum where that is
-            smaller; None means the former.
+        job: Job that was measured.
+        readings: Its readings.
+        environment: Environment of the measurement.
+        heat: Heat that it was measured in; None if it was measured alone.
+        n_truncated: Number of documents with words cut off.
+        token_limit: Tokens after which they were cut: the job's ``max_length``, or the model's own maximum if
+            that is smaller. None means ``max_length``.
         accepts_contention: Whether a measurement on a busy machine counts as done; it is flagged in any case.
     """
     flags: list[Flag] = []
@@ -115,16 +116,14 @@ def judge_measurement(
 
 
 def _tell_truncated(job: Job, n_truncated: int, token_limit: int) -> Flag:
-    whose = ", the most that this model takes" if token_limit < job.max_length else ""
-    what = "document" if n_truncated == 1 else "documents"
-    detail = f"{n_truncated} {what} longer than {token_limit} tokens{whose}"
-    return TRUNCATED.raised(detail)
+    why = ", the maximum of this model" if token_limit < job.max_length else ""
+    return TRUNCATED.raised(f"{count(n_truncated, 'document')} longer than {token_limit} tokens{why}")
 
 
 def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
     measured = f1_of(reading)
     if job.metric_name != ENTITY_F1:
-        detail = f"the sweep's {job.metric_name} is another metric than the entity F1 of {measured:.4f} here"
+        detail = f"the sweep's {job.metric_name} is not the entity F1 measured here ({measured:.4f})"
         return [NO_REFIT_METRIC.raised(detail)]
     if job.refit_metric is None:
         detail = f"the refit logged no test {job.metric_name} to compare {measured:.4f} with"
@@ -140,13 +139,12 @@ def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
 
 
 def _judge_repeats(heat: HeatFacts | None, readings: Sequence[Reading]) -> list[Flag]:
-    count = heat.repeats if heat else max((len(set(row.repeats)) for row in readings), default=0)
-    if count >= MIN_REPEATS:
+    repeats = heat.repeats if heat else max((len(set(row.repeats)) for row in readings), default=0)
+    if repeats >= MIN_REPEATS:
         return []
-    many = "process" if count == 1 else "processes"
-    detail = f"{count} fresh {many}; intervals are wide below {MIN_REPEATS}"
-    if count == FEWEST_REPEATS:
-        detail += ", and with two they miss somewhat more often where candidates differ in spread"
+    detail = f"{count(repeats, 'repeat')}: intervals are wide below {MIN_REPEATS}"
+    if repeats == FEWEST_REPEATS:
+        detail += "; with two, they miss slightly more often if candidates differ in spread"
     return [FEW_REPEATS.raised(detail)]
 
 
@@ -160,7 +158,7 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
         if _is_timed(reading):
             flags += _judge_samples(reading, overhead_ns)
         elif reading.quantity == FIRST_CALL and not all(reading.columns["is_steady"]):
-            detail = f"{_place(reading)}: still drifting when warm-up was given up"
+            detail = f"{_place(reading)}: calls were not steady when warm-up ended"
             flags.append(WARMUP_NOT_STEADY.raised(detail))
     flags += _judge_drift(heat, readings)
     flags += _judge_core_to_core(heat, readings)
@@ -169,18 +167,18 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
     ]
     if len(set(heat.threads)) > 1:
         shown = ", ".join(
-            f"{name} {count}" for name, count in zip(heat.candidates, heat.threads, strict=True)
+            f"{name} {threads}" for name, threads in zip(heat.candidates, heat.threads, strict=True)
         )
-        detail = f"the candidates used unlike numbers of threads ({shown}): ratios compare both at once"
+        detail = f"the candidates used different numbers of threads ({shown}): ratios hold that, too"
         flags.append(ASYM_THREADS.raised(detail))
     if not heat.is_resident:
-        detail = "the candidates did not fit into memory together; intervals are 4 to 5 times as wide"
+        detail = "the candidates did not fit into memory together: intervals are 4 to 5 times as wide"
         flags.append(NOT_RESIDENT.raised(detail))
     return flags
 
 
 def _describe_unmet(unmet: Unmet, heat: HeatFacts) -> str:
-    """How wide an interval was left, and what would reach its target.
+    """Describe how wide an interval is, and how many more repeats would reach its target.
 
     The width falls with the square root of the number of repeats. With few of them it falls faster, so the
     estimate is at most too high.
@@ -194,11 +192,14 @@ def _describe_unmet(unmet: Unmet, heat: HeatFacts) -> str:
     cost = (
         f"more than {MOST_REPEATS:,} more repeats"
         if more > MOST_REPEATS
-        else f"about {more:,} more {'repeat' if more == 1 else 'repeats'} "
-        f"({_name_time(more * heat.wall_s / max(heat.repeats, 1))})"
+        else f"about {count(more, 'more repeat')} ({_name_time(more * heat.wall_s / max(heat.repeats, 1))})"
     )
-    width = f"±{unmet.half_width:.1%}" if unmet.half_width < MOST_PERCENT else f"×{1 + unmet.half_width:,.0f}"
+    width = _name_width(unmet.half_width, sign="±")
     return f"batch size {unmet.variant}: {end} at {width} (target ±{unmet.target:.1%}); {cost} would reach it"
+
+
+def _name_width(share: float, *, sign: str = "") -> str:
+    return f"{sign}{share:.1%}" if share < MOST_PERCENT else f"×{1 + share:,.0f}"
 
 
 def _name_time(seconds: float) -> str:
@@ -206,10 +207,10 @@ def _name_time(seconds: float) -> str:
 
 
 def _judge_reference(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
-    """Whether there is anything to take a ratio to: a reference may fail before it finished a process."""
+    """Flag a heat without ratios: its reference may fail before one of its processes is complete."""
     if any(row.quantity == REFERENCE for row in readings) or not any(map(_is_timed, readings)):
         return []
-    detail = f"{heat.reference} failed before any of its processes was whole: there are absolute values alone"
+    detail = f"{heat.reference} failed before one of its processes was complete: there are no ratios"
     return [NO_REFERENCE.raised(detail)]
 
 
@@ -224,9 +225,9 @@ def _place(reading: Reading) -> str:
 def _judge_contention(share: float, *, accepts_contention: bool) -> list[Flag]:
     return judge_share(
         share,
-        contended=f"{share:.0%} of the rounds were disturbed by other work (limit {MAX_DIRTY_SHARE:.0%}): "
-        "only ratios can be read, with low confidence",
-        disturbed=f"{share:.0%} of the rounds were disturbed, repeated and left out",
+        contended=f"other work disturbed {share:.0%} of the rounds (limit {MAX_DIRTY_SHARE:.0%}): "
+        "read the ratios only, with low confidence",
+        disturbed=f"other work disturbed {share:.0%} of the rounds, which were repeated and excluded",
         accepts_contention=accepts_contention,
     )
 
@@ -234,27 +235,30 @@ def _judge_contention(share: float, *, accepts_contention: bool) -> list[Flag]:
 def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
     n, place = reading.n_counted, _place(reading)
     flags = [
-        UNSUPPORTED.raised(f"{place}: {n} samples, {minimum_samples(p)} are needed", quantity=f"p{p * 100:g}")
+        UNSUPPORTED.raised(
+            f"{place}: {count(n, 'sample')}, at least {minimum_samples(p)} needed", quantity=f"p{p * 100:g}"
+        )
         for p in QUANTILES
         if n < minimum_samples(p) and not (reading.quantity == PASS and p > QUANTILES[0])
     ]
     if reading.is_grouped:
-        detail = f"{place}: calls are too short to be timed one by one; there is no p95 and no p99"
+        detail = f"{place}: calls are too short to time one by one, so p95 and p99 are missing"
         flags.append(BATCHED_TIMING.raised(detail))
     if LATE in reading.columns["left_out"]:
         n_late = reading.columns["left_out"].count(LATE)
-        detail = f"{place}: {n_late} samples before the steady state are left out"
+        detail = f"{place}: excluded {count(n_late, 'sample')} before the steady state"
         flags.append(LATE_WARMUP.raised(detail))
     flags += _compare_with_all(reading)
     rows = reading.by_repeat()
     excess = spread_excess(rows)
     spread = float(np.std([np.log(np.median(row)) for row in rows], ddof=1)) if len(rows) > 1 else 0.0
     if excess > MAX_SPREAD_EXCESS and spread > MAX_SPREAD:
-        detail = f"{place}: processes differ by {spread:.1%}, {excess:.1f} times what their noise explains"
+        differ = f"processes differ by {_name_width(spread)}"
+        detail = f"{place}: {differ}, {excess:,.1f} times what their noise explains"
         flags.append(MULTIMODAL.raised(detail))
     middle, tail = reading.quantile(0.5), reading.quantile(0.99)
     if middle and tail and tail.value > MAX_TAIL_RATIO * middle.value:
-        detail = f"{place}: p99 is {tail.value / middle.value:.1f} times p50 (limit {MAX_TAIL_RATIO:g})"
+        detail = f"{place}: p99 is {tail.value / middle.value:,.1f} times p50 (limit {MAX_TAIL_RATIO:g})"
         flags.append(HEAVY_TAIL.raised(detail))
     if middle and overhead_ns > MAX_OVERHEAD_SHARE * middle.value and not reading.is_grouped:
         detail = f"{place}: the instrument takes {overhead_ns / middle.value:.1%} of a call"
@@ -263,7 +267,7 @@ def _judge_samples(reading: Reading, overhead_ns: float) -> list[Flag]:
 
 
 def _compare_with_all(reading: Reading) -> list[Flag]:
-    """Figures of all rounds beside the headline, where leaving some out changes it."""
+    """Show the figures of all rounds next to the headline, if excluding some changes it."""
     shown = []
     for p in QUANTILES:
         counted, of_all = reading.quantile(p), reading.quantile_of_all(p)
@@ -280,24 +284,25 @@ def _compare_with_all(reading: Reading) -> list[Flag]:
 def _judge_drift(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
     """Flag a machine that changed its speed, by the calibration loop: the same work in every process.
 
-    Not at a candidate: what differs between its processes would pass for drift.
+    A candidate cannot show it: differences between its processes would pass for drift.
     """
     drift = find_drift(np.array(heat.calibration_ns)) if heat.calibration_ns else None
     if drift is None:
         return []
-    detail = f"the machine became {abs(drift.change):.1%} {'slower' if drift.change > 0 else 'faster'}"
+    change = _name_width(abs(drift.change))
+    detail = f"the machine became {change} {'slower' if drift.change > 0 else 'faster'}"
     flags = [DRIFT.raised(f"{detail} over the heat ({drift.kind}); ratios are free of it")]
     n_throttled = sum(
         sum(row.columns.get(THROTTLES, ())) for row in readings if row.quantity == BLOCK and row.columns
     )
     if n_throttled:
-        detail = f"the processor throttled itself {n_throttled} times over the blocks: it was too hot"
+        detail = f"the hot processor throttled itself {count(n_throttled, 'time')} during the blocks"
         flags.append(THERMAL.raised(detail))
     return flags
 
 
 def _judge_core_to_core(heat: HeatFacts, readings: Sequence[Reading]) -> list[Flag]:
-    """Whether the host moved the CPUs, and whether those rounds could be left out."""
+    """Flag a host that moved the CPUs, and say whether those rounds could be excluded."""
     latencies_ns = np.array(heat.core_to_core_ns)
     far = find_far(latencies_ns)
     if not far.any() or far.mean() <= MAX_FAR_SHARE:
@@ -306,9 +311,9 @@ def _judge_core_to_core(heat: HeatFacts, readings: Sequence[Reading]) -> list[Fl
     are_out = any(APART in row.columns["left_out"] for row in readings if _is_timed(row))
     what = f"data took {factor:.1f} times as long from one CPU to the next in {far.mean():.0%} of the rounds"
     then = (
-        "absolute figures leave them out, ratios keep them"
+        "absolute figures exclude them, ratios keep them"
         if are_out
-        else "the others are too few, so all count; ratios feel it less"
+        else "too few remain without them, so all count, and ratios change less"
     )
     return [CPUS_APART.raised(f"{what}: {then}")]
 
@@ -317,11 +322,11 @@ def _judge_environment(environment: Environment) -> list[Flag]:
     facts: Mapping[str, str] = environment.facts
     flags = []
     if facts.get("freeze") == "no":
-        flags.append(NO_FREEZE.raised("idle candidates could not be stopped on this system"))
+        flags.append(NO_FREEZE.raised("this system cannot stop idle candidates"))
     if facts.get("hypervisor") not in (None, "n/a", "no"):
-        flags.append(VIRTUALISED.raised("a virtual machine; what its host does cannot be seen"))
+        flags.append(VIRTUALISED.raised("the machine is virtual, and cannot see the work of its host"))
     elif facts.get("governor") == "n/a":
-        flags.append(NO_CPUFREQ.raised("the system does not tell how fast its CPUs run"))
+        flags.append(NO_CPUFREQ.raised("the system does not report the clock of its CPUs"))
     if facts.get("governor") == "powersave":
-        flags.append(POWERSAVE.raised("the CPU governor saves power"))
+        flags.append(POWERSAVE.raised("the CPU governor is powersave"))
     return flags

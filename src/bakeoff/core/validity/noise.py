@@ -1,4 +1,4 @@
-"""Noise: how much of a measurement other work disturbed, and what can still be read from it."""
+"""Noise: the share of a measurement that other work disturbed, and the times that stay comparable."""
 
 from __future__ import annotations
 
@@ -36,11 +36,10 @@ def is_only_contended(measurement: Measurement) -> bool:
 
 
 def clock_of(measurement: Measurement) -> ComparedTime:
-    """Return which time the ratios of a measurement to its heat's reference are made of.
+    """Return the clock of a measurement's ratios to its heat's reference.
 
-    Wall time is what a user waits for. On a contended machine it is CPU time, if all candidates used one
-    thread: CPU time does not hold what other work took. With more threads it would hold what they spin while
-    they wait.
+    Users wait for wall time. On a contended machine the ratios use CPU time, if all candidates used one
+    thread: CPU time does not hold the share of other work. With more threads it would hold their spinning.
     """
     heat = measurement.heat
     is_by_cpu = is_contended(measurement) and heat is not None and heat.uses_one_thread

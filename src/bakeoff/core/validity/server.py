@@ -1,4 +1,4 @@
-"""Validity of the server scenario: whether its search was whole, warm and undisturbed, and found a rate."""
+"""Validity of the server scenario: a complete, warm, undisturbed search that found a rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bakeoff.measure.statistics.readings import MAX_DIRTY_SHARE, MAX_RATE, PROBE
 from bakeoff.measure.statistics.response_limits import slo_is_missed
 
 # How many times the mean wait may be off the formula, either way. Of five processes of 700 requests each at a
-# load of 0.8, one simulated queue in 200 is off by 1.4; nearer to 1 the mean tells too little.
+# load of 0.8, one simulated queue in 200 is off by 1.4; nearer to 1 the mean varies too much.
 MAX_WAIT_FACTOR = 2.0
 MAX_LOAD_OF_CHECK_PERMILLE = 850
 
@@ -25,12 +25,12 @@ def judge_server(
     *,
     accepts_contention: bool = False,
 ) -> list[Flag]:
-    """Find what only a server is flagged for.
+    """Find the flags that only a server has.
 
     Args:
-        scenario: What was to be measured.
-        protocol: How.
-        readings: What was read.
+        scenario: Server scenario that was measured.
+        protocol: Its protocol.
+        readings: Its readings.
         accepts_contention: Whether a measurement on a busy machine counts as done; it is flagged in any case.
     """
     flags: list[Flag] = []
@@ -45,21 +45,21 @@ def judge_server(
 def _judge_rate(
     scenario: Server, protocol: TimingProtocol, reading: Reading, readings: Sequence[Reading]
 ) -> list[Flag]:
-    """Whether every process was warm, queued as queues do, searched to the end, and found a rate.
+    """Flag a process that was not steady, queued oddly, did not finish its search, or found no rate.
 
-    That it found none is no fault of the measurement.
+    A search that found none is still valid.
     """
     flags = _judge_queue(reading)
     n, columns = len(reading.values), reading.columns
     n_drifting = columns.get("is_steady", ()).count(0)
     if n_drifting:
-        detail = f"{n_drifting} of {n} processes were still drifting when warm-up was given up"
+        detail = f"calls were not steady when warm-up ended, in {n_drifting} of {n} processes"
         flags.append(WARMUP_NOT_STEADY.raised(detail))
     n_cut_short = sum(columns.get("is_cut_short", ()))
     if n_cut_short:
         detail = (
-            f"{n_cut_short} of {n} processes had no time for the next trial: the share of each in the time "
-            f"budget is {scenario.search_budget_s(protocol):g} s, and twice that until a rate is found"
+            f"no time for the next trial in {n_cut_short} of {n} processes: each had "
+            f"{scenario.search_budget_s(protocol):g} s, and twice that until it found a rate"
         )
         flags.append(SEARCH_CUT_SHORT.raised(detail))
     if any(value <= 0 for value in reading.values):
@@ -68,7 +68,10 @@ def _judge_rate(
 
 
 def _tell_unmet(scenario: Server, reading: Reading, readings: Sequence[Reading]) -> str:
-    """How many processes found no rate, how low they asked, and in how many calls alone are too slow."""
+    """Count the processes without a rate, and those in which single calls are too slow.
+
+    Includes the lowest rate that was tried.
+    """
     columns = reading.columns
     unmet = {
         repeat: number
@@ -76,8 +79,8 @@ def _tell_unmet(scenario: Server, reading: Reading, readings: Sequence[Reading])
         if value <= 0
     }
     detail = (
-        f"{len(unmet)} of {len(reading.values)} processes answered within {scenario.limit_ms:g} ms at "
-        f"p{scenario.quantile * 100:g} at no rate that was tried"
+        f"no rate met {scenario.limit_ms:g} ms at p{scenario.quantile * 100:g} in "
+        f"{len(unmet)} of {len(reading.values)} processes"
     )
     tried = [
         rate
@@ -87,7 +90,7 @@ def _tell_unmet(scenario: Server, reading: Reading, readings: Sequence[Reading])
         if repeat in unmet
     ]
     if tried:
-        detail += f", the lowest {min(tried):.3g} per second"
+        detail += f" (lowest tried: {min(tried):.3g} per second)"
     alone = [
         (columns["n_late_alone"][number], columns["n_alone"][number])
         for number in unmet.values()
@@ -97,16 +100,15 @@ def _tell_unmet(scenario: Server, reading: Reading, readings: Sequence[Reading])
     if n_too_slow:
         n_late, n_calls = (sum(each) for each in zip(*alone, strict=True))
         detail += (
-            f"; in {n_too_slow} of them a single request takes too long even if none comes beside it "
-            f"({n_late} of {n_calls} such calls took longer)"
+            f"; in {n_too_slow} of them a single request alone takes too long ({n_late} of {n_calls} calls)"
         )
     return detail
 
 
 def _judge_trials(reading: Reading, *, accepts_contention: bool) -> list[Flag]:
-    """Whether other work disturbed the trials of a server, by the limits that hold for rounds.
+    """Flag other work during the trials of a server, by the limits that hold for rounds.
 
-    By the time that the server was awake: a trial that failed at once is none of a minute.
+    Trials count by the time in which the server was awake: one that failed at once weighs little.
     """
     columns = reading.columns
     awake_ns = sum(columns.get("awake_ns", ()))
@@ -115,17 +117,17 @@ def _judge_trials(reading: Reading, *, accepts_contention: bool) -> list[Flag]:
     rows = zip(columns["awake_ns"], columns["is_disturbed"], strict=True)
     share = sum(ns for ns, is_disturbed in rows if is_disturbed) / awake_ns
     waited = f"it waited for a CPU for {sum(columns['run_delay_ns']) / awake_ns:.1%} of all"
-    told = f"{share:.0%} of the time in which the server was awake was disturbed by other work"
+    busy = f"other work disturbed {share:.0%} of the time in which the server was awake"
     return judge_share(
         share,
-        contended=f"{told} (limit {MAX_DIRTY_SHARE:.0%}), {waited}: the rate is a lower bound",
-        disturbed=f"{told} (limit {WARN_DIRTY_SHARE:.0%}), {waited}",
+        contended=f"{busy} (limit {MAX_DIRTY_SHARE:.0%}), {waited}: the rate is a lower bound",
+        disturbed=f"{busy} (limit {WARN_DIRTY_SHARE:.0%}), {waited}",
         accepts_contention=accepts_contention,
     )
 
 
 def _judge_queue(reading: Reading) -> list[Flag]:
-    """The self-test of the server scenario: mean waits beside those of Pollaczek and Khinchine's formula."""
+    """Compare mean waits with Pollaczek and Khinchine's formula: the server scenario's self-test."""
     columns = reading.columns
     loads = columns.get("load_permille", ())
     expected = sum(columns.get("expected_wait_ns", ()))
@@ -136,6 +138,6 @@ def _judge_queue(reading: Reading) -> list[Flag]:
         return []
     detail = (
         f"requests waited {factor:.1f} times as long as the formula of Pollaczek and Khinchine says "
-        f"(limit {MAX_WAIT_FACTOR:g} times either way): arrivals or service were not what they seem"
+        f"(limit {MAX_WAIT_FACTOR:g} times either way)"
     )
     return [QUEUE_MISMATCH.raised(detail)]

@@ -106,7 +106,7 @@ def test_quality_on_other_documents_is_not_paired(side: Callable[..., Side], ben
     found = put(side("a"), other, metrics=("quality",))
     assert (found.outcome, line_of(found, "quality").remark) == (
         "cannot tell",
-        "judged on other documents: nothing can be paired",
+        "scored on different documents: they cannot be paired",
     )
 
 
@@ -178,7 +178,7 @@ def test_where_nothing_is_under_the_gate_the_answer_says_so() -> None:
     found = put(Side("a", ()), Side("b", ()))
     assert (found.outcome, found.pairs[0].lines) == ("cannot tell", ())
     assert found.remarks == (
-        "b: neither latency nor quality is at hand, so nothing is gated; --metric names other quantities",
+        "b: the gate has neither latency nor quality; name another quantity with --metric",
     )
 
 

@@ -47,23 +47,25 @@ def test_nodes_that_are_alike_all_measure(make_node: Callable[..., Node]) -> Non
 def test_of_nodes_of_two_kinds_the_one_that_is_named_measures(make_node: Callable[..., Node]) -> None:
     nodes = [make_node("a"), make_node("b", cpu="Other CPU"), make_node("c")]
     assert fault_of(nodes) == (
-        "benchmark.execution.hardware: nodes are of several kinds: 2 of 'Example CPU (2 CPUs)'; "
-        "1 of 'Other CPU (2 CPUs)'; name one of these"
+        "benchmark.execution.hardware: the nodes are of several kinds (2 × 'Example CPU (2 CPUs)', "
+        "1 × 'Other CPU (2 CPUs)'); set one of these"
     )
     assert choose_nodes(nodes, "Other CPU (2 CPUs)", RELEASE) == (nodes[1],)
-    assert "no node is of 'Abacus'" in fault_of(nodes, "Abacus")
+    assert "no node has 'Abacus'" in fault_of(nodes, "Abacus")
 
 
 def test_a_node_with_other_libraries_is_named_with_what_differs(make_node: Callable[..., Node]) -> None:
     nodes = [make_node("a"), make_node("b", libraries={"torch": "2.8.0"})]
     assert fault_of(nodes) == (
         'benchmark.execution: nodes a and b differ in libraries.torch ("2.9.0", "2.8.0"); '
-        "make them alike, or start one without the resource"
+        "make them equal, or start one without the resource"
     )
 
 
 def test_a_node_with_another_bakeoff_is_named(make_node: Callable[..., Node]) -> None:
-    assert "node b runs bakeoff 0.9, this is 1.0" in fault_of([make_node("a"), make_node("b", release="0.9")])
+    assert "node b runs bakeoff 0.9, this machine runs 1.0" in fault_of(
+        [make_node("a"), make_node("b", release="0.9")]
+    )
 
 
 def test_what_no_node_can_run_is_told_once(make_node: Callable[..., Node]) -> None:

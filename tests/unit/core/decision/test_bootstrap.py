@@ -159,7 +159,7 @@ def test_a_winner_by_measurements_that_do_not_count_as_done_is_no_pass() -> None
     decision = rule(REFERENCE, done.model_copy(update={"is_done": False}))
     assert (decision.outcome, decision.winner, decision.is_pass) == ("winner", "busy × torch-fp32", False)
     assert decision.not_done == ("busy × torch-fp32",)
-    assert any("too busy while busy × torch-fp32 were measured" in each for each in decision.reasons)
+    assert any("too busy while busy × torch-fp32 was measured" in each for each in decision.reasons)
 
 
 @pytest.mark.parametrize(("is_contended", "expected"), [(False, "failed"), (True, "cannot tell")])

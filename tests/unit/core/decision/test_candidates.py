@@ -64,8 +64,8 @@ def test_a_time_that_is_no_number_above_0_never_wins_and_is_told(value: float) -
     decision = rule([spoil_latency(value), SOUND])
     assert decision.winner == SOUND.label
     line = (
-        "spoilt × torch-fp32: not ranked: latency at batch size 1 holds times that are no number above 0; "
-        "measure it again"
+        "spoilt × torch-fp32: not ranked: latency at batch size 1 holds times that are not finite numbers "
+        "above 0; measure it again"
     )
     assert decision.incomplete == (line,)
     assert line in decision.reasons
@@ -75,7 +75,7 @@ def test_a_time_that_is_no_number_above_0_never_wins_and_is_told(value: float) -
 def test_counts_that_cannot_be_never_win_and_are_told(value: float) -> None:
     decision = rule([spoil_entities(value), SOUND])
     assert decision.winner == SOUND.label
-    assert "not ranked: the quality measurement holds counts that cannot be" in decision.incomplete[0]
+    assert "not ranked: the quality measurement holds impossible counts" in decision.incomplete[0]
 
 
 def test_where_no_candidate_is_sound_there_is_no_answer_and_each_reason_is_told() -> None:
@@ -100,7 +100,7 @@ def test_folds_that_spread_more_than_the_documents_tell_are_flagged() -> None:
     folded = make_candidate("one", 0.8, fold_metrics=(0.6, 0.9, 0.75))
     (flag,) = standing_of(rule([folded]), "one").flags
     assert flag.name == "fold_spread"
-    assert flag.detail.startswith("F1 of 3 folds has a standard deviation of 0.150, more than the 0.0")
+    assert flag.detail.startswith("F1 over 3 folds has a standard deviation of 0.150 (limit 0.0")
 
 
 SCRIPT = """

@@ -97,7 +97,7 @@ def test_a_rate_without_upper_bound_fails_no_floor(make: Any, kind: str, field: 
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
-        (MemoryLimit(kind="memory", at_most_bytes=1), "memory: no scenario was measured"),
+        (MemoryLimit(kind="memory", at_most_bytes=1), "memory: no measured scenario"),
         (ThroughputFloor(kind="throughput", at_least_per_s=1), "throughput: no throughput scenario"),
         (ServerRateFloor(kind="server_rate", at_least_per_s=1), "server: no server scenario was measured"),
     ],

@@ -84,7 +84,7 @@ def test_memory_that_the_system_does_not_count_is_absent_and_not_zero(measure: M
     blind = [one_each(f"memory_{mark}", [0, 0], "bytes") for mark in ("imports", "load", "run")]
     costs = measure_costs([measure(Latency(), *blind)])
     assert costs.memory_run_bytes is None
-    assert "the system counts none" in costs.absent["memory_run_bytes"]
+    assert "the system does not count it" in costs.absent["memory_run_bytes"]
 
 
 def test_what_is_paid_once_is_the_median_over_the_processes(measure: MakeMeasurement) -> None:
@@ -125,7 +125,7 @@ def test_energy_of_one_measurement_is_not_shared_with_the_documents_of_another(
 def test_a_machine_without_energy_counter_gives_none_and_the_reason(measure: MakeMeasurement) -> None:
     costs = measure_costs([measure(Latency(), make_calls([5.0]))])
     assert costs.energy_per_document_uj is None
-    assert costs.absent["energy_per_document_uj"].startswith("this machine tells no energy")
+    assert costs.absent["energy_per_document_uj"].startswith("no energy counter")
 
 
 def test_throughput_is_documents_by_time_with_an_interval(measure: MakeMeasurement) -> None:
@@ -162,7 +162,7 @@ def test_one_process_bounds_no_rate_from_above(measure: MakeMeasurement) -> None
 def test_a_process_that_met_the_limit_at_no_rate_leaves_no_rate(measure: MakeMeasurement) -> None:
     costs = measure_costs([measure(Server(limit_ms=50), one_each("max_rate", [100, 0, 0], "per_s"))])
     assert costs.max_rate_per_s is None
-    assert costs.absent["max_rate_per_s"] == "the limit was met at no rate that was tried in 2 of 3 processes"
+    assert costs.absent["max_rate_per_s"] == "no rate that was tried met the limit in 2 of 3 processes"
 
 
 def test_money_is_the_price_of_the_seconds_that_a_million_takes(measure: MakeMeasurement) -> None:
@@ -191,7 +191,7 @@ def test_disturbed_rounds_that_are_left_out_cost_nothing(measure: MakeMeasuremen
     [
         (None, "decision.price_per_hour is not set"),
         (DecisionSettings(), "decision.price_per_hour is not set"),
-        (DecisionSettings(price_per_hour=1, batch_size=64), "the batch size that the decision uses"),
+        (DecisionSettings(price_per_hour=1, batch_size=64), "the decision's batch size"),
     ],
 )
 def test_without_price_or_latency_there_is_no_cost_and_a_reason(

@@ -227,7 +227,7 @@ TWIN = make_candidate("twin", 0.90, 5.0)
 def test_a_tie_names_all_who_are_tied_and_no_winner() -> None:
     decision = rule([GOOD, TWIN, SLOW])
     assert (decision.outcome, decision.winner) == ("tie", None)
-    assert decision.reasons[0] == "good × torch-fp32, twin × torch-fp32 are statistically tied"
+    assert decision.reasons[0] == "good × torch-fp32 and twin × torch-fp32 are statistically tied"
     assert {s.backbone: s.place for s in decision.standings} == {
         "good": "tied",
         "twin": "tied",
@@ -397,7 +397,7 @@ def test_nothing_to_compare_is_no_answer() -> None:
 )
 def test_measurements_of_unlike_environments_are_not_ranked(environment: Environment) -> None:
     candidates = [GOOD, make_candidate("other", environment=environment)]
-    with pytest.raises(CannotTellError, match="unlike environments"):
+    with pytest.raises(CannotTellError, match="different environments"):
         rule(candidates)
     assert rule(candidates, allow_unlike_environments=True).standings
 

@@ -110,7 +110,7 @@ def test_a_drop_from_the_reference_needs_no_production() -> None:
 @pytest.mark.parametrize(
     ("production", "reason"),
     [
-        (None, "nobody asked the registry what is in production"),
+        (None, "the registry was not asked for the version in production"),
         (Production(reason="no version of m has the alias @champion"), "no version of m has the alias"),
         (version_of(OLD, checkpoint_digest="0" * 64), "version 3 of m is not among the measured candidates"),
     ],

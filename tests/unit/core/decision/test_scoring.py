@@ -191,7 +191,7 @@ def test_who_is_outside_the_threshold_is_beaten_however_fast() -> None:
     assert standing_of(decision, "fast").within == "outside"
     assert standing_of(decision, "fast").place == "beaten"
     assert standing_of(decision, "fast").reason.endswith(
-        "(outside the threshold; behind it in 100.0% of resamples)"
+        "(outside the threshold; behind in 100.0% of resamples)"
     )
 
 
@@ -242,7 +242,7 @@ def test_a_cost_from_a_busy_machine_is_an_upper_bound_that_ranks_nobody() -> Non
     decision = rank([GOOD, busy], COST)
     assert (decision.outcome, decision.best_so_far) == ("undecided", GOOD.label)
     assert standing_of(decision, "fast").place == "undecided"
-    assert standing_of(decision, "fast").reason.endswith("so that it is an upper bound only")
+    assert standing_of(decision, "fast").reason.endswith("only an upper bound, since the machine was busy")
 
 
 def test_without_the_cost_of_the_reference_there_is_a_winner_and_no_ratio() -> None:
@@ -262,5 +262,5 @@ def test_requests_are_ranked_by_their_own_cost() -> None:
 
 @pytest.mark.parametrize("price", [None, 0.0])
 def test_costs_without_a_price_are_refused(price: float | None) -> None:
-    with pytest.raises(ValidationError, match="the objective cost needs price_per_hour"):
+    with pytest.raises(ValidationError, match="the objective cost needs a price"):
         DecisionSettings.model_validate({"objective": COST, "price_per_hour": price})

@@ -67,7 +67,7 @@ def test_exact_twins_are_told_apart_by_no_number_of_measurements() -> None:
     decision = rule(twins)
     assert decision.tie is not None
     assert decision.tie.enough == ()
-    assert "no reasonable number of measurements" in decision.reasons[1]
+    assert "no reasonable number of documents" in decision.reasons[1]
 
 
 def test_twins_share_the_resamples_in_which_both_are_best() -> None:

@@ -108,13 +108,13 @@ def test_a_missing_field_is_named_with_its_backbone(field: str) -> None:
             {"tiny": nested(metric=float("nan"))},
             "champion of 'tiny': metric: input should be a finite number",
         ),
-        ({"tiny": nested(run_id=TRIAL)}, f"run_id: found {TRIAL}; expected the refit run {RUN}"),
+        ({"tiny": nested(run_id=TRIAL)}, f"run_id: found {TRIAL}; expected refit_run_id, {RUN}"),
         (
             {"tiny": nested(trial_run_id="../../x")},
             "trial_run_id: found '../../x'; expected an MLflow run id",
         ),
         ({"../tiny": nested("backbone")}, "backbone: found '../tiny'; expected letters, digits"),
-        ({"other": champion()}, "champion of 'other': backbone: found 'tiny'; expected the key"),
+        ({"other": champion()}, "champion of 'other': backbone: found 'tiny'; expected its key"),
         ({"tiny": {"run_id": RUN}}, "champion of 'tiny': champion is missing"),
         ({"tiny": None}, "champion of 'tiny': champion is missing"),
         ({"tiny": {"champion": "best"}}, "champion of 'tiny': found 'best'; expected a mapping, or None"),
@@ -153,5 +153,5 @@ def test_a_backbone_without_champion_is_skipped_and_its_reason_told() -> None:
     assert told == [
         "mini: no champion: the best trial has no refit",
         "nano: no champion: no finished trial",
-        "pico: no champion: no reason was given",
+        "pico: no champion: no reason given",
     ]

@@ -400,7 +400,7 @@ def test_a_group_with_too_few_valid_trials_is_out_however_good_it_is() -> None:
     assert champion_trial(selection) == run_id(12)
     out = selection.all_groups[0]
     assert out.stable_score is None
-    assert out.left_out == "2 valid trials; at least 3 are asked for"
+    assert out.left_out == "2 valid trials, at least 3 needed"
     assert out.best_metric == 0.99
 
 
@@ -445,7 +445,10 @@ def test_groups_of_an_older_schema_version_are_set_apart() -> None:
     new = make_group("b", [0.5, 0.6, 0.7], first=10)
     selection = select(old + new)
     assert champion_trial(selection) == run_id(12)
-    assert selection.all_groups[0].left_out == "schema version 1.0; 2.0 is there, and they are not compared"
+    assert (
+        selection.all_groups[0].left_out
+        == "schema version 1.0 is not compared with 2.0, which exists as well"
+    )
 
 
 def test_groups_of_all_schema_versions_compete_if_that_is_allowed() -> None:
@@ -640,7 +643,9 @@ def test_trials_that_were_judged_by_another_metric_are_out_and_the_reason_names_
         BACKBONE, losses + scores, refits, SelectionSettings(), "maximize", metric_name="f1"
     )
     assert champion_trial(selection) == run_id(12)
-    assert selection.all_groups[0].left_out == "its objective is 'eval_loss'; hpo.objective.metric is 'f1'"
+    assert (
+        selection.all_groups[0].left_out == "its objective is 'eval_loss', but hpo.objective.metric is 'f1'"
+    )
     alone = select_champion_per_backbone(
         BACKBONE, losses, refits, SelectionSettings(), "maximize", metric_name="f1"
     )

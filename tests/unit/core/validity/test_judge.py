@@ -129,14 +129,14 @@ def test_a_percentile_without_the_samples_for_it_is_flagged(
 
 def test_the_flag_tells_batch_size_and_both_counts(make_job: MakeJob) -> None:
     (flag,) = judge(make_job(), make_latency(367, batch_size=8))
-    assert flag.detail == "batch size 8: 367 samples, 368 are needed"
+    assert flag.detail == "batch size 8: 367 samples, at least 368 needed"
     assert not flag.invalidates
 
 
 def test_samples_that_are_left_out_carry_no_percentile(make_job: MakeJob) -> None:
     latency = with_left_out(make_latency(400), lambda number: DIRTY if number == 0 else COUNTED)
     (flag,) = judge(make_job(), latency)
-    assert flag.detail == "batch size 1: 360 samples, 368 are needed"
+    assert flag.detail == "batch size 1: 360 samples, at least 368 needed"
 
 
 def test_where_leaving_out_disturbed_rounds_changes_a_figure_both_are_told(make_job: MakeJob) -> None:
@@ -191,9 +191,9 @@ def test_a_drift_under_which_the_processor_throttled_itself_is_thermal(
     [
         (0, COUNTED, None),
         (1, APART, None),
-        (20, APART, "one CPU to the next in 20% of the rounds: absolute figures leave them out"),
+        (20, APART, "one CPU to the next in 20% of the rounds: absolute figures exclude them"),
         (95, COUNTED, None),
-        (80, COUNTED, "in 80% of the rounds: the others are too few, so all count"),
+        (80, COUNTED, "in 80% of the rounds: too few remain without them, so all count"),
     ],
 )
 def test_cpus_that_the_host_moved_are_told_with_what_became_of_the_rounds(
@@ -291,14 +291,14 @@ def test_a_server_whose_warm_up_was_given_up_is_flagged(make_job: MakeJob) -> No
     assert judge_server(make_job(), make_rates(9.0, 8.0, is_steady=(1, 1))) == []
     (flag,) = judge_server(make_job(), make_rates(9.0, 8.0, is_steady=(1, 0)))
     assert flag.name == "warmup_not_steady"
-    assert flag.detail.startswith("1 of 2 processes")
+    assert flag.detail.endswith("in 1 of 2 processes")
 
 
 def test_a_search_that_ran_out_of_time_is_told_with_its_share_of_the_budget(make_job: MakeJob) -> None:
     assert judge_server(make_job(), make_rates(9.0, 8.0, 7.0, is_cut_short=(0, 0, 0))) == []
     (flag,) = judge_server(make_job(), make_rates(9.0, 8.0, 7.0, is_cut_short=(0, 1, 1)), budget_s=100.0)
     assert flag.name == "search_cut_short"
-    assert flag.detail.startswith("2 of 3 processes")
+    assert flag.detail.startswith("no time for the next trial in 2 of 3 processes")
     assert "20 s" in flag.detail
     assert not flag.invalidates
 
@@ -309,13 +309,11 @@ def test_a_limit_that_was_not_met_says_how_low_was_asked_and_whether_calls_alone
     probes = make_probes((1, 0), (1, 0)).model_copy(update={"values": (90.0, 30.0), "repeats": (0, 0)})
     alone = {"n_alone": (256, 256), "n_late_alone": (2, 0)}
     (flag,) = judge_server(make_job(), make_rates(0.0, 8.0, **alone), probes)
-    assert flag.detail == (
-        "1 of 2 processes answered within 50 ms at p99 at no rate that was tried, the lowest 30 per second"
-    )
+    assert flag.detail == ("no rate met 50 ms at p99 in 1 of 2 processes (lowest tried: 30 per second)")
     slow = {"n_alone": (256, 256), "n_late_alone": (200, 0)}
     (flag,) = judge_server(make_job(), make_rates(0.0, 8.0, **slow), probes)
-    assert "in 1 of them a single request takes too long even if none comes beside it" in flag.detail
-    assert "(200 of 256 such calls took longer)" in flag.detail
+    assert "in 1 of them a single request alone takes too long" in flag.detail
+    assert "(200 of 256 calls)" in flag.detail
 
 
 @pytest.mark.parametrize(
@@ -367,7 +365,7 @@ def test_a_busy_machine_can_be_accepted_and_is_flagged_all_the_same(make_job: Ma
     latency = with_left_out(make_latency(5000), lambda _: DIRTY)
     (flag,) = judge(make_job(), latency, accepts_contention=True)
     assert (flag.name, flag.invalidates) == ("contended", False)
-    assert "only ratios can be read" in flag.detail
+    assert "read the ratios only" in flag.detail
 
 
 def test_rounds_before_the_steady_state_are_told(make_job: MakeJob) -> None:
@@ -483,7 +481,7 @@ def test_a_server_that_met_its_limit_at_no_rate_is_flagged_and_counts_as_done(
     assert names(flags) == expected
     assert not any(flag.invalidates for flag in flags)
     n_unmet = rates.count(0.0)
-    assert all(f"{n_unmet} of 2 processes answered within 50 ms at p99" in flag.detail for flag in flags)
+    assert all(f"50 ms at p99 in {n_unmet} of 2 processes" in flag.detail for flag in flags)
 
 
 def test_what_is_not_timed_is_not_flagged_for_its_timing(make_job: MakeJob) -> None:
@@ -499,7 +497,7 @@ def test_documents_that_were_cut_are_counted(make_job: MakeJob) -> None:
 
 def test_documents_that_the_model_itself_cannot_hold_are_told_as_such(make_job: MakeJob) -> None:
     (flag,) = judge(make_job(max_length=512), n_truncated=3, token_limit=64)
-    assert flag.detail == "3 documents longer than 64 tokens, the most that this model takes"
+    assert flag.detail == "3 documents longer than 64 tokens, the maximum of this model"
     (flag,) = judge(make_job(max_length=64), n_truncated=3, token_limit=64)
     assert flag.detail == "3 documents longer than 64 tokens"
 

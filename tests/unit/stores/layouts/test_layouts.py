@@ -377,8 +377,8 @@ def test_a_layout_of_the_users_is_a_file_of_the_project(tmp_path: Path) -> None:
         (("  tags: {kind: [trial]}", "  has_parent: true"), "a part that any run plays"),
         (("  is_trial: true", "  by_trial_key: true"), "expected either is_trial: true or match"),
         (("name: mine", "name: My Layout"), "mine.yaml:1:1: name: found 'My Layout'"),
-        (("name: mine", "name: [mine"), "no valid YAML"),
-        (("name: mine", "name: !!python/object:os.system x"), "no valid YAML"),
+        (("name: mine", "name: [mine"), "invalid YAML"),
+        (("name: mine", "name: !!python/object:os.system x"), "invalid YAML"),
         ((OWN, "- a\n"), "mine.yaml:1:1: found ['a']; expected a mapping"),
     ],
 )

@@ -192,7 +192,7 @@ def test_a_server_that_found_no_rate_is_told_with_its_limit_and_the_reason(
     entry = compared["runtimes"]["torch-fp32"]["server"]
     assert (entry["limit_ms"], entry["quantile"], entry["max_rate_per_s"]) == (50, 0.99, None)
     assert (entry["response_p50_ms"], entry["response_p99_ms"]) == (None, None)
-    assert entry["max_rate_absent"] == "the limit was met at no rate that was tried in 1 of 3 processes"
+    assert entry["max_rate_absent"] == "no rate that was tried met the limit in 1 of 3 processes"
 
 
 def test_a_server_is_told_with_its_rate_and_the_responses_at_it(tmp_path: Path) -> None:
