@@ -97,7 +97,7 @@ def make_trials(n_trials: int, n_backbones: int, n_groups: int, seed: int = 0) -
                 tags.TRIAL_KEY_HASH: _hash("trial key", number),
                 tags.PARENT_RUN_ID: make_id("sweep", backbone * n_groups + group),
                 tags.NONCE: make_id("nonce", number),
-                tags.RUN_NAME: f"trial {number}",
+                "mlflow.runName": f"trial {number}",
             },
             {METRIC: math.nan if is_nan else value}
             | {f"{METRIC}_fold_{fold}": value + rng.gauss(0, 0.01) for fold in range(N_FOLDS)},

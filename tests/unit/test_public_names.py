@@ -7,6 +7,8 @@ import importlib
 import inspect
 import subprocess
 import sys
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +68,16 @@ def test_an_error_is_imported_without_the_libraries_that_the_stages_need() -> No
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_public_type_name_has_one_definition() -> None:
+    homes = defaultdict(list)
+    for path in sorted(Path(bakeoff.__file__).parent.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.name] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.Assign):  # an alias such as Job = TimedJob | UntimedJob
+                names = [each.id for each in node.targets if isinstance(each, ast.Name)]
+            for name in names:
+                if name[0].isupper() and not name.isupper():
+                    homes[name].append(path.name)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}

@@ -58,7 +58,7 @@ def test_every_setting_says_what_it_means() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_editor_accepts_the_example_configuration(stage: str) -> None:
-    assert faults(stage, (ROOT / "config" / f"{stage}.yaml").read_text()) == []
+    assert faults(stage, (ROOT / "src/bakeoff/demo/config" / f"{stage}.yaml").read_text()) == []
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_the_configuration_that_users_copy_is_the_one_that_the_demo_ships() -> None:
-    shown = files_below(ROOT / "config")
-    assert shown == files_below(SOURCE / "demo" / "config")
-    assert "decision.yaml" in shown
-
-
 def test_the_wheel_holds_the_whole_package_byte_for_byte(wheel: dict[str, bytes]) -> None:
     packaged = {
         name.removeprefix("bakeoff/"): data for name, data in wheel.items() if name.startswith("bakeoff/")

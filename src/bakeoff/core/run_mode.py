@@ -85,11 +85,6 @@ def should_reuse_existing(mode: RunMode, exists: bool, is_complete: bool) -> boo
     return choose_step(mode, exists, is_complete) in (Step.RESUME, Step.REUSE)
 
 
-def has_work(mode: RunMode, exists: bool, is_complete: bool) -> bool:
-    """Return whether the stage has anything to run; see ``choose_step``."""
-    return choose_step(mode, exists, is_complete) in (Step.START, Step.RESUME)
-
-
 def _own_mode(config: Mapping[str, Any]) -> RunMode | None:
     section = config.get("run")
     if section is None:

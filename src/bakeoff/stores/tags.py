@@ -51,7 +51,6 @@ LEDGER_PARTS = "bakeoff.ledger_parts"
 HEARTBEAT = "bakeoff.heartbeat"
 
 PARENT_RUN_ID = "mlflow.parentRunId"
-RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"
 
 TAG_SCHEMA = "1"

@@ -285,12 +285,6 @@ def count_exceptions(settings: DecisionSettings) -> int:
     return math.floor((1 - settings.confidence) / 2 * (settings.resamples - 1) + _ROUNDING)
 
 
-def estimate_from(value: float, draws: Draws, settings: DecisionSettings) -> Estimate:
-    """Return a value with the percentile interval of its draws."""
-    (estimate,) = estimate_all(np.array([value]), draws[:, np.newaxis], settings)
-    return estimate
-
-
 def estimate_all(values: Draws, draws: Draws, settings: DecisionSettings) -> list[Estimate]:
     """Return values [candidates] with the percentile intervals of their draws [resamples, candidates]."""
     left, right = count_exceptions(settings), draws.shape[0] - 1 - count_exceptions(settings)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.measure.heats.timing import Clock
+
 NS_PER_S = 1_000_000_000
 # Sleeping overshoots by some 100 us, so the end of a wait is spun.
 SPIN_NS = 200_000
@@ -26,7 +28,6 @@ LOWER_LADDER = (0.1, 0.03, 0.01)
 # Age of a backlog at which serving stops, unless the limit is longer.
 STOP_BACKLOG_S = 5.0
 
-Clock = Callable[[], int]
 Probe = Callable[[float], bool | None]
 
 

@@ -68,13 +68,13 @@ def minimum_samples(p: float, confidence: float = 0.95) -> int:
     return math.ceil(math.log(_tail(confidence)) / math.log(max(p, 1 - p)))
 
 
-def quantile_interval(
+def quantile_intervals(
     repeats: Sequence[NDArray[np.float64]],
-    p: float,
+    quantiles: Sequence[float],
     confidence: float = 0.95,
-    prior: Prior | None = None,
-) -> Interval | None:
-    """Estimate the pooled p-quantile; its interval unites sectioning and order statistics.
+    priors: Sequence[Prior | None] | None = None,
+) -> list[Interval | None]:
+    """Estimate pooled quantiles; the interval of each unites sectioning and order statistics.
 
     Sectioning takes the spread of the quantile between repeats around the pooled one, on the log scale
     (Asmussen and Glynn, Stochastic Simulation 2007, section III.5a), here with a moderated variance. The
@@ -83,25 +83,13 @@ def quantile_interval(
 
     Args:
         repeats: Positive samples [calls] of each fresh process, in any unit.
-        p: Quantile, between 0 and 1.
-        confidence: Confidence of the interval.
-        prior: Prior of the variance between processes.
+        quantiles: Quantiles, between 0 and 1.
+        confidence: Confidence of each interval.
+        priors: Prior of the variance between processes for each quantile.
 
     Returns:
-        Interval in the unit of the samples; None with fewer than ``minimum_samples(p)`` samples in all.
-    """
-    return quantile_intervals(repeats, (p,), confidence, [prior])[0]
-
-
-def quantile_intervals(
-    repeats: Sequence[NDArray[np.float64]],
-    quantiles: Sequence[float],
-    confidence: float = 0.95,
-    priors: Sequence[Prior | None] | None = None,
-) -> list[Interval | None]:
-    """Estimate several quantiles of one sample, which is sorted once for all of them.
-
-    It works like ``quantile_interval``, with one prior per quantile.
+        An interval for each quantile in the unit of the samples; None with fewer than ``minimum_samples(p)``
+        samples in all.
     """
     ordered = [np.sort(sample) for sample in repeats]
     pooled = np.sort(np.concatenate(ordered))

@@ -16,7 +16,7 @@ from bakeoff.measure.statistics.intervals import (
     Interval,
     minimum_samples,
     order_statistic_ranks,
-    quantile_interval,
+    quantile_intervals,
     rate_interval,
     throughput_interval,
 )
@@ -38,6 +38,12 @@ FAIR = Calls(sigma=0.1)
 # Neighbouring calls alike, some held up, and every process a little different: what a real machine does.
 REAL = Calls(sigma=0.1, correlation=0.8, stall_share=0.02, process_effect=0.02)
 STALLED = Calls(sigma=0.06, stall_share=0.02)
+
+
+def quantile_interval(
+    repeats: Sequence[Floats], p: float, confidence: float = 0.95, prior: Prior | None = None
+) -> Interval | None:
+    return quantile_intervals(repeats, (p,), confidence, [prior])[0]
 
 
 def intervals(runs: Floats, p: float) -> list[Interval]:
