@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from bakeoff import orchestrator
 from bakeoff.core.records import Champion
 from bakeoff.errors import CheckpointError, ConfigError, TrackingError
 from bakeoff.measure.heats.records import Block, BlockRequest
@@ -492,3 +494,23 @@ def test_more_runs_than_a_page_are_all_read(reopen: Reopen, monkeypatch: pytest.
     project = reopen()
     assert len(runs_of(project, "sweep", "hpo_fold")) == 6
     assert select_champions(project)["tiny"].champion is not None
+
+
+def test_nine_frames_in_four_files_lead_from_bench_to_a_timed_block(
+    reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = []
+    run_block = ResidentWorker.run_block
+
+    def watched(worker: ResidentWorker, request: BlockRequest) -> Block:
+        stacks.append(traceback.extract_stack()[:-1])
+        return run_block(worker, request)
+
+    monkeypatch.setattr(ResidentWorker, "run_block", watched)
+    bench(reopen(*NOOP))
+    source = str(Path(orchestrator.__file__).parents[1])
+    for stack in stacks:
+        ours = [frame for frame in stack if frame.filename.startswith(source)]
+        assert len(ours) <= 9, [f"{frame.filename}:{frame.name}" for frame in ours]
+        assert len({frame.filename for frame in ours}) <= 4
+    assert stacks

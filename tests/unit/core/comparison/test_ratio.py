@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bakeoff.core.comparison.ratio import Paired, TimingPoint, divide_intervals, pair_times
 from bakeoff.core.records import Environment, Flag, Job, Measurement
-from bakeoff.measure.statistics.intervals import Interval
+from bakeoff.measure.statistics.intervals import Interval, quantile_intervals
 
 from ..measured import Bench
 
