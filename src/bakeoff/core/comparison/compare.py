@@ -85,7 +85,7 @@ def compare(baseline: Sequence[Side], candidate: Sequence[Side], settings: Compa
     gated = [_choose_gated(*pair, settings) for pair in pairs]
     n_intervals = sum(metric not in ("memory", "size") for each in gated for metric in each)
     confidence = adjusted_confidence(settings.confidence, n_intervals)
-    held = settings.model_copy(update={"confidence": confidence})
+    held = settings.replace(confidence=confidence)
     rows = tuple(
         Pair(
             baseline=_describe(pair[0]),
@@ -123,7 +123,7 @@ def _compare(
         if metric in gated:
             yield line
         elif line.baseline is not None and line.candidate is not None:
-            yield line.model_copy(update={"gate": None})
+            yield line.replace(gate=None)
 
 
 def _describe(side: Side) -> SideFacts:

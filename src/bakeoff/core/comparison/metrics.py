@@ -105,23 +105,21 @@ def _compare_times(
 def _judge_times(line: MetricComparison, paired: Paired, margin: float, *, is_busy: bool) -> MetricComparison:
     ratio = paired.ratio
     if ratio is None:
-        return line.model_copy(update={"remark": paired.remark})
-    found = _judge(line, ratio, margin).model_copy(update={"basis": paired.basis, "remark": paired.remark})
+        return line.replace(remark=paired.remark)
+    found = _judge(line, ratio, margin).replace(basis=paired.basis, remark=paired.remark)
     if not is_busy:
         return found
     remark = "; ".join(filter(None, (BUSY, paired.remark)))
-    return found.model_copy(update={"verdict": "cannot tell", "gate": "cannot tell", "remark": remark})
+    return found.replace(verdict="cannot tell", gate="cannot tell", remark=remark)
 
 
 def _judge(line: MetricComparison, ratio: Interval, margin: float) -> MetricComparison:
     low = math.log(ratio.low) if ratio.low > 0 else -math.inf
     high, zone = math.log(ratio.high), math.log1p(margin)
-    return line.model_copy(
-        update={
-            "change": estimate_of(ratio),
-            "verdict": judge_regression(low, high, zone),
-            "gate": gate_regression(low, high, zone),
-        }
+    return line.replace(
+        change=estimate_of(ratio),
+        verdict=judge_regression(low, high, zone),
+        gate=gate_regression(low, high, zone),
     )
 
 
@@ -149,18 +147,16 @@ def _compare_quality(baseline: Side, candidate: Side, settings: ComparisonSettin
         found.append((measurement, entities))
     (before, mine), (after, other) = found
     if before.job.inputs_digest != after.job.inputs_digest or len(mine.values) != len(other.values):
-        return line.model_copy(update={"remark": "scored on different documents: they cannot be paired"})
+        return line.replace(remark="scored on different documents: they cannot be paired")
     first, second, change = difference_of_f1(mine, other, settings)
     low, high = -(change.high if change.high is not None else math.inf), -change.low
-    return line.model_copy(
-        update={
-            "baseline": first,
-            "candidate": second,
-            "change": change,
-            "basis": "same documents",
-            "verdict": judge_regression(low, high, settings.quality_margin),
-            "gate": gate_regression(low, high, settings.quality_margin),
-        }
+    return line.replace(
+        baseline=first,
+        candidate=second,
+        change=change,
+        basis="same documents",
+        verdict=judge_regression(low, high, settings.quality_margin),
+        gate=gate_regression(low, high, settings.quality_margin),
     )
 
 
@@ -179,7 +175,7 @@ def _compare_cost(
     ratio = Interval(other.value / mine.value, other.low / mine.high, other.high / mine.low)
     judged = _judge(line, ratio, settings.margin)
     estimates = {"baseline": estimate_of(mine), "candidate": estimate_of(other)}
-    return judged.model_copy(update={**estimates, "basis": "process by process"})
+    return judged.replace(**estimates, basis="process by process")
 
 
 def _find_cost(metric: Literal["memory", "size"], side: Side) -> Estimate | None:
@@ -191,4 +187,4 @@ def _find_cost(metric: Literal["memory", "size"], side: Side) -> Estimate | None
 
 
 def _lack(line: MetricComparison, side: Side, what: str) -> MetricComparison:
-    return line.model_copy(update={"remark": f"{side.label}: {what}"})
+    return line.replace(remark=f"{side.label}: {what}")

@@ -68,7 +68,7 @@ def describe_served(measurement: Measurement, confidence: float = 0.95) -> Serve
         interval and estimate_of(interval, NS_PER_MS)
         for interval in responses.quantiles((MEDIAN, P99), confidence)
     )
-    return served.model_copy(update={"response_p50_ms": p50, "response_p99_ms": p99})
+    return served.replace(response_p50_ms=p50, response_p99_ms=p99)
 
 
 S_PER_HOUR = 3600
@@ -242,12 +242,10 @@ def _price(costs: Costs, readings: Sequence[Reading], settings: DecisionSettings
     per_million = settings.price_per_hour / S_PER_HOUR * MILLION
     calls = _find(readings, LATENCY, settings.batch_size)
     rate = calls.throughput(settings.confidence) if calls else None
-    return costs.model_copy(
-        update={
-            "price_per_hour": settings.price_per_hour,
-            "cost_per_million": _divide(per_million, estimate_of(rate)) if rate else None,
-            "cost_per_million_served": _divide(per_million, costs.max_rate_per_s),
-        }
+    return costs.replace(
+        price_per_hour=settings.price_per_hour,
+        cost_per_million=_divide(per_million, estimate_of(rate)) if rate else None,
+        cost_per_million_served=_divide(per_million, costs.max_rate_per_s),
     )
 
 
@@ -276,7 +274,7 @@ def _explain(costs: Costs, readings: Sequence[Reading]) -> Costs:
         "cost_per_million_served": no_rate if is_priced else NO_PRICE,
     }
     absent = {name: reason for name, reason in reasons.items() if getattr(costs, name) is None}
-    return costs.model_copy(update={"absent": absent})
+    return costs.replace(absent=absent)
 
 
 def describe_unmet(rates: Reading) -> str:

@@ -66,13 +66,13 @@ def find_production(production: Production, candidates: Sequence[Candidate]) -> 
         and (each.checkpoint_digest, each.runtime) == (production.checkpoint_digest, production.runtime)
     ]
     if len(found) == 1:
-        return production.model_copy(update={"label": found[0].label, "reason": ""})
+        return production.replace(label=found[0].label, reason="")
     what = f"version {production.version} of {production.model}"
     if found:
         reason = f"{what} may be any of {', '.join(sorted(each.label for each in found))}"
     else:
         reason = f"{what} is not among the measured candidates"
-    return production.model_copy(update={"reason": reason})
+    return production.replace(reason=reason)
 
 
 def measure_distances(

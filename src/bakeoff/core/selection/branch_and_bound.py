@@ -253,7 +253,7 @@ class _Branch:
         rank = max(1, math.ceil(FIRST_SHARE * len(sampled)), LOWER_BY * n_inside)
         target = sampled[rank - 1] if rank <= len(sampled) else math.inf
         reach = yield from self._read_range(self._arms, reach, target)
-        self.coverage = self.coverage.model_copy(update={"reach": reach})
+        self.coverage = self.coverage.replace(reach=reach)
         self._n_wanted *= LOWER_BY
 
     def _visit(self, study_key_hash: str) -> Search:
@@ -274,7 +274,7 @@ class _Branch:
         elif is_cut:
             yield from self._ask_range(arms, start, math.inf, None)
         more = {**self.coverage.group_reach, study_key_hash: reach}
-        self.coverage = self.coverage.model_copy(update={"group_reach": more})
+        self.coverage = self.coverage.replace(group_reach=more)
 
     def _read_range(
         self, arms: Sequence[TrialQuery], start: float, target: float

@@ -108,7 +108,7 @@ def assemble_calls(
         name: [
             Calls(
                 variant,
-                reading.model_copy(update={"spreads": spreads}),
+                reading.replace(spreads=spreads),
                 _calls_of_reference(heat, name, variant, left_out),
             )
             for variant, reading in rows.items()
@@ -340,13 +340,11 @@ def _warm_ups(parts: Sequence[tuple[int, Part]], variant: int) -> Reading:
 def _process_readings(parts: Sequence[tuple[int, Part]]) -> list[Reading]:
     """Return what a process reads once, or a few times at its start."""
     readings = [
-        read_each(LOAD, "ns", [(number, part.started.load_ns) for number, part in parts]).model_copy(
-            update={
-                "columns": {
-                    "at_unix_ns": tuple(part.started.at_ns for _, part in parts),
-                    "spawn_ns": tuple(part.started.spawn_ns for _, part in parts),
-                    "import_ns": tuple(part.started.import_ns for _, part in parts),
-                }
+        read_each(LOAD, "ns", [(number, part.started.load_ns) for number, part in parts]).replace(
+            columns={
+                "at_unix_ns": tuple(part.started.at_ns for _, part in parts),
+                "spawn_ns": tuple(part.started.spawn_ns for _, part in parts),
+                "import_ns": tuple(part.started.import_ns for _, part in parts),
             }
         )
     ]

@@ -164,7 +164,7 @@ def run_heat(
         repeats.append(repeat)
         keep(repeat)
     unmet = tuple(find_unmet(heat, protocol.targets, left_out, quantity, among=state.names))
-    return heat.model_copy(update={"stopped": stopped, "unmet": unmet, "failures": state.failures})
+    return heat.replace(stopped=stopped, unmet=unmet, failures=state.failures)
 
 
 @dataclass

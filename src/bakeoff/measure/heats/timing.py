@@ -75,7 +75,7 @@ def warm_up_all(
     variants: Sequence[Variant], protocol: TimingProtocol, wall: Clock = time.perf_counter_ns
 ) -> tuple[WarmUp, ...]:
     """Warm up every variant of a process; the variants share the least time of the process."""
-    share = protocol.model_copy(update={"warmup_min_s": protocol.warmup_min_s / len(variants)})
+    share = protocol.replace(warmup_min_s=protocol.warmup_min_s / len(variants))
     return tuple(warm_up(variant, share, wall) for variant in variants)
 
 

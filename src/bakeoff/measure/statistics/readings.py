@@ -384,15 +384,13 @@ def merge_repeats(parts: Sequence[Sequence[Reading]]) -> tuple[Reading, ...]:
         if any((row.quantity, row.unit, row.at) != (first.quantity, first.unit, first.at) for row in rows):
             raise ValueError(f"{first.quantity} at {dict(first.at)} was not read by every process")
         merged.append(
-            first.model_copy(
-                update={
-                    "values": tuple(value for row in rows for value in row.values),
-                    "repeats": tuple(g for row in rows for g in row.repeats),
-                    "columns": {
-                        name: tuple(value for row in rows for value in row.columns[name])
-                        for name in first.columns
-                    },
-                }
+            first.replace(
+                values=tuple(value for row in rows for value in row.values),
+                repeats=tuple(g for row in rows for g in row.repeats),
+                columns={
+                    name: tuple(value for row in rows for value in row.columns[name])
+                    for name in first.columns
+                },
             )
         )
     return tuple(merged)

@@ -340,7 +340,7 @@ def test_the_half_width_of_a_mixture_leaves_a_tail_on_each_side() -> None:
 
 
 def test_a_single_repeat_has_no_posterior() -> None:
-    with pytest.raises(ValueError, match="two of them"):
+    with pytest.raises(ValueError, match="at least two repeats"):
         moderate([0.1], "ratio")
 
 
