@@ -1,4 +1,4 @@
-"""What the stages return, as a notebook shows it: a title, a table, a few sentences."""
+"""Results of the stages for a notebook: a title, a table, a few sentences."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Shown:
     """A value as a notebook shows it.
 
     Attributes:
-        title: In one line.
+        title: One line.
         columns: Headings of the table.
         rows: Cells as text; the first one names the row.
         notes: Sentences below the table.
-        strong: Number of the row that stands out; None if none does.
+        strong: Number of the row in bold; None for no row.
     """
 
     title: str
@@ -53,7 +53,7 @@ def show(value: Showable) -> Shown:
     """Show what a stage returned as a table in a notebook.
 
     Args:
-        value: Selections by backbone, champions, a plan, what ``bench`` returned, or a decision.
+        value: Selections by backbone, champions, a plan, a result of ``bench``, or a decision.
     """
     match value:
         case Plan():

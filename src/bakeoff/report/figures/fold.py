@@ -1,4 +1,4 @@
-"""Which candidates stand open, where there are too many for a table that can be read."""
+"""Folding: which candidates stay open if a table has too many to read."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ T = TypeVar("T")
 
 
 class Folded(NamedTuple, Generic[T]):
-    """Rows that stand open, and those that a reader unfolds."""
+    """Rows that stay open, and rows that a reader unfolds."""
 
     shown: tuple[T, ...]
     folded: tuple[T, ...]
 
 
 def fold(decision: Decision) -> Folded[int]:
-    """Numbers of the standings, in their order.
+    """Split the numbers of the standings, in their order.
 
-    Open are those that a reader looks for: winner, tied, front, reference, production; and so many of the
-    first as there is room for.
+    Winner, tied, front, reference and production stay open, and the first others while there is room.
     """
     standings = decision.standings
     everyone = tuple(range(len(standings)))
