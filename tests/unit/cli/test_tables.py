@@ -100,9 +100,7 @@ def test_benchmarks_and_comparisons(
         assert is_whole(shown, DIGEST)
 
 
-def test_a_pipe_gets_no_colour(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pipe_gets_no_colour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     output.show(Group(tables.table_of_champions(make_selections())))
     assert "\x1b" not in capsys.readouterr().out

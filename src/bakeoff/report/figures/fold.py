@@ -25,9 +25,9 @@ def fold(decision: Decision) -> Folded[int]:
     Winner, tied, front, reference and production stay open, and the first others while there is room.
     """
     standings = decision.standings
-    everyone = tuple(range(len(standings)))
+    all_numbers = tuple(range(len(standings)))
     if len(standings) <= _ALL_ARE_OPEN_UP_TO:
-        return Folded(everyone, ())
+        return Folded(all_numbers, ())
     named = {decision.reference, decision.production.label}
     wanted = [
         number
@@ -35,9 +35,9 @@ def fold(decision: Decision) -> Folded[int]:
         if row.place in {"winner", "tied"} or row.is_on_front or row.label in named
     ]
     chosen = set(wanted[:_OPEN_AT_MOST])
-    for number in everyone:
+    for number in all_numbers:
         if len(chosen) >= _OPEN_AT_LEAST:
             break
         chosen.add(number)
     shown = tuple(sorted(chosen))
-    return Folded(shown, tuple(number for number in everyone if number not in chosen))
+    return Folded(shown, tuple(number for number in all_numbers if number not in chosen))

@@ -73,7 +73,7 @@ class HeatRow(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """Everything of this section of the page.
+    """Content of this section of the page.
 
     Attributes:
         quiet: Meaning of the fact that no measurement has a flag.

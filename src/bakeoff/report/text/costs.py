@@ -35,7 +35,7 @@ def list_costs(decision: Decision, standing: Standing, *, is_brief: bool = False
     smallest batch size: only they meet a process that was just loaded.
 
     Args:
-        decision: Decision that the candidate stands in.
+        decision: Decision with the standing.
         standing: Standing of the candidate.
         is_brief: Skip first call, warm-up, tokenisation and energy.
     """
