@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def count(number: int, singular: str, plural: str | None = None) -> str:
+def count(number: float, singular: str, plural: str | None = None) -> str:
     """Write a number with its noun.
 
     Args:
@@ -16,8 +16,11 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
         '1 run'
         >>> count(2000, "run")
         '2,000 runs'
+        >>> count(0.5, "point")
+        '0.5 points'
         >>> count(2, "repeat of one process", "repeats of one process")
         '2 repeats of one process'
     """
     noun = singular if number == 1 else plural or f"{singular}s"
-    return f"{number:,} {noun}"
+    shown = f"{number:,g}" if isinstance(number, float) else f"{number:,}"
+    return f"{shown} {noun}"

@@ -263,7 +263,7 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
             ("--set=benchmark.protocol={preset: fast}",),
             "preset 'fast' is unknown; expected one of quick, standard, rigorous",
         ),
-        ("run", ("--quick", "--rigorous"), "--quick and --rigorous exclude each other; choose one"),
+        ("run", ("--quick", "--rigorous"), "found --quick and --rigorous; choose one"),
         (
             "decide",
             ("--set=decision.constraints=[{kind: memory, at_most_bytes: 0}]",),

@@ -258,7 +258,7 @@ def test_markdown_is_a_table_and_the_exit_code_is_the_same(project_folder: Path)
     assert shown.returncode == plain.returncode == 3  # the exported file is larger than the weights
     assert "|---|---|---|---|---|---|" in shown.stdout.splitlines()
     assert "**bakeoff compare: fail**" in shown.stdout
-    assert "fail: a regression past the margin" in plain.stdout
+    assert "fail: a regression; its whole interval is past the margin" in plain.stdout
 
 
 def test_broken_files_get_one_clear_line(project_folder: Path) -> None:
@@ -304,8 +304,8 @@ def test_every_kind_goes_to_csv_and_json_on_stdout(project_folder: Path) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--format", "csv", "results"), "results is a folder; name a file"),
-        (("--format", "parquet", "-"), "parquet is no text"),
+        (("--format", "csv", "results"), "results: found a folder; name a file"),
+        (("--format", "parquet", "-"), "found parquet on stdout; name a file"),
         (("--format", "xlsx", "out"), "'xlsx' is not one of"),
         (("out",), "Missing option '--format'"),
     ],

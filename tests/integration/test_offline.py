@@ -161,7 +161,7 @@ def test_every_stage_says_that_it_answers_offline_and_as_of_when(project_folder:
     for stage in ("plan", "bench", "decide"):
         shown = bakeoff(project_folder, stage, "--offline", dead)
         assert shown.returncode == 0, shown.stderr
-        assert "offline: this disk alone answers" in shown.stdout
+        assert "offline: used only this disk" in shown.stdout
         assert selected_at in shown.stdout
         document = json.loads(bakeoff(project_folder, stage, "--offline", "--json", dead).stdout)
         assert document["offline"]["champions_selected_at"] == selected_at

@@ -500,7 +500,7 @@ def test_a_name_that_no_model_uri_can_carry_is_refused(reopen: Reopen, name: str
 def test_promote_talks_of_dry_run_refusal_and_undo_on_the_command_line(project_folder: Path) -> None:
     planned = bakeoff(project_folder, "promote", "--dry-run", "-q")
     assert planned.returncode == 0, planned.stderr
-    assert "would be bakeoff-model a new version, @champion" in planned.stdout
+    assert "would be a new version of bakeoff-model, @champion" in planned.stdout
     assert "  would do: @champion from no version to the new version" in planned.stdout
     moved = bakeoff(project_folder, "promote", "--expect", "v4")
     assert (moved.returncode, moved.stdout) == (6, "")

@@ -1,4 +1,4 @@
-"""argv -> one stage -> exit code."""
+"""Command line: argv -> one stage -> exit code."""
 
 from bakeoff.cli.main import main
 

@@ -1,8 +1,9 @@
-"""Tables of what bench measured: a figure for every timed scenario, and beside it what cannot be told."""
+"""Tables of results of bench: a figure for every timed scenario, or the reason why there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -14,26 +15,38 @@ from bakeoff.core.estimate import Estimate, estimate_of
 from bakeoff.core.records import Measurement
 from bakeoff.core.validity.flags import CONTENDED, DISTURBED
 from bakeoff.core.validity.noise import clock_of, is_contended
+from bakeoff.disk.digest import SHOWN_DIGITS
 from bakeoff.measure.statistics.intervals import MEDIAN
 from bakeoff.measure.statistics.readings import LATENCY, MAX_RATE, NS_PER_MS, PASS, Reading
-from bakeoff.report.text.units import ABSENT, clean, format_latency, format_rate, name_limit, ratio_interval
+from bakeoff.report.text.units import (
+    ABSENT,
+    clean,
+    format_latency,
+    format_rate,
+    name_limit,
+    ratio_interval,
+    shorten_ids,
+)
+
+_WORD_WITH_ID = re.compile(rf"\S*(?<![0-9a-z])[0-9a-f]{{{SHOWN_DIGITS}}}(?![0-9a-z])\S*")
 
 _CONTENDED = (
-    f"{CONTENDED.name}: other work disturbed more than half of the rounds, so that no absolute figure is "
-    "told; ratio and verdict have low confidence."
+    f"{CONTENDED.name}: other work disturbed more than half of the rounds. No absolute figure is shown; "
+    "ratio and verdict have low confidence."
 )
 _CONTENDED_SERVER = (
-    f"{CONTENDED.name}: other work disturbed more than half of the time in which the server worked, so that "
-    "no rate is told."
+    f"{CONTENDED.name}: other work disturbed more than half of the time in which the server worked. "
+    "No rate is shown."
 )
-_CPU_TIME = "CPU time: the ratio is of the time that the one thread computed, without its waits for a CPU."
+_CPU_TIME = "CPU time: the ratio compares the time that the one thread computed, without waits for a CPU."
 _RESPONSES = (
-    "Response time counts from the scheduled arrival, at the rate that each process found; it is no latency."
+    "Response time counts from the scheduled arrival, at the rate that each process found; it includes "
+    "waiting."
 )
 
 
 def tables_of_measured(measured: Sequence[Measurement]) -> list[RenderableType]:
-    """A table for each timed scenario that was measured, each with the sentences that it needs below it."""
+    """Make a table for each timed scenario that was measured, with its notes below."""
     shown: list[RenderableType] = []
     for table, notes in (
         _table_of_calls(measured, LATENCY, "p50 ms"),
@@ -45,21 +58,31 @@ def tables_of_measured(measured: Sequence[Measurement]) -> list[RenderableType]:
     return shown
 
 
-def make_table(*columns: str) -> Table:
-    """An empty table in the style of all stages."""
+def make_table(*columns: str, ids: Collection[str] = ()) -> Table:
+    """Make an empty table in the style of all stages.
+
+    Args:
+        columns: Headings.
+        ids: Headings of the columns that hold one shortened id in each cell.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", width=SHOWN_DIGITS if column in ids else None)
     return table
 
 
 def add_row(table: Table, *cells: str) -> None:
-    """Add a row of text from anywhere."""
-    table.add_row(*(Text(clean(cell)) for cell in cells))
+    """Add a row of text from anywhere, with ids short enough for a column that does not break them."""
+    shown = [shorten_ids(clean(cell)) for cell in cells]
+    for column, cell in zip(table.columns, shown, strict=True):
+        longest = max((len(word) for word in _WORD_WITH_ID.findall(cell)), default=0)
+        if longest > (column.min_width or 0):
+            column.min_width = longest
+    table.add_row(*map(Text, shown))
 
 
 def _table_of_calls(measured: Sequence[Measurement], quantity: str, figure: str) -> tuple[Table, list[str]]:
-    """One row a batch size: the figure with its interval, and what the heat's reference says to it."""
+    """Make one row a batch size: the figure with its interval, and how it compares with the reference."""
     table = make_table(
         "latency" if quantity == LATENCY else "throughput", "batch", figure, "time ÷ reference", "verdict"
     )
@@ -95,7 +118,7 @@ def _write_figure(reading: Reading) -> str:
 
 
 def _table_of_servers(measured: Sequence[Measurement]) -> tuple[Table, list[str]]:
-    """One row a measurement: the limit, the highest rate that met it, and the responses at that rate."""
+    """Make one row a measurement: the limit, the highest rate that met it, and the responses at that rate."""
     table = make_table("server", "limit", "requests/s", "response p50 ms", "response p99 ms")
     more = []
     are_contended = False

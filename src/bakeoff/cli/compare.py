@@ -1,4 +1,4 @@
-"""compare: two candidates, benchmarks or decisions beside each other, as a gate."""
+"""compare: two candidates, benchmarks or decisions side by side, as a gate."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ EXIT_CODES: dict[GateResult, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cann
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers; NaN, which lies in every range of click's, is none."""
+    """A range of finite numbers; click's own ranges accept NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a number, or refuse it in click's words."""
+        """Read a number, or refuse it with click's message."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{value!r} is no number.", param, ctx)
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
 
-@click.command(short_help="Set one candidate beside another; a gate for CI.")
+@click.command(short_help="Compare one candidate with another; a gate for CI.")
 @click.argument("baseline", metavar="A")
 @click.argument("candidate", metavar="B")
 @click.option(
@@ -45,36 +45,38 @@ class FiniteRange(click.FloatRange):
     type=FiniteRange(min=0, max=10),
     default=0.05,
     show_default=True,
-    help="More time that B may take: 0.05 is 5%.",
+    help="How much more time, memory or size B may take: 0.05 is 5%.",
 )
 @click.option(
     "--quality-margin",
     type=FiniteRange(min=0, max=100),
     default=1.0,
     show_default=True,
-    help="Points of F1, of 100, that B may lose.",
+    help="How many points of F1, of 100, B may lose.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), help="At which latency is compared [decision.batch_size]."
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Compare the latency at this batch size [decision.batch_size].",
 )
 @click.option(
     "--quantile",
     type=FiniteRange(min=0, max=1, min_open=True, max_open=True),
-    help="Of the latency [decision.quantile].",
+    help="Compare this quantile of the latency [decision.quantile].",
 )
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
     type=click.Choice(get_args(Metric)),
-    help="What the gate looks at; repeat for several [latency, quality].",
+    help="Gate on this metric; repeat for several [latency, quality].",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table for a pull request.")
 @json_option
 @click.option(
     "--allow-unlike-environments",
     is_flag=True,
-    help="Compare absolute times where nothing joins the two sessions.",
+    help="Compare absolute times from different environments or unconnected sessions.",
 )
 @offline_option
 @config_option
@@ -97,17 +99,17 @@ def compare(
     overrides: tuple[str, ...],
     quiet: bool,
 ) -> int:
-    """Set candidate B beside candidate A, its baseline.
+    """Compare candidate B with candidate A, its baseline.
 
-    Each of A and B is the label of a candidate or its beginning (`minilm x torch`), a benchmark key, its
-    digest or its beginning, a file (an attempt, benchmark.json or decision.json), or the id of a benchmark or
-    decision run. NAME@2 is an older state: of a key attempt 2, of a candidate no attempt after 2. Of two
-    decisions all candidates are compared, by label.
+    A and B may each be a label (`minilm x torch`), a benchmark key or its digest, or the beginning of one.
+    They may also be a file (an attempt, benchmark.json or decision.json), or the id of a benchmark or
+    decision run. NAME@2 is an older state: attempt 2 of a key, or a candidate without attempts after 2. Two
+    decisions are compared candidate by candidate, by label.
 
-    Leaves with 0 where no interval passes its margin, with 3 where a whole interval is past it, else with 4.
+    Exit code 0: no interval passes its margin. 3: a whole interval is past its margin. 4: anything else.
     """
     if as_markdown and as_json:
-        raise click.UsageError("--markdown and --json exclude each other; choose one")
+        raise click.UsageError("found --markdown and --json; choose one")
     progress = output.StderrProgress(is_quiet=quiet)
     project = open_project(config or find_config(), overrides, progress, is_offline=offline)
     decision = project.settings.decision

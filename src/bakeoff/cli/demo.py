@@ -1,4 +1,4 @@
-"""The demo: each stage under the command that a user would type."""
+"""demo: each stage under the command that a user would type."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from bakeoff.orchestrator import bench, decide, open_project, promote, select_ch
 from bakeoff.orchestrator import plan as make_plan
 
 
-@click.command(short_help="The whole job on bundled text, in a folder of its own.")
+@click.command(short_help="Run all stages on bundled text, in a folder of its own.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Project folder of the demo; made if it is not there.",
+    help="Project folder of the demo; created if missing.",
 )
 @overrides_option
 @quiet_option
 def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     """Fine-tune three small backbones for slot filling, measure them, decide, report and promote.
 
-    A second run measures nothing again, and says so job by job.
+    A second run measures nothing again and gives the reason for each job.
     """
     config = make_workspace(folder)
     project = open_project(config, overrides, output.StderrProgress(is_quiet=quiet))
@@ -50,7 +50,7 @@ def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     _head("report", config)
     click.echo(write_report(project, decision, selections))
     if decision.winner is None:
-        # A tie and a best so far are answers too: the demo has done its job.
+        # A tie and a best so far are results too: the demo has done its job.
         return code if decision.outcome == "none" else 0
     _head("promote", config)
     promotion = promote(project)

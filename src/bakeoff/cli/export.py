@@ -13,6 +13,7 @@ from bakeoff.core.tables import What
 from bakeoff.disk.durable import write_bytes
 from bakeoff.orchestrator import open_project
 from bakeoff.orchestrator.export import make_frame
+from bakeoff.plural import count
 from bakeoff.stores.results.table_files import Format, encode_frame
 
 STDOUT = "-"
@@ -25,24 +26,26 @@ STDOUT = "-"
     type=click.Choice(get_args(What)),
     default="decision",
     show_default=True,
-    help="One row a candidate, a measurement and quantity, or a timed call.",
+    help="Export candidates, measurements or timed calls: one row for each.",
 )
-@click.option("--format", "form", type=click.Choice(get_args(Format)), required=True, help="Of the file.")
+@click.option(
+    "--format", "form", type=click.Choice(get_args(Format)), required=True, help="Format of the file."
+)
 @config_option
 @overrides_option
 @quiet_option
 def export(
     *, file: str, what: What, form: Format, config: Path | None, overrides: tuple[str, ...], quiet: bool
 ) -> int:
-    """Write what this disk holds to FILE, whole or not at all; - is stdout.
+    """Write results on this disk to FILE, whole or not at all; - is stdout.
 
-    The last decision, every measurement, or every timed call of them; the tracking store is not asked.
+    Exports the last decision, every measurement, or every timed call. Does not ask the tracking store.
     """
     path = Path(file)
     if file == STDOUT and form == "parquet":
-        raise click.UsageError("parquet is no text: name a file instead of -")
+        raise click.UsageError("found parquet on stdout; name a file instead of -")
     if file != STDOUT and path.is_dir():
-        raise click.UsageError(f"{path} is a folder; name a file")
+        raise click.UsageError(f"{path}: found a folder; name a file")
     progress = output.StderrProgress(is_quiet=quiet)
     project = open_project(config or find_config(), overrides, progress)
     frame = make_frame(project, what)
@@ -51,5 +54,5 @@ def export(
         click.echo(data, nl=False)
     else:
         write_bytes(path, data)
-        progress.say(f"{path}: {frame.n_rows} rows of {what}")
+        progress.say(f"{path}: {count(frame.n_rows, 'row')} of {what}")
     return 0

@@ -1,6 +1,6 @@
-"""The command group, and the one place where errors become exit codes.
+"""The command group, and the one place that turns errors into exit codes.
 
-Nothing heavy is imported here: ``bakeoff --help`` must answer at once.
+Imports nothing heavy: ``bakeoff --help`` must answer at once.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from bakeoff.errors import FULL_OR_READ_ONLY, BakeoffError, StorageError
 EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
-    "init": "Look at a tracking store and write a configuration for what is there.",
-    "doctor": "Check everything that the pipeline will need.",
+    "init": "Look at a tracking store and write a configuration for its sweeps.",
+    "doctor": "Check everything that the pipeline needs.",
     "sweep": "Search each backbone's hyper-parameters and refit the best trial.",
-    "champions": "Pick each backbone's champion from the tracking store.",
-    "plan": "Say what bench would measure or reuse, and why.",
-    "bench": "Measure what is missing; every result is kept.",
-    "sync": "Send what is measured or decided and not yet in the tracking store.",
+    "champions": "Select each backbone's champion from the tracking store.",
+    "plan": "Show what bench would measure or reuse, and why.",
+    "bench": "Measure what is missing and keep every result.",
+    "sync": "Send results that are not yet in the tracking store.",
     "decide": "Weigh accuracy against latency and name a winner.",
     "report": "Write the decision as one self-contained HTML page.",
-    "compare": "Set one candidate beside another; a gate for CI.",
+    "compare": "Compare one candidate with another; a gate for CI.",
     "promote": "Register the winner and point @champion at it.",
     "export": "Write the decision, measurements or samples as CSV, JSON or Parquet.",
-    "run": "champions, plan, bench, decide and report; never promotes.",
-    "demo": "The whole job on bundled text, in a folder of its own.",
+    "run": "Run champions, plan, bench, decide and report; never promotes.",
+    "demo": "Run all stages on bundled text, in a folder of its own.",
 }
-# The control character keeps the lines below it as they are; a docstring that ruff accepts cannot hold it.
+# The control character keeps the lines below it unwrapped; ruff accepts none in a docstring.
 _HELP = """From hyper-parameter sweeps to the model you ship.
 
 sweep → champions → plan → bench → decide → report → promote
 
 \b
 Exit codes:
-  0 done · 1 a bug · 2 bad usage, configuration or input · 3 the answer is no
-  4 cannot tell · 5 tracking store or disk · 6 the world moved
+  0 done · 1 a bug · 2 bad usage, configuration or input · 3 negative result
+  4 no certain result · 5 tracking store or disk · 6 changed meanwhile
   10 plan --exit-code found work · 130 interrupted
 """
 _HOMES = {
@@ -55,7 +55,7 @@ _HOMES = {
 
 
 class _LazyGroup(click.Group):
-    """Lists the commands from a table; imports one when it is called."""
+    """Commands from a table; each is imported only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -75,11 +75,11 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="bakeoff")
 def cli() -> None:
-    """Hold the commands."""
+    """Group the commands."""
 
 
 class _StderrWarnings(logging.Handler):
-    """Prints each warning of the library as one line."""
+    """Handler that prints each warning of the library as one line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
@@ -89,7 +89,7 @@ class _StderrWarnings(logging.Handler):
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     logger = logging.getLogger("bakeoff")
     logger.addHandler(_StderrWarnings(logging.WARNING))
     logger.propagate = False  # a handler of the root would print the same line again
@@ -124,12 +124,12 @@ def _complain(message: str) -> None:
 
 
 def _interrupted() -> NoReturn:
-    """Say so and leave at once.
+    """Print a line and exit at once.
 
-    An interrupt that struck inside exec(), as some imports use it, marks CPython to end by the signal
-    although it was caught; leaving past that gives callers the code that is documented.
+    An interrupt inside exec(), which some imports use, makes CPython end by the signal although it was
+    caught. Exiting past that gives callers the documented code.
     """
-    click.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
+    click.echo("interrupted; finished work is kept: run the same command again to go on", err=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(EXIT_INTERRUPTED)

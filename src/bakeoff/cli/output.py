@@ -1,4 +1,4 @@
-"""How commands talk: results on stdout, progress on stderr."""
+"""Output of commands: results on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MIN_WIDTH = 100
 
 
 class StderrProgress:
-    """Bars on a terminal, plain lines elsewhere; nothing with ``--quiet`` but warnings.
+    """Bars on a terminal, plain lines elsewhere; with ``--quiet`` only warnings.
 
     Args:
-        is_quiet: Whether to say only warnings.
+        is_quiet: Whether to print only warnings.
     """
 
     def __init__(self, is_quiet: bool = False) -> None:
@@ -54,7 +54,7 @@ class StderrProgress:
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[step]}", markup=False),
             )
-            # A thread that redraws by itself would run beside what is measured.
+            # A thread that redraws by itself would run alongside the measurement.
             with Progress(*columns, console=self._console, transient=True, auto_refresh=False) as bars:
                 task = bars.add_task(what, total=total, step="")
                 bars.refresh()
@@ -74,14 +74,17 @@ class StderrProgress:
 
 
 def show(renderable: RenderableType) -> None:
-    """Print a result on stdout; a pipe gets no colour and no wrapping at 80 columns."""
+    """Print a result on stdout; a pipe gets no colour and at least 100 columns.
+
+    Nothing is cropped: an id that is wider than the terminal stays whole.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=max(console.width, MIN_WIDTH))
-    console.print(renderable)
+    console.print(renderable, crop=False)
 
 
 def show_json(command: str, result: Any, **remarks: Any) -> None:
-    """Print a versioned JSON document on stdout; remarks on how the result was had stand beside it."""
+    """Print a versioned JSON document on stdout, with remarks on its origin next to the result."""
     document = {"format_version": FORMAT_VERSION, "command": command, **remarks, "result": result}
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,4 +1,4 @@
-"""What ``promote`` asks and says; the command itself stands with the other stages."""
+"""Options and output of ``promote``; the command itself is with the other stages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ def promotion_options(function: Callable[..., int | None]) -> Callable[..., int 
     """Give ``promote`` its options."""
     for option in (
         click.option(
-            "--force", metavar="REASON", help="Promote past stale or invalid evidence; the reason is kept."
+            "--force",
+            metavar="REASON",
+            help="Promote in spite of stale or invalid evidence; the reason is kept.",
         ),
-        click.option("--undo", is_flag=True, help="Swap @champion and @previous; twice is as before."),
         click.option(
-            "--expect", metavar="VERSION", help="Refuse with 6 unless @champion is this: v3, 3 or none."
+            "--undo", is_flag=True, help="Swap @champion and @previous; a second undo reverts the first."
         ),
-        click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing."),
+        click.option(
+            "--expect",
+            metavar="VERSION",
+            help="Refuse, with exit code 6, unless @champion is this version: v3, 3 or none.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Show the steps; write nothing."),
     ):
         function = option(function)
     return function
@@ -31,9 +37,9 @@ def promotion_options(function: Callable[..., int | None]) -> Callable[..., int 
 def run_promotion(
     project: Project, *, as_json: bool, dry_run: bool, expect: str | None, undo: bool, force: str | None
 ) -> int:
-    """Promote or undo, and print what was done."""
+    """Promote or undo, and print the result."""
     if undo and force is not None:
-        raise click.UsageError("--undo and --force exclude each other: an undo has no gate to be forced")
+        raise click.UsageError("found --undo and --force; drop --force, an undo has no gate")
     if undo:
         done = undo_promotion(project, expect=expect, is_dry_run=dry_run)
     else:
@@ -49,12 +55,12 @@ def run_promotion(
 
 
 def say_promotion(done: Promotion) -> str:
-    """One line about a promotion."""
+    """Describe a promotion in one line."""
     version = "a new version" if done.version is None else f"version {done.version}"
     before = f"; @previous is version {done.previous}" if done.previous else ""
     if done.is_dry_run:
-        return f"dry run: the winner would be {done.model} {version}, @champion{before}"
-    verb = "registered as" if done.is_new else "is"
+        return f"dry run: the winner would be {version} of {done.model}, @champion{before}"
+    verb = "is registered as" if done.is_new else "is"
     return f"the winner {verb} {done.model} {version}, @champion{before}"
 
 
@@ -62,5 +68,5 @@ def _say_undo(done: Promotion) -> str:
     verb = "dry run: would be undone" if done.is_dry_run else "undone"
     return (
         f"{verb}: {done.model} version {done.version}, @champion; @previous is version {done.previous}, "
-        "so that another undo brings it back"
+        "and another undo brings it back"
     )

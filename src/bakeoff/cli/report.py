@@ -1,4 +1,4 @@
-"""The page of a decision: written beside the decision, logged with it."""
+"""The page of a decision: stored next to the decision, logged with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bakeoff.report import render_html
 
 
 def write_report(project: Project, decision: Decision, selections: Mapping[str, BackboneSelection]) -> Path:
-    """Write the HTML page and log it beside the decision."""
+    """Write the HTML page and log it with the decision."""
     facts = {
         "bakeoff": version("bakeoff"),
         "mlflow": version("mlflow"),
@@ -38,7 +38,7 @@ def write_report(project: Project, decision: Decision, selections: Mapping[str, 
 
 
 def _list_commands(project: Project, decision: Decision) -> tuple[str, ...]:
-    """What leads to the decision again, in the folder of the project."""
+    """List the commands that repeat the decision in the project folder."""
     stages = ("champions", "plan", "bench", "decide", "report", *(("promote",) if decision.winner else ()))
     option = f" --config {shlex.quote(project.config_name)}" if project.config_name else ""
     return tuple(f"bakeoff {stage}{option}" for stage in stages)

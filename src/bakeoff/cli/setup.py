@@ -1,4 +1,4 @@
-"""init and doctor: a configuration for what is there, and whether everything that it needs is there."""
+"""init and doctor: write a configuration for a tracking store, and check everything that it needs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,30 @@ from bakeoff.orchestrator import open_project
 from bakeoff.orchestrator.setup.discover import Proposal, propose
 from bakeoff.orchestrator.setup.doctor import Check, check_project, fault_from, worst_exit_code
 from bakeoff.orchestrator.setup.write_config import draft_config, holds_password, quote, relate_uri
+from bakeoff.plural import count
 from bakeoff.report.text.units import clean
 from bakeoff.stores.tracking import Tracker
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 
 
-@click.command(short_help="Look at a tracking store and write a configuration for what is there.")
-@click.option("--tracking-uri", help=f"Of the store [MLFLOW_TRACKING_URI, {DEFAULT_URI}].")
-@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Look at this one only.")
+@click.command(short_help="Look at a tracking store and write a configuration for its sweeps.")
+@click.option("--tracking-uri", help=f"URI of the tracking store [MLFLOW_TRACKING_URI, {DEFAULT_URI}].")
 @click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("config"), show_default=True
+    "--experiment",
+    "experiments",
+    multiple=True,
+    metavar="NAME",
+    help="Look only at this experiment; repeat for several.",
 )
-@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("config"),
+    show_default=True,
+    help="Write the files to this folder.",
+)
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @json_option
 @quiet_option
 def init(
@@ -41,16 +52,18 @@ def init(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Look at a tracking store, see who wrote its sweeps, and write one YAML file a stage.
+    """Look at a tracking store, recognise the layout of its sweeps, and write one YAML file a stage.
 
-    Without a store, or with an empty one, the example configuration is written. What nobody can know from the
-    store is left as a TODO in the files.
+    Without a store, or with an empty one, bakeoff writes the example configuration. A TODO in the files marks
+    each setting that the store does not show.
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     targets = {stage: folder / f"{stage}.yaml" for stage in STAGES}
     there = [str(path) for path in targets.values() if path.exists()]
     if there and not force:
-        raise UserError(f"{', '.join(there)}: already there; --force overwrites, --folder writes elsewhere")
+        raise UserError(
+            f"{', '.join(there)}: already there; overwrite with --force, or choose another --folder"
+        )
     progress = output.StderrProgress(is_quiet=quiet)
     proposal = propose(Tracker(uri, notify=progress.say), experiments, progress.say)
     written_uri = relate_uri(uri, folder.absolute().parent)
@@ -58,7 +71,7 @@ def init(
     for stage, path in targets.items():
         write_bytes(path, drafts[stage].encode())
     if holds_password(uri):
-        progress.say(f"warning: {targets['tracking']} holds the password of the store; keep it to yourself")
+        progress.say(f"warning: {targets['tracking']} holds the password of the store; keep the file private")
     if as_json:
         document = proposal.model_dump(mode="json") | {"files": [str(path) for path in targets.values()]}
         output.show_json("init", document)
@@ -67,16 +80,18 @@ def init(
     return 0
 
 
-@click.command(short_help="Check everything that the pipeline will need.")
+@click.command(short_help="Check everything that the pipeline needs.")
 @config_option
 @overrides_option
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="Only warnings and faults.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only warnings and faults.")
 def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Check configuration, store, experiments, layout, champions, data, libraries, threads and disk.
 
-    One line each: ok, warning or fault, with its fix. Leaves with 5 where the tracking store is at fault,
-    with 2 where configuration, data or this machine is, with 3 where a champion is missing.
+    Prints one line a check: ok, warning or fault, with the fix.
+
+    Exit code 5: a fault of the tracking store. 2: a fault of configuration, data or this machine. 3: a
+    champion is missing.
     """
     checks: list[Check] = []
     progress = output.StderrProgress(is_quiet=True)
@@ -97,7 +112,8 @@ def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet
         output.show_json("doctor", {"checks": rows, "exit_code": code})
     elif not quiet:
         faults, warnings = (sum(c.state == state for c in checks) for state in ("fault", "warning"))
-        click.echo(f"{len(checks)} checks, {faults} faults, {warnings} warnings")
+        counts = (count(len(checks), "check"), count(faults, "fault"), count(warnings, "warning"))
+        click.echo(", ".join(counts))
     return code
 
 
@@ -107,7 +123,7 @@ def _show(check: Check) -> None:
 
 
 def _example(uri: str) -> dict[str, str]:
-    """The configuration of the demo, with this store."""
+    """Return the configuration of the demo, with this store."""
     folder = files("bakeoff.demo").joinpath("config")
     drafts = {stage: folder.joinpath(f"{stage}.yaml").read_text(encoding="utf-8") for stage in STAGES}
     lines = drafts["tracking"].splitlines(keepends=True)
@@ -123,20 +139,20 @@ def _tell(proposal: Proposal, drafts: dict[str, str], targets: dict[str, Path]) 
         if not found.n_sampled:
             verdict = "no runs"
         elif entry is None:
-            verdict = f"{found.n_sampled} runs, none of which is a trial that a built-in layout knows"
+            verdict = f"{count(found.n_sampled, 'run')}, no trials of a built-in layout"
         else:
-            verdict = f"{entry.layout}, {'surely' if entry.is_sure else 'likely'}: {entry.why}"
-        click.echo(clean(f"experiment {found.name!r}: {verdict}{'' if found.is_taken else '; not taken'}"))
+            verdict = f"layout {entry.layout} ({'certain' if entry.is_sure else 'likely'}): {entry.why}"
+        click.echo(clean(f"experiment {found.name!r}: {verdict}{'' if found.is_taken else '; skipped'}"))
     for backbone in proposal.backbones:
         checkpoint = f"checkpoint {backbone.checkpoint}" if backbone.checkpoint else "no checkpoint"
         name = backbone.recorded_as or backbone.name
-        click.echo(clean(f"backbone {name!r}: {backbone.n_trials} finished trials, {checkpoint}"))
+        click.echo(clean(f"backbone {name!r}: {count(backbone.n_trials, 'finished trial')}, {checkpoint}"))
     if proposal.objective:
-        told = "as recorded" if proposal.objective.is_recorded else "a guess: check it"
-        click.echo(clean(f"objective: {proposal.objective.direction} {proposal.objective.metric} ({told})"))
+        source = "as recorded" if proposal.objective.is_recorded else "a guess; check it"
+        click.echo(clean(f"objective: {proposal.objective.direction} {proposal.objective.metric} ({source})"))
     if proposal.layout is None:
-        click.echo("no sweep was recognised: this is the example configuration")
+        click.echo("no sweep recognised: wrote the example configuration")
     for stage, path in targets.items():
         n_todo = drafts[stage].count("TODO")
-        click.echo(f"wrote {path}" + (f" ({n_todo} TODO)" if n_todo else ""))
-    click.echo("next: fill in what is marked TODO, then run `bakeoff doctor`")
+        click.echo(f"wrote {path}" + (f" ({count(n_todo, 'TODO')})" if n_todo else ""))
+    click.echo("next: replace each TODO, then run `bakeoff doctor`")

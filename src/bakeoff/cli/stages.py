@@ -1,4 +1,4 @@
-"""One command a stage: open the project, call the stage, show what it says."""
+"""One command a stage: open the project, call the stage, show the result."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ from bakeoff.orchestrator import plan as make_plan
 from bakeoff.orchestrator import sweep as run_sweep
 from bakeoff.orchestrator import sync as run_sync
 from bakeoff.orchestrator.bench.bench import BenchResult
+from bakeoff.plural import count
 from bakeoff.report import render_terminal
-from bakeoff.report.text.units import clean, count
+from bakeoff.report.text.units import clean
 
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_TRACKING, EXIT_HAS_WORK = 3, 4, 5, 10
 
@@ -76,26 +77,46 @@ def _stage(function: Callable[..., int | None]) -> click.Command:
 _QUICK, _RIGOROUS = "quick", "rigorous"
 
 
-def _presets(function: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Give a stage the options that stand for a preset of the protocol."""
-    quick = click.option(f"--{_QUICK}", is_flag=True, help="Measure with fewer processes: a first look.")
-    rigorous = click.option(
-        f"--{_RIGOROUS}", is_flag=True, help="Measure with more processes and narrower targets; takes long."
+Decorator = Callable[[Callable[..., int | None]], Callable[..., int | None]]
+
+
+def _presets(quick: str, rigorous: str) -> Decorator:
+    """Give a stage the options for a preset of the protocol, each with its help."""
+
+    def decorate(function: Callable[..., int | None]) -> Callable[..., int | None]:
+        with_rigorous = click.option(f"--{_RIGOROUS}", is_flag=True, help=rigorous)(function)
+        return click.option(f"--{_QUICK}", is_flag=True, help=quick)(with_rigorous)
+
+    return decorate
+
+
+def _presets_to_use(verb: str) -> Decorator:
+    """Give the options to a stage that uses measurements and makes none."""
+    return _presets(
+        *(f"{verb} the measurements that `bench --{preset}` made." for preset in (_QUICK, _RIGOROUS))
     )
-    return quick(rigorous(function))
+
+
+_presets_to_measure = _presets(
+    "Measure with fewer repeats, for a first look.",
+    "Measure with more repeats and narrower targets; takes long.",
+)
 
 
 def _preset_overrides(*, is_quick: bool, is_rigorous: bool) -> tuple[str, ...]:
-    """What the options stand for; it comes before every ``--set``, which may change it."""
+    """Return the overrides for a preset; they come before every ``--set``, which may change them."""
     if is_quick and is_rigorous:
-        raise click.UsageError(f"--{_QUICK} and --{_RIGOROUS} exclude each other; choose one")
+        raise click.UsageError(f"found --{_QUICK} and --{_RIGOROUS}; choose one")
     chosen = _QUICK if is_quick else _RIGOROUS if is_rigorous else None
     return (f"benchmark.protocol.preset={chosen}",) if chosen else ()
 
 
 @_stage
 @click.option(
-    "--worker", "is_worker", is_flag=True, help="Join the sweep that another process leads; refit nothing."
+    "--worker",
+    "is_worker",
+    is_flag=True,
+    help="Run trials of a sweep that another process leads; refit nothing.",
 )
 def sweep(project: Project, *, as_json: bool, is_worker: bool) -> int:
     """Search each backbone's hyper-parameters and refit the best trial."""
@@ -109,12 +130,12 @@ def sweep(project: Project, *, as_json: bool, is_worker: bool) -> int:
 
 @_stage
 def champions(project: Project, *, as_json: bool) -> int:
-    """Pick each backbone's champion from the tracking store."""
+    """Select each backbone's champion from the tracking store."""
     return show_champions(select_champions(project), as_json=as_json)
 
 
 def show_champions(selections: dict[str, BackboneSelection], *, as_json: bool) -> int:
-    """Print the selection; 3 where no backbone has a champion."""
+    """Print the selection; return 3 if no backbone has a champion."""
     if as_json:
         output.show_json("champions", {name: row.model_dump(mode="json") for name, row in selections.items()})
     else:
@@ -124,13 +145,16 @@ def show_champions(selections: dict[str, BackboneSelection], *, as_json: bool) -
 
 @_stage
 @offline_option
-@_presets
-@click.option("--exit-code", is_flag=True, help="Leave with 10 if there is work.")
+@_presets(
+    "Plan for `bench --quick`, which uses fewer repeats.",
+    "Plan for `bench --rigorous`, which uses more repeats.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit code 10 if there is something to measure, else 0.")
 @click.option(
-    "--explain", "text", metavar="KEY", help="Compare one job, by label or key, with what is measured."
+    "--explain", "text", metavar="KEY", help="Compare one job, by label or key, with the nearest benchmark."
 )
 def plan(project: Project, *, as_json: bool, exit_code: bool, text: str | None) -> int:
-    """Say what bench would measure or reuse, and why; measures nothing."""
+    """Show what bench would measure or reuse, and why; measures nothing."""
     if text is not None:
         return show_explanation(project, explain_job(project, text), as_json=as_json)
     made = make_plan(project)
@@ -144,7 +168,7 @@ def plan(project: Project, *, as_json: bool, exit_code: bool, text: str | None) 
 
 
 def show_explanation(project: Project, explanation: Explanation, *, as_json: bool) -> int:
-    """Print a job beside the benchmark that is nearest to it."""
+    """Print a job next to its nearest benchmark."""
     if as_json:
         document = {
             **_row_of(explanation.planned),
@@ -167,7 +191,7 @@ def _row_of(planned: PlannedJob) -> dict[str, Any]:
 
 
 def _remarks(project: Project) -> dict[str, Any]:
-    """What a document says about how its result was had."""
+    """Return what a document says about the origin of its result."""
     if not project.is_offline:
         return {"offline": None}
     kept = recall_selection(project)
@@ -178,22 +202,20 @@ def _say_offline(project: Project) -> None:
     if project.is_offline:
         kept = recall_selection(project)
         click.echo(
-            clean(
-                f"offline: this disk alone answers; champions as {kept.store} had them on {kept.selected_at}"
-            )
+            clean(f"offline: used only this disk, with the champions of {kept.store} on {kept.selected_at}")
         )
 
 
 @_stage
 @offline_option
-@_presets
+@_presets_to_measure
 def bench(project: Project, *, as_json: bool) -> int:
-    """Measure what is missing; every result is kept."""
+    """Measure what is missing and keep every result."""
     return show_bench(project, run_bench(project), as_json=as_json)
 
 
 def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
-    """Print what became of each job; 3 where one failed, 4 where one was measured on too busy a machine."""
+    """Print the outcome of each job; return 3 if one failed, 4 if the machine was too busy for one."""
     if as_json:
         document = {
             "measured": [
@@ -219,26 +241,25 @@ def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
 
 
 def _code_of_bench(result: BenchResult) -> int:
-    """A busy machine is never a pass: what was measured on one may say anything."""
+    """Return the exit code; a busy machine is never a pass, since its measurements may be far off."""
     if result.failed:
         return EXIT_ANSWER_IS_NO
     return EXIT_CANNOT_TELL if result.contended else 0
 
 
 def _describe_contended(project: Project, result: BenchResult) -> str:
-    """What to do about measurements that a busy machine invalidated."""
+    """Say what to do about measurements that a busy machine invalidated."""
     jobs = count(len(result.contended), "job")
-    most = project.settings.benchmark.max_attempts
+    most = count(project.settings.benchmark.max_attempts, "attempt")
     return (
-        f"cannot tell: the machine was too busy (contended) for {jobs}; run `bakeoff bench` again when it is "
-        f"quiet, which tries a job up to benchmark.max_attempts ({most}) times; where it never is, "
-        "benchmark.accept_contended lets such measurements count"
+        f"Not a pass: the machine was too busy (contended) for {jobs}. Run `bakeoff bench` again on a quiet "
+        f"machine (at most {most} a job), or set benchmark.accept_contended."
     )
 
 
 @_stage
 def sync(project: Project, *, as_json: bool) -> int:
-    """Send what is measured or decided and not yet in the tracking store."""
+    """Send results that are not yet in the tracking store."""
     result = run_sync(project)
     if as_json:
         output.show_json("sync", result.model_dump(mode="json"))
@@ -253,7 +274,7 @@ def sync(project: Project, *, as_json: bool) -> int:
 
 @_stage
 @offline_option
-@_presets
+@_presets_to_use("Decide from")
 def decide(project: Project, *, as_json: bool) -> int:
     """Weigh accuracy against latency and name a winner."""
     decision = make_decision(project)
@@ -262,7 +283,7 @@ def decide(project: Project, *, as_json: bool) -> int:
 
 
 def show_decision(project: Project, decision: Decision, *, as_json: bool) -> int:
-    """Print the decision; 3 where nobody may win, 4 for a tie or by measurements that are not done."""
+    """Print the decision; return 3 if no candidate may win, 4 for a tie or invalid measurements."""
     if as_json:
         output.show_json("decide", decision.model_dump(mode="json"), **_remarks(project))
     else:
@@ -285,15 +306,15 @@ def report(project: Project, *, as_json: bool) -> int:
 
 
 @_stage
-@_presets
+@_presets_to_use("Check the decision against")
 @promotion_options
 def promote(project: Project, *, as_json: bool, **options: Any) -> int:
-    """Register the winner as a model that serves and point @champion at it."""
+    """Register the winner as a model that can be served and point @champion at it."""
     return run_promotion(project, as_json=as_json, **options)
 
 
 @_stage
-@_presets
+@_presets_to_measure
 def run(project: Project, *, as_json: bool) -> int:
     """Run champions, plan, bench, decide and report; never promotes."""
     selections = select_champions(project)

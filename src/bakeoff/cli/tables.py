@@ -1,4 +1,4 @@
-"""Tables of the stages that are not the decision."""
+"""Tables of all stages but the decision."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from bakeoff.core.records import BackboneSelection, Measurement
 from bakeoff.disk.digest import shorten
 from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.orchestrator.sweep.lead import SweepResult
-from bakeoff.report.text.units import clean, count, count_trials
+from bakeoff.plural import count
+from bakeoff.report.text.units import clean, count_trials
 
-# Flags that a row has room for; the report has all of them.
+# A row has room for so many flags; the report has all of them.
 MOST_FLAGS = 3
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def table_of_sweep(results: Sequence[SweepResult]) -> Table:
-    """One row a backbone."""
-    table = make_table("backbone", "study", "trials", "best (cross-validated)", "what was done")
+    """Make one row a backbone."""
+    table = make_table("backbone", "study", "trials", "best (cross-validated)", "outcome", ids=("study",))
     for result in results:
-        best = f"{result.best_metric:.4f}" if result.best_metric is not None else "none is valid"
-        done = f"broke off: {result.failure}" if result.failure else result.action
+        best = f"{result.best_metric:.4f}" if result.best_metric is not None else "no valid trial"
+        done = f"failed: {result.failure}" if result.failure else result.action
         trials = f"{result.n_trials}" + (f" ({result.n_pruned} pruned)" if result.n_pruned else "")
         add_row(table, result.backbone, shorten(result.study_key_hash), trials, best, done)
     return table
 
 
 def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
-    """One row a backbone, with the champion or the reason why there is none."""
-    table = make_table(
-        "backbone", "champion (refit run)", "metric", "stable score", "folds", "trials", "remark"
-    )
+    """Make one row a backbone, with the champion or the reason why there is none."""
+    run = "champion (refit run)"
+    table = make_table("backbone", run, "metric", "stable score", "folds", "trials", "remark", ids=(run,))
     for selection in selections.values():
         champion = selection.champion
         counts = count_trials(selection)
@@ -54,11 +54,11 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
             for group in selection.all_groups
             if group.study_key_hash == champion.study_key_hash
         ):
-            remarks.append("no study key recorded: grouped by experiment and parent")
+            remarks.append("no study key recorded; grouped by experiment and parent")
         add_row(
             table,
             selection.backbone,
-            champion.run_id,
+            shorten(champion.run_id),
             f"{champion.metric:.4f}",
             f"{champion.stable_score:.4f}",
             " ".join("–" if value is None else f"{value:.3f}" for value in champion.fold_metrics),
@@ -69,7 +69,7 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
 
 
 def table_of_plan(plan: Plan) -> Group:
-    """One row a job, and the counts."""
+    """Make one row a job, with the counts below."""
     table = make_table("job", "", "why")
     for planned in plan.jobs:
         add_row(table, planned.job.label, planned.action, planned.reason)
@@ -78,7 +78,7 @@ def table_of_plan(plan: Plan) -> Group:
 
 
 def table_of_explanation(explanation: Explanation) -> Group:
-    """A job, the benchmark that is nearest to it, and every part of the identity: found and wanted."""
+    """Show a job, its nearest benchmark, and every part of the identity, found and wanted."""
     planned, nearest = explanation.planned, explanation.nearest
     lines = [
         planned.job.label,
@@ -91,13 +91,14 @@ def table_of_explanation(explanation: Explanation) -> Group:
     for part in explanation.parts:
         sign = "=" if part.is_same else "→"
         add_row(table, part.name, _show_part(part.found), sign, _show_part(part.wanted))
-    n_differing = sum(not part.is_same for part in explanation.parts)
-    counts = f"{n_differing} of {len(explanation.parts)} parts differ"
-    return Group(*(Text(clean(line), overflow="fold") for line in lines), table, Text(counts))
+    n_same = sum(part.is_same for part in explanation.parts)
+    counts = f"{len(explanation.parts) - n_same} of {count(len(explanation.parts), 'part')} different"
+    # Keys and ids are copied from here: they are whole, and the console breaks none.
+    return Group(*(Text(clean(line), no_wrap=True, overflow="ignore") for line in lines), table, Text(counts))
 
 
 def _show_part(value: str | None) -> str:
-    """A part for eyes: digests shortened."""
+    """Return a part for people, a digest shortened."""
     if value is None:
         return "–"
     bare = value.strip('"')
@@ -106,14 +107,14 @@ def _show_part(value: str | None) -> str:
 
 def _describe_nearest(nearest: ExistingBenchmark | None) -> str:
     if nearest is None:
-        return "nothing of this champion is measured"
-    where = f"run {nearest.run_id}" if nearest.run_id else "on this disk alone"
+        return "none of this champion"
+    where = f"run {nearest.run_id}" if nearest.run_id else "only on this disk"
     reason = f": {nearest.reason}" if nearest.reason and nearest.state != "valid" else ""
     return f"{where}, {nearest.measured_at}, attempt {nearest.attempt}, {nearest.state}{reason}"
 
 
 def name_flags(measurement: Measurement) -> str:
-    """The first flags of a measurement, those that invalidate it before others, and how many more it has."""
+    """Name the first flags of a measurement, invalidating ones first, and count the others."""
     ordered = sorted(measurement.flags, key=lambda flag: not flag.invalidates)
     names = list(dict.fromkeys(flag.name for flag in ordered))
     more = len(names) - MOST_FLAGS
@@ -121,7 +122,7 @@ def name_flags(measurement: Measurement) -> str:
 
 
 def table_of_bench(result: BenchResult) -> Group:
-    """One row a job that ran, and the counts of the others."""
+    """Make one row a job that ran, with the counts of the others below."""
     table = make_table("job", "outcome", "remark")
     for measurement in result.measured:
         add_row(table, measurement.job.label, f"measured, {measurement.validity}", name_flags(measurement))
@@ -133,6 +134,6 @@ def table_of_bench(result: BenchResult) -> Group:
         f"{len(result.plan.left)} left alone; {timed_s:.1f} s timed in {result.wall_s:.1f} s"
     )
     if result.unlogged:
-        counts += f"; {result.unlogged} not logged yet, safe on disk"
+        counts += f"; {count(result.unlogged, 'result')} on disk, not yet in the tracking store"
     figures = tables_of_measured(result.measured)
     return Group(table, *figures, *([Text()] if figures else []), Text(counts))

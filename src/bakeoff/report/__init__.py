@@ -1,4 +1,4 @@
-"""A decision for eyes: on the terminal, as one HTML page, in a notebook. Values in, text out."""
+"""A decision for people: on the terminal, as one HTML page, in a notebook. Values in, text out."""
 
 from bakeoff.report.page.html import render_html
 from bakeoff.report.terminal import render_terminal

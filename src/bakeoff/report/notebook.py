@@ -1,4 +1,4 @@
-"""What the stages return, as a notebook shows it: a title, a table, a few sentences."""
+"""Results of the stages for a notebook: a title, a table, a few sentences."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bakeoff.core.plan.jobs import Plan
 from bakeoff.core.records import BackboneSelection, Champion
 from bakeoff.disk.digest import shorten
 from bakeoff.orchestrator.bench.bench import BenchResult
+from bakeoff.plural import count
 from bakeoff.report.page.html import make_environment
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text import objective, units
@@ -29,11 +30,11 @@ class Shown:
     """A value as a notebook shows it.
 
     Attributes:
-        title: In one line.
+        title: One line.
         columns: Headings of the table.
         rows: Cells as text; the first one names the row.
         notes: Sentences below the table.
-        strong: Number of the row that stands out; None if none does.
+        strong: Number of the row in bold; None for no row.
     """
 
     title: str
@@ -53,7 +54,7 @@ def show(value: Showable) -> Shown:
     """Show what a stage returned as a table in a notebook.
 
     Args:
-        value: Selections by backbone, champions, a plan, what ``bench`` returned, or a decision.
+        value: Selections by backbone, champions, a plan, a result of ``bench``, or a decision.
     """
     match value:
         case Plan():
@@ -66,7 +67,7 @@ def show(value: Showable) -> Shown:
             return _show_selections(value)
     champions = tuple(value)
     return Shown(
-        title=units.count(len(champions), "champion"),
+        title=count(len(champions), "champion"),
         columns=_CHAMPION_COLUMNS,
         rows=tuple(_champion_cells(champion) for champion in champions),
     )
@@ -81,7 +82,7 @@ def _show_selections(selections: Mapping[str, BackboneSelection]) -> Shown:
         rows.append((*cells, trials, selection.reason or ""))
     n_found = sum(selection.champion is not None for selection in selections.values())
     return Shown(
-        title=f"{n_found} of {units.count(len(selections), 'backbone')} with a champion",
+        title=f"{n_found} of {count(len(selections), 'backbone')} with a champion",
         columns=(*_CHAMPION_COLUMNS, "Trials", "Remark"),
         rows=tuple(rows),
     )
@@ -117,7 +118,7 @@ def _show_bench(result: BenchResult) -> Shown:
     rows += [(attempt.job.label, "failed", attempt.reason) for attempt in result.failed]
     rows += [(planned.job.label, "reused", planned.reason) for planned in result.plan.reused]
     rows += [(planned.job.label, "left alone", planned.reason) for planned in result.plan.left]
-    waiting = f"{units.count(result.unlogged, 'result')} on disk, not yet in the tracking store."
+    waiting = f"{count(result.unlogged, 'result')} on disk, not yet in the tracking store."
     return Shown(
         title=f"{len(result.measured)} measured, {len(result.failed)} failed, "
         f"{len(result.plan.reused)} reused, {len(result.plan.left)} left alone",

@@ -61,8 +61,8 @@ def project(store: Store) -> Store:
 def test_init_writes_a_configuration_with_which_champions_works_at_once(project: Store) -> None:
     done = bakeoff(project.folder, "init")
     assert done.returncode == 0, done.stderr
-    assert "experiment 'sweep': code, surely: " in done.stdout
-    assert "experiment 'something else': 1 runs, none of which is a trial" in done.stdout
+    assert "experiment 'sweep': layout code (certain): " in done.stdout
+    assert "experiment 'something else': 1 run, no trials of a built-in layout" in done.stdout
     assert f"backbone 'distilbert': 3 finished trials, checkpoint {ARCHIVE}" in done.stdout
     assert "backbone 'roberta': 3 finished trials, no checkpoint" in done.stdout
     config = read_config(project.folder / "config")
@@ -104,7 +104,7 @@ def test_init_overwrites_nothing_unless_forced(project: Store) -> None:
     (folder / "hpo.yaml").write_text("mine\n")
     refused = bakeoff(project.folder, "init")
     assert refused.returncode == 2
-    assert "hpo.yaml: already there; --force overwrites" in refused.stderr
+    assert "hpo.yaml: already there; overwrite with --force" in refused.stderr
     assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("hpo.yaml", "mine\n")]
     assert bakeoff(project.folder, "init", "--folder", "elsewhere").returncode == 0
     assert (folder / "hpo.yaml").read_text() == "mine\n"
@@ -122,7 +122,7 @@ def test_without_sweeps_init_writes_the_example_configuration(
     folder.mkdir(exist_ok=True)
     done = bakeoff(folder, "init")
     assert done.returncode == 0, done.stderr
-    assert "no sweep was recognised: this is the example configuration" in done.stdout
+    assert "no sweep recognised: wrote the example configuration" in done.stdout
     assert set(read_config(folder / "config")["hpo"]["backbones"]) == {"minilm-l6", "minilm-l3", "minilm-l2"}
     assert (folder / "mlflow.db").exists() is has_store
 
@@ -227,7 +227,7 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
     done = bakeoff(healthy.folder, "doctor")
     lines = done.stdout.splitlines()
     assert all(line.split()[0] in ("ok", "warning", "fault") for line in lines[:-1])
-    assert lines[-1] == f"{len(lines) - 1} checks, 0 faults, 1 warnings"
+    assert lines[-1] == f"{len(lines) - 1} checks, 0 faults, 1 warning"
     assert sorted(path for path in healthy.folder.rglob("*")) == before
 
 

@@ -1,4 +1,4 @@
-"""What bench shows of measurements: a figure for each, none that cannot be told, and why."""
+"""What bench shows of measurements: a figure for each, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_contended_measurement_has_no_absolute_figure_and_says_of_which_time_i
     notes = " ".join(rows[4:])
     assert "contended: other work disturbed more than half of the rounds" in notes
     assert "low confidence" in notes
-    assert ("CPU time: the ratio is of" in notes) == (threads == 1)
+    assert ("CPU time: the ratio compares" in notes) == (threads == 1)
     passes = rows_below(lines, "throughput batch documents/s time ÷ reference verdict")
     assert passes[0] == f"{REFERENCE} 32 contended – reference"
 
@@ -126,7 +126,7 @@ def test_what_has_no_figure_has_no_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "shown"),
     [
         ([], ""),
         (["a", "b", "c"], "a, b, c"),
@@ -135,7 +135,7 @@ def test_what_has_no_figure_has_no_table() -> None:
     ],
 )
 def test_a_row_of_bench_names_three_flags_and_counts_the_others(
-    latencies: list[Measurement], names: list[str], told: str
+    latencies: list[Measurement], names: list[str], shown: str
 ) -> None:
     flags = tuple(Flag(name=name, detail="", invalidates=name.endswith("!")) for name in names)
-    assert name_flags(latencies[0].model_copy(update={"flags": flags})) == told
+    assert name_flags(latencies[0].model_copy(update={"flags": flags})) == shown

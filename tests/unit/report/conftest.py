@@ -235,8 +235,16 @@ def priced(field: list[Candidate]) -> Decision:
 
 @pytest.fixture(scope="session")
 def nobody(field: list[Candidate]) -> Decision:
-    """Nobody meets the constraint."""
+    """No candidate meets the constraint."""
     return make_decision(field, constraints=[{"kind": "quality", "at_least": 0.99}])
+
+
+@pytest.fixture(scope="session")
+def undecided() -> Decision:
+    """The data leave open whether the second candidate meets the constraint."""
+    candidates = [make_candidate("a", "r", 0.84, 8.0), make_candidate("b", "r", 0.70, 3.0)]
+    floor = next(row.quality.value for row in make_decision(candidates).standings if row.backbone == "b")
+    return make_decision(candidates, constraints=[{"kind": "quality", "at_least": floor}])
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ HOSTILE = (
 )
 
 
-def show(decision: Decision, width: int = 100, **options: bool) -> str:
+def show(decision: Decision, width: int = 100, **options: bool | str) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False, **options)  # type: ignore[arg-type]
     console.print(render_terminal(decision))
     assert isinstance(console.file, io.StringIO)
@@ -81,7 +81,7 @@ def test_the_units_the_level_and_the_reference_are_told(make_decision: DecisionM
     decision = make_decision(confidence=0.9, batch_size=8, quantile=0.95)
     text = flat(show(decision))
     assert "p95 ms, batch 8" in text
-    assert "Intervals are of 90%; score 1 is minilm-l6 × torch-fp32." in text
+    assert "Intervals hold with 90% confidence; score 1 is minilm-l6 × torch-fp32." in text
 
 
 def test_what_the_winner_gives_up_is_told(decision: Decision) -> None:
@@ -122,8 +122,8 @@ def test_a_decision_without_costs_has_no_table_of_them(decision: Decision) -> No
     assert "model size" not in show(decision)
 
 
-@pytest.mark.parametrize("width", [80, 100])
-def test_throughput_and_serving_are_told_with_their_intervals(width: int) -> None:
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_throughput_and_serving_are_shown_with_their_intervals(width: int) -> None:
     measurements = with_rates(measure_field())
     decision = decide_on(measurements)
     lines = show(decision, width=width).splitlines()
@@ -146,11 +146,8 @@ def test_throughput_and_serving_are_told_with_their_intervals(width: int) -> Non
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_busy_machine_is_told_below_the_standings_and_so_is_what_is_compared(threads: int) -> None:
     text = flat(show(decide_on(contend(measure_field(threads=threads)))))
-    assert (
-        "the latency is an upper bound, and whatever is compared has low confidence. This is so of all."
-        in text
-    )
-    assert ("By CPU time: it is compared with the others" in text) == (threads == 1)
+    assert "The latency is an upper bound, and comparisons have low confidence. Applies to all." in text
+    assert ("By CPU time: compared by the time" in text) == (threads == 1)
     assert "Contended" not in show(decide_on(measure_field()))
 
 
@@ -213,10 +210,39 @@ def test_names_from_outside_bring_no_terminal_sequence_no_markup_and_no_line(
     assert len(shown.splitlines()) <= len(show(tame, width=400).splitlines()) + 4
 
 
-def test_a_narrow_terminal_loses_no_number(decision: Decision) -> None:
-    lines = show(decision, width=80).splitlines()
-    assert max(map(len, lines)) <= 80
-    text = "\n".join(lines)
-    for row in decision.standings:
-        assert f"{row.quality.value:.3f} [{row.quality.low:.3f}, {row.quality.high:.3f}]" in text
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_breaks_no_number_and_no_name(priced: Decision, width: int) -> None:
+    lines = show(priced, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = flat("\n".join(lines))
+    for row in priced.standings:
+        for figure in (f"{row.quality.value:.3f}", f"[{row.quality.low:.3f}, {row.quality.high:.3f}]"):
+            assert f" {figure} " in text
+        assert f" {latency_interval(row.latency_ms)} " in text
+        assert {row.backbone, row.runtime} <= set(text.split())
+    for cost in ("87.3 MiB", "123 ms", "0.694"):
+        assert f" {cost} " in text
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_an_id_in_a_reason_is_never_broken(make_decision: DecisionMaker, width: int) -> None:
+    run_id, digest = "0123456789abcdef" * 2, "fedcba9876543210" * 4
+    decision = make_decision(None, [f"no latency of run {run_id} with the checkpoint of digest {digest}"])
+    text = show(decision, width=width)
+    assert f"{run_id[:12]} " in text
+    assert f"{digest[:12]}" in text
+    assert flat(text).count(run_id[12:20]) == flat(text).count(digest[12:20]) == 0
+
+
+def test_only_a_winner_has_a_green_headline(
+    decision: Decision, tie: Decision, nobody: Decision, undecided: Decision
+) -> None:
+    def first_line(made: Decision) -> str:
+        return show(made, force_terminal=True, color_system="standard").splitlines()[0]
+
+    green, yellow = "\x1b[1;32m", "\x1b[1;33m"
+    assert green in first_line(decision)
+    for made in (tie, nobody, undecided):
+        assert green not in first_line(made)
+        assert first_line(made).startswith(yellow)

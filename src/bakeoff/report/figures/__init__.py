@@ -1,1 +1,1 @@
-"""Figures: where marks, ticks and labels go, in SVG units."""
+"""Figures: places of marks, ticks and labels, in SVG units."""

@@ -19,7 +19,7 @@ class Tick(NamedTuple):
 
 
 class Whisker(NamedTuple):
-    """An interval along one axis; an end that lies beyond the drawing, or is unknown, is open."""
+    """An interval along one axis; an end that is beyond the drawing or unknown is open."""
 
     start: float
     end: float
@@ -28,7 +28,7 @@ class Whisker(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """A stretch of values laid along a stretch of the drawing.
+    """A range of values along a stretch of the drawing.
 
     Attributes:
         low: Value at ``start``.
@@ -43,7 +43,7 @@ class Axis(NamedTuple):
     is_log: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies; one beyond the axis lies at its end."""
+        """Return the place of a value; one beyond the axis gets its end."""
         clipped = min(max(value, self.low), self.high)
         if self.is_log:
             share = math.log(clipped / self.low) / math.log(self.high / self.low)
@@ -52,11 +52,11 @@ class Axis(NamedTuple):
         return round(self.start + share * (self.end - self.start), 1)
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies on the axis."""
+        """Return whether a value lies on the axis."""
         return self.low <= value <= self.high
 
     def stretch(self, low: float, high: float | None) -> Whisker:
-        """Where an interval lies; without upper bound it goes to the end of the axis, and is open there."""
+        """Place an interval; without an upper bound it is open at the end of the axis."""
         return Whisker(
             self.place(low),
             self.place(high if high is not None else self.high),
@@ -65,7 +65,7 @@ class Axis(NamedTuple):
         )
 
     def ticks(self) -> tuple[Tick, ...]:
-        """Ticks at round values, three to eight; those of a linear axis have all the same decimals."""
+        """Return three to eight ticks at round values; on a linear axis all have the same decimals."""
         if self.is_log:
             return tuple(Tick(self.place(v), f"{v:,.10g}") for v in _log_values(self.low, self.high))
         values = _linear_values(self.low, self.high)
@@ -74,14 +74,14 @@ class Axis(NamedTuple):
 
 
 def log_axis(points: Sequence[float], ends: Sequence[float], start: float, end: float) -> Axis:
-    """A log axis with room around positive points and, within reason, around the ends of their intervals.
+    """Make a log axis with room around positive points and, within reason, the ends of their intervals.
 
     Args:
-        points: What must be on the axis.
-        ends: Of intervals; one that is three times beyond all points is not followed, or a single uncertain
-            candidate would squeeze all others into a corner.
-        start: Where the axis begins on the drawing.
-        end: Where it ends.
+        points: Values that must be on the axis.
+        ends: Ends of intervals. Beyond three times the points the axis stops, or a single uncertain candidate
+            would squeeze all others into a corner.
+        start: Begin of the axis on the drawing.
+        end: End of the axis on the drawing.
     """
     low, high = min(points), max(points)
     low = max(min([low, *(value for value in ends if value > 0)]), low / 3)
@@ -91,7 +91,7 @@ def log_axis(points: Sequence[float], ends: Sequence[float], start: float, end: 
 
 
 def share_axis(values: Sequence[float], start: float, end: float) -> Axis:
-    """A linear axis with room around values in [0, 1], itself within [0, 1]."""
+    """Make a linear axis within [0, 1] with room around the values."""
     low, high = min(values), max(values)
     margin = max((high - low) * 0.1, 0.005)
     return Axis(max(low - margin, 0.0), min(high + margin, 1.0), start, end)
@@ -108,7 +108,7 @@ def _log_values(low: float, high: float) -> list[float]:
 
 
 def _linear_values(low: float, high: float) -> list[float]:
-    """Three to eight multiples of one step: the smallest of 1, 2, 5 × 10^n that gives no more."""
+    """Return three to eight multiples of the smallest step, 1, 2 or 5 × 10^n, that gives at most eight."""
     decade = math.floor(math.log10(high - low)) - 1
     for factor, power in ((factor, decade + more) for more in (0, 1) for factor in (1, 2, 5)):
         step = factor * 10.0**power

@@ -1,8 +1,8 @@
-"""Latency distributions: at each batch size the shape of every candidate's calls, on an axis that all share.
+"""Latency distributions: the calls of every candidate at each batch size, on one common axis.
 
-A shape is the histogram of all counted calls in bins of equal ratio, so that nothing is thinned out and its
-size does not grow with the samples. Below it lie the median of each fresh process, and the quantiles with
-their intervals: where the processes lie apart, the intervals are as wide, however many calls there are.
+A shape is the histogram of all counted calls in bins of equal ratio: nothing is thinned out, and its size
+does not grow with the samples. Below it are the median of each fresh process and the quantiles with their
+intervals. The intervals are as wide as the processes lie apart, however many calls there are.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 360, 46
 _MARGIN, _BIN_WIDTH = 8, 3
-_BASE, _PEAK = 24, 22  # the shape stands on the one, and is at most as high as the other
+_BASE, _PEAK = 24, 22  # baseline and greatest height of a shape
 # Between p50 and p95 there is no room for another mark; the table has its figure.
 UNDRAWN = frozenset({"p90"})
-_AXIS_SHARE = 0.995  # of every candidate's calls lie before the end of the axis
+_AXIS_SHARE = 0.995  # share of every candidate's calls before the end of the axis
 
 Samples = NDArray[np.float64]
 
@@ -46,11 +46,11 @@ class DistributionRow(NamedTuple):
     """One candidate at one batch size.
 
     Attributes:
-        estimates: In ms, by the name of the quantile; None where the samples do not carry it.
-        shape: Path of the histogram; empty where the calls themselves are not at hand.
+        estimates: Quantiles in ms, by name; None for one with too few samples.
+        shape: Path of the histogram; empty without the calls themselves.
         processes: Path of a tick at the median of each process.
-        n_calls: That count; None where the calls are not at hand.
-        left_out: Calls that do not count, in words.
+        n_calls: Counted calls; None without the calls themselves.
+        left_out: Excluded calls, in words.
     """
 
     standing: Standing
@@ -74,12 +74,12 @@ class Panel(NamedTuple):
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """Of the quantiles those that are marked."""
+        """Names of the quantiles with a mark."""
         return tuple(name for name in self.quantiles if name not in UNDRAWN)
 
 
 def draw_panels(decision: Decision, evidence: RawMeasurements) -> tuple[Panel, ...]:
-    """One panel a batch size that any candidate was timed at."""
+    """Draw one panel for each batch size at which a candidate was timed."""
     sizes = sorted({size for row in decision.standings for size in row.latency_by_batch_ms})
     return tuple(_draw_panel(decision, evidence, size) for size in sizes)
 
@@ -107,7 +107,7 @@ def _draw_panel(decision: Decision, evidence: RawMeasurements, size: int) -> Pan
 
 
 def _find_axis(estimates: Sequence[Estimate], candidates: Sequence[Sequence[Samples]]) -> Axis | None:
-    """An axis with room for all; None where nothing is known."""
+    """Find an axis with room for all; None if nothing is known."""
     points = [estimate.value for estimate in estimates]
     for rows in candidates:
         points += np.quantile(np.concatenate(rows), [1 - _AXIS_SHARE, _AXIS_SHARE]).tolist()
@@ -142,7 +142,7 @@ def _draw(
 
 
 def _draw_shape(calls: Samples, axis: Axis) -> str:
-    """Outline of the histogram, its highest bin as high as there is room; the axis cuts off the rest."""
+    """Draw the outline of the histogram, its highest bin at full height; the axis cuts off the rest."""
     edges = np.linspace(np.log(axis.low), np.log(axis.high), (WIDTH - 2 * _MARGIN) // _BIN_WIDTH + 1)
     # Nothing is drawn at 0 ms on a log axis.
     counts, _ = np.histogram(np.log(calls[calls > 0]), edges)
@@ -161,7 +161,7 @@ def _draw_shape(calls: Samples, axis: Axis) -> str:
 
 
 def _join_runs(steps: Sequence[str]) -> str:
-    """Steps to the right that follow each other become one."""
+    """Join consecutive steps to the right."""
     joined: list[str] = []
     run = 0
     for step in steps:
@@ -181,12 +181,12 @@ def _draw_processes(processes: Sequence[Samples], axis: Axis) -> str:
 
 
 def describe_left_out(reading: Reading) -> str:
-    """How many calls do not count, and why: ``8 late, 12 disturbed``."""
+    """Count the excluded calls by reason: ``8 late, 12 disturbed``."""
     why = np.asarray(reading.columns.get("left_out", ()))
     n_disturbed, n_late, n_apart = (int(np.sum(why == reason)) for reason in (DIRTY, LATE, APART))
-    told = [f"{n_late:,} late"] if n_late else []
+    words = [f"{n_late:,} late"] if n_late else []
     if n_apart:
-        told.append(f"{n_apart:,} with the CPUs apart")
+        words.append(f"{n_apart:,} with the CPUs apart")
     if n_disturbed:
-        told.append(f"{n_disturbed:,} disturbed{' (counted)' if reading.counts_all else ''}")
-    return ", ".join(told)
+        words.append(f"{n_disturbed:,} disturbed{' (counted)' if reading.counts_all else ''}")
+    return ", ".join(words)

@@ -1,4 +1,4 @@
-"""Which candidates stand open, where there are too many for a table that can be read."""
+"""Folding: which candidates stay open if a table has too many to read."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ T = TypeVar("T")
 
 
 class Folded(NamedTuple, Generic[T]):
-    """Rows that stand open, and those that a reader unfolds."""
+    """Rows that stay open, and rows that a reader unfolds."""
 
     shown: tuple[T, ...]
     folded: tuple[T, ...]
 
 
 def fold(decision: Decision) -> Folded[int]:
-    """Numbers of the standings, in their order.
+    """Split the numbers of the standings, in their order.
 
-    Open are those that a reader looks for: winner, tied, front, reference, production; and so many of the
-    first as there is room for.
+    Winner, tied, front, reference and production stay open, and the first others while there is room.
     """
     standings = decision.standings
-    everyone = tuple(range(len(standings)))
+    all_numbers = tuple(range(len(standings)))
     if len(standings) <= _ALL_ARE_OPEN_UP_TO:
-        return Folded(everyone, ())
+        return Folded(all_numbers, ())
     named = {decision.reference, decision.production.label}
     wanted = [
         number
@@ -36,9 +35,9 @@ def fold(decision: Decision) -> Folded[int]:
         if row.place in {"winner", "tied"} or row.is_on_front or row.label in named
     ]
     chosen = set(wanted[:_OPEN_AT_MOST])
-    for number in everyone:
+    for number in all_numbers:
         if len(chosen) >= _OPEN_AT_LEAST:
             break
         chosen.add(number)
     shown = tuple(sorted(chosen))
-    return Folded(shown, tuple(number for number in everyone if number not in chosen))
+    return Folded(shown, tuple(number for number in all_numbers if number not in chosen))

@@ -1,4 +1,4 @@
-"""Strips: intervals of all candidates on one common scale, a small drawing beside each number."""
+"""Strips: intervals of all candidates on one common scale, a small drawing next to each number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARGIN = 4
 
 
 class Strip(NamedTuple):
-    """Places on one strip; ``origin`` is that of the value to which all are compared."""
+    """Places on one strip; ``origin`` is the place of the value that all are compared with."""
 
     low: float
     value: float
@@ -25,20 +25,20 @@ class Strip(NamedTuple):
 
 
 def draw_strips(standings: Sequence[Standing]) -> list[Strip | None]:
-    """One strip a standing; the reference's score, 1, is marked on all.
+    """Draw one strip a standing, all with a mark at the score of the reference, 1.
 
-    None for a score that is unknown, and for all where one is 0 or less, which has no place on a log scale.
+    None for an unknown score, and for all if one is 0 or less: it has no place on a log scale.
     """
     return draw_ratios([row.score for row in standings])
 
 
 def draw_ratios(ratios: Sequence[Estimate | None]) -> list[Strip | None]:
-    """Ratios on a log scale, with 1 marked; None where one is unknown, and for all where one is 0 or less."""
+    """Draw ratios on a log scale with a mark at 1; None if unknown, and for all if one is 0 or less."""
     known = [ratio for ratio in ratios if ratio is not None]
     if not known or min(ratio.value for ratio in known) <= 0:
         return [None] * len(ratios)
     ends = [end for ratio in known for end in (ratio.low, ratio.high) if end is not None]
-    # What finds nothing scores almost 0: it lies at the left end, and the scale is for the others.
+    # A candidate that finds nothing scores almost 0: it goes to the left end, and the scale fits the others.
     floor = max(ratio.value for ratio in known) / 10
     points = [1.0, *(max(ratio.value, floor) for ratio in known)]
     axis = log_axis(points, ends, _MARGIN, WIDTH - _MARGIN)
@@ -46,7 +46,7 @@ def draw_ratios(ratios: Sequence[Estimate | None]) -> list[Strip | None]:
 
 
 def draw_differences(differences: Sequence[Estimate | None]) -> list[Strip | None]:
-    """Differences on a linear scale, with 0 marked; None where one is unknown."""
+    """Draw differences on a linear scale with a mark at 0; None for an unknown one."""
     known = [one for one in differences if one is not None]
     ends = [end for one in known for end in (one.low, one.value, one.high) if end is not None]
     if not ends:

@@ -1,7 +1,7 @@
-"""Labels beside points, each at the least crowded place near its point.
+"""Labels next to points, each at the least crowded place near its point.
 
-Greedy: the labels that matter most choose first. Finding the best places for all at once is NP-hard, and a
-label more or less is no loss, for every candidate stands in the table too.
+Greedy: the most important labels choose first. Finding the best places for all at once is NP-hard, and a
+missing label does little harm: the table names every candidate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ANGLES = tuple(
 )
 _DISTANCES = (13.0, 22.0, 34.0, 50.0, 70.0, 95.0)
 _LEADER_FROM = 20.0
-# What a square unit of overlap costs, against one unit of distance from the point.
+# Cost of a square unit of overlap, against one unit of distance from the point.
 _COST_OF_MARK, _COST_OF_LINE = 1.5, 0.25
 
 
@@ -28,13 +28,13 @@ class Box(NamedTuple):
     bottom: float
 
     def overlap(self, other: Box) -> float:
-        """Area that both cover."""
+        """Return the area that both cover."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         return width * height if width > 0 and height > 0 else 0.0
 
     def is_within(self, other: Box) -> bool:
-        """Whether nothing of it sticks out of the other."""
+        """Return whether the box lies inside the other."""
         return (
             self.left >= other.left
             and self.top >= other.top
@@ -44,7 +44,7 @@ class Box(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A label to be placed: its size, and the point that it names."""
+    """A label to place: its size, and the point that it names."""
 
     x: float
     y: float
@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A label's box, and the end of the leader line where the label stands far from its point."""
+    """A label's box, and the end of the leader line if the label is far from its point."""
 
     box: Box
     leader: tuple[float, float] | None
@@ -65,13 +65,13 @@ def place_labels(
     """Find a place for each label, in the order of importance.
 
     Args:
-        wanted: The most important first.
-        marks: Points, which a label should not hide.
-        lines: Thin things, which a label may cross where there is no better place.
-        bounds: No label sticks out of them.
+        wanted: Labels, the most important first.
+        marks: Points; a label should not hide one.
+        lines: Thin things; a label may cross one for want of a better place.
+        bounds: Box that holds every label.
 
     Returns:
-        For each label its place, or None where it would lie on another label.
+        A place for each label, or None if it would cover another label.
     """
     obstacles = [(mark, _COST_OF_MARK) for mark in marks] + [(line, _COST_OF_LINE) for line in lines]
     taken: list[Box] = []

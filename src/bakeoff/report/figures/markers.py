@@ -1,6 +1,6 @@
-"""How a candidate's mark looks, and the legend that says so.
+"""The look of a candidate's mark, and its legend.
 
-A backbone has a colour and an outline, a runtime a filling, so that nothing hangs on colour alone.
+A backbone has a colour and an outline, a runtime a filling: nothing depends on colour alone.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Look(NamedTuple):
 
 
 class Legend(NamedTuple):
-    """Which look means which backbone and runtime."""
+    """Looks by backbone and by runtime."""
 
     backbones: tuple[tuple[str, Look], ...]
     runtimes: tuple[tuple[str, Look], ...]
 
 
 def choose_looks(decision: Decision) -> dict[tuple[str, str], Look]:
-    """The look of each backbone × runtime; the same names look the same in every report of them."""
+    """Choose the look of each backbone × runtime; the same names always look the same."""
     backbones = sorted({row.backbone for row in decision.standings})
     runtimes = sorted({row.runtime for row in decision.standings})
     return {

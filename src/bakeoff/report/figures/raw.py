@@ -1,7 +1,7 @@
-"""Evidence: the measurements that a decision was made from, found by candidate.
+"""Evidence: the measurements behind a decision, by candidate.
 
-A decision holds summaries. What its page shows beyond them (calls, calibration loop, counts) is read from the
-measurements themselves, which are handed in beside it; where some are not at hand, the page says so.
+A decision holds summaries. Its page shows more (calls, calibration loop, counts) from the measurements
+themselves, which the caller passes alongside. If some are missing, the page says so.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class RawMeasurements:
     """The measurements of a decision.
 
     Args:
-        decision: What was decided.
-        measurements: That are at hand; of others than the decision's no use is made.
+        decision: Decision that the page shows.
+        measurements: Those on this disk; measurements of other decisions are ignored.
     """
 
     def __init__(self, decision: Decision, measurements: Iterable[Measurement]) -> None:
@@ -34,18 +34,18 @@ class RawMeasurements:
         self.measurements = tuple(self._by_key[key] for key in keys if key in self._by_key)
 
     def of(self, standing: Standing) -> Iterator[Measurement]:
-        """The measurements of a candidate, in the order of its keys."""
+        """Return the measurements of a candidate, in the order of its keys."""
         return (self._by_key[key] for key in standing.benchmark_keys if key in self._by_key)
 
     def find(self, standing: Standing, quantity: str, **at: int) -> Reading | None:
-        """A reading of a candidate, from the last of its measurements that has it; None without one."""
+        """Find a reading of a candidate, in the last of its measurements that has it."""
         found = None
         for measurement in self.of(standing):
             found = measurement.reading(quantity, **at) or found
         return found
 
     def heats(self) -> Sequence[tuple[HeatFacts, tuple[Measurement, ...]]]:
-        """Every heat, with what was measured in it, in the order in which they are met."""
+        """Return every heat with its measurements, in the order of the standings."""
         heats: dict[str, tuple[HeatFacts, list[Measurement]]] = {}
         for measurement in self.measurements:
             if measurement.heat is not None:

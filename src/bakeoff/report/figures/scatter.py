@@ -1,4 +1,4 @@
-"""The plot of accuracy against latency: where everything lies. The template draws it."""
+"""The plot of accuracy against latency: the place of everything. The template draws it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME_LENGTH = 24
 _CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
 _MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
 _CURVE_STEPS = 60
-_LEAST_F1 = 1e-9  # what finds nothing scores as if it had this
+_LEAST_F1 = 1e-9  # a candidate that finds nothing scores as if it had this
 
 
 class Point(NamedTuple):
@@ -51,9 +51,9 @@ class LimitLine(NamedTuple):
     """A constraint as a line.
 
     Attributes:
-        at: Along the axis of latency or of F1.
-        box: Of the name, where it stands beside the line.
-        is_left: Whether the name ends at the line of a latency, which has more room to its left.
+        at: Place on the axis of latency or F1.
+        box: Box of the name, next to the line.
+        is_left: Whether the name is to the left of its line, which has more room there.
     """
 
     at: float
@@ -70,11 +70,11 @@ class ScoreLine(NamedTuple):
 
     @property
     def path(self) -> str:
-        """For the ``d`` of an SVG path; empty without corners."""
+        """The ``d`` of an SVG path; empty without corners."""
         return "M" + "L".join(f"{x:g} {y:g}" for x, y in self.corners) if self.corners else ""
 
     def boxes(self) -> list[Box]:
-        """What it covers, for labels to keep off."""
+        """Return what the line covers, for labels to keep off."""
         return [
             Box(min(a[0], b[0]) - 2, min(a[1], b[1]) - 2, max(a[0], b[0]) + 2, max(a[1], b[1]) + 2)
             for a, b in pairwise(self.corners)
@@ -82,7 +82,7 @@ class ScoreLine(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """Everything that is drawn, in units of the drawing."""
+    """Everything on the drawing, in its units."""
 
     width: int
     height: int
@@ -100,9 +100,9 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
     """Lay out the plot of a decision.
 
     Args:
-        decision: Its standings become the points.
-        width: Of the drawing; the labels take as much room in a small one as in a large one.
-        height: Of the drawing.
+        decision: Decision whose standings become the points.
+        width: Width of the drawing; labels take the same room in a small one as in a large one.
+        height: Height of the drawing.
     """
     area = Box(48, 30, width - 16, height - 50)
     x_axis, y_axis = _axes(decision.standings, area)
@@ -158,7 +158,7 @@ def _point(row: Standing, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
 def _labels(
     points: Sequence[Point], names_of_limits: Sequence[Box], lines: Sequence[Box], area: Box
 ) -> tuple[Label, ...]:
-    """Names for all points, or of many points for the winner and some along the front."""
+    """Name all points, or of many the winner and some along the front."""
     chosen = points if len(points) <= _ALL_ARE_LABELLED_UP_TO else _choose_of_many(points)
     names = [_name(point.standing) for point in chosen]
     wanted = [
@@ -181,7 +181,7 @@ def _labels(
 
 
 def _choose_of_many(points: Sequence[Point]) -> list[Point]:
-    """The winner, and so many of the front as can be read, from end to end; the table names everyone."""
+    """Choose the winner and as many of the front as are legible, from end to end; the table names all."""
     winner = [point for point in points if point.standing.place == "winner"]
     front = sorted(
         (point for point in points if point.standing.is_on_front and point.standing.place != "winner"),
@@ -210,9 +210,9 @@ def _whisker_boxes(points: Sequence[Point]) -> list[Box]:
 
 
 def _front(points: Sequence[Point], area: Box) -> ScoreLine:
-    """The stepped line: at each latency, the best F1 that a candidate of the front reaches.
+    """Draw the stepped line: at each latency, the best F1 that a candidate of the front reaches.
 
-    A candidate may be on the front because nobody is known to be better, and yet lie below the line.
+    A candidate on the front may lie below the line: another one is measured better, but not with confidence.
     """
     corners: list[tuple[float, float]] = []
     height = area.bottom
@@ -224,9 +224,9 @@ def _front(points: Sequence[Point], area: Box) -> ScoreLine:
 
 
 def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> ScoreLine:
-    """The curve of candidates that would score the same as the first: above it is better.
+    """Draw the curve of candidates with the same score as the first: above it is better.
 
-    On it, log latency = that of the first + slope · log (quality / that of the first).
+    On it, log latency = log latency of the first + slope · log (quality / quality of the first).
     """
     first, objective = decision.standings[0], decision.settings.objective
     if objective.kind != "weighted" or objective.anchors is not None:
@@ -235,7 +235,7 @@ def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> ScoreLine:
     if share in {0.0, 1.0} or first.quality.value < _LEAST_F1 or first.place == "excluded":
         return ScoreLine(())
     slope, here = share / (1 - share), math.log(first.latency_ms.value)
-    # Where it enters and leaves the drawing, through its sides or through floor and ceiling.
+    # The curve enters and leaves the drawing through its sides or through floor and ceiling.
     floor = math.log(max(y_axis.low, _LEAST_F1) / first.quality.value)
     ceiling = math.log(y_axis.high / first.quality.value)
     begin = max(floor, (math.log(x_axis.low) - here) / slope)
@@ -250,7 +250,7 @@ def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> ScoreLine:
 
 
 def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[LimitLine, ...]:
-    """The constraints that speak of the two quantities shown, where they are in sight."""
+    """Draw the constraints on F1 and on the latency shown, as far as they are in sight."""
     settings, limits = decision.settings, []
     for constraint in settings.constraints:
         text = describe_constraint(constraint)

@@ -1,4 +1,4 @@
-"""Tracks: each setting of a decision as a line, with the range in which the same candidate leads."""
+"""Tracks: each setting of a decision as a line, with the range over which the same candidate leads."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ TRACK_WIDTH = 180
 
 
 class Track(NamedTuple):
-    """One setting as a line: where it stands, and as far as the same candidate leads.
+    """One setting as a line: its value, and the range over which the same candidate leads.
 
     Attributes:
-        name: Of the setting.
-        value: As it is set, in words.
-        low: Value of the turn below, and who leads there, in words; empty without one.
-        high: The same above.
+        value: Value as text.
+        low: Nearest value below that changes the leader, with the new leader; empty if there is none.
+        high: Nearest such value above.
         at: Place of the value.
-        start: Place where the leader begins to lead.
-        end: Place where it ceases to.
+        start: Place of ``low``, or of the begin of the axis.
+        end: Place of ``high``, or of the end of the axis.
     """
 
     name: str
@@ -36,7 +35,7 @@ class Track(NamedTuple):
 
 
 def draw_tracks(decision: Decision) -> tuple[Track, ...]:
-    """One line a setting: a share from 0 to 1, others from 0 to a quarter beyond what is told."""
+    """Draw one line a setting: a share from 0 to 1, others from 0 to a quarter beyond the largest value."""
     return tuple(map(_draw_track, decision.sensitivity))
 
 
@@ -59,4 +58,4 @@ def _draw_track(moved: Sensitivity) -> Track:
 def _describe_turn(turn: Turn | None) -> str:
     if turn is None:
         return ""
-    return f"{turn.at:.3g}: {turn.leader} leads" if turn.leader else f"{turn.at:.3g}: nobody may win"
+    return f"{turn.at:.3g}: {turn.leader} leads" if turn.leader else f"{turn.at:.3g}: no candidate may win"

@@ -1,12 +1,12 @@
-"""Gates: what the verdict had to pass, each as a chip: a mark, a word, the limit."""
+"""Gates of the verdict, each as a chip: a mark, a word, the limit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from bakeoff.plural import count
 from bakeoff.report.text.decision import MET_MARK, describe_constraint
 from bakeoff.report.text.flags import group_flags
-from bakeoff.report.text.units import count
 
 if TYPE_CHECKING:
     from bakeoff.core.decision.constraints import Met
@@ -17,9 +17,9 @@ class GateChip(NamedTuple):
     """One chip.
 
     Attributes:
-        word: Says the same as the mark, for those who do not see it.
-        text: What was asked for.
-        anchor: Where on the page it is told in full.
+        word: Same meaning as the mark, for readers who do not see it.
+        text: Condition to pass.
+        anchor: Section of the page with the details.
     """
 
     result: Met
@@ -30,7 +30,7 @@ class GateChip(NamedTuple):
 
 
 def list_gates(decision: Decision) -> tuple[GateChip, ...]:
-    """The constraints, for the winner or else for all; then whether every measurement counts as done."""
+    """List the constraints, of the winner or else of all, and whether every measurement is valid."""
     return (*_list_constraints(decision), _judge_measurements(decision))
 
 
@@ -55,7 +55,7 @@ def _judge_measurements(decision: Decision) -> GateChip:
     invalid = [group for group in group_flags(decision) if group.invalidates]
     if not invalid:
         return GateChip("met", MET_MARK["met"], "valid", "all measurements", "trust")
-    whom = {label for group in invalid for label in group.candidates}
+    labels = {label for group in invalid for label in group.candidates}
     names = ", ".join(group.name for group in invalid)
-    text = f"measurements of {count(len(whom), 'candidate')}: {names}"
+    text = f"measurements of {count(len(labels), 'candidate')}: {names}"
     return GateChip("cannot tell", MET_MARK["cannot tell"], "low confidence", text, "trust")

@@ -1,4 +1,4 @@
-"""The decision as one HTML page that needs nothing else: no library, no font, no network."""
+"""The decision as one self-contained HTML page: no library, no font, no network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bakeoff.disk.digest import digest_json, shorten
+from bakeoff.plural import count
 from bakeoff.report.figures import distributions, intervals, tracks
 from bakeoff.report.figures.fold import fold
 from bakeoff.report.figures.markers import draw_legend
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from bakeoff.core.records import BackboneSelection, Measurement
     from bakeoff.report.figures.intervals import Strip
 
-# One drawing for wide pages, one for narrow: scaling a single one down would make its text too small to read.
+# One drawing for wide pages, one for narrow: a single one scaled down would have text too small to read.
 _PLOT_SIZES = {"wide": (1040, 560), "narrow": (460, 460)}
 
 
@@ -43,12 +44,12 @@ def render_html(
     """Render the page; equal values give an equal page, byte for byte.
 
     Args:
-        decision: What was decided.
-        selections: How the champions were picked, by backbone.
-        facts: What reproduces the decision: versions, digests, places; shown in this order.
-        measurements: That it was decided from, with their raw values; where some are not at hand, the page
+        decision: Decision to show.
+        selections: Selection of each champion, by backbone.
+        facts: Versions, digests and places that reproduce the decision, in the order shown.
+        measurements: Measurements behind the decision, with their raw values. If some are missing, the page
             says so and shows what the decision holds.
-        commands: Lines for a shell that lead to this page again.
+        commands: Shell commands that make this page again.
     """
     from bakeoff.measure.statistics.intervals import minimum_samples
 
@@ -87,13 +88,13 @@ def render_html(
 
 
 def _write_settings(decision: Decision) -> list[str]:
-    """As JSON, line by line: each is cleaned and escaped on its own."""
+    """Write the settings as lines of JSON; each line is cleaned and escaped on its own."""
     settings = decision.settings.model_dump(mode="json")
     return json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
 
 
 def _draw_distances(decision: Decision) -> list[tuple[Strip | None, Strip | None]]:
-    """Strips of F1 and of latency against production, one pair a standing."""
+    """Draw strips of F1 and latency against production, one pair a standing."""
     found = [row.versus_production for row in decision.standings]
     gaps = intervals.draw_differences([one.quality if one else None for one in found])
     ratios = intervals.draw_ratios([one.latency_ratio if one else None for one in found])
@@ -101,7 +102,7 @@ def _draw_distances(decision: Decision) -> list[tuple[Strip | None, Strip | None
 
 
 def make_environment() -> Environment:
-    """The templates of this package: what they print is cleaned and escaped."""
+    """Load the templates of this package; everything that they print is cleaned and escaped."""
     environment = Environment(
         loader=PackageLoader("bakeoff.report"),
         autoescape=True,
@@ -123,7 +124,7 @@ def make_environment() -> Environment:
     }
     environment.globals |= {
         "absent": units.ABSENT,
-        "count": units.count,
+        "count": count,
         "objective": objective.explain_objective,
         "headline": decision_text.headline,
         "contention": decision_text.describe_contention,
@@ -147,5 +148,5 @@ def make_environment() -> Environment:
 
 
 def _clean_text(value: Any) -> Any:
-    """Clean everything that the template prints, before escaping: bidi controls lie on pages too."""
+    """Clean everything that the template prints, before escaping: bidi controls mislead on pages too."""
     return units.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

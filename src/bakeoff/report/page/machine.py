@@ -1,4 +1,4 @@
-"""The machine as it was: what the system said of itself, in a reader's words."""
+"""State of the machine: what the system reported, in plain words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _AFTER = "_after"
 
-# What the system says of itself, by what a reader asks for; the rest stands under "Other".
+# Facts that the system reports, by group; the others go to "Other".
 _FACTS: Mapping[str, Mapping[str, str]] = {
     "Processor": {
         "isa": "instruction sets",
@@ -64,7 +64,7 @@ class LoadRow(NamedTuple):
 
 
 def group_facts(environment: Environment) -> tuple[FactGroup, ...]:
-    """What is known of processor and system; facts without a name of ours stand under "Other"."""
+    """Group the facts of processor and system; a fact without a name here goes to "Other"."""
     facts = dict(environment.facts)
     groups = []
     for name, known in _FACTS.items():
@@ -84,7 +84,7 @@ def _write(key: str, value: str) -> str:
 
 
 def list_loads(environment: Environment) -> tuple[LoadRow, ...]:
-    """Load and pressure of the machine before the work and after it."""
+    """List load and pressure of the machine, before and after the work."""
     facts = environment.facts
     return tuple(
         LoadRow(shown, _write_load(facts.get(key, "")), _write_load(facts.get(key + _AFTER, "")))
@@ -94,7 +94,7 @@ def list_loads(environment: Environment) -> tuple[LoadRow, ...]:
 
 
 def _write_load(value: str) -> str:
-    """``1.5% over 10 s, 10.6% over 60 s``, of what the kernel writes; other values as they are."""
+    """Write pressure as ``1.5% over 10 s, 10.6% over 60 s``; return other values unchanged."""
     fields = dict(part.partition("=")[::2] for part in value.split())
     if {"avg10", "avg60"} <= fields.keys():
         return f"{fields['avg10']}% over 10 s, {fields['avg60']}% over 60 s"

@@ -1,4 +1,4 @@
-"""What lets a reader trust the numbers, or not: what they rest on, and how steady the machine was."""
+"""Reasons to trust the numbers or not: what they rest on, and how steady the machine was."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bakeoff.core.comparison.reference import CONFIDENCE
 from bakeoff.core.records import TimedJob
 from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.statistics.readings import BLOCK, ENTITIES, LATENCY, OVERHEAD, PASS, WARN_DIRTY_SHARE
+from bakeoff.plural import count
 from bakeoff.report.figures.distributions import describe_left_out
 from bakeoff.report.text.units import (
     ABSENT,
-    count,
     format_duration,
     format_ns,
     format_percent,
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from bakeoff.report.figures.raw import RawMeasurements
 
 CALIBRATION_WIDTH, CALIBRATION_HEIGHT = 220, 44
-_COUNTER = "run_delay_ns"  # of a block; without it nothing tells of other work
-_CALIBRATION_ROOM = 0.02  # the drawing shows at least so much above and below the median
+_COUNTER = "run_delay_ns"  # of a block; without it nothing shows other work
+_CALIBRATION_ROOM = 0.02  # the drawing shows at least this much above and below the median
 
 
 class CountRow(NamedTuple):
-    """What one candidate's numbers rest on, each a text, or a line for each batch size."""
+    """Counts behind one candidate's numbers, as text, some with a line for each batch size."""
 
     standing: Standing
     documents: str
@@ -46,13 +46,13 @@ class CountRow(NamedTuple):
 
 
 class CalibrationDrawing(NamedTuple):
-    """The same computation in every process of a heat: what changes in it is the machine.
+    """The same computation in every process of a heat: only the machine can change its time.
 
     Attributes:
-        dots: Places of the processes, in the order in which they began.
+        dots: Places of the processes, in the order of their begin.
         middle: Place of the median.
-        median: In words.
-        spread: From the fastest to the slowest, relative to the median, in words.
+        median: Median as text.
+        spread: Fastest to slowest relative to the median, as text.
     """
 
     dots: tuple[tuple[float, float], ...]
@@ -62,7 +62,7 @@ class CalibrationDrawing(NamedTuple):
 
 
 class HeatRow(NamedTuple):
-    """One heat in words, with its calibration loop; None where none was read."""
+    """One heat in words, with its calibration loop if one was read."""
 
     name: str
     candidates: tuple[str, ...]
@@ -74,10 +74,10 @@ class HeatRow(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """Everything of this section of the page.
+    """Content of this section of the page.
 
     Attributes:
-        quiet: What it means that no measurement carries a flag.
+        quiet: Meaning of the fact that no measurement has a flag.
     """
 
     summary: tuple[str, ...]
@@ -88,7 +88,7 @@ class Trust(NamedTuple):
 
 
 def gather_trust(decision: Decision, evidence: RawMeasurements) -> Trust:
-    """Read from the measurements what a reader of their summaries must know."""
+    """Gather what a reader of the summaries must know of the measurements."""
     return Trust(
         summary=(*_summarize(evidence), *_summarize_absent(evidence)),
         quiet=_describe_quiet(evidence),
@@ -104,9 +104,9 @@ def _summarize(evidence: RawMeasurements) -> Iterable[str]:
     held = count(len(evidence.measurements), "measurement")
     n_busy = sum(is_contended(each) for each in evidence.measurements)
     if n_busy:
-        yield f"{held}, {n_busy} of them while the machine was busy: of those only ratios are compared."
+        yield f"{held}, {n_busy} of them while the machine was busy; only the ratios of those are compared."
     else:
-        yield f"{held}, each of them valid."
+        yield f"{held}, {'each of them ' if len(evidence.measurements) > 1 else ''}valid."
     spent = sum(each.timed_s for each in evidence.measurements)
     days = sorted(each.measured_at for each in evidence.measurements)
     when = (
@@ -118,19 +118,20 @@ def _summarize(evidence: RawMeasurements) -> Iterable[str]:
 def _summarize_absent(evidence: RawMeasurements) -> Iterable[str]:
     if evidence.missing:
         yield (
-            f"{len(evidence.missing)} of {count(evidence.n_wanted, 'measurement')} are not on the disk where "
-            "this page was made: their calls, counts and heats are not shown. What was decided from them is."
+            f"{len(evidence.missing)} of {count(evidence.n_wanted, 'measurement')} "
+            f"{'is' if len(evidence.missing) == 1 else 'are'} not on the disk where this page was made. "
+            "Calls, counts and heats of these are not shown; the decision includes them."
         )
 
 
 def _describe_quiet(evidence: RawMeasurements) -> str:
-    """What no flag means, and no more: a few disturbed rounds raise none, and not all that runs is judged."""
+    """Describe what the absence of flags means: a few disturbed rounds raise none, and not all is judged."""
     alone = [each for each in evidence.measurements if each.heat is None and isinstance(each.job, TimedJob)]
-    waits = f" Of what is measured alone, at most {WARN_DIRTY_SHARE:.0%} of its work was disturbed."
+    waits = f" Of each measurement made alone, at most {WARN_DIRTY_SHARE:.0%} was disturbed."
     return (
-        "No measurement carries a flag: warm-ups were steady, there are enough samples for every quantile, "
+        "No measurement has a flag. Warm-ups were steady, there are enough samples for every quantile, "
         f"and {_describe_disturbed(evidence)}.{waits if alone else ''} "
-        "What others did on spare CPUs is not judged."
+        "Other work on spare CPUs is not judged."
     )
 
 
@@ -140,13 +141,13 @@ def _describe_disturbed(evidence: RawMeasurements) -> str:
     if evidence.missing or not timed:
         most = f"{WARN_DIRTY_SHARE:.0%}"
     elif not any(_COUNTER in reading.columns for reading in readings if reading.quantity == BLOCK):
-        return "the system has no counters that would tell of rounds that other work disturbed"
+        return "the system has no counters that would show disturbed rounds"
     else:
         share = max(reading.dirty_share for reading in timed)
         if not share:
-            return "its counters tell of no round that other work disturbed"
+            return "the counters show no round that other work disturbed"
         most = format_percent(share)
-    return f"other work disturbed at most {most} of a candidate’s rounds, which were repeated and left out"
+    return f"other work disturbed at most {most} of a candidate’s rounds, which were excluded and repeated"
 
 
 def _count(standing: Standing, evidence: RawMeasurements) -> CountRow:
@@ -163,7 +164,7 @@ def _count(standing: Standing, evidence: RawMeasurements) -> CountRow:
         for reading in timed
         for place in zip(reading.repeats, reading.columns.get("round", ()), strict=False)
     }
-    left_out = tuple(f"{_name(row.at)}: {told}" for row in timed if (told := describe_left_out(row)))
+    left_out = tuple(f"{_name(row.at)}: {words}" for row in timed if (words := describe_left_out(row)))
     return CountRow(
         standing=standing,
         documents=f"{len(entities.values):,}" if entities else ABSENT,
@@ -194,9 +195,9 @@ def _describe_heat(facts: HeatFacts, members: Sequence[Measurement]) -> HeatRow:
         processes=f"{facts.repeats} each",
         residence="together in memory, in turns" if facts.is_resident else "one after the other",
         stopped={
-            "targets": f"each {CONFIDENCE:.0%} interval that was asked for, by itself, was within its target",
-            "budget": "the time was up",
-            "repeats": "the most processes were reached",
+            "targets": f"each requested {CONFIDENCE:.0%} interval, by itself, reached its target",
+            "budget": "the time budget ran out",
+            "repeats": "the largest number of repeats was reached",
         }[facts.stopped],
         wall=format_duration(facts.wall_s),
         calibration=draw_calibration(facts.calibration_ns),
@@ -204,7 +205,7 @@ def _describe_heat(facts: HeatFacts, members: Sequence[Measurement]) -> HeatRow:
 
 
 def draw_calibration(calibration_ns: Sequence[float]) -> CalibrationDrawing | None:
-    """The calibration loop over a heat: each process a dot, above the median where the machine was slower."""
+    """Draw the calibration loop over a heat: a dot a process, above the median if the machine was slower."""
     if not calibration_ns:
         return None
     values = np.asarray(calibration_ns)
@@ -224,7 +225,7 @@ def draw_calibration(calibration_ns: Sequence[float]) -> CalibrationDrawing | No
 
 
 def _describe_overhead(measurements: Sequence[Measurement]) -> str:
-    """What timing a call that does nothing reads, beside the quickest call that was timed."""
+    """Compare the time of a call that does nothing with the quickest call that was timed."""
     costs = [
         float(np.median(reading.values))
         for measurement in measurements
@@ -241,6 +242,6 @@ def _describe_overhead(measurements: Sequence[Measurement]) -> str:
         return ""
     share = max(costs) / min(calls)
     return (
-        f"Timing a call that does nothing reads {format_ns(float(np.median(costs)))}, at most "
+        f"A call that does nothing takes {format_ns(float(np.median(costs)))}, at most "
         f"{format_percent(share)} of the quickest median call. Nothing is subtracted."
     )

@@ -1,5 +1,5 @@
 "use strict";
-// From a blob in a sandboxed frame, as MLflow shows artifacts, a browser follows no link, even within the page.
+// MLflow shows artifacts from a blob in a sandboxed frame. There a browser follows no link, even within the page.
 document.addEventListener("click", (event) => {
   const link = event.target.closest('a[href^="#"]');
   const target = link && document.getElementById(link.getAttribute("href").slice(1));

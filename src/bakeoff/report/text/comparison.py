@@ -9,8 +9,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bakeoff.plural import count
 from bakeoff.report.text.markdown import escape_markdown
-from bakeoff.report.text.units import ABSENT, clean, format_bytes, format_f1, format_latency
+from bakeoff.report.text.units import (
+    ABSENT,
+    clean,
+    format_bytes,
+    format_f1,
+    format_latency,
+    shorten_ids,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,8 +29,8 @@ if TYPE_CHECKING:
 
 HEADLINES: dict[GateResult, str] = {
     "pass": "no regression past the margin",
-    "fail": "a regression past the margin, with the whole interval",
-    "cannot tell": "the measurements do not tell whether the margin is kept",
+    "fail": "a regression; its whole interval is past the margin",
+    "cannot tell": "the measurements do not show whether the margin is kept",
 }
 COLUMNS = ("quantity", "baseline", "candidate", "change", "verdict", "gate")
 _STYLE: dict[GateResult | None, str] = {
@@ -34,7 +42,7 @@ _STYLE: dict[GateResult | None, str] = {
 
 
 class ComparisonRow(NamedTuple):
-    """A line as text, its unit told with the quantity."""
+    """A line as text; the quantity names the unit."""
 
     quantity: str
     baseline: str
@@ -45,25 +53,26 @@ class ComparisonRow(NamedTuple):
 
 
 def render_comparison(comparison: Comparison) -> RenderableType:
-    """The comparison as a rich renderable; it says the same without colour."""
+    """Render the comparison for a terminal; it says the same without colour."""
     style = _STYLE[comparison.outcome]
     headline = f"{comparison.outcome}: {HEADLINES[comparison.outcome]}"
     parts: list[RenderableType] = [Text(headline, style=style)]
     for pair in comparison.pairs:
         parts += [
             Text(),
-            *(Text(clean(line), overflow="fold") for line in describe_sides(pair)),
+            *(Text(shorten_ids(clean(line)), overflow="fold") for line in describe_sides(pair)),
             _table(pair),
         ]
     lines = list_remarks(comparison)
     if lines:
         parts.append(Text())
-    parts += [Padding(Text(clean(f"· {line}"), overflow="fold"), (0, 0, 0, 2)) for line in lines]
+    shown = [Text(shorten_ids(clean(f"· {line}")), overflow="fold") for line in lines]
+    parts += [Padding(line, (0, 0, 0, 2)) for line in shown]
     return Group(*parts, Text(f"\n{describe_margins(comparison)}", style="dim"))
 
 
 def render_markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown; what comes from outside is escaped."""
+    """Render the comparison as Markdown; text from outside is escaped."""
     lines = [f"**bakeoff compare: {comparison.outcome}** – {HEADLINES[comparison.outcome]}"]
     for pair in comparison.pairs:
         lines += ["", "<br>\n".join(escape_markdown(line) for line in describe_sides(pair)), ""]
@@ -75,29 +84,30 @@ def render_markdown(comparison: Comparison) -> str:
 
 
 def describe_sides(pair: Pair) -> tuple[str, str]:
-    """Which measurements stand for either side."""
+    """Name the measurements of either side."""
     return f"baseline: {_side(pair.baseline)}", f"candidate: {_side(pair.candidate)}"
 
 
 def list_remarks(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the figures."""
+    """List what a reader must know in addition to the figures."""
     n_pairs = len(comparison.pairs)
     lines = [*comparison.remarks]
     lines += [f"{label}: not in the candidate" for label in comparison.lacking]
-    lines += [f"{label}: new, nothing to compare it with" for label in comparison.new]
+    lines += [f"{label}: not in the baseline" for label in comparison.new]
     for pair in comparison.pairs:
-        whose = f"{pair.candidate.label}, " if n_pairs > 1 else ""
-        lines += [f"{whose}{line.what}: {line.remark}" for line in pair.lines if line.remark]
+        label = f"{pair.candidate.label}, " if n_pairs > 1 else ""
+        lines += [f"{label}{line.what}: {line.remark}" for line in pair.lines if line.remark]
     return lines
 
 
 def describe_margins(comparison: Comparison) -> str:
-    """What the gate was set to."""
+    """Describe the settings of the gate."""
     settings = comparison.settings
     return (
-        f"Margin {settings.margin * 100:g}% of time, memory and size, {settings.quality_margin:g} points of "
-        f"F1. All intervals hold together with {settings.confidence * 100:g}%. Change: candidate ÷ baseline, "
-        "of F1 candidate − baseline."
+        f"Margin: {settings.margin * 100:g}% of time, memory and size; "
+        f"{count(settings.quality_margin, 'point')} of F1. All intervals hold together with "
+        f"{settings.confidence * 100:g}% confidence. Change: candidate ÷ baseline; for F1, "
+        "candidate − baseline."
     )
 
 
@@ -149,5 +159,5 @@ def _change(line: MetricComparison) -> str:
 
 
 def _ratio(value: float) -> str:
-    """Three decimals; what is far from 1 by its power of ten."""
+    """Format with three decimals, or with a power of ten if far from 1."""
     return f"{value:.3f}" if 0.1 <= value < 1000 or not value else f"{value:.2e}"

@@ -1,4 +1,4 @@
-"""Costs in words: what a candidate takes beside time, the same figures for all."""
+"""Costs in words: memory, size, start-up, energy and money, the same figures for all."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "cost_per_million": ("per million", format_money),
     "cost_per_million_served": ("per million, served", format_money),
 }
-# Not every decision holds them, and a terminal has no room.
+# Not every decision holds these, and a terminal has no room for them.
 _FURTHER_COSTS = ("first_call_ms", "warmup_ms", "tokenize_p50_ms", "energy_per_document_uj")
 
 
 def list_costs(decision: Decision, standing: Standing, *, is_brief: bool = False) -> tuple[KeyFigure, ...]:
-    """What a candidate takes beside time: the same figures for all, each with the reason where it is absent.
+    """List the costs of a candidate, the same figures for all; an absent one has its reason.
 
-    Money only where the decision has a price, and for served requests only where a rate was found. Of first
-    calls and warm-ups those of the smallest batch size: they alone meet a process that was just loaded.
+    Money needs a price, and money for served requests also a rate. First call and warm-up are those of the
+    smallest batch size: only they meet a process that was just loaded.
 
     Args:
-        decision: Whose.
-        standing: Of the candidate.
-        is_brief: Leave out what of a start comes after loading, tokenisation and energy.
+        decision: Decision with the standing.
+        standing: Standing of the candidate.
+        is_brief: Skip first call, warm-up, tokenisation and energy.
     """
     shown = set(_COSTS) - {
         name for name in _FURTHER_COSTS if is_brief or not any(_cost(row, name) for row in decision.standings)
@@ -64,18 +64,18 @@ def _cost(standing: Standing, field: str) -> float | None:
 
 
 def explain_costs(decision: Decision) -> tuple[str, ...]:
-    """What the costs mean, in sentences."""
+    """Explain the costs that are shown, a sentence each."""
     return tuple(_explain_costs(decision))
 
 
 def _explain_costs(decision: Decision) -> Iterator[str]:
     rows = decision.standings
-    yield "Memory is the peak of the timed calls without the imports of the runtime’s libraries."
+    yield "Memory is the peak during the timed calls, without the imports of the runtime’s libraries."
     sizes = [min(row.costs.first_call_ms) for row in rows if row.costs and row.costs.first_call_ms]
     if sizes:
         yield (
-            f"First call and warm-up are at batch size {min(sizes)}, which a process runs first; the warm-up "
-            "lasts until calls are steady, and as long at least as the protocol asks for."
+            f"First call and warm-up are at batch size {min(sizes)}, which a process runs first. The warm-up "
+            "lasts until calls are steady, at least as long as the protocol asks for."
         )
     if not any(_cost(row, "energy_per_document_uj") for row in rows):
         absent = next((row.costs.absent for row in rows if row.costs), {})
@@ -83,6 +83,6 @@ def _explain_costs(decision: Decision) -> Iterator[str]:
             yield f"Energy is not shown: {why}."
     if decision.settings.price_per_hour is not None:
         yield (
-            "Money is for a million documents on one instance at "
-            f"{decision.settings.price_per_hour} per hour that never idles."
+            "Money is for a million documents on one instance that never idles, at "
+            f"{decision.settings.price_per_hour} per hour."
         )

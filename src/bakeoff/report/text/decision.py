@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from bakeoff.plural import count
 from bakeoff.report.text.objective import name_score
 from bakeoff.report.text.units import (
-    count,
     f1_interval,
     format_bytes,
     format_difference,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MET_MARK: dict[Met, str] = {"met": "✓", "failed": "✗", "cannot tell": "?"}
 
 
-_NAMED = 6  # so many names a sentence can hold
+_NAMED = 6  # as many names as a sentence can hold
 
 
 class KeyFigure(NamedTuple):
@@ -43,12 +43,12 @@ class KeyFigure(NamedTuple):
 
 
 def name_latency(settings: DecisionSettings) -> str:
-    """What latency means in this decision: ``p50 latency, batch size 1``."""
+    """Name the latency of this decision: ``p50 latency, batch size 1``."""
     return f"p{settings.quantile * 100:g} latency, batch size {settings.batch_size}"
 
 
 def describe_constraint(limit: Constraint) -> str:
-    """``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``, ``memory ≤ 512 MiB``."""
+    """Write a constraint: ``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``, ``memory ≤ 512 MiB``."""
     if limit.kind == "quality":
         return f"F1 ≥ {limit.at_least:g}"
     if limit.kind == "quality_drop":
@@ -63,7 +63,7 @@ def describe_constraint(limit: Constraint) -> str:
 
 
 def headline(decision: Decision) -> str:
-    """The verdict in one line, without the reasons."""
+    """Return the verdict in one line, without the reasons."""
     if decision.winner is not None:
         return decision.winner
     if decision.outcome == "tie":
@@ -79,7 +79,7 @@ def headline(decision: Decision) -> str:
 
 
 def list_reasons(decision: Decision) -> tuple[str, ...]:
-    """The reasons as sentences; a name at the beginning keeps its first letter."""
+    """Write the reasons as sentences; a label at the beginning keeps its first letter."""
     labels = tuple(row.label for row in decision.standings)
     return tuple(
         text if text.startswith(labels) or reason in decision.incomplete else text[:1].upper() + text[1:]
@@ -89,9 +89,9 @@ def list_reasons(decision: Decision) -> tuple[str, ...]:
 
 
 def describe_trade_off(decision: Decision) -> tuple[str, ...]:
-    """What the winner gives up and gains against the most accurate and the fastest of the others.
+    """Compare the winner with the most accurate and the fastest of the others.
 
-    In measured values: whether a difference is more than noise is what the reasons and intervals say.
+    Compares measured values; reasons and intervals say whether a difference is more than noise.
     """
     winner = decision.winning_standing
     if winner is None or len(decision.standings) == 1:
@@ -129,13 +129,13 @@ def _pace(other: Standing, winner: Standing) -> str:
 
 
 def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
-    """The numbers that a reader who stops here should have seen."""
+    """List the most important numbers, for a reader who stops there."""
     winner = decision.winning_standing
     if winner is not None:
         return _figures_of_winner(decision, winner)
     shown = [standing for standing in decision.standings if standing.place == "tied"]
     if decision.outcome == "tie":
-        first = KeyFigure("Not told apart", str(len(shown)), _of_all(decision))
+        first = KeyFigure("Tied", str(len(shown)), _of_all(decision))
     else:
         shown = list(decision.standings)
         n_met = sum(all(each.result == "met" for each in row.constraints) for row in shown)
@@ -171,15 +171,15 @@ def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure,
         ),
         *_figures_of_score(name_score(settings).capitalize(), winner.score, level, against),
         KeyFigure(
-            "Best",
+            "P(best)",
             format_percent(winner.p_best),
-            f"in so many of {count(settings.resamples, 'resample')} of documents and timings",
+            f"of {count(settings.resamples, 'resample')} of documents and timings",
         ),
     )
 
 
 def _note_contention(rows: Sequence[Standing]) -> str:
-    """A word beside latencies of which one at least is no more than an upper bound."""
+    """Note that a latency is only an upper bound, if any of the rows is contended."""
     return "; contended: an upper bound" if any(row.is_contended for row in rows) else ""
 
 
@@ -189,23 +189,20 @@ def _figures_of_score(name: str, score: Estimate | None, level: str, against: st
 
 
 def describe_contention(decision: Decision) -> tuple[str, ...]:
-    """What is to be known of figures of a busy machine; nothing where none was measured on one."""
+    """Explain figures from a busy machine; nothing if there are none."""
     busy = [row for row in decision.standings if row.is_contended]
     if not busy:
         return ()
-    told = (
-        "Contended: other work disturbed more than half of the rounds; the latency is an upper bound, and "
-        "whatever is compared has low confidence."
+    contended = (
+        "Contended: other work disturbed more than half of the rounds. The latency is an upper bound, and "
+        "comparisons have low confidence."
     )
-    by_cpu = (
-        "By CPU time: it is compared with the others by the time that its one thread computed, without its "
-        "waits for a CPU."
-    )
-    return (told, by_cpu) if any(row.clock == "CPU time" for row in busy) else (told,)
+    by_cpu = "By CPU time: compared by the time that its one thread computed, without waits for a CPU."
+    return (contended, by_cpu) if any(row.clock == "CPU time" for row in busy) else (contended,)
 
 
 def describe_finding(decision: Decision) -> str:
-    """What the drawing of F1 against latency shows, for those who do not see it."""
+    """Describe the drawing of F1 against latency, for readers who do not see it."""
     name = name_latency(decision.settings)
     front = sorted(
         (row for row in decision.standings if row.is_on_front), key=lambda row: row.latency_ms.value
@@ -220,31 +217,31 @@ def describe_finding(decision: Decision) -> str:
         "winner": f"The winner is {first.label}",
         "tie": headline(decision),
         "undecided": headline(decision),
-        "none": "There is no winner",
+        "none": "No candidate wins",
     }
     return (
-        f"{led[decision.outcome]}. Of {count(len(decision.standings), 'candidate')} {len(front)} are on the "
-        f"Pareto front of F1 and {name}, from the fastest: {named}{more}."
+        f"{led[decision.outcome]}. The Pareto front of F1 and {name} holds {len(front)} of "
+        f"{count(len(decision.standings), 'candidate')}, from the fastest: {named}{more}."
     )
 
 
 def describe_production(decision: Decision) -> tuple[str, ...]:
-    """What is in production, and how far the winner is from it; nothing where nobody knows of any."""
+    """Name the model in production and the winner's distance from it; nothing if none is known."""
     production, winner = decision.production, decision.winning_standing
     if production.version is None:
         return ()
     if production.label is None:
         return (f"In production: {production.reason}.",)
-    told = f"In production: {production.label} (version {production.version} of {production.model})."
+    known = f"In production: {production.label} (version {production.version} of {production.model})."
     distance = winner.versus_production if winner else None
     if winner is None or distance is None or winner.label == production.label:
-        return (told,)
+        return (known,)
     quality, ratio = distance.quality, distance.latency_ratio
     return (
-        told,
+        known,
         (
-            f"Against it the winner has {format_difference(quality.value)} {f1_interval(quality)} F1, and "
-            f"takes {format_ratio(ratio.value)} {ratio_interval(ratio)} its time."
+            f"Against it the winner has {format_difference(quality.value)} {f1_interval(quality)} F1 and "
+            f"takes {format_ratio(ratio.value)} {ratio_interval(ratio)} the time."
         ),
     )
 
@@ -254,5 +251,5 @@ def _of_all(decision: Decision) -> str:
 
 
 def _span(shown: Sequence[str]) -> str:
-    """First and last of sorted texts: ``0.841–0.846``, or one where they are the same."""
+    """Join first and last of sorted texts: ``0.841–0.846``, or one if they are the same."""
     return shown[0] if shown[0] == shown[-1] else f"{shown[0]}–{shown[-1]}"

@@ -1,4 +1,4 @@
-"""Flags of a decision, grouped for reading: each once, with its meaning, its fix and the candidates."""
+"""Flags of a decision, grouped for reading: each once, with meaning, fix and candidates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FlagDetail(NamedTuple):
-    """One figure, with all candidates that have exactly this flag."""
+    """One figure, with all candidates that share it."""
 
     detail: str
     candidates: tuple[str, ...]
@@ -22,10 +22,9 @@ class FlagGroup(NamedTuple):
     """All flags of one name.
 
     Attributes:
-        meaning: What it says about the numbers.
-        fix: What you can do.
-        candidates: All that have the flag, in the order of the standings.
-        invalidates: Whether a measurement does not count as done because of it.
+        meaning: Its consequence for the numbers.
+        candidates: All with the flag, in the order of the standings.
+        invalidates: Whether the flag keeps a measurement from counting as done.
     """
 
     name: str
@@ -37,7 +36,7 @@ class FlagGroup(NamedTuple):
 
 
 def group_flags(decision: Decision) -> tuple[FlagGroup, ...]:
-    """Group the flags of a decision: invalidating ones first, then those of most candidates."""
+    """Group the flags of a decision: invalidating ones first, then by the number of candidates."""
     carriers: dict[str, dict[Flag, list[str]]] = {}
     for standing in decision.standings:
         for flag in dict.fromkeys(standing.flags):

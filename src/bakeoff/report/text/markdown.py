@@ -1,4 +1,4 @@
-"""Text from outside as Markdown that shows it as it is: no markup, no link, and nobody is called by name."""
+"""Markdown that shows text from outside as it is: without markup, links and mentions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from bakeoff.report.text.units import clean
 
 _MARKUP = re.compile(r"([\\`*_\[\]|~$!])")
-# Sites turn "@name" and "#12" into links and notifications wherever the text ends up, so that neither an
-# entity nor a backslash stops them; a character of no width between the two does.
+# Sites turn "@name" and "#12" into links and notifications after they decode entities and backslashes. Only a
+# character of no width between the two stops them.
 _NO_WIDTH = "&#8203;"
 
 
 def escape_markdown(text: str) -> str:
-    """One line, fit for a cell of a table in a comment on a pull request."""
+    """Escape one line for a table cell in a comment on a pull request."""
     escaped = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     escaped = _MARKUP.sub(r"\\\1", escaped)
     escaped = escaped.replace("://", "&#58;//").replace("www.", "www&#46;")

@@ -17,12 +17,12 @@ _SCORES = {"weighted": "score", "lexicographic": "speed", "cost": "cheapness"}
 
 
 def name_score(settings: DecisionSettings) -> str:
-    """What the objective compares, in one word."""
+    """Name what the objective compares, in one word."""
     return _SCORES[settings.objective.kind]
 
 
 def explain_exchange_rate(weights: Weights) -> str:
-    """What one percent of F1 is worth in latency."""
+    """Say what one percent of F1 is worth in latency."""
     share = weights.quality_share
     if share == 1:
         return "Only F1 counts; latency does not."
@@ -35,7 +35,7 @@ def explain_exchange_rate(weights: Weights) -> str:
 
 
 def name_unit(decision: Decision) -> str:
-    """What the score is measured by: ``score 1 is minilm-l6 × torch-fp32``."""
+    """Name the unit of the score: ``score 1 is minilm-l6 × torch-fp32``."""
     objective = decision.settings.objective
     if objective.kind == "weighted" and objective.anchors is not None:
         return "scores 0 and 1 are at the anchors"
@@ -43,17 +43,18 @@ def name_unit(decision: Decision) -> str:
 
 
 def explain_objective(settings: DecisionSettings) -> tuple[str, ...]:
-    """What the best is, and what one side is worth in the other, in sentences."""
+    """Explain the objective and its exchange rate, a sentence each."""
     objective = settings.objective
     if objective.kind == "lexicographic":
-        relative = " of its F1" if objective.threshold_scale == "relative" else ""
+        most = f"{objective.accuracy_threshold:g}"
+        below = f"{most} of the best F1" if objective.threshold_scale == "relative" else f"{most} F1"
         rule = (
-            "Quality comes first: of all candidates whose F1 is at most "
-            f"{objective.accuracy_threshold:g}{relative} below that of the most accurate, the fastest wins."
+            "Quality comes first: the fastest candidate wins among those at most "
+            f"{below} below the most accurate."
         )
         return (rule,)
     if objective.kind == "cost":
-        return (f"The least money per million {objective.per} wins.",)
+        return (f"The candidate that costs least per million {objective.per} wins.",)
     weights = objective.weights
     share = f"{weights.quality_share:.3g}", f"{1 - weights.quality_share:.3g}"
     if objective.anchors is None:
@@ -68,9 +69,9 @@ def explain_objective(settings: DecisionSettings) -> tuple[str, ...]:
 
 
 def explain_score(decision: Decision, standing: Standing) -> str:
-    """The score of one candidate worked out: ``(0.846 / 0.851)^0.9 × (20.3 ms / 5.12 ms)^0.1 = 1.141``.
+    """Work out the score of a candidate: ``(0.846 / 0.851)^0.9 × (20.3 ms / 5.12 ms)^0.1 = 1.141``.
 
-    Empty where the score is not of that form.
+    Empty if the score has another form.
     """
     objective = decision.settings.objective
     if objective.kind != "weighted" or objective.anchors is not None or standing.score is None:
@@ -85,15 +86,15 @@ def explain_score(decision: Decision, standing: Standing) -> str:
 
 
 def describe_sensitivity(decision: Decision) -> tuple[str, ...]:
-    """How far the settings can move before another candidate leads, one sentence a setting."""
+    """Say how far each setting can move before another candidate leads, a sentence each."""
     return tuple(map(_describe_moved, decision.sensitivity))
 
 
 def _describe_moved(moved: Sensitivity) -> str:
     turns = [
-        f"{side} {turn.at:.3g} {turn.leader or 'nobody'} {'leads' if turn.leader else 'may win'}"
+        f"{side} {turn.at:.3g} {turn.leader or 'no candidate'} {'leads' if turn.leader else 'may win'}"
         for side, turn in (("below", moved.low), ("above", moved.high))
         if turn is not None
     ]
-    told = ", ".join(turns) if turns else "no other value changes that"
-    return f"With {moved.moved} {moved.value:.3g}, {moved.leader} leads; {told}."
+    change = ", ".join(turns) if turns else "no other value changes that"
+    return f"With {moved.moved} {moved.value:.3g}, {moved.leader} leads; {change}."

@@ -1,4 +1,4 @@
-"""Rates: documents and requests per second of each candidate, and how long the requests took."""
+"""Rates: documents and requests per second of each candidate, and response times."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOWER_BOUND = "≥ "
 
 
 class RateFigure(NamedTuple):
-    """One rate, or one time of a response.
+    """One rate or response time.
 
     Attributes:
-        name: With its unit and what it depends on.
-        interval: Empty where there is no figure.
-        note: Why there is none; else empty.
+        name: Name with the unit and the conditions.
+        interval: Empty without a figure.
+        note: Reason why the figure is absent; else empty.
     """
 
     name: str
@@ -32,17 +32,17 @@ class RateFigure(NamedTuple):
 
 
 def list_rates(decision: Decision, standing: Standing) -> tuple[RateFigure, ...]:
-    """The figures of throughput and server: the same for all, and none of a scenario that nobody measured."""
-    everybody = [row.costs for row in decision.standings if row.costs]
-    size = next((each.throughput_batch_size for each in everybody if each.throughput_batch_size), None)
-    served = next((each.served for each in everybody if each.served), None)
+    """List the figures of throughput and server, the same for all, as far as they were measured."""
+    measured = [row.costs for row in decision.standings if row.costs]
+    size = next((each.throughput_batch_size for each in measured if each.throughput_batch_size), None)
+    served = next((each.served for each in measured if each.served), None)
     costs = standing.costs
     mine = costs.served if costs else None
     figures: list[RateFigure] = []
-    if any(each.documents_per_s for each in everybody):
+    if any(each.documents_per_s for each in measured):
         name = "documents/s" if size is None else f"documents/s, batch {size}"
         figures.append(_figure(name, costs, "documents_per_s"))
-    if served is None and not any(each.max_rate_per_s for each in everybody):
+    if served is None and not any(each.max_rate_per_s for each in measured):
         return tuple(figures)
     limit = f", {name_limit(served.quantile, served.limit_ms)}" if served else ""
     figures.append(_figure(f"requests/s{limit}", costs, "max_rate_per_s"))
@@ -54,22 +54,22 @@ def list_rates(decision: Decision, standing: Standing) -> tuple[RateFigure, ...]
 
 
 def explain_rates(decision: Decision) -> tuple[str, ...]:
-    """What the figures mean, in sentences; nothing where there is none."""
+    """Explain the figures that are shown, a sentence each."""
     return tuple(_explain(decision))
 
 
 def _explain(decision: Decision) -> Iterator[str]:
-    everybody = [row.costs for row in decision.standings if row.costs]
-    if any(each.documents_per_s for each in everybody):
-        yield "Documents per second are of calls one after the other, over all texts."
-    if any(each.served for each in everybody):
+    measured = [row.costs for row in decision.standings if row.costs]
+    if any(each.documents_per_s for each in measured):
+        yield "Documents per second come from calls one after the other, over all texts."
+    if any(each.served for each in measured):
         yield (
             "Requests per second are the highest rate at which one instance keeps the limit, with random "
-            "arrivals. Response times count from the scheduled arrival, at the rate that each process found, "
-            "and are no service times."
+            "arrivals. Response times count from the scheduled arrival, at the rate that each process found; "
+            "they include waiting."
         )
-    if any(each.is_contended and (each.documents_per_s or each.max_rate_per_s) for each in everybody):
-        yield f"Where {LOWER_BOUND.strip()} stands, other work took part of the machine: the rate is too low."
+    if any(each.is_contended and (each.documents_per_s or each.max_rate_per_s) for each in measured):
+        yield f"{LOWER_BOUND.strip()} marks a rate that is too low: other work took part of the machine."
 
 
 def _figure(name: str, costs: Costs | None, field: str) -> RateFigure:

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them."""
+"""Numbers, names and ids as a reader sees them."""
 
 from __future__ import annotations
 
@@ -6,52 +6,56 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from bakeoff.disk.digest import shorten
+
 if TYPE_CHECKING:
     from bakeoff.core.estimate import Estimate
     from bakeoff.core.records import BackboneSelection
 
 F1_DECIMALS = 3
-# An interval that reaches further than this factor to a side says nothing that a reader could use.
+# An interval that reaches further than this factor to a side is of no use to a reader.
 WIDEST_FACTOR = 3.0
 TOO_WIDE = "(too few clean repeats for an interval)"
 ABSENT = "–"
+_LEAST_MULTIPLE = 10.0  # from 1000% on a multiple is easier to read
+_ID = re.compile(r"(?<![0-9a-z])(?:[0-9a-f]{32}|[0-9a-f]{64})(?![0-9a-z])")
 
-# Whole sequences go, so that "\x1b[31mred" leaves no "[31m" behind. One that does not end is not taken for a
-# sequence: else a single stray escape would hide the rest of a name.
+# Whole sequences go, so that "\x1b[31mred" leaves no "[31m" behind. A sequence without an end stays, or
+# a single stray escape would hide the rest of a name.
 _ESCAPE_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS, …: titles, links
     r"|\x1b[ -/]+[0-~]"  # character sets
 )
 _BREAKS = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029")
-# Controls; halves of surrogate pairs, which no encoding takes; and what is not seen but turns or hides text,
+# Controls; halves of surrogate pairs, which no encoding takes; and unseen characters that turn or hide text,
 # above all the bidi controls.
 _UNSEEN = frozenset({"Cc", "Cs", "Cf"})
 _JOINERS = frozenset("\u200c\u200d")  # of the same category, but some scripts cannot be written without them
 
 
 def clean(text: str) -> str:
-    """A text from outside, fit for one line of a terminal or page.
+    """Make a text from outside fit for one line of a terminal or page.
 
-    Terminal sequences, controls and bidi controls are taken out; line breaks and tabs become spaces.
+    Removes terminal sequences, controls and bidi controls; line breaks and tabs become spaces.
     """
     spaced = "".join(" " if char in _BREAKS else char for char in _ESCAPE_SEQUENCE.sub("", text))
     return "".join(char for char in spaced if char in _JOINERS or unicodedata.category(char) not in _UNSEEN)
 
 
 def truncate(text: str, length: int) -> str:
-    """A cleaned text of at most so many characters, with an ellipsis where something was cut."""
+    """Clean a text and cut it to at most ``length`` characters; an ellipsis marks the cut."""
     cleaned = clean(text)
     return cleaned if len(cleaned) <= length else cleaned[: length - 1] + "…"
 
 
-def count(number: int, singular: str, plural: str | None = None) -> str:
-    """``1 candidate``, ``2,000 resamples``."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+def shorten_ids(text: str) -> str:
+    """Cut run ids and digests to 12 characters, so that no column breaks one; ``--json`` has them whole."""
+    return _ID.sub(lambda match: shorten(match[0]), text)
 
 
 def count_trials(selection: BackboneSelection) -> str:
-    """``12 (1 invalid)``; ``≥ 1,320 (≥ 6 invalid)`` where only the trials that could win were read."""
+    """Return ``12 (1 invalid)``, or ``≥ 1,320 (≥ 6 invalid)`` if only trials that could win were read."""
     at_least = "" if selection.is_whole else "≥ "
     n_trials = sum(group.n_trials for group in selection.all_groups)
     n_invalid = sum(group.n_invalid for group in selection.all_groups)
@@ -59,7 +63,9 @@ def count_trials(selection: BackboneSelection) -> str:
 
 
 def format_percent(share: float) -> str:
-    """A share in percent; what is not quite 0 or 1 is not shown as 0% or 100%."""
+    """Format a share as a percentage, or from 10 on as ``12.3×``; only 0 and 1 give 0% and 100%."""
+    if share >= _LEAST_MULTIPLE:
+        return format_ratio(share)
     if 0 < share < 0.001:
         return "<0.1%"
     if 0.999 < share < 1:
@@ -68,58 +74,60 @@ def format_percent(share: float) -> str:
 
 
 def format_signed_percent(share: float) -> str:
-    """A signed share in percent, without ``-0.0%``."""
+    """Format a change as a signed percentage, without ``-0.0%``; a change to 11× or more as ``+10.0×``."""
+    if share >= _LEAST_MULTIPLE:
+        return f"+{format_ratio(share)}"
     text = f"{share:+.1%}"
     return "0.0%" if text in {"+0.0%", "-0.0%"} else text
 
 
 def format_ratio(ratio: float) -> str:
-    """``3.40×``; three significant digits, and two decimals at most."""
+    """Format a ratio: ``3.40×``, with three significant digits and at most two decimals."""
     return f"{ratio:,.{min(_decimals(ratio), 2)}f}×"
 
 
 def format_difference(value: float) -> str:
-    """A signed difference of F1: ``+0.012``; one that is rounded to nothing has no sign."""
+    """Format a signed difference of F1: ``+0.012``; one that rounds to 0 has no sign."""
     text = f"{value:+.{F1_DECIMALS}f}"
     return text if any(digit in text for digit in "123456789") else text[1:]
 
 
 def format_f1(estimate: Estimate) -> str:
-    """``0.774 [0.751, 0.796]``."""
+    """Format an F1 with its interval: ``0.774 [0.751, 0.796]``."""
     return f"{estimate.value:.{F1_DECIMALS}f} {f1_interval(estimate)}"
 
 
 def f1_interval(estimate: Estimate) -> str:
-    """``[0.751, 0.796]``, of an F1 or a score; ``[0.751, ∞)`` where the data give no upper bound."""
+    """Format the interval of an F1 or score: ``[0.751, 0.796]``, or ``[0.751, ∞)`` without an upper bound."""
     return _interval(estimate, F1_DECIMALS, F1_DECIMALS)
 
 
 def ratio_interval(estimate: Estimate) -> str:
-    """``[0.151, 0.191]``, or why there is none to show."""
+    """Format the interval of a ratio: ``[0.151, 0.191]``, or why it is not shown."""
     return TOO_WIDE if is_too_wide(estimate) else _interval(estimate, F1_DECIMALS, F1_DECIMALS)
 
 
 def is_too_wide(estimate: Estimate) -> bool:
     """Return whether an interval of times or ratios reaches further than a factor of 3 to a side.
 
-    One without an upper bound is shown for its lower one.
+    An interval without an upper bound is judged by its lower bound alone.
     """
     is_high = estimate.high is not None and estimate.high > WIDEST_FACTOR * estimate.value
     return is_high or estimate.low < estimate.value / WIDEST_FACTOR
 
 
 def format_number_of_ms(value: float) -> str:
-    """Milliseconds with three significant digits, the unit left to the heading."""
+    """Format milliseconds with three significant digits, without the unit."""
     return f"{value:,.{_decimals(value)}f}"
 
 
 def format_ms(value: float) -> str:
-    """``12.3 ms``."""
+    """Format milliseconds: ``12.3 ms``."""
     return f"{format_number_of_ms(value)} ms"
 
 
 def format_ns(value: float) -> str:
-    """Nanoseconds in the unit that leaves one to three digits before the point: ``412 ns``, ``1.23 ms``."""
+    """Format nanoseconds with one to three digits before the point: ``412 ns``, ``1.23 ms``."""
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if value >= size:
             return f"{value / size:,.{_decimals(value / size)}f} {unit}"
@@ -127,32 +135,29 @@ def format_ns(value: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """``8 s``, ``12 min``, ``3.4 h``."""
+    """Format seconds: ``8 s``, ``12 min``, ``3.4 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def format_latency(estimate: Estimate) -> str:
-    """``12.3 [11.8, 12.9]``, in milliseconds, the unit left to the heading."""
+    """Format milliseconds with their interval, without the unit: ``12.3 [11.8, 12.9]``."""
     return f"{format_number_of_ms(estimate.value)} {latency_interval(estimate)}"
 
 
 def format_rate(estimate: Estimate) -> str:
-    """``1,240 [1,190, 1,290]``, per second, the unit left to the heading; rounded as latencies are."""
+    """Format a rate per second like a latency, without the unit: ``1,240 [1,190, 1,290]``."""
     return format_latency(estimate)
 
 
 def name_limit(quantile: float, limit_ms: float) -> str:
-    """What a server has to keep: ``p99 ≤ 50 ms``."""
+    """Name the limit of a server: ``p99 ≤ 50 ms``."""
     return f"p{quantile * 100:g} ≤ {limit_ms:g} ms"
 
 
 def latency_interval(estimate: Estimate) -> str:
-    """The interval alone, with as many decimals as its value has.
-
-    One that is too wide to be of use is not shown.
-    """
+    """Format the interval of a latency with the decimals of its value, or why it is not shown."""
     if is_too_wide(estimate):
         return TOO_WIDE
     decimals = _decimals(estimate.value)
@@ -160,19 +165,19 @@ def latency_interval(estimate: Estimate) -> str:
 
 
 def format_bytes(value: float) -> str:
-    """``87.3 MiB``; three significant digits."""
+    """Format bytes with three significant digits: ``87.3 MiB``."""
     unit, size = ("GiB", 2**30) if abs(value) >= 2**30 else ("MiB", 2**20)
     return f"{value / size:,.{min(_decimals(value / size), 2)}f} {unit}"
 
 
 def format_energy(value_uj: float) -> str:
-    """``1.23 mJ``, of microjoules; three significant digits."""
+    """Format microjoules with three significant digits: ``1.23 mJ``."""
     value = value_uj / 1000
     return f"{value:,.{_decimals(value)}f} mJ"
 
 
 def format_money(value: float) -> str:
-    """A number without currency, with three significant digits."""
+    """Format money with three significant digits, without the currency."""
     return f"{value:,.{_decimals(value)}f}" if value else "0"
 
 
@@ -182,11 +187,11 @@ def _interval(estimate: Estimate, low_decimals: int, high_decimals: int) -> str:
 
 
 def _fixed(value: float, decimals: int) -> str:
-    """Without the sign of a zero: -0.0001 is shown as 0.000."""
+    """Format a number without the sign of a zero: -0.0001 gives 0.000."""
     return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
 def _decimals(value: float) -> int:
-    """Decimals that give three significant digits of the rounded value: 9.996 is shown as 10.0."""
+    """Return the decimals for three significant digits of the rounded value: 9.996 gives 10.0."""
     exponent = int(f"{value:.2e}".partition("e")[2])
     return min(max(2 - exponent, 0), 6)

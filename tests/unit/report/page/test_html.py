@@ -186,6 +186,19 @@ def test_title_and_first_heading_are_the_verdict(decision: Decision, tie: Decisi
         assert " ".join(" ".join(page.inside("main")).split()).startswith(f"{eyebrow} {headline} ")
 
 
+def test_only_a_winner_has_a_green_headline(
+    decision: Decision, tie: Decision, nobody: Decision, undecided: Decision
+) -> None:
+    for made in (decision, tie, nobody, undecided):
+        page = Page(render(made))
+        assert f"verdict is-{made.outcome}" in [each.attributes.get("class") for each in page.elements]
+        style = "".join(page.inside("style"))
+        # Amber by default; the accent, which is green, needs the class of a winner.
+        assert ".verdict { --outcome: var(--c1); }" in style
+        assert re.findall(r"(\S+) \{ --outcome: var\(--accent\); \}", style) == [".verdict.is-winner"]
+        assert re.search(r"\.eyebrow \{[^}]*color: var\(--outcome\)", style)
+
+
 def test_every_candidate_has_its_place_its_numbers_and_its_reason(named: tuple[Decision, Page]) -> None:
     decision, page = named
     rows = page.rows()
@@ -214,7 +227,7 @@ def test_units_level_and_reference_are_told(make_decision: DecisionMaker) -> Non
     assert "p95 latency, batch size 8, ms" in text
     assert "Small figures are 90% intervals" in text
     assert "The reference is minilm-l6 × torch-fp32, and score 1 is minilm-l6 × torch-fp32" in text
-    assert "F1 is computed again on 400 resamples of the test documents" in text
+    assert "bakeoff computes F1 again on 400 resamples of the test documents" in text
 
 
 def test_each_constraint_has_an_answer_for_each_candidate(decision: Decision) -> None:
@@ -354,7 +367,7 @@ def test_measurements_without_flags_are_said_to_have_none(
     make_decision: DecisionMaker, field: list[Candidate]
 ) -> None:
     decision = make_decision([candidate.model_copy(update={"flags": ()}) for candidate in field])
-    assert "No measurement carries a flag" in Page(render(decision)).text
+    assert "No measurement has a flag" in Page(render(decision)).text
 
 
 def test_every_study_group_that_was_left_out_is_told_with_its_reason(
@@ -368,7 +381,7 @@ def test_every_study_group_that_was_left_out_is_told_with_its_reason(
             assert f" {group.schema_version} {group.n_trials} {group.n_valid} {group.n_invalid} " in row
             if group.left_out:
                 n_left_out += 1
-                assert row.endswith(f"– left out: {group.left_out}")
+                assert row.endswith(f"– excluded: {group.left_out}")
             else:
                 assert row.endswith("chosen")
     assert n_left_out == 4
@@ -424,7 +437,7 @@ def test_a_quantile_with_too_few_samples_is_a_dash_and_the_page_says_what_it_tak
     page = Page(render(decision))
     cells = [data for path, data in page.texts if path[-1:] == ("abbr",)]
     assert cells == ["–"] * len(decision.standings)
-    assert "An interval of p99 takes 368 samples at least." in page.text
+    assert "An interval of p99 needs at least 368 samples." in page.text
 
 
 def test_a_batch_size_that_one_candidate_lacks_is_a_dash_there(
@@ -440,7 +453,7 @@ def test_costs_are_told_and_what_is_absent_says_why(priced: Decision) -> None:
     assert page.faults == []
     assert "87.3 MiB 21.8 MiB 123 ms 45.6 ms 512 ms 0.0371 ms 1.23 mJ 1.23 0.694" in page.text
     assert "First call and warm-up are at batch size 1, which a process runs first" in page.text
-    assert "on one instance at 0.5 per hour" in page.text
+    assert "on one instance that never idles, at 0.5 per hour" in page.text
     titles = [element.attributes.get("title") for element in page.elements if element.tag == "abbr"]
     assert "the limit was met at no rate in 5 of 5 processes" in titles
 
@@ -448,13 +461,13 @@ def test_costs_are_told_and_what_is_absent_says_why(priced: Decision) -> None:
 def test_costs_without_a_price_hold_no_money(priced: Decision) -> None:
     settings = priced.settings.model_copy(update={"price_per_hour": None})
     text = Page(render(priced.model_copy(update={"settings": settings}))).text
-    assert "Costs beside time." in text
+    assert "Costs other than time." in text
     assert "Energy is not shown" not in text
     assert "per million" not in text
 
 
 def test_a_page_without_costs_has_no_table_of_them(decision: Decision) -> None:
-    assert "Costs beside time" not in Page(render(decision)).text
+    assert "Costs other than time" not in Page(render(decision)).text
 
 
 def test_a_machine_that_tells_no_energy_has_no_column_of_it_but_the_reason(priced: Decision) -> None:

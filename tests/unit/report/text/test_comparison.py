@@ -102,7 +102,7 @@ def test_the_terminal_shows_labels_without_sequences_and_without_markup() -> Non
     text = console.export_text()
     assert "[bold]x[/bold] (latency attempt 2 of 2026-01-02" in text
     assert "\x1b" not in text
-    assert "fail: a regression past the margin" in text
+    assert "fail: a regression; its whole interval is past the margin" in text
     assert "1.100× [1.080, 1.120]" in text
     assert "-0.50 points [-1.50, +0.25]" in text
     assert "1.95e-03× [1.95e-03, ∞)" in text

@@ -30,7 +30,7 @@ def test_key_figures_of_a_winner_are_its_own_numbers_with_units_and_intervals(de
     assert (latency.name, latency.unit) == ("p50 latency, batch size 1", "ms")
     assert latency.value == f"{row.latency_ms.value:.2f}"
     assert score.note.endswith("; the reference has 1")
-    assert best.note == "in so many of 400 resamples of documents and timings"
+    assert best.note == "of 400 resamples of documents and timings"
 
 
 def test_a_winner_that_is_the_reference_is_said_to_be(alone: Decision) -> None:
@@ -40,7 +40,7 @@ def test_a_winner_that_is_the_reference_is_said_to_be(alone: Decision) -> None:
 
 def test_key_figures_without_a_winner_span_those_whom_they_are_about(tie: Decision, nobody: Decision) -> None:
     first, f1, latency = decision_text.list_key_figures(tie)
-    assert (first.name, first.value, first.note) == ("Not told apart", "2", "of 3 candidates")
+    assert (first.name, first.value, first.note) == ("Tied", "2", "of 3 candidates")
     assert (f1.value, f1.note) == (f"{tie.standings[0].quality.value:.3f}", "among the tied")
     assert (latency.note, latency.unit) == ("among the tied", "ms")
     first, f1, latency = decision_text.list_key_figures(nobody)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.records import BackboneSelection
+from bakeoff.plural import count
 from bakeoff.report import clean
 from bakeoff.report.text import units
 
@@ -113,10 +114,10 @@ def test_ratios_have_three_significant_digits(ratio: float, shown: str) -> None:
 
 
 def test_counts_are_singular_or_plural_and_grouped() -> None:
-    assert units.count(1, "candidate") == "1 candidate"
-    assert units.count(0, "candidate") == "0 candidates"
-    assert units.count(2000, "resample") == "2,000 resamples"
-    assert units.count(2, "study", "studies") == "2 studies"
+    assert count(1, "candidate") == "1 candidate"
+    assert count(0, "candidate") == "0 candidates"
+    assert count(2000, "resample") == "2,000 resamples"
+    assert count(2, "study", "studies") == "2 studies"
 
 
 # --- names ------------------------------------------------------------------------------------------------
