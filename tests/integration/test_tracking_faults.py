@@ -178,8 +178,8 @@ def test_an_installed_mlflow_that_is_too_old_is_told_before_anything_is_asked(
         with pytest.raises(UnsuitableLibraryError) as caught:
             ask(Tracker(server.uri))
         assert str(caught.value) == (
-            f"{library} {version} is installed here; bakeoff needs >=3.17,<4: "
-            f"pip install '{library}>=3.17,<4'"
+            f"{library}: found version {version}; bakeoff needs >=3.17,<4; "
+            f"run `pip install '{library}>=3.17,<4'`"
         )
         assert caught.value.exit_code == 2
     assert server.n_requests == 0
