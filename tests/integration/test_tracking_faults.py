@@ -356,7 +356,7 @@ def test_a_store_that_is_being_made_is_not_taken_for_an_old_one(
         database.execute("DROP TABLE registered_model_aliases")
         database.execute("DROP TABLE alembic_version")
         database.commit()
-    with pytest.raises(TrackingError, match="it is being made, or its making was interrupted"):
+    with pytest.raises(TrackingError, match="another process is making them, or was interrupted"):
         Tracker(f"sqlite:///{path}").find_experiment("sweep")
     looks: list[float] = []
 

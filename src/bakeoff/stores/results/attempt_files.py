@@ -58,9 +58,6 @@ def read_attempt(path: Path, *, with_arrays: bool = True) -> Measurement | Faile
     Args:
         path: Path of its document.
         with_arrays: Whether to read the raw values too.
-
-    Raises:
-        DataError: It is missing or broken.
     """
     arrays = path.with_suffix(".npz")
     try:
@@ -81,9 +78,6 @@ def parse_attempt(
         packed: Content of the npz file; None or empty if it is missing.
         place: Origin of the bytes, for messages.
         needs_arrays: Whether to refuse readings without raw values.
-
-    Raises:
-        DataError: They are broken.
     """
     try:
         values = json.loads(document)

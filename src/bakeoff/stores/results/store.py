@@ -135,11 +135,7 @@ class ResultStore:
         return None
 
     def load(self, key: str, attempt: int) -> Measurement | FailedAttempt:
-        """Read one attempt, with its raw values.
-
-        Raises:
-            DataError: It is missing or broken.
-        """
+        """Read one attempt, with its raw values."""
         return read_attempt(self._attempt_path(digest_json(key), attempt))
 
     def list_attempts(self) -> list[Measurement | FailedAttempt]:

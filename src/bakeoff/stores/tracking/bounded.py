@@ -81,7 +81,6 @@ class BoundedReader:
         """Read every trial that could become a champion, and few others.
 
         Raises:
-            TrackingError: The store does not answer.
             ValueError: No filter can carry one of the names.
         """
         objective = self._objective
@@ -97,11 +96,7 @@ class BoundedReader:
                 return contest
 
     def read_refits(self, leaders: Sequence[Trial]) -> list[Refit]:
-        """Read the refits of some trials: all refits if they are few, otherwise one query for each trial.
-
-        Raises:
-            TrackingError: The store does not answer.
-        """
+        """Read the refits of some trials: all refits if they are few, otherwise one query for each trial."""
         match, source = self._layout.refit.match, self._layout.refit.of_trial[0]
         if match is None or not leaders:
             return []

@@ -28,9 +28,6 @@ def find_production(tracker: Tracker, model: str) -> Production:
     Args:
         tracker: Tracking store with the registry.
         model: Name of the registered model.
-
-    Raises:
-        TrackingError: The registry does not answer, or refuses.
     """
     number = aliases.read_aliases(tracker, model).champion
     if number is None:
