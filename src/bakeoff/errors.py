@@ -1,7 +1,7 @@
-"""Every error that bakeoff raises on purpose.
+"""The errors that bakeoff raises on purpose.
 
     BakeoffError                      exit code
-    ├── UserError                     2  something that the user wrote or pointed at is wrong
+    ├── UserError                     2  your input is wrong: a setting, a file or a name
     │   ├── CandidateNotFoundError
     │   ├── ChampionError
     │   ├── ConfigError
@@ -12,24 +12,24 @@
     │   ├── NoSweepError
     │   ├── UnsuitableLibraryError
     │   └── UnsupportedRuntimeError
-    ├── AnswerIsNoError               3  the question was answered, and the answer is no
+    ├── AnswerIsNoError               3  a negative answer
     │   ├── NoChampionError
     │   ├── NoWinnerError
     │   ├── NothingToUndoError
     │   └── PromotionRefusedError
-    ├── CannotTellError               4  the evidence does not suffice
-    ├── TrackingError                 5  the tracking server or the rights on it
-    ├── StudyError                    5  the study's storage did not answer, or refused
-    ├── StorageError                  5  the disk or the rights on it
-    ├── ClusterError                  5  the Ray cluster, or what it has
-    ├── WorldMovedError               6  what was true when we looked is no longer
+    ├── CannotTellError               4  the evidence is too weak for an answer
+    ├── TrackingError                 5  the tracking server, or the rights on it
+    ├── StudyError                    5  the study's storage, or the rights on it
+    ├── StorageError                  5  the disk, or the rights on it
+    ├── ClusterError                  5  the Ray cluster, or its resources
+    ├── WorldMovedError               6  something changed since bakeoff looked
     │   ├── AliasMovedError
     │   └── StaleDecisionError
-    └── WorkerError                   3  one job or training failed in its own process; the others go on
+    └── WorkerError                   3  one job or training failed in its own process; the others continue
         └── NodeLostError
 
-The message is built in the class, from facts, so that every place that raises says the same thing in the
-same order: where, what was found, what was expected, what to do.
+Each class builds its message from facts, always in the same order: where, what was found, what is allowed,
+what to do. The last part begins with a verb.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from pathlib import Path
 
 
 class BakeoffError(Exception):
-    """Base of every error that bakeoff raises on purpose; the CLI catches this one and no other."""
+    """Base of every error that bakeoff raises on purpose. The CLI catches this one."""
 
     exit_code = 1
 
     def __reduce__(self) -> tuple[Callable[..., BakeoffError], tuple[object, ...], dict[str, object]]:
-        """Travel between processes as it is: ``__init__`` builds the message from what is not in ``args``."""
+        """Pickle message and attributes, since ``args`` does not hold the arguments of ``__init__``."""
         return _restore, (type(self), self.args), vars(self)
 
 
@@ -56,13 +56,13 @@ def _restore(kind: type[BakeoffError], args: tuple[object, ...]) -> BakeoffError
 
 
 class UserError(BakeoffError):
-    """Something that the user wrote or pointed at is wrong."""
+    """Wrong input from the user: a setting, a file or a name."""
 
     exit_code = 2
 
 
 class ConfigError(UserError):
-    """Settings that cannot be used; carries all faults found, not only the first."""
+    """Unusable settings. Carries every fault, not only the first."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -70,7 +70,7 @@ class ConfigError(UserError):
 
 
 class ChampionError(UserError):
-    """Champions that were handed over and cannot be used; carries all faults found, not only the first."""
+    """Unusable champions from another program. Carries every fault, not only the first."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -78,14 +78,14 @@ class ChampionError(UserError):
 
 
 class DataError(UserError):
-    """A data file that cannot be read as labelled documents."""
+    """A data file that bakeoff cannot use."""
 
     def __init__(self, place: str, *, found: str, expected: str) -> None:
         super().__init__(f"{place}: found {found}; expected {expected}")
 
 
 class CheckpointError(UserError):
-    """What was given or logged is no usable checkpoint."""
+    """An artifact or folder that is not a usable checkpoint."""
 
     def __init__(self, place: Path | str, *, found: str, fix: str) -> None:
         self.found = found
@@ -94,52 +94,54 @@ class CheckpointError(UserError):
 
 
 class JobNotFoundError(UserError):
-    """A job was asked for by a name that no job has, or several."""
+    """A name that matches no job, or several."""
 
     def __init__(self, text: str, candidates: Sequence[str], *, is_ambiguous: bool) -> None:
         self.candidates = tuple(candidates)
-        found = "more than one job begins so" if is_ambiguous else "no job has this key or label"
-        fix = "name one of these by label or key digest:" if candidates else "nothing is planned"
+        found = "several jobs match" if is_ambiguous else "no job has this key or label"
+        fix = (
+            "give one of these labels or key digests:" if candidates else "check the plan, which has no jobs"
+        )
         super().__init__("\n".join([f"{text!r}: {found}; {fix}", *(f"  {line}" for line in candidates)]))
 
 
 class CandidateNotFoundError(UserError):
-    """What was to be compared is not there, or is several things."""
+    """A name that matches no measured candidate, or several."""
 
     def __init__(self, text: str, candidates: Sequence[str], *, is_ambiguous: bool) -> None:
         self.candidates = tuple(candidates)
-        found = "more than one thing is called so" if is_ambiguous else "nothing measured is called so"
+        found = "several measured candidates match" if is_ambiguous else "no measured candidate matches"
         fix = (
-            "name a candidate, a key digest with or without @ATTEMPT, a file or a run; there are:"
+            "give a candidate, a key digest with or without @ATTEMPT, a file or a run. Available:"
             if candidates
-            else "this project has no measurement; run `bakeoff bench`"
+            else "run `bakeoff bench`, since this project has no measurement"
         )
         super().__init__("\n".join([f"{text!r}: {found}; {fix}", *(f"  {line}" for line in candidates)]))
 
 
 class MissingExtraError(UserError):
-    """A library that an optional part needs is not installed."""
+    """A missing library that an optional part needs."""
 
     def __init__(self, part: str, *, library: str, extra: str) -> None:
-        super().__init__(f"{part} needs {library}, which is not installed: pip install 'bakeoff[{extra}]'")
+        super().__init__(f"{part}: {library} is not installed; run `pip install 'bakeoff[{extra}]'`")
 
 
 class UnsuitableLibraryError(UserError):
-    """A library is installed in a version that bakeoff is not made for."""
+    """A library in a version that bakeoff does not support."""
 
     def __init__(self, library: str, *, found: str, needed: str) -> None:
         super().__init__(
-            f"{library} {found} is installed here; bakeoff needs {needed}: pip install '{library}{needed}'"
+            f"{library}: found version {found}; bakeoff needs {needed}; run `pip install '{library}{needed}'`"
         )
 
 
 class NoSweepError(UserError):
-    """A worker waited for a sweep to join, and none came."""
+    """No sweep that a worker could join began in time."""
 
     def __init__(self, backbone: str, *, waited_s: float, found: str) -> None:
         super().__init__(
             f"{backbone}: no sweep to join after {waited_s:.0f} s: {found}; start `bakeoff sweep` without "
-            "--worker, with the same configuration, data, tracking store and hpo.storage, then repeat this"
+            "--worker first, with the same configuration, data, tracking store and hpo.storage"
         )
 
 
@@ -147,11 +149,11 @@ class UnsupportedRuntimeError(UserError):
     """A runtime that this machine cannot run."""
 
     def __init__(self, label: str, *, needs: str, found: str, fix: str) -> None:
-        super().__init__(f"runtime {label} needs {needs}; found {found}; {fix}")
+        super().__init__(f"runtime {label}: found {found}; it needs {needs}; {fix}")
 
 
 class AnswerIsNoError(BakeoffError):
-    """The question was answered, and the answer is no."""
+    """A negative answer."""
 
     exit_code = 3
 
@@ -164,38 +166,41 @@ class NoChampionError(AnswerIsNoError):
 
 
 class NoWinnerError(AnswerIsNoError):
-    """A promotion was asked for, but the decision names no winner."""
+    """A promotion without a winner to promote."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("\n".join(["the decision names no winner", *(f"  {line}" for line in reasons)]))
 
 
 class NothingToUndoError(AnswerIsNoError):
-    """An undo was asked for, but ``@champion`` or ``@previous`` names no version."""
+    """An undo where ``@champion`` and ``@previous`` do not name two versions."""
 
     def __init__(self, model: str, *, champion: str | None, previous: str | None) -> None:
         found = f"@champion is {_version(champion)}, @previous {_version(previous)}"
-        super().__init__(f"model {model!r}: nothing to undo: {found}; both must name a version")
+        fix = (
+            "set @previous in MLflow to the version to restore" if champion else "run `bakeoff promote` first"
+        )
+        super().__init__(f"model {model!r}: nothing to undo: {found}; they must name two versions; {fix}")
 
 
 class PromotionRefusedError(AnswerIsNoError):
-    """A promotion was asked for, but what the winner rests on does not hold."""
+    """A promotion of a winner with unsound evidence."""
 
     def __init__(self, winner: str, *, found: str, fix: str) -> None:
-        super().__init__(f"{winner} is not promoted: {found}; {fix}, or go on with --force REASON")
+        super().__init__(f"{winner} is not promoted: {found}; {fix}, or add --force REASON")
 
 
 class CannotTellError(BakeoffError):
-    """The evidence does not suffice for an answer."""
+    """Evidence that is too weak for an answer."""
 
     exit_code = 4
 
 
 class TrackingError(BakeoffError):
-    """The tracking server did not answer, or refused.
+    """A tracking server that did not answer, or refused.
 
     Attributes:
-        is_refusal: Whether rights are missing: waiting does not help.
+        is_refusal: Whether rights are missing, so that waiting does not help.
     """
 
     exit_code = 5
@@ -209,23 +214,23 @@ class TrackingError(BakeoffError):
 
 
 class StudyError(BakeoffError):
-    """The storage of the study, which its workers share, did not answer or refused."""
+    """A study's storage, shared by its workers, that did not answer or refused."""
 
     exit_code = 5
 
     def __init__(self, storage: str, *, action: str, found: str) -> None:
         super().__init__(
-            f"hpo.storage {storage}: {action} failed: {found}; finished trials are kept; see that it runs "
-            "and lets you in, then repeat the command, which goes on from there"
+            f"hpo.storage {storage}: {action} failed: {found}; finished trials are kept; check that it "
+            "runs and that you have access, then repeat the command to continue"
         )
 
 
-# A full disk, a spent quota, a limit on the size of files, a file system that may only be read.
+# A full disk, a spent quota, a limit on the size of files, a read-only file system.
 FULL_OR_READ_ONLY = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 class StorageError(BakeoffError):
-    """The disk is full or broken, or the rights on it are missing."""
+    """A disk that is full or broken, or missing rights on it."""
 
     exit_code = 5
 
@@ -238,13 +243,13 @@ class StorageError(BakeoffError):
         else:
             fix = "check the disk"
         super().__init__(
-            f"{path}: {action} failed: {found}; nothing half-made was left, and what was whole before "
-            f"still is; {fix}, then repeat the command"
+            f"{path}: {action} failed: {found}; complete files are unchanged, and no partial file is "
+            f"left; {fix}, then repeat the command"
         )
 
 
 class ClusterError(BakeoffError):
-    """The Ray cluster cannot be reached, or has nothing of what is asked for."""
+    """A Ray cluster that is out of reach, or without the resources that a job needs."""
 
     exit_code = 5
 
@@ -253,26 +258,26 @@ class ClusterError(BakeoffError):
 
 
 class WorldMovedError(BakeoffError):
-    """What was true when we looked is no longer."""
+    """A change since bakeoff looked."""
 
     exit_code = 6
 
 
 class AliasMovedError(WorldMovedError):
-    """``@champion`` names another version than was expected."""
+    """A version at ``@champion`` other than the expected one."""
 
     def __init__(self, model: str, *, expected: str | None, found: str | None) -> None:
         super().__init__(
-            f"model {model!r}: expected @champion to be {_version(expected)}, found {_version(found)}; "
-            "it was not moved; look who moved it, then repeat with what you expect now"
+            f"model {model!r}: found {_version(found)} at @champion; expected {_version(expected)}; "
+            "check what moved it, then repeat the command with the version that you expect now"
         )
 
 
 class StaleDecisionError(WorldMovedError):
-    """The decision was made from something else than what is there now."""
+    """A decision on other evidence than today's."""
 
     def __init__(self, path: Path, *, found: str, can_be_forced: bool = True) -> None:
-        way = ", or go on with --force REASON" if can_be_forced else ""
+        way = ", or add --force REASON" if can_be_forced else ""
         super().__init__(f"{path}: the decision is stale: {found}; run `bakeoff decide`{way}")
 
 
@@ -281,7 +286,7 @@ def _version(number: str | None) -> str:
 
 
 class WorkerError(BakeoffError):
-    """Work in a process of its own ended without a whole outcome."""
+    """A worker process that ended without a complete outcome."""
 
     exit_code = 3
 
@@ -292,4 +297,4 @@ class WorkerError(BakeoffError):
 
 
 class NodeLostError(WorkerError):
-    """The node that worked, or its process, was lost; another one can do the work."""
+    """A lost node, or a lost worker process of it. Another node can do the work."""

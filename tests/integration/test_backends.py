@@ -376,10 +376,10 @@ print(said)
 @pytest.mark.parametrize(
     ("runtime_", "library", "said"),
     [
-        (OnnxRuntime(), "onnxruntime", "onnxruntime, which is not installed: pip install 'bakeoff[onnx]'"),
-        (OpenVino(), "openvino", "openvino, which is not installed: pip install 'bakeoff[openvino]'"),
-        (Torch(compile=True), "torch", "torch, which is not installed: pip install 'bakeoff[torch]'"),
-        (Torch(compile=True), "transformers", "transformers, which is not installed"),
+        (OnnxRuntime(), "onnxruntime", "onnxruntime is not installed; run `pip install 'bakeoff[onnx]'`"),
+        (OpenVino(), "openvino", "openvino is not installed; run `pip install 'bakeoff[openvino]'`"),
+        (Torch(compile=True), "torch", "torch is not installed; run `pip install 'bakeoff[torch]'`"),
+        (Torch(compile=True), "transformers", "transformers is not installed"),
     ],
     ids=["onnxruntime", "openvino", "torch", "transformers"],
 )
@@ -413,15 +413,15 @@ def test_a_library_that_only_preparing_needs_is_asked_for_then(
         run_fresh(program, runtime_.model_dump_json(), str(checkpoint.folder), str(folder))
     )
     assert len(answers) == 1
-    assert f"{library}, which is not installed: pip install 'bakeoff[{extra}]'" in answers[0]
+    assert f"{library} is not installed; run `pip install 'bakeoff[{extra}]'`" in answers[0]
 
 
 def test_bf16_is_refused_where_the_cpu_does_not_compute_in_it(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nmodel name\t: old\nflags\t\t: fpu avx2 avx512f avx512_vnni\n")
-    with pytest.raises(UnsupportedRuntimeError, match=r"torch-bf16 needs a CPU with .*avx512_bf16, amx_bf16"):
+    with pytest.raises(UnsupportedRuntimeError, match=r"torch-bf16: .*; it needs a CPU with .*amx_bf16"):
         require_bf16("torch-bf16", cpuinfo)
-    with pytest.raises(UnsupportedRuntimeError, match=r"found no .*absent; use precision: fp32"):
+    with pytest.raises(UnsupportedRuntimeError, match=r"found no .*absent; .*; use precision: fp32"):
         require_bf16("torch-bf16", tmp_path / "absent")
     cpuinfo.write_text("Features\t: fp asimd bf16\n")
     require_bf16("torch-bf16", cpuinfo)
@@ -434,7 +434,7 @@ def test_cuda_is_refused_where_there_is_none(exported: tuple[Checkpoint, Path]) 
         pytest.skip("there is one")
     checkpoint, folder = exported
     with pytest.raises(
-        UnsupportedRuntimeError, match=r"torch-fp32-cuda needs a CUDA device; .*set device: cpu"
+        UnsupportedRuntimeError, match=r"torch-fp32-cuda: .*; it needs a CUDA device; set device: cpu"
     ):
         Torch(device="cuda").prepare(checkpoint, folder, read_texts())
 
@@ -462,9 +462,8 @@ except UnsupportedRuntimeError as error:
         CXX="/nonexistent/c++",
         TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"),
     )
-    assert said.startswith(
-        "runtime torch-fp32-compile needs a C++ compiler that torch.compile can use; found "
-    )
+    assert said.startswith("runtime torch-fp32-compile: found ")
+    assert "; it needs a C++ compiler that torch.compile can use; " in said
     assert said.endswith("install g++ or set CXX, or use compile: false")
     assert not (tmp_path / "check.json").exists()
 

@@ -169,7 +169,7 @@ def test_all_faults_of_a_configuration_are_told_at_once_with_their_places(projec
             lambda f: (f / "data" / "test.jsonl").write_text('{"tokens": ["a", "b"], "ner_tags": ["O"]}\n'),
             "bench",
             2,
-            "test.jsonl:1: found 2 words in 'tokens' and 1 tags in 'ner_tags'; expected one tag a word",
+            "test.jsonl:1: found 'tokens' of length 2 and 'ner_tags' of length 1; expected one tag for each",
         ),
         (
             lambda f: (f / "data" / "test.jsonl").write_text('{"tokens": ["a"], "ner_tags": ["X-y"]}\n'),

@@ -212,15 +212,15 @@ def test_decisions_are_compared_label_by_label(again_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((TORCH, "nothing"), "'nothing': nothing measured is called so"),
-        ((TORCH, ""), "'': nothing measured is called so"),
-        (("tiny", ONNX), "'tiny': more than one thing is called so"),
-        ((TORCH, f"{TORCH}@0"), "nothing measured is called so"),
+        ((TORCH, "nothing"), "'nothing': no measured candidate matches"),
+        ((TORCH, ""), "'': no measured candidate matches"),
+        (("tiny", ONNX), "'tiny': several measured candidates match"),
+        ((TORCH, f"{TORCH}@0"), "no measured candidate matches"),
         ((TORCH, TORCH), "name the same measurements"),
         ((TORCH, "none.json"), "none.json: found no readable JSON"),
         ((TORCH, "results/champions.json"), "found no readable attempt"),
-        ((TORCH, "x" * 5000), "nothing measured is called so"),
-        (("results/decision.json", "nothing"), "'nothing': nothing measured is called so"),
+        ((TORCH, "x" * 5000), "no measured candidate matches"),
+        (("results/decision.json", "nothing"), "'nothing': no measured candidate matches"),
         ((TORCH, "f" * 32), "reading a run failed"),
     ],
 )
@@ -230,7 +230,7 @@ def test_a_name_that_means_nothing_or_two_things_is_refused(
     done = bakeoff(project_folder, "compare", *names)
     assert done.returncode == (5 if "run failed" in message else 2), done.stderr
     assert message in " ".join(done.stderr.split())
-    if "called so" in message:
+    if "match" in message:
         assert done.stderr.count("(attempt 1)") == 4
 
 

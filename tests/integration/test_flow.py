@@ -282,8 +282,8 @@ def test_champions_that_carry_their_data_cost_no_look_up(
         "finding the ledger",
         "reading the ledger",
         "writing to the ledger",
-        "saying that we are alive",
-        "withdrawing claims",
+        "writing a heartbeat",
+        "removing the heartbeat",
     }
 
 

@@ -322,9 +322,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(reopen: Reopen) ->
 
 def test_promotion_is_refused_where_the_alias_is_not_what_was_expected(reopen: Reopen) -> None:
     project = reopen()
-    with pytest.raises(
-        AliasMovedError, match="expected @champion to be version 3, found no version"
-    ) as caught:
+    with pytest.raises(AliasMovedError, match="found no version at @champion; expected version 3") as caught:
         promote(project, expect="v3")
     assert caught.value.exit_code == 6
     assert versions_of(project) == []
@@ -352,7 +350,7 @@ def test_an_alias_that_moves_while_we_promote_is_left_where_it_is(
         return answer
 
     monkeypatch.setattr(Tracker, "call", another_moves_it)
-    with pytest.raises(AliasMovedError, match="expected @champion to be version 2, found version 3"):
+    with pytest.raises(AliasMovedError, match="found version 3 at @champion; expected version 2"):
         promote(project)
     assert read_aliases(project.tracker, MODEL) == Aliases(champion="3", previous="2")
 
@@ -373,7 +371,7 @@ def test_undo_swaps_the_aliases_and_undoing_it_swaps_them_back(reopen: Reopen) -
     assert caught.value.exit_code == 3
     move_by_hand(project, add_version(project))
     move_by_hand(project, "1", "previous")
-    with pytest.raises(AliasMovedError, match="expected @champion to be version 1, found version 2"):
+    with pytest.raises(AliasMovedError, match="found version 2 at @champion; expected version 1"):
         undo_promotion(project, expect="1")
     for champion, previous in (("1", "2"), ("2", "1"), ("1", "2")):
         done = undo_promotion(project)
@@ -504,9 +502,7 @@ def test_promote_talks_of_dry_run_refusal_and_undo_on_the_command_line(project_f
     assert "  would do: @champion from no version to the new version" in planned.stdout
     moved = bakeoff(project_folder, "promote", "--expect", "v4")
     assert (moved.returncode, moved.stdout) == (6, "")
-    assert (
-        "error: model 'bakeoff-model': expected @champion to be version 4, found no version" in moved.stderr
-    )
+    assert "error: model 'bakeoff-model': found no version at @champion; expected version 4" in moved.stderr
     done = bakeoff(project_folder, "promote", "--json")
     result = json.loads(done.stdout)["result"]
     assert (result["version"], result["previous"], result["is_new"]) == ("1", None, True)

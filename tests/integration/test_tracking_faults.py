@@ -108,8 +108,8 @@ ASKS: dict[str, Ask] = {
         ((429, b"slow down"), "it answers 429: too many requests", N_TRIES),
         ((DROP, b""), "the connection broke off", N_TRIES),
         ((TRUNCATE, b'{"runs": ['), "the connection broke off", N_TRIES),
-        ((200, b"<html>log in</html>"), "the answer is no JSON, but '<html>log in</html>'; check", 1),
-        ((404, b"not here"), "there is no MLflow API at this address (404); check tracking.uri", 1),
+        ((200, b"<html>log in</html>"), "the answer is not JSON, but '<html>log in</html>'; check", 1),
+        ((404, b"not here"), "no MLflow API at this address (404); check tracking.uri", 1),
         ((401, b"who?"), "the server refuses these credentials (401)", 1),
         ((403, b'{"error_code": "PERMISSION_DENIED", "message": "not yours"}'), "not yours", 1),
     ],
@@ -144,7 +144,7 @@ UNKNOWN_PAGE = (404, b"<!doctype html><title>404 Not Found</title>")
     ("version", "told"),
     [
         (b"2.8.1", "; the server is MLflow 2.8.1; bakeoff needs MLflow 2.9 or newer there; "),
-        (None, "; the server does not say which MLflow it is, as old ones do not; bakeoff needs MLflow 2.9"),
+        (None, "; the server does not report its version, as old ones do not; bakeoff needs MLflow 2.9"),
     ],
 )
 def test_a_server_too_old_for_a_request_is_told_with_its_version_and_what_is_needed(
@@ -178,8 +178,8 @@ def test_an_installed_mlflow_that_is_too_old_is_told_before_anything_is_asked(
         with pytest.raises(UnsuitableLibraryError) as caught:
             ask(Tracker(server.uri))
         assert str(caught.value) == (
-            f"{library} {version} is installed here; bakeoff needs >=3.17,<4: "
-            f"pip install '{library}>=3.17,<4'"
+            f"{library}: found version {version}; bakeoff needs >=3.17,<4; "
+            f"run `pip install '{library}>=3.17,<4'`"
         )
         assert caught.value.exit_code == 2
     assert server.n_requests == 0
@@ -190,8 +190,8 @@ def test_a_server_that_recovers_is_asked_again_and_every_retry_is_told(server: S
     said: list[str] = []
     assert Tracker(server.uri, notify=said.append).find_experiment("sweep") == "7"
     assert said == [
-        "tracking store: finding an experiment failed (it answers with error 503); again in 0.01 s",
-        "tracking store: finding an experiment failed (the connection broke off); again in 0.01 s",
+        "tracking store: finding an experiment failed (it answers with error 503); retrying in 0.01 s",
+        "tracking store: finding an experiment failed (the connection broke off); retrying in 0.01 s",
     ]
 
 
@@ -237,7 +237,7 @@ def test_our_client_waits_as_long_as_the_budget_and_leaves_a_user_his_own_timeou
 @pytest.mark.parametrize("body", [b"{}", b'{"experiment": {"name": "other", "lifecycle_stage": "active"}}'])
 def test_a_server_of_another_kind_is_not_read_as_an_empty_store(server: Server, body: bytes) -> None:
     server.answers = [(200, body)]
-    with pytest.raises(TrackingError, match="no MLflow server speaks there"):
+    with pytest.raises(TrackingError, match="not an MLflow server"):
         Tracker(server.uri).find_experiment("sweep")
 
 
@@ -275,7 +275,7 @@ def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path: Path) 
         database.commit()
     before = path.read_bytes()
     for ask in ASKS.values():
-        with pytest.raises(TrackingError, match="no MLflow store, but a database with the tables studies"):
+        with pytest.raises(TrackingError, match="not an MLflow store, but a database with the tables"):
             ask(Tracker(f"sqlite:///{path}"))
     assert path.read_bytes() == before
 
@@ -313,7 +313,7 @@ def test_a_database_of_an_older_mlflow_is_not_migrated_unasked_and_the_way_out_i
             ask(Tracker(uri))
         assert "its tables are of an older MLflow" in str(caught.value)
         assert "make a backup, run `mlflow db upgrade`" in str(caught.value)
-        assert "or set tracking.uri to the address of the `mlflow server` before it" in str(caught.value)
+        assert "or set tracking.uri to the address of its `mlflow server`" in str(caught.value)
     assert path.read_bytes() == before
 
 
@@ -356,7 +356,7 @@ def test_a_store_that_is_being_made_is_not_taken_for_an_old_one(
         database.execute("DROP TABLE registered_model_aliases")
         database.execute("DROP TABLE alembic_version")
         database.commit()
-    with pytest.raises(TrackingError, match="it is being made, or its making was interrupted"):
+    with pytest.raises(TrackingError, match="another process is making them, or was interrupted"):
         Tracker(f"sqlite:///{path}").find_experiment("sweep")
     looks: list[float] = []
 
@@ -388,7 +388,7 @@ def test_a_postgresql_database_that_is_not_ours_to_change_is_refused_and_left_as
         make_store_of(OF_2_9, postgres_uri)
     engine = create_engine(postgres_uri)
     before = inspect(engine).get_table_names()
-    told = "no MLflow store, but a database" if content == "of another program" else "mlflow db upgrade"
+    told = "not an MLflow store, but a database" if content == "of another program" else "mlflow db upgrade"
     with pytest.raises(TrackingError, match=told):
         Tracker(postgres_uri).ensure_experiment("sweep")
     assert inspect(engine).get_table_names() == before
@@ -398,7 +398,7 @@ def test_a_postgresql_database_that_is_not_ours_to_change_is_refused_and_left_as
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     path.write_text("tracking:\n  uri: none\n" * 100)
-    with pytest.raises(TrackingError, match="no MLflow store, but a file of another kind"):
+    with pytest.raises(TrackingError, match="not an MLflow store, but another kind of file"):
         Tracker(f"sqlite:///{path}").find_experiment("sweep")
 
 
@@ -423,7 +423,7 @@ def test_looking_into_a_sqlite_store_that_is_not_there_makes_none(tmp_path: Path
 def test_an_offline_tracker_makes_no_request(server: Server) -> None:
     tracker = Tracker(server.uri, is_offline=True)
     for ask in ASKS.values():
-        with pytest.raises(TrackingError, match="--offline: it was not asked; repeat without --offline"):
+        with pytest.raises(TrackingError, match="not asked, because of --offline; repeat without --offline"):
             ask(tracker)
     assert (server.n_requests, tracker.n_requests) == (0, 0)
 
@@ -435,7 +435,7 @@ def test_a_deleted_experiment_is_not_made_again_under_its_name(empty_store: Path
     create_client(tracker.uri).delete_experiment(experiment_id)
     other = Tracker(tracker.uri)
     assert other.find_experiment("benchmark") is None
-    with pytest.raises(UserError, match="'benchmark' was deleted; restore it or take another name"):
+    with pytest.raises(UserError, match="'benchmark' was deleted; restore it, or choose another name"):
         other.ensure_experiment("benchmark")
 
 

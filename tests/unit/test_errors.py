@@ -90,13 +90,13 @@ def test_the_command_line_s_help_names_every_exit_code() -> None:
                 Path("/r/x.json"), action="writing", error=OSError(errno.ENOSPC, "No space left on device")
             ),
             (
-                "/r/x.json: writing failed: No space left on device; nothing half-made was left, and what "
-                "was whole before still is; free some space there, then repeat the command"
+                "/r/x.json: writing failed: No space left on device; complete files are unchanged, and no "
+                "partial file is left; free some space there, then repeat the command"
             ),
         ),
         (
             MissingExtraError("the sweep", library="optuna", extra="hpo"),
-            "the sweep needs optuna, which is not installed: pip install 'bakeoff[hpo]'",
+            "the sweep: optuna is not installed; run `pip install 'bakeoff[hpo]'`",
         ),
         (
             NoChampionError(["minilm: no trial"], "run `bakeoff sweep`"),

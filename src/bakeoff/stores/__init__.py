@@ -1,1 +1,1 @@
-"""Where things are kept: tracking store, checkpoints, results, data files. Nothing here imports run/."""
+"""Storage: tracking store, checkpoints, results, data files. Nothing here imports run/."""

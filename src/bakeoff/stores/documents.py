@@ -14,17 +14,17 @@ def read_documents(path: Path, settings: DataSettings) -> tuple[Document, ...]:
     """Read a file of labelled documents.
 
     Args:
-        path: One JSON object a line, with the fields that the settings name.
-        settings: Names the fields.
+        path: File with one JSON object a line.
+        settings: Names of the fields.
 
     Raises:
-        DataError: The file is missing, or a line of it is not what was expected.
+        DataError: The file is missing, or one of its lines is not a labelled document.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise DataError(
-            str(path), found="no such file", expected="a JSON Lines file; see data.yaml"
+            str(path), found="no such file", expected="a JSON Lines file; correct its path in data.yaml"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(str(path), found=str(error), expected="a readable UTF-8 file") from error
@@ -37,7 +37,7 @@ def read_documents(path: Path, settings: DataSettings) -> tuple[Document, ...]:
 
 
 def count_leaked(train: tuple[Document, ...], test: tuple[Document, ...]) -> int:
-    """Test documents whose words stand in the training file too."""
+    """Count the test documents with the same words as a training document."""
     seen = {document.tokens for document in train}
     return sum(document.tokens in seen for document in test)
 
@@ -46,7 +46,7 @@ def _parse(place: str, line: str, settings: DataSettings) -> Document:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError(place, found=f"no JSON ({error})", expected="one JSON object") from None
+        raise DataError(place, found=f"invalid JSON ({error})", expected="one JSON object") from None
     if not isinstance(row, dict):
         raise DataError(place, found=f"a {type(row).__name__}", expected="one JSON object")
     tokens = _words(place, row, settings.tokens_field)
@@ -54,9 +54,9 @@ def _parse(place: str, line: str, settings: DataSettings) -> Document:
     if len(tokens) != len(tags):
         raise DataError(
             place,
-            found=f"{len(tokens)} words in {settings.tokens_field!r} and {len(tags)} tags in "
-            f"{settings.tags_field!r}",
-            expected="one tag a word",
+            found=f"{settings.tokens_field!r} of length {len(tokens)} and {settings.tags_field!r} of length "
+            f"{len(tags)}",
+            expected="one tag for each word",
         )
     for tag in tags:
         if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and tag[2:]):
@@ -70,5 +70,5 @@ def _words(place: str, row: dict[str, object], field: str) -> tuple[str, ...]:
     value = row.get(field)
     if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
         found = "nothing" if field not in row else repr(value)[:60]
-        raise DataError(f"{place}: field {field!r}", found=found, expected="a list of words, not empty")
+        raise DataError(f"{place}: field {field!r}", found=found, expected="a non-empty list of words")
     return tuple(value)

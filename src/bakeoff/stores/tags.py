@@ -59,7 +59,7 @@ MODEL_ARTIFACT = "model"
 
 
 class Stage(StrEnum):
-    """What a run stands for."""
+    """Purpose of a run."""
 
     SWEEP = "hpo_sweep"
     TRIAL = "hpo_trial"

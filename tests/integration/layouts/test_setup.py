@@ -288,7 +288,7 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
             lambda s: (s.folder / "data" / "test.jsonl").write_text("no json\n"),
             2,
             "data.test",
-            "test.jsonl:1: found no JSON",
+            "test.jsonl:1: found invalid JSON",
             "correct the file",
         ),
         (

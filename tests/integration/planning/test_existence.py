@@ -144,7 +144,7 @@ def test_a_deleted_experiment_takes_its_measurements_with_it_and_bench_says_so_b
     client.delete_experiment(project.tracker.ensure_experiment("benchmark"))
     again = open_written()
     assert facts(again)[0] == ("measure", f"its run {run_id} was deleted", 2)
-    with pytest.raises(UserError, match="'benchmark' was deleted; restore it or take another name"):
+    with pytest.raises(UserError, match="'benchmark' was deleted; restore it, or choose another name"):
         bench(open_written())
 
 

@@ -1,9 +1,9 @@
-"""Tar archives that others made: unpacked member by member, refused as soon as one is not a plain file.
+"""Tar archives from other people, unpacked member by member and refused at the first unsafe one.
 
-Python's ``data`` filter is the second line of defence here, not the first: its releases up to 3.11.12,
-3.12.10 and 3.13.3 could be led out of the folder by links (CVE-2025-4517 and kin). A checkpoint needs no
-links, so none is accepted. The parser itself reads through a file object that bounds how much it reads, since
-an extended header may claim any size, and a negative one made it run in circles (CVE-2025-8194).
+Python's ``data`` filter is only the second line of defence: in releases up to 3.11.12, 3.12.10 and 3.13.3,
+links could escape the folder (CVE-2025-4517 and kin). A checkpoint needs no links, so none is accepted. The
+parser reads through a file object with bounds. An extended header may claim any size, and a negative one sent
+the parser into an endless loop (CVE-2025-8194).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.checkpoint import CONFIG_FILE
 
 MAX_MEMBERS = 2_000  # a checkpoint has some ten files; one in shards, with its training state, some hundreds
-MAX_UNPACKED_BYTES = 64 * 2**30  # ten billion weights in fp32 are 40 GiB; larger ones are not benchmarked
-# At once. Extended headers have some hundred bytes; older parsers take quadratic time (CVE-2024-6232).
+MAX_UNPACKED_BYTES = 64 * 2**30  # ten billion weights in fp32 are 40 GiB; bakeoff benchmarks none larger
+# In one read. Extended headers have some hundred bytes; older parsers take quadratic time (CVE-2024-6232).
 MAX_READ_BYTES = 8192
 _BLOCK_BYTES = 512
 _OPENERS: dict[bytes, Callable[[Path], Any]] = {
@@ -33,20 +33,20 @@ _OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
-_BROKEN = "it is broken or no tar archive; log the checkpoint again"
-_HOSTILE = "do not use this archive before you know who made it, or pack the plain files again"
+_BROKEN = "log the checkpoint again, as a complete tar archive"
+_HOSTILE = "check where this archive comes from before you use it, or pack the plain files again"
 
 
 def unpack(archive: Path, folder: Path, place: str) -> None:
     """Unpack a tar archive, plain or compressed with gzip, bzip2 or xz, into an empty folder.
 
     Args:
-        archive: What somebody logged.
-        folder: Nothing is written outside it. It may hold a part of the archive after an error.
-        place: What messages call the archive.
+        archive: The logged file, not yet trusted.
+        folder: Target folder; nothing is written outside it. After an error it may hold part of the archive.
+        place: Name of the archive in messages.
 
     Raises:
-        CheckpointError: It is no whole archive, too large, or holds something else than plain files.
+        CheckpointError: The archive is incomplete, too large, or holds more than plain files.
         OSError: The disk is full or cannot be written.
     """
     with _broken_archives(place), _open(archive) as file:
@@ -58,16 +58,16 @@ def unpack(archive: Path, folder: Path, place: str) -> None:
                 if count > MAX_MEMBERS:
                     raise _refuse(place, f"more than {MAX_MEMBERS} members")
                 if _check_member(member, names, place):
-                    # Modes, owners and times of another machine are nobody's business here.
+                    # Modes, owners and times of another machine mean nothing here.
                     tar.extract(member, folder, set_attrs=False, filter="data")
         bounded.require_end()
 
 
 def find_checkpoint_folder(folder: Path, place: str) -> Path:
-    """The one folder in an unpacked archive that holds ``config.json``.
+    """Find the one folder in an unpacked archive that holds ``config.json``.
 
     Raises:
-        CheckpointError: There is none, or there are several.
+        CheckpointError: No folder holds one, or several do.
     """
     found = sorted(path.parent for path in folder.rglob(CONFIG_FILE) if path.is_file())
     if len(found) == 1:
@@ -77,18 +77,18 @@ def find_checkpoint_folder(folder: Path, place: str) -> Path:
         raise CheckpointError(
             place,
             found=f"{len(found)} folders hold {CONFIG_FILE}: {names}",
-            fix="log only the one that ships",
+            fix="log only the folder that ships",
         )
     names = ", ".join(repr(path.name) for path in sorted(folder.iterdir())[:5]) or "nothing"
     raise CheckpointError(
         place,
-        found=f"no folder holds {CONFIG_FILE}; there is {names}",
+        found=f"no folder holds {CONFIG_FILE} (found {names})",
         fix="log what save_pretrained() wrote",
     )
 
 
 def _check_member(member: tarfile.TarInfo, names: NameRegister, place: str) -> bool:
-    """Whether to unpack a member; the folder itself is a member of some archives and needs nothing."""
+    """Return whether to unpack a member; some archives list the folder itself, which needs nothing."""
     name = member.name.removeprefix("./")
     if member.isdir() and name in {"", "."}:
         return False
@@ -110,7 +110,7 @@ def _open(archive: Path) -> IO[bytes]:
 
 
 class _BoundedReader(io.BufferedIOBase):
-    """A file that is read forward only, in bounded pieces and in bounded sum."""
+    """A file that reads forward only, in pieces of bounded size and up to a bounded sum."""
 
     def __init__(self, file: IO[bytes], place: str) -> None:
         self._file = file
@@ -132,15 +132,15 @@ class _BoundedReader(io.BufferedIOBase):
 
     def seek(self, position: int, whence: int = io.SEEK_SET, /) -> int:
         if whence != io.SEEK_SET or position < self._position:
-            raise _refuse(self._place, "members that lie before one another")
+            raise _refuse(self._place, "members out of order")
         while self._position < position and self.read(min(position - self._position, MAX_READ_BYTES)):
             pass
         return self._position
 
     def require_end(self) -> None:
-        """Tarfile takes any garbage for the end; a whole archive has an empty block and a right checksum."""
+        """Require an empty block and a right checksum; tarfile takes any garbage for the end."""
         if self._last != bytes(_BLOCK_BYTES):
-            raise CheckpointError(self._place, found="an archive that was cut short", fix=_BROKEN)
+            raise CheckpointError(self._place, found="the archive was cut short", fix=_BROKEN)
         while self.read(MAX_READ_BYTES):
             pass
 
@@ -150,11 +150,11 @@ def _broken_archives(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None:  # the disk's fault; decompressors raise OSError without a number
+        if error.errno is not None:  # a fault of the disk; decompressors raise OSError without a number
             raise
-        raise CheckpointError(place, found=f"it cannot be read ({error})", fix=_BROKEN) from error
+        raise CheckpointError(place, found=f"cannot be read ({error})", fix=_BROKEN) from error
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError) as error:
-        raise CheckpointError(place, found=f"it cannot be read ({error})", fix=_BROKEN) from error
+        raise CheckpointError(place, found=f"cannot be read ({error})", fix=_BROKEN) from error
 
 
 def _refuse(place: str, found: str) -> CheckpointError:

@@ -1,4 +1,4 @@
-"""Acquire a champion's checkpoint: given folder, else cache, else the tracking store; verified, then kept."""
+"""Acquire a champion's checkpoint: from the given folder, the cache or the tracking store, then verify it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 class CheckpointStore:
-    """Verified checkpoints, and what backends made from them, in a cache folder.
+    """Cache folder with verified checkpoints, and with the files that backends made from them.
 
     Args:
-        folder: Of the cache.
-        notify: Told what is fetched, and why.
+        folder: Folder of the cache.
+        notify: Receives a line for each fetch.
     """
 
     def __init__(self, folder: Path, notify: Callable[[str], None] = lambda _: None) -> None:
@@ -37,22 +37,22 @@ class CheckpointStore:
         self._notify = notify
 
     def acquire(self, champion: Champion, download: Download, *, rehash: bool = True) -> Path:
-        """Return a folder with the champion's checkpoint, whole and with the digest that the refit recorded.
+        """Return a folder with the champion's complete checkpoint, checked against the refit's digest.
 
-        Where it recorded none, the digest of what was fetched is kept beside it, so that a change is noticed.
+        If the refit recorded no digest, bakeoff keeps the digest of the fetched files, to notice changes.
 
         Args:
             champion: With ``checkpoint_path`` if the folder is known.
             download: Fetches an artifact of a run into a folder; called only if the checkpoint is neither
                 given nor cached.
-            rehash: Read every file again, as is due before anything is measured. Without it, files whose
-                size, times and inode are as they were are taken for unchanged: enough for a plan.
+            rehash: Whether to read every file again, as a measurement requires. Otherwise files with the same
+                size, times and inode count as unchanged, which is enough for a plan.
 
         Raises:
-            CheckpointError: It is no checkpoint, or not the one that the refit logged, or tries to leave its
+            CheckpointError: It is not a checkpoint, not the one that the refit logged, or tries to leave its
                 folder.
-            StorageError: The disk is full or the cache cannot be written.
-            TrackingError: It had to be fetched, and could not.
+            StorageError: The disk is full, or the cache cannot be written.
+            TrackingError: The download failed.
         """
         if champion.checkpoint_path is not None:
             found = self._look_at_given(champion.checkpoint_path, rehash=rehash).digest()
@@ -64,7 +64,7 @@ class CheckpointStore:
             open_checkpoint(final / _INNER)
             return final / _INNER
         if final.exists():
-            self._notify(f"{place}: the cached copy is not what was acquired; it is fetched again")
+            self._notify(f"{place}: the cached copy has changed; fetching it again")
 
         def fetch(aside: Path) -> None:
             self._notify(f"{place}: fetching it")
@@ -74,20 +74,20 @@ class CheckpointStore:
             final,
             fetch,
             accept=lambda standing: _fits(standing, champion),
-            on_wait=lambda: self._notify(f"{place}: another process is fetching it; waiting"),
+            on_wait=lambda: self._notify(f"{place}: waiting for another process that is fetching it"),
         )
         return final / _INNER
 
     def find_digest(self, champion: Champion) -> str | None:
-        """Content digest of a champion's checkpoint without network and, as a rule, without reading it.
+        """Find the content digest of a champion's checkpoint without network, mostly without reading it.
 
         Returns:
-            What the refit recorded, else what lies in the given or the cached folder; None if it has to be
-            acquired first.
+            The digest that the refit recorded, or else that of the given or cached folder. None if the
+            checkpoint has to be acquired first.
 
         Raises:
-            CheckpointError: The given folder holds links or special files, or is none; or an id or name of
-                the champion can be no path.
+            CheckpointError: The given folder is missing or holds links or special files, or an id or name of
+                the champion cannot be a path.
             StorageError: The folder cannot be read.
         """
         if champion.checkpoint_digest is not None:
@@ -98,41 +98,41 @@ class CheckpointStore:
         return cached.digest(_INNER) if cached else None
 
     def identify(self, champion: Champion, download: Download) -> Champion:
-        """The champion with its content digest, which a plan needs and older writers did not record.
+        """Return the champion with its content digest, which a plan needs and older writers did not record.
 
-        From then on the digest is what the checkpoint must have, also if the cache has to be fetched again.
+        From then on the checkpoint must have this digest, also if it has to be fetched again.
 
         Raises:
-            BakeoffError: As ``acquire`` does, if the checkpoint has to be acquired to know its digest.
+            BakeoffError: As ``acquire`` does, if the digest is unknown until the checkpoint is acquired.
         """
         if self.find_digest(champion) is None:
             self.acquire(champion, download, rehash=False)
         return champion.model_copy(update={"checkpoint_digest": self.find_digest(champion)})
 
     def prepared_folder(self, checkpoint_digest: str, settings: dict[str, str]) -> Path:
-        """Where the export of a checkpoint stands, or will stand."""
+        """Return the folder for the export of a checkpoint, which may not exist yet."""
         return self.folder / "prepared" / digest_json({"checkpoint": checkpoint_digest, "settings": settings})
 
     def _look_at_given(self, folder: Path, *, rehash: bool) -> Manifest:
-        """A folder of the user's: nothing is written there, so its stamps are kept in the cache."""
+        """Look at the user's own folder; its stamps go to the cache, so that nothing is written there."""
         if not folder.is_dir():
-            open_checkpoint(folder)  # says so
+            open_checkpoint(folder)  # raises
         name = digest_json(os.fsencode(folder.absolute()).hex())  # a path need not be text
         return look_at(folder, self.folder / "given" / f"{name}.json", rehash=rehash)
 
     def _cached_folder(self, champion: Champion) -> Path:
-        """A place for each run and artifact; what others wrote is checked before it becomes a path."""
+        """Return the folder for a run and artifact, after a check that both names are safe as a path."""
         run_id, artifact = champion.refit_run_id, champion.checkpoint_artifact
         if not is_run_id(run_id):
             raise CheckpointError(
                 f"of {champion.backbone!r}",
-                found=f"the refit run id {run_id[:80]!r} is none",
-                fix="an MLflow run id has 32 hex digits; look at the tags of the refit run",
+                found=f"the refit run id {run_id[:80]!r} is not an MLflow run id",
+                fix="check the tags of the refit run",
             )
         if fault := find_path_fault(artifact):
             raise CheckpointError(
                 f"of {champion.backbone!r}, run {run_id}",
-                found=f"the artifact's name is refused: {fault}",
+                found=f"unsafe artifact name: {fault}",
                 fix="name a folder or archive below the run's artifacts",
             )
         other = "" if artifact == CHECKPOINT_ARTIFACT else f"-{digest_json(artifact)}"
@@ -148,7 +148,7 @@ def _fits(manifest: Manifest, champion: Champion) -> bool:
 
 
 def _fetch(champion: Champion, download: Download, aside: Path) -> None:
-    """Put the checked checkpoint into a folder, under its fixed name and with nothing beside it."""
+    """Put the checked checkpoint into a folder, alone and under its fixed name."""
     place = _describe(champion)
     received, unpacked = aside / "received", aside / "unpacked"
     received.mkdir()
@@ -176,12 +176,12 @@ def _fetch(champion: Champion, download: Download, aside: Path) -> None:
     try:
         _check_names(inner)
         _check(inner, digest_folder(inner), champion.checkpoint_digest)
-    except CheckpointError as error:  # what it says of this folder is true of the artifact, which will remain
+    except CheckpointError as error:  # the message is true of the artifact, which remains
         raise CheckpointError(place, found=error.found, fix=error.fix) from error
 
 
 def _unwrap(found: Path) -> Path:
-    """The one file in a folder: ``log_artifact(archive, NAME)`` makes a folder NAME around the archive."""
+    """Return the one file in a folder: ``log_artifact(archive, NAME)`` puts it into a folder NAME."""
     inside = list(found.iterdir()) if found.is_dir() else []
     is_wrapped = len(inside) == 1 and inside[0].is_file() and not inside[0].is_symlink()
     return inside[0] if is_wrapped and inside[0].name != CONFIG_FILE else found
@@ -206,12 +206,12 @@ def _check(folder: Path, found: str, expected: str | None) -> None:
         raise CheckpointError(
             folder,
             found=f"its content has digest {shorten(found)}, the refit recorded {shorten(str(expected))}",
-            fix="it is not what was trained; restore it, or run the refit again",
+            fix="restore the trained files, or run the refit again",
         )
 
 
 def _find_disk_fault(error: TrackingError) -> OSError | None:
-    """A full disk under a download: MLflow tells of it only in the words of its own error."""
+    """Find a full disk behind a failed download: MLflow mentions it only in the text of its error."""
     cause = error.__cause__
     numbers = {cause.errno} if isinstance(cause, OSError) else {int(n) for n in _ERRNO.findall(str(cause))}
     number = next((number for number in numbers if number in FULL_OR_READ_ONLY), None)

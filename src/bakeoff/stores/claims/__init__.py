@@ -1,1 +1,1 @@
-"""Claims: which process measures a key, kept in a ledger that all of them can read."""
+"""Claims: a shared ledger records the process that measures each key."""

@@ -1,8 +1,8 @@
-"""Who measures which key, and whose result counts: exactly once between machines.
+"""Claims on keys: each key is measured, and one result of it counts, exactly once between machines.
 
-A holder is dead when its heartbeat stays the same while it is watched for as long as it said it might be
-silent, by the watcher's own clock; no two clocks are compared. Whoever is taken for dead and is not loses
-nothing but time: what counts is decided by ``done`` alone.
+A holder is dead when its heartbeat does not change during the silence that it announced. The watcher measures
+this by its own clock; no two clocks are compared. A holder wrongly taken for dead loses only time, since
+``done`` alone decides what counts.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from bakeoff.stores.tracking.entries import Entries
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-# Beats in the time after which silence is death.
+# Beats within the silence that means death.
 BEATS_PER_EXPIRY = 10
-# A silence counts while it is watched; a gap in the watching of more than this share begins it anew.
+# Only a watched silence counts; a gap in the watching of more than this share restarts it.
 LONGEST_GAP_SHARE = 0.25
-# Somebody else was quicker so often only where the store answers something else than it was told.
+# Others are faster this often only if the store does not return what was written.
 MAX_TURNS = 20
 _OWNER = re.compile(
     r"(?P<token>[0-9a-f]{32}) (?P<machine>\S{1,200}) (?P<expiry_s>\d{1,6}(\.\d{1,3})?) (?P<name>.{1,200})"
@@ -41,13 +41,13 @@ End = Literal["published", "superseded", "failed", "invalid", "released"]
 
 
 class Owner(Record):
-    """Who claims: one command on one machine.
+    """Owner of claims: one command on one machine.
 
     Attributes:
-        token: Unique to the command.
-        machine: Equal for two commands if, and only if, they measure under the same lock.
-        expiry_s: For how long it may be silent and is alive.
-        name: For eyes.
+        token: Text unique to the command.
+        machine: Id that two commands share if, and only if, they measure under the same lock.
+        expiry_s: Longest silence of a living owner, in s.
+        name: Name for messages.
     """
 
     token: str
@@ -57,20 +57,21 @@ class Owner(Record):
 
     @property
     def text(self) -> str:
-        """As it stands in the ledger."""
+        """Entry in the ledger."""
         return f"{self.token} {self.machine} {self.expiry_s:g} {self.name}"
 
     @property
     def mark(self) -> str:
-        """Name of its heartbeat."""
+        """Name of the heartbeat's tag."""
         return f"{tags.HEARTBEAT}.{self.token}"
 
 
 class Claim(Record):
-    """A key that is ours to measure.
+    """A key that this command may measure.
 
     Attributes:
-        attempt: Number that the attempt shall have.
+        number: Number of the claim.
+        attempt: Number for the new attempt.
     """
 
     key_digest: str
@@ -79,24 +80,24 @@ class Claim(Record):
 
 
 class Held(Record):
-    """Somebody else measures it, and is alive as far as was seen."""
+    """A key that another command measures, which seems to be alive."""
 
     owner: str
 
 
 class Published(Record):
-    """It was published since it was planned."""
+    """A key with a result published since the plan."""
 
     run_id: str
 
 
 class Stale(Record):
-    """An attempt failed that the plan did not know of."""
+    """A key with a failed attempt that the plan did not know."""
 
 
 @dataclass
 class _Watch:
-    """What was seen of a heartbeat: its value, since when it is the same, and when it was last looked at."""
+    """Last value seen of a heartbeat, the start of that value, and the time of the last look."""
 
     value: str | None
     since_s: float
@@ -107,11 +108,11 @@ class Claims:
     """One command's claims in one ledger.
 
     Args:
-        ledger: Of the benchmark experiment.
-        name: Of this command, for eyes.
-        identify_machine: Says which machine this is; asked at the first claim.
-        expiry_s: Silence after which others may take this command for dead.
-        now_s: A clock that only goes forward, in seconds.
+        ledger: Ledger of the benchmark experiment.
+        name: Name of this command, for messages.
+        identify_machine: Returns the id of this machine; called at the first claim.
+        expiry_s: Silence after which others may take this command for dead, in s.
+        now_s: Clock that only goes forward, in s.
     """
 
     def __init__(
@@ -149,16 +150,16 @@ class Claims:
     def claim(
         self, key_digest: str, attempt: int, *, is_forced: bool = False, is_replanned: bool = False
     ) -> Claim | Held | Published | Stale:
-        """Claim a key, if nobody who is alive holds it.
+        """Claim a key, unless a living command holds it.
 
         Args:
-            key_digest: Which key.
-            attempt: Number of the attempt by the plan.
-            is_forced: Measure it although an earlier attempt counts.
-            is_replanned: The plan is of just now: what it does not know of was deleted.
+            key_digest: Digest of the key.
+            attempt: Number of the attempt in the plan.
+            is_forced: Whether to measure although an earlier attempt counts.
+            is_replanned: Whether the plan was just made. What such a plan does not know was deleted.
 
         Raises:
-            TrackingError: The store does not answer; nothing, or a claim that will expire, was written.
+            TrackingError: The store does not answer. At most a claim that will expire was written.
         """
         if not self._n_beats:
             self._beat(is_patient=True)
@@ -181,31 +182,31 @@ class Claims:
         raise self._never_settled(key_digest)
 
     def look(self, key_digest: str) -> Held | None:
-        """Who holds a key and is alive as far as was seen; None if it is worth claiming now."""
+        """Return the holder of a key if it seems alive; None if the key is worth a claim now."""
         holder = self._ledger.read(key_digest).holder
         if holder is None or self._is_dead(holder):
             return None
         return Held(owner=_name_of(holder))
 
     def forget(self) -> None:
-        """Begin all watching anew: the store was away, and nobody could say that he is alive."""
+        """Restart all watching, after an outage of the store in which no command could beat."""
         self._watched.clear()
 
     def end(self, claim: Claim, how: End) -> None:
-        """Give a claim up and say why."""
+        """End a claim, with the reason."""
         self._ledger.write_once(claim.key_digest, f"end{claim.number}", f"{how} {claim.attempt}")
 
     def publish(self, key_digest: str, run_id: str, attempt: int, *, is_forced: bool) -> str:
         """Let a run count for a key, unless another one does.
 
         Args:
-            key_digest: Of which key.
-            run_id: Whole but for its end.
-            attempt: Its number.
-            is_forced: It replaces the one that counts, if that is of an earlier attempt.
+            key_digest: Digest of the key.
+            run_id: Run with everything logged, not yet closed.
+            attempt: Number of its attempt.
+            is_forced: Whether it replaces the counting run of an earlier attempt.
 
         Returns:
-            The run that counts: this one, or the one that was quicker.
+            The run that counts: this one, or a faster one.
         """
         for _ in range(MAX_TURNS):
             entries = self._ledger.read(key_digest)
@@ -219,7 +220,7 @@ class Claims:
         raise self._never_settled(key_digest)
 
     def beat(self) -> None:
-        """Say that this command is alive, if it is time to; a fault is told when a result is logged."""
+        """Write a heartbeat if one is due; a fault shows up later, when a result is logged."""
         if self._n_beats and self._now_s() >= self._next_beat_s:
             try:
                 self._beat(is_patient=False)
@@ -227,11 +228,11 @@ class Claims:
                 self._next_beat_s = self._now_s() + 2 * self._expiry_s / BEATS_PER_EXPIRY
 
     def beating(self) -> AbstractContextManager[None]:
-        """Beat in a thread, while nothing is measured and something else takes its time."""
+        """Beat in a thread during long work that does not measure."""
         return heartbeat.beating(self.beat, self._expiry_s / BEATS_PER_EXPIRY)
 
     def close(self) -> None:
-        """Take the heartbeat away; of one that stays behind nobody is misled."""
+        """Remove the heartbeat; one that stays behind misleads no other command."""
         if self._n_beats:
             self._n_beats = 0
             try:
@@ -246,7 +247,7 @@ class Claims:
             self._n_beats += 1
 
     def _is_dead(self, holder: str) -> bool:
-        """Whether a holder is silent for too long, or was of this machine, whose lock we hold."""
+        """Return whether a holder was silent too long, or ran on this machine, whose lock we hold."""
         match = _OWNER.fullmatch(holder)
         if match is not None and match["machine"] == self.owner.machine:
             return True
@@ -259,7 +260,7 @@ class Claims:
         return now_s - watch.since_s >= expiry_s
 
     def _counting(self, entries: Entries, attempt: int, *, is_forced: bool) -> str | None:
-        """The run that counts and stays; None if there is none that does, or it is to be replaced."""
+        """Find the run that counts and stays; None if no run counts, or it is to be replaced."""
         if not entries.done:
             return None
         run_id = entries.done[entries.n_done]
@@ -271,12 +272,13 @@ class Claims:
         return None if is_forced and is_earlier else run_id
 
     def _never_settled(self, key_digest: str) -> TrackingError:
-        found = f"entries of {key_digest} are refused and cannot be read: it keeps no params as MLflow does"
-        return TrackingError("", action="writing to the ledger", found=found)
+        found = f"it refuses entries of {key_digest}, but does not return them"
+        fix = "use a server that keeps params as MLflow does"
+        return TrackingError("", action="writing to the ledger", found=found, safe=fix)
 
 
 def _is_failed_or_invalid(run: Run) -> bool:
-    """Whether somebody marked a run afterwards, so that no plan counts it any more."""
+    """Return whether a run was marked as failed or invalid afterwards, so that no plan counts it."""
     return run.info.status == "FAILED" or run.data.tags.get(tags.VALIDITY, VALID) != VALID
 
 

@@ -1,14 +1,14 @@
-"""The ledger of a benchmark experiment: entries that are written once, and that every machine reads alike.
+"""The ledger of a benchmark experiment: entries written once, which every machine reads alike.
 
-MLflow has one operation that its database makes atomic for us: a param has one value for ever, so that
-``log_param`` is a compare-and-set. And one unique name, that of an experiment, lets all agree on where.
+MLflow's database makes one operation atomic: a param keeps its first value, so ``log_param`` is a
+compare-and-set. The name of an experiment is unique, so all machines find the same ledger.
 
     experiment  NAME.claims-ID      its tag names the root
     root        run, stage claims   params part.<n> = run id; tags bakeoff.heartbeat.<token>
     part        run, stage claims   params <key digest>.<entry>
 
-A run stays quick up to some thousands of params, so the keys are spread over parts by their digests. The
-number of parts stands in the root and never changes: where a key belongs must be nobody's opinion.
+A run stays fast up to some thousands of params, so digests spread the keys over parts. The root holds the
+number of parts, which never changes: all machines must agree on the part of a key.
 """
 
 from __future__ import annotations
@@ -30,20 +30,18 @@ if TYPE_CHECKING:
 N_PARTS = 16
 _PART = "part."
 _PREFIX_DIGITS = 8
-# What MLflow says where a param has another value; its error code is that of every bad argument.
+# MLflow's message for a param with another value; the error code is that of every bad argument.
 _HAS_ANOTHER_VALUE = "Changing param values is not allowed"
-_PURPOSE = (
-    "Which run holds the ledger of a benchmark experiment; deleting this measures nothing twice at once."
-)
+_PURPOSE = "Names the run that holds the ledger of a benchmark experiment, also while this one is deleted."
 
 
 class Ledger:
-    """The ledger of one benchmark experiment; found, or made, at the first use.
+    """The ledger of one benchmark experiment, found or made at the first use.
 
     Args:
-        tracker: Of the store.
+        tracker: Tracking store.
         experiment: Name of the benchmark experiment.
-        n_parts: Over how many runs a new ledger spreads its keys; one that exists keeps its own number.
+        n_parts: Number of runs that share the keys of a new ledger; an existing ledger keeps its number.
     """
 
     def __init__(self, tracker: Tracker, experiment: str, n_parts: int = N_PARTS) -> None:
@@ -54,22 +52,22 @@ class Ledger:
         self._parts: dict[int, str] = {}
 
     def read(self, key_digest: str) -> Entries:
-        """All that stands about a key."""
+        """Read all entries of a key."""
         return Entries.parse(self._read_run(self._part_of(key_digest)).data.params, key_digest)
 
     def write_once(self, key_digest: str, entry: str, value: str) -> bool:
-        """Write an entry of a key unless it has another value; returns whether it has this one now."""
+        """Write an entry of a key, unless it has another value; return whether it has this one now."""
         return self._set_once(self._part_of(key_digest), f"{key_digest}.{entry}", value)
 
     def read_marks(self) -> dict[str, str]:
-        """The marks that owners leave and change."""
+        """Read the marks that owners leave and change."""
         return dict(self._read_run(self._find_root()).data.tags)
 
     def write_mark(self, name: str, value: str, *, is_patient: bool) -> None:
         """Set a mark, which may change."""
         root = self._find_root()
         self._tracker.call(
-            "saying that we are alive",
+            "writing a heartbeat",
             lambda client: client.set_tag(root, name, value),
             is_patient=is_patient,
         )
@@ -78,11 +76,11 @@ class Ledger:
         """Remove a mark that was set."""
         root = self._find_root()
         self._tracker.call(
-            "withdrawing claims", lambda client: client.delete_tag(root, name), is_patient=False
+            "removing the heartbeat", lambda client: client.delete_tag(root, name), is_patient=False
         )
 
     def find_run(self, run_id: str) -> Run | None:
-        """A run, deleted or not; None if the store does not know it."""
+        """Find a run, deleted or not; None if the store does not know it."""
         from mlflow.exceptions import MlflowException
 
         def look(client: MlflowClient) -> Run | None:
@@ -125,7 +123,7 @@ class Ledger:
         return root
 
     def _look_up(self, name: str) -> str | None:
-        """The root that an experiment names; one that was deleted still names it."""
+        """Find the root that an experiment names, also a deleted experiment."""
         found = self._tracker.call("finding the ledger", lambda client: client.get_experiment_by_name(name))
         if found is None or found.name != name:
             return None
@@ -138,7 +136,7 @@ class Ledger:
         )
         root = self._look_up(name)
         if root is None:
-            found = f"experiment {name!r} names no ledger; delete it for good, or rename it"
+            found = f"experiment {name!r} does not name a ledger; delete it for good, or rename it"
             raise TrackingError(self._tracker.shown_uri, action="agreeing on a ledger", found=found)
         return root
 
@@ -152,8 +150,8 @@ class Ledger:
         return self._tracker.create_run(experiment_id, name, identity, nonce=uuid.uuid4().hex)
 
     def _learn(self, root: Run) -> None:
-        told = root.data.tags.get(tags.LEDGER_PARTS, "")
-        self._n_parts = int(told) if told.isdecimal() and int(told) > 0 else self._n_parts
+        text = root.data.tags.get(tags.LEDGER_PARTS, "")
+        self._n_parts = int(text) if text.isdecimal() and int(text) > 0 else self._n_parts
         for name, value in root.data.params.items():
             number = name.removeprefix(_PART)
             if name.startswith(_PART) and number.isdecimal():
@@ -162,7 +160,7 @@ class Ledger:
     def _read_run(self, run_id: str) -> Run:
         run = self._tracker.call("reading the ledger", lambda client: client.get_run(run_id))
         if run.info.lifecycle_stage != "active":
-            found = f"its run {run_id} was deleted; restore it, or nothing can be claimed or published"
+            found = f"its run {run_id} was deleted; restore it, so that results can be claimed and published"
             raise TrackingError(self._tracker.shown_uri, action="reading the ledger", found=found)
         return run
 

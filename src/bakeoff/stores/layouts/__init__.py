@@ -1,4 +1,4 @@
-"""Layouts: how sweeps that other programs wrote are read. One YAML file each; a user may bring another."""
+"""Layouts: tables for reading the sweeps of other programs. Each is one YAML file; you can add your own."""
 
 from bakeoff.stores.layouts.layout import Layout
 from bakeoff.stores.layouts.loading import BUILT_IN, OWN_LAYOUT, load_layout

@@ -1,6 +1,6 @@
-"""Layout: a table from our fields to the tags, params, metrics and artifacts of the writer of a sweep.
+"""Layout: a table from bakeoff's fields to the tags, params, metrics and artifacts of a sweep's writer.
 
-Every field has an ordered list of places to look at; the first that holds a text gives the value.
+Each field has an ordered list of places. The first place with a text gives the value.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Text = Annotated[str, Field(min_length=1, max_length=250)]
 
 
 class Match(Record):
-    """Which runs play a part; every condition that is given must hold.
+    """Conditions for the runs of one part. All of them must hold.
 
     Attributes:
-        tags: Each of these tags has one of its values.
-        has_tags: Each of these tags is there, whatever it says.
-        lacks_tags: None of these tags is there.
-        has_params: Each of these params is there.
-        has_metrics: Each of these metrics is there.
-        has_parent: Whether the run is nested in another; null does not ask.
+        tags: Tags that must be present, each with its allowed values.
+        has_tags: Tags that must be present, with any value.
+        lacks_tags: Tags that must be absent.
+        has_params: Params that must be present.
+        has_metrics: Metrics that must be present.
+        has_parent: Whether the run must be nested in another; null allows both.
     """
 
     tags: Mapping[Text, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
@@ -37,20 +37,22 @@ class Match(Record):
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
         if not (self.tags or self.has_tags or self.has_params or self.has_metrics):
-            raise ValueError("a part that any run plays; name tags, has_tags, has_params or has_metrics")
+            raise ValueError(
+                "any run matches, as no condition is set; add tags, has_tags, has_params or has_metrics"
+            )
         return self
 
 
 class Source(Record):
-    """One place where a text may stand.
+    """One place that may hold a text.
 
     Attributes:
         tag: Name of a tag.
         param: Name of a param.
         field: A property of the run itself.
-        of: Whose. ``parent`` is the run in which the trial is nested; ``refit`` is the trial's refit, or else
-            the earliest one under the same parent.
-        last_part: Whether of ``models/bert`` only ``bert`` counts.
+        of: The run to read. ``parent`` is the run around the trial. ``refit`` is the trial's refit, or else
+            the earliest refit under the same parent.
+        last_part: Whether only the last part of a path counts: ``bert`` of ``models/bert``.
     """
 
     tag: Text | None = None
@@ -70,24 +72,24 @@ Sources = tuple[Source, ...]
 
 
 class FoldLayout(Match):
-    """Runs nested in a trial, each of one fold; they hold the trial's metric under the same name.
+    """Runs nested in a trial, one for each fold. They hold the trial's metric under the same name.
 
     Attributes:
-        number: Tag that numbers them.
+        number: Tag with the number of the fold.
     """
 
     number: Text
 
 
 class RefitLayout(Record):
-    """Where the refit of a trial is.
+    """Place of a trial's refit.
 
     Attributes:
-        is_trial: The writer has no refits: the trial's own run holds the checkpoint.
-        match: Which runs are refits.
-        of_trial: Where a refit names the run of its trial.
-        by_trial_key: Whether a refit that names no run belongs to the trials with its trial key.
-        test_metric: Name of the metric of the test split, with ``{metric}`` for the objective's.
+        is_trial: Whether the trial's own run holds the checkpoint, since the writer makes no refits.
+        match: Conditions for refit runs.
+        of_trial: Places in a refit for the run id of its trial.
+        by_trial_key: Whether a refit without that run id belongs to the trials with its trial key.
+        test_metric: Metric of the test split; ``{metric}`` stands for the objective's name.
     """
 
     is_trial: bool = False
@@ -104,12 +106,12 @@ class RefitLayout(Record):
 
 
 class CheckpointLayout(Record):
-    """Where the checkpoint of a refit is.
+    """Place of a refit's checkpoint.
 
     Attributes:
-        artifacts: Names of the artifact, the likeliest first. A ``*`` stands for a part that the store is
-            asked for; of several the one with the highest number counts, as writers number by steps.
-        available: Tag of the refit that says ``true`` once the checkpoint is there; null asks the store.
+        artifacts: Names of the artifact, the likeliest first. A ``*`` matches any text in one part of the
+            path. The highest number wins, since writers number by steps.
+        available: Tag of the refit that is ``true`` once the checkpoint is there; null asks the store.
         digest: Tag of the refit with the digest of the content.
     """
 
@@ -119,24 +121,24 @@ class CheckpointLayout(Record):
 
     @property
     def is_certain(self) -> bool:
-        """Whether the tag alone can tell that the checkpoint is there, and under which name."""
+        """Whether the tag alone proves that the checkpoint is there, and its name is fixed."""
         return self.available is not None and "*" not in self.artifacts[0]
 
 
 class Layout(Record):
-    """How one program writes its sweeps.
+    """Description of one program's sweeps.
 
     Attributes:
-        name: By which a configuration asks for it.
-        writer: The program, for eyes.
-        trial: Which runs are trials; one that is nested in a trial is none.
-        fold: Which runs are folds of a trial; never trials themselves.
-        values_on_child: Whether metric and params of a trial that has none stand on a run nested in it.
-        backbone: Where the name of the backbone stands.
-        study_key: Where the key of the study group stands. Where none does, trials of one experiment, parent
-            and backbone are taken for comparable, and the key is derived from these.
-        metric: Where the name of the objective stands; without it the configuration's counts.
-        fold_metric: Name of a trial's metric of one fold, with ``{metric}`` and ``{fold}`` from 0.
+        name: Name in the configuration.
+        writer: Name of the program, for messages.
+        trial: Conditions for trial runs. A run nested in a trial is not a trial.
+        fold: Conditions for the fold runs of a trial. A fold is never a trial.
+        values_on_child: Whether a run nested in a trial may hold the trial's metric and params.
+        backbone: Places of the backbone's name.
+        study_key: Places of the study group's key. Without a key, bakeoff treats trials of one experiment,
+            parent and backbone as comparable, and derives the key from these three.
+        metric: Places of the objective's name; without one, the configuration's name counts.
+        fold_metric: Name of a trial's metric for one fold, with ``{metric}`` and ``{fold}`` from 0.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
@@ -158,7 +160,7 @@ class Layout(Record):
 
     @property
     def is_read_by_tags(self) -> bool:
-        """Whether trials and refits can be asked for by their tags, as no other run says anything of them."""
+        """Whether queries by tag find everything, since no other run holds values of trials or refits."""
         parts = [self.trial, *([self.refit.match] if self.refit.match else [])]
         sources = (
             *self.backbone,
@@ -178,7 +180,7 @@ class Layout(Record):
         )
 
     def queries(self) -> tuple[Mapping[str, str], ...]:
-        """Tags to ask for, one set a query, so that every run that matters comes; ``({},)`` asks for all."""
+        """Return the tags for each query; together the queries find every run that matters."""
         if not self.is_read_by_tags:
             return ({},)
         parts = [self.trial, *([self.refit.match] if self.refit.match else [])]

@@ -1,4 +1,4 @@
-"""Load a layout by its name or from a file of the user's."""
+"""Load a layout by name, or from the user's own file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def load_layout(name: str, root: Path) -> Layout:
     """Load a layout.
 
     Args:
-        name: Of a built-in layout, or the path of a YAML file.
-        root: A relative path is taken from here.
+        name: Name of a built-in layout, or path of a YAML file.
+        root: Folder that a relative path starts from.
 
     Raises:
-        ConfigError: There is no such layout, or the file is none.
+        ConfigError: The layout does not exist, or its file is not valid.
     """
     if name in BUILT_IN:
         return _read(

@@ -1,4 +1,4 @@
-"""Rows in, trials and refits out: a layout applied. Pure, so that it is tested without a store."""
+"""Apply a layout: rows in, trials and refits out. Pure, so that tests need no store."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FINISHED = "FINISHED"
 
 
 class Sweep(Record):
-    """What a layout found in some experiments.
+    """Trials and refits in some experiments.
 
     Attributes:
-        n_runs: Runs that were looked at.
+        n_runs: Number of runs read.
     """
 
     trials: tuple[Trial, ...]
@@ -32,8 +32,8 @@ def read_rows(rows: Iterable[Row], layout: Layout, metric: str) -> Sweep:
     """Read trials and refits.
 
     Args:
-        rows: All active runs of the experiments, or those that ``layout.queries`` asks for; in any order.
-        layout: Of their writer.
+        rows: All active runs of the experiments, or the results of ``layout.queries``, in any order.
+        layout: Layout of their writer.
         metric: The objective's name, for writers that do not record it.
     """
     table = Parts(rows, layout, metric)
@@ -53,16 +53,16 @@ def read_rows(rows: Iterable[Row], layout: Layout, metric: str) -> Sweep:
 
 
 def sort_rows(rows: Iterable[Row], layout: Layout) -> Parts:
-    """Say which part each run plays."""
+    """Sort runs into trials and refits."""
     return Parts(rows, layout, "")
 
 
 class Parts:
-    """Rows by the parts they play, and what each says in the words of its layout.
+    """Rows by part, read through a layout.
 
     Attributes:
-        trials: The earliest first.
-        refits: The earliest first.
+        trials: Trial runs, the earliest first.
+        refits: Refit runs, the earliest first.
     """
 
     def __init__(self, rows: Iterable[Row], layout: Layout, metric: str) -> None:
@@ -88,7 +88,7 @@ class Parts:
 
     @property
     def explained(self) -> set[str]:
-        """Ids of all runs that play a part, and of those above and below them."""
+        """Ids of all trials and refits, and of the runs above and below them."""
         ids = {row.run_id for row in (*self.trials, *self.refits)}
         ids |= {
             row.parent for row in (*self.trials, *self.refits) if row.parent in self._by_id and row.parent
@@ -96,7 +96,7 @@ class Parts:
         return ids | {child.run_id for trial in self.trials for child in self._children[trial.run_id]}
 
     def below(self, trial: Row) -> Sequence[Row]:
-        """Runs nested in a trial, the earliest first."""
+        """Return the runs nested in a trial, the earliest first."""
         return self._children[trial.run_id]
 
     def _looks_like_trial(self, row: Row) -> bool:
@@ -104,12 +104,12 @@ class Parts:
         return not is_fold and row.plays(self.layout.trial)
 
     def _is_trial(self, row: Row) -> bool:
-        """A trial is not nested in another one: what is, holds its values."""
+        """Return whether a run is a trial; a run nested in a trial only holds its values."""
         parent = self._by_id.get(row.parent or "")
         return self._looks_like_trial(row) and not (parent is not None and self._looks_like_trial(parent))
 
     def _find(self, row: Row, sources: Sources) -> tuple[str, str] | None:
-        """The first text that there is, as recorded and as it counts."""
+        """Find the first text, and return it as recorded and as it counts."""
         for source in sources:
             text = self._look_at(row, source)
             if text:
@@ -132,7 +132,7 @@ class Parts:
         return found[1] if found else default
 
     def _holder(self, trial: Row, metric: str) -> Row:
-        """The run that holds metric and params: the trial, or the last finished run nested in it."""
+        """Find the run with metric and params: the trial, or the last finished run nested in it."""
         if not self.layout.values_on_child or metric in trial.metrics:
             return trial
         fold = self.layout.fold
@@ -162,7 +162,7 @@ class Parts:
         return tuple(folds[number] for number in numbers)
 
     def read_trial(self, row: Row) -> Trial:
-        """A trial's run as a trial."""
+        """Read a trial from its run."""
         layout = self.layout
         metric = self._text(row, layout.metric, self._metric)
         backbone = self._find(row, layout.backbone) or ("", "")
@@ -181,7 +181,7 @@ class Parts:
             schema_version=self._text(row, layout.schema_version, OLDEST_SCHEMA)
             if recorded
             else OLDEST_SCHEMA,
-            sweep_run_id=row.parent or row.run_id,  # a writer without parents: the trial stands for itself
+            sweep_run_id=row.parent or row.run_id,  # a writer without parents: the trial is its own sweep
             experiment_id=row.experiment_id,
             experiment_name=row.experiment_name,
             start_time_ms=row.start_time_ms,
@@ -195,7 +195,7 @@ class Parts:
         )
 
     def find_trials_of(self, refit: Row, by_key: Mapping[str, Sequence[Trial]]) -> Sequence[str]:
-        """Run ids of the trials to which a refit belongs: the one that it names, else those with its key."""
+        """Find the run ids of a refit's trials: the one that it names, else those with its key."""
         named = _first(refit, self.layout.refit.of_trial)
         if named or not self.layout.refit.by_trial_key:
             return [named] if named else []
@@ -204,7 +204,7 @@ class Parts:
         return [trial.run_id for trial in same if study in ("", trial.study_key_hash)]
 
     def read_refit(self, row: Row, trial_run_id: str) -> Refit:
-        """A refit's run as the refit of a trial."""
+        """Read the refit of a trial from its run."""
         checkpoint, test_metric = self.layout.checkpoint, self.layout.refit.test_metric
         metric = self._text(row, self.layout.metric, self._metric)
         return Refit(
@@ -221,7 +221,7 @@ class Parts:
 
 
 def _derive_study_key(layout: Layout, row: Row, backbone: str) -> str:
-    """A key for a writer that records none: what makes its trials comparable, as far as a store can tell."""
+    """Derive a key from what makes trials comparable, for a writer that records none."""
     return digest_json(
         {
             "derived": "no study key was recorded",

@@ -1,4 +1,4 @@
-"""Who wrote these runs: every built-in layout is tried, and the one that explains most of them is taken."""
+"""Recognise the writer of some runs: the built-in layout that explains most of them wins."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SURE_SHARE = 0.5
 
 
 class Recognition(Record):
-    """What one layout makes of a sample of runs.
+    """The best layout for a sample of runs.
 
     Attributes:
-        n_runs: In the sample.
-        n_trials: Of them are trials.
-        n_explained: Of them are trials, folds or refits, or above or below one.
-        is_sure: No other layout explains as many, and this one explains half of them at least.
-        why: What was found, in one line.
+        n_runs: Runs in the sample.
+        n_trials: Trials among them.
+        n_explained: Trials, folds and refits among them, and the runs above and below these.
+        is_sure: Whether this layout explains at least half of the runs, and no other explains as many.
+        why: The evidence, in one line.
     """
 
     layout: str
@@ -34,11 +34,11 @@ class Recognition(Record):
 
 
 def recognise(rows: Sequence[Row], layouts: Sequence[Layout]) -> Recognition | None:
-    """The layout that fits a sample best, or None where none finds a trial.
+    """Find the layout that fits a sample best, or None if no layout finds a trial.
 
     Args:
         rows: Some runs of one experiment.
-        layouts: To be tried; of two that explain as many runs the earlier one is taken.
+        layouts: Layouts to try. Of two that explain as many runs, the earlier one wins.
     """
     found = []
     for layout in layouts:
@@ -55,12 +55,13 @@ def recognise(rows: Sequence[Row], layouts: Sequence[Layout]) -> Recognition | N
         n_trials=n_trials,
         n_explained=n_explained,
         is_sure=n_as_good == 1 and n_explained >= SURE_SHARE * len(rows),
-        why=f"{n_trials} of {len(rows)} runs are trials of {layout.writer}: {describe(layout.trial)}",
+        why=f"{n_trials} of {len(rows)} runs {'is a trial' if n_trials == 1 else 'are trials'} of "
+        f"{layout.writer}: {describe(layout.trial)}",
     )
 
 
 def describe(match: Match) -> str:
-    """The conditions of a part in words."""
+    """Describe the conditions of a part."""
     words = [f"tag {name} = {' or '.join(values)}" for name, values in match.tags.items()]
     words += [f"tag {name}" for name in match.has_tags]
     words += [f"param {name}" for name in match.has_params]
@@ -72,7 +73,7 @@ def describe(match: Match) -> str:
 
 
 def count_metrics(rows: Sequence[Row], layout: Layout) -> Counter[str]:
-    """In how many trials each metric has a finite value, its own or one of the runs below it."""
+    """Count the trials with a finite value of each metric, on the trial or on a run below it."""
     parts = sort_rows(rows, layout)
     counts: Counter[str] = Counter()
     for trial in parts.trials:

@@ -1,4 +1,4 @@
-"""Row: what a layout reads of a run."""
+"""Row: the parts of a run that a layout reads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Row:
     """One active run of the tracking store, as plain values.
 
     Attributes:
-        start_time_ms: Since the epoch.
-        metrics: The last value that was logged under each name, finite or not.
+        start_time_ms: Start, in ms since the epoch.
+        metrics: The last logged value of each name, finite or not.
     """
 
     run_id: str
@@ -35,11 +35,11 @@ class Row:
 
     @property
     def age(self) -> tuple[int, str]:
-        """Sorts runs by start; the same on every machine."""
+        """Sort key by start, the same on every machine."""
         return (self.start_time_ms, self.run_id)
 
     def plays(self, part: Match) -> bool:
-        """Whether all conditions of a part hold for this run."""
+        """Return whether all conditions of a part hold for this run."""
         return (
             all(self.tags.get(name) in values for name, values in part.tags.items())
             and all(name in self.tags for name in part.has_tags)
@@ -50,7 +50,7 @@ class Row:
         )
 
     def find(self, source: Source) -> str | None:
-        """The text at a place of this run, or None; an empty one counts as none."""
+        """Find the text at a place of this run, or None if it is missing or empty."""
         if source.tag is not None:
             text = self.tags.get(source.tag)
         elif source.param is not None:

@@ -1,4 +1,4 @@
-"""How an attempt is written: a JSON document, and the raw values of its readings as npz beside it."""
+"""Files of an attempt: a JSON document, and next to it the raw values of its readings as npz."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from bakeoff.core.records import FailedAttempt, Measurement
 from bakeoff.errors import DataError
 
-# What reading a damaged npz file raises beside OSError and ValueError.
+# Errors of a damaged npz file, in addition to OSError and ValueError.
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
 _Attempt: TypeAdapter[Measurement | FailedAttempt] = TypeAdapter(Measurement | FailedAttempt)
 
@@ -56,11 +56,8 @@ def read_attempt(path: Path, *, with_arrays: bool = True) -> Measurement | Faile
     """Read an attempt.
 
     Args:
-        path: Of its document.
-        with_arrays: Read the raw values too.
-
-    Raises:
-        DataError: It is not there, or broken.
+        path: Path of its document.
+        with_arrays: Whether to read the raw values too.
     """
     arrays = path.with_suffix(".npz")
     try:
@@ -74,22 +71,19 @@ def read_attempt(path: Path, *, with_arrays: bool = True) -> Measurement | Faile
 def parse_attempt(
     document: bytes, packed: bytes | None, place: str, *, needs_arrays: bool = True
 ) -> Measurement | FailedAttempt:
-    """An attempt from the bytes of its files.
+    """Read an attempt from the bytes of its files.
 
     Args:
-        document: Of the JSON file.
-        packed: Of the npz file; None or empty where there is none.
-        place: Where they are from, for the message.
-        needs_arrays: Whether readings without raw values are refused.
-
-    Raises:
-        DataError: They are broken.
+        document: Content of the JSON file.
+        packed: Content of the npz file; None or empty if it is missing.
+        place: Origin of the bytes, for messages.
+        needs_arrays: Whether to refuse readings without raw values.
     """
     try:
         values = json.loads(document)
         if "readings" in values:
             if needs_arrays and not packed:
-                raise ValueError("the raw values are not there")  # noqa: TRY301 - told as every other fault is
+                raise ValueError("the raw values are missing")  # noqa: TRY301 - reported like every other fault
             _attach_arrays(values, packed or None)
         return _Attempt.validate_python(values, strict=False)
     except (ValueError, KeyError, TypeError, *_BROKEN_ARCHIVE) as error:
@@ -100,5 +94,5 @@ def _unreadable(place: str, error: Exception) -> DataError:
     return DataError(
         place,
         found=f"no readable attempt ({type(error).__name__}: {str(error)[:200]})",
-        expected="a file that `bakeoff bench` wrote; move it away to measure that job again",
+        expected="a file that `bakeoff bench` wrote; move the file away to measure the job again",
     )

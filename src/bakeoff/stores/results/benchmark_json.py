@@ -1,4 +1,4 @@
-"""``benchmark.json`` of a champion: the field's simple shape, with all that stands behind it beside."""
+"""``benchmark.json`` of a champion: the field's simple shape, plus all the evidence behind it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bakeoff.core.validity.noise import clock_of
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.statistics.readings import LATENCY, MAX_RATE, NS_PER_MS, NS_PER_S, PASS, Reading
 
-# The simple shape calls it so.
+# Name in the simple shape.
 MEDIAN_NAME = {"p50": "median"}
-# What a decision's price makes of the costs is no part of a benchmark.
+# Costs that depend on the price of a decision are not part of a benchmark.
 PRICED = {"price_per_hour", "cost_per_million", "cost_per_million_served"}
 
 
 def describe_champion(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """The whole document.
+    """Build the whole document.
 
     Args:
-        measurements: All of one champion; the first timed one names the reference runtime, whose figures also
-            stand at the top level, in the field's simple shape.
+        measurements: All measurements of one champion. The first timed one names the reference runtime, whose
+            figures also appear at the top level, in the field's simple shape.
     """
     job = measurements[0].job
     by_runtime: dict[str, list[Measurement]] = {}
@@ -45,7 +45,7 @@ def describe_champion(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def _describe_runtime(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """The first measurement of each kind of scenario in the simple shape; others stand whole in ``more``."""
+    """Describe the first measurement of each scenario kind in the simple shape, the others in ``more``."""
     shape: dict[str, Any] = {}
     more: list[dict[str, Any]] = []
     for measurement in measurements:
@@ -129,7 +129,7 @@ def _describe_server(measurement: Measurement, reading: Reading) -> dict[str, An
 
 
 def _describe_ratio(measurement: Measurement, size: int) -> dict[str, Any]:
-    """Time over the time of the heat's reference: above 1 is slower."""
+    """Describe the time over that of the heat's reference; above 1 is slower."""
     comparison = compare_to_reference(measurement, size)
     ratio = comparison.ratio if comparison else None
     return {

@@ -1,11 +1,11 @@
-"""The disk cache of measurements: what is measured is here before anything else hears of it.
+"""The disk cache of measurements: every measurement is stored here first.
 
 results/jobs/KEY_DIGEST/ATTEMPT.json       a Measurement without its raw values, or a FailedAttempt
-results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first; of a failed attempt where it has any
-results/jobs/KEY_DIGEST/ATTEMPT.forced     there if it was measured although an earlier attempt counted
+results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first; optional for a failed attempt
+results/jobs/KEY_DIGEST/ATTEMPT.forced     present if it was measured although an earlier attempt counted
 results/jobs/KEY_DIGEST/ATTEMPT.logged     a LoggedRun; written when the tracking store has it
-results/jobs/KEY_DIGEST/superseded/        attempts for which another machine was quicker; they do not count
-results/work/KEY_DIGEST-ATTEMPT/           what is measured of an attempt that is not whole yet
+results/jobs/KEY_DIGEST/superseded/        attempts that another machine finished first; they do not count
+results/work/KEY_DIGEST-ATTEMPT/           parts of an attempt that is not complete yet
 results/champions/BACKBONE-RUN/benchmark.json
 """
 
@@ -36,11 +36,11 @@ FORCED = ".forced"
 
 
 class PackedAttempt(Record):
-    """The files of one attempt as bytes, to be sent to another machine.
+    """The files of one attempt as bytes, for another machine.
 
     Attributes:
-        arrays: The raw values as npz; empty for a failed attempt that has none.
-        is_forced: It was measured although an earlier attempt counted.
+        arrays: The raw values as npz; empty for a failed attempt without any.
+        is_forced: Whether it was measured although an earlier attempt counted.
     """
 
     key_digest: str
@@ -51,12 +51,12 @@ class PackedAttempt(Record):
 
 
 class LoggedRun(Record):
-    """Where an attempt was logged.
+    """Place of a logged attempt.
 
     Attributes:
         store: URI of the tracking store, without password.
-        experiment_id: Of the run, in that store.
-        run_id: Of the run.
+        experiment_id: Id of the run's experiment.
+        run_id: Id of the run.
     """
 
     format_version: Literal[1] = 1
@@ -66,10 +66,10 @@ class LoggedRun(Record):
 
 
 class ResultStore:
-    """Attempts of jobs in a folder; safe for several processes, since files are written whole.
+    """Attempts of jobs in a folder. Files are written whole, so several processes may share it.
 
     Args:
-        folder: Made when the first result is stored.
+        folder: Folder of the store, made with the first result.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,7 +77,7 @@ class ResultStore:
 
     @property
     def token(self) -> str:
-        """Names this folder where its jobs are measured; made at the first use, and as old as the folder."""
+        """Id of this folder for the machines that measure, made at the first use."""
         path = self.folder / ".token"
         if not path.is_file():
             durable.write_bytes(path, uuid.uuid4().hex.encode())
@@ -85,15 +85,15 @@ class ResultStore:
 
     @property
     def lock_path(self) -> Path:
-        """Held by the process that measures."""
+        """Path of the lock of the measuring process."""
         return self.folder / ".bench.lock"
 
     def store(self, attempt: Measurement | FailedAttempt, *, is_forced: bool = False) -> Path:
         """Write an attempt: raw values first, then the file that makes it count.
 
         Args:
-            attempt: What to write.
-            is_forced: It was measured although an earlier attempt counted, and replaces that.
+            attempt: Attempt to write.
+            is_forced: Whether it was measured although an earlier attempt counted, and replaces that.
         """
         path = self._path(attempt.job, attempt.attempt)
         if is_forced:
@@ -107,10 +107,10 @@ class ResultStore:
         return path
 
     def load_valid(self, job: Job, among: Collection[int] | None = None) -> Measurement | None:
-        """The newest valid measurement of a job, with its raw values; None if there is none.
+        """Find the newest valid measurement of a job, with its raw values.
 
         Args:
-            job: Of which job.
+            job: Job to look for.
             among: Numbers of the attempts that may count; None means all.
         """
         for path in sorted(self._attempt_files(job), reverse=True):
@@ -122,11 +122,11 @@ class ResultStore:
         return None
 
     def load_contended(self, job: Job, among: Collection[int]) -> Measurement | None:
-        """The newest measurement of a job that does not count as done for a busy machine alone.
+        """Find the newest measurement of a job that only a busy machine made invalid.
 
         Args:
-            job: Of which job.
-            among: Numbers of the attempts that may be taken.
+            job: Job to look for.
+            among: Numbers of the attempts that may count.
         """
         for path in sorted(self._attempt_files(job), reverse=True):
             attempt = read_attempt(path) if path.stem in {f"{number:03d}" for number in among} else None
@@ -135,42 +135,38 @@ class ResultStore:
         return None
 
     def load(self, key: str, attempt: int) -> Measurement | FailedAttempt:
-        """One attempt, with its raw values.
-
-        Raises:
-            DataError: It is not there, or broken.
-        """
+        """Read one attempt, with its raw values."""
         return read_attempt(self._attempt_path(digest_json(key), attempt))
 
     def list_attempts(self) -> list[Measurement | FailedAttempt]:
-        """Every attempt that this disk holds, without raw values, in the order of keys and attempts."""
+        """List every attempt on this disk, without raw values, in the order of keys and attempts."""
         return [read_attempt(path, with_arrays=False) for path in sorted(self.folder.glob("jobs/*/*.json"))]
 
     def holds(self, key_digest: str, attempt: int) -> bool:
-        """Whether an attempt is here."""
+        """Return whether an attempt is here."""
         return self._attempt_path(key_digest, attempt).is_file()
 
     @property
     def n_attempts(self) -> int:
-        """How many attempts are here."""
+        """Number of attempts here."""
         return sum(1 for _ in self.folder.glob("jobs/*/*.json"))
 
     def list_packed(self) -> list[PackedAttempt]:
-        """The files of all attempts that are here."""
+        """Pack the files of every attempt here."""
         return [_pack(path) for path in sorted(self.folder.glob("jobs/*/*.json"))]
 
     def pack(self, job: Job, attempt: int) -> PackedAttempt:
-        """The files of one attempt that is here."""
+        """Pack the files of one attempt."""
         return _pack(self._path(job, attempt))
 
     def remove(self, key_digest: str, attempt: int) -> None:
-        """Remove an attempt that is kept elsewhere; the file that makes it count goes first."""
+        """Remove an attempt that is kept elsewhere, first the file that makes it count."""
         path = self._attempt_path(key_digest, attempt)
         for suffix in (".json", ".npz", ".logged", FORCED):
             path.with_suffix(suffix).unlink(missing_ok=True)
 
     def list_existing(self, champion_run_ids: Iterable[str]) -> list[ExistingBenchmark]:
-        """All attempts of some champions that this disk holds."""
+        """List all attempts of some champions on this disk."""
         wanted = set(champion_run_ids)
         found = []
         for path in sorted(self.folder.glob("jobs/*/*.json")):
@@ -180,7 +176,7 @@ class ResultStore:
         return found
 
     def list_interrupted(self) -> frozenset[str]:
-        """Key digests of the jobs of which a part is measured and no whole attempt was kept."""
+        """List the key digests of jobs with measured parts and without a complete attempt."""
         alone = (
             folder.name.rsplit("-", 1)[0]
             for folder in self.folder.glob("work/*-*")
@@ -196,7 +192,7 @@ class ResultStore:
         return frozenset((*alone, *together))
 
     def find_logged(self, key: str, attempt: int) -> LoggedRun | None:
-        """Where an attempt was logged; None if it was not."""
+        """Find the run of an attempt; None if it was not logged."""
         return _read_mark(self._attempt_path(digest_json(key), attempt))
 
     def mark_logged(self, attempt: Measurement | FailedAttempt, logged: LoggedRun) -> None:
@@ -205,11 +201,11 @@ class ResultStore:
         durable.write_json(path, logged.model_dump(mode="json"))
 
     def is_forced(self, attempt: Measurement | FailedAttempt) -> bool:
-        """Whether it was measured although an earlier attempt counted."""
+        """Return whether it was measured although an earlier attempt counted."""
         return self._path(attempt.job, attempt.attempt).with_suffix(FORCED).is_file()
 
     def set_aside(self, attempt: Measurement | FailedAttempt) -> Path:
-        """Keep a superseded attempt where it does not count; returns where it is."""
+        """Move a superseded attempt to a folder where it does not count; return its new path."""
         path = self._path(attempt.job, attempt.attempt)
         logged = _read_mark(path)
         place = path.parent / SUPERSEDED / f"{path.stem}-{logged.run_id[:12] if logged else 'unlogged'}.json"
@@ -222,32 +218,32 @@ class ResultStore:
         return place
 
     def list_waiting(self) -> list[Measurement | FailedAttempt]:
-        """All attempts that no tracking store has, with their raw values, in the order of their numbers."""
+        """List the attempts that no tracking store has, with raw values, in the order of their numbers."""
         paths = [path for path in sorted(self.folder.glob("jobs/*/*.json")) if _read_mark(path) is None]
         return [read_attempt(path) for path in paths]
 
     def attempt_files(self, attempt: Measurement | FailedAttempt) -> list[Path]:
-        """The files of an attempt, for upload."""
+        """List the files of an attempt, for upload."""
         path = self._path(attempt.job, attempt.attempt)
         return [file for file in (path, path.with_suffix(".npz")) if file.is_file()]
 
     def work_folder(self, job: Job, attempt: int, part: str = "") -> Path:
-        """An attempt's working folder, or one part of it; its worker's order and outcome lie there."""
+        """Make an attempt's working folder, or one part of it, for its worker's order and outcome."""
         return durable.make_folder(self.folder / "work" / f"{job.key_digest}-{attempt:03d}" / part)
 
     def heat_folder(self, heat_id: str) -> Path:
-        """A heat's working folder; its repeats lie there until all its measurements are stored."""
+        """Make a heat's working folder, which keeps its repeats until all measurements are stored."""
         return durable.make_folder(self.folder / "work" / f"{HEAT_PREFIX}{heat_id[:16]}")
 
     @contextmanager
     def receiving(self) -> Iterator[Path]:
-        """A folder for files on their way in."""
+        """Open a temporary folder for incoming files."""
         place = durable.make_folder(self.folder)
         with tempfile.TemporaryDirectory(dir=place, prefix=".receiving-") as folder:
             yield Path(folder)
 
     def adopt(self, job: Job, attempt: int, folder: Path, logged: LoggedRun) -> None:
-        """Keep an attempt that was fetched from the tracking store, if it is of this very job.
+        """Keep an attempt from the tracking store, if it belongs to this job.
 
         Raises:
             DataError: The files are broken or of another job.
@@ -257,7 +253,7 @@ class ResultStore:
         if found.job.key != job.key or found.attempt != attempt:
             raise DataError(str(source), found=f"key {found.job.key}", expected=f"key {job.key}")
         if self._path(job, attempt).is_file():
-            self.set_aside(found)  # what has the same number here is of another run
+            self.set_aside(found)  # the attempt with this number here is of another run
         self.store(found)
         self.mark_logged(found, logged)
 
@@ -265,8 +261,8 @@ class ResultStore:
         """Write ``benchmark.json`` of one champion from its measurements.
 
         Args:
-            measurements: All of one champion; the first timed one names the reference runtime, whose figures
-                also stand at the top level, in the field's simple shape.
+            measurements: All measurements of one champion. The first timed one names the reference runtime,
+                whose figures also appear at the top level, in the field's simple shape.
         """
         job = measurements[0].job
         path = self.folder / "champions" / f"{job.backbone}-{job.champion_run_id[:12]}" / "benchmark.json"
@@ -295,7 +291,7 @@ def _pack(path: Path) -> PackedAttempt:
 
 
 def _read_mark(path: Path) -> LoggedRun | None:
-    """A mark that cannot be read counts as none: logging again finds the run that is there and adopts it."""
+    """Read a mark. An unreadable one counts as missing: logging again finds and adopts the run."""
     try:
         return LoggedRun.model_validate_json(path.with_suffix(".logged").read_bytes())
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""Exports: a frame as the bytes of a file that spreadsheets, scripts and data frames read."""
+"""Exports: a table as the bytes of a file for spreadsheets, scripts and data frames."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from bakeoff.errors import MissingExtraError
 
 Format = Literal["csv", "json", "parquet"]
 FORMAT_VERSION = 2
-# A spreadsheet takes a cell that begins so for a formula, and runs it.
+# A spreadsheet runs a cell that begins like this as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def encode_frame(frame: FlatTable, what: What, form: Format) -> bytes:
-    """A whole file.
+    """Encode a table as a whole file.
 
     Args:
-        frame: The columns.
-        what: What they are, told in the file where the format has a place for it.
-        form: CSV (RFC 4180, UTF-8, numbers in full precision, text that a spreadsheet would take for a
-            formula behind an apostrophe), JSON (one object a row) or Parquet.
+        frame: Columns of the table.
+        what: Kind of the rows, named in the file if the format has a place for it.
+        form: CSV, JSON (one object a row) or Parquet. CSV follows RFC 4180 in UTF-8, with numbers in full
+            precision and an apostrophe before text that a spreadsheet would run as a formula.
 
     Raises:
-        MissingExtraError: Parquet is asked for, and pyarrow is not installed.
+        MissingExtraError: Parquet needs pyarrow, which is not installed.
     """
     match form:
         case "csv":
@@ -47,7 +47,7 @@ def _encode_csv(frame: FlatTable) -> bytes:
 
 
 def _guard(cell: Cell) -> Cell:
-    """Text that no spreadsheet runs; numbers stay numbers, a negative one too."""
+    """Make text safe from spreadsheets, which run formulas; numbers stay numbers, a negative one too."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
 
@@ -59,7 +59,7 @@ def _encode_json(frame: FlatTable, what: What) -> bytes:
 
 def _encode_parquet(frame: FlatTable, what: What) -> bytes:
     if find_spec("pyarrow") is None:
-        raise MissingExtraError("an export to Parquet", library="pyarrow", extra="parquet")
+        raise MissingExtraError("export to Parquet", library="pyarrow", extra="parquet")
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,7 +1,7 @@
-"""``@champion`` and ``@previous``: moved so that a process may die at any request and the next one goes on.
+"""Moves of ``@champion`` and ``@previous``. A process may die at any request; the next one continues.
 
-MLflow's aliases know no compare-and-set: the last writer wins. So the alias is read again directly before it
-is moved and once more after; what another machine does between two requests is seen, not prevented.
+MLflow's aliases have no compare-and-set: the last writer wins. So bakeoff reads the alias again directly
+before the move, and once more after it. It notices moves by other machines, but cannot prevent them.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ CHAMPION, PREVIOUS = "champion", "previous"
 
 
 class Aliases(Record):
-    """The versions that the aliases name; None where there is no such alias, or no model yet."""
+    """Versions at the aliases; None without the alias or the model."""
 
     champion: str | None
     previous: str | None
 
 
 class Expected(Record):
-    """What ``@champion`` must name for it to be moved; ``version`` None: nothing."""
+    """Condition for a move: the version that ``@champion`` must name, or None for no version."""
 
     version: str | None
 
 
 class _Undo(Record):
-    """An undo that was begun: noted at the model until it is done, so that it is not done twice."""
+    """An undo in progress, noted at the model until it is done, so that it happens only once."""
 
     undone: str
     restored: str
 
 
 def read_aliases(tracker: Tracker, model: str) -> Aliases:
-    """The versions that the aliases of a model name now."""
+    """Read the versions at the aliases of a model."""
     return tracker.call("reading the aliases", functools.partial(_read_aliases, model))
 
 
 def require(model: str, expected: Expected | None, found: Aliases) -> None:
-    """Refuse to go on where ``@champion`` is not what was expected.
+    """Refuse to continue unless ``@champion`` is at the expected version.
 
     Raises:
-        AliasMovedError: It names another version, or one where none was expected, or none.
+        AliasMovedError: ``@champion`` is at another version, or at none.
     """
     if expected is not None and expected.version != found.champion:
         raise AliasMovedError(model, expected=expected.version, found=found.champion)
@@ -63,20 +63,20 @@ def require(model: str, expected: Expected | None, found: Aliases) -> None:
 def move_champion(
     tracker: Tracker, model: str, version: str, expected: Expected | None, remark: str
 ) -> Aliases:
-    """Let ``@champion`` name a version and ``@previous`` the one before; repeating it changes nothing.
+    """Move ``@champion`` to a version and ``@previous`` to the one before; a second call changes nothing.
 
     Args:
-        tracker: Whose registry.
+        tracker: Tracking store with the registry.
         model: Name of the registered model.
-        version: The one that shall be champion.
-        expected: What ``@champion`` must name, unless it names the version already; None takes what is found.
-        remark: Why, for the version's history; one line.
+        version: New champion.
+        expected: Condition for the move, unless ``@champion`` names the version already; None allows any.
+        remark: Reason for the version's history, in one line.
 
     Returns:
         The aliases before.
 
     Raises:
-        AliasMovedError: ``@champion`` is not what was expected, or somebody else moves it right now.
+        AliasMovedError: ``@champion`` is not at the expected version, or another process is moving it.
     """
     before = read_aliases(tracker, model)
     if before.champion == version:
@@ -92,25 +92,25 @@ def move_champion(
 
 
 def plan_undo(tracker: Tracker, model: str, expected: Expected | None) -> Aliases:
-    """What ``undo`` would leave behind; writes nothing.
+    """Return the aliases as ``undo`` would leave them, and write nothing.
 
     Raises:
-        AliasMovedError: ``@champion`` is not what was expected.
-        NothingToUndoError: One of the aliases names no version.
+        AliasMovedError: ``@champion`` is not at the expected version.
+        NothingToUndoError: The aliases do not name two versions.
     """
     begun = _find_undo(tracker, model, expected)
     return Aliases(champion=begun.restored, previous=begun.undone)
 
 
 def undo(tracker: Tracker, model: str, expected: Expected | None) -> Aliases:
-    """Let ``@champion`` and ``@previous`` change places; an undo that died is finished, not done again.
+    """Swap ``@champion`` and ``@previous``; an interrupted undo is finished, not repeated.
 
     Returns:
         The aliases after.
 
     Raises:
-        AliasMovedError: ``@champion`` is not what was expected, or somebody else moves it right now.
-        NothingToUndoError: One of the aliases names no version.
+        AliasMovedError: ``@champion`` is not at the expected version, or another process is moving it.
+        NothingToUndoError: The aliases do not name two versions.
     """
     begun = _find_undo(tracker, model, expected)
     text = begun.model_dump_json()
@@ -129,7 +129,7 @@ def undo(tracker: Tracker, model: str, expected: Expected | None) -> Aliases:
 
 
 def _find_undo(tracker: Tracker, model: str, expected: Expected | None) -> _Undo:
-    """The undo that was begun, if the aliases are still on its way; else the one that they stand for."""
+    """Find an unfinished undo that the aliases still match; otherwise derive the undo from the aliases."""
     found = read_aliases(tracker, model)
     begun = tracker.call("reading the registered model", functools.partial(_read_undo, model))
     if begun is not None and {found.champion, found.previous} <= {begun.undone, begun.restored}:
@@ -146,7 +146,7 @@ def _set(tracker: Tracker, model: str, alias: str, version: str) -> None:
 
 
 def _note(tracker: Tracker, model: str, version: str, event: str) -> None:
-    """Add a line to a version's history before the act; an act that is repeated has its line already."""
+    """Add a line to a version's history before the act, unless an earlier try added it."""
     tracker.call("noting the history", functools.partial(_add_line, model, version, event))
 
 
@@ -159,7 +159,7 @@ def _add_line(model: str, version: str, event: str, client: MlflowClient) -> Non
 
 
 def find_model(model: str, client: MlflowClient) -> RegisteredModel | None:
-    """A registered model; None where there is none of this name."""
+    """Find a registered model; None if no model has this name."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -182,7 +182,7 @@ def _read_undo(model: str, client: MlflowClient) -> _Undo | None:
     text = found.tags.get(tags.UNDO) if found else None
     try:
         return _Undo.model_validate(json.loads(text)) if text else None
-    except (ValueError, ValidationError):  # written by somebody else
+    except (ValueError, ValidationError):  # not written by bakeoff
         return None
 
 

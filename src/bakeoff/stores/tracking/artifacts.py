@@ -1,4 +1,4 @@
-"""Artifacts of a run: listing and fetching them, with the true reason if that fails."""
+"""List and fetch artifacts of a run, and report the true reason of a failure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def download_artifact(run_id: str, artifact_path: str, destination: str, client: MlflowClient) -> str:
-    """Fetch a folder or file into a folder; returns where it lies.
+    """Fetch a folder or file into a folder; return its new path.
 
-    MLflow looks for it in two places, the run and its models, swallows every error of both and says that it
-    does not exist, be it an outage or a full disk. The run's own store tells the true reason, in the last
-    line of what it says; whether to try again depends on it.
+    MLflow searches two places, the run and its models. It hides the errors of both, even an outage or a full
+    disk, and reports that the artifact does not exist. The run's own store gives the true reason in the last
+    line of its message. The decision to try again depends on that reason.
 
     Raises:
-        MlflowException: With that reason, and the code that belongs to it.
+        MlflowException: The download failed; it carries the true reason and its code.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import ErrorCode
@@ -38,7 +38,7 @@ def download_artifact(run_id: str, artifact_path: str, destination: str, client:
 
 
 def list_artifacts(run_id: str, artifact_path: str, client: MlflowClient) -> dict[str, bool]:
-    """What lies directly below an artifact path of a run; of each path, whether it is a folder."""
+    """List the paths directly below an artifact path of a run, each with whether it is a folder."""
     with _as_own_store(client):
         found = client.list_artifacts(run_id, artifact_path or None)
     return {entry.path: bool(entry.is_dir) for entry in found}
@@ -46,10 +46,9 @@ def list_artifacts(run_id: str, artifact_path: str, client: MlflowClient) -> dic
 
 @contextmanager
 def _as_own_store(client: MlflowClient) -> Iterator[None]:
-    """Set the client's store as the one of this process.
+    """Set the client's store as the store of this process.
 
-    What a run logged as a model MLflow looks for in the store that the process has set, whichever store the
-    client is for.
+    MLflow looks for logged models in the store that the process has set, not in the client's store.
     """
     import mlflow
 

@@ -1,4 +1,4 @@
-"""Benchmark runs."""
+"""Benchmark runs in the tracking store."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ NOT_ONE_FIGURE = ("first_call_ms", "warmup_ms", "throughput_batch_size", "served
 def find_benchmarks(
     tracker: Tracker, experiment_id: str, champions: Collection[Champion]
 ) -> list[ExistingBenchmark]:
-    """All ended benchmark runs of some champions, in one paged query however many there are.
+    """Find all ended benchmark runs of some champions, in one paged query.
 
-    No filter of MLflow's can say "this writer's tags or that one's", so all runs of the experiment are read;
-    it holds benchmarks, decisions and the ledger. Where the ledger names the run that counts for a key, no
-    other one counts, and that one does even if whoever published it died before closing it. Every other run
-    that is still RUNNING, or was KILLED, is no evidence.
+    MLflow's filters have no "or" for the tags of two writers, so this reads all runs of the experiment:
+    benchmarks, decisions and the ledger. If the ledger names a run for a key, only that run counts, even if
+    its publisher died before closing it. Other runs that are RUNNING or KILLED are not evidence.
     """
     run_ids = {champion.run_id for champion in champions}
     by_hashes = {
@@ -62,10 +61,10 @@ def find_benchmarks(
 
 
 def find_stage(tracker: Tracker, run_id: str) -> str | None:
-    """What a run stands for, as its tag says; None where the tag is missing.
+    """Find the stage of a run in its tag; None if the tag is missing.
 
     Raises:
-        TrackingError: There is no such run, or the store does not answer.
+        TrackingError: The run does not exist, or the store does not answer.
     """
     run = tracker.call("reading a run", lambda client: client.get_run(run_id))
     stage: str | None = run.data.tags.get(tags.STAGE)
@@ -73,7 +72,7 @@ def find_stage(tracker: Tracker, run_id: str) -> str | None:
 
 
 def find_runs_of_key(tracker: Tracker, experiment_id: str, key: str) -> list[str]:
-    """Ids of the ended runs in which a job was measured, oldest first."""
+    """Find the ids of the ended runs that measured a job, oldest first."""
     wanted = {tags.STAGE: Stage.BENCHMARK, tags.BENCHMARK_KEY: key}
     return [
         run.info.run_id for run in tracker.search_runs(experiment_id, wanted) if run.info.status == "FINISHED"
@@ -81,10 +80,10 @@ def find_runs_of_key(tracker: Tracker, experiment_id: str, key: str) -> list[str
 
 
 class Logged(Record):
-    """Where an attempt was logged.
+    """Run of a logged attempt.
 
     Attributes:
-        superseded_by: The run that counts for its key instead; None if this one does, or none does.
+        superseded_by: Run that counts for the key instead; None if this one does, or no run does.
     """
 
     run_id: str
@@ -100,20 +99,20 @@ def log_attempt(
     may_exist: bool,
     publish: Callable[[str], str] = lambda run_id: run_id,
 ) -> Logged:
-    """Write one attempt as one run, once; what is valid is published before the run is closed.
+    """Write one attempt as one run, once; publish a valid one before closing the run.
 
     Args:
-        tracker: Where to.
-        experiment_id: Of the benchmark experiment.
-        attempt: What to write.
-        files: Uploaded beside.
-        may_exist: An earlier process may have begun to log it: look first, and adopt its run.
-        publish: Gets the run's id, and returns the run that counts for the key: this one or a quicker one.
+        tracker: Tracking store.
+        experiment_id: Id of the benchmark experiment.
+        attempt: Attempt to write.
+        files: Files to upload with it.
+        may_exist: Whether to look for a run that an earlier process began, and adopt it.
+        publish: Receives the run's id; returns the run that counts for the key, this one or a faster one.
     """
     job = attempt.job
     is_valid = isinstance(attempt, Measurement) and attempt.is_valid
-    # By what was measured: another machine may end the same attempt in the same second. Without defaults, so
-    # that a later field does not make another attempt of what waits on disk.
+    # From the measurement, since another machine may end the same attempt in the same second. Without
+    # defaults, so that a later field does not change the nonce of an attempt that waits on disk.
     nonce = digest_json(attempt.model_dump(mode="json", exclude={"readings"}, exclude_defaults=True))
     identity = {tags.STAGE: Stage.BENCHMARK, tags.BENCHMARK_KEY: job.key, tags.NONCE: nonce}
     run = _adopt(tracker, experiment_id, identity) if may_exist else None
@@ -139,9 +138,9 @@ def _judge(run_id: str, counting: str) -> Logged:
 
 
 def _adopt(tracker: Tracker, experiment_id: str, identity: Mapping[str, str]) -> Run | None:
-    """The run that an earlier process made for an attempt; of several the earliest, the rest are marked.
+    """Find the run of an earlier process for an attempt, and close duplicates as KILLED.
 
-    Searches answer oldest first. A run that was closed is whole, and is preferred.
+    Searches answer oldest first. A closed run is complete, so it is preferred.
     """
     runs = [run for run in tracker.search_runs(experiment_id, identity) if run.info.status != "KILLED"]
     if not runs:
@@ -154,11 +153,11 @@ def _adopt(tracker: Tracker, experiment_id: str, identity: Mapping[str, str]) ->
 
 
 def _read_benchmark(run: Run, accepted: str | None) -> ExistingBenchmark:
-    """Read a run.
+    """Read a benchmark run.
 
     Args:
-        run: Of a benchmark.
-        accepted: The run that counts for its key by the ledger; None where the ledger does not know the key.
+        run: Run to read.
+        accepted: Run that counts for its key in the ledger; None if the ledger does not know the key.
     """
     found = run.data.tags
     validity = found.get(tags.VALIDITY, "")
@@ -185,7 +184,7 @@ def _read_benchmark(run: Run, accepted: str | None) -> ExistingBenchmark:
 
 
 def _read_keyless(run: Run, by_hashes: Mapping[tuple[str, str], str]) -> ExistingBenchmark | None:
-    """A run of an older writer that names study and trial and has no benchmark key; None for all others."""
+    """Read a run of an older writer, which names study and trial but no benchmark key; None for others."""
     found = run.data.tags
     if run.info.status != "FINISHED" or any(f"{prefix}benchmark_key" in found for prefix in WRITERS):
         return None
@@ -256,15 +255,17 @@ def _metrics(attempt: Attempt) -> Mapping[str, float]:
 
 
 def _cost_metrics(costs: Costs) -> dict[str, float]:
-    """Every cost that was told, under its own name, whose end is the unit; settings are params already."""
-    told: dict[str, Estimate | float | None] = {
+    """Collect every cost that has a value, under its own name with the unit; settings are params already."""
+    costs_by_name: dict[str, Estimate | float | None] = {
         name: getattr(costs, name) for name in Costs.model_fields if name not in NOT_ONE_FIGURE
     }
     if costs.served is not None:
-        told |= {name: getattr(costs.served, name) for name in ("response_p50_ms", "response_p99_ms")}
+        costs_by_name |= {
+            name: getattr(costs.served, name) for name in ("response_p50_ms", "response_p99_ms")
+        }
     values = {
         name: float(value.value if isinstance(value, Estimate) else value)
-        for name, value in told.items()
+        for name, value in costs_by_name.items()
         if value is not None
     }
     for name in ("first_call_ms", "warmup_ms"):

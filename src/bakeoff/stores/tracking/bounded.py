@@ -1,4 +1,4 @@
-"""The bounded read: MLflow's filters answer what selection asks, so that few of many trials are read."""
+"""The bounded read: MLflow's filters answer the selection, so that bakeoff reads few of many trials."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from bakeoff.stores.tracking.client import Tracker
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, PAGE_SIZE, Page, Query
 from bakeoff.stores.tracking.reading import read_row, rename_backbone
 
-# Reading so many runs takes as long as asking for one leader's.
+# Reading this many runs takes as long as a query for the refits of one leader.
 REFITS_PER_LEADER = 50
 
 
 def find_field_tags(layout: Layout) -> Mapping[FieldName, str] | None:
-    """The tag in which each field is recorded, or None for a layout whose trials no filter tells from others.
+    """Find the tag of each field; None if no filter can single out the trials of a layout.
 
-    A filter is enough if trials and refits are known by tags of one value, every field by which selection
-    tells trials apart has one tag of the trial's own at most, backbone and study key have it, and a refit
-    names its trial.
+    A filter can do it under four conditions. Tags of one value identify trials and refits. Each field that
+    selection uses has at most one tag, on the trial itself. Backbone and study key have one. A refit names
+    its trial.
     """
     recorded: dict[FieldName, Sources] = {
         "backbone": layout.backbone,
@@ -49,13 +49,13 @@ def find_field_tags(layout: Layout) -> Mapping[FieldName, str] | None:
 
 
 class BoundedReader:
-    """Reads of some experiments the trials that could become champions, and their refits.
+    """Reader of the trials that could become champions, and of their refits.
 
     Args:
-        tracker: Where from.
+        tracker: Tracking store.
         experiments: Name of each experiment by its id.
-        layout: One of which ``find_field_tags`` knows the tags.
-        backbones: Name in the configuration by the name as recorded.
+        layout: Layout for which ``find_field_tags`` finds the tags.
+        backbones: Name in the configuration by recorded name.
         objective: Metric and direction.
     """
 
@@ -81,8 +81,7 @@ class BoundedReader:
         """Read every trial that could become a champion, and few others.
 
         Raises:
-            TrackingError: The store does not answer.
-            ValueError: A name that no filter can carry.
+            ValueError: No filter can carry one of the names.
         """
         objective = self._objective
         rules = Rules(settings, objective.direction, objective.metric, frozenset(self._tags))
@@ -97,16 +96,12 @@ class BoundedReader:
                 return contest
 
     def read_refits(self, leaders: Sequence[Trial]) -> list[Refit]:
-        """The refits of some trials: few refits are looked through, of many each trial's are asked for.
-
-        Raises:
-            TrackingError: The store does not answer.
-        """
+        """Read the refits of some trials: all refits if they are few, otherwise one query for each trial."""
         match, source = self._layout.refit.match, self._layout.refit.of_trial[0]
         if match is None or not leaders:
             return []
         tag, stage = source.tag or "", _stage_conditions(match)
-        # Few runs have the tag at all: where the store begins with it, it looks at these alone.
+        # Few runs have the tag at all. If the store filters by it first, it reads only these.
         rows, is_cut = self._read_rows([queries.differs(tag, ""), *stage], REFITS_PER_LEADER * len(leaders))
         if is_cut:
             rows = []
@@ -115,7 +110,7 @@ class BoundedReader:
         return list(read_rows(rows, self._layout, self._objective.metric).refits)
 
     def _read_rows(self, conditions: Sequence[str], max_runs: int | None = None) -> tuple[list[Row], bool]:
-        """Runs that meet conditions, page by page until there are enough; and whether there are more."""
+        """Read runs that meet conditions, until there are enough; return whether there are more."""
         rows: list[Row] = []
         query = Query(tuple(self._experiments), conditions, page_size=max_runs)
         for page in self._tracker.read_pages(query):
@@ -128,14 +123,14 @@ class BoundedReader:
         return [read_row(run, self._experiments[run.info.experiment_id]) for run in page.runs]
 
     def _answer(self, query: TrialQuery) -> TrialPage:
-        """Ask the store for the trials that are meant, page by page until there are enough."""
-        # Where no run at all is unlike the others no trial is, and the store has to compare one tag only.
+        """Answer a query for trials, page by page until there are enough."""
+        # If no run at all has a different value, no trial has one. This query compares one tag only.
         if query.unlike and not query.equals and not self._read_rows(self._translate(query), 1)[0]:
             return TrialPage((), False)
         size = min(query.max_runs, PAGE_SIZE) if query.max_runs else PAGE_SIZE
         stored = Query(
             tuple(self._experiments),
-            # SQLite begins with the first: the one that fewest runs meet is put there.
+            # SQLite begins with the first condition, so that is the one that fewest runs meet.
             [*self._translate(query), *self._trial, f"attributes.status = '{FINISHED}'"],
             page_size=size,
         )
@@ -167,7 +162,7 @@ class BoundedReader:
         return conditions
 
     def _leave_out_nested(self, rows: Sequence[Row]) -> list[Row]:
-        """A trial that is nested in a trial is none; whether a parent is one is asked once."""
+        """Drop runs nested in a trial, which are not trials; look up each parent once."""
         unknown = sorted({row.parent for row in rows if row.parent} - self._is_trial.keys())
         for start in range(0, len(unknown), MAX_RUN_IDS):
             among = unknown[start : start + MAX_RUN_IDS]
@@ -189,7 +184,7 @@ def _is_own_tag(places: Sources) -> bool:
 
 
 def _is_filter(part: Match) -> bool:
-    """Whether tags of one value are all that tells who plays a part."""
+    """Return whether tags of one value alone define a part."""
     return (
         all(len(values) == 1 for values in part.tags.values())
         and bool(part.tags)

@@ -1,4 +1,4 @@
-"""One way to ask MLflow: every request is counted and retried here."""
+"""Requests to MLflow: all go through here, counted and retried."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ Notify = Callable[[str], None]
 MAX_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 RETRY_WAITS_S: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
 _SAFE = (
-    "everything measured is safe on disk; repeat the command when the store answers (plan, bench and decide "
-    "know --offline)"
+    "measurements are safe on disk; repeat the command when the store answers, or add --offline "
+    "(plan, bench, decide)"
 )
 
 
 class Tracker:
-    """A tracking store, counted and retried.
+    """A tracking store, with counted and retried requests.
 
-    Making one does nothing; the client is made and mlflow imported at the first request.
+    The constructor connects to nothing. The first request imports mlflow and makes the client.
 
     Args:
-        uri: Of the store.
-        artifact_location: URI below which new experiments keep their files; None leaves it to the store.
-        notify: Told about every retry.
-        is_offline: Refuse every request at once instead of making it.
+        uri: URI of the store.
+        artifact_location: URI for the files of new experiments; None leaves the choice to the store.
+        notify: Receives a line for each retry.
+        is_offline: Whether to refuse every request at once.
 
     Attributes:
-        n_requests: Calls made so far.
+        n_requests: Requests so far.
     """
 
     def __init__(
@@ -73,23 +73,23 @@ class Tracker:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a store: asking for a SQLite file that is missing would make one."""
+        """Whether the store exists; a request to a missing SQLite file would make one."""
         return not is_unmade(self.uri)
 
     def call(self, action: str, function: Callable[[MlflowClient], T], *, is_patient: bool = True) -> T:
-        """Run one request; transient faults are tried again, for about 15 s in all.
+        """Run one request, and retry transient faults for about 15 s in all.
 
         Args:
-            action: For the messages: ``reading runs``.
-            function: Gets the client. It may run more than once, so it must be repeatable.
-            is_patient: Whether it is tried again at all.
+            action: Name of the request in messages, such as ``reading runs``.
+            function: The request; receives the client. It may run more than once, so it must be repeatable.
+            is_patient: Whether to retry at all.
 
         Raises:
             TrackingError: The store refused, or did not answer within the budget.
-            UnsuitableLibraryError: The MLflow that is installed is older or newer than bakeoff is made for.
+            UnsuitableLibraryError: bakeoff does not support the installed version of MLflow.
         """
         if self.is_offline:
-            found = "--offline: it was not asked"
+            found = "not asked, because of --offline"
             raise TrackingError(self.shown_uri, action=action, found=found, safe="repeat without --offline")
         if self._client is None:
             check_installed()
@@ -109,7 +109,7 @@ class Tracker:
                     raise TrackingError(
                         self.shown_uri, action=action, found=found, safe=_SAFE, is_refusal=is_refusal(error)
                     ) from error
-                self._notify(f"tracking store: {action} failed ({found}); again in {wait_s:g} s")
+                self._notify(f"tracking store: {action} failed ({found}); retrying in {wait_s:g} s")
                 time.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 
@@ -120,7 +120,7 @@ class Tracker:
         return self._client
 
     def find_experiment(self, name: str) -> str | None:
-        """The id of an active experiment, or None; one that was found once is not asked for again.
+        """Find the id of an active experiment, with one request for each experiment that exists.
 
         Raises:
             TrackingError: The store does not answer, or not as an MLflow store would.
@@ -137,30 +137,31 @@ class Tracker:
         return self._experiments[name]
 
     def _check_experiment(self, found: Experiment | None, name: str) -> None:
-        """An answer that is about nothing asked must not be read as "there is none"."""
+        """Refuse an answer about another experiment; it does not mean that there is none."""
         if found is not None and found.name != name:
             raise TrackingError(
                 self.shown_uri,
                 action="finding an experiment",
-                found=f"asked for {name!r}, it answered about {found.name!r}: no MLflow server speaks there",
+                found=f"asked for {name!r}, got {found.name!r}; this is not an MLflow server",
+                safe="correct tracking.uri",
             )
 
     def find_lifecycle_stage(self, name: str) -> str | None:
-        """``active`` or ``deleted``, or None where no experiment has this name."""
+        """Find whether an experiment is ``active`` or ``deleted``; None if no experiment has this name."""
         if is_unmade(self.uri):
             return None
         found = self.call("finding an experiment", lambda client: client.get_experiment_by_name(name))
         return str(found.lifecycle_stage) if found else None
 
     def list_experiments(self) -> list[str]:
-        """Names of the active experiments, at most 1,000 of them: for messages."""
+        """List the names of at most 1,000 active experiments, for messages."""
         if is_unmade(self.uri):
             return []
         found = self.call("listing experiments", lambda client: client.search_experiments(max_results=1000))
         return sorted(experiment.name for experiment in found)
 
     def ensure_experiment(self, name: str) -> str:
-        """The id of an experiment, made if it is not there.
+        """Return the id of an experiment; make the experiment if it is missing.
 
         Raises:
             UserError: A deleted experiment has this name.
@@ -175,24 +176,24 @@ class Tracker:
         location = f"{root.rstrip('/')}/{quote(name)}" if root else None
 
         def create(client: MlflowClient) -> str:
-            found = client.get_experiment_by_name(name)  # ours, if an earlier try lost its reply
+            found = client.get_experiment_by_name(name)  # our own, if an earlier try lost its reply
             if found is None:
                 made = create_experiment(client, name, artifact_location=location)
                 if made is not None:
                     return made
                 found = client.get_experiment_by_name(name)
             if found is None or found.lifecycle_stage != "active":
-                raise UserError(f"experiment {name!r} was deleted; restore it or take another name")
+                raise UserError(f"experiment {name!r} was deleted; restore it, or choose another name")
             return found.experiment_id
 
         return self.call("creating an experiment", create)
 
     def search_runs(self, experiment_id: str, tags: Mapping[str, str]) -> Iterator[Run]:
-        """All active runs of an experiment with these tags, page by page, none cut off.
+        """Find all active runs of an experiment with these tags, page by page.
 
         Args:
-            experiment_id: Where to look.
-            tags: Every one must be equal; a value that no filter can carry is compared here instead.
+            experiment_id: Experiment to search.
+            tags: Tags that must all be equal; values that no filter can carry are compared here.
         """
         conditions, unquotable = [], {}
         for name, value in tags.items():
@@ -209,17 +210,17 @@ class Tracker:
         """Answer a query page by page.
 
         Raises:
-            TrackingError: The store does not answer, or leaves off without having said all.
+            TrackingError: The store does not answer, or stops before the last page.
         """
         token: str | None = None
         seen: set[str] = set()
         while True:
             found = self.call("reading runs", functools.partial(ask, query, token=token))
-            # Pages are offsets: a run that was added meanwhile can push one over the edge twice.
+            # Pages are offsets: a run added meanwhile can push another run onto the next page again.
             fresh = tuple(run for run in found if run.info.run_id not in seen)
             seen |= {run.info.run_id for run in fresh}
             if found.token and (not len(found) or found.token == token):
-                cut = f"a page of {len(found)} runs after {len(seen)} which says that there are more of them"
+                cut = f"the answer ends early, but announces more (runs read: {len(seen)})"
                 raise TrackingError(self.shown_uri, action="reading runs", found=cut, safe=_SAFE)
             yield Page(fresh, is_last=not found.token)
             token = found.token
@@ -227,11 +228,11 @@ class Tracker:
                 return
 
     def find_lifecycles(self, run_ids: Iterable[str], experiment_ids: Iterable[str]) -> dict[str, str]:
-        """Whether each of some runs is ``active`` or ``deleted``; one that the store does not know is absent.
+        """Find whether each of some runs is ``active`` or ``deleted``; unknown runs are absent.
 
         Args:
-            run_ids: Which runs.
-            experiment_ids: Where they were logged; a deleted experiment counts too.
+            run_ids: Runs to look for.
+            experiment_ids: Experiments of these runs, active or deleted.
         """
         wanted, experiments = sorted(set(run_ids)), sorted(set(experiment_ids))
         found: dict[str, str] = {}
@@ -245,13 +246,13 @@ class Tracker:
         return found
 
     def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str], nonce: str) -> str:
-        """Create a run; a try whose reply was lost is found again by its nonce, not repeated.
+        """Create a run. If a reply was lost, the next try finds the run by its nonce.
 
         Args:
-            experiment_id: Where.
-            name: For eyes.
-            tags: Of the run, written in the same request.
-            nonce: Unique to what is written there.
+            experiment_id: Experiment of the run.
+            name: Name for people.
+            tags: Tags of the run, written in the same request.
+            nonce: Text unique to the content of the run.
         """
         first = True
 
@@ -260,7 +261,7 @@ class Tracker:
             if not first:
                 found = ask(Query((experiment_id,), [equals(NONCE, nonce)]), client)
                 for earlier in found:
-                    if earlier.info.status != "KILLED":  # one that was given up for another
+                    if earlier.info.status != "KILLED":  # KILLED: given up for another
                         return str(earlier.info.run_id)
             first = False
             made = client.create_run(experiment_id, run_name=name, tags={**tags, NONCE: nonce})
@@ -277,14 +278,14 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         curves: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        """Log metrics, params and tags: one request unless MLflow's limits ask for more.
+        """Log metrics, params and tags, in one request if MLflow's limits allow.
 
         Args:
-            run_id: Of the run.
-            metrics: By name, one value each.
-            params: By name.
-            tags: By name.
-            curves: By name, one value a step from 1 on; the last one is the metric's value.
+            run_id: Run to log to.
+            metrics: One value for each name.
+            params: One text for each name.
+            tags: One text for each name.
+            curves: One value for each step from 1 on; the last one is the metric's value.
         """
         from mlflow.entities import Metric, Param, RunTag
 
@@ -318,15 +319,15 @@ class Tracker:
             self.call("uploading", functools.partial(_upload, run_id, path, artifact_path))
 
     def end_run(self, run_id: str, status: str) -> None:
-        """Close a run: FINISHED, FAILED or KILLED."""
+        """Close a run as FINISHED, FAILED or KILLED."""
         self.call("closing a run", lambda client: client.set_terminated(run_id, status))
 
     def reopen_run(self, run_id: str) -> None:
-        """Set a run back to RUNNING, to go on with it."""
+        """Set a run back to RUNNING, to continue it."""
         self.call("reopening a run", lambda client: client.update_run(run_id, status="RUNNING"))
 
     def download(self, run_id: str, artifact_path: str, destination: Path) -> Path:
-        """Fetch an artifact of a run, a folder or a file, into a folder; returns where it lies."""
+        """Fetch an artifact of a run into a folder; return its new path."""
         return Path(
             self.call(
                 "downloading", functools.partial(download_artifact, run_id, artifact_path, str(destination))
@@ -334,11 +335,11 @@ class Tracker:
         )
 
     def list_artifacts(self, run_id: str, artifact_path: str) -> list[str]:
-        """Paths directly below an artifact path of a run."""
+        """List the paths directly below an artifact path of a run."""
         return list(self.browse(run_id, artifact_path))
 
     def browse(self, run_id: str, artifact_path: str = "") -> dict[str, bool]:
-        """What lies directly below an artifact path of a run; of each path, whether it is a folder."""
+        """List the paths directly below an artifact path of a run, each with whether it is a folder."""
         return self.call("listing artifacts", functools.partial(list_artifacts, run_id, artifact_path))
 
 

@@ -1,4 +1,4 @@
-"""One way to reach MLflow: the one function that makes its client, and what must be settled before."""
+"""Connection to MLflow: the one function that makes its client, and the checks before it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 BUDGET_S = 15.0
 _COLLISION = re.compile(r"already exists|UniqueViolation")
 _COLLISION_WAITS_S = (1.0, 2.0, 4.0)
-# MLflow's own defaults retry in silence for minutes, and it reports its use to its makers. Here a request is
-# tried again by ``Tracker.call`` alone, which says so. The timeout leaves room for a slow page of runs.
+# By default MLflow retries silently for minutes, and sends telemetry. Here only ``Tracker.call`` retries, and
+# reports each retry. The timeout leaves room for a slow page of runs.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -31,7 +31,7 @@ _FORCED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # where our results stand
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout carries our results
 }
 
 
@@ -39,9 +39,9 @@ def create_client(uri: str) -> MlflowClient:
     """Make the MLflow client; one for a server connects at its first request, one for a database at once.
 
     Raises:
-        TrackingError: The URI is of no kind that MLflow serves, or a database does not answer, or is
-            something else than an MLflow store, or one of another version.
-        UnsuitableLibraryError: The MLflow that is installed is older or newer than bakeoff is made for.
+        TrackingError: MLflow does not support the URI, or a database does not answer, is not an MLflow store
+            or belongs to another version.
+        UnsuitableLibraryError: bakeoff does not support the installed version of MLflow.
     """
     check_installed()
     for name, value in _ENVIRONMENT.items():
@@ -53,14 +53,15 @@ def create_client(uri: str) -> MlflowClient:
 
     for name in ("alembic", "mlflow.tracking"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It would try ten times, 100 s in all, and log each time what it raises in the end.
+    # It would try ten times, 100 s in all, and log the error each time.
     mlflow_database.MAX_RETRY_COUNT = 2
     logging.getLogger(mlflow_database.__name__).setLevel(logging.CRITICAL)
     try:
         check_tables(uri)
         return _open_store(uri)
     except ImportError as error:
-        found, fix = f"{describe_fault(error)}: its driver is not installed", "install it beside bakeoff"
+        found = f"{describe_fault(error)}: its driver is not installed"
+        fix = "install the driver into bakeoff's environment"
         raise TrackingError(mask_password(uri), action="opening it", found=found, safe=fix) from error
     except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
         found, fix = describe_fault(error), ""
@@ -68,14 +69,14 @@ def create_client(uri: str) -> MlflowClient:
             found = "MLflow no longer serves file stores such as ./mlruns"
             fix = (
                 "set tracking.uri to a database or a server, such as sqlite:///mlflow.db; "
-                "`mlflow migrate-filestore` moves what is there"
+                "move existing runs with `mlflow migrate-filestore`"
             )
         found, fix = explain_schema(str(error)) or (found, fix)
         raise TrackingError(mask_password(uri), action="opening it", found=found, safe=fix) from error
 
 
 def _open_store(uri: str) -> MlflowClient:
-    """Open a store; a little later where another process is just making the tables of a new one."""
+    """Open a store; wait if another process is making the tables of a new one."""
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError

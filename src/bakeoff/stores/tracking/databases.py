@@ -1,4 +1,4 @@
-"""What a database holds, looked at before MLflow is let at it: its client makes or changes tables unasked."""
+"""Checks of a database before MLflow opens it, since its client makes or changes tables unasked."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from urllib.parse import quote
 from bakeoff.errors import TrackingError
 from bakeoff.uris import SQLITE, dialect_of, find_sqlite_path, is_database, mask_password
 
-# Another process that makes a new store shows something new within these; while it does, it is waited for.
+# Another process that makes a new store shows progress within these; until it stops, bakeoff waits.
 MAKING_WAITS_S = (1.0, 2.0, 4.0)
 MOST_LOOKS = 20
 _REVISION_TABLE = "alembic_version"
 _ASK_REVISION = "SELECT version_num FROM alembic_version"
 _OTHER_SCHEMA = re.compile(r"out-of-date database schema \(found version (?P<found>\w+)")
-_ASK_THEM = "or set tracking.uri to the address of the `mlflow server` before it"
+_ASK_THEM = "or set tracking.uri to the address of its `mlflow server`"
 
 
 def is_unmade(uri: str) -> bool:
-    """Whether this is a SQLite store that nobody has made: looking must not make one."""
+    """Return whether a URI is of a SQLite store that does not exist; a look must not make one."""
     path = _sqlite_path(uri)
     return path is not None and not path.is_file()
 
 
 def check_tables(uri: str) -> None:
-    """Refuse a database of another program or another MLflow; what is no database is left to MLflow.
+    """Refuse a database of another program or another MLflow; leave other URIs to MLflow.
 
     Raises:
-        TrackingError: It is one of these; nothing in it was changed.
+        TrackingError: The database is one of these; nothing in it was changed.
         ImportError: Its driver is not installed.
         SQLAlchemyError: It does not answer.
     """
     if not is_database(uri):
-        return  # the stores of databases take their time to import
-    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore  # brings tables of its own
+        return  # MLflow's database stores are slow to import
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore  # registers more tables
     from mlflow.store.tracking.dbmodels.models import SqlRun
 
     del SqlAlchemyStore
@@ -49,7 +49,7 @@ def check_tables(uri: str) -> None:
         if not tables or wanted <= tables:
             return
         if tables.isdisjoint(wanted):
-            found = f"no MLflow store, but a database with the tables {', '.join(sorted(tables)[:5])}"
+            found = f"not an MLflow store, but a database with the tables {', '.join(sorted(tables)[:5])}"
             raise TrackingError(
                 mask_password(uri), action="opening it", found=found, safe="correct tracking.uri"
             )
@@ -64,33 +64,33 @@ def check_tables(uri: str) -> None:
 
 
 def explain_schema(text: str) -> tuple[str, str] | None:
-    """What is wrong and what to do, where MLflow says that a database has tables of another version."""
+    """Explain MLflow's message about tables of another version: the fault and the fix."""
     match = _OTHER_SCHEMA.search(text)
     return _describe(match["found"]) if match else None
 
 
 def _describe(revision: str | None) -> tuple[str, str]:
-    """What is wrong with tables of a revision that is not ours, and what to do."""
+    """Describe tables of another revision: the fault and the fix."""
     from alembic.script import ScriptDirectory
     from mlflow.version import VERSION
 
     if revision is None:
-        found = "some of MLflow's tables are missing: it is being made, or its making was interrupted"
-        return found, f"repeat when it is whole; one that stays so must be dropped, {_ASK_THEM}"
+        found = "some of MLflow's tables are missing; another process is making them, or was interrupted"
+        return found, f"repeat when they are complete, drop a database that stays so, {_ASK_THEM}"
     scripts = ScriptDirectory(str(files("mlflow") / "store" / "db_migrations"))
     if any(script.revision == revision for script in scripts.walk_revisions()):
-        found = f"its tables are of an older MLflow than the {VERSION} installed here; nothing was changed"
+        found = f"its tables are of an older MLflow than the installed {VERSION}; nothing was changed"
         fix = (
-            f"stop what uses it, make a backup, run `mlflow db upgrade` on it with MLflow {VERSION}, and "
-            f"open it with no older one from then on; {_ASK_THEM}"
+            f"stop its users, make a backup, run `mlflow db upgrade` on it with MLflow {VERSION}, and do not "
+            f"open it with an older MLflow again; {_ASK_THEM}"
         )
         return found, fix
-    found = f"its tables are of a newer MLflow than the {VERSION} installed here"
+    found = f"its tables are of a newer MLflow than the installed {VERSION}"
     return found, f"install that version here, {_ASK_THEM}"
 
 
 def _look_at(uri: str) -> tuple[set[str], str | None]:
-    """Names of a database's tables, and the revision of MLflow's; neither where nothing can be read."""
+    """Read the names of a database's tables and MLflow's revision; neither if it is unreadable."""
     names, revision = _look_at_file(uri) if dialect_of(uri) == SQLITE else _look_at_server(uri)
     return {name for name in names if not name.startswith("alembic_")}, revision
 
@@ -118,15 +118,15 @@ def _look_at_file(uri: str) -> tuple[set[str], str | None]:
             names = {str(row[0]) for row in rows}
             found = database.execute(_ASK_REVISION).fetchone() if _REVISION_TABLE in names else None
     except sqlite3.OperationalError:
-        return set(), None  # locked or unreadable: MLflow says it better
+        return set(), None  # locked or unreadable: MLflow reports it better
     except sqlite3.DatabaseError as error:
         raise TrackingError(
-            uri, action="opening it", found=f"no MLflow store, but a file of another kind ({error})"
+            uri, action="opening it", found=f"not an MLflow store, but another kind of file ({error})"
         ) from error
     return names, str(found[0]) if found else None
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite store; None for any other store, and where SQLite alone can tell which it is."""
+    """Find the file of a SQLite store; None for other stores, and for URIs that only SQLite can resolve."""
     path = find_sqlite_path(uri)
     return None if path is None or str(path).startswith("file:") else path

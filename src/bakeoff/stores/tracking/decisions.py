@@ -1,4 +1,4 @@
-"""Decision runs: what was asked, what was answered, and from what."""
+"""Decision runs: settings, outcome and inputs of each decision."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LONGEST_TAG = 4000
 def log_decision(
     tracker: Tracker, experiment_id: str, decision: Decision, files: Sequence[Path], *, is_new: bool
 ) -> str:
-    """Write a decision as a run with its files: settings are params, figures of the winner metrics.
+    """Write a decision as a run with files; settings become params, the winner's figures metrics.
 
     Args:
-        tracker: Where to.
-        experiment_id: Of the benchmark experiment.
-        decision: What to write.
-        files: Uploaded beside.
-        is_new: Write a run of its own; otherwise the newest run of the same decision is adopted.
+        tracker: Tracking store.
+        experiment_id: Id of the benchmark experiment.
+        decision: Decision to write.
+        files: Files to upload with it.
+        is_new: Whether to write a new run; otherwise the newest run of the same decision is adopted.
 
     Returns:
         The run's id.
@@ -78,7 +78,7 @@ def _more_tags(decision: Decision) -> dict[str, str]:
 
 
 def _metrics(winner: Standing) -> dict[str, float]:
-    """Each figure with the ends of its interval, where it has them."""
+    """Collect each figure, and the ends of its interval if it has one."""
     figures = {"quality": winner.quality, "latency_ms": winner.latency_ms, "score": winner.score}
     if winner.costs:
         figures |= {

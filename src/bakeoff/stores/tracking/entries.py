@@ -1,10 +1,10 @@
-"""What stands in a ledger about a key, read from its params: pure, and wary of what is not ours.
+"""Entries of a key in a ledger, parsed from params. Pure, and strict about the form of an entry.
 
 Entries of a key, each written once:
 
-    claim<g>   who holds it: the holder of the last claim g, unless that was ended
-    end<g>     how it was given up, and the number of the attempt
-    done<k>    the run that counts: the last one, and no other
+    claim<g>   the holder; the last claim g holds the key, unless it was ended
+    end<g>     the reason for the end of claim g, and the number of the attempt
+    done<k>    the run that counts; only the last one does
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FAILED_OR_INVALID = re.compile(r"(?:failed|invalid) ([1-9]\d{0,8})")
 
 @dataclass(frozen=True)
 class Entries:
-    """What a ledger says about one key; entries of other forms are not ours."""
+    """Entries of one key in a ledger; params of other forms are ignored."""
 
     claims: Mapping[int, str]
     ends: Mapping[int, str]
@@ -40,29 +40,29 @@ class Entries:
 
     @property
     def n_claims(self) -> int:
-        """Number of the last claim; 0 without any."""
+        """Number of the last claim; 0 if there are none."""
         return max(self.claims, default=0)
 
     @property
     def n_done(self) -> int:
-        """Number of the last publication; 0 without any."""
+        """Number of the last publication; 0 if there are none."""
         return max(self.done, default=0)
 
     @property
     def holder(self) -> str | None:
-        """Who holds the key; None where nobody does."""
+        """Holder of the key; None if the key is free."""
         last = self.n_claims
         return self.claims[last] if last and last not in self.ends else None
 
     @property
     def last_failed(self) -> int:
-        """Number of the last attempt that came to nothing."""
+        """Number of the last failed or invalid attempt; 0 if there are none."""
         matches = (_FAILED_OR_INVALID.fullmatch(value) for value in self.ends.values())
         return max((int(match[1]) for match in matches if match), default=0)
 
 
 def find_accepted(ledger_params: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """The run that counts for each key digest, by all runs of a ledger."""
+    """Find the run that counts for each key digest, in all runs of a ledger."""
     newest: dict[str, tuple[int, str]] = {}
     for params in ledger_params:
         for name, value in params.items():

@@ -1,4 +1,4 @@
-"""Making an experiment, whose unique name is what processes that do it at once agree by."""
+"""Creation of an experiment; its unique name lets concurrent processes agree on one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def create_experiment(
     artifact_location: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> str | None:
-    """Make an experiment; returns its id, or None where there is one of this name, active or deleted."""
+    """Make an experiment; return its id, or None if the name is taken, also by a deleted experiment."""
     from mlflow.exceptions import MlflowException
 
     try:

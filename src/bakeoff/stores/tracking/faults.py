@@ -1,4 +1,4 @@
-"""What a tracking store's faults mean: in plain words, without passwords, and whether waiting can help."""
+"""Faults of a tracking store in plain words and without passwords; some are worth another try."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FINAL_CODES = frozenset(
 )
 _DENIED_CODES = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 _FINAL_KINDS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-# MLflow reports nearly every fault of a connection as INTERNAL_ERROR; only its text tells them apart.
+# MLflow reports nearly every fault of a connection as INTERNAL_ERROR; only the text distinguishes them.
 _NO_JSON = "not in a valid JSON format"
 _OLD_SCHEMA = "out-of-date database schema"
 _IN_WORDS = (
     (re.compile(r"too many 429 error responses"), "it answers 429: too many requests"),
     (re.compile(r"too many (\d{3}) error responses"), r"it answers with error \1"),
     (re.compile(r"Connection refused"), "connection refused: nothing listens there"),
-    (re.compile(r"NameResolutionError|Name or service not known"), "there is no host of this name"),
+    (re.compile(r"NameResolutionError|Name or service not known"), "no host has this name"),
     (re.compile(r"timed out|timeout exception"), "no answer in time"),
     (
         re.compile(r"RemoteDisconnected|Connection aborted|Connection broken|IncompleteRead|reset by peer"),
@@ -38,18 +38,18 @@ _IN_WORDS = (
     ),
     (
         re.compile(_NO_JSON + r"\. Response body: (.{0,60})"),
-        r"the answer is no JSON, but \1; check tracking.uri",
+        r"the answer is not JSON, but \1; check tracking.uri",
     ),
     (
         re.compile(r"failed with error code 404"),
-        "there is no MLflow API at this address (404); check tracking.uri",
+        "no MLflow API at this address (404); check tracking.uri",
     ),
     (re.compile(r"failed with error code (401|403)"), r"the server refuses these credentials (\1)"),
 )
 
 
 def describe_fault(error: BaseException) -> str:
-    """One line about what is wrong, without password."""
+    """Describe a fault in one line, without password."""
     text = str(error).strip()
     for pattern, words in _IN_WORDS:
         match = pattern.search(text)
@@ -60,13 +60,13 @@ def describe_fault(error: BaseException) -> str:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether rights are missing, or credentials."""
+    """Return whether rights or credentials are missing."""
     is_denied = getattr(error, "error_code", "") in _DENIED_CODES
     return is_denied or re.search(r"failed with error code (401|403)", str(error)) is not None
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Return whether the same request may succeed a little later."""
     if isinstance(error, (ImportError, *_FINAL_KINDS)) or getattr(error, "error_code", "") in _FINAL_CODES:
         return False
     text = str(error)

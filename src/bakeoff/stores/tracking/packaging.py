@@ -1,4 +1,4 @@
-"""A folder that MLflow can serve: MLmodel, signature, example, pinned requirements, bakeoff's own code."""
+"""Model folder for MLflow serving: MLmodel, signature, example, pinned requirements, bakeoff's own code."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 _PACKAGE = Path(serving.__file__).parent
-# It would copy the uv project of whatever folder this process stands in, and draws bars on stderr.
+# It would copy the uv project of the current folder, and it draws bars on stderr.
 _QUIET = {"MLFLOW_UV_AUTO_DETECT": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def pin_requirements(libraries: Sequence[str]) -> tuple[str, ...]:
-    """What a served model needs of PyPI, each in the version that is in use here.
+    """Pin the PyPI packages of a served model to the versions in use here.
 
     Args:
-        libraries: Of the runtime; those of every runtime are added.
+        libraries: Libraries of the runtime; those of every runtime are added.
     """
     versions = library_versions("mlflow", *serving.LIBRARIES, *libraries)
     # A local build such as 2.13.0+cpu is on no index; its public version is.
@@ -35,7 +35,7 @@ def pin_requirements(libraries: Sequence[str]) -> tuple[str, ...]:
 
 
 def digest_code() -> str:
-    """Digest of bakeoff's own code as it is installed here: a copy of it goes with every model."""
+    """Compute the digest of bakeoff's installed code, which travels with every model."""
     return digest_json(
         {path.relative_to(_PACKAGE).as_posix(): digest_file(path) for path in sorted(_PACKAGE.rglob("*.py"))}
     )
@@ -49,17 +49,17 @@ def write_model(
     requirements: Sequence[str],
     metadata: Mapping[str, str],
 ) -> None:
-    """Write the model folder around what ``serving.write_served_model`` wrote.
+    """Write the model folder around the output of ``serving.write_served_model``.
 
-    The code goes along because it is part of what was measured, and so that a container needs nothing but
-    what a package index has. No pickle is written.
+    The folder includes bakeoff's code. It is part of the measurement, and a container then needs only a
+    package index. The folder holds no pickle.
 
     Args:
-        folder: Must not be there yet.
-        data: Copied into it.
-        options: Defaults of what may be set at loading.
-        requirements: Pinned.
-        metadata: For eyes, in the file ``MLmodel``.
+        folder: Folder to make; it must not exist yet.
+        data: Folder to copy into it.
+        options: Defaults for the options at loading.
+        requirements: Pinned requirements.
+        metadata: Entries for readers of the file ``MLmodel``.
     """
     with _as_quiet_as_possible():
         import mlflow.pyfunc
@@ -79,7 +79,7 @@ def write_model(
 
 
 def _make_signature() -> ModelSignature:
-    """One of two inputs, a text or its words; one answer a row. Params are none."""
+    """Make the signature: a text or its words in, one answer a row out, no params."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array, Object, Property

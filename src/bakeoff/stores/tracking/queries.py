@@ -1,4 +1,4 @@
-"""Queries for runs in MLflow's filter language: one function runs them, one quotes."""
+"""Queries for runs in MLflow's filter language. One function runs them, one quotes values."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MAX_RUN_IDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which runs are asked for.
+    """A query for runs.
 
     Attributes:
-        experiment_ids: Where to look; a deleted experiment answers only together with ``with_deleted``.
-        conditions: In MLflow's filter language; all must hold.
-        with_deleted: Whether deleted runs are meant too.
-        page_size: Runs of one request; None leaves it to ``PAGE_SIZE``.
+        experiment_ids: Experiments to search; a deleted one answers only with ``with_deleted``.
+        conditions: Conditions in MLflow's filter language; all must hold.
+        with_deleted: Whether to include deleted runs.
+        page_size: Runs per request; None means ``PAGE_SIZE``.
     """
 
     experiment_ids: tuple[str, ...]
@@ -37,7 +37,7 @@ class Page:
     """Runs that no earlier page of the query had.
 
     Attributes:
-        is_last: Nothing comes after it.
+        is_last: Whether no page follows.
     """
 
     runs: tuple[Run, ...]
@@ -45,7 +45,7 @@ class Page:
 
 
 def ask(query: Query, client: MlflowClient, *, token: str | None = None) -> PagedList[Run]:
-    """The one place where runs are asked for: one page."""
+    """Fetch one page of runs; every query goes through here."""
     from mlflow.entities import ViewType
 
     return client.search_runs(
@@ -59,10 +59,10 @@ def ask(query: Query, client: MlflowClient, *, token: str | None = None) -> Page
 
 
 def quote_filter_value(value: str) -> str:
-    """A string literal for MLflow's filter language, which has no escapes.
+    """Quote a value for MLflow's filter language, which has no escapes.
 
     Raises:
-        ValueError: The value holds both kinds of quotes, so no filter can carry it: match in the client.
+        ValueError: The value holds both kinds of quotes, so compare it in the client instead.
     """
     if "'" not in value:
         return f"'{value}'"
@@ -72,7 +72,7 @@ def quote_filter_value(value: str) -> str:
 
 
 def equals(tag: str, value: str) -> str:
-    """The condition that a run has a tag of this value.
+    """Return the condition that a tag has this value.
 
     Raises:
         ValueError: No filter can carry the value.
@@ -81,7 +81,7 @@ def equals(tag: str, value: str) -> str:
 
 
 def differs(tag: str, value: str) -> str:
-    """The condition that a run has a tag of another value.
+    """Return the condition that a tag has another value.
 
     Raises:
         ValueError: No filter can carry the value.
@@ -90,23 +90,23 @@ def differs(tag: str, value: str) -> str:
 
 
 def lacks(tag: str) -> str:
-    """The condition that a run has no such tag."""
+    """Return the condition that a run does not have this tag."""
     return f"tags.{_quote_name(tag)} IS NULL"
 
 
 def compares(metric: str, comparator: str, value: float) -> str:
-    """The condition that the last value of a metric compares so with a finite number; NaN never does."""
+    """Return a condition on the last value of a metric against a finite number; it never holds for NaN."""
     literal = repr(value).replace("e+", "e")  # the filter language knows no plus sign
     return f"metrics.{_quote_name(metric)} {comparator} {literal}"
 
 
 def list_run_ids(run_ids: Iterable[str]) -> str:
-    """The condition that a run is one of some, at most ``MAX_RUN_IDS`` of them."""
+    """Return the condition that a run has one of these ids, at most ``MAX_RUN_IDS``."""
     return f"attributes.run_id IN ({', '.join(map(quote_filter_value, run_ids))})"
 
 
 def begins_with(prefix: str) -> str:
-    """The condition that a run's id begins with some digits."""
+    """Return the condition that a run's id begins with some digits."""
     return f"attributes.run_id LIKE {quote_filter_value(prefix + '%')}"
 
 

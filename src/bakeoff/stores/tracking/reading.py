@@ -1,4 +1,4 @@
-"""Read the sweeps of any writer: runs become rows, and a layout makes trials and refits of them."""
+"""Read the sweeps of any writer: runs become rows, and a layout turns rows into trials and refits."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def read_sweep(
     metric: str,
     more_tags: Mapping[str, str] | None = None,
 ) -> Sweep:
-    """Read every trial and refit of some experiments; no run is cut off.
+    """Read every trial and refit of some experiments.
 
     Args:
-        tracker: Where from.
+        tracker: Tracking store.
         experiments: Name of each experiment by its id.
-        layout: Of the writer.
+        layout: Layout of the writer.
         metric: The objective's name, for writers that do not record it.
-        more_tags: Only runs with these tags as well.
+        more_tags: Further tags that a run must have.
     """
     found: dict[str, Row] = {}
     for experiment_id, name in experiments.items():
@@ -43,12 +43,12 @@ def read_sweep(
 
 
 def sample_rows(tracker: Tracker, experiment_id: str, name: str, n: int) -> list[Row]:
-    """The oldest runs of an experiment, at most ``n``: enough to see who wrote it."""
+    """Read at most ``n`` of the oldest runs of an experiment, enough to recognise its writer."""
     return [read_row(run, name) for run in islice(tracker.search_runs(experiment_id, {}), n)]
 
 
 def find_checkpoints(tracker: Tracker, layout: Layout, refits: Iterable[Refit]) -> list[Refit]:
-    """Look into the store for the checkpoint of each refit, whatever its tags say."""
+    """Look into the store for the checkpoint of each refit, regardless of its tags."""
     looked = []
     for refit in refits:
         artifact = find_checkpoint(tracker, refit.run_id, layout.checkpoint.artifacts)
@@ -64,12 +64,12 @@ def find_checkpoints(tracker: Tracker, layout: Layout, refits: Iterable[Refit]) 
 
 
 def find_checkpoint(tracker: Tracker, run_id: str, artifacts: Sequence[str]) -> str | None:
-    """The first of some artifacts that a run really has: a file, or a folder that is not empty.
+    """Find the first of some artifacts that a run really has: a file, or a folder that is not empty.
 
     Args:
-        tracker: Where to look.
-        run_id: Of the run.
-        artifacts: Paths in which a part may be a pattern such as ``checkpoint-*``; the highest number wins.
+        tracker: Tracking store.
+        run_id: Run to look at.
+        artifacts: Paths. A part may be a pattern such as ``checkpoint-*``; the highest number wins.
     """
     shelf = _Shelf(tracker, run_id)
     for pattern in artifacts:
@@ -88,7 +88,7 @@ def find_checkpoint(tracker: Tracker, run_id: str, artifacts: Sequence[str]) -> 
 
 
 class _Shelf:
-    """The artifacts of one run, and the models that it logged; each folder is listed once."""
+    """Artifacts of one run and its logged models; lists each folder once."""
 
     def __init__(self, tracker: Tracker, run_id: str) -> None:
         self._tracker = tracker
@@ -102,7 +102,7 @@ class _Shelf:
         return self._seen[path]
 
     def _model_names(self) -> Iterator[str]:
-        """A logged model is listed with the run's artifacts only by who asks for it by its name."""
+        """Yield the names of logged models, which a listing of the run's artifacts does not show."""
         run = self._tracker.call("reading a run", lambda client: client.get_run(self._run_id))
         for output in run.outputs.model_outputs if run.outputs else ():
             name = self._tracker.call(
@@ -113,11 +113,11 @@ class _Shelf:
 
 
 def rename_backbone(trial: Trial, names: Mapping[str, str]) -> Trial:
-    """A trial under its backbone's name in the configuration; one that is not meant gets no name of there.
+    """Give a trial its backbone's name in the configuration, and mark a recorded name that would collide.
 
     Args:
-        trial: As recorded.
-        names: In the configuration, by the name as recorded.
+        trial: Trial as recorded.
+        names: Name in the configuration by recorded name.
     """
     own = trial.backbone
     name = names.get(own, f"{own} (as recorded)" if own in names.values() else own)
@@ -140,7 +140,7 @@ def _by_number(path: str) -> tuple[list[int], str]:
 
 
 def read_row(run: Run, experiment_name: str) -> Row:
-    """A run as plain values."""
+    """Read a run as plain values."""
     return Row(
         run_id=run.info.run_id,
         name=run.info.run_name or "",

@@ -1,4 +1,4 @@
-"""Sweep, trial, fold and refit runs, written as they happen."""
+"""Recorder of sweep, trial, fold and refit runs while they happen."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 TEST_PREFIX = "test_"
-# Of runs, as MLflow says it; of trials, as Optuna does.
+# States of runs as MLflow names them, and of trials as Optuna does.
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 COMPLETE, PRUNED, FAIL = "COMPLETE", "PRUNED", "FAIL"
 
 
 class StudyIdentity(Record):
-    """What every run of a study carries as tags."""
+    """Values that every run of a study carries as tags."""
 
     backbone: str
     study_key_hash: str
@@ -36,7 +36,7 @@ class StudyIdentity(Record):
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of CONTRACT that all runs of the study share."""
+        """Tags of CONTRACT.md that all runs of the study share."""
         return {
             tags.SCHEMA_VERSION: tags.TAG_SCHEMA,
             tags.BACKBONE: self.backbone,
@@ -51,13 +51,13 @@ class StudyIdentity(Record):
 
 
 class SweepRecorder:
-    """Writes the runs of one study.
+    """Writer of the runs of one study.
 
     Args:
-        tracker: Where to.
-        experiment_id: Of the sweep experiment.
-        identity: Of the study.
-        sweep_run_id: Of a sweep that is continued or joined; None opens a new one.
+        tracker: Tracking store.
+        experiment_id: Id of the sweep experiment.
+        identity: Identity of the study.
+        sweep_run_id: Run of a sweep to continue or join; None opens a new one.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class SweepRecorder:
         self.sweep_run_id = sweep_run_id or self._create(Stage.SWEEP, f"sweep {identity.backbone}", None)
 
     def reopen_sweep(self) -> None:
-        """Take up a sweep that was interrupted; a refit that it left open will not be finished."""
+        """Continue an interrupted sweep; a refit that it left open is closed as KILLED."""
         self._tracker.reopen_run(self.sweep_run_id)
         for run in self._find_open(Stage.REFIT):
             self._tracker.end_run(run.info.run_id, KILLED)
 
     def start_trial(self, number: int, params: Mapping[str, Any], retry_of: int | None = None) -> None:
-        """Open a trial run with its parameters; a retry names the trial that it tries again."""
+        """Open a trial run with its parameters; a retry names the trial that it repeats."""
         more = {
             tags.TRIAL_KEY_HASH: build_trial_key_hash(self._identity.study_key_hash, params),
             tags.TRIAL_NUMBER: str(number),
@@ -90,7 +90,7 @@ class SweepRecorder:
     def log_fold(
         self, number: int, fold: int, metrics: Mapping[str, float], epochs: Sequence[float] = ()
     ) -> None:
-        """Write a fold's run, whole, and the course of its epochs beside the trial's score."""
+        """Write a fold's complete run, and the curve of its epochs to the trial's run."""
         run_id = self._create(Stage.FOLD, f"trial {number} fold {fold}", self._open_trials[number])
         self._tracker.log(run_id, metrics=metrics, params={"fold": str(fold)})
         self._tracker.end_run(run_id, FINISHED)
@@ -98,7 +98,7 @@ class SweepRecorder:
             self._tracker.log(self._open_trials[number], curves={self._epoch_metric(fold): epochs})
 
     def score_trial(self, number: int, metric: float, fold_metrics: tuple[float, ...]) -> None:
-        """Write a trial's score; the run stays open until Optuna has it too."""
+        """Write a trial's score; the run stays open until Optuna has the score too."""
         folds = {_fold_metric(self._identity.metric, fold): value for fold, value in enumerate(fold_metrics)}
         self._tracker.log(self._open_trials[number], metrics={self._identity.metric: metric, **folds})
 
@@ -107,33 +107,33 @@ class SweepRecorder:
         self._end_trial(self._open_trials.pop(number), FINISHED, {tags.TRIAL_STATE: state})
 
     def prune_trial(self, number: int, epochs: Sequence[float]) -> None:
-        """Close the run of a trial that was given up early; it has no score, and was not finished."""
+        """Close the run of a pruned trial, which has no score."""
         run_id = self._open_trials.pop(number)
         self._tracker.log(run_id, curves={self._epoch_metric(0): epochs})
         self._end_trial(run_id, KILLED, {tags.TRIAL_STATE: PRUNED, tags.N_EPOCHS: str(len(epochs))})
 
     def fail_trial(self, number: int, reason: str, *, is_retried: bool) -> None:
-        """Close the run of a trial that broke, whoever ran it: KILLED if it is tried again, else FAILED."""
+        """Close the run of a failed trial of any worker: KILLED if there is a retry, else FAILED."""
         run_id = self._open_trials.pop(number, None)
         found = [run_id] if run_id else self._find_trial(number)
         status = KILLED if is_retried else FAILED
-        for each in found:  # none, where its process died before it had made the run
+        for each in found:  # none, if its process died before it made the run
             self._end_trial(each, status, {tags.TRIAL_STATE: FAIL, tags.NOTE: reason})
 
     def abandon_trials(self) -> None:
-        """Close the runs of trials that this process leaves unfinished."""
+        """Close the runs of this process's unfinished trials."""
         while self._open_trials:
             _, run_id = self._open_trials.popitem()
             self._end_trial(run_id, KILLED, {tags.TRIAL_STATE: FAIL})
 
     def settle_trials(self, states: Mapping[int, str], retried: Set[int]) -> None:
-        """Close the runs that are open below this sweep although Optuna says that their trials ended.
+        """Close open runs of this sweep whose trials have ended in Optuna.
 
-        Their processes died between the two, or are about to close them.
+        Their processes died between the two steps, or are about to close them.
 
         Args:
-            states: Of the study's trials, by their numbers.
-            retried: Numbers of those whose parameters are tried again.
+            states: State of each trial of the study, by number.
+            retried: Numbers of the trials with a retry.
         """
         for run in self._find_open(Stage.TRIAL):
             text = run.data.tags.get(tags.TRIAL_NUMBER, "")
@@ -147,7 +147,7 @@ class SweepRecorder:
             self._end_trial(run.info.run_id, status, {tags.TRIAL_STATE: state})
 
     def start_refit(self, trial: Trial) -> str:
-        """Open the refit run of a trial; returns its id."""
+        """Open the refit run of a trial; return its id."""
         return self._create(
             Stage.REFIT,
             f"refit {self._identity.backbone}",
@@ -169,7 +169,7 @@ class SweepRecorder:
         checkpoint: Path,
         checkpoint_digest: str,
     ) -> None:
-        """Upload the checkpoint, then say that it is there, then close the run."""
+        """Upload the checkpoint, then tag it as available, then close the run."""
         self._tracker.log(
             run_id,
             params={name: str(value) for name, value in params.items()},
@@ -182,7 +182,7 @@ class SweepRecorder:
         self._tracker.end_run(run_id, FINISHED)
 
     def fail_refit(self, run_id: str, reason: str) -> None:
-        """Close the run of a refit that broke."""
+        """Close the run of a failed refit."""
         self._tracker.log(run_id, tags={tags.NOTE: reason})
         self._tracker.end_run(run_id, FAILED)
 
@@ -225,11 +225,11 @@ class SweepRecorder:
 
 
 class TrialCounts(Record):
-    """How many trials of a study came to an end.
+    """Counts of the ended trials of a study.
 
     Attributes:
-        n_ended: Finished, pruned and given up; one that is tried again is not among them.
-        n_pruned: Of them.
+        n_ended: Finished, pruned and finally failed trials; a trial with a retry does not count.
+        n_pruned: Pruned trials among them.
     """
 
     n_ended: int
@@ -237,7 +237,7 @@ class TrialCounts(Record):
 
 
 def count_trials(tracker: Tracker, experiment_id: str, study_key_hash: str) -> TrialCounts:
-    """Count the trials of a study that came to an end, as Optuna counts them."""
+    """Count the ended trials of a study, as Optuna counts them."""
     n_ended = n_pruned = 0
     for run in tracker.search_runs(
         experiment_id, {tags.STAGE: Stage.TRIAL, tags.STUDY_KEY_HASH: study_key_hash}
@@ -251,13 +251,13 @@ def count_trials(tracker: Tracker, experiment_id: str, study_key_hash: str) -> T
 def find_running_sweeps(
     tracker: Tracker, experiment_id: str, backbone: str
 ) -> list[tuple[str, dict[str, str]]]:
-    """Run id and tags of each sweep of a backbone that is under way, the newest first."""
+    """Find run id and tags of each running sweep of a backbone, the newest first."""
     found = tracker.search_runs(experiment_id, {tags.STAGE: Stage.SWEEP, tags.BACKBONE: backbone})
     return [(run.info.run_id, dict(run.data.tags)) for run in found if run.info.status == RUNNING][::-1]
 
 
 def find_sweeps(tracker: Tracker, experiment_id: str, study_key_hash: str) -> list[tuple[str, str]]:
-    """Run id and status of each sweep of a study, oldest first."""
+    """Find run id and status of each sweep of a study, oldest first."""
     return [
         (run.info.run_id, run.info.status)
         for run in tracker.search_runs(

@@ -1,4 +1,4 @@
-"""The model registry: one version a winner, made from the run that holds its model."""
+"""The model registry: one version for each winner, made from the run that holds its model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,11 @@ _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 
 
 def find_production(tracker: Tracker, model: str) -> Production:
-    """What ``@champion`` names now, as the tags of the version tell it.
+    """Find the model at ``@champion``, described by the tags of its version.
 
     Args:
-        tracker: Whose registry.
+        tracker: Tracking store with the registry.
         model: Name of the registered model.
-
-    Raises:
-        TrackingError: The registry does not answer, or refuses.
     """
     number = aliases.read_aliases(tracker, model).champion
     if number is None:
@@ -49,7 +46,7 @@ def find_production(tracker: Tracker, model: str) -> Production:
 
 
 def find_versions(tracker: Tracker, model: str, candidate_digest: str) -> list[str]:
-    """Numbers of the versions of a candidate, the lowest first: the one that every process would choose."""
+    """Find the versions of a candidate, the lowest first, which every process chooses."""
     found = tracker.call("reading model versions", functools.partial(_find_versions, model, candidate_digest))
     return [str(row.version) for row in found]
 
@@ -63,16 +60,16 @@ def upload_model(
     identity: Mapping[str, str],
     described: Mapping[str, str],
 ) -> str:
-    """Upload a model folder as the artifact of a promotion run, once; returns the run's id.
+    """Upload a model folder as the artifact of a promotion run, once; return the run's id.
 
     Args:
-        tracker: Where to.
-        experiment_id: Of the benchmark experiment.
-        folder: The model.
-        name: Of the run, for eyes.
-        identity: Tags by which the run is known again: one that an interrupted promotion left is gone on
-            with, one that is finished is taken as it is.
-        described: More tags of it.
+        tracker: Tracking store.
+        experiment_id: Id of the benchmark experiment.
+        folder: Folder of the model.
+        name: Name of the run, for people.
+        identity: Tags that identify the run. A finished run with them is used as it is, and an interrupted
+            one is continued.
+        described: More tags of the run.
     """
     known = {tags.STAGE: Stage.PROMOTION, **identity}
     run_id = None
@@ -89,16 +86,16 @@ def upload_model(
 
 
 def ensure_version(tracker: Tracker, model: str, run_id: str, version_tags: Mapping[str, str]) -> str:
-    """Number of the one version of a candidate, made if it is not there.
+    """Return the one version of a candidate; make it if it is missing.
 
-    MLflow makes a second version in silence where the reply to the first request was lost, or where two
-    machines promote at once. Numbers rise, so the lowest is every process's choice, and the others go.
+    MLflow silently makes a second version after a lost reply, or if two machines promote at once. Numbers
+    rise, so every process keeps the lowest version and removes the others.
 
     Args:
-        tracker: Whose registry.
-        model: Name of the registered model, made if it is not there.
-        run_id: Whose artifact the version is.
-        version_tags: With ``CANDIDATE_DIGEST``, by which the version is known.
+        tracker: Tracking store with the registry.
+        model: Name of the registered model, made if it is missing.
+        run_id: Run with the model as its artifact.
+        version_tags: Tags of the version; ``CANDIDATE_DIGEST`` among them identifies it.
     """
     tracker.call("making a registered model", functools.partial(_ensure_model, model))
     tracker.call(
@@ -110,9 +107,9 @@ def ensure_version(tracker: Tracker, model: str, run_id: str, version_tags: Mapp
 
 
 def remove_versions(tracker: Tracker, model: str, doubles: Sequence[str]) -> None:
-    """Remove what was made beside the one version of a candidate."""
+    """Remove duplicate versions of a candidate."""
     for double in doubles:
-        tracker.call("removing a second version", functools.partial(_remove_version, model, double))
+        tracker.call("removing a duplicate version", functools.partial(_remove_version, model, double))
 
 
 def _ensure_model(model: str, client: MlflowClient) -> None:
@@ -138,13 +135,13 @@ def _remove_version(model: str, version: str, client: MlflowClient) -> None:
 
     try:
         client.delete_model_version(model, version)
-    except MlflowException as error:  # whoever made it removed it
+    except MlflowException as error:  # its maker removed it
         if error.error_code != _NOT_THERE:
             raise
 
 
 def _find_versions(model: str, candidate_digest: str, client: MlflowClient) -> list[ModelVersion]:
-    """All versions of a candidate, the lowest number first."""
+    """Find all versions of a candidate, the lowest number first."""
     token: str | None = None
     found: list[ModelVersion] = []
     while True:

@@ -1,4 +1,4 @@
-"""Which MLflow bakeoff can use: the one installed here, and the one that a server runs."""
+"""Supported MLflow versions: of the installed library, and of a server."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from importlib.metadata import PackageNotFoundError, version
 from bakeoff.errors import UnsuitableLibraryError
 
 NEEDED_HERE = ">=3.17,<4"  # as pyproject.toml has it
-# The pipeline was run against servers of 2.9.2 and 3.17.2; 2.0.1 and 1.30.1 refuse queries that it needs.
+# The pipeline ran against servers of 2.9.2 and 3.17.2; 2.0.1 and 1.30.1 refuse queries that it needs.
 OLDEST_SERVER = "2.9"
 TIMEOUT_S = 5.0
 _OLDEST, _UNTIL = (3, 17), (4, 0)
 _VERSION = re.compile(r"\d+\.\d+[\w.]{0,20}")
-# What a server says to a request, or to a part of one, that its version does not know.
+# Answers of a server to a request, or a part of one, that its version does not know.
 _UNKNOWN_TO_IT = ("ENDPOINT_NOT_FOUND", "INVALID_PARAMETER_VALUE", "NOT_IMPLEMENTED", "BAD_REQUEST")
 
 
 def check_installed() -> None:
-    """See that the MLflow that is installed is one that bakeoff is made for; it is not imported for that.
+    """Check the version of the installed MLflow, without importing it.
 
-    Its code is in one package or in two; either may have been installed anew on its own.
+    MLflow's code is in one package or in two, and either may have been updated on its own.
 
     Raises:
-        UnsuitableLibraryError: It is older or newer.
+        UnsuitableLibraryError: The version is older or newer than bakeoff supports.
     """
     for name in ("mlflow", "mlflow-skinny"):
         try:
@@ -36,16 +36,16 @@ def check_installed() -> None:
 
 
 def is_server(uri: str) -> bool:
-    """Whether a store is a server's, not a database or a file."""
+    """Return whether a store is a server, not a database or a file."""
     return uri.startswith(("http://", "https://"))
 
 
 def read_server_version(uri: str) -> str | None:
-    """Version of the MLflow server at a URI, asked with the login that MLflow's client would use.
+    """Read the version of the MLflow server at a URI, with the login that MLflow's client would use.
 
     Returns:
-        Empty if the server does not know the question, as old ones do not; None if it does not answer it, for
-        want of rights or whatever else, and for a store without server.
+        The version. Empty if the server does not know the request, as old ones do not. None if it does not
+        answer, for example without rights, and for a store without a server.
     """
     if not is_server(uri):
         return None
@@ -71,12 +71,12 @@ def read_server_version(uri: str) -> str | None:
 
 
 def is_too_old(server: str) -> bool:
-    """Whether a server of this version lacks what bakeoff asks for."""
+    """Return whether a server of this version is too old for bakeoff's requests."""
     return _release(server) < _release(OLDEST_SERVER)
 
 
 def blame_server(uri: str, error: BaseException) -> str:
-    """What to add to a fault where a server too old for the request may be why; else nothing."""
+    """Return an addition to a fault that a too old server may have caused; else an empty text."""
     if getattr(error, "error_code", "") not in _UNKNOWN_TO_IT or not is_server(uri):
         return ""
     found = read_server_version(uri)
@@ -84,7 +84,7 @@ def blame_server(uri: str, error: BaseException) -> str:
     if found is None:
         return ""
     if not found:
-        return f"; the server does not say which MLflow it is, as old ones do not; {needed}"
+        return f"; the server does not report its version, as old ones do not; {needed}"
     return f"; the server is MLflow {found}; {needed}" if is_too_old(found) else ""
 
 

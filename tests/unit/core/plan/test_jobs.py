@@ -431,7 +431,7 @@ def test_a_job_is_found_by_label_key_digest_or_their_beginning(two: Plan) -> Non
 
 @pytest.mark.parametrize("text", ["c" * 32, "c"])
 def test_a_beginning_that_several_jobs_share_is_refused_with_the_candidates(two: Plan, text: str) -> None:
-    with pytest.raises(JobNotFoundError, match="more than one job begins so") as caught:
+    with pytest.raises(JobNotFoundError, match="several jobs match") as caught:
         find_planned(two, text)
     assert caught.value.candidates == tuple(
         f"{planned.job.key_digest[:12]}  {planned.job.label}" for planned in two.jobs
@@ -448,7 +448,7 @@ def test_an_unknown_job_is_refused_with_all_candidates(two: Plan, text: str) -> 
 
 def test_jobs_of_one_label_are_told_apart_by_their_digests(make_job: MakeJob) -> None:
     plan = plan_jobs(ask([make_job(), make_job(runtime=Torch(threads=1))]), [], REUSE, 3)
-    with pytest.raises(JobNotFoundError, match="more than one"):
+    with pytest.raises(JobNotFoundError, match="several jobs match"):
         find_planned(plan, plan.jobs[0].job.label)
     assert find_planned(plan, plan.jobs[1].job.key_digest[:12]) == plan.jobs[1]
 

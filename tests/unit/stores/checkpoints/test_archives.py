@@ -209,7 +209,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 def test_an_archive_with_none_or_several_checkpoints_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").touch()
-    with pytest.raises(CheckpointError, match=r"no folder holds config\.json; there is 'readme\.txt'"):
+    with pytest.raises(CheckpointError, match=r"no folder holds config\.json \(found 'readme\.txt'\)"):
         find_checkpoint_folder(tmp_path, "archive")
     for name in ("fold0", "fold1"):
         (tmp_path / name).mkdir()

@@ -322,7 +322,8 @@ def test_a_writer_is_recognised_by_its_runs(rows: list[Row], expected: str) -> N
     found = recognise(rows, [load_layout(name, Path()) for name in BUILT_IN])
     assert found is not None
     assert (found.layout, found.is_sure) == (expected, True)
-    assert f"of {len(rows)} runs are trials" in found.why
+    words = "is a trial" if found.n_trials == 1 else "are trials"
+    assert f"of {len(rows)} runs {words} of" in found.why
 
 
 def test_trainings_with_the_trainer_inside_another_writers_trials_do_not_hide_that_writer() -> None:
@@ -374,7 +375,7 @@ def test_a_layout_of_the_users_is_a_file_of_the_project(tmp_path: Path) -> None:
             "mine.yaml:6:6: backbone.0.prm: unknown key 'prm'; did you mean param?",
         ),
         (("{param: arch}", "{param: arch, tag: a}"), "expected exactly one of tag, param and field"),
-        (("  tags: {kind: [trial]}", "  has_parent: true"), "a part that any run plays"),
+        (("  tags: {kind: [trial]}", "  has_parent: true"), "any run matches, as no condition is set"),
         (("  is_trial: true", "  by_trial_key: true"), "expected either is_trial: true or match"),
         (("name: mine", "name: My Layout"), "mine.yaml:1:1: name: found 'My Layout'"),
         (("name: mine", "name: [mine"), "invalid YAML"),

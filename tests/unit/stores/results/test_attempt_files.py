@@ -69,5 +69,5 @@ def test_readings_whose_raw_values_are_lost_are_no_attempt(
 ) -> None:
     path = store.store(fail(make_job(), READING))
     path.with_suffix(".npz").unlink()
-    with pytest.raises(DataError, match="the raw values are not there"):
+    with pytest.raises(DataError, match="the raw values are missing"):
         store.load(make_job().key, 1)
