@@ -276,7 +276,7 @@ def test_arguments_of_old_callers_are_honoured_or_said_to_be_ignored(
     document = json.loads(files["tiny"].read_text())
     assert {name for name in document if name.startswith("batch_")} == {"batch_1", "batch_3"}
     assert warned == [
-        "environment is ignored: the machine is looked at and recorded",
+        "environment is ignored: bakeoff records the machine itself",
         "benchmark_iterations is ignored: benchmark.protocol says how much is timed",
     ]
     with pytest.raises(TypeError, match="unexpected keyword argument 'bench_size'"), pytest.deprecated_call():
