@@ -225,7 +225,7 @@ def _open_parts(folder: Path, served: ServedModel) -> tuple[Checkpoint, Path | N
     if found != served.prepared_digest:
         raise CheckpointError(
             prepared,
-            found=f"its digest is {shorten(found)}; promoted was {shorten(served.prepared_digest)}",
+            found=f"its content has digest {shorten(found)}; promoted was {shorten(served.prepared_digest)}",
             fix=_FIX,
         )
     return checkpoint, prepared

@@ -226,7 +226,7 @@ def test_a_trial_without_refit_is_measured_under_its_own_run(
         ({"hyperparameters": None}, "hyperparameters: missing; give them, or trial_key_hash"),
         ({"hyperparameters": {"learning_rate": 9.0}}, "no finished trial of backbone 'tiny'"),
         ({"run_id": "0" * 32}, f"run_id: found {'0' * 32}; its trial is "),
-        ({"refit_run_id": "0" * 32}, "no finished refit of this trial"),
+        ({"refit_run_id": "0" * 32}, "expected a finished refit of this trial"),
         ({"trial_run_id": "0" * 32}, "no finished trial of backbone 'tiny'"),
     ],
 )
