@@ -1,4 +1,4 @@
-"""Heartbeat: while something else takes its time, a process says every so often that it lives."""
+"""Heartbeat: a process reports at intervals that it lives while it does something else."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def beating(beat: Callable[[], None], interval_s: float) -> Iterator[None]:
-    """Call a function now and then from a thread of its own, until the body ends.
+    """Call a function at intervals from a separate thread until the body ends.
 
     Args:
-        beat: Must not raise: one that is missed is made up for by the next.
-        interval_s: Between two beats.
+        beat: Must not raise; the next beat makes up for a missed one.
+        interval_s: Time between two beats.
     """
     is_over = threading.Event()
 

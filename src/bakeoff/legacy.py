@@ -1,7 +1,6 @@
-"""The old entry points, translated at the door; imported by nobody.
+"""The old entry points, translated to champions; no other module imports this file.
 
-Behind the door there is one path, that of champions: nothing else knows that this file exists, and everything
-else works without it. New code calls ``select_champions`` and ``benchmark_champions``.
+Deleting it leaves everything else working. New code calls ``select_champions`` and ``benchmark_champions``.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _CHECKPOINT = "checkpoint"
 _FOLD = re.compile(r"fold(\d+)")
 _HASHES = ("study_key_hash", "trial_key_hash", "study_family_hash")
 _MAX_METRICS_BYTES = 1_000_000  # a few numbers; more is no metrics file
-# What a champion needs and the shape of old callers may lack; the rest has a default or follows from these.
+# Fields that a champion needs and old callers may not pass; the others have a default or follow from these.
 _NEEDED = frozenset(name for name, field in Champion.model_fields.items() if field.is_required()) - {
     "backbone",
     "run_id",
     "metric_name",
     "fold_metrics",
 }
-# A trial that somebody named is not judged again.
+# A trial that the caller named is not judged again.
 _ANY_TRIAL = SelectionSettings(
     min_trials_per_group=1, top_k_for_stable_score=1, require_artifact_available=False
 )
@@ -58,7 +57,7 @@ _RETIRED = {
     "benchmark_tracker": "tracking.uri says where results are logged",
     "benchmark_warmup": "benchmark.protocol warms up until the timings are steady",
     "ensure_restored_from_drive": "copy the folder results/ instead",
-    "environment": "the machine is looked at and recorded",
+    "environment": "bakeoff records the machine itself",
     "restore_from_drive": "copy the folder results/ instead",
 }
 
@@ -76,31 +75,31 @@ def benchmark_best_trials(
     project: Project | None = None,
     **retired: object,
 ) -> dict[str, Path]:
-    """Benchmark the best trial of each backbone: completed to a champion, then measured as champions are.
+    """Benchmark the best trial of each backbone, completed to a champion.
 
     Args:
-        best_trials: By backbone, either the complete data of a champion with its checkpoint in
-            ``checkpoint_dir``; or what identifies a trial: ``hyperparameters`` (those that were searched) or
-            ``study_key_hash`` and ``trial_key_hash``, and ``trial_dir`` or ``checkpoint_dir``. Then its runs
-            are looked up. Further keys, such as ``trial_name``, are for eyes.
-        data_config: The ``data`` section, as in ``data.yaml``; so are the other three.
-        hpo_config: The ``hpo`` section.
-        benchmark_config: The ``benchmark`` section; left out, its defaults.
-        tracking_config: The ``tracking`` section; left out, its defaults.
-        root_dir: The project folder, from which relative paths are taken.
+        best_trials: Trials by backbone. A trial is either the complete data of a champion with its checkpoint
+            in ``checkpoint_dir``, or an identity: ``hyperparameters`` (only searched ones) or
+            ``study_key_hash`` and ``trial_key_hash``, with ``trial_dir`` or ``checkpoint_dir``. bakeoff then
+            looks its runs up. Further keys, such as ``trial_name``, are ignored.
+        data_config: The ``data`` section, as in ``data.yaml``.
+        hpo_config: The ``hpo`` section, as in ``hpo.yaml``.
+        benchmark_config: The ``benchmark`` section; None means its defaults.
+        tracking_config: The ``tracking`` section; None means its defaults.
+        root_dir: Project folder, the base of relative paths.
         test_data_path: Test documents in place of those of ``data_config``.
         benchmark_batch_sizes: Batch sizes of the latency scenarios in place of those of ``benchmark_config``.
-        project: An open project in place of all of the above.
-        retired: Other arguments of old callers; a warning says of each what took its place.
+        project: Open project in place of all of the above.
+        retired: Other arguments of old callers; a warning names the replacement of each.
 
     Returns:
-        The result file of each backbone that has a measurement. A trial that cannot be completed is left out,
-        with the reason as a warning.
+        The result file of each backbone with a measurement. A trial that cannot be completed is skipped;
+        a warning gives the reason.
 
     Raises:
-        ConfigError: With every fault of the sections.
-        TrackingError: Runs had to be looked up, and the store does not answer.
-        TypeError: An argument that no release had.
+        ConfigError: The sections have faults; it lists all of them.
+        TrackingError: The tracking store does not answer the search for runs.
+        TypeError: No release had this argument.
     """
     _deprecate("benchmark_best_trials", "select_champions() and benchmark_champions()")
     for name in retired:
@@ -127,13 +126,13 @@ def find_checkpoint_in_trial_dir(
 ) -> Path | None:
     """Find the checkpoint of a trial in its folder.
 
-    In this order: ``refit/checkpoint/``; ``cv/fold{N}/checkpoint/``, the fold with the best metric in its
-    ``metrics.json`` first; ``checkpoint/``. What is no sound checkpoint is passed over.
+    The order is ``refit/checkpoint/``; ``cv/fold{N}/checkpoint/``, the fold with the best metric in its
+    ``metrics.json`` first; ``checkpoint/``. Folders without a sound checkpoint are skipped.
 
     Args:
-        trial_dir: The folder.
-        metric: Of the objective, as ``metrics.json`` names it.
-        direction: Of the objective.
+        trial_dir: Folder of the trial.
+        metric: Metric of the objective, as named in ``metrics.json``.
+        direction: Direction of the objective.
 
     Returns:
         The checkpoint's folder; None if there is none.
@@ -150,21 +149,21 @@ def compute_grouping_tags(
     *,
     root_dir: Path | str = ".",
 ) -> tuple[str, str, str]:
-    """Identify a trial: the hashes that it carries are used, those that it lacks are computed.
+    """Identify a trial: use the hashes that it carries and compute the missing ones.
 
     Args:
-        trial_info: With the three hashes, or with ``backbone`` and ``hyperparameters``.
+        trial_info: Trial with the three hashes, or with ``backbone`` and ``hyperparameters``.
         data_config: The ``data`` section, as in ``data.yaml``.
         hpo_config: The ``hpo`` section.
-        benchmark_config: The ``benchmark`` section; checked, but no part of a trial's identity.
-        root_dir: The project folder, from which relative paths are taken.
+        benchmark_config: The ``benchmark`` section; checked, but not part of a trial's identity.
+        root_dir: Project folder, the base of relative paths.
 
     Returns:
         ``(study_key_hash, trial_key_hash, study_family_hash)``, the same as ``bakeoff sweep`` writes.
 
     Raises:
-        ChampionError: A hash is to be computed, and what it is computed from is missing.
-        ConfigError: With every fault of the sections.
+        ChampionError: A missing hash cannot be computed, since its inputs are missing, too.
+        ConfigError: The sections have faults; it lists all of them.
         DataError: A data file is missing or broken.
     """
     _deprecate("compute_grouping_tags", "the hashes of a champion")
@@ -179,7 +178,7 @@ def compute_grouping_tags(
 
 
 class _OldTrial(Record):
-    """What old callers know of a trial; further keys of theirs are not looked at."""
+    """A trial as old callers pass it; further keys are ignored."""
 
     model_config = Record.model_config | {"extra": "ignore"}
 
@@ -196,7 +195,7 @@ class _OldTrial(Record):
 
     @classmethod
     def read(cls, info: object, backbone: object) -> _OldTrial:
-        """Parse what was handed over."""
+        """Parse a trial of an old caller."""
         if not isinstance(info, Mapping):
             raise ChampionError([f"trial of {backbone!r}: found {info!r:.80}; expected a mapping"])
         try:
@@ -206,7 +205,7 @@ class _OldTrial(Record):
             raise ChampionError([f"trial of {backbone!r}: {at}: {what}" for at, what in found]) from None
 
     def fault(self, field: str, text: str) -> ChampionError:
-        """The error that says what is wrong with one field."""
+        """Make the error for one field."""
         return ChampionError([f"trial of {self.backbone!r}: {field}: {text}"])
 
 
@@ -224,7 +223,7 @@ def _open(root_dir: Path | str, sections: Mapping[str, Config | None], overrides
 
 
 def _set_batch_sizes(benchmark: Config, batch_sizes: Sequence[int]) -> Config:
-    """The section with other batch sizes in each latency scenario; what else is in it is checked later."""
+    """Set the batch sizes of each latency scenario; all else in the section is checked later."""
     scenarios = benchmark.get("scenarios") or BenchmarkSettings().model_dump(mode="json")["scenarios"]
     if not isinstance(scenarios, list | tuple):
         return benchmark
@@ -238,7 +237,7 @@ def _set_batch_sizes(benchmark: Config, batch_sizes: Sequence[int]) -> Config:
 
 
 def _complete(backbone: str, info: TrialInfo, project: Project) -> Champion:
-    """Make a champion of what is known of a trial; look up what is missing."""
+    """Make a champion from the data of a trial, and look up missing fields."""
     trial = _OldTrial.read(info, backbone)
     checkpoint = trial.checkpoint_dir or _find_in_trial_dir(trial, project)
     known = {name: value for name, value in info.items() if value is not None}
@@ -265,10 +264,10 @@ def _find_in_trial_dir(trial: _OldTrial, project: Project) -> Path | None:
 
 
 def _look_up(trial: _OldTrial, project: Project, *, is_fold: bool) -> Champion:
-    """Find a trial and its refit by their hashes, and by the run ids where some are known.
+    """Find a trial and its refit by their hashes, and by those run ids that are known.
 
-    A trial without refit is measured under its own run, and so is the checkpoint of a fold, since it is not
-    what the refit left.
+    A trial without refit is measured under its own run. So is the checkpoint of a fold, since it is not that
+    of the refit.
     """
     study, trial_key = _identify_trial(trial, project)
     all_trials, all_refits = _read_sweep(trial, project)
@@ -287,7 +286,9 @@ def _look_up(trial: _OldTrial, project: Project, *, is_fold: bool) -> Champion:
         and trial.refit_run_id in (None, refit.run_id)
     ]
     if trial.refit_run_id and of and not refits:
-        raise trial.fault("refit_run_id", f"found {trial.refit_run_id}: no finished refit of this trial")
+        raise trial.fault(
+            "refit_run_id", f"found {trial.refit_run_id}; expected a finished refit of this trial"
+        )
     found = select_champion_per_backbone(
         trial.backbone,
         runs,
@@ -349,7 +350,7 @@ def _find_checkpoint(trial_dir: Path, metric: str, direction: Direction) -> Path
 
 
 def _rank_folds(folder: Path, metric: str, direction: Direction) -> Iterator[Path]:
-    """The folds whose metric is known, the best first; of equal ones the lower number first."""
+    """List the folds with a known metric, the best first; of equal ones the lower number first."""
     sign = -1 if direction == "maximize" else 1
     ranked = [
         (sign * value, int(match[1]), fold)

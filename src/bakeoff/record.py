@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict
 class Record(BaseModel):
     """A frozen value whose fields are checked on the way in; unknown fields are refused.
 
-    ``allow_inf_nan`` is off: a number that JSON cannot carry is no reading and no setting.
+    ``allow_inf_nan`` is off: a number that JSON cannot carry is neither a reading nor a setting.
 
     Attributes:
-        shorthands: Keys beside the fields that a record can be written with, and that stand for some of them.
+        shorthands: Further keys in which a record can be written; each stands for some of the fields.
     """
 
     shorthands: ClassVar[tuple[str, ...]] = ()

@@ -1,12 +1,11 @@
-"""The promoted model as MLflow serves it: text in, entities out, through the runtime that was measured.
+"""The promoted model as MLflow serves it: text in, entities out, through the measured runtime.
 
-MLflow loads it by the name of this module (``loader_module``), from the copy of bakeoff that every promoted
-model carries: the code that answers is the code that was measured, and nothing is unpickled. The folder of
-its data holds
+MLflow loads it by the name of this module (``loader_module``), from the copy of bakeoff in every promoted
+model. So the measured code answers, and nothing is unpickled. The folder of its data holds
 
 serving.json     a ServedModel
 checkpoint/      the checkpoint, as the refit logged it
-prepared/        what the backend made from it, where it makes anything
+prepared/        files that the backend made from it, if any
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ from bakeoff.record import Record
 LIBRARIES = ("filelock", "numpy", "pydantic", "rfc8785", "seqeval", "tokenizers")
 SETTINGS_FILE = "serving.json"
 TEXT, TOKENS = "text", "tokens"
-# No text of the evaluation: a model in a registry is read by more people than the data it was judged on.
+# Not a text of the evaluation: more people read a registry than the evaluation data.
 EXAMPLE_TEXT = "Book a table for two in Paris tomorrow evening"
 _CHECKPOINT, _PREPARED = "checkpoint", "prepared"
-_FIX = "promote it again, or restore what was uploaded"
+_FIX = "promote it again, or restore the uploaded files"
 _WORD = re.compile(r"\S+")
 
 
 class ServedModel(Record):
-    """What is served, and how.
+    """The served model and its runtime.
 
     Attributes:
-        runtime: As it was measured, its threads too.
-        max_length: Tokens after which a text is cut, as in training and measuring.
-        checkpoint_digest: Of the folder ``checkpoint``, as the refit recorded it.
-        prepared_digest: Of the folder ``prepared``; None where the backend makes nothing.
+        runtime: Runtime as measured, with its threads.
+        max_length: Number of tokens after which a text is cut, as in training and measuring.
+        checkpoint_digest: Digest of the folder ``checkpoint``, as the refit recorded it.
+        prepared_digest: Digest of the folder ``prepared``; None if the backend makes nothing.
     """
 
     format_version: Literal[1] = 1
@@ -59,12 +58,12 @@ class ServedModel(Record):
 
 
 class ServingOptions(Record):
-    """What may be set where the model is loaded (MLflow's ``model_config``); no answer depends on it.
+    """Options at loading (MLflow's ``model_config``); with the defaults, all is as measured.
 
     Attributes:
-        threads: Of the runtime; None leaves them as they were measured.
-        batch_size: Texts of one request that are computed together. Alone, a text is never answered by what
-            it shares a request with, which in eight bits decides a little.
+        threads: Threads of the runtime; None keeps the measured number.
+        batch_size: Number of texts of one request that are computed together. Alone, a text gets the same
+            answer in every request; in eight bits the other texts of a batch change it a little.
     """
 
     threads: Annotated[int, Field(ge=1)] | None = None
@@ -72,7 +71,7 @@ class ServingOptions(Record):
 
 
 class Word(NamedTuple):
-    """A word and where it stands: characters from ``start`` up to, not including, ``end``."""
+    """A word and its place: characters from ``start`` up to, not including, ``end``."""
 
     text: str
     start: int
@@ -80,16 +79,16 @@ class Word(NamedTuple):
 
 
 def split_words(text: str) -> tuple[Word, ...]:
-    """The words of a text: whatever stands between white space, punctuation included.
+    """Split a text into words at white space; punctuation stays part of a word.
 
-    The models are trained on texts that come as lists of words. Joined by blanks these are split here into
-    the same words; a corpus that sets punctuation apart wants it apart in the text too.
+    The training texts are lists of words. Joined by blanks they split into the same words here. If a corpus
+    sets punctuation apart, the text must set it apart, too.
     """
     return tuple(Word(match.group(), *match.span()) for match in _WORD.finditer(text))
 
 
 def join_words(tokens: Iterable[str]) -> tuple[str, tuple[Word, ...]]:
-    """The text of words joined by blanks, and where each of them stands in it."""
+    """Join words by blanks, and return the text and the place of each word in it."""
     words: list[Word] = []
     start = 0
     for token in tokens:
@@ -103,9 +102,9 @@ class EntityTagger:
 
     Args:
         session: The loaded model.
-        checkpoint: Where it came from; names the labels.
-        max_length: Tokens after which a text is cut.
-        batch_size: Texts computed together.
+        checkpoint: Its checkpoint, with the labels.
+        max_length: Number of tokens after which a text is cut.
+        batch_size: Number of texts computed together.
     """
 
     def __init__(
@@ -121,13 +120,13 @@ class EntityTagger:
         """Answer the rows of a table: MLflow calls this with a pandas DataFrame.
 
         Args:
-            data: Column ``text``: strings, or column ``tokens``: lists of words that are not split again.
+            data: Column ``text`` with strings, or column ``tokens`` with lists of words; these are not split
+                again.
 
         Returns:
-            One answer a row. ``entities`` lists type, text, ``start`` and ``end`` in characters of the text
-            (of the words joined by blanks, where words were given), and the numbers of the first and last
-            word, from 0.
-            ``truncated`` says that the end of the text did not fit and was not looked at.
+            One answer a row. ``entities`` lists type, text, ``start`` and ``end`` in characters, and the
+            numbers of the first and last word, from 0. If the row held words, characters count in the words
+            joined by blanks. ``truncated`` means that the end of the text did not fit and was ignored.
 
         Raises:
             DataError: A row holds neither a text nor words, or both.
@@ -151,16 +150,16 @@ class EntityTagger:
 
 
 def write_served_model(folder: Path, served: ServedModel, checkpoint: Path, prepared: Path | None) -> None:
-    """Fill a folder with all that ``load_served_model`` needs, and check what was copied.
+    """Fill a folder with all that ``load_served_model`` needs, and check the copies.
 
     Args:
-        folder: Made here.
-        served: With the digests that the copies must have.
+        folder: New folder.
+        served: Record with the digests that the copies must have.
         checkpoint: Folder of the checkpoint.
-        prepared: What the backend made from it.
+        prepared: Folder that the backend made from it.
 
     Raises:
-        CheckpointError: What was copied is not what was measured.
+        CheckpointError: A copy differs from the measured files.
     """
     _copy(checkpoint, folder / _CHECKPOINT)
     if prepared is not None:
@@ -170,10 +169,10 @@ def write_served_model(folder: Path, served: ServedModel, checkpoint: Path, prep
 
 
 def load_served_model(folder: Path, options: ServingOptions | None = None) -> EntityTagger:
-    """Load what ``write_served_model`` wrote, if not a byte of it has changed.
+    """Load a folder of ``write_served_model``, provided that no byte has changed.
 
     Raises:
-        CheckpointError: Something is missing, broken or changed.
+        CheckpointError: A file is missing, broken or changed.
         MissingExtraError: A library of the runtime is not installed.
         UnsupportedRuntimeError: This machine cannot run the runtime.
     """
@@ -192,7 +191,7 @@ def load_served_model(folder: Path, options: ServingOptions | None = None) -> En
 
 
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> EntityTagger:
-    """What MLflow calls, by this name."""
+    """Load the model for MLflow, which calls this function by its name."""
     try:
         options = ServingOptions.model_validate(dict(model_config or {}))
     except ValidationError as error:
@@ -213,7 +212,7 @@ def _read_settings(folder: Path) -> ServedModel:
             folder, found=f"no readable {SETTINGS_FILE} ({error.strerror})", fix=_FIX
         ) from None
     except ValidationError as error:
-        found = f"{SETTINGS_FILE} is no whole record ({error.error_count()} faults)"
+        found = f"{SETTINGS_FILE} is not a whole record ({error.errors()[0]['msg']})"
         raise CheckpointError(folder, found=found, fix=_FIX) from None
 
 
@@ -226,7 +225,7 @@ def _open_parts(folder: Path, served: ServedModel) -> tuple[Checkpoint, Path | N
     if found != served.prepared_digest:
         raise CheckpointError(
             prepared,
-            found=f"its content has digest {shorten(found)}, promoted was {shorten(served.prepared_digest)}",
+            found=f"its content has digest {shorten(found)}; promoted was {shorten(served.prepared_digest)}",
             fix=_FIX,
         )
     return checkpoint, prepared
@@ -234,7 +233,7 @@ def _open_parts(folder: Path, served: ServedModel) -> tuple[Checkpoint, Path | N
 
 def _copy(source: Path, destination: Path) -> None:
     for name, path in list_files(source).items():
-        if name != COMPLETE_MARKER:  # of the cache that the folder lies in
+        if name != COMPLETE_MARKER:  # the marker belongs to the cache
             target = destination / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
@@ -242,7 +241,7 @@ def _copy(source: Path, destination: Path) -> None:
 
 def _read_rows(data: Mapping[str, Iterable[object]]) -> list[tuple[str, tuple[Word, ...]]]:
     columns = {name: list(data[name]) for name in (TEXT, TOKENS) if name in data}
-    if not columns:  # MLflow leaves out what the signature does not name
+    if not columns:  # MLflow drops columns that the signature does not name
         raise DataError("request", found="no column text or tokens", expected="one of them")
     blanks = [None] * max(map(len, columns.values()))
     rows = zip(columns.get(TEXT, blanks), columns.get(TOKENS, blanks), strict=True)
@@ -260,7 +259,7 @@ def _read_row(number: int, text: object, tokens: object) -> tuple[str, tuple[Wor
 
 
 def _read_tokens(tokens: object) -> list[str] | None:
-    """The words of a cell, or None where it holds no list of words: pandas fills what is absent with NaN."""
+    """Return the words of a cell, or None without a list of words: pandas fills empty cells with NaN."""
     if isinstance(tokens, str) or not isinstance(tokens, Iterable):
         return None
     words = list(tokens)

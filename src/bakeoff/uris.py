@@ -1,4 +1,4 @@
-"""Addresses of databases and servers: shown without passwords, tried before a driver waits for minutes."""
+"""Addresses of databases and servers: shown without passwords, probed before a driver waits for minutes."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def mask_password(text: str) -> str:
-    """A text for eyes: passwords in URIs replaced by stars."""
+    """Return a text to show: stars replace the passwords in its URIs."""
     text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
     return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def dialect_of(uri: str) -> str:
-    """The kind of database that a URI names, without its driver; of another URI the scheme."""
+    """Return the database kind that a URI names, without its driver; for any other URI the scheme."""
     return uri.partition(":")[0].partition("+")[0]
 
 
 def is_database(uri: str) -> bool:
-    """Whether a URI is of a database, be it a file or a server's."""
+    """Return whether a URI names a database, in a file or on a server."""
     return dialect_of(uri) in {SQLITE, *_DATABASE_PORTS}
 
 
 def find_sqlite_path(uri: str) -> Path | None:
-    """The path of a SQLite database, whatever driver and options the URI names; None if it is in no file."""
+    """Return the path of a SQLite database, or None if no file holds it; driver and options do not count."""
     path = uri.partition(":///")[2].partition("?")[0]
     return Path(path) if dialect_of(uri) == SQLITE and path and not path.startswith(":memory:") else None
 
 
 def knock(uri: str) -> None:
-    """Connect to a database server's port: its driver would wait for minutes without a word.
+    """Connect to a database server's port, since its driver would wait silently for minutes.
 
     Raises:
-        OSError: Nobody answers there.
+        OSError: No server answers there.
     """
     parts = urlsplit(uri)
     default_port = _DATABASE_PORTS.get(dialect_of(parts.scheme))

@@ -226,7 +226,7 @@ def test_a_trial_without_refit_is_measured_under_its_own_run(
         ({"hyperparameters": None}, "hyperparameters: missing; give them, or trial_key_hash"),
         ({"hyperparameters": {"learning_rate": 9.0}}, "no finished trial of backbone 'tiny'"),
         ({"run_id": "0" * 32}, f"run_id: found {'0' * 32}; its trial is "),
-        ({"refit_run_id": "0" * 32}, "no finished refit of this trial"),
+        ({"refit_run_id": "0" * 32}, "expected a finished refit of this trial"),
         ({"trial_run_id": "0" * 32}, "no finished trial of backbone 'tiny'"),
     ],
 )
@@ -276,7 +276,7 @@ def test_arguments_of_old_callers_are_honoured_or_said_to_be_ignored(
     document = json.loads(files["tiny"].read_text())
     assert {name for name in document if name.startswith("batch_")} == {"batch_1", "batch_3"}
     assert warned == [
-        "environment is ignored: the machine is looked at and recorded",
+        "environment is ignored: bakeoff records the machine itself",
         "benchmark_iterations is ignored: benchmark.protocol says how much is timed",
     ]
     with pytest.raises(TypeError, match="unexpected keyword argument 'bench_size'"), pytest.deprecated_call():

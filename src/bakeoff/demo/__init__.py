@@ -1,4 +1,4 @@
-"""The demo: three backbones and labelled text that come with the packages, and a configuration for them."""
+"""The demo: three backbones, labelled text and a configuration, all from installed packages."""
 
 from bakeoff.demo.workspace import make_workspace
 

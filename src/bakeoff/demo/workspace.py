@@ -12,13 +12,13 @@ CONFIG_FOLDER = "config"
 
 
 def make_workspace(folder: Path) -> Path:
-    """Make a project folder for the demo; files that stand there are left as the user made them.
+    """Make a project folder for the demo; keep files that are already there.
 
     Args:
-        folder: Of the project.
+        folder: Project folder.
 
     Returns:
-        The configuration folder in it.
+        Its configuration folder.
 
     Raises:
         MissingExtraError: The package with the weights is not installed.

@@ -1,4 +1,4 @@
-"""Digests: SHA-256 of bytes, of files and folders, and of values by way of canonical JSON."""
+"""Digests: SHA-256 of bytes, files and folders, and of values as canonical JSON."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SHOWN_DIGITS = 12
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one byte string of a JSON value (RFC 8785): equal values give equal bytes on every machine.
+    """Return the canonical bytes of a JSON value (RFC 8785): the same on every machine.
 
     Args:
         value: Mappings with string keys, lists or tuples, strings, finite numbers, booleans, None.
 
     Raises:
-        ValueError: The value holds something JSON has no form for: a NaN, half of a surrogate pair, or an
-            integer from 2**53 on, which a float may not hold exactly.
+        ValueError: JSON has no form for a part of the value: a NaN, half of a surrogate pair, or an integer
+            from 2**53 on, which a float may not hold exactly.
     """
     try:
         return rfc8785.dumps(value)
@@ -31,23 +31,23 @@ def canonical_json(value: Any) -> bytes:
 
 
 def digest_json(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON: 64 lower-case hex digits."""
+    """Return the SHA-256 of a value's canonical JSON: 64 lower-case hex digits."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def list_files(folder: Path) -> dict[str, Path]:
-    """All files below a folder by their path in it, its parts divided by ``/``, in the order of the names.
+    """List all files below a folder by their path in it, with ``/`` between the parts, sorted by name.
 
     Raises:
-        CheckpointError: There is no such folder, for it must not pass for an empty one; something that is
-            neither file nor folder stands in it, such as a symbolic link, whose target could change or lie
-            outside; or a name is no text.
+        CheckpointError: The folder is missing: it must not pass for an empty one. Or it holds something that
+            is neither file nor folder: the target of a symbolic link could change or lie outside. Or a name
+            is not text.
     """
     if not folder.is_dir():
         raise CheckpointError(folder, found="no such folder", fix="check the path")
@@ -61,20 +61,16 @@ def list_files(folder: Path) -> dict[str, Path]:
             raise CheckpointError(folder, found=f"{name!r} is neither file nor folder", fix="remove it")
         if stat.S_ISREG(mode):
             if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
-                raise CheckpointError(folder, found=f"the name {name!r} is no UTF-8", fix="rename the file")
+                raise CheckpointError(folder, found=f"the name {name!r} is not UTF-8", fix="rename the file")
             files[name] = path
     return files
 
 
 def digest_folder(folder: Path) -> str:
-    """Digest of the names and bytes of all files below a folder; empty folders do not count.
-
-    Raises:
-        CheckpointError: As ``list_files`` does.
-    """
+    """Return the digest of the names and bytes of all files below a folder; ignore empty folders."""
     return digest_json({name: digest_file(path) for name, path in list_files(folder).items()})
 
 
 def shorten(digest: str) -> str:
-    """The first 12 digits: for eyes, never for comparing or storing."""
+    """Return the first 12 digits: for people to read, never to compare or store."""
     return digest[:SHOWN_DIGITS]

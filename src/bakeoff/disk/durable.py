@@ -1,4 +1,4 @@
-"""Whole files or none: written aside, synced, renamed; and locks between processes of one machine."""
+"""Files that are written whole or not at all, and locks between the processes of one machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bakeoff.errors import StorageError
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, now or after a crash, sees the old content or the new, never a part.
+    """Write a file so that readers see the old or the new content, never a part, even after a crash.
 
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
@@ -37,21 +37,18 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all; NaN is refused."""
+    """Write a value as indented JSON, whole or not at all; refuse NaN."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, text.encode() + b"\n")
 
 
 @contextmanager
 def exclusive(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold a lock file; the kernel lets it go when the holder dies, however it dies.
+    """Hold a lock file; the kernel releases it however the holder dies.
 
     Args:
         path: The lock file.
-        on_wait: Called once if another process holds the lock, before waiting for it.
-
-    Raises:
-        StorageError: The lock file cannot be made.
+        on_wait: Called once, before the wait, if another process holds the lock.
     """
     with storage_faults(path, "locking"):
         ensure_folder(path.parent)
@@ -69,11 +66,7 @@ def exclusive(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
 
 @contextmanager
 def storage_faults(path: Path, action: str) -> Iterator[None]:
-    """Turn every fault of the disk into the one error that names the place.
-
-    Raises:
-        StorageError: The body met a full disk, missing rights or another fault of the file system.
-    """
+    """Turn every fault of the disk into a StorageError that names the place."""
     try:
         yield
     except OSError as error:
@@ -81,18 +74,14 @@ def storage_faults(path: Path, action: str) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder, if it is not there; returns it.
-
-    Raises:
-        StorageError: The disk is full, or the folder above cannot be written.
-    """
+    """Make a folder unless it is there, and return it."""
     with storage_faults(folder, "making the folder"):
         ensure_folder(folder)
     return folder
 
 
 def ensure_folder(folder: Path) -> None:
-    """Make a folder whose name survives a crash: it stands in its parent, which must be synced for that."""
+    """Make a folder so that it survives a crash: its parent holds its name and is synced, too."""
     if not folder.is_dir():
         ensure_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -100,7 +89,7 @@ def ensure_folder(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the kernel write a file or a folder's entries to the disk."""
+    """Have the kernel write a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,10 @@
-"""Whole folders or none: built aside, moved into place, and known again by a marker that lists their files.
+"""Folders that are built whole or not at all; a marker lists their files.
 
-The marker is written last and holds size, times, inode and SHA-256 of every file. While all but the digest
-are as they were, the file need not be read again: whoever writes to a file sets its change time, which no
-program can set back. Two cases remain. A write within the clock's tick of the look before it could leave the
-same time, so a stamp is believed only if the file was older than ``SETTLED_NS`` when it was taken. And a disk
-can lose bits without telling: before anything is measured every file is read again (``rehash``).
+The builder fills a folder aside, moves it into place and writes the marker last. The marker holds size,
+times, inode and SHA-256 of every file. A file with unchanged stamps is not read again: every write sets its
+change time, and no program can set that back. Two cases remain. A write within one clock tick of a look could
+leave the same time, so a stamp counts only if the file was older than ``SETTLED_NS`` at that look. And a disk
+can silently lose bits, so every file is read again before a measurement (``rehash``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ASIDE = ".aside-"
 
 
 class Stamp(Record):
-    """What changes with a file, at the cost of one look."""
+    """Facts that change with a file and cost one ``stat``."""
 
     size_bytes: int
     mtime_ns: int
@@ -40,18 +40,18 @@ class Stamp(Record):
 
 
 class KnownFile(Record):
-    """A file's digest, and the stamp that it had when it was read."""
+    """A file's digest, and its stamp at the time of reading."""
 
     sha256: str
     stamp: Stamp
 
 
 class Manifest(Record):
-    """What a folder held when it was looked at.
+    """Content of a folder at one look.
 
     Attributes:
-        taken_at_ns: When the look began, ns since the epoch.
-        files: By the path below the folder.
+        taken_at_ns: Start of the look, in ns since the epoch.
+        files: Files by their path below the folder.
     """
 
     format_version: Literal[1] = 1
@@ -64,7 +64,7 @@ class Manifest(Record):
         return {name: file.sha256 for name, file in self.files.items()}
 
     def digest(self, below: str = "") -> str:
-        """What ``digest_folder`` says of the folder, or of a folder in it."""
+        """Return the digest of the folder, or of a folder in it, as ``digest_folder`` does."""
         prefix = f"{below}/" if below else ""
         return digest_json(
             {
@@ -75,11 +75,11 @@ class Manifest(Record):
         )
 
     def would_recall(self, now: Manifest) -> bool:
-        """Whether, if nothing changes, this look saves reading any file again."""
+        """Return whether this look saves reading every file again, if nothing changes."""
         return all(self.recall(name, file.stamp) == file.sha256 for name, file in now.files.items())
 
     def recall(self, name: str, stamp: Stamp) -> str | None:
-        """The digest of a file that is as it was, or None if it must be read."""
+        """Return the digest of an unchanged file, or None if it must be read."""
         known = self.files.get(name)
         is_settled = stamp.ctime_ns < self.taken_at_ns - SETTLED_NS
         return known.sha256 if known and is_settled and known.stamp == stamp else None
@@ -89,18 +89,18 @@ def take_manifest(folder: Path, known: Manifest | None = None) -> Manifest:
     """Look at every file of a folder, and read those that may have changed.
 
     Args:
-        folder: Our own marker at its top does not count.
+        folder: Folder to look at; our own marker at its top does not count.
         known: An earlier look; None reads everything.
 
     Raises:
-        CheckpointError: Something that is neither file nor folder stands there.
+        CheckpointError: The folder holds something that is neither file nor folder.
     """
     begin_ns = time.time_ns()
     files = {}
     for name, path in list_files(folder).items():
         if name == COMPLETE_MARKER or name.startswith(f".{COMPLETE_MARKER}."):
             continue
-        status = path.stat()  # before reading: what is written meanwhile shows at the next look
+        status = path.stat()  # before reading: a write in between shows at the next look
         stamp = Stamp(
             size_bytes=status.st_size,
             mtime_ns=status.st_mtime_ns,
@@ -113,16 +113,12 @@ def take_manifest(folder: Path, known: Manifest | None = None) -> Manifest:
 
 
 def look_at(folder: Path, memo: Path, *, rehash: bool) -> Manifest:
-    """What a folder of somebody else's holds now; an earlier look saves reading what is unchanged since.
+    """Return the content of a folder that another program owns; an earlier look saves reading it again.
 
     Args:
-        folder: Nothing is written there.
-        memo: Where the look is kept.
-        rehash: Read every file, whatever its stamp says.
-
-    Raises:
-        CheckpointError: As ``take_manifest`` does.
-        StorageError: The folder cannot be read.
+        folder: Folder to look at; nothing is written there.
+        memo: File that keeps the look.
+        rehash: Read every file, also those with unchanged stamps.
     """
     known = _read_manifest(memo)
     with storage_faults(folder, "reading"):
@@ -133,11 +129,7 @@ def look_at(folder: Path, memo: Path, *, rehash: bool) -> Manifest:
 
 
 def find_whole(folder: Path, *, rehash: bool) -> Manifest | None:
-    """What a folder holds, if ``build_folder`` finished it and no file is changed, missing or new; else None.
-
-    Raises:
-        StorageError: It cannot be read.
-    """
+    """Find a folder that ``build_folder`` finished, with no file changed, missing or new; else None."""
     marker = folder / COMPLETE_MARKER
     with storage_faults(folder, "reading"):
         known = _read_manifest(marker)
@@ -146,7 +138,7 @@ def find_whole(folder: Path, *, rehash: bool) -> Manifest | None:
         try:
             now = take_manifest(folder, None if rehash else known)
         except (CheckpointError, FileNotFoundError):
-            return None  # it holds a link; or another process replaces it right now
+            return None  # it holds a link, or another process replaces it right now
     if now.digests != known.digests:
         return None
     if not known.would_recall(now):
@@ -161,19 +153,16 @@ def build_folder(
     accept: Callable[[Manifest], bool] = lambda _: True,
     on_wait: Callable[[], None] = lambda: None,
 ) -> Manifest:
-    """Have a folder whole: the one that stands there, else one filled aside and moved into place.
+    """Return a whole folder: the one in place, else one that is filled aside and then moved there.
 
-    Processes that build the same folder wait for each other, and only one does the work. What was left aside
-    by builders that died is removed.
+    Processes that build the same folder wait for each other, and only one does the work. Leftovers of dead
+    builders are removed, and an error leaves nothing half-made.
 
     Args:
-        final: Where the folder shall stand. One that is not whole is replaced.
+        final: Destination; a folder there that is not whole is replaced.
         build: Fills the empty folder that it is given.
-        accept: Whether a whole folder that stands there will do.
+        accept: Returns whether a whole folder in place will do.
         on_wait: Called once if another process builds it.
-
-    Raises:
-        StorageError: The disk is full or the place cannot be written; nothing half-made is left.
     """
     with (
         exclusive(_lock_path(final.parent, final.name), on_wait),
@@ -210,12 +199,12 @@ def _read_manifest(path: Path) -> Manifest | None:
 
 
 def _keep_manifest(path: Path, manifest: Manifest) -> None:
-    with suppress(StorageError):  # where nothing can be written, looking only takes longer
+    with suppress(StorageError):  # without it, looking only takes longer
         write_bytes(path, manifest.model_dump_json().encode())
 
 
 def _replace(final: Path, aside: Path) -> None:
-    """Move a folder into place; at no moment is a part of it to be seen there."""
+    """Move a folder into place; no reader ever sees a part of it there."""
     if final.exists():
         old = _new_aside(final)
         final.rename(old)
@@ -225,7 +214,7 @@ def _replace(final: Path, aside: Path) -> None:
 
 
 def _remove_leftovers(final: Path) -> None:
-    """Remove what dead builders left aside; a living one holds the lock of what it builds."""
+    """Remove the leftovers of dead builders; a living one holds the lock of its folder."""
     for path in final.parent.glob(f".*{_ASIDE}*"):
         name = path.name[1:].rpartition(_ASIDE)[0]
         if name == final.name:

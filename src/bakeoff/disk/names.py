@@ -1,11 +1,11 @@
-"""Names that others wrote: which of them may become a path on this machine."""
+"""Names from other programs, and the faults that keep them from becoming a path on this machine."""
 
 from __future__ import annotations
 
 import unicodedata
 from pathlib import PurePosixPath
 
-# What the file systems at hand can hold; a longer name would fail halfway through writing.
+# Limits of common file systems; a longer name would fail halfway through writing.
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 1024
 # Separators of other systems, drives and streams of Windows, and escapes that artifact stores decode.
@@ -13,12 +13,12 @@ _FORBIDDEN = frozenset('\\:%"*<>?|')
 
 
 def find_name_fault(name: str) -> str | None:
-    """Why a text cannot stand for one file or folder, or None.
+    """Find the reason that a text cannot name one file or folder, or None.
 
-    Refused are names that mean another place, and names that an eye or another system reads differently.
+    bakeoff refuses names that mean another place, and names that people or other systems read differently.
     """
     if name in {"", ".", ".."}:
-        return f"{name!r} is no name"
+        return f"{name!r} is not a name"
     if "/" in name or _FORBIDDEN.intersection(name):
         return f"{name!r} holds a separator or a reserved character"
     if any(unicodedata.category(character).startswith("C") for character in name):
@@ -29,7 +29,7 @@ def find_name_fault(name: str) -> str | None:
 
 
 def find_path_fault(path: str) -> str | None:
-    """Why a text cannot stand for a path below a folder, its parts divided by ``/``, or None."""
+    """Find the reason that a text cannot be a path below a folder, with ``/`` between parts, or None."""
     if path.startswith("/"):
         return f"{path[:80]!r} is an absolute path"
     fault = next((fault for part in path.split("/") if (fault := find_name_fault(part))), None)
@@ -39,21 +39,21 @@ def find_path_fault(path: str) -> str | None:
 
 
 def fold_name(name: str) -> str:
-    """What a name is to a file system that minds neither case nor Unicode form."""
+    """Return a name as a file system sees it that ignores case and Unicode form."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 class NameRegister:
-    """The paths of one folder, refused when two of them could be the same file somewhere."""
+    """The paths of one folder; it refuses two that could be the same file on some system."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, bool]] = {}
 
     def find_fault(self, path: str, *, is_folder: bool) -> str | None:
-        """Take up a path and say why it may not stand there, or None.
+        """Add a path and return its fault, or None.
 
         Args:
-            path: Below the folder, its parts divided by ``/``.
+            path: Path below the folder, with ``/`` between parts.
             is_folder: A folder may be named again; a file may not.
         """
         if fault := find_path_fault(path):
@@ -69,5 +69,5 @@ class NameRegister:
             return None
         known, was_folder = self._seen[key]
         if known != name:
-            return f"{name!r} and {known!r} are one name where case or Unicode form does not count"
-        return None if is_folder and was_folder else f"{name!r} is there twice"
+            return f"{name!r} and {known!r} differ only in case or Unicode form"
+        return None if is_folder and was_folder else f"{name!r} is a duplicate"

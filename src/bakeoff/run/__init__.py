@@ -1,1 +1,1 @@
-"""Where things execute: trainings and measurements, each in a process of its own."""
+"""Execution: trainings and measurements, each in its own process."""

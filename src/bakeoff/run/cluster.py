@@ -1,4 +1,4 @@
-"""A Ray cluster: who is in it, and an executor whose work is done there. ray is imported here alone."""
+"""A Ray cluster: its nodes, and an executor that runs work on them. Only this module imports ray."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 AUTH_MODE_VARIABLE = "RAY_AUTH_MODE"
-# What travels is small; the least that Ray takes.
+# Our messages are small, so this is the least that Ray accepts.
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 LOOK_S = 0.5
 DETAIL_CHARS = 2000
@@ -33,8 +33,8 @@ class Listed(Record):
     """A node as the cluster lists it.
 
     Attributes:
-        name: Host and the beginning of the id, for eyes.
-        slots: How many jobs its resources are for.
+        name: Host and first characters of the id, to show.
+        slots: Number of jobs that its resources allow.
     """
 
     node_id: str
@@ -43,13 +43,13 @@ class Listed(Record):
 
 
 class RayCluster:
-    """A Ray cluster, connected while ``connected`` is entered; a process that is connected already stays so.
+    """A Ray cluster, connected inside ``connected``; an earlier connection of the process stays open.
 
     Args:
-        settings: Where it is, and what of it is asked for.
+        settings: Address of the cluster and resources of one job.
 
     Attributes:
-        nodes: Those that were chosen to measure; None until they were asked.
+        nodes: Nodes chosen to measure; None before they were asked.
     """
 
     def __init__(self, settings: RayExecution) -> None:
@@ -59,18 +59,14 @@ class RayCluster:
 
     @property
     def shown_address(self) -> str:
-        """For eyes."""
+        """Address to show."""
         return self.settings.address or "of this machine alone"
 
     @contextmanager
     def connected(self) -> Iterator[None]:
         """Stay connected; may be entered again inside.
 
-        Ray prints on stdout what happens to nodes; that is where results are expected, so it goes to stderr.
-
-        Raises:
-            ClusterError: It does not answer.
-            MissingExtraError: ray is not installed.
+        Ray prints events of nodes on stdout. Users expect results there, so these lines go to stderr.
         """
         if self._depth == 0:
             auth_mode = os.environ.get(AUTH_MODE_VARIABLE)
@@ -85,15 +81,15 @@ class RayCluster:
                 import ray
 
                 ray.shutdown()
-                # A cluster of this machine alone has set it; what this process starts may use another one.
+                # A cluster of this machine alone has set it; child processes may use another one.
                 if auth_mode is None:
                     os.environ.pop(AUTH_MODE_VARIABLE, None)
 
     def list_nodes(self) -> list[Listed]:
-        """The nodes that have what one job takes; waits for the first one.
+        """List the nodes with the resources of one job; wait for the first one.
 
         Raises:
-            ClusterError: There is none.
+            ClusterError: No node has them after ``wait_s`` seconds.
         """
         deadline = time.monotonic() + self.settings.wait_s
         while not (found := [node for node in self._alive() if self._slots(node)]):
@@ -110,15 +106,11 @@ class RayCluster:
         ]
 
     def count_alive(self, node_ids: Sequence[str]) -> int:
-        """How many of some nodes are still there."""
+        """Count the nodes in a list that are still alive."""
         return len({node["NodeID"] for node in self._alive()} & set(node_ids))
 
     def ask(self, node: Listed | Node, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function on a node, whatever is measured there; it must be short.
-
-        Raises:
-            ClusterError: The node does not answer.
-        """
+        """Call a function on a node, also during a measurement there; it must be short."""
         with RayExecutor([node.node_id], resources={}, gpus=0) as executor:
             try:
                 return executor.submit(function, *args, **kwargs).result(self.settings.wait_s)
@@ -126,17 +118,17 @@ class RayCluster:
                 found = f"node {node.name} gave no answer within {self.settings.wait_s:g} s"
             except WorkerError as error:
                 found = f"node {node.name} cannot answer: {error.reason}"
-        fix = "bakeoff must be installed there, in the same version and for the same Python"
+        fix = "install bakeoff there, in the same version and for the same Python"
         raise ClusterError(self.shown_address, found=found, fix=fix)
 
     def open_executor(self, nodes: Sequence[Node]) -> RayExecutor:
-        """An executor on some nodes; each piece of work holds the resources of one job."""
+        """Open an executor on some nodes; each call holds the resources of one job."""
         resources = {self.settings.resource: 1.0}
         return RayExecutor([node.node_id for node in nodes], resources=resources, gpus=self.settings.gpus)
 
     def _connect(self) -> bool:
-        """Connect; returns whether it is ours to end."""
-        # Nothing is told to anybody outside the cluster; ray reads this when it is imported.
+        """Connect, and return whether this call opened the connection."""
+        # Nothing leaves the cluster; ray reads this variable at import.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -166,7 +158,7 @@ class RayCluster:
         return True
 
     def _probe(self, address: str) -> None:
-        """Knock at the door first: ray itself would wait for minutes."""
+        """Connect to the port first: ray itself would wait for minutes."""
         host, _, port = address.removeprefix("ray://").rpartition(":")
         if not host:  # auto
             return
@@ -208,8 +200,8 @@ class RayCluster:
         ]
         return ClusterError(
             self.shown_address,
-            found=f"after {settings.wait_s:g} s no node has {{{wanted}}}; its {len(shown)} nodes have "
-            + "; ".join(f"{{{each}}}" for each in shown),
+            found=f"after {settings.wait_s:g} s no node has {{{wanted}}}; the nodes have "
+            + (", ".join(f"{{{each}}}" for each in shown) or "nothing"),
             fix=f"start nodes with `ray start --resources='{{\"{settings.resource}\": 1}}'`, or correct "
             "benchmark.execution",
         )
@@ -219,26 +211,26 @@ class RayCluster:
         return ClusterError(
             self.shown_address,
             found=f"cannot be reached: {(lines or ['no reason was given'])[0][:300]}",
-            fix="nothing was measured; check the address, RAY_AUTH_MODE, and `ray status` there",
+            fix="check the address, RAY_AUTH_MODE and `ray status` there; nothing was measured",
         )
 
 
 def find_node_id() -> str:
-    """The id of the node on which this runs; empty where no cluster runs it."""
+    """Return the id of the node that runs this process; empty outside a cluster."""
     import ray
 
     return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
 
 
 class RayExecutor(Executor):
-    """An executor of the standard library's kind on some nodes; ray retries nothing, since we count attempts.
+    """Executor that runs each call on one of some nodes; ray retries nothing, since bakeoff counts attempts.
 
-    A future's error is NodeLostError where node or process were lost, else WorkerError.
+    A future's error is NodeLostError if the node or its process was lost, else WorkerError.
 
     Args:
-        node_ids: Where.
-        resources: That each piece of work holds while it runs, beside no CPU: workers size themselves.
-        gpus: The same.
+        node_ids: Nodes to use.
+        resources: Resources that each running call holds. It takes no CPU: workers size themselves.
+        gpus: GPUs that each running call holds.
     """
 
     def __init__(self, node_ids: Sequence[str], *, resources: Mapping[str, float], gpus: int) -> None:
@@ -252,17 +244,17 @@ class RayExecutor(Executor):
         self._running: dict[Future[Any], Any] = {}
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Let a function of an installed module be called on one of the nodes."""
+        """Call a function of an installed module on one of the nodes."""
         import ray
 
         reference = ray.remote(**self._options)(fn).remote(*args, **kwargs)
         future: Future[T] = Future()
         self._running[future] = reference
-        reference.future().add_done_callback(partial(self._hand_over, future))
+        reference.future().add_done_callback(partial(self._settle, future))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End what still runs: nobody is there to get its result."""
+        """End all running calls: no caller waits for their results."""
         del wait, cancel_futures
         import ray
 
@@ -271,7 +263,7 @@ class RayExecutor(Executor):
                 with suppress(ray.exceptions.RayError, ValueError):
                     ray.cancel(reference, force=True)
 
-    def _hand_over(self, future: Future[Any], answer: Future[Any]) -> None:
+    def _settle(self, future: Future[Any], answer: Future[Any]) -> None:
         self._running.pop(future, None)
         error = answer.exception()
         if error is None:

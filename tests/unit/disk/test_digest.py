@@ -209,6 +209,6 @@ def test_a_folder_that_is_not_there_has_no_digest(folder: Path) -> None:
 
 def test_a_file_name_that_is_no_text_is_refused(folder: Path) -> None:
     (folder / os.fsdecode(b"weights\xff")).touch()
-    with pytest.raises(CheckpointError, match=r"the name .* is no UTF-8; rename the file") as caught:
+    with pytest.raises(CheckpointError, match=r"the name .* is not UTF-8; rename the file") as caught:
         digest_folder(folder)
     str(caught.value).encode()

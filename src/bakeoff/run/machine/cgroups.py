@@ -1,4 +1,4 @@
-"""Limits of the control group that this process is in, and of all groups around it (cgroup version 2)."""
+"""Limits of this process's control group and of all groups around it (cgroup version 2)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def read_cpu_quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
-    """CPUs that this process may keep busy over time, by the tightest group; None where no group limits it.
+    """Return the CPUs that this process may keep busy over time, by the tightest group; None without a limit.
 
     Args:
-        root: Where the groups are mounted.
-        membership: Tells the group of this process.
+        root: Mount point of the groups.
+        membership: File that names the group of this process.
     """
     quotas = []
     for group in _groups(root, membership):
@@ -26,9 +26,9 @@ def read_cpu_quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | 
 
 
 def read_memory_left_bytes(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float:
-    """Memory that this process may still take, by the tightest group, in bytes; infinite without a limit.
+    """Return the memory that this process may still take, in bytes; infinite without a limit.
 
-    Files that the kernel keeps in memory and can drop at any time are counted as free.
+    The tightest group counts, and cached files that the kernel can drop at any time are free.
     """
     left_bytes = math.inf
     for group in _groups(root, membership):
@@ -40,16 +40,15 @@ def read_memory_left_bytes(root: Path = ROOT, membership: Path = MEMBERSHIP) -> 
 
 
 def read_memory_limit_bytes(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int | None:
-    """Memory that the tightest group allows in all, in bytes; None where no group limits it."""
+    """Return the memory that the tightest group allows in all, in bytes; None without a limit."""
     limits = [_read(group / "memory.max") for group in _groups(root, membership)]
     return min((int(limit) for limit in limits if limit.isdecimal()), default=None)
 
 
 def _groups(root: Path, membership: Path) -> Iterator[Path]:
-    """The group of this process, then each that it lies in, up to the root.
+    """List the group of this process, then each group around it, up to the root.
 
-    Inside a container the root is what the container sees, and the path may lead out of it; then the root
-    alone is asked.
+    A container sees its own root, and the path may lead out of it. Then only the root is read.
     """
     path = next((line[3:] for line in _read(membership).splitlines() if line.startswith("0::")), "/")
     parts = [part for part in path.split("/") if part]

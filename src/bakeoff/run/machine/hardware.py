@@ -1,4 +1,4 @@
-"""What machine this is, and in what state."""
+"""Hardware and state of this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bakeoff.run.machine.cgroups import read_cpu_quota, read_memory_limit_bytes
 from bakeoff.run.machine.processes import CAN_FREEZE
 
 _ABSENT = "n/a"
-# Instruction sets for which the runtimes have kernels of their own.
+# Instruction sets with special kernels in the runtimes.
 _ISA_FLAGS = (
     "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16",
     "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve",
@@ -35,10 +35,10 @@ AFTER = "_after"
 
 
 def detect_hardware(cpus: Collection[int] | None = None) -> Hardware:
-    """The machine as this process may use it: CPU affinity and container limits count.
+    """Describe the machine as this process may use it: CPU affinity and container limits count.
 
     Args:
-        cpus: As a process that may run on these alone; None means wherever this one may.
+        cpus: CPUs of another process to describe it for; None means those of this process.
     """
     return Hardware(
         machine=platform.machine(),
@@ -50,10 +50,10 @@ def detect_hardware(cpus: Collection[int] | None = None) -> Hardware:
 
 
 def record_environment(before: Mapping[str, str] | None = None) -> Environment:
-    """Hardware, library versions, and what the system says of itself.
+    """Record hardware, library versions and facts of the system.
 
     Args:
-        before: What ``read_load`` told before the work; what it tells now is then recorded as after it.
+        before: Result of ``read_load`` before the work; the load of now is then recorded as that after it.
     """
     facts = {**_facts(), **(before or read_load())}
     environment = Environment(hardware=detect_hardware(), libraries=_library_versions(), facts=facts)
@@ -61,13 +61,13 @@ def record_environment(before: Mapping[str, str] | None = None) -> Environment:
 
 
 def add_load_after(environment: Environment, load: Mapping[str, str]) -> Environment:
-    """An environment with the load and pressure of when the work was done, beside those of before."""
+    """Add the load and pressure after the work to an environment with those before it."""
     after = {name + AFTER: value for name, value in load.items()}
     return environment.model_copy(update={"facts": {**environment.facts, **after}})
 
 
 def read_load() -> dict[str, str]:
-    """Load and pressure of the machine now."""
+    """Read load and pressure of the machine now."""
     return {
         "load_average": " ".join(f"{value:.2f}" for value in os.getloadavg()),
         "cpu_pressure": _read("/proc/pressure/cpu").splitlines()[0],
@@ -76,14 +76,14 @@ def read_load() -> dict[str, str]:
 
 
 def default_threads(hardware: Hardware) -> int:
-    """Threads where the settings name none: the physical cores that this process may use."""
+    """Return the default number of threads: the physical cores that this process may use."""
     return max(1, min(hardware.physical_cores, hardware.usable_cpus))
 
 
 def _library_versions() -> Mapping[str, str]:
     found = {"python": platform.python_version()}
-    # All that can change the numbers, whether a job uses them or not: all jobs need the same list, so
-    # that environments can be compared.
+    # Every library that can change the numbers, also those that a job does not use. All jobs need the same
+    # list, so that environments can be compared.
     for name in ("numpy", *list_libraries()):
         try:
             found[name] = version(name)
@@ -150,7 +150,7 @@ def _flag(name: str) -> str:
 
 
 def _cpu_field(name: str) -> str:
-    """What the kernel says of the first CPU."""
+    """Read a field of the first CPU in the kernel's list."""
     for line in _read("/proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:
@@ -159,12 +159,12 @@ def _cpu_field(name: str) -> str:
 
 
 def _affinity() -> str:
-    """The CPUs that this process may run on."""
+    """List the CPUs that this process may run on."""
     return ",".join(map(str, sorted(usable_cpu_numbers()))) or _ABSENT
 
 
 def usable_cpu_numbers() -> frozenset[int]:
-    """The CPUs on which this process may run; empty where the system does not tell."""
+    """Return the CPUs on which this process may run; empty if the system does not report them."""
     return frozenset(os.sched_getaffinity(0)) if sys.platform == "linux" else frozenset()
 
 
@@ -175,7 +175,7 @@ def _usable_cpus(cpus: Collection[int] | None) -> int:
 
 
 def _accelerators() -> tuple[str, ...]:
-    """NVIDIA devices as the driver lists them; read from the kernel, so that no GPU library is loaded."""
+    """List NVIDIA devices from the kernel's driver files, so that no GPU library is loaded."""
     return tuple(
         line.partition(":")[2].strip()
         for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))

@@ -1,4 +1,4 @@
-"""This machine: the lock under which it measures, one command at a time, and what it is called in a claim."""
+"""The lock that lets one command at a time measure on this machine, and the machine's name in a claim."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bakeoff.heartbeat import beating
 from bakeoff.record import Record
 
 LOCK_VARIABLE = "BAKEOFF_MACHINE_LOCK"
-# How often a command that waits for the lock says so again.
+# Interval at which a command that waits for the lock reports again.
 TELL_S = 60.0
 _MOST_BYTES = 4096
 _MOST_CHARS = 80
@@ -27,7 +27,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def lock_path() -> Path:
-    """The lock file; batch systems give jobs a TMPDIR of their own, so that is asked last."""
+    """Return the path of the lock file; TMPDIR comes last, since batch systems give each job its own."""
     named = os.environ.get(LOCK_VARIABLE)
     if named:
         return Path(named).absolute()
@@ -36,10 +36,10 @@ def lock_path() -> Path:
 
 
 class Holder(Record):
-    """The command that holds the lock, as it wrote itself into the lock file.
+    """The command that holds the lock, as it described itself in the lock file.
 
     Attributes:
-        since_s: When it got the lock, in s since the Unix epoch.
+        since_s: Time at which it got the lock, in s since the Unix epoch.
     """
 
     pid: Annotated[int, Field(gt=0)]
@@ -47,10 +47,10 @@ class Holder(Record):
     since_s: Annotated[float, Field(gt=0, lt=1e11)]
 
     def describe(self, now_s: float) -> str:
-        """Name process, command, and since when it holds the lock.
+        """Describe the process, its command and how long it has held the lock.
 
         Args:
-            now_s: In s since the Unix epoch.
+            now_s: Time now, in s since the Unix epoch.
         """
         shown = "".join(each for each in self.command if each.isprintable() and each != "`")[:_MOST_CHARS]
         at = time.strftime("%H:%M:%S", time.localtime(self.since_s))
@@ -64,15 +64,12 @@ class Holder(Record):
 def measuring(on_wait: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of this machine: two commands that measure at once would measure each other.
 
-    The kernel lets it go when the holder dies, however it dies. It only has to be read to be held, so that it
-    serves all accounts of the machine, whoever made it.
+    The kernel releases it however the holder dies. Reading the file suffices to hold it, so every account of
+    the machine can use it.
 
     Args:
-        on_wait: Gets a line that names the holder, at once if another command holds the lock, and every
-            minute while that lasts, then from another thread.
-
-    Raises:
-        StorageError: The lock file cannot be made or read.
+        on_wait: Gets a line that names another holder, at once and then every minute. The later calls come
+            from another thread.
     """
     path = lock_path()
     if os.name == "nt":
@@ -91,16 +88,16 @@ def measuring(on_wait: Callable[[str], None]) -> Iterator[None]:
 
 
 def describe_wait(path: Path) -> str:
-    """Say who holds the lock, as far as that is known."""
+    """Describe the holder of the lock, as far as it is known."""
     holder = find_holder(path)
     found = holder.describe(time.time()) if holder else f"another command holds {path}"
     return f"waiting for the machine lock: {found}"
 
 
 def find_holder(path: Path) -> Holder | None:
-    """Read who holds the lock; None where the file names no process that can be the holder.
+    """Read the holder of the lock; None if the file names no process that can hold it.
 
-    Anyone may have written there, and a command that was killed leaves its text behind.
+    Any account may have written there, and a killed command leaves its text behind.
     """
     import psutil
 
@@ -110,19 +107,17 @@ def find_holder(path: Path) -> Holder | None:
         began_s = psutil.Process(holder.pid).create_time()
     except (OSError, ValidationError, psutil.Error, OverflowError):
         return None
-    # A process that began later got the number of one that is gone.
+    # A process that began later reuses the number of a dead one.
     return holder if began_s <= holder.since_s + 1 else None
 
 
 def _write(path: Path, held: int, text: str) -> None:
-    """Write into the lock file, for those who wait.
-
-    An account that may not write there holds the lock all the same.
+    """Write into the lock file for the commands that wait; holding the lock needs no right to write.
 
     Args:
-        path: The file.
-        held: The descriptor that is locked; a file that took its place is another command's.
-        text: Replaces what is there.
+        path: The lock file.
+        held: The locked descriptor; another file at this path belongs to another command.
+        text: New content.
     """
     with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), "wb") as file:
         if os.path.samestat(os.fstat(file.fileno()), os.fstat(held)):
@@ -131,14 +126,14 @@ def _write(path: Path, held: int, text: str) -> None:
 
 
 def _name_command() -> str:
-    """The program and its first word: more could hold what others must not read."""
+    """Return the program and its first argument; more could reveal secrets to other accounts."""
     program = Path(sys.argv[0] if sys.argv else "") if sys.argv[:1] != ["-c"] else Path("python -c")
     name = program.parent.name if program.name == "__main__.py" else program.name
     return " ".join([name or "python", *(word for word in sys.argv[1:2] if word.isidentifier())])
 
 
 def _hold(path: Path, on_wait: Callable[[], None]) -> int:
-    """Open the lock file and lock it; one that was removed meanwhile is no lock."""
+    """Open the lock file and lock it; try again if the file was removed meanwhile."""
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +160,7 @@ def _open_lock(path: Path) -> int:
             return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         with suppress(FileExistsError):
             descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            os.fchmod(descriptor, 0o644)  # whatever the umask: others must be able to read it
+            os.fchmod(descriptor, 0o644)  # despite any umask: other accounts must be able to read it
             return descriptor
 
 
@@ -177,16 +172,16 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
 
 
 def identify_machine(path: Path | None = None) -> str:
-    """Equal for two commands if, and only if, one kernel gives them one lock file.
+    """Return a name that two commands share if, and only if, one kernel gives them one lock file.
 
-    Containers on one machine share the kernel and not the file, machines that mount one disk the file and not
-    the kernel: in both cases the lock of one says nothing about the other.
+    Containers on one machine share the kernel but not the file. Machines that mount one disk share the file
+    but not the kernel. In both cases the lock of one says nothing about the other.
 
     Args:
-        path: Of the lock; None means that of this machine.
+        path: The lock file; None means that of this machine.
 
     Raises:
-        StorageError: The lock was never taken, and its file is not there.
+        StorageError: The lock file is missing, since no command ever took the lock.
     """
     path = path or lock_path()
     with durable.storage_faults(path, "reading"):
@@ -195,7 +190,7 @@ def identify_machine(path: Path | None = None) -> str:
 
 
 def describe_command() -> str:
-    """This command for eyes: host and process."""
+    """Describe this command to readers: host and process."""
     return f"{platform.node() or 'unknown host'}, process {os.getpid()}"
 
 

@@ -1,4 +1,4 @@
-"""Our own child processes: started clean, never waited for by polling, never left behind."""
+"""Child processes of bakeoff: they start clean, are awaited without polling and never stay behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STDOUT_FILE = "stdout.txt"
 STDERR_TAIL_BYTES = 2000
 GRACE_S = 2.0
 LOOK_S = 0.01
-# How often a caller who asked for it is called while a process is waited for.
+# Interval of the calls to ``on_wait`` during a wait for a process.
 CALL_S = 1.0
 CAN_FREEZE = hasattr(signal, "SIGSTOP")
 
@@ -33,18 +33,15 @@ def start_process(
     pass_fds: Sequence[int] = (),
     cpus: Sequence[int] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``python -m module`` in a session of its own.
+    """Start ``python -m module`` in its own session.
 
     Args:
-        module: To be run.
-        words: Its arguments.
-        folder: What it prints goes into files here.
-        environment: Variables beside ours; thread pools must be sized before libraries are imported.
+        module: Module to run.
+        words: Arguments of the module.
+        folder: Folder for the files with its output.
+        environment: Variables added to ours; thread pools must be sized before libraries are imported.
         pass_fds: Descriptors that it inherits.
-        cpus: On which it may run, from its first instruction on; None leaves it those of ours.
-
-    Raises:
-        StorageError: The disk is full, or the folder cannot be written.
+        cpus: CPUs on which it may run from its first instruction on; None means ours.
     """
     with ExitStack() as files:
         with storage_faults(folder, "writing"):
@@ -65,7 +62,7 @@ def start_process(
 
 @contextmanager
 def _running_on(cpus: Sequence[int] | None) -> Iterator[None]:
-    """Move this thread to some CPUs, since a new process begins where its parent's thread may run."""
+    """Move this thread to some CPUs, since a new process inherits the CPUs of its parent's thread."""
     if cpus is None or sys.platform != "linux":
         yield
         return
@@ -78,7 +75,7 @@ def _running_on(cpus: Sequence[int] | None) -> Iterator[None]:
 
 
 def thread_environment(threads: int, hash_seed: int) -> dict[str, str]:
-    """Variables that size every thread pool we know of, and keep libraries off the network."""
+    """Return variables that size every known thread pool and keep libraries off the network."""
     return {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
@@ -93,13 +90,13 @@ def thread_environment(threads: int, hash_seed: int) -> dict[str, str]:
 def wait_for(
     process: subprocess.Popen[bytes], timeout_s: float, on_wait: Callable[[], None] | None = None
 ) -> bool:
-    """Block until a process ends; False after the time-out.
+    """Block until a process ends; return False after the time-out.
 
-    Popen.wait(timeout) would poll, and disturb what is measured beside it.
+    Popen.wait(timeout) would poll and disturb measurements at the same time.
 
     Args:
-        process: Ours.
-        timeout_s: How long to wait.
+        process: Child process.
+        timeout_s: Longest wait.
         on_wait: Called about once a second meanwhile; it must be short.
     """
     if not hasattr(os, "pidfd_open"):  # not Linux
@@ -119,7 +116,7 @@ def wait_for(
 
 
 def wait_for_any(ours: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> None:
-    """Block until one of several processes ends, or for some time; it may return earlier."""
+    """Block until one of several processes ends, at most for some time; it may return earlier."""
     if not hasattr(os, "pidfd_open"):  # not Linux
         time.sleep(min(timeout_s, LOOK_S))
         return
@@ -135,11 +132,11 @@ def wait_for_any(ours: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> N
 
 
 def wait_readable(descriptor: int, timeout_s: float, on_wait: Callable[[], None] | None = None) -> bool:
-    """Block until a descriptor can be read; False after the time-out.
+    """Block until a descriptor can be read; return False after the time-out.
 
     Args:
-        descriptor: Of a pipe or a process.
-        timeout_s: How long to wait.
+        descriptor: Descriptor of a pipe or a process.
+        timeout_s: Longest wait.
         on_wait: Called about once a second meanwhile; without it nothing runs here until the end.
     """
     poller = select.poll()
@@ -154,45 +151,45 @@ def wait_readable(descriptor: int, timeout_s: float, on_wait: Callable[[], None]
 
 
 def freeze(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process with all its threads: spinning ones would slow whoever is measured."""
+    """Stop a process with all its threads: spinning ones would slow the measured process."""
     if CAN_FREEZE:
         _signal(process, signal.SIGSTOP)
 
 
 def thaw(process: subprocess.Popen[bytes]) -> None:
-    """Let a stopped process go on."""
+    """Let a stopped process continue."""
     if CAN_FREEZE:
         _signal(process, signal.SIGCONT)
 
 
 def end_process(process: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
-    """End a process and whatever it started: they share a session of their own."""
+    """End a process and all that it started: they share one session."""
     if grace_s > 0:
         _signal(process, signal.SIGTERM)
         wait_for(process, grace_s)
-    # Also after a good end: what it started may still be there.
+    # Also after a good end: its children may still be there.
     _signal(process, signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + GRACE_S
     while _signal(process, 0) and time.monotonic() < deadline:
-        time.sleep(LOOK_S)  # dying takes a moment, and what is measured next shall not meet it
+        time.sleep(LOOK_S)  # dying takes a moment and must not disturb the next measurement
 
 
 def describe_end(process: subprocess.Popen[bytes]) -> str:
-    """How an ended process ended: ``killed by SIGSEGV``, ``exit code 3``."""
+    """Describe the end of a process: ``killed by SIGSEGV``, ``exit code 3``."""
     code = process.returncode
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def read_tail(folder: Path) -> str:
-    """The end of what a process wrote to its standard error."""
+    """Return the end of a process's standard error."""
     with (folder / STDERR_FILE).open("rb") as file:
         file.seek(max(0, (folder / STDERR_FILE).stat().st_size - STDERR_TAIL_BYTES))
         return file.read().decode(errors="replace").strip()
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
-    """Send a signal to a process and all that it started; False if none of them is left."""
+    """Send a signal to a process and all that it started; return False if none of them is left."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):

@@ -1,1 +1,1 @@
-"""Measuring: worker processes, the orders that they get, what they answer."""
+"""Measuring: worker processes, their orders and their answers."""

@@ -1,4 +1,4 @@
-"""One order in one fresh process, and the words in which orders and outcomes are written."""
+"""Orders and outcomes as records, and their execution in fresh processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORKER = "bakeoff.run.measuring.worker"
 
 
 class PrepareOrder(Record):
-    """Make what a backend runs from a checkpoint, and check it."""
+    """Order to make the files that a backend runs from a checkpoint, and to check them."""
 
     kind: Literal["prepare"] = "prepare"
     runtime: Backend
@@ -42,13 +42,13 @@ class PrepareOrder(Record):
 
 
 class MeasureOrder(Record):
-    """Measure one scenario in one fresh process, as one repeat of a job.
+    """Order to measure one scenario in one fresh process, as one repeat of a job.
 
     Attributes:
-        lengths: Of each document, in any unit: by them all candidates of a heat put their inputs in the same
-            order. None means in words.
-        cpus: On which the process may run; None means wherever we may.
-        memory_limit_bytes: That it may allocate; None leaves it to the system.
+        lengths: Length of each document, in any unit. Equal lengths give all candidates of a heat the same
+            order of inputs. None means lengths in words.
+        cpus: CPUs on which the process may run; None means ours.
+        memory_limit_bytes: Most that it may allocate, in bytes; None sets no limit.
     """
 
     kind: Literal["measure"] = "measure"
@@ -73,8 +73,8 @@ class Done(Record):
     """A whole outcome.
 
     Attributes:
-        n_truncated: Documents of which words were cut off.
-        facts: What the runtime says of itself.
+        n_truncated: Documents that were cut.
+        facts: Facts that the runtime reports about itself.
     """
 
     kind: Literal["done"] = "done"
@@ -85,7 +85,7 @@ class Done(Record):
 
 
 class Failed(Record):
-    """The worker caught an error and wrote it down."""
+    """An error that the worker caught and recorded."""
 
     kind: Literal["failed"] = "failed"
     error: str
@@ -94,7 +94,7 @@ class Failed(Record):
 
     @property
     def text(self) -> str:
-        """For eyes."""
+        """Text to show."""
         return self.message if self.is_user_error else f"{self.error}: {self.message}"
 
 
@@ -109,19 +109,16 @@ def run_in_fresh_process(
     *,
     on_wait: Callable[[], None] | None = None,
 ) -> Done:
-    """Carry out an order in a new interpreter and return what it wrote.
+    """Carry out an order in a new interpreter and return its outcome.
 
-    A folder that already holds the whole outcome of this very order is answered from there.
+    A folder that already holds the whole outcome of this very order gives the answer.
 
     Args:
-        order: What to do.
-        folder: For order, outcome and the process's output.
-        timeout_s: After this the process and its children are killed.
-        worker: The module that the process runs, with the folder and our process id as its arguments.
-        on_wait: Called about once a second while it runs; it must be short.
-
-    Raises:
-        WorkerError: The process failed, was killed, hung, or left no whole outcome.
+        order: The order.
+        folder: Folder for the order, its outcome and the output of the process.
+        timeout_s: Time after which the process and its children are killed.
+        worker: Module that the process runs; its arguments are the folder and our process id.
+        on_wait: Called about once a second meanwhile; it must be short.
     """
     begun = _begin(order, folder, worker)
     if isinstance(begun, Done):
@@ -135,11 +132,11 @@ def run_in_fresh_process(
 
 @dataclass(frozen=True)
 class Task:
-    """An order to be carried out beside others, since nothing in it is timed.
+    """An order that may run at the same time as others, since nothing in it is timed.
 
     Attributes:
-        folder: For order, outcome and the process's output.
-        timeout_s: After this the process and its children are killed.
+        folder: Folder for the order, its outcome and the output of the process.
+        timeout_s: Time after which the process and its children are killed.
     """
 
     order: PrepareOrder | MeasureOrder
@@ -154,14 +151,14 @@ def run_side_by_side(
     on_wait: Callable[[], None] | None = None,
     worker: str = WORKER,
 ) -> None:
-    """Carry out orders in fresh processes, several at once; no thread of ours waits for them.
+    """Carry out orders in fresh processes, several at once; no extra thread waits for them.
 
     Args:
-        tasks: In the order in which they begin.
+        tasks: Tasks in the order in which they begin.
         n_at_once: Most processes at once.
         on_end: Gets the number of each task, its outcome and the wall time of its process in s, as it ends.
         on_wait: Called about once a second while processes run; it must be short.
-        worker: The module that the processes run.
+        worker: Module that the processes run.
     """
     waiting, running = deque(enumerate(tasks)), dict[int, _Running]()
     try:
@@ -199,7 +196,7 @@ class _Running:
 def _wait_for_any(
     running: Mapping[int, _Running], on_wait: Callable[[], None] | None
 ) -> list[tuple[int, bool]]:
-    """Wait about a second for processes to end; returns who is over, and whether it ended by itself."""
+    """Wait about a second; return each process that is over, and whether it ended by itself."""
     if running:
         processes.wait_for_any([each.process for each in running.values()], processes.CALL_S)
         if on_wait is not None:
@@ -235,10 +232,10 @@ def _collect(
 
 
 def environment_for(order: PrepareOrder | MeasureOrder) -> dict[str, str]:
-    """The variables under which an order is carried out.
+    """Return the environment variables of an order.
 
-    Where nothing is timed, threads of OpenMP sleep while they wait for each other. Spinning gains nothing
-    there, and on a machine with other work it made a call ten times slower.
+    If nothing is timed, threads of OpenMP sleep while they wait for each other. Spinning gains nothing then,
+    and on a machine with other work it made a call ten times slower.
     """
     is_timed = isinstance(order, MeasureOrder) and order.scenario.is_timed
     hash_seed = order.repeat if isinstance(order, MeasureOrder) else 0

@@ -1,7 +1,7 @@
 """A candidate that stays in memory between its blocks, in a fresh process each repeat.
 
-The process gets its order as a file and is then asked line by line, JSON over two pipes of its own, so that
-nothing a library prints can be taken for an answer.
+The process reads its order from a file. Commands and answers follow as lines of JSON over two separate pipes,
+so no output of a library can pass for an answer.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _READ_BYTES = 1 << 20
 
 
 class Load(Record):
-    """Load the model and warm up: no other worker runs now."""
+    """Command to load the model and warm up; no other worker runs now."""
 
     kind: Literal["load"] = "load"
 
 
 class RunBlock(Record):
-    """Run one block."""
+    """Command to run one block."""
 
     kind: Literal["block"] = "block"
     request: BlockRequest
 
 
 class Finish(Record):
-    """Say what is to be said at the end, and end."""
+    """Command to report the last figures and end."""
 
     kind: Literal["finish"] = "finish"
 
@@ -55,10 +55,10 @@ Command: TypeAdapter[Load | RunBlock | Finish] = TypeAdapter(
 
 
 class Imported(Record):
-    """The libraries are imported.
+    """Answer after the import of the libraries.
 
     Attributes:
-        resident_bytes: Memory of the process now.
+        resident_bytes: Memory of the process now, in bytes.
     """
 
     kind: Literal["imported"] = "imported"
@@ -66,7 +66,7 @@ class Imported(Record):
 
 
 class Ready(Record):
-    """Loaded and warm."""
+    """Answer after loading and warming up."""
 
     kind: Literal["ready"] = "ready"
     started: Started
@@ -74,7 +74,7 @@ class Ready(Record):
 
 
 class Ran(Record):
-    """A block was run."""
+    """Answer after a block."""
 
     kind: Literal["ran"] = "ran"
     block: Block
@@ -93,19 +93,18 @@ Answer: TypeAdapter[Imported | Ready | Ran | Ended | Failed] = TypeAdapter(
 
 
 class ResidentWorker:
-    """A participant of a heat in a process of its own.
+    """A participant of a heat, in a separate process.
 
     Args:
-        name: Unique in the heat.
-        order: What every repeat is started with, but for its number.
-        folder: Gets a folder for each repeat, with order and output.
+        name: Name of the candidate, unique in the heat.
+        order: Order of every repeat, except for the repeat's number.
+        folder: Parent of one folder a repeat, with order and output.
         timeout_s: Longest time to import, and longest time to load and warm up.
-        worker: The module that is run.
-        on_wait: Called about once a second while it imports, loads and warms up, and never while it runs a
-            block.
+        worker: Module that the process runs.
+        on_wait: Called about once a second while it imports, loads and warms up, and never during a block.
 
     Attributes:
-        environments: What each repeat's process saw, by its number.
+        environments: Environment of each repeat's process, by its number.
     """
 
     def __init__(
@@ -136,15 +135,11 @@ class ResidentWorker:
 
     @property
     def name(self) -> str:
-        """Unique in the heat."""
+        """Name, unique in the heat."""
         return self._name
 
     def begin(self, repeat: int) -> None:
-        """Start a fresh process, which imports its libraries and waits; return at once.
-
-        Raises:
-            StorageError: The disk is full, or its folder cannot be written.
-        """
+        """Start a fresh process that imports its libraries and waits; return at once."""
         folder = self._folder / f"repeat-{repeat}"
         order = self._order.model_copy(update={"repeat": repeat})
         durable.write_bytes(folder / ORDER_FILE, order.model_dump_json().encode())
@@ -172,13 +167,10 @@ class ResidentWorker:
         """Wait until the libraries are imported and the process is stopped.
 
         Args:
-            longest_s: How long to wait.
+            longest_s: Longest wait.
 
         Returns:
-            Memory of the process in bytes; None if it is not there yet.
-
-        Raises:
-            WorkerError: It failed, died or took too long.
+            Memory of the process in bytes; None if it still imports.
         """
         if self._imported is not None:
             return self._imported
@@ -190,55 +182,40 @@ class ResidentWorker:
             return None
         answer = self._receive(self._current, max(0.0, self._deadline_s - time.monotonic()))
         if not isinstance(answer, Imported):
-            raise self._complain(self._current, f"answered {answer.kind} where imported was expected")
+            raise self._complain(self._current, f"answered {answer.kind}; expected imported")
         if self._process is not None:
             processes.freeze(self._process)
         self._imported = answer.resident_bytes
         return self._imported
 
     def start(self, repeat: int) -> Started:
-        """Let the process go on; back when it is loaded, warm and stopped.
-
-        A process that was not begun is begun now.
-
-        Raises:
-            StorageError: The disk is full, or its folder cannot be written.
-            WorkerError: It failed, died or took too long.
-        """
+        """Let the process load and warm up, begin it if necessary, and return after it is stopped."""
         if self._begun != repeat:
             self.begin(repeat)
         while self.wait_imported(processes.CALL_S) is None:
             pass
         answer = self._ask(Load(), self._timeout_s, self._on_wait)
         if not isinstance(answer, Ready):
-            raise self._complain(self._current, f"answered {answer.kind} where ready was expected")
+            raise self._complain(self._current, f"answered {answer.kind}; expected ready")
         self.environments[repeat] = answer.environment
         self._slowest_call_ns = max(row.median_ns for row in answer.started.warm_ups)
         return answer.started
 
     def run_block(self, request: BlockRequest) -> Block:
-        """Let the process go on for one block.
-
-        Raises:
-            WorkerError: It failed, died or took too long.
-        """
+        """Let the process run one block."""
         expected_s = self._slowest_call_ns * (request.samples * request.calls_per_sample + 1) / _NS_PER_S
         answer = self._ask(
             RunBlock(request=request), max(MIN_BLOCK_TIMEOUT_S, BLOCK_TIMEOUT_FACTOR * expected_s)
         )
         if not isinstance(answer, Ran):
-            raise self._complain(self._current, f"answered {answer.kind} where a block was expected")
+            raise self._complain(self._current, f"answered {answer.kind}; expected ran")
         return answer.block
 
     def finish(self) -> Finished:
-        """Let the process say its last word and end.
-
-        Raises:
-            WorkerError: It failed, died or took too long.
-        """
+        """Let the process report its last figures and end."""
         answer = self._ask(Finish(), MIN_BLOCK_TIMEOUT_S)
         if not isinstance(answer, Ended):
-            raise self._complain(self._current, f"answered {answer.kind} where the end was expected")
+            raise self._complain(self._current, f"answered {answer.kind}; expected ended")
         self.kill()
         return answer.finished
 
@@ -260,9 +237,9 @@ class ResidentWorker:
         on_wait: Callable[[], None] | None = None,
     ) -> Imported | Ready | Ran | Ended:
         if self._process is None:
-            raise WorkerError(f"{self._name}: there is no process to ask")
+            raise WorkerError(f"{self._name}: no process to ask")
         processes.thaw(self._process)
-        with suppress(BrokenPipeError):  # it died: reading its answer says how
+        with suppress(BrokenPipeError):  # it died: reading its answer finds the cause
             os.write(self._commands, command.model_dump_json().encode() + b"\n")
         answer = self._receive(self._current, timeout_s, on_wait)
         processes.freeze(self._process)
@@ -290,7 +267,7 @@ class ResidentWorker:
         return answer
 
     def _complain(self, folder: Path, reason: str | None) -> WorkerError:
-        """End the process and say what was wrong with it; without a reason, how it ended by itself."""
+        """End the process and return its error; without a reason, that error describes its own end."""
         process = self._process
         if process is not None and reason is None:
             processes.wait_for(process, processes.GRACE_S)
@@ -298,4 +275,4 @@ class ResidentWorker:
         if reason is None and process is not None:
             reason = processes.describe_end(process)
             reason += " and no outcome" if process.returncode >= 0 else ""
-        return WorkerError(reason or "there is no process", detail=processes.read_tail(folder))
+        return WorkerError(reason or "no process", detail=processes.read_tail(folder))

@@ -1,8 +1,8 @@
-"""The process that measures: an order in, an outcome out, nothing else of ours running beside it.
+"""The process that measures: an order in, an outcome out; no other code of ours runs meanwhile.
 
-Started as ``python -m bakeoff.run.measuring.worker FOLDER PARENT_PID`` it writes one outcome. With two pipes
-more it stays, and answers command by command. It never imports mlflow, and of the heavy libraries only what
-the ordered runtime needs.
+Started as ``python -m bakeoff.run.measuring.worker FOLDER PARENT_PID`` it writes one outcome. With two more
+arguments, the pipes, it stays and answers command by command. It never imports mlflow, and it imports only
+those heavy libraries that the ordered runtime needs.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(words: list[str]) -> int:
-    """Carry out the order in a folder; returns the exit code."""
+    """Carry out the order in a folder, and return the exit code."""
     folder, parent_pid = Path(words[0]), int(words[1])
     _die_with_parent(parent_pid)
     if len(words) > 2:  # noqa: PLR2004 - folder and parent, then the pipes
@@ -68,18 +68,18 @@ def main(words: list[str]) -> int:
     try:
         order = _read_order(folder)
         outcome = _prepare(order) if isinstance(order, PrepareOrder) else _measure(order)
-    except BaseException as error:  # noqa: BLE001 - the rim: whatever happens becomes a recorded failure
+    except BaseException as error:  # noqa: BLE001 - outermost: every error becomes a recorded failure
         outcome = _record(error)
     durable.write_bytes(folder / OUTCOME_FILE, outcome.model_dump_json().encode())
     return 0 if isinstance(outcome, Done) else 1
 
 
 def _read_order(folder: Path) -> PrepareOrder | MeasureOrder:
-    """The order; its limit of memory holds from here on."""
+    """Read the order; its memory limit holds from here on."""
     adapter: TypeAdapter[PrepareOrder | MeasureOrder] = TypeAdapter(Order)
     order = adapter.validate_json((folder / ORDER_FILE).read_bytes())
     if order.memory_limit_bytes is not None:
-        # What is allocated, not the address space: runtimes reserve far more of that than they use.
+        # Limits allocations, not the address space: runtimes reserve far more of that than they use.
         resource.setrlimit(resource.RLIMIT_DATA, (order.memory_limit_bytes, order.memory_limit_bytes))
     return order
 
@@ -99,7 +99,7 @@ def _prepare(order: PrepareOrder) -> Done:
 
 def _measure(order: MeasureOrder) -> Done:
     if not isinstance(order.scenario, Alone):
-        raise TypeError(f"{order.scenario.kind} is measured together with others")
+        raise TypeError(f"scenario {order.scenario.kind} runs in a heat, not alone")
     # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
     calibration = (
         read_each(CALIBRATION, "ns", [(order.repeat, ns) for ns in time_calibration_loop()]),
@@ -124,34 +124,34 @@ def _reside(folder: Path, commands: int, answers: int, spawned_ns: int) -> int:
     """Import, load, warm up, then answer each command until the last."""
     for descriptor in (commands, answers):
         os.set_inheritable(descriptor, False)
-    with os.fdopen(commands, "rb") as asked, os.fdopen(answers, "wb", buffering=0) as told:
+    with os.fdopen(commands, "rb") as asked, os.fdopen(answers, "wb", buffering=0) as replies:
         try:
-            _answer_all(folder, asked, told, spawned_ns)
-        except BaseException as error:  # noqa: BLE001 - the rim: whatever happens becomes a recorded failure
-            _tell(told, _record(error))
+            _answer_all(folder, asked, replies, spawned_ns)
+        except BaseException as error:  # noqa: BLE001 - outermost: every error becomes a recorded failure
+            _reply(replies, _record(error))
             return 1
     return 0
 
 
-def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) -> None:
+def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: int) -> None:
     at_ns, unix_ns, epoch_ns = time.monotonic_ns(), time.time_ns(), time.perf_counter_ns()
     load_before = read_load()
     order = _read_order(folder)
     if not isinstance(order, MeasureOrder) or not isinstance(order.scenario, Interleaved):
-        raise TypeError("only scenarios that are measured together with others stay in memory")
+        raise TypeError("only scenarios that run in a heat stay in memory")
     marks = {"start": memory.read_peak_bytes()}
     begin_ns = time.perf_counter_ns()
     order.runtime.import_libraries()
     import_ns = time.perf_counter_ns() - begin_ns
     marks["imports"] = memory.read_peak_bytes()
-    _tell(told, Imported(resident_bytes=memory.read_resident_bytes()))
+    _reply(replies, Imported(resident_bytes=memory.read_resident_bytes()))
     line = asked.readline()
     if not line:
-        return  # this repeat is given up
+        return  # the parent gave up this repeat
     if not isinstance(command := Command.validate_json(line), Load):
-        raise TypeError(f"asked for {command.kind} where load was expected")
-    # From here on no other worker runs. The runtime has no thread yet, so that this shows the state of the
-    # machine and of the instrument, not of a runtime.
+        raise TypeError(f"asked for {command.kind}; expected load")
+    # From here on no other worker runs. The runtime has no thread yet, so this shows the state of the machine
+    # and of the instrument, not of a runtime.
     calibration_ns, overhead_ns = time_calibration_loop(), time_instrument()
     subject, load_ns = _load(order)
     marks["load"] = memory.read_peak_bytes()
@@ -174,13 +174,13 @@ def _answer_all(folder: Path, asked: BinaryIO, told: BinaryIO, spawned_ns: int) 
         memory_bytes=marks,
         facts=dict(subject.session.describe()),
     )
-    _tell(told, Ready(started=started, environment=record_environment(load_before)))
-    _answer_blocks(asked, told, subject, order, variants, epoch_ns=epoch_ns)
+    _reply(replies, Ready(started=started, environment=record_environment(load_before)))
+    _answer_blocks(asked, replies, subject, order, variants, epoch_ns=epoch_ns)
 
 
 def _answer_blocks(
     asked: BinaryIO,
-    told: BinaryIO,
+    replies: BinaryIO,
     subject: Subject,
     order: MeasureOrder,
     variants: dict[int, Variant],
@@ -198,30 +198,30 @@ def _answer_blocks(
                 facts=subject.session.describe(),
                 system=read_load(),
             )
-            _tell(told, Ended(finished=finished))
+            _reply(replies, Ended(finished=finished))
             return
         if not isinstance(command, RunBlock):
-            raise TypeError(f"asked for {command.kind} where a block was expected")
+            raise TypeError(f"asked for {command.kind}; expected block")
         before_uj = memory.read_energy_uj()
         block = run_block(variants[command.request.variant], command.request, counters, epoch_ns=epoch_ns)
         after_uj = memory.read_energy_uj()
         if energy_uj is not None:
-            is_told = before_uj is not None and after_uj is not None and after_uj >= before_uj
-            # Of a counter that wrapped around or fell silent nothing is known: part of it would pass for all.
-            energy_uj = energy_uj + (after_uj or 0) - (before_uj or 0) if is_told else None
-        _tell(told, Ran(block=block))
+            is_known = before_uj is not None and after_uj is not None and after_uj >= before_uj
+            # No figure after a counter wrapped around or fell silent: a part would pass for the whole.
+            energy_uj = energy_uj + (after_uj or 0) - (before_uj or 0) if is_known else None
+        _reply(replies, Ran(block=block))
 
 
-def _tell(told: BinaryIO, answer: Imported | Ready | Ran | Ended | Failed) -> None:
+def _reply(replies: BinaryIO, answer: Imported | Ready | Ran | Ended | Failed) -> None:
     line = memoryview(answer.model_dump_json().encode() + b"\n")
-    while line:  # a pipe takes what it has room for
-        line = line[told.write(line) :]
+    while line:  # a pipe takes as much as it has room for
+        line = line[replies.write(line) :]
 
 
 def _load(order: MeasureOrder) -> tuple[Subject, int]:
-    """All that is measured, and how long the runtime took to load the model, in ns.
+    """Load the model, and return the subject and the time in ns that the runtime took to load.
 
-    What we do beside it is not timed: hashing files, and making token ids of all texts at once.
+    Our own work is not timed: hashing files, and making token ids of all texts at once.
     """
     if order.repeat == 0:
         checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
@@ -231,8 +231,8 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
     if unknown:
         raise CheckpointError(
             order.checkpoint,
-            found=f"its labels lack {', '.join(sorted(unknown)[:5])}, which the documents carry",
-            fix="evaluate with the data that it was trained for",
+            found=f"the documents have labels that it does not know: {', '.join(sorted(unknown)[:5])}",
+            fix="evaluate it with the data that it was trained for",
         )
     encoder = Encoder(checkpoint, order.max_length)
     if order.prepared is not None:
@@ -259,7 +259,7 @@ def _count_truncated(subject: Subject) -> int:
 
 
 def _die_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to kill us when the parent dies, so that no orphan disturbs what is measured later."""
+    """Ask the kernel to kill this process with its parent: an orphan would disturb later measurements."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

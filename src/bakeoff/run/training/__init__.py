@@ -1,1 +1,1 @@
-"""Training: trials of a study, each in a process of its own."""
+"""Training: the trials of a study, in a separate process."""

@@ -1,4 +1,4 @@
-"""The sweep: Optuna asks, the trainer answers fold by fold, and every step is an event to be recorded."""
+"""Trials of a sweep: Optuna draws, the trainer trains fold by fold, and each step is an event to record."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LOOK_S = 2.0
 
 
 class TrainingPlan(Record):
-    """How the trials of a study are trained and judged.
+    """Settings by which the trials of a study are trained and judged.
 
     Attributes:
-        documents: Of the search; split into folds here.
+        documents: Documents of the search, before the split into folds.
         fixed: Hyper-parameters that are not searched.
-        seed: Of the folds and the trainings.
+        seed: Seed of the folds and the trainings.
     """
 
     pretrained: Path
@@ -42,10 +42,10 @@ class TrainingPlan(Record):
 
 
 class TrialStarted(Record):
-    """Parameters were drawn.
+    """Event: parameters were drawn.
 
     Attributes:
-        retry_of: Number of the trial whose parameters are tried again.
+        retry_of: Number of an earlier trial with these parameters, if this is a retry.
     """
 
     number: int
@@ -54,10 +54,10 @@ class TrialStarted(Record):
 
 
 class FoldFinished(Record):
-    """One fold of a trial is judged.
+    """Event: one fold of a trial is judged.
 
     Attributes:
-        epochs: The metric after each epoch, where a pruner looked at them.
+        epochs: Metric after each epoch, if a pruner looked at it.
     """
 
     model_config = Record.model_config | {"allow_inf_nan": True}
@@ -69,7 +69,7 @@ class FoldFinished(Record):
 
 
 class TrialFinished(Record):
-    """All folds of a trial are judged; Optuna hears of it after this event was taken."""
+    """Event: all folds of a trial are judged; Optuna gets the metric after the consumer took this event."""
 
     model_config = Record.model_config | {"allow_inf_nan": True}
 
@@ -79,17 +79,17 @@ class TrialFinished(Record):
 
 
 class TrialClosed(Record):
-    """Optuna has heard of a trial that finished; it fails those whose metric is no finite number."""
+    """Event: Optuna has the end of a finished trial; it fails trials without a finite metric."""
 
     number: int
     state: Literal["COMPLETE", "FAIL"]
 
 
 class TrialPruned(Record):
-    """A trial was given up early.
+    """Event: the pruner ended a trial early.
 
     Attributes:
-        epochs: The metric after each epoch that was trained.
+        epochs: Metric after each trained epoch.
     """
 
     model_config = Record.model_config | {"allow_inf_nan": True}
@@ -99,10 +99,10 @@ class TrialPruned(Record):
 
 
 class TrialFailed(Record):
-    """A training broke, or its process fell silent.
+    """Event: a training broke, or its process fell silent.
 
     Attributes:
-        is_retried: Whether its parameters wait to be tried again.
+        is_retried: Whether its parameters wait for another try.
     """
 
     number: int
@@ -114,7 +114,7 @@ Event = TrialStarted | FoldFinished | TrialFinished | TrialClosed | TrialPruned 
 
 
 class _TakenError(Exception):
-    """Others took our trial for that of a dead process."""
+    """Another process took our trial for that of a dead one."""
 
 
 def run_study(
@@ -123,20 +123,20 @@ def run_study(
     process: TrainingProcess,
     on_wait: Callable[[int], None] = lambda _: None,
 ) -> Generator[Event, None, None]:
-    """Run trials until the study has as many as it shall have, together with whoever else runs some.
+    """Run trials until the study is complete, together with its other workers.
 
-    Close the generator where it is left early: that gives the trial that is under way back to the study.
+    Close the generator after an early exit: that returns the current trial to the study. After any error,
+    finished trials are kept.
 
     Args:
-        plan: Of the trainings.
-        study: Laid out or joined.
-        process: In which trainings run, one at a time.
-        on_wait: Told once how many trials of others it waits for; one of theirs may have to be tried again.
+        plan: Settings of the trainings.
+        study: Study that is laid out or joined.
+        process: Process in which trainings run, one at a time.
+        on_wait: Called once with the number of trials of other workers that it waits for; one of these may
+            need another try.
 
     Raises:
         ConfigError: The trainer does not return the objective's metric.
-        StudyError: The study's storage does not answer; what is finished is kept.
-        WorkerError: The training broke or its process was killed; what is finished is kept.
     """
     folds = split_folds(len(plan.documents), plan.folds, plan.seed)
     is_waiting = False
@@ -158,12 +158,12 @@ def run_study(
 
 
 def split_folds(n: int, folds: int, seed: int) -> list[tuple[list[int], list[int]]]:
-    """Rows to train on and rows to judge by, for each fold; every row is judged once.
+    """Split rows into folds: pairs of rows to train on and rows to judge by; every row is judged once.
 
     Args:
-        n: Rows.
-        folds: At least 2.
-        seed: Of the shuffling.
+        n: Number of rows.
+        folds: Number of folds, at least 2.
+        seed: Seed of the shuffling.
     """
     order = list(range(n))
     random.Random(seed).shuffle(order)  # noqa: S311 - an order, not a secret
@@ -185,9 +185,9 @@ def _run_trial(
         except _TakenError:
             yield _taken(study, claim)
         except StudyError:
-            raise  # the trial falls silent, and whoever reaches the storage tries it again
+            raise  # the trial falls silent, and a worker that reaches the storage tries it again
         except BakeoffError as error:
-            # What the user has to mend costs no retry: it would fail again until then.
+            # A fault that the user must fix costs no retry: it would fail again until then.
             is_retried = claim.give_back(is_counted=isinstance(error, WorkerError))
             yield TrialFailed(number=claim.number, reason=str(error), is_retried=is_retried)
             raise
@@ -231,10 +231,10 @@ def _train_folds(
 
 
 class _Judge:
-    """Hands the epochs of a training to the study's pruner.
+    """Passes the epochs of a training to the study's pruner.
 
     Attributes:
-        epochs: The metric after each of them.
+        epochs: Metric after each epoch.
     """
 
     def __init__(self, plan: TrainingPlan, claim: TrialClaim) -> None:

@@ -22,23 +22,23 @@ from bakeoff.measure.tasks.token_classification import ENTITY_F1, Document, coun
 from bakeoff.record import Record
 from bakeoff.run.training.trainer import Report, TrainingOrder, TrainingOutcome
 
-IGNORED_LABEL = -100  # torch's cross entropy leaves these out
+IGNORED_LABEL = -100  # torch's cross entropy ignores these
 
 
 EVALUATION_BATCH_SIZE = 32
 
 
 class HyperParameters(Record):
-    """What the Hugging Face trainer can be told.
+    """Hyper-parameters of the Hugging Face trainer.
 
     Attributes:
         epochs: Passes over the training documents.
-        dropout: Of hidden layers and attention; null keeps the backbone's own.
+        dropout: Dropout rate of hidden layers and attention; null keeps the backbone's own.
         warmup_fraction: Share of the steps in which the learning rate rises; then it falls linearly to 0.
         freeze_embeddings: Whether the embeddings stay as pretrained.
-        trained_layers: Upper layers that are trained; the ones below stay as pretrained, which saves most of
-            their time. Null trains all, and so does a number that the backbone does not have.
-        max_grad_norm: Gradients are clipped to this norm.
+        trained_layers: Number of upper layers to train; lower ones stay as pretrained, and most of their time
+            is saved. Null, or more layers than the backbone has, trains all.
+        max_grad_norm: Norm to which gradients are clipped.
     """
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-5
@@ -58,7 +58,7 @@ class HuggingFaceTrainer:
     def train(self, order: TrainingOrder, *, report: Report | None = None) -> TrainingOutcome:
         """Train with AdamW and a linear schedule; judge after the last epoch by entity-level F1.
 
-        With a report every epoch is judged; evaluating draws no random number, so nothing else changes.
+        With a report, every epoch is judged. Evaluation draws no random number, so nothing else changes.
         """
         settings = parse_hyper_parameters(order.hyper_parameters)
         torch = _import_torch()
@@ -98,11 +98,7 @@ class HuggingFaceTrainer:
 
 
 def parse_hyper_parameters(values: Mapping[str, Any]) -> HyperParameters:
-    """Read hyper-parameters; an unknown one would be searched without effect, so it is refused.
-
-    Raises:
-        ConfigError: Names or values that cannot be used.
-    """
+    """Parse hyper-parameters; refuse an unknown one, since a search of it would have no effect."""
     try:
         return HyperParameters.model_validate(dict(values))
     except ValidationError as error:
@@ -117,11 +113,11 @@ def parse_hyper_parameters(values: Mapping[str, Any]) -> HyperParameters:
 
 
 def build_model(pretrained: Path, labels: Sequence[str], dropout: float | None) -> Any:
-    """A pretrained body with a new head for the labels.
+    """Build a pretrained body with a new head for the labels.
 
     Raises:
-        CheckpointError: The folder is no backbone, or weights of its body are missing.
-        ConfigError: A dropout was asked for, and the architecture has none.
+        CheckpointError: The folder is not a backbone, or weights of its body are missing.
+        ConfigError: The settings name a dropout, but the architecture has none.
     """
     torch = _import_torch()
     from transformers import AutoConfig, AutoModelForTokenClassification
@@ -158,11 +154,7 @@ def build_model(pretrained: Path, labels: Sequence[str], dropout: float | None) 
 
 
 def check_backbone(folder: Path) -> None:
-    """Refuse a folder that no training can start from.
-
-    Raises:
-        CheckpointError: Names what is missing.
-    """
+    """Raise CheckpointError if a folder is missing a file that training needs."""
     for name in (CONFIG_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
             raise CheckpointError(
@@ -181,7 +173,7 @@ def _import_torch() -> Any:
 
 
 def _set_dropout(config: Any, dropout: float) -> None:
-    """Set every dropout rate that the architecture's configuration knows, under whichever name."""
+    """Set every dropout rate in the architecture's configuration, under any name."""
     names = [
         name
         for name in config.to_dict()
@@ -196,11 +188,7 @@ def _set_dropout(config: Any, dropout: float) -> None:
 
 
 def _freeze_lower_layers(model: Any, n_trained: int) -> None:
-    """Train the upper layers only.
-
-    Raises:
-        ConfigError: The architecture keeps its layers in no list.
-    """
+    """Train only the upper layers."""
     torch = _import_torch()
     stacks = [module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList)]
     if not stacks:
@@ -221,7 +209,7 @@ def _fit(
     order: TrainingOrder,
     settings: HyperParameters,
 ) -> Iterator[float]:
-    """Train epoch by epoch; yields the mean loss of each."""
+    """Train epoch by epoch, and yield the mean loss of each."""
     number = {label: position for position, label in enumerate(order.labels)}
     shuffler = random.Random(order.seed)  # noqa: S311 - an order, not a secret
     n_steps = settings.epochs * math.ceil(len(encodings) / settings.batch_size)
@@ -256,7 +244,7 @@ def _fit(
 
 
 def _linear(n_steps: int, n_warmup: int) -> Callable[[int], float]:
-    """Learning-rate factor: up to 1 in the warm-up, then down to 0 at the last step."""
+    """Return the learning-rate factor: up to 1 in the warm-up, then down to 0 at the last step."""
 
     def factor(step: int) -> float:
         if step < n_warmup:
@@ -267,7 +255,7 @@ def _linear(n_steps: int, n_warmup: int) -> Callable[[int], float]:
 
 
 def _length_buckets(lengths: Sequence[int], size: int, shuffler: random.Random) -> list[list[int]]:
-    """Batches of documents of like length, so that little is padding; drawn anew each epoch."""
+    """Draw batches of documents of similar length, so that there is little padding."""
     order = shuffler.sample(range(len(lengths)), k=len(lengths))
     order.sort(key=lambda row: lengths[row])
     batches = [order[start : start + size] for start in range(0, len(order), size)]
@@ -278,7 +266,7 @@ def _length_buckets(lengths: Sequence[int], size: int, shuffler: random.Random) 
 def _targets(
     batch: Batch, encodings: Sequence[Encoding], documents: Sequence[Document], number: Mapping[str, int]
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The label of each word at its first token; everything else is left out of the loss."""
+    """Return the label of each word at its first token; the loss ignores all other tokens."""
     targets = np.full(batch.arrays["input_ids"].shape, IGNORED_LABEL, dtype=np.int64)
     for row, (encoding, document) in enumerate(zip(encodings, documents, strict=True)):
         for position, tag in zip(encoding.first_tokens, document.tags, strict=True):

@@ -1,7 +1,7 @@
-"""The process in which trainings run, so that torch is paid once and never in our own process.
+"""The process in which trainings run: it imports torch once, and our own process never does.
 
-It is spawned at the first training and asked one thing at a time over a pipe. While it trains it may report
-after every epoch, and waits for the answer: go on, or stop.
+The first training spawns it; a pipe carries one request at a time. During a training it may report after
+every epoch, and then it waits for the answer: continue or stop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bakeoff.run.training.trainer import (
 )
 
 Judge = Callable[[Mapping[str, float]], bool]
-"""Told the metrics after an epoch; answers whether the training goes on."""
+"""Gets the metrics after an epoch, and returns whether the training continues."""
 
 _END_S = 5.0
 
@@ -70,7 +70,7 @@ class _Broke:
 class TrainingProcess:
     """One spawned process for the trainings of a sweep; it ends with the ``with`` block.
 
-    A training that kills it costs that training alone: the next one gets a fresh process.
+    A training that kills it costs only that training: the next one gets a fresh process.
     """
 
     def __init__(self) -> None:
@@ -89,39 +89,27 @@ class TrainingProcess:
         self.close()
 
     def load(self, trainer: str) -> bool:
-        """Load a trainer there, before any trial is begun that it would use up; tells whether it reports.
+        """Load a trainer there and return whether it can report.
 
-        Raises:
-            ConfigError: It cannot be used.
-            WorkerError: The process died.
+        This comes before the first trial, since a broken trainer would use it up.
         """
         answer = self._ask(_Load(trainer))
         return isinstance(answer, _Loaded) and answer.can_report
 
     def train(self, trainer: str, order: TrainingOrder) -> TrainingOutcome:
-        """Train to the end.
-
-        Raises:
-            ConfigError: The trainer refuses the order.
-            WorkerError: The trainer broke, or the process died.
-        """
+        """Train to the end."""
         answer = self._ask(_Train(trainer, order, is_judged=False))
         if not isinstance(answer, _Trained) or answer.outcome is None:
-            raise WorkerError("the training was stopped, and nobody asked for it")
+            raise WorkerError("the training stopped without a request")
         return answer.outcome
 
     def train_judged(self, trainer: str, order: TrainingOrder, judge: Judge) -> TrainingOutcome | None:
-        """Train as long as the judge lets it; None where it was stopped.
-
-        Raises:
-            ConfigError: The trainer refuses the order.
-            WorkerError: The trainer broke, or the process died.
-        """
+        """Train as long as the judge lets it; return None if the judge stopped it."""
         answer = self._ask(_Train(trainer, order, is_judged=True), judge)
         return answer.outcome if isinstance(answer, _Trained) else None
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process at once."""
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
@@ -161,7 +149,7 @@ class TrainingProcess:
 
 
 def _serve(pipe: Connection) -> None:
-    """What the process does: answer until nobody asks any more."""
+    """Answer requests until the parent closes the pipe."""
     _settle()
     while True:
         try:
@@ -186,23 +174,23 @@ def _answer(question: _Load | _Train, pipe: Connection) -> _Loaded | _Trained | 
         return _Trained(None)
     except BakeoffError as error:
         return _Broke(error)
-    except Exception as error:  # noqa: BLE001 - the rim: whatever a trainer raises becomes a failed trial
+    except Exception as error:  # noqa: BLE001 - outermost: every error of a trainer becomes a failed trial
         place = traceback.extract_tb(error.__traceback__)[-1]
         raised = f"{question.trainer} raised {type(error).__name__}"
         return _Broke(WorkerError(raised, detail=f"{error} ({place.filename}:{place.lineno})"))
 
 
 def _settle() -> None:
-    # What libraries print must not mix with our results on stdout, and no library may reach for a hub.
+    # Output of libraries must not mix with our results on stdout, and no library may reach for a hub.
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt of the terminal is the parent's to act upon
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent acts upon an interrupt of the terminal
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot end us, and its trial is somebody else's by now."""
+    """End this process with its parent: a killed parent cannot, and its trial goes to another worker."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

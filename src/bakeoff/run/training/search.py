@@ -1,4 +1,4 @@
-"""What a study searches, and how Optuna is told: its space, its sampler, its pruner."""
+"""The search of a study in Optuna's terms: its space, its sampler, its pruner."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Params = Mapping[str, bool | int | float | str]
 
 
 class StudyPlan(Record):
-    """What Optuna is to know of a study.
+    """Settings of a study for Optuna.
 
     Attributes:
         storage: URL of Optuna's storage.
-        n_trials: That the study shall have; a retry is none of its own.
-        seed: From it and a trial's number comes the seed of the trial's draw.
+        n_trials: Number of trials of the study; retries do not count.
+        seed: Seed of the study; with a trial's number it gives the seed of the trial's draw.
     """
 
     storage: str
@@ -33,18 +33,18 @@ class StudyPlan(Record):
 
 
 def make_sampler(optuna: Any, seed: int, number: int) -> Any:
-    """The sampler of one trial; what it draws depends on the trials before it, not on who runs this one."""
+    """Make the sampler of one trial; its draw depends on earlier trials, not on the worker that runs it."""
     return optuna.samplers.TPESampler(seed=derive_seed(seed, number), constant_liar=True)
 
 
 def derive_seed(seed: int, number: int) -> int:
-    """The seed of one trial's draw: the same on every machine, whoever runs the trial."""
+    """Derive the seed of one trial's draw: the same on every machine and worker."""
     digest = hashlib.sha256(f"{seed}:{number}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
 def make_pruner(optuna: Any, pruner: Pruner | None) -> Any:
-    """Optuna's pruner of these settings."""
+    """Make Optuna's pruner from these settings."""
     match pruner:
         case MedianPruner():
             return optuna.pruners.MedianPruner(**pruner.model_dump(exclude={"kind"}))
@@ -55,7 +55,7 @@ def make_pruner(optuna: Any, pruner: Pruner | None) -> Any:
 
 
 def suggest(trial: Any, name: str, space: Distribution) -> bool | int | float | str:
-    """Have one hyper-parameter drawn; one that the trial has already is kept."""
+    """Draw one hyper-parameter; keep a value that the trial already has."""
     value: bool | int | float | str
     if isinstance(space, Choice):
         value = trial.suggest_categorical(name, list(space.choices))

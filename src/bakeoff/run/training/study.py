@@ -1,9 +1,9 @@
-"""A study that several processes share: who runs which trial, who still lives, what is tried again.
+"""A study that several processes share: claims on trials, heartbeats and retries.
 
-Optuna's storage is the only judge. The leader lays down as many waiting trials as the study shall have, so
-that a trial is claimed before it is begun, and never one too many. A claim and an end are each one transition
-of a trial's state, which one process wins. Whoever looks first takes the trial of a silent process away and
-queues its parameters again.
+Optuna's storage is the only judge. The leader adds all waiting trials of the study in advance, so workers
+claim a trial before they begin it, and there is never one too many. A claim and an end are each one
+transition of a trial's state, and one process wins it. The first process that finds a silent one takes its
+trial away and queues the parameters again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _RETRY_OF, _WITHDRAWN, _IS_LAID_OUT = "retry_of", "withdrawn", "is_laid_out"
 
 
 class Lost(Record):
-    """A trial that was taken from a silent process.
+    """A trial taken from a silent process.
 
     Attributes:
-        is_retried: Whether its parameters wait to be tried again.
+        is_retried: Whether its parameters wait for another try.
     """
 
     number: int
@@ -36,13 +36,13 @@ class Lost(Record):
 
 
 class SharedStudy:
-    """One process's hold on a study.
+    """One process's connection to a study.
 
-    Making one connects to the storage, and makes its tables where there are none.
+    The constructor connects to the storage and makes its tables if there are none.
 
     Args:
-        plan: Of the study.
-        notify: Told about every retry of a storage that does not answer.
+        plan: Settings of the study.
+        notify: Gets a line about every retry of a storage that does not answer.
 
     Raises:
         MissingExtraError: Optuna or the driver of the database is not installed.
@@ -58,22 +58,19 @@ class SharedStudy:
 
     @property
     def plan(self) -> StudyPlan:
-        """What was asked for."""
+        """Settings of the study."""
         return self._plan
 
     @property
     def store(self) -> StudyStorage:
-        """Where it is kept."""
+        """Storage of the study."""
         return self._store
 
     def lay_out(self, name: str) -> None:
-        """Make the study if it is not there, and give it as many trials as it shall have.
+        """Make the study unless it exists, and add or withdraw trials until their number is right.
 
         Args:
-            name: In Optuna's storage.
-
-        Raises:
-            StudyError: The storage does not answer.
+            name: Name in Optuna's storage.
         """
         plan, self._name = self._plan, name
         self._study = self._store.call(
@@ -87,7 +84,7 @@ class SharedStudy:
             ),
         )
         for trial in self._trials():
-            if trial.state.name == "RUNNING":  # one of before heartbeats would never fall silent
+            if trial.state.name == "RUNNING":  # one without heartbeats would never fall silent
                 self.beat(self._id_of(trial.number))
         for _ in range(len(self._slots()), plan.n_trials):
             self._store.call("adding a trial", lambda: self._study.add_trial(self._waiting_trial()))
@@ -99,13 +96,10 @@ class SharedStudy:
         self._store.call("marking the study", lambda: self._study.set_user_attr(_IS_LAID_OUT, True))
 
     def join(self, name: str) -> bool:
-        """Open a study that another process laid out; False where there is none yet.
+        """Open a study that another process laid out; return False if there is none yet.
 
         Args:
-            name: In Optuna's storage.
-
-        Raises:
-            StudyError: The storage does not answer.
+            name: Name in Optuna's storage.
         """
         try:
             study = self._store.call(
@@ -124,11 +118,7 @@ class SharedStudy:
         return True
 
     def claim(self) -> TrialClaim | None:
-        """Take the first trial that waits, and draw its parameters; None where none waits.
-
-        Raises:
-            StudyError: The storage does not answer.
-        """
+        """Take the first waiting trial and draw its parameters; return None if none waits."""
         trial_id = self._store.call("claiming a trial", self._take)
         if trial_id is None:
             return None
@@ -142,11 +132,7 @@ class SharedStudy:
         return TrialClaim(self, trial, trial_id, params, frozen.user_attrs.get(_RETRY_OF))
 
     def reap(self) -> tuple[Lost, ...]:
-        """Fail the trials whose processes are silent, and queue their parameters again.
-
-        Raises:
-            StudyError: The storage does not answer.
-        """
+        """Fail the trials of silent processes, and queue their parameters again."""
 
         def fail_stale() -> None:
             with self._store.turn():
@@ -157,35 +143,31 @@ class SharedStudy:
         return lost
 
     def count(self, *states: TrialState) -> int:
-        """Trials in any of some states."""
+        """Count the trials in any of some states."""
         return sum(trial.state.name in states for trial in self._trials())
 
     def states(self) -> dict[int, TrialState]:
-        """The state of every trial by its number."""
+        """Return the state of every trial by its number."""
         return {trial.number: trial.state.name for trial in self._trials()}
 
     def retried(self) -> set[int]:
-        """Numbers of the trials whose parameters were queued again."""
+        """Return the numbers of trials with parameters that were queued again."""
         return {int(trial.user_attrs[_RETRY_OF]) for trial in self._trials() if _RETRY_OF in trial.user_attrs}
 
     def beat(self, trial_id: int) -> None:
-        """Say that the process of a trial lives; a storage that is away misses a beat, no more."""
+        """Record that the process of a trial lives; if the storage is away, skip this beat."""
         with suppress(self._store.optuna.exceptions.StorageInternalError):
             self._store.rdb.record_heartbeat(trial_id)
 
     def state_of(self, trial_id: int) -> TrialState:
-        """The state of one trial."""
+        """Read the state of one trial."""
         state: TrialState = self._store.call(
             "reading a trial", lambda: self._store.rdb.get_trial(trial_id)
         ).state.name
         return state
 
     def end(self, trial: Any, trial_id: int, state: TrialState, value: float | None = None) -> bool:
-        """Give a trial its last state; False where it was taken from us meanwhile.
-
-        Raises:
-            StudyError: The storage does not answer.
-        """
+        """Give a trial its last state; return False if another process took it meanwhile."""
         wanted = self._store.optuna.trial.TrialState[state]
 
         def tell() -> bool:
@@ -193,7 +175,7 @@ class SharedStudy:
                 try:
                     self._study.tell(trial, value, state=wanted)
                 except (ValueError, self._store.optuna.exceptions.UpdateFinishedTrialError):
-                    # Ended by us, if an earlier try lost its reply; by others, if they took us for dead.
+                    # We ended it, if an earlier try lost its reply. Others did, if they took us for dead.
                     reached = self._store.rdb.get_trial(trial_id).state
                     return state != "FAIL" and reached == wanted
             return True
@@ -201,11 +183,11 @@ class SharedStudy:
         return self._store.call("ending a trial", tell)
 
     def requeue(self, trial_id: int, *, is_counted: bool) -> bool:
-        """Queue an ended trial's parameters again; False where that was done often enough.
+        """Queue an ended trial's parameters again; return False if no retry is left.
 
         Args:
-            trial_id: Of Optuna.
-            is_counted: Whether this counts as one of the retries that are allowed.
+            trial_id: Optuna's id of the trial.
+            is_counted: Whether this uses up a retry.
         """
         frozen = self._store.rdb.get_trial(trial_id)
         history = list(frozen.system_attrs.get(_HISTORY, ()))
@@ -265,7 +247,7 @@ class SharedStudy:
         return int(self._store.rdb.get_trial_id_from_study_id_trial_number(self._study_id, number))
 
     def _slots(self) -> list[Any]:
-        """The trials that the study shall have: no retries, and none that was withdrawn."""
+        """List the trials that count for the study: no retries and no withdrawn trials."""
         return [
             trial
             for trial in self._trials()
@@ -280,9 +262,9 @@ class TrialClaim:
     """A trial that this process runs.
 
     Attributes:
-        number: In the study.
-        params: That were drawn, or drawn before for the trial that this one retries.
-        retry_of: Number of that trial.
+        number: Number in the study.
+        params: Hyper-parameters drawn for this trial, or for the trial that it retries.
+        retry_of: Number of the trial that it retries.
     """
 
     def __init__(
@@ -297,16 +279,16 @@ class TrialClaim:
 
     @contextmanager
     def alive(self) -> Iterator[None]:
-        """Heartbeats until the body ends."""
+        """Send heartbeats until the body ends."""
         with beating(lambda: self._study.beat(self._trial_id), self._study.plan.workers.heartbeat_interval_s):
             yield
 
     def is_ours(self) -> bool:
-        """Whether nobody took the trial for that of a dead process."""
+        """Return whether this process still holds the trial."""
         return self._study.state_of(self._trial_id) == "RUNNING"
 
     def goes_on(self, epoch: int, value: float) -> bool:
-        """Report an epoch, and ask the pruner; a trial that was taken from us does not go on either."""
+        """Report an epoch and ask the pruner; return whether the trial goes on, never if we lost it."""
 
         def report() -> bool:
             self._trial.report(value, epoch)
@@ -315,19 +297,19 @@ class TrialClaim:
         return self.is_ours() and self._study.store.call("reporting an epoch", report)
 
     def complete(self, value: float) -> bool:
-        """End with a value; False where the trial is no longer ours."""
+        """End with a value; return False if the trial is no longer ours."""
         return self._study.end(self._trial, self._trial_id, "COMPLETE", value)
 
     def prune(self) -> bool:
-        """End as pruned; False where the trial is no longer ours."""
+        """End as pruned; return False if the trial is no longer ours."""
         return self._study.end(self._trial, self._trial_id, "PRUNED")
 
     def fail(self) -> bool:
-        """End without a value, for good; False where the trial is no longer ours."""
+        """End without a value and without a retry; return False if the trial is no longer ours."""
         return self._study.end(self._trial, self._trial_id, "FAIL")
 
     def give_back(self, *, is_counted: bool) -> bool:
-        """End without a value and queue the parameters again; tells whether they are."""
+        """End without a value, and return whether the parameters are queued again."""
         return self.fail() and self._study.store.call(
             "queueing a trial again", lambda: self._study.requeue(self._trial_id, is_counted=is_counted)
         )

@@ -1,4 +1,4 @@
-"""The storage of a study: asked with bounded patience, and in turns where it has no row locks."""
+"""The storage of a study: with bounded retries, and with a lock file if it has no row locks."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ MAX_SHOWN = 300
 class StudyStorage:
     """Optuna's storage at an address.
 
-    Making one connects, and makes the tables where there are none.
+    The constructor connects and makes the tables if there are none.
 
     Args:
-        uri: Of the storage.
-        workers: Heartbeats.
-        on_stale: Called with study and trial for a silent trial that this process has failed.
-        notify: Told about every retry of a storage that does not answer.
+        uri: Address of the storage.
+        workers: Settings of the heartbeats.
+        on_stale: Called with study and trial for each silent trial that this process has failed.
+        notify: Gets a line about every retry of a storage that does not answer.
 
     Raises:
         MissingExtraError: Optuna or the driver of the database is not installed.
         StudyError: The storage does not answer.
 
     Attributes:
-        optuna: The library.
-        rdb: Its storage object.
+        optuna: The imported library.
+        rdb: Optuna's storage object.
     """
 
     def __init__(
@@ -53,15 +53,11 @@ class StudyStorage:
         self.rdb: Any = self.call("opening it", lambda: self._connect(workers, on_stale))
 
     def call(self, action: str, function: Callable[[], T]) -> T:
-        """Ask the storage; a fault is tried again for about 8 s.
+        """Call the storage, and retry faults for about 8 s.
 
         Args:
-            action: For the messages.
+            action: Name of the action in messages.
             function: Must be repeatable.
-
-        Raises:
-            MissingExtraError: The driver of the database is not installed.
-            StudyError: The storage did not answer.
         """
         from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -79,7 +75,7 @@ class StudyStorage:
         raise AssertionError("the last attempt returns or raises")
 
     def turn(self) -> AbstractContextManager[None]:
-        """SQLite has no row locks, so there the processes of one machine take turns by a file."""
+        """Take a turn by a lock file among the processes of one machine: SQLite has no row locks."""
         return durable.exclusive(self._lock) if self._lock else nullcontext()
 
     def _connect(self, workers: WorkerSettings, on_stale: Callable[[Any, Any], None]) -> Any:
@@ -95,7 +91,7 @@ class StudyStorage:
         except ImportError as error:
             shown, found = mask_password(self._uri), str(error.__cause__ or error)
             if not shown.startswith("postgresql"):
-                raise StudyError(shown, action="loading the driver of", found=found) from error
+                raise StudyError(shown, action="loading its driver", found=found) from error
             library = getattr(error.__cause__, "name", None) or "psycopg"
             raise MissingExtraError(f"hpo.storage {shown}", library=library, extra="postgres") from error
 
@@ -124,7 +120,7 @@ def _engine_settings(storage: str) -> dict[str, Any]:
 
 
 def _describe(error: BaseException) -> str:
-    """One line of what the database said, without password; Optuna's own words say only that it failed."""
+    """Return one line of the database's error without password; Optuna's own error has no cause."""
     cause = error.__cause__ or error
     lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
     return mask_password(lines[0])[:MAX_SHOWN] if lines else type(cause).__name__

@@ -1,4 +1,4 @@
-"""Trainer: the seam by which one hyper-parameter setting becomes a model."""
+"""Trainer: the interface that turns one hyper-parameter setting into a model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bakeoff.record import Record
 
 
 class TrainingOrder(Record):
-    """What a trainer is asked to do.
+    """One training to do.
 
     Attributes:
         pretrained: Folder of the backbone.
-        labels: The tag of each output.
+        labels: Tag of each output.
         train: Documents to learn from.
         evaluation: Documents to be judged on.
-        hyper_parameters: Searched and fixed ones together; a trainer refuses names that it does not know.
-        max_length: Tokens after which a document is cut.
-        seed: Of everything random.
+        hyper_parameters: Searched and fixed hyper-parameters; a trainer refuses unknown names.
+        max_length: Number of tokens after which a document is cut.
+        seed: Seed of everything random.
         checkpoint: Folder to save the model and tokenizer to; None saves nothing.
     """
 
@@ -38,13 +38,13 @@ class TrainingOrder(Record):
 
 
 class TrainingOutcome(Record):
-    """What came of it.
+    """Result of a training.
 
     Attributes:
-        metrics: By name; the objective of the sweep must be among them.
+        metrics: Metrics by name, with the objective of the sweep among them.
         epoch_losses: Mean training loss of each epoch.
-        n_truncated: Documents of which words were cut off, of both parts.
-        token_limit: Where they were cut.
+        n_truncated: Number of training and evaluation documents that were cut.
+        token_limit: Number of tokens after which they were cut.
     """
 
     model_config = Record.model_config | {"allow_inf_nan": True}
@@ -56,21 +56,21 @@ class TrainingOutcome(Record):
 
 
 Report = Callable[[Mapping[str, float]], None]
-"""Told the metrics after an epoch; raises ``TrainingStopped`` where the training shall go no further."""
+"""Gets the metrics after an epoch, and raises ``TrainingStopped`` to end the training."""
 
 
 class TrainingStopped(Exception):  # noqa: N818 - an order, not an error
-    """The study has seen enough of this training; a trainer lets it pass."""
+    """The pruner ends this training; a trainer must not catch it."""
 
 
 class Trainer(Protocol):
-    """Trains one setting; bring your own as ``package.module:name`` in ``hpo.trainer``."""
+    """Trains one setting; name your own as ``package.module:name`` in ``hpo.trainer``."""
 
     def train(self, order: TrainingOrder) -> TrainingOutcome:
-        """Train, evaluate, and save if asked to.
+        """Train, evaluate, and save if ``order.checkpoint`` names a folder.
 
-        Promise: the same order gives the same outcome on the same machine, and every hyper-parameter is
-        applied or refused.
+        Contract: the same order gives the same outcome on the same machine, and the trainer applies or
+        refuses every hyper-parameter.
 
         Raises:
             ConfigError: A hyper-parameter is unknown or cannot be applied to this backbone.
@@ -82,31 +82,27 @@ class ReportingTrainer(Protocol):
     """A trainer that can be stopped early: its ``train`` takes a ``report``."""
 
     def train(self, order: TrainingOrder, *, report: Report | None = None) -> TrainingOutcome:
-        """Train as a trainer does, and tell the metrics on the evaluation documents after every epoch.
+        """Train as a trainer does, and report the metrics on the evaluation documents after every epoch.
 
-        Promise: the outcome is the same with a report that never stops it as without one.
+        Contract: a report that never stops the training does not change its outcome.
 
         Args:
-            order: What to do.
-            report: To be called once an epoch; None asks for no evaluation but the last.
+            order: The training to do.
+            report: Called once an epoch; None means that only the last evaluation is needed.
 
         Raises:
-            TrainingStopped: By ``report``.
+            TrainingStopped: Raised by ``report``.
         """
         ...
 
 
 def can_report(trainer: Trainer) -> bool:
-    """Whether a trainer can tell its metrics after every epoch."""
+    """Return whether a trainer can report its metrics after every epoch."""
     return "report" in inspect.signature(trainer.train).parameters
 
 
 def load_trainer(name: str) -> Trainer:
-    """Import a trainer and make one, without arguments.
-
-    Raises:
-        ConfigError: There is no such module or class, or it has no ``train``.
-    """
+    """Import a trainer class and construct it without arguments."""
     module, _, attribute = name.partition(":")
     try:
         made = getattr(importlib.import_module(module), attribute)()
@@ -119,11 +115,7 @@ def load_trainer(name: str) -> Trainer:
 
 
 def run_training(trainer: str, order: TrainingOrder, report: Report | None = None) -> TrainingOutcome:
-    """Carry out an order with the named trainer; what a training process executes.
-
-    Raises:
-        TrainingStopped: The report stopped it.
-    """
+    """Carry out an order with the named trainer, in a training process."""
     loaded = load_trainer(trainer)
     if report is None or not can_report(loaded):
         return loaded.train(order)

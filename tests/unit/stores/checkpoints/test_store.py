@@ -299,9 +299,9 @@ def remove_config(folder: Path) -> None:
     ("spoil", "reason"),
     [
         (put_link, "is a symbolic link"),
-        (put_twin, "are one name where case or Unicode form does not count"),
+        (put_twin, "differ only in case or Unicode form"),
         (put_invisible, "invisible character"),
-        (put_bytes, "is no UTF-8"),
+        (put_bytes, "is not UTF-8"),
         (put_pickle, r"pytorch_model\.bin, which is pickled and never loaded"),
         (remove_config, r"no folder holds config\.json"),
     ],
