@@ -15,7 +15,7 @@ from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency
 from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.run.machine import processes
-from bakeoff.run.measuring.orders import MeasureOrder
+from bakeoff.run.measuring.orders import TimedOrder
 from bakeoff.run.measuring.resident import ResidentWorker
 
 MakeWorker = Callable[..., ResidentWorker]
@@ -75,7 +75,7 @@ def make_worker(
         (folder / f"{name}.py").write_text(
             PROGRAM.format(body=textwrap.dedent(body), armed=str(folder / "armed"))
         )
-        order = MeasureOrder(
+        order = TimedOrder(
             runtime=Noop(threads=threads),
             scenario=Latency(batch_sizes=(1,)),
             protocol=TimingProtocol.model_validate(QUICK),

@@ -21,7 +21,7 @@ from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Latency
 from bakeoff.measure.statistics.readings import ENTITIES, Reading
 from bakeoff.measure.tasks.token_classification import Document, label_list
-from bakeoff.run.measuring.orders import WORKER, MeasureOrder, PrepareOrder, run_in_fresh_process
+from bakeoff.run.measuring.orders import WORKER, PrepareOrder, TimedOrder, run_in_fresh_process
 from bakeoff.run.measuring.resident import ResidentWorker
 from bakeoff.stores.documents import read_documents
 
@@ -84,7 +84,7 @@ def make_worker(
             work.mkdir(parents=True, exist_ok=True)
             run_in_fresh_process(preparation, work, TIMEOUT_S)
     encoder = Encoder(open_checkpoint(checkpoint), MAX_LENGTH)
-    order = MeasureOrder(
+    order = TimedOrder(
         runtime=runtime,
         scenario=Latency(batch_sizes=tuple(batch_sizes)),
         protocol=protocol or TimingProtocol(),

@@ -250,7 +250,7 @@ def _complete(backbone: str, info: TrialInfo, project: Project) -> Champion:
         raise trial.fault("run_id", f"found {trial.run_id}; its trial is {found.trial_run_id}")
     if checkpoint is not None and found.checkpoint_digest is not None:
         open_verified_checkpoint(checkpoint, found.checkpoint_digest)
-    return found.model_copy(update={"checkpoint_path": checkpoint})
+    return found.replace(checkpoint_path=checkpoint)
 
 
 def _find_in_trial_dir(trial: _OldTrial, project: Project) -> Path | None:

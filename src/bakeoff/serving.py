@@ -181,7 +181,7 @@ def load_served_model(folder: Path, options: ServingOptions | None = None) -> En
     checkpoint, prepared = _open_parts(folder, served)
     runtime = served.runtime
     if options.threads is not None:
-        runtime = runtime.model_copy(update={"threads": options.threads})
+        runtime = runtime.replace(threads=options.threads)
     return EntityTagger(
         runtime.load(checkpoint, prepared),
         checkpoint,

@@ -14,14 +14,14 @@ from bakeoff.measure.heats.timing import Counters
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.tokenizer import Batch, Encoder
 from bakeoff.measure.scenarios import Latency, Server, Throughput
-from bakeoff.measure.scenarios.subject import NO_COUNTERS, Subject
+from bakeoff.measure.scenarios.subject import NO_COUNTERS, TimedSubject
 from bakeoff.measure.statistics.readings import MAX_RATE, PROBE, RESPONSE, Reading, merge_repeats
 from bakeoff.measure.statistics.response_limits import slo_is_met
 from bakeoff.measure.system.memory import CacheFlush, read_cache_bytes
 from bakeoff.measure.tasks.token_classification import Document
 from clocks import VirtualClock
 
-MakeSubject = Callable[..., Subject]
+MakeSubject = Callable[..., TimedSubject]
 # Time enough for every search; five processes share it.
 PATIENT: dict[str, float] = {"warmup_min_s": 0.0, "warmup_max_s": 0.5, "time_budget_s": 50_000.0}
 
@@ -56,9 +56,9 @@ def make_subject(champion_copy: Path, documents: tuple[Document, ...]) -> MakeSu
         size_s: Callable[[int], float] | None = None,
         counters: Counters = NO_COUNTERS,
         **protocol: float,
-    ) -> Subject:
+    ) -> TimedSubject:
         session = Recording(len(checkpoint.labels), call_s, size_s)
-        return Subject(
+        return TimedSubject(
             session=session,  # type: ignore[arg-type]
             checkpoint=checkpoint,
             encoder=encoder,
@@ -76,7 +76,7 @@ def make_subject(champion_copy: Path, documents: tuple[Document, ...]) -> MakeSu
     return make
 
 
-def batches_of(subject: Subject) -> list[Batch]:
+def batches_of(subject: TimedSubject) -> list[Batch]:
     assert isinstance(subject.session, Recording)
     return subject.session.batches
 
@@ -124,7 +124,7 @@ def test_batches_by_length_hold_less_padding_than_mixed_ones(make_subject: MakeS
     assert sorted_.n_padded_tokens[0] < mixed.n_padded_tokens[0]
 
 
-def measure_server(subject: Subject, **changes: float) -> dict[str, Reading]:
+def measure_server(subject: TimedSubject, **changes: float) -> dict[str, Reading]:
     server = Server.model_validate({"limit_ms": 50, "n_queries": 473, **changes})
     return {reading.quantity: reading for reading in server.measure(subject)}
 
@@ -286,12 +286,12 @@ def test_a_model_too_slow_for_a_single_trial_is_told_so_and_costs_no_time(make_s
     assert clock_s(subject) - begin_s < 40
 
 
-def clock_of(subject: Subject) -> VirtualClock:
+def clock_of(subject: TimedSubject) -> VirtualClock:
     assert isinstance(subject.session, Recording)
     return subject.session.clock
 
 
-def clock_s(subject: Subject) -> float:
+def clock_s(subject: TimedSubject) -> float:
     return clock_of(subject).now_ns / 1e9
 
 

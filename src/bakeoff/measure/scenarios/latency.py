@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from bakeoff.measure.heats.timing import Variant
 from bakeoff.measure.model.tokenizer import Batch, read_tags
-from bakeoff.measure.scenarios.subject import Subject
+from bakeoff.measure.scenarios.subject import TimedSubject
 from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.measure.system.memory import CacheFlush
 from bakeoff.record import Record
@@ -60,11 +60,11 @@ class Latency(Record):
         """Quantity that its calls measure."""
         return LATENCY
 
-    def variants(self, subject: Subject) -> tuple[Variant, ...]:
+    def variants(self, subject: TimedSubject) -> tuple[Variant, ...]:
         """Return one variant per batch size; its batches are made before any timing."""
         return tuple(self._variant(subject, size) for size in self.batch_sizes)
 
-    def _variant(self, subject: Subject, size: int) -> Variant:
+    def _variant(self, subject: TimedSubject, size: int) -> Variant:
         rows = subject.draw_batches(size)
         batches = [subject.batch(row) for row in rows]
         return Variant(
@@ -77,12 +77,12 @@ class Latency(Record):
         )
 
 
-def _through_model(subject: Subject, batches: list[Batch]) -> Callable[[int], object]:
+def _through_model(subject: TimedSubject, batches: list[Batch]) -> Callable[[int], object]:
     infer = subject.session.infer
     return lambda number: infer(batches[number])
 
 
-def _through_text(subject: Subject, rows: list[list[int]]) -> Callable[[int], object]:
+def _through_text(subject: TimedSubject, rows: list[list[int]]) -> Callable[[int], object]:
     infer, encoder, labels = subject.session.infer, subject.encoder, subject.checkpoint.labels
     texts = [[subject.documents[index].tokens for index in row] for row in rows]
 

@@ -29,7 +29,7 @@ from bakeoff.measure.scenarios.open_loop import (
     poisson_arrivals_ns,
     serve_open_loop,
 )
-from bakeoff.measure.scenarios.subject import Subject
+from bakeoff.measure.scenarios.subject import TimedSubject
 from bakeoff.measure.statistics.readings import MAX_RATE, NS_PER_MS, NS_PER_S, PROBE, RESPONSE, Reading
 from bakeoff.measure.statistics.response_limits import least_responses, most_over, slo_is_met, slo_is_missed
 from bakeoff.record import Record
@@ -105,7 +105,7 @@ class Server(Record):
         """Return the time after which the search of one process ends in any case, in seconds."""
         return PATIENCE * self.search_budget_s(protocol)
 
-    def measure(self, subject: Subject) -> tuple[Reading, ...]:
+    def measure(self, subject: TimedSubject) -> tuple[Reading, ...]:
         """Search the highest rate in this process; keep every trial, and the responses at that rate.
 
         No trial begins if its schedule would end after ``search_budget_s``, or after ``longest_search_s``
@@ -119,7 +119,7 @@ class Server(Record):
         def probe(rate_per_s: float) -> bool | None:
             nonlocal is_found
             arrivals_ns = self._draw_arrivals(subject, rate_per_s)
-            limit_s = (self.search_budget_s if is_found else self.longest_search_s)(subject.timing)
+            limit_s = (self.search_budget_s if is_found else self.longest_search_s)(subject.protocol)
             if subject.clock() - begin_ns + int(arrivals_ns[-1]) > limit_s * NS_PER_S:
                 return None
             trials[rate_per_s] = trial = self._try(subject, arrivals_ns)
@@ -152,14 +152,14 @@ class Server(Record):
         )
         return rate, self._describe_trials(trials, subject.repeat), _responses(chosen, subject)
 
-    def _time_alone(self, subject: Subject) -> _Alone:
+    def _time_alone(self, subject: TimedSubject) -> _Alone:
         """Warm up with batches of the powers of two and of the largest size, then time each alone.
 
         Sizes in between cost no more than the next larger one.
         """
         sizes = {1, self.batch_max, *(1 << power for power in range(self.batch_max.bit_length()))}
         variants = Latency(batch_sizes=tuple(sizes)).variants(subject)
-        warm_ups = warm_up_all(variants, subject.timing, subject.clock)
+        warm_ups = warm_up_all(variants, subject.protocol, subject.clock)
         durations_ns: dict[int, NDArray[np.float64]] = {}
         for variant, warm in zip(variants, warm_ups, strict=True):
             in_time = int(ALONE_S * NS_PER_S / max(warm.median_ns, 1.0))
@@ -177,11 +177,11 @@ class Server(Record):
             is_steady=all(warm.is_steady for warm in warm_ups),
         )
 
-    def _draw_arrivals(self, subject: Subject, rate_per_s: float) -> NDArray[np.int64]:
-        seed = digest_json([subject.timing.seed, subject.repeat, f"{rate_per_s:.6g}"])
+    def _draw_arrivals(self, subject: TimedSubject, rate_per_s: float) -> NDArray[np.int64]:
+        seed = digest_json([subject.protocol.seed, subject.repeat, f"{rate_per_s:.6g}"])
         return poisson_arrivals_ns(rate_per_s, self.n_queries, int(seed[:12], 16))
 
-    def _try(self, subject: Subject, arrivals_ns: NDArray[np.int64]) -> _Trial:
+    def _try(self, subject: TimedSubject, arrivals_ns: NDArray[np.int64]) -> _Trial:
         order, infer = subject.arrivals, subject.session.infer
         most_late = most_over(self.n_queries, self.quantile)
 
@@ -292,7 +292,7 @@ def count_least(quantile: float) -> int:
     return LEAST_QUERIES if quantile <= P99 else least_responses(quantile, 1)
 
 
-def _responses(served: ServedRequests | None, subject: Subject) -> Reading:
+def _responses(served: ServedRequests | None, subject: TimedSubject) -> Reading:
     """Return every response at the highest rate; none if no rate was found."""
     arrays = served or ServedRequests(*(np.zeros(0, dtype=np.int64),) * 7)
     count, order = len(arrays.response_ns), subject.arrivals

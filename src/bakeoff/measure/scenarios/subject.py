@@ -18,7 +18,7 @@ from bakeoff.measure.tasks.token_classification import Document
 NO_COUNTERS = NoCounters()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """Everything that one process of one job works on.
 
@@ -28,13 +28,7 @@ class Subject:
         encoder: Tokenizer of the model.
         documents: Documents in a fixed order.
         encodings: The same documents as token ids.
-        protocol: Timing settings; None for scenarios that are not timed.
         repeat: Number of this process among those of the job, from 0.
-        lengths: Length of each document, which decides the order: the same for all candidates and tokenizers.
-        clock: Clock of a scenario that runs alone, in ns.
-        sleep_s: Sleeps for so many seconds of that clock.
-        cpu_clock: CPU time of this process, in ns.
-        counters: System counters during the measurement.
     """
 
     session: Session
@@ -42,20 +36,32 @@ class Subject:
     encoder: Encoder
     documents: tuple[Document, ...]
     encodings: tuple[Encoding, ...]
-    protocol: TimingProtocol | None
     repeat: int
+
+    def batch(self, rows: list[int]) -> Batch:
+        """Return some of the documents as a batch, padded to the longest of them."""
+        return self.encoder.pad([self.encodings[row] for row in rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedSubject(Subject):
+    """Everything that one process of one timed job works on.
+
+    Attributes:
+        protocol: Timing settings.
+        lengths: Length of each document, which decides the order: the same for all candidates and tokenizers.
+        clock: Clock of a scenario that runs alone, in ns.
+        sleep_s: Sleeps for so many seconds of that clock.
+        cpu_clock: CPU time of this process, in ns.
+        counters: System counters during the measurement.
+    """
+
+    protocol: TimingProtocol
     lengths: tuple[int, ...]
     clock: Callable[[], int] = time.perf_counter_ns
     sleep_s: Callable[[float], object] = time.sleep
     cpu_clock: Callable[[], int] = time.process_time_ns
     counters: Counters = NO_COUNTERS
-
-    @property
-    def timing(self) -> TimingProtocol:
-        """Protocol of a timed scenario; ValueError if this job is not timed."""
-        if self.protocol is None:
-            raise ValueError("a timed scenario needs a timing protocol")
-        return self.protocol
 
     @cached_property
     def order(self) -> list[int]:
@@ -71,10 +77,6 @@ class Subject:
         """Draw this repeat's batches of so many texts, the same for all candidates."""
         return draw_batches(self.lengths, size, self._seed)
 
-    def batch(self, rows: list[int]) -> Batch:
-        """Return some of the documents as a batch, padded to the longest of them."""
-        return self.encoder.pad([self.encodings[row] for row in rows])
-
     @property
     def _seed(self) -> str:
-        return f"{self.timing.seed}:{self.repeat}"
+        return f"{self.protocol.seed}:{self.repeat}"

@@ -7,7 +7,7 @@ from typing import Literal
 from bakeoff.measure.heats.timing import Variant
 from bakeoff.measure.scenarios.batching import cut_batches
 from bakeoff.measure.scenarios.latency import BatchSize
-from bakeoff.measure.scenarios.subject import Subject
+from bakeoff.measure.scenarios.subject import TimedSubject
 from bakeoff.measure.statistics.readings import PASS
 from bakeoff.record import Record
 
@@ -37,11 +37,11 @@ class Throughput(Record):
         """Quantity that its calls measure."""
         return PASS
 
-    def variants(self, subject: Subject) -> tuple[Variant, ...]:
+    def variants(self, subject: TimedSubject) -> tuple[Variant, ...]:
         """Return one variant: a call is a pass over all texts, so that every sample does the same work."""
         return (self._variant(subject),)
 
-    def _variant(self, subject: Subject) -> Variant:
+    def _variant(self, subject: TimedSubject) -> Variant:
         if self.composition == "by_length":
             order = sorted(subject.order, key=lambda row: len(subject.documents[row].tokens))
             rows = cut_batches(order, self.batch_size)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.core.records import Attempt, Environment, FailedAttempt, Flag, Job, Measurement, TimedJob
@@ -18,7 +19,7 @@ from bakeoff.measure.statistics.readings import Reading
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.plan import documents_for
 from bakeoff.orchestrator.project import Project
-from bakeoff.run.measuring.orders import MeasureOrder, PrepareOrder, Task, run_in_fresh_process
+from bakeoff.run.measuring.orders import PrepareOrder, Task, TimedOrder, UntimedOrder, run_in_fresh_process
 
 N_CHECK_TEXTS = 64
 
@@ -95,7 +96,7 @@ def find_preparation(project: Project, ready: PreparedJob) -> Task | None:
 
 def make_order(
     project: Project, ready: PreparedJob, repeat: int, lengths: tuple[int, ...] | None = None
-) -> MeasureOrder:
+) -> TimedOrder | UntimedOrder:
     """Make the order for one process of a job.
 
     Args:
@@ -105,20 +106,22 @@ def make_order(
         lengths: Length of each document, by which inputs are put in order; None counts words.
     """
     job = ready.job
-    return MeasureOrder(
-        runtime=job.runtime,
-        scenario=job.scenario,
-        protocol=job.protocol if isinstance(job, TimedJob) else None,
-        checkpoint=ready.checkpoint,
-        checkpoint_digest=job.checkpoint_digest,
-        prepared=ready.prepared,
-        documents=documents_for(project, job.scenario),
-        max_length=job.max_length,
-        repeat=repeat,
-        lengths=lengths,
-        cpus=project.settings.benchmark.cpus,
-        memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
-    )
+    parts: dict[str, Any] = {
+        "runtime": job.runtime,
+        "scenario": job.scenario,
+        "checkpoint": ready.checkpoint,
+        "checkpoint_digest": job.checkpoint_digest,
+        "prepared": ready.prepared,
+        "documents": documents_for(project, job.scenario),
+        "max_length": job.max_length,
+        "repeat": repeat,
+        "lengths": lengths,
+        "cpus": project.settings.benchmark.cpus,
+        "memory_limit_bytes": project.settings.benchmark.memory_limit_bytes,
+    }
+    if isinstance(job, TimedJob):
+        return TimedOrder(**parts, protocol=job.protocol)
+    return UntimedOrder(**parts)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def record_environment(before: Mapping[str, str] | None = None) -> Environment:
 def add_load_after(environment: Environment, load: Mapping[str, str]) -> Environment:
     """Add the load and pressure after the work to an environment with those before it."""
     after = {name + AFTER: value for name, value in load.items()}
-    return environment.model_copy(update={"facts": {**environment.facts, **after}})
+    return environment.replace(facts={**environment.facts, **after})
 
 
 def read_load() -> dict[str, str]:

@@ -18,7 +18,7 @@ from bakeoff.disk import durable
 from bakeoff.errors import WorkerError
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.heats.protocol import TimingProtocol
-from bakeoff.measure.scenarios import Scenario
+from bakeoff.measure.scenarios import Scenario, Timed, Untimed
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.record import Record
@@ -51,10 +51,8 @@ class MeasureOrder(Record):
         memory_limit_bytes: Most that it may allocate, in bytes; None sets no limit.
     """
 
-    kind: Literal["measure"] = "measure"
     runtime: Backend
     scenario: Scenario
-    protocol: TimingProtocol | None
     checkpoint: Path
     checkpoint_digest: str
     prepared: Path | None
@@ -66,7 +64,26 @@ class MeasureOrder(Record):
     memory_limit_bytes: int | None = None
 
 
-Order = Annotated[PrepareOrder | MeasureOrder, Field(discriminator="kind")]
+class UntimedOrder(MeasureOrder):
+    """Order to measure a scenario in which nothing is timed."""
+
+    kind: Literal["untimed"] = "untimed"
+    scenario: Untimed
+
+
+class TimedOrder(MeasureOrder):
+    """Order to measure a timed scenario.
+
+    Attributes:
+        protocol: Timing settings.
+    """
+
+    kind: Literal["timed"] = "timed"
+    scenario: Annotated[Timed, Field(discriminator="kind")]
+    protocol: TimingProtocol
+
+
+Order = Annotated[PrepareOrder | TimedOrder | UntimedOrder, Field(discriminator="kind")]
 
 
 class Done(Record):
@@ -237,7 +254,7 @@ def environment_for(order: PrepareOrder | MeasureOrder) -> dict[str, str]:
     If nothing is timed, threads of OpenMP sleep while they wait for each other. Spinning gains nothing then,
     and on a machine with other work it made a call ten times slower.
     """
-    is_timed = isinstance(order, MeasureOrder) and order.scenario.is_timed
+    is_timed = isinstance(order, TimedOrder)
     hash_seed = order.repeat if isinstance(order, MeasureOrder) else 0
     variables = processes.thread_environment(order.runtime.threads or 1, hash_seed)
     return variables if is_timed else {**variables, "OMP_WAIT_POLICY": "PASSIVE"}

@@ -141,7 +141,7 @@ class ResidentWorker:
     def begin(self, repeat: int) -> None:
         """Start a fresh process that imports its libraries and waits; return at once."""
         folder = self._folder / f"repeat-{repeat}"
-        order = self._order.model_copy(update={"repeat": repeat})
+        order = self._order.replace(repeat=repeat)
         durable.write_bytes(folder / ORDER_FILE, order.model_dump_json().encode())
         theirs_in, self._commands = os.pipe()
         self._answers, theirs_out = os.pipe()

@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +27,7 @@ from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import importing
 from bakeoff.measure.heats.records import Finished, Started
 from bakeoff.measure.heats.timing import (
+    Counters,
     Variant,
     run_block,
     time_calibration_loop,
@@ -37,9 +37,9 @@ from bakeoff.measure.heats.timing import (
 )
 from bakeoff.measure.model.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.measure.model.tokenizer import Encoder
-from bakeoff.measure.scenarios import Alone, Interleaved
-from bakeoff.measure.scenarios.subject import Subject
-from bakeoff.measure.statistics.readings import CALIBRATION, OVERHEAD, read_each
+from bakeoff.measure.scenarios import Interleaved
+from bakeoff.measure.scenarios.subject import NO_COUNTERS, Subject, TimedSubject
+from bakeoff.measure.statistics.readings import CALIBRATION, OVERHEAD, Reading, read_each
 from bakeoff.measure.system import memory
 from bakeoff.measure.system.kernel_counters import KernelCounters
 from bakeoff.run.machine.hardware import detect_hardware, read_load, record_environment
@@ -51,6 +51,8 @@ from bakeoff.run.measuring.orders import (
     MeasureOrder,
     Order,
     PrepareOrder,
+    TimedOrder,
+    UntimedOrder,
 )
 from bakeoff.run.measuring.resident import Command, Ended, Finish, Imported, Load, Ran, Ready, RunBlock
 
@@ -74,9 +76,9 @@ def main(words: list[str]) -> int:
     return 0 if isinstance(outcome, Done) else 1
 
 
-def _read_order(folder: Path) -> PrepareOrder | MeasureOrder:
+def _read_order(folder: Path) -> PrepareOrder | TimedOrder | UntimedOrder:
     """Read the order; its memory limit holds from here on."""
-    adapter: TypeAdapter[PrepareOrder | MeasureOrder] = TypeAdapter(Order)
+    adapter: TypeAdapter[PrepareOrder | TimedOrder | UntimedOrder] = TypeAdapter(Order)
     order = adapter.validate_json((folder / ORDER_FILE).read_bytes())
     if order.memory_limit_bytes is not None:
         # Limits allocations, not the address space: runtimes reserve far more of that than they use.
@@ -97,9 +99,7 @@ def _prepare(order: PrepareOrder) -> Done:
     return Done(environment=record_environment())
 
 
-def _measure(order: MeasureOrder) -> Done:
-    if not isinstance(order.scenario, Alone):
-        raise TypeError(f"scenario {order.scenario.kind} runs in a heat, not alone")
+def _measure(order: TimedOrder | UntimedOrder) -> Done:
     # Before anything heavy is loaded: the state of the machine and of the instrument, not of a runtime.
     calibration = (
         read_each(CALIBRATION, "ns", [(order.repeat, ns) for ns in time_calibration_loop()]),
@@ -109,9 +109,8 @@ def _measure(order: MeasureOrder) -> Done:
     with importing():
         order.runtime.import_libraries()
     subject, _ = _load(order)
-    subject = replace(subject, counters=counters)
     before = read_load()
-    readings = order.scenario.measure(subject)
+    readings = _read(order, subject, counters)
     return Done(
         readings=(*readings, *calibration),
         environment=record_environment(before),
@@ -137,7 +136,7 @@ def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: in
     at_ns, unix_ns, epoch_ns = time.monotonic_ns(), time.time_ns(), time.perf_counter_ns()
     load_before = read_load()
     order = _read_order(folder)
-    if not isinstance(order, MeasureOrder) or not isinstance(order.scenario, Interleaved):
+    if not isinstance(order, TimedOrder) or not isinstance(order.scenario, Interleaved):
         raise TypeError("only scenarios that run in a heat stay in memory")
     marks = {"start": memory.read_peak_bytes()}
     begin_ns = time.perf_counter_ns()
@@ -153,13 +152,14 @@ def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: in
     # From here on no other worker runs. The runtime has no thread yet, so this shows the state of the machine
     # and of the instrument, not of a runtime.
     calibration_ns, overhead_ns = time_calibration_loop(), time_instrument()
-    subject, load_ns = _load(order)
+    loaded, load_ns = _load(order)
+    subject = _time(order, loaded)
     marks["load"] = memory.read_peak_bytes()
     memory.reset_peak()
     variants = {variant.number: variant for variant in order.scenario.variants(subject)}
     texts = [document.tokens for document in subject.documents]
     tokenize_ns = time_each([functools.partial(subject.encoder.encode, text) for text in texts])
-    warm_ups = warm_up_all(list(variants.values()), subject.timing)
+    warm_ups = warm_up_all(list(variants.values()), subject.protocol)
     started = Started(
         warm_ups=warm_ups,
         at_ns=unix_ns,
@@ -247,11 +247,26 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
         encoder=encoder,
         documents=order.documents,
         encodings=tuple(encoder.encode(document.tokens) for document in order.documents),
-        protocol=order.protocol,
         repeat=order.repeat,
-        lengths=order.lengths or tuple(len(document.tokens) for document in order.documents),
     )
     return subject, load_ns
+
+
+def _time(order: TimedOrder, subject: Subject, counters: Counters = NO_COUNTERS) -> TimedSubject:
+    return TimedSubject(
+        **vars(subject),
+        protocol=order.protocol,
+        lengths=order.lengths or tuple(len(document.tokens) for document in order.documents),
+        counters=counters,
+    )
+
+
+def _read(order: TimedOrder | UntimedOrder, subject: Subject, counters: Counters) -> tuple[Reading, ...]:
+    if isinstance(order, UntimedOrder):
+        return order.scenario.measure(subject)
+    if isinstance(order.scenario, Interleaved):
+        raise TypeError(f"scenario {order.scenario.kind} runs in a heat, not alone")
+    return order.scenario.measure(_time(order, subject, counters))
 
 
 def _count_truncated(subject: Subject) -> int:

@@ -107,7 +107,7 @@ class CheckpointStore:
         """
         if self.find_digest(champion) is None:
             self.acquire(champion, download, rehash=False)
-        return champion.model_copy(update={"checkpoint_digest": self.find_digest(champion)})
+        return champion.replace(checkpoint_digest=self.find_digest(champion))
 
     def prepared_folder(self, checkpoint_digest: str, settings: dict[str, str]) -> Path:
         """Return the folder for the export of a checkpoint, which may not exist yet."""

@@ -53,11 +53,9 @@ def find_checkpoints(tracker: Tracker, layout: Layout, refits: Iterable[Refit]) 
     for refit in refits:
         artifact = find_checkpoint(tracker, refit.run_id, layout.checkpoint.artifacts)
         looked.append(
-            refit.model_copy(
-                update={
-                    "artifact_available": artifact is not None,
-                    "checkpoint_artifact": artifact or refit.checkpoint_artifact,
-                }
+            refit.replace(
+                artifact_available=artifact is not None,
+                checkpoint_artifact=artifact or refit.checkpoint_artifact,
             )
         )
     return looked
@@ -121,7 +119,7 @@ def rename_backbone(trial: Trial, names: Mapping[str, str]) -> Trial:
     """
     own = trial.backbone
     name = names.get(own, f"{own} (as recorded)" if own in names.values() else own)
-    return trial if name == own else trial.model_copy(update={"backbone": name})
+    return trial if name == own else trial.replace(backbone=name)
 
 
 def _name_of_model(client: MlflowClient, model_id: str) -> str | None:
