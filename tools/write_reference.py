@@ -101,7 +101,7 @@ def write_configuration(schemas: Mapping[str, Schema]) -> str:
         "Written by `python tools/write_reference.py` from the records that read the files; do not edit.",
         "",
         "A folder `config/` holds one YAML file a stage, or one file holds all stages as its top-level keys.",
-        "What is left out has its default. An unknown key is an error that names the nearest one. On the",
+        "A missing key has its default. An unknown key is an error that names the nearest one. On the",
         "command line `--set` sets one setting: `--set benchmark.scenarios.0.batch_sizes=[1,8]`.",
         "",
         "For editors the package holds a JSON Schema of each file. The YAML language server reads it where a",

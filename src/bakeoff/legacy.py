@@ -20,7 +20,7 @@ from bakeoff.core.identity import build_trial_key_hash
 from bakeoff.core.records import Champion, Direction, Refit, Trial
 from bakeoff.core.selection.parse_champions import parse_champions
 from bakeoff.core.selection.select import FINISHED, select_champion_per_backbone
-from bakeoff.core.selection.study_groups import is_valid_metric
+from bakeoff.core.selection.study_groups import SelectionRules, is_valid_metric
 from bakeoff.errors import ChampionError, CheckpointError, NoChampionError, UserError
 from bakeoff.measure.model.checkpoint import open_checkpoint, open_verified_checkpoint
 from bakeoff.orchestrator import Project, benchmark_champions
@@ -293,8 +293,7 @@ def _look_up(trial: _OldTrial, project: Project, *, is_fold: bool) -> Champion:
         trial.backbone,
         runs,
         refits or [_own_run(run) for run in runs],
-        _ANY_TRIAL,
-        project.settings.hpo.objective.direction,
+        SelectionRules(_ANY_TRIAL, project.settings.hpo.objective.direction),
     )
     if found.champion is None:
         raise trial.fault("runs", f"not found in {project.tracker.shown_uri}: {found.reason}")

@@ -1,15 +1,21 @@
-"""Selection: the best trial of each backbone's best study group, with a refit that is certain."""
+"""Selection: the best trial of the best study group of each backbone, with a refit that is certain."""
 
 from bakeoff.core.selection.select import (
+    crown_champions,
     find_best_trial,
-    find_leading_trials,
+    hold_contests,
+    leaders_of,
     select_champion_per_backbone,
     select_champions_for_backbones,
 )
+from bakeoff.core.selection.study_groups import SelectionRules
 
 __all__ = [
+    "SelectionRules",
+    "crown_champions",
     "find_best_trial",
-    "find_leading_trials",
+    "hold_contests",
+    "leaders_of",
     "select_champion_per_backbone",
     "select_champions_for_backbones",
 ]

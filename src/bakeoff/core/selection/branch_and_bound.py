@@ -20,7 +20,7 @@ from bakeoff.core.selection.query import (
     ONE_IN_16,
     FieldName,
     ReadTrials,
-    Rules,
+    SearchRules,
     StoreProfile,
     TrialPage,
     TrialQuery,
@@ -56,12 +56,14 @@ WORST_LOSS = math.nextafter(STORED_INFINITY, 0)
 Search = Generator[TrialQuery, TrialPage, None]
 
 
-def search_contest(backbones: Sequence[str], rules: Rules) -> Generator[TrialQuery, TrialPage, ReadTrials]:
+def search_contest(
+    backbones: Sequence[str], rules: SearchRules
+) -> Generator[TrialQuery, TrialPage, ReadTrials]:
     """Ask for every trial that could win or tie, and for those that would make the selection an error.
 
     Args:
         backbones: Backbones that need a champion.
-        rules: Rules of the selection.
+        rules: SearchRules of the selection.
 
     Yields:
         A query for the store; send its page in.
@@ -107,10 +109,12 @@ class _Branch:
         backbone: Name of the backbone.
         seen: Trials of the backbone that were read already.
         profile: Facts that all trials of the store share.
-        rules: Rules of the selection.
+        rules: SearchRules of the selection.
     """
 
-    def __init__(self, backbone: str, seen: Mapping[str, Trial], profile: StoreProfile, rules: Rules) -> None:
+    def __init__(
+        self, backbone: str, seen: Mapping[str, Trial], profile: StoreProfile, rules: SearchRules
+    ) -> None:
         self.seen = dict(seen)
         self.coverage = Coverage(is_whole=False, reach=-math.inf)
         self._backbone = backbone
@@ -165,13 +169,13 @@ class _Branch:
 
     def _competing(self) -> list[Trial]:
         alike = self._alike()
-        if self._rules.settings.allow_mixed_schema_groups:
+        if self._rules.selection.settings.allow_mixed_schema_groups:
             return alike
         newest = find_newest_version(alike)
         return [trial for trial in alike if trial.schema_version == newest]
 
     def _losses(self, trials: Iterable[Trial]) -> list[float]:
-        return valid_losses(trials, self._rules.direction)
+        return valid_losses(trials, self._rules.selection.direction)
 
     # --- facts that the search needs before it compares trials --------------------------------------------
 
@@ -182,14 +186,17 @@ class _Branch:
             Whether queries distinguish trials as reading them does. A text with unusual letters or spaces
             around it differs for a filter, but not for a reader.
         """
-        direction = self._rules.direction
+        direction = self._rules.selection.direction
         if "direction" in self._profile.mixed:
             for arm in self._arms:
                 unlike: Mapping[FieldName, tuple[str, ...]] = {"direction": spell(direction)}
                 other = yield from self._ask(replace(arm, unlike=unlike), 1)
                 if any(trial.direction == direction for trial in other.trials):
                     return False
-        if "schema_version" not in self._rules.recorded or self._rules.settings.allow_mixed_schema_groups:
+        if (
+            "schema_version" not in self._rules.recorded
+            or self._rules.selection.settings.allow_mixed_schema_groups
+        ):
             return True
         newest = find_newest_version(self._alike())
         if "schema_version" not in self._profile.mixed and newest == self._profile.version:
@@ -228,7 +235,7 @@ class _Branch:
 
     def _judge(self) -> tuple[float, list[_Unsettled]]:
         """Return the best certain score, and the groups that may still reach it, the likeliest first."""
-        settings = self._rules.settings
+        settings = self._rules.selection.settings
         best, unsettled = math.inf, []
         for (_, study_key_hash, _), trials in group_trials(self._competing()).items():
             losses, reach = self._losses(trials), self.coverage.reach_of(study_key_hash)
@@ -258,7 +265,7 @@ class _Branch:
 
     def _visit(self, study_key_hash: str) -> Search:
         """Read enough valid trials of one group, the best ones for certain."""
-        settings = self._rules.settings
+        settings = self._rules.selection.settings
         arms = tuple(replace(arm, equals={**arm.equals, "study_key": study_key_hash}) for arm in self._arms)
         start = self.coverage.reach_of(study_key_hash)
         limit = max(self._rules.range_runs, settings.min_trials_per_group)
@@ -311,7 +318,7 @@ class _Branch:
         id_prefix: str = "",
     ) -> Generator[TrialQuery, TrialPage, tuple[list[Trial], bool]]:
         """Ask for the trials with a loss beyond ``start`` up to ``target``, and whether more exist."""
-        direction, is_cut = self._rules.direction, False
+        direction, is_cut = self._rules.selection.direction, False
         found: list[Trial] = []
         for arm in arms:
             query = replace(

@@ -6,9 +6,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import Direction, Trial
-from bakeoff.core.selection.study_groups import Coverage
+from bakeoff.core.records import Trial
+from bakeoff.core.selection.study_groups import Coverage, SelectionRules
 
 FieldName = Literal["backbone", "study_key", "schema_version", "metric", "direction"]
 WHOLE_RUNS = 1000
@@ -60,18 +59,19 @@ class ReadTrials:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """Rules and limits of a selection.
+class SearchRules:
+    """SearchRules of a selection, and limits of the search for its trials.
 
     Attributes:
+        selection: SearchRules of the selection.
+        metric_name: Metric of the objective.
         recorded: Fields that the writer of the store records, among them the study key.
         whole_runs: Most trials of a store or backbone that is read whole.
         sample_runs: Fewest trials of a sample.
         range_runs: Most trials of a range that is read at once; of a larger one, the better part comes first.
     """
 
-    settings: SelectionSettings
-    direction: Direction
+    selection: SelectionRules
     metric_name: str
     recorded: frozenset[FieldName]
     whole_runs: int = WHOLE_RUNS
@@ -100,7 +100,7 @@ class StoreProfile:
     is_plain: bool
 
 
-def take_sample(query: TrialQuery, rules: Rules) -> Generator[TrialQuery, TrialPage, TrialPage]:
+def take_sample(query: TrialQuery, rules: SearchRules) -> Generator[TrialQuery, TrialPage, TrialPage]:
     """Ask for some trials if there are many, or for all if there are few."""
     for prefix in (ONE_IN_256, ONE_IN_16):
         page = yield replace(query, id_prefix=prefix, max_runs=max(MAX_SAMPLE, rules.sample_runs))
@@ -109,7 +109,9 @@ def take_sample(query: TrialQuery, rules: Rules) -> Generator[TrialQuery, TrialP
     return (yield replace(query, max_runs=rules.whole_runs))
 
 
-def find_profile(sample: Sequence[Trial], rules: Rules) -> Generator[TrialQuery, TrialPage, StoreProfile]:
+def find_profile(
+    sample: Sequence[Trial], rules: SearchRules
+) -> Generator[TrialQuery, TrialPage, StoreProfile]:
     """Ask for one trial that differs from those of a sample, in each field.
 
     Trials of another metric are not an error, only more to read. The search asks for them if the sample shows
@@ -118,7 +120,7 @@ def find_profile(sample: Sequence[Trial], rules: Rules) -> Generator[TrialQuery,
     version = next((trial.schema_version for trial in sample if not trial.study_key_is_derived), "")
     usual: dict[FieldName, tuple[str, ...]] = {
         "schema_version": (version,),
-        "direction": spell(rules.direction),
+        "direction": spell(rules.selection.direction),
     }
     mixed: set[FieldName] = set()
     for name, texts in usual.items():

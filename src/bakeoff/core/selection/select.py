@@ -11,6 +11,7 @@ from bakeoff.core.selection.study_groups import (
     WHOLE,
     Coverage,
     GroupName,
+    SelectionRules,
     find_newest_version,
     group_trials,
     is_valid_metric,
@@ -26,10 +27,7 @@ def select_champions_for_backbones(
     backbones: Sequence[str],
     trials: Sequence[Trial],
     refits: Sequence[Refit],
-    settings: SelectionSettings,
-    direction: Direction,
-    *,
-    metric_name: str | None = None,
+    rules: SelectionRules,
     coverage: Mapping[str, Coverage] | None = None,
 ) -> dict[str, BackboneSelection]:
     """Select the champion of each backbone; one without a champion does not stop the others.
@@ -38,119 +36,88 @@ def select_champions_for_backbones(
         backbones: Names of the backbones, matched exactly.
         trials: All trial runs of active experiments, in any order.
         refits: All refit runs of the same experiments, in any order.
-        settings: Rules of the selection.
-        direction: Direction of the objective.
-        metric_name: Metric of the objective; trials with another one are excluded. None takes any.
+        rules: Rules of the selection.
         coverage: Coverage of each backbone with trials that were not read.
 
     Raises:
         ConfigError: A run records the other direction of the objective.
     """
-    read = coverage or {}
-    return {
-        backbone: select_champion_per_backbone(
-            backbone,
-            trials,
-            refits,
-            settings,
-            direction,
-            metric_name=metric_name,
-            coverage=read.get(backbone, WHOLE),
-        )
-        for backbone in backbones
-    }
+    return crown_champions(hold_contests(backbones, trials, rules, coverage), refits)
 
 
 def select_champion_per_backbone(
     backbone: str,
     trials: Iterable[Trial],
     refits: Iterable[Refit],
-    settings: SelectionSettings,
-    direction: Direction,
-    *,
-    metric_name: str | None = None,
+    rules: SelectionRules,
     coverage: Coverage = WHOLE,
 ) -> BackboneSelection:
     """Select one backbone's champion: best stable score of the groups, then best metric in the group.
 
     Arguments and errors are those of ``select_champions_for_backbones``.
     """
-    contest = _Contest(backbone, trials, settings, direction, metric_name=metric_name, coverage=coverage)
-    metadata: dict[str, object] = {
-        "direction": direction,
-        "n_finished_trials": contest.n_finished,
-        "n_groups": len(contest.judged),
-        "top_k": settings.top_k,
-        "min_trials_per_group": settings.min_trials_per_group,
-    }
-    champion = None
-    if contest.leader is None or contest.winner is None:
-        reason: str | None = _why_no_group(backbone, contest.judged)
-    else:
-        metadata |= {"tied_groups": contest.tied_groups, "tied_trials": contest.tied_trials}
-        refit, reason = _find_refit(contest.leader, refits, settings)
-        champion = _crown(contest.leader, refit, contest.winner) if refit else None
-    return BackboneSelection(
-        backbone=backbone,
-        champion=champion,
-        all_groups=tuple(contest.judged.values()),
-        selection_metadata=metadata,
-        reason=reason,
-        is_whole=coverage.is_whole,
-    )
+    return GroupContest(backbone, trials, rules, coverage).crown(refits)
 
 
-def find_leading_trials(
+def hold_contests(
     backbones: Sequence[str],
     trials: Sequence[Trial],
-    settings: SelectionSettings,
-    direction: Direction,
-    *,
-    metric_name: str | None = None,
+    rules: SelectionRules,
     coverage: Mapping[str, Coverage] | None = None,
-) -> tuple[Trial, ...]:
-    """Find the trials that become champions if their refits hold: only these refits matter.
+) -> dict[str, GroupContest]:
+    """Score the study groups of each backbone, and find its leading trial; refits are not needed yet.
 
     Arguments and errors are those of ``select_champions_for_backbones``.
     """
     read = coverage or {}
-    leaders = (
-        _Contest(
-            backbone,
-            trials,
-            settings,
-            direction,
-            metric_name=metric_name,
-            coverage=read.get(backbone, WHOLE),
-        ).leader
-        for backbone in backbones
-    )
-    return tuple(leader for leader in leaders if leader is not None)
+    return {
+        backbone: GroupContest(backbone, trials, rules, read.get(backbone, WHOLE)) for backbone in backbones
+    }
 
 
-class _Contest:
-    """Groups of one backbone with their scores, and the leading trial, before its refit is checked."""
+def leaders_of(contests: Mapping[str, GroupContest]) -> tuple[Trial, ...]:
+    """Return the trials that become champions if their refits hold: only these refits matter."""
+    return tuple(contest.leader for contest in contests.values() if contest.leader is not None)
+
+
+def crown_champions(
+    contests: Mapping[str, GroupContest], refits: Sequence[Refit]
+) -> dict[str, BackboneSelection]:
+    """Make each leading trial the champion of its backbone, if its refit holds."""
+    return {backbone: contest.crown(refits) for backbone, contest in contests.items()}
+
+
+class GroupContest:
+    """Contest of one backbone's study groups.
+
+    Args:
+        backbone: Name of the backbone, matched exactly.
+        trials: Trial runs, of any backbone.
+        rules: Rules of the selection.
+        coverage: Share of the backbone's trials that was read.
+
+    Attributes:
+        judged: Every group with its score, or the reason why it cannot win.
+        winner: Group that won; None without one.
+        leader: Best trial of that group, before its refit is checked.
+
+    Raises:
+        ConfigError: A run records the other direction of the objective.
+    """
 
     def __init__(
-        self,
-        backbone: str,
-        trials: Iterable[Trial],
-        settings: SelectionSettings,
-        direction: Direction,
-        *,
-        metric_name: str | None,
-        coverage: Coverage,
+        self, backbone: str, trials: Iterable[Trial], rules: SelectionRules, coverage: Coverage = WHOLE
     ) -> None:
+        self._backbone, self._rules, self._coverage = backbone, rules, coverage
+        direction = rules.direction
         mine = [trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED]
-        judged_alike = [trial for trial in mine if metric_name in (None, trial.metric_name)]
+        judged_alike = [trial for trial in mine if rules.takes(trial.metric_name)]
         _refuse_other_direction(judged_alike, direction)
-        self.n_finished = len(mine)
+        self._n_finished = len(mine)
         members = group_trials(mine)
         newest = find_newest_version(judged_alike)
         self.judged = {
-            name: judge_group(
-                name, group, settings, direction, newest=newest, metric_name=metric_name, coverage=coverage
-            )
+            name: judge_group(name, group, rules, newest=newest, coverage=coverage)
             for name, group in sorted(members.items())
         }
         able = [name for name, group in self.judged.items() if group.stable_score is not None]
@@ -160,12 +127,38 @@ class _Contest:
         )
         self.winner = self.judged[winner] if winner else None
         self.leader = best_of[winner] if winner else None
-        self.tied_groups = [
+        self._tied_groups = [
             self.judged[name].study_key_hash
             for name in able
             if self.winner and name != winner and self.judged[name].stable_score == self.winner.stable_score
         ]
-        self.tied_trials = _tied_trials(members[winner], best_of[winner]) if winner else []
+        self._tied_trials = _tied_trials(members[winner], best_of[winner]) if winner else []
+
+    def crown(self, refits: Iterable[Refit]) -> BackboneSelection:
+        """Make the leading trial the champion, if its refit holds."""
+        settings = self._rules.settings
+        metadata: dict[str, object] = {
+            "direction": self._rules.direction,
+            "n_finished_trials": self._n_finished,
+            "n_groups": len(self.judged),
+            "top_k": settings.top_k,
+            "min_trials_per_group": settings.min_trials_per_group,
+        }
+        champion = None
+        if self.leader is None or self.winner is None:
+            reason: str | None = _why_no_group(self._backbone, self.judged)
+        else:
+            metadata |= {"tied_groups": self._tied_groups, "tied_trials": self._tied_trials}
+            refit, reason = _find_refit(self.leader, refits, settings)
+            champion = _crown(self.leader, refit, self.winner) if refit else None
+        return BackboneSelection(
+            backbone=self._backbone,
+            champion=champion,
+            all_groups=tuple(self.judged.values()),
+            selection_metadata=metadata,
+            reason=reason,
+            is_whole=self._coverage.is_whole,
+        )
 
 
 def find_best_trial(trials: Iterable[Trial], direction: Direction) -> Trial:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bakeoff.core.config.settings import SelectionSettings
 from bakeoff.core.records import Direction, StudyGroup, Trial
@@ -47,6 +48,25 @@ WHOLE = Coverage()
 def is_valid_metric(value: float | None) -> bool:
     """Return whether a metric is a finite number; the SQL store writes infinity as ±1.797e308."""
     return value is not None and math.isfinite(value) and abs(value) < STORED_INFINITY
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRules:
+    """Rules of one selection.
+
+    Attributes:
+        settings: How groups are scored, and which ones compete.
+        direction: Direction of the objective.
+        metric_name: Metric of the objective; trials with another one are excluded. None takes any.
+    """
+
+    settings: SelectionSettings
+    direction: Direction
+    metric_name: str | None = None
+
+    def takes(self, metric_name: str) -> bool:
+        """Return whether trials with this objective compete."""
+        return self.metric_name in (None, metric_name)
 
 
 def loss_of(value: float, direction: Direction) -> float:
@@ -94,11 +114,9 @@ def median(values: Sequence[float]) -> float:
 def judge_group(
     name: GroupName,
     trials: Sequence[Trial],
-    settings: SelectionSettings,
-    direction: Direction,
+    rules: SelectionRules,
     *,
     newest: str,
-    metric_name: str | None,
     coverage: Coverage = WHOLE,
 ) -> StudyGroup:
     """Judge one group; values that unread trials could change are None.
@@ -106,26 +124,25 @@ def judge_group(
     Args:
         name: Name of the group.
         trials: Finished trials of the group, as far as they were read.
-        settings: Rules of the selection.
-        direction: Direction of the objective.
+        rules: Rules of the selection.
         newest: Schema version that competes.
-        metric_name: Metric of the objective; None takes any.
         coverage: Share of the backbone's trials that was read.
     """
     version, study_key_hash, judged_by = name
+    settings, direction = rules.settings, rules.direction
     losses = valid_losses(trials, direction)
     reach = coverage.reach_of(study_key_hash)
     n_certain = sum(loss <= reach for loss in losses)
     left_out = None
-    if metric_name not in (None, judged_by):
-        left_out = f"its objective is {judged_by!r}, but hpo.objective.metric is {metric_name!r}"
+    if not rules.takes(judged_by):
+        left_out = f"its objective is {judged_by!r}, but hpo.objective.metric is {rules.metric_name!r}"
     elif version != newest and not settings.allow_mixed_schema_groups:
         left_out = f"schema version {version} is not compared with {newest}, which exists as well"
     elif math.isinf(reach) and len(losses) < settings.min_trials_per_group:
         left_out = f"{count(len(losses), 'valid trial')}, at least {settings.min_trials_per_group} needed"
     elif len(losses) < settings.min_trials_per_group or n_certain < settings.top_k:
         left_out = "cannot win: its unread trials are worse than the chosen group's stable score"
-    competes = metric_name in (None, judged_by) and (version == newest or settings.allow_mixed_schema_groups)
+    competes = rules.takes(judged_by) and (version == newest or settings.allow_mixed_schema_groups)
     is_best_certain = coverage.is_whole or (competes and n_certain > 0)
     return StudyGroup(
         study_key_hash=study_key_hash,

@@ -1,4 +1,4 @@
-"""Flags: what the reader of a measurement must know, one row each.
+"""Flags: the facts that a reader of a measurement must know, one row each.
 
 Everything that explains, shows or acts on a flag asks this table: validity, decision, comparison, report and
 the generated reference.
@@ -51,8 +51,7 @@ class FlagKind:
 CONTENDED = FlagKind(
     "contended",
     "machine",
-    "other work disturbed more than half of the rounds; in a server scenario, more than half of the time in "
-    "which the server was awake",
+    "other work disturbed more than half of the rounds; for a server, more than half of its time awake",
     "Other work ran on the machine most of the time. Latencies are upper bounds, rates are lower bounds.",
     f"{_QUIETER}, or set `benchmark.accept_contended: true`. Until then read the ratios only.",
     invalidates=True,
@@ -60,8 +59,8 @@ CONTENDED = FlagKind(
 METRIC_NOT_REPRODUCED = FlagKind(
     "metric_not_reproduced",
     "quality",
-    "the score is further from what the refit logged than `refit_tolerance` (0.002)",
-    "The checkpoint gives other answers here than where it was trained.",
+    "the score differs from the refit's by more than `refit_tolerance` (0.002)",
+    "The checkpoint gives other answers here than at the refit.",
     "Compare `data.test`, `data.max_length` and the checkpoint with those of the refit. Raise "
     "`refit_tolerance` if you accept a coarser precision.",
     invalidates=True,
@@ -77,8 +76,7 @@ MIXED_ENVIRONMENTS = FlagKind(
 DISTURBED = FlagKind(
     "disturbed",
     "machine",
-    "other work disturbed more than a tenth of the rounds; in a server scenario, more than a tenth of the "
-    "time in which the server was awake",
+    "other work disturbed more than a tenth of the rounds; for a server, more than a tenth of its time awake",
     "Other work ran on the machine at times. Disturbed rounds were repeated and excluded. A server has no "
     "rounds, so its rate is a lower bound.",
     f"{_QUIETER} for narrower intervals, or for the true rate of a server.",
@@ -96,7 +94,7 @@ CPUS_APART = FlagKind(
     "candidates have a thread for every CPU, and in more than 2 % of the rounds data took more than 1.6 "
     "times as long from one CPU to the next as in the quickest tenth",
     "The host moved the CPUs of this virtual machine, so threads that share a call waited longer at times.",
-    "Read the ratios, which change less. Expect the same on the machine that serves, if it is virtual.",
+    "Read the ratios: they change less. Expect the same in production on a virtual machine.",
 )
 THERMAL = FlagKind(
     "thermal",
@@ -123,8 +121,8 @@ NO_REFERENCE = FlagKind(
     "no_reference",
     "machine",
     "the reference of the heat failed before one of its processes was complete",
-    "There is no ratio, only absolute times of this session.",
-    "Find out why the reference failed, then measure all again with `benchmark.run.mode: force_new`.",
+    "The heat has absolute times of this session, and no ratios.",
+    "Read the error of the reference, then measure all again with `benchmark.run.mode: force_new`.",
 )
 ASYM_THREADS = FlagKind(
     "asym_threads",
@@ -138,7 +136,7 @@ VIRTUALISED = FlagKind(
     "machine",
     "the machine is virtual",
     "Work of the host cannot be seen from inside the machine.",
-    "Measure on bare metal to avoid it, or accept it: the intervals hold what the rounds show.",
+    "Measure on bare metal to avoid it, or accept it: the intervals hold its effect on the rounds.",
 )
 NO_CPUFREQ = FlagKind(
     "no_cpufreq",
@@ -167,14 +165,14 @@ FEW_REPEATS = FlagKind(
     "samples",
     "fewer than 5 fresh processes ran; with two, intervals miss slightly more often than 5 times in 100 if "
     "candidates differ in spread",
-    "Few processes show little of how much one differs from the next.",
+    "Few processes show little of the differences between processes.",
     "Set `protocol.min_repeats` to 5 or more.",
 )
 CI_NOT_REACHED = FlagKind(
     "ci_not_reached",
     "samples",
-    "a 95 % interval of this candidate alone is wider than `protocol.targets` when the heat ends; the detail "
-    "says how many more repeats would reach the target",
+    "a 95 % interval of this candidate alone is wider than `protocol.targets` at the end of the heat; "
+    "the detail names the number of repeats that would reach the target",
     "The interval is wider than you asked for.",
     "Raise `protocol.time_budget_s` or `max_repeats`, if the decision depends on it; or widen the target.",
 )
@@ -189,7 +187,7 @@ BATCHED_TIMING = FlagKind(
     "batched_timing",
     "samples",
     "calls take less than 100 µs, so several share one reading of the clock",
-    "Single calls are too short for the clock, so there is no p95 and no p99.",
+    "Single calls are too short for the clock, so p95 and p99 are not shown.",
     "Read the median.",
 )
 INSTRUMENT_OVERHEAD = FlagKind(
@@ -197,12 +195,12 @@ INSTRUMENT_OVERHEAD = FlagKind(
     "samples",
     "reading the clock takes more than 1 % of a call",
     "The instrument adds a visible share to each call.",
-    "Keep that share in mind when you compare such short calls.",
+    "Keep that share in mind in comparisons of such short calls.",
 )
 WARMUP_NOT_STEADY = FlagKind(
     "warmup_not_steady",
     "samples",
-    "calls still became faster or slower when the warm-up ended; in a server scenario, at any batch size",
+    "calls still became faster or slower at the end of the warm-up; for a server, at any batch size",
     "Timing began before the calls were steady.",
     "Raise `protocol.warmup_max_s`.",
 )
@@ -231,15 +229,15 @@ RECOMPILED = FlagKind(
 MULTIMODAL = FlagKind(
     "multimodal",
     "samples",
-    "processes differ by more than 5 % and three times what their noise explains",
+    "processes differ by more than 5 % and three times the noise",
     "The speed of the model depends on the process. The interval holds this.",
     "Look at the ticks of its processes, and raise `protocol.min_repeats`.",
 )
 LIMIT_NOT_MET = FlagKind(
     "limit_not_met",
     "samples",
-    "a process of a server scenario met the limit at no rate that it tried; the detail says how low the "
-    "search went, and in how many processes a single request alone takes too long",
+    "a process of a server scenario met the limit at no rate that it tried; the detail names the lowest "
+    "rate, and the number of processes with single requests over the limit",
     "No rate that was tried met the limit.",
     "Choose a faster candidate or a larger `limit_ms`. With `search_cut_short`, raise "
     "`protocol.time_budget_s`.",
@@ -255,8 +253,8 @@ SEARCH_CUT_SHORT = FlagKind(
 QUEUE_MISMATCH = FlagKind(
     "queue_mismatch",
     "samples",
-    "the mean wait of a server scenario is more than twice, or less than half, what the formula of Pollaczek "
-    "and Khinchine gives (single requests, load up to 0.85)",
+    "the mean wait of a server scenario is more than twice, or less than half, the wait by the formula of "
+    "Pollaczek and Khinchine gives (single requests, load up to 0.85)",
     "Requests waited longer or shorter than their rate and service times explain.",
     f"{_QUIETER}, and do not trust this rate.",
 )

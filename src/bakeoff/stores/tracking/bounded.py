@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bakeoff.core.config.settings import ObjectiveSettings, SelectionSettings
+from bakeoff.core.config.settings import ObjectiveSettings
 from bakeoff.core.records import Refit, Trial
 from bakeoff.core.selection.branch_and_bound import search_contest
-from bakeoff.core.selection.query import FieldName, ReadTrials, Rules, TrialPage, TrialQuery
+from bakeoff.core.selection.query import FieldName, ReadTrials, SearchRules, TrialPage, TrialQuery
 from bakeoff.core.selection.select import FINISHED
+from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.stores.layouts import Layout, Row, read_rows
 from bakeoff.stores.layouts.layout import Match, Sources
 from bakeoff.stores.tracking import queries
@@ -77,14 +78,14 @@ class BoundedReader:
         self._trial = _stage_conditions(layout.trial)
         self._is_trial: dict[str, bool] = {}
 
-    def read_contest(self, settings: SelectionSettings) -> ReadTrials:
+    def read_contest(self, selection: SelectionRules) -> ReadTrials:
         """Read every trial that could become a champion, and few others.
 
         Raises:
             ValueError: No filter can carry one of the names.
         """
-        objective = self._objective
-        rules = Rules(settings, objective.direction, objective.metric, frozenset(self._tags))
+        metric_name = self._objective.metric
+        rules = SearchRules(selection, metric_name, frozenset(self._tags))
         search = search_contest(tuple(self._recorded), rules)
         query = next(search)
         while True:

@@ -17,9 +17,9 @@ from bakeoff.core.config.settings import SelectionSettings
 from bakeoff.core.records import BackboneSelection, Direction, Refit, Trial
 from bakeoff.core.selection import branch_and_bound
 from bakeoff.core.selection.branch_and_bound import search_contest
-from bakeoff.core.selection.query import FieldName, ReadTrials, Rules, TrialPage, TrialQuery
-from bakeoff.core.selection.select import find_leading_trials, select_champions_for_backbones
-from bakeoff.core.selection.study_groups import OLDEST_SCHEMA
+from bakeoff.core.selection.query import FieldName, ReadTrials, SearchRules, TrialPage, TrialQuery
+from bakeoff.core.selection.select import crown_champions, hold_contests, leaders_of
+from bakeoff.core.selection.study_groups import OLDEST_SCHEMA, SelectionRules
 from bakeoff.errors import ConfigError
 
 FIELDS: frozenset[FieldName] = frozenset({"backbone", "study_key", "schema_version", "metric", "direction"})
@@ -124,7 +124,14 @@ class Store:
 def search(
     store: Store, names: Sequence[str], chosen: SelectionSettings, direction: Direction, page: int
 ) -> ReadTrials:
-    rules = Rules(chosen, direction, "f1", FIELDS, whole_runs=page, sample_runs=page, range_runs=page)
+    rules = SearchRules(
+        SelectionRules(chosen, direction, "f1"),
+        "f1",
+        FIELDS,
+        whole_runs=page,
+        sample_runs=page,
+        range_runs=page,
+    )
     asking = search_contest(names, rules)
     query = next(asking)
     while True:
@@ -155,11 +162,8 @@ def select(
 ) -> dict[str, BackboneSelection] | None:
     """The selection, or None where a run says that its objective goes the other way."""
     try:
-        leaders = find_leading_trials(names, trials, chosen, direction, metric_name="f1", **more)
-        refits = [refit_of(trial) for trial in leaders]
-        return select_champions_for_backbones(
-            names, trials, refits, chosen, direction, metric_name="f1", **more
-        )
+        contests = hold_contests(names, trials, SelectionRules(chosen, direction, "f1"), **more)
+        return crown_champions(contests, [refit_of(trial) for trial in leaders_of(contests)])
     except ConfigError:
         return None
 
@@ -419,8 +423,8 @@ def test_one_trial_of_another_direction_among_thousands_is_an_error() -> None:
     runs = [*make_runs(3_000), Run(60_000, 1_500, -9.0, direction="minimize")]
     contest = search(Store(runs, "maximize"), ["bert"], SelectionSettings(), "maximize", 100)
     with pytest.raises(ConfigError, match=f"run {runs[-1].run_id} .*'minimize'"):
-        find_leading_trials(
-            ["bert"], contest.trials, SelectionSettings(), "maximize", coverage=contest.coverage
+        hold_contests(
+            ["bert"], contest.trials, SelectionRules(SelectionSettings(), "maximize"), contest.coverage
         )
 
 

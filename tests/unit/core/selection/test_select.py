@@ -15,11 +15,12 @@ from bakeoff.core.config.settings import SelectionSettings
 from bakeoff.core.records import BackboneSelection, Refit, Trial
 from bakeoff.core.selection.select import (
     find_best_trial,
-    find_leading_trials,
+    hold_contests,
+    leaders_of,
     select_champion_per_backbone,
     select_champions_for_backbones,
 )
-from bakeoff.core.selection.study_groups import is_valid_metric
+from bakeoff.core.selection.study_groups import SelectionRules, is_valid_metric
 from bakeoff.errors import ConfigError
 
 Direction = Literal["maximize", "minimize"]
@@ -79,7 +80,9 @@ def select(
 ) -> BackboneSelection:
     """Select for the one backbone; every trial has a good refit unless refits are given."""
     chosen = [make_refit(trial) for trial in trials] if refits is None else refits
-    return select_champion_per_backbone(BACKBONE, trials, chosen, SelectionSettings(**changes), direction)
+    return select_champion_per_backbone(
+        BACKBONE, trials, chosen, SelectionRules(SelectionSettings(**changes), direction)
+    )
 
 
 def champion_trial(selection: BackboneSelection) -> str | None:
@@ -203,7 +206,7 @@ def test_the_champion_is_the_one_that_brute_force_finds(
     store: tuple[list[Trial], list[Refit]], chosen: SelectionSettings, direction: Direction
 ) -> None:
     trials, refits = store
-    selection = select_champion_per_backbone(BACKBONE, trials, refits, chosen, direction)
+    selection = select_champion_per_backbone(BACKBONE, trials, refits, SelectionRules(chosen, direction))
     trial, refit, score = find_by_brute_force(trials, refits, chosen, direction)
     if refit is None:
         assert selection.champion is None
@@ -227,8 +230,8 @@ def test_any_order_of_the_same_runs_gives_the_same_answer(
 ) -> None:
     trials, refits = store
     shuffled = data.draw(st.permutations(trials)), data.draw(st.permutations(refits))
-    one = select_champion_per_backbone(BACKBONE, trials, refits, chosen, direction)
-    other = select_champion_per_backbone(BACKBONE, *shuffled, chosen, direction)
+    one = select_champion_per_backbone(BACKBONE, trials, refits, SelectionRules(chosen, direction))
+    other = select_champion_per_backbone(BACKBONE, *shuffled, SelectionRules(chosen, direction))
     assert one == other
 
 
@@ -242,8 +245,8 @@ def test_minimising_mirrors_maximising(
         trial.model_copy(update={"metric": None if trial.metric is None else -trial.metric})
         for trial in trials
     ]
-    one = select_champion_per_backbone(BACKBONE, trials, refits, chosen, "maximize")
-    other = select_champion_per_backbone(BACKBONE, mirrored, refits, chosen, "minimize")
+    one = select_champion_per_backbone(BACKBONE, trials, refits, SelectionRules(chosen, "maximize"))
+    other = select_champion_per_backbone(BACKBONE, mirrored, refits, SelectionRules(chosen, "minimize"))
     assert champion_trial(one) == champion_trial(other)
     assert one.reason == other.reason
     for group, mirror in zip(one.all_groups, other.all_groups, strict=True):
@@ -297,7 +300,7 @@ def test_ten_thousand_small_stores_all_have_the_champion_that_brute_force_finds(
             require_artifact_available=rng.random() < 0.7,
             allow_mixed_schema_groups=rng.random() < 0.3,
         )
-        selection = select_champion_per_backbone(BACKBONE, trials, refits, chosen, direction)
+        selection = select_champion_per_backbone(BACKBONE, trials, refits, SelectionRules(chosen, direction))
         trial, refit, score = find_by_brute_force(trials, refits, chosen, direction)
         found = selection.champion
         assert (found.refit_run_id if found else None) == refit
@@ -315,11 +318,14 @@ def test_only_the_refits_of_leading_trials_can_change_the_answer(
 ) -> None:
     trials, refits = store
     names = [BACKBONE, "minilm-l"]
-    leaders = {trial.run_id for trial in find_leading_trials(names, trials, chosen, direction)}
+    leaders = {
+        trial.run_id for trial in leaders_of(hold_contests(names, trials, SelectionRules(chosen, direction)))
+    }
     needed = [refit for refit in refits if refit.of_trial_run_id in leaders]
-    assert select_champions_for_backbones(
-        names, trials, needed, chosen, direction
-    ) == select_champions_for_backbones(names, trials, refits, chosen, direction)
+    rules = SelectionRules(chosen, direction)
+    assert select_champions_for_backbones(names, trials, needed, rules) == select_champions_for_backbones(
+        names, trials, refits, rules
+    )
 
 
 # --- what counts as a metric ------------------------------------------------------------------------------
@@ -365,7 +371,10 @@ def test_a_fold_without_a_number_stops_nobody(fold: float) -> None:
     whole = [make_trial(100 + n, 0.5, backbone="minilm-l3") for n in range(3)]
     trials = [*broken, *whole]
     selections = select_champions_for_backbones(
-        [BACKBONE, "minilm-l3"], trials, [make_refit(t) for t in trials], SelectionSettings(), "maximize"
+        [BACKBONE, "minilm-l3"],
+        trials,
+        [make_refit(t) for t in trials],
+        SelectionRules(SelectionSettings(), "maximize"),
     )
     assert selections["minilm-l3"].champion is not None
 
@@ -544,7 +553,7 @@ def test_a_refit_that_does_not_hold_puts_its_backbone_out_and_no_other(
     others = make_group("a", [0.5, 0.6, 0.7], first=10, backbone="minilm-l3")
     refits = [make_refit(mine[2], **changes), make_refit(others[2])]
     selections = select_champions_for_backbones(
-        [BACKBONE, "minilm-l3"], mine + others, refits, SelectionSettings(), "maximize"
+        [BACKBONE, "minilm-l3"], mine + others, refits, SelectionRules(SelectionSettings(), "maximize")
     )
     out = selections[BACKBONE]
     assert out.champion is None
@@ -640,14 +649,14 @@ def test_trials_that_were_judged_by_another_metric_are_out_and_the_reason_names_
     scores = make_group("b", [0.5, 0.6, 0.7], first=10)
     refits = [make_refit(trial) for trial in losses + scores]
     selection = select_champion_per_backbone(
-        BACKBONE, losses + scores, refits, SelectionSettings(), "maximize", metric_name="f1"
+        BACKBONE, losses + scores, refits, SelectionRules(SelectionSettings(), "maximize", "f1")
     )
     assert champion_trial(selection) == run_id(12)
     assert (
         selection.all_groups[0].left_out == "its objective is 'eval_loss', but hpo.objective.metric is 'f1'"
     )
     alone = select_champion_per_backbone(
-        BACKBONE, losses, refits, SelectionSettings(), "maximize", metric_name="f1"
+        BACKBONE, losses, refits, SelectionRules(SelectionSettings(), "maximize", "f1")
     )
     assert "its objective is 'eval_loss'" in (alone.reason or "")
 
@@ -657,7 +666,7 @@ def test_a_newer_schema_version_under_another_objective_puts_no_older_group_out(
     mine = make_group("b", [0.5, 0.6, 0.7], first=10, schema_version="1.0")
     refits = [make_refit(trial) for trial in mine]
     selection = select_champion_per_backbone(
-        BACKBONE, other + mine, refits, SelectionSettings(), "maximize", metric_name="f1"
+        BACKBONE, other + mine, refits, SelectionRules(SelectionSettings(), "maximize", "f1")
     )
     assert champion_trial(selection) == run_id(12)
 
