@@ -141,7 +141,7 @@ def test_a_broken_selection_file_is_a_clear_error(offline: OpenOffline, text: st
     ],
 )
 def test_a_selection_of_other_settings_does_not_answer(offline: OpenOffline, override: str) -> None:
-    with pytest.raises(UserError, match="was made under other settings"):
+    with pytest.raises(UserError, match="was made with other settings"):
         plan(offline(override))
 
 
