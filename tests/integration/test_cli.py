@@ -200,7 +200,7 @@ def test_all_faults_of_a_configuration_are_told_at_once_with_their_places(projec
             lambda f: change(f, "benchmark", runtimes=[{"kind": "noop", "threads": 4096}]),
             "plan",
             2,
-            "noop asks for 4096 threads; this process may use",
+            "noop asks for 4,096 threads; this process may use",
         ),
         (
             lambda f: change(f, "hpo", objective={"direction": "minimize"}),
@@ -251,7 +251,7 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
         (
             "bench",
             ("--set=benchmark.runtimes=[{kind: torch, threads: 4096}]",),
-            "torch-fp32 asks for 4096 threads; this process may use",
+            "torch-fp32 asks for 4,096 threads; this process may use",
         ),
         (
             "plan",

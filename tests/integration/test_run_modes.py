@@ -95,7 +95,7 @@ def test_resume_starts_no_benchmark(reopen: Reopen) -> None:
     result = bench(project)
     assert (result.measured, result.failed) == ((), ())
     assert [planned.reason for planned in result.plan.left] == [
-        "run.mode is resume_if_incomplete, and nothing of this champion was begun"
+        "run.mode is resume_if_incomplete, and no job of this champion was begun"
     ]
     assert count_runs(project, "benchmark", "benchmark") == 4
 

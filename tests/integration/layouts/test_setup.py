@@ -304,7 +304,7 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
             lambda s: change(s, "benchmark", runtimes=[{"kind": "torch", "threads": 4096}]),
             2,
             "runtime torch-fp32",
-            "asks for 4096 threads",
+            "asks for 4,096 threads",
             "lower its threads",
         ),
         (
