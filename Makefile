@@ -27,6 +27,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/lint-imports
 	$(BIN)/python tools/check_links.py
+	$(BIN)/python tools/check_prose.py
 
 bench: $(VENV)/.dev
 	@for script in $(wildcard benchmarks/*.py); do $(BIN)/python $$script || exit 1; done

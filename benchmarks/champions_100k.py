@@ -183,7 +183,7 @@ def _read_page(experiment_id: str, token: str | None, client: MlflowClient) -> P
 
 
 def _crown(rows: list[tuple[str, str, str, float, int]]) -> dict[str, str]:
-    """The champion's trial of each backbone, from the best trials of every group."""
+    """Find the champion's trial of each backbone, from the best trials of every group."""
     groups: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for backbone, study, run, metric, _ in rows:
         groups.setdefault((backbone, study), []).append((metric, run))

@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _make_work() -> Work:
-    """A fixed product that takes about as long as asked for."""
+    """Make a fixed product that takes about as long as asked for."""
     generator = np.random.default_rng(0)
     size = 16
     while True:

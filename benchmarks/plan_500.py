@@ -94,7 +94,7 @@ def _measure(folder: Path, store: str, n_champions: int) -> dict[str, float]:
 
 
 def _make_sweep(n_champions: int) -> Iterator[Run]:
-    """A study of three trials and a refit of the best for each champion."""
+    """Make a study of three trials and a refit of the best for each champion."""
     for number in range(n_champions):
         shared = shared_tags(number, 0)
         for trial in range(N_TRIALS):
@@ -116,7 +116,7 @@ def _make_sweep(n_champions: int) -> Iterator[Run]:
 
 
 def _benchmark_of(job: Job) -> Run:
-    """A valid benchmark of a job."""
+    """Make a valid benchmark of a job."""
     return Run(
         make_id("benchmark", job.key),
         job.label,

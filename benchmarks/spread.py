@@ -118,7 +118,7 @@ class Rig:
     def make(
         self, checkpoint: Path, protocol: TimingProtocol, name: str, times: int | None = None
     ) -> ResidentWorker:
-        """A worker whose call is one call of the model, or so many."""
+        """Make a worker with one call of the model per call, or so many."""
         return make_worker(
             name,
             checkpoint,

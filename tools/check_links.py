@@ -13,13 +13,13 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that a Markdown page's headings get on GitHub."""
+    """Return the anchors that GitHub gives the headings of a Markdown page."""
     titles = HEADING.findall(FENCE.sub("", text))
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def dead_links(page: Path) -> list[str]:
-    """Each link of a page that leads nowhere."""
+    """List the links of a page that lead nowhere."""
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     dead = []
     for target in LINK.findall(text):

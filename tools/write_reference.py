@@ -35,7 +35,7 @@ Schema = dict[str, Any]
 
 
 def make_documents() -> dict[Path, str]:
-    """Every generated file with its text."""
+    """Make every generated file with its text."""
     schemas = {stage: make_schema(stage) for stage in Settings.model_fields}
     documents = {
         ROOT / f"src/bakeoff/schemas/{stage}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
@@ -48,7 +48,7 @@ def make_documents() -> dict[Path, str]:
 
 
 def make_schema(stage: str) -> Schema:
-    """The JSON Schema of one stage's file, each setting described as in the docstring of its record."""
+    """Make the JSON Schema of one stage's file, with the docstrings of its records."""
     model = Settings.model_fields[stage].annotation
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise TypeError(f"{stage} is no record")
@@ -61,7 +61,7 @@ def make_schema(stage: str) -> Schema:
 
 
 def walk_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """A record and all records inside it."""
+    """Yield a record and all records inside it."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         for field in annotation.model_fields.values():
@@ -81,7 +81,7 @@ def describe(schema: Schema, model: type[BaseModel]) -> None:
 
 
 def read_docstring(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
-    """What stands before ``Attributes:`` of a Google docstring, and each attribute's words."""
+    """Read a Google docstring: the text before ``Attributes:``, and the text of each attribute."""
     text = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
     head, _, tail = text.partition("Attributes:\n")
     attributes = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", tail, re.MULTILINE)
@@ -94,7 +94,7 @@ def join_lines(text: str) -> str:
 
 
 def write_configuration(schemas: Mapping[str, Schema]) -> str:
-    """The page of all settings; a record that several stages have is told once."""
+    """Write the page of all settings; a record of several stages is described once."""
     page = [
         "# Configuration",
         "",
@@ -123,7 +123,7 @@ def write_configuration(schemas: Mapping[str, Schema]) -> str:
 
 
 def write_presets() -> list[str]:
-    """What each preset of the protocol stands for."""
+    """Write the table of presets of the protocol."""
     rows = ["| preset | stands for |", "|---|---|"]
     for name, values in PRESETS.items():
         rows.append(f"| `{name}` | {f'`{json.dumps(values)}`' if values else 'the defaults above'} |")
@@ -142,7 +142,7 @@ def write_table(schema: Schema, defs: Mapping[str, Schema]) -> list[str]:
 
 
 def name_default(field: Schema, *, is_required: bool) -> str:
-    """The default of a setting; of a record inside it only that it has its own."""
+    """Write the default of a setting; a record inside it has its own table."""
     if is_required and "const" not in field:
         return "required"
     default = field.get("default", field.get("const"))
@@ -154,7 +154,7 @@ def name_default(field: Schema, *, is_required: bool) -> str:
 
 
 def name_type(field: Schema, defs: Mapping[str, Schema]) -> str:
-    """The type of a setting in words."""
+    """Write the type of a setting in words."""
     name, kind = str(field.get("$ref", "")).rsplit("/", 1)[-1], str(field.get("type"))
     if options := field.get("anyOf") or field.get("oneOf"):
         text = " or ".join(dict.fromkeys(name_type(each, defs) for each in options))
@@ -173,14 +173,14 @@ def name_type(field: Schema, defs: Mapping[str, Schema]) -> str:
 
 
 def name_bounds(field: Schema) -> str:
-    """The bounds of a setting, also those of one kind of a union or of a list's entries."""
+    """Write the bounds of a setting, of the kinds of a union and of the entries of a list."""
     inner = [field, *field.get("anyOf", ()), *([field["items"]] if "items" in field else [])]
     found = [text.format(each[word]) for each in inner for word, text in BOUNDS.items() if word in each]
     return ", ".join(dict.fromkeys(found))
 
 
 def write_commands() -> str:
-    """The page of all commands, in the words of their own help."""
+    """Write the page of all commands, from their own help."""
     page = [
         "# Commands",
         "",

@@ -43,7 +43,7 @@ def read_texts() -> tuple[Document, ...]:
 
 
 def make_checkpoint(backbone: str, folder: Path) -> Path:
-    """A checkpoint of one of the demo's backbones with a fresh head: as fast as a trained one."""
+    """Make a checkpoint of one of the demo's backbones with a fresh head: as fast as a trained one."""
     from bakeoff.run.training.hugging_face import build_model
 
     pretrained, final = folder / "backbones" / backbone, folder / "checkpoints" / backbone
@@ -65,7 +65,7 @@ def make_worker(
     batch_sizes: Sequence[int] = (1, 8),
     worker: str = WORKER,
 ) -> ResidentWorker:
-    """A participant for a heat, its export made once."""
+    """Make a participant for a heat, with its export made once."""
     threads = min(2, len(os.sched_getaffinity(0)))
     runtime = runtime or OnnxRuntime(threads=threads)
     digest, texts = digest_folder(checkpoint), read_texts()

@@ -110,7 +110,7 @@ def kill_benches(folder: Path, n_kills: int, seed: int) -> Tally:
 
 
 def make_template(folder: Path) -> Path:
-    """A project with one champion, an untrained model of the demo; nothing of it is measured."""
+    """Open a project with one champion, an untrained model of the demo; nothing of it is measured."""
     template = folder / "template"
     (template / "config").mkdir(parents=True)
     lines = files("bakeoff.demo").joinpath("data", "test.jsonl").read_text(encoding="utf-8").splitlines()
@@ -128,7 +128,7 @@ def make_template(folder: Path) -> Path:
 
 
 def _write_champion(tracker: Tracker, folder: Path) -> None:
-    """A trial and its refit, as a sweep leaves them."""
+    """Make a trial and its refit, as a sweep leaves them."""
     checkpoint = make_checkpoint(BACKBONE, folder)
     experiment_id = tracker.ensure_experiment("sweep")
     shared = {

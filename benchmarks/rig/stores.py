@@ -29,7 +29,7 @@ KINDS = ("sqlite", "postgresql", "http")
 
 @contextmanager
 def open_store(kind: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """An empty store; yields its URI for bakeoff, and that of the database behind it."""
+    """Open an empty store; yield its URI for bakeoff, and that of the database behind it."""
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "postgresql":
         server = PostgresServer()
@@ -54,7 +54,7 @@ def make_experiment(uri: str, name: str) -> str:
 
 
 def write_config(folder: Path, uri: str, n_backbones: int, **stages: Mapping[str, object]) -> Path:
-    """A project that reads the store; JSON is YAML too."""
+    """Open a project that reads the store; JSON is YAML too."""
     sections: dict[str, object] = {
         "tracking": {"uri": uri, "sweep_experiment": "sweep", "benchmark_experiment": "benchmark"},
         "data": {"test": "test.jsonl"},

@@ -134,7 +134,7 @@ def test_a_champion_without_checkpoint_is_skipped_with_a_warning_and_spends_no_a
     )
     assert list(benchmark_champions([lost, champion], project)) == ["tiny"]
     (warning,) = [line for line in told.lines if line.startswith("warning")]
-    assert warning.startswith("warning: lost: skipped, it has no checkpoint: ")
+    assert warning.startswith("warning: lost: skipped, since it has no checkpoint: ")
     assert project.results.list_existing([lost_run]) == []
 
 

@@ -94,7 +94,7 @@ def test_a_report_without_its_measurements_says_so_and_shows_the_decision(projec
     shutil.rmtree(project_folder / "results" / "jobs")
     report = bakeoff(project_folder, "report")
     assert report.returncode == 0
-    assert "warning: the report lacks a measurement" in report.stderr
+    assert "warning: a measurement is missing from the report" in report.stderr
     html = Path(report.stdout.strip()).read_text(encoding="utf-8")
     assert "are not on the disk where this page was made" in html
     assert 'class="hill"' not in html
@@ -179,7 +179,7 @@ def test_all_faults_of_a_configuration_are_told_at_once_with_their_places(projec
         ),
         (lambda f: shutil.rmtree(f / "config"), "plan", 2, "no such file or folder"),
         (lambda f: (f / "config" / "data.yaml").unlink(), "plan", 2, "data.test is missing"),
-        (lambda f: (f / "config" / "bench.yaml").touch(), "plan", 2, "no stage has this name"),
+        (lambda f: (f / "config" / "bench.yaml").touch(), "plan", 2, "not the name of a stage"),
         (lambda f: change(f, "tracking", sweep_experiment="none"), "champions", 3, "'none' is not in sqlite"),
         (lambda f: (f / "mlflow.db").unlink(), "champions", 3, "it holds: none"),
         (
@@ -200,7 +200,7 @@ def test_all_faults_of_a_configuration_are_told_at_once_with_their_places(projec
             lambda f: change(f, "benchmark", runtimes=[{"kind": "noop", "threads": 4096}]),
             "plan",
             2,
-            "noop asks for 4096 threads; this process may use",
+            "noop asks for 4,096 threads; this process may use",
         ),
         (
             lambda f: change(f, "hpo", objective={"direction": "minimize"}),
@@ -251,7 +251,7 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
         (
             "bench",
             ("--set=benchmark.runtimes=[{kind: torch, threads: 4096}]",),
-            "torch-fp32 asks for 4096 threads; this process may use",
+            "torch-fp32 asks for 4,096 threads; this process may use",
         ),
         (
             "plan",

@@ -162,7 +162,7 @@ def test_a_sweep_says_how_many_training_texts_the_backbone_could_not_hold(
     small = ("hpo.n_trials=1", "hpo.search_examples=8", "hpo.training.epochs=1")
     (result,) = sweep(open_project(config, small, heard))
     assert result.failure is None
-    assert "warning: tiny: 1 of 72 documents cut at 64 tokens, the rest of it unseen" in heard.lines
+    assert "warning: tiny: 1 of 72 documents cut at 64 tokens; the model does not see the rest" in heard.lines
 
 
 def test_a_roberta_takes_as_many_tokens_as_its_encoder_lets_through_and_not_one_more(

@@ -98,7 +98,7 @@ def test_a_registry_that_refuses_hinders_no_decision(reopen: Reopen, monkeypatch
     monkeypatch.setattr(project.tracker, "call", refuse)
     decision = decide(project)
     assert decision.winner is not None
-    assert decision.production.reason == "the registry could not be asked about bakeoff-model"
+    assert decision.production.reason == "the registry entry of bakeoff-model could not be read"
 
 
 def test_where_another_preset_was_measured_the_error_names_it_and_its_flag(reopen: Reopen) -> None:
@@ -106,7 +106,7 @@ def test_where_another_preset_was_measured_the_error_names_it_and_its_flag(reope
     assert bench(reopen(one, "benchmark.protocol={preset: quick, time_budget_s: 60}")).failed == ()
     with pytest.raises(CannotTellError) as caught:
         decide(reopen(one, "benchmark.protocol={}"))
-    assert "they were measured with the preset quick: run `bakeoff decide` with --quick" in str(caught.value)
+    assert "measured with the preset quick); run `bakeoff decide` with --quick" in str(caught.value)
     assert decide(reopen(one, "benchmark.protocol={preset: quick}")).standings
 
 

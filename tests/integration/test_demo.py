@@ -119,7 +119,7 @@ def test_a_second_run_measures_nothing_and_says_so_job_by_job(demo: Demo) -> Non
     said = re.findall(r"^(.+): reuse: measured \S+, run [0-9a-f]{32}$", demo.second.stderr, re.MULTILINE)
     assert said == labels
     for backbone in LAYERS:
-        assert f"{backbone}: 3 finished trials are there; nothing to run" in demo.second.stderr
+        assert f"{backbone}: found 3 finished trials; nothing to run" in demo.second.stderr
 
 
 def test_a_second_run_decides_the_same_and_knows_what_the_first_one_promoted(demo: Demo) -> None:

@@ -299,23 +299,23 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(reopen: Reopen) ->
     planned = promote(project, is_dry_run=True)
     assert content_of(project) == before
     assert (planned.version, planned.is_new, planned.is_dry_run) == (None, True, True)
-    assert planned.steps[-1] == "@champion from no version to the new version"
+    assert planned.steps[-1] == "move @champion from no version to the new version"
     done = promote(project)
     assert done.steps == planned.steps
     before = content_of(project)
     assert promote(project, is_dry_run=True).steps == (
-        f"nothing: version 1 of {MODEL} is the winner, and @champion",
+        f"nothing: version 1 of {MODEL} is the winner and already @champion",
     )
     move_by_hand(project, add_version(project))
     move_by_hand(project, "1", "previous")
     before = content_of(project)
     assert promote(project, is_dry_run=True).steps == (
-        "@previous from version 1 to version 2",
-        "@champion from version 2 to version 1",
+        "move @previous from version 1 to version 2",
+        "move @champion from version 2 to version 1",
     )
     assert undo_promotion(project, is_dry_run=True).steps == (
-        "@champion from version 2 to version 1",
-        "@previous from version 1 to version 2",
+        "move @champion from version 2 to version 1",
+        "move @previous from version 1 to version 2",
     )
     assert content_of(project) == before
 
@@ -414,7 +414,7 @@ def forget_inputs(project: Project) -> None:
     [
         (spoil_measurement, (), PromotionRefusedError, "is not valid (contended)"),
         (change_library, (), PromotionRefusedError, "measured with 0.1"),
-        (forget_inputs, (), StaleDecisionError, "what it was made from"),
+        (forget_inputs, (), StaleDecisionError, "does not record its inputs"),
         (
             lambda _: None,
             ("decision.objective={kind: weighted, weights: {quality: 0.9}}",),
@@ -437,7 +437,7 @@ def test_a_winner_whose_evidence_does_not_hold_is_promoted_only_with_a_reason(
     assert words in str(caught.value)
     assert caught.value.exit_code == (6 if kind is StaleDecisionError else 3)
     assert versions_of(project) == []
-    with pytest.raises(UserError, match="needs a reason"):
+    with pytest.raises(UserError, match="the reason is empty"):
         promote(project, force=" ")
     done = promote(project, force="the launch is today")
     assert any(words in fault for fault in done.overridden)
@@ -455,12 +455,12 @@ def test_no_reason_promotes_where_there_is_no_winner(reopen: Reopen) -> None:
     assert versions_of(project) == []
 
 
-def test_no_reason_promotes_a_run_that_is_no_champion_any_more(reopen: Reopen) -> None:
+def test_no_reason_promotes_a_run_that_is_no_longer_a_champion(reopen: Reopen) -> None:
     project = reopen()
     winner = load_decision(project).winning_standing
     assert winner is not None
     create_client(project.tracker.uri).delete_run(winner.champion_run_id)
-    with pytest.raises(StaleDecisionError, match="no champion") as caught:
+    with pytest.raises(StaleDecisionError, match="no longer a champion") as caught:
         promote(project, force="all the same")
     assert "--force" not in str(caught.value)
     assert versions_of(project) == []
@@ -499,7 +499,7 @@ def test_promote_talks_of_dry_run_refusal_and_undo_on_the_command_line(project_f
     planned = bakeoff(project_folder, "promote", "--dry-run", "-q")
     assert planned.returncode == 0, planned.stderr
     assert "would be a new version of bakeoff-model, @champion" in planned.stdout
-    assert "  would do: @champion from no version to the new version" in planned.stdout
+    assert "  would do: move @champion from no version to the new version" in planned.stdout
     moved = bakeoff(project_folder, "promote", "--expect", "v4")
     assert (moved.returncode, moved.stdout) == (6, "")
     assert "error: model 'bakeoff-model': found no version at @champion; expected version 4" in moved.stderr

@@ -110,8 +110,8 @@ def test_a_trainer_that_cannot_report_still_works_and_is_said_to_prune_nothing(
     listener = Listener()
     (result,) = sweep(open_project(make_sweep(MEDIAN, "OldWordTrainer"), progress=listener))
     assert (result.n_trials, result.n_pruned, result.failure) == (12, 0, None)
-    (said,) = [line for line in listener.lines if "prunes nothing" in line]
-    assert said.startswith("warning: hpo.pruner prunes nothing: the train method of word_trainers:Old")
+    (said,) = [line for line in listener.lines if "has no effect" in line]
+    assert said.startswith("warning: hpo.pruner has no effect: the train method of word_trainers:Old")
 
 
 def test_a_pruner_changes_no_key(make_sweep: Callable[..., Path]) -> None:

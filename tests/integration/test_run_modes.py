@@ -95,7 +95,7 @@ def test_resume_starts_no_benchmark(reopen: Reopen) -> None:
     result = bench(project)
     assert (result.measured, result.failed) == ((), ())
     assert [planned.reason for planned in result.plan.left] == [
-        "run.mode is resume_if_incomplete, and nothing of this champion was begun"
+        "run.mode is resume_if_incomplete, and no job of this champion was begun"
     ]
     assert count_runs(project, "benchmark", "benchmark") == 4
 
@@ -182,7 +182,7 @@ def test_a_report_that_comes_later_is_logged_beside_its_decision(reopen: Reopen,
 def test_resume_begins_no_decision(reopen: Reopen) -> None:
     project = reopen(f"decision.run.mode={RESUME}")
     project.decision_path.unlink()
-    with pytest.raises(UserError, match="no decision was begun; set it to reuse_if_exists"):
+    with pytest.raises(UserError, match="no decision to resume; set it to reuse_if_exists"):
         decide(project)
 
 

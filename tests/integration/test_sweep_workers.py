@@ -348,11 +348,11 @@ def test_a_worker_whom_no_sweep_comes_to_gives_up_and_opens_none(make_team: Make
 def test_a_worker_of_another_configuration_is_told_what_differs(
     led_config: Path, override: str, difference: str
 ) -> None:
-    with pytest.raises(NoSweepError, match=f"running with another configuration: {difference}"):
+    with pytest.raises(NoSweepError, match=rf"running with another configuration \({difference}\)"):
         join_sweep(open_project(led_config, [override, "hpo.workers.wait_s=0"]))
 
 
 def test_a_worker_with_another_storage_is_told_that_the_study_is_not_there(led_config: Path) -> None:
     other = open_project(led_config, ["hpo.storage=sqlite:///other.db", "hpo.workers.wait_s=0"])
-    with pytest.raises(NoSweepError, match=r"is running, but hpo\.storage does not hold its study"):
+    with pytest.raises(NoSweepError, match=r"is running, but its study is not in hpo\.storage"):
         join_sweep(other)

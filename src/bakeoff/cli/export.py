@@ -12,7 +12,7 @@ from bakeoff.cli.options import config_option, find_config, overrides_option, qu
 from bakeoff.core.tables import What
 from bakeoff.disk.durable import write_bytes
 from bakeoff.orchestrator import open_project
-from bakeoff.orchestrator.export import make_frame
+from bakeoff.orchestrator.export import tabulate
 from bakeoff.plural import count
 from bakeoff.stores.results.table_files import Format, encode_frame
 
@@ -48,11 +48,11 @@ def export(
         raise click.UsageError(f"{path}: found a folder; name a file")
     progress = output.StderrProgress(is_quiet=quiet)
     project = open_project(config or find_config(), overrides, progress)
-    frame = make_frame(project, what)
-    data = encode_frame(frame, what, form)
+    table = tabulate(project, what)
+    data = encode_frame(table, what, form)
     if file == STDOUT:
         click.echo(data, nl=False)
     else:
         write_bytes(path, data)
-        progress.say(f"{path}: {count(frame.n_rows, 'row')} of {what}")
+        progress.say(f"{path}: {count(table.n_rows, 'row')} of {what}")
     return 0

@@ -1,4 +1,4 @@
-"""Each stage a short paragraph: gather, think, act."""
+"""Stages of the pipeline: each gathers values, lets ``core`` compute, and acts on the answer."""
 
 from bakeoff.orchestrator.bench.bench import bench, benchmark_champions
 from bakeoff.orchestrator.bench.upload import sync

@@ -1,38 +1,39 @@
-"""Champions: read the trials that could win and select; or recall the last selection."""
+"""Champions: read the trials that could win, and select; or recall the last selection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import ValidationError
 
 from bakeoff.core.records import BackboneSelection, Champion, Refit, Trial
-from bakeoff.core.selection.select import FINISHED, find_leading_trials, select_champions_for_backbones
-from bakeoff.core.selection.study_groups import Coverage
+from bakeoff.core.selection.select import FINISHED, crown_champions, hold_contests, leaders_of
+from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
 from bakeoff.orchestrator.project import Project
+from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.stores.layouts import Layout, Sweep, load_layout
 from bakeoff.stores.tracking import bounded, reading
 
 
 class KeptSelection(Record):
-    """The last selection that named a champion, kept for when the tracking store is not asked.
+    """The last selection that named a champion, kept for offline use.
 
     Attributes:
-        selected_at: UTC, ISO 8601.
+        selected_at: Time of the selection; UTC, ISO 8601.
         store: URI of the tracking store, without password.
-        question: Digest of the settings that the selection answers.
+        settings_digest: Digest of the settings that decide the selection.
     """
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     selected_at: str
     store: str
-    question: str
+    settings_digest: str
     selections: dict[str, BackboneSelection]
 
 
@@ -40,10 +41,10 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
     """Select the champion of every backbone of the configuration; offline, recall the last selection.
 
     Raises:
-        ConfigError: A run's objective goes the other way than the configuration says, or the layout is none.
-        NoChampionError: An experiment is not there.
+        ConfigError: A run's objective has the opposite direction, or the layout is unknown.
+        NoChampionError: An experiment does not exist.
         TrackingError: The store does not answer.
-        UserError: Offline, and no selection of this configuration was kept.
+        UserError: Offline, and no selection for this configuration was kept.
     """
     if project.is_offline:
         return recall_selection(project).selections
@@ -53,41 +54,41 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
         kept = KeptSelection(
             selected_at=datetime.now(UTC).isoformat(timespec="seconds"),
             store=project.tracker.shown_uri,
-            question=_question(project),
+            settings_digest=_digest_settings(project),
             selections=selections,
         )
         try:
             durable.write_json(project.selection_path, kept.model_dump(mode="json"))
-        except StorageError as error:  # a look at a folder that may not be written to
-            project.progress.say(f"warning: the selection is not kept for --offline: {error}")
+        except StorageError as error:  # a user may read a folder without the right to write
+            project.progress.say(f"warning: the selection could not be kept for --offline: {error}")
     return selections
 
 
 def recall_selection(project: Project) -> KeptSelection:
-    """The last selection that was made from the tracking store.
+    """Load the last selection that was made from the tracking store.
 
     Raises:
         DataError: The file is broken.
-        UserError: There is none, or it was made under other settings.
+        UserError: No selection was kept, or it was made with other settings.
     """
     path = project.selection_path
     fix = "run `bakeoff champions` while the tracking store answers"
     if not path.is_file():
-        raise UserError(f"{path}: no selection was kept, so nothing can be said offline; {fix}")
+        raise UserError(f"{path}: no selection was kept for offline use; {fix}")
     try:
         kept = KeptSelection.model_validate_json(path.read_bytes())
     except ValidationError as error:
         expected = f"a file that bakeoff wrote; {fix}"
-        raise DataError(str(path), found=f"{error.error_count()} faults", expected=expected) from error
-    if kept.question != _question(project):
+        raise DataError(str(path), found=count(error.error_count(), "fault"), expected=expected) from error
+    if kept.settings_digest != _digest_settings(project):
         raise UserError(
-            f"{path}: the selection of {kept.selected_at} was made under other settings of tracking, "
+            f"{path}: the selection of {kept.selected_at} was made with other settings of tracking, "
             f"backbones, objective or selection; {fix}"
         )
     return kept
 
 
-def _question(project: Project) -> str:
+def _digest_settings(project: Project) -> str:
     settings = project.settings
     return digest_json(
         {
@@ -99,87 +100,67 @@ def _question(project: Project) -> str:
     )
 
 
-def select_from(
-    project: Project, layout: Layout, sweep: Sweep, coverage: Mapping[str, Coverage] | None = None
-) -> dict[str, BackboneSelection]:
-    """Select from a sweep that has been read.
+def select_from(project: Project, layout: Layout, sweep: Sweep) -> dict[str, BackboneSelection]:
+    """Select champions from the trials and refits of a whole sweep.
 
     Args:
-        project: Whose settings count.
-        layout: Of the sweep's writer.
-        sweep: Its trials and refits.
-        coverage: Of each backbone of which not all trials were read, how much was.
+        project: Project with the settings.
+        layout: Layout of the sweep.
+        sweep: Trials and refits.
 
     Raises:
-        ConfigError: A run's objective goes the other way than the configuration says.
-        TrackingError: The store does not answer.
+        ConfigError: A run's objective has the opposite direction.
     """
-    hpo = project.settings.hpo
-    return select_champions_for_backbones(
-        list(hpo.backbones),
-        sweep.trials,
-        _refits_of(project, layout, sweep, _lead(project, sweep.trials, coverage or {})),
-        project.settings.selection,
-        hpo.objective.direction,
-        metric_name=hpo.objective.metric,
-        coverage=coverage,
-    )
+    contests = hold_contests(list(project.settings.hpo.backbones), sweep.trials, _rules_of(project))
+    return crown_champions(contests, _refits_of(project, layout, sweep.refits, leaders_of(contests)))
 
 
 def read_sweep(project: Project, layout: Layout) -> Sweep:
-    """Every trial and refit of the configured experiments, under the configuration's names of backbones.
+    """Read every trial and refit of the configured experiments; name backbones as the configuration does.
 
     Raises:
-        NoChampionError: An experiment is not there.
-        TrackingError: The store does not answer.
+        NoChampionError: An experiment does not exist.
     """
     experiments = find_experiments(project)
     sweep = reading.read_sweep(project.tracker, experiments, layout, project.settings.hpo.objective.metric)
     names = _recorded_names(project)
     trials = tuple(reading.rename_backbone(trial, names) for trial in sweep.trials)
-    return sweep.model_copy(update={"trials": trials})
+    return sweep.replace(trials=trials)
 
 
 def _recorded_names(project: Project) -> dict[str, str]:
-    """Each backbone's name in the configuration, by its name as recorded."""
+    """Map the recorded name of each backbone to its name in the configuration."""
     return {row.recorded_as or name: name for name, row in project.settings.hpo.backbones.items()}
 
 
 def _select(project: Project, layout: Layout) -> dict[str, BackboneSelection]:
-    """Select from what the store's filters find where they are enough, else from all that was read."""
+    """Select from the runs that the store's filters find, or from all runs if filters are not enough."""
     names = _recorded_names(project)
     if bounded.find_field_tags(layout) is None or len(names) < len(project.settings.hpo.backbones):
         return select_from(project, layout, read_sweep(project, layout))
     experiments, objective = find_experiments(project), project.settings.hpo.objective
     reader = bounded.BoundedReader(project.tracker, experiments, layout, names, objective)
     try:
-        contest = reader.read_contest(project.settings.selection)
-    except ValueError:  # a name that no filter can carry
+        found = reader.read_contest(_rules_of(project))
+    except ValueError:  # a name that cannot be written in a filter
         return select_from(project, layout, read_sweep(project, layout))
-    leaders = _lead(project, contest.trials, contest.coverage)
-    refits = reader.read_refits(leaders)
-    found = Sweep(trials=contest.trials, refits=tuple(refits), n_runs=len(contest.trials) + len(refits))
-    return select_from(project, layout, found, contest.coverage)
-
-
-def _lead(project: Project, trials: Sequence[Trial], coverage: Mapping[str, Coverage]) -> tuple[Trial, ...]:
-    hpo = project.settings.hpo
-    return find_leading_trials(
-        list(hpo.backbones),
-        trials,
-        project.settings.selection,
-        hpo.objective.direction,
-        metric_name=hpo.objective.metric,
-        coverage=coverage,
+    contests = hold_contests(
+        list(project.settings.hpo.backbones), found.trials, _rules_of(project), found.coverage
     )
+    leaders = leaders_of(contests)
+    return crown_champions(contests, _refits_of(project, layout, reader.read_refits(leaders), leaders))
+
+
+def _rules_of(project: Project) -> SelectionRules:
+    objective = project.settings.hpo.objective
+    return SelectionRules(project.settings.selection, objective.direction, objective.metric)
 
 
 def find_experiments(project: Project) -> dict[str, str]:
-    """Name of each sweep experiment by its id.
+    """Map the id of each sweep experiment to its name.
 
     Raises:
-        NoChampionError: One is not there.
-        TrackingError: The store does not answer.
+        NoChampionError: An experiment does not exist.
     """
     found = {}
     for name in project.settings.tracking.sweep_experiments:
@@ -195,27 +176,25 @@ def find_experiments(project: Project) -> dict[str, str]:
 
 
 def require_champions(selections: dict[str, BackboneSelection]) -> list[Champion]:
-    """The champions that there are.
-
-    Raises:
-        NoChampionError: There is none.
-    """
+    """Return the champions of a selection; raise if there are none."""
     champions = [selection.champion for selection in selections.values() if selection.champion]
     if not champions:
         raise NoChampionError(
             [f"{selection.backbone}: {selection.reason}" for selection in selections.values()],
-            "run `bakeoff sweep`, or see the selection settings",
+            "run `bakeoff sweep`, or check the selection settings",
         )
     return champions
 
 
-def _refits_of(project: Project, layout: Layout, sweep: Sweep, leaders: Sequence[Trial]) -> Sequence[Refit]:
-    """The leaders' refits; the store is asked for their checkpoints where no tag tells, or none shall."""
+def _refits_of(
+    project: Project, layout: Layout, refits: Sequence[Refit], leaders: Sequence[Trial]
+) -> Sequence[Refit]:
+    """Return the leaders' refits; ask the store for their checkpoints unless tags are trusted."""
     wanted = {trial.run_id for trial in leaders}
-    refits = [refit for refit in sweep.refits if refit.of_trial_run_id in wanted]
+    mine = [refit for refit in refits if refit.of_trial_run_id in wanted]
     selection = project.settings.selection
     if selection.artifact_check_source == "tag" and layout.checkpoint.is_certain:
-        return refits
-    finished = [refit for refit in refits if refit.status == FINISHED]
+        return mine
+    finished = [refit for refit in mine if refit.status == FINISHED]
     looked = reading.find_checkpoints(project.tracker, layout, finished)
-    return [*(refit for refit in refits if refit.status != FINISHED), *looked]
+    return [*(refit for refit in mine if refit.status != FINISHED), *looked]

@@ -1,4 +1,4 @@
-"""Checkpoints for champions: what is given is taken, the rest is fetched; one that fails stops no other."""
+"""Checkpoints of champions: use the given folder, or fetch it; a failure skips one champion only."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from bakeoff.orchestrator.project import Project
 
 
 def find_champions(project: Project) -> tuple[Champion, ...]:
-    """The selected champions, each with the digest of its checkpoint, which its jobs are known by.
+    """Find the selected champions with the digests of their checkpoints, which identify their jobs.
 
-    Writers other than bakeoff record no digest: then the checkpoint is acquired, once, to know it.
+    Other writers than bakeoff record no digest. Their checkpoint is acquired once to compute it.
 
     Raises:
-        NoChampionError: No backbone has a champion, or none whose checkpoint can be had.
-        TrackingError: The store does not answer.
+        NoChampionError: No backbone has a champion with a checkpoint.
     """
     champions = require_champions(select_champions(project))
     identified = identify_checkpoints(champions, project)
     if not identified:
-        lacking = [f"{champion.backbone}: run {champion.run_id} has no checkpoint" for champion in champions]
-        raise NoChampionError(lacking, "see the warnings above, or run `bakeoff doctor`")
+        missing = [f"{champion.backbone}: run {champion.run_id} has no checkpoint" for champion in champions]
+        raise NoChampionError(missing, "see the warnings above, or run `bakeoff doctor`")
     return identified
 
 
@@ -34,22 +33,22 @@ def acquire_checkpoints(champions: Iterable[Champion], project: Project) -> tupl
     """Give each champion the folder of its checkpoint on this machine, and its digest.
 
     Args:
-        champions: Of one that has ``checkpoint_path``, the folder is checked and nothing is fetched.
-        project: Its cache is looked into first, then its tracking store.
+        champions: Champions; a folder in ``checkpoint_path`` is checked, and nothing is fetched.
+        project: Project with the cache, which is tried first, and the tracking store.
 
     Returns:
-        The champions whose checkpoint is there; of each other one a warning was told.
+        The champions with a checkpoint; each other one is reported and skipped.
     """
     return _keep_able(_acquire, champions, project)
 
 
 def identify_checkpoints(champions: Iterable[Champion], project: Project) -> tuple[Champion, ...]:
-    """Give each champion the digest of its checkpoint, which its jobs are known by.
+    """Give each champion the digest of its checkpoint, which identifies its jobs.
 
-    Only a champion whose writer recorded none has its checkpoint looked at, or acquired, for that.
+    A checkpoint is read, or acquired, only if its writer recorded no digest.
 
     Returns:
-        The champions whose digest is known; of each other one a warning was told.
+        The champions with a digest; each other one is reported and skipped.
     """
     return _keep_able(_identify, champions, project)
 
@@ -71,14 +70,13 @@ def acquire_for(plan: Plan, project: Project) -> Plan:
 
 
 def find_checkpoint(champion: Champion, project: Project) -> Path:
-    """The folder of one champion's checkpoint, acquired if need be.
+    """Return the folder of a champion's checkpoint; acquire it if necessary.
 
-    Of a folder that is given together with its digest, only the form is checked here: the worker compares the
-    content with the digest, right before it loads it.
+    If both folder and digest are given, only the form is checked here. The worker compares the content with
+    the digest right before it loads it.
 
     Raises:
-        CheckpointError: It is no checkpoint, or not the one that the refit logged.
-        TrackingError: It had to be fetched, and could not.
+        CheckpointError: The folder is not a checkpoint, or not the one that the refit logged.
     """
     if champion.checkpoint_path is not None and champion.checkpoint_digest is not None:
         return open_checkpoint(champion.checkpoint_path).folder
@@ -92,7 +90,9 @@ def _acquire(champion: Champion, project: Project) -> Champion:
 
 def _identify(champion: Champion, project: Project) -> Champion:
     if project.is_offline and project.checkpoints.find_digest(champion) is None:
-        raise UserError("it was never acquired, and offline it cannot be; plan once while the store answers")
+        raise UserError(
+            "it was never acquired, and bakeoff is offline; run `bakeoff plan` once while the store answers"
+        )
     return project.checkpoints.identify(champion, project.tracker.download)
 
 
@@ -104,5 +104,7 @@ def _keep_able(
         try:
             able.append(act(champion, project))
         except BakeoffError as error:
-            project.progress.say(f"warning: {champion.backbone}: skipped, it has no checkpoint: {error}")
+            project.progress.say(
+                f"warning: {champion.backbone}: skipped, since it has no checkpoint: {error}"
+            )
     return tuple(able)

@@ -1,4 +1,4 @@
-"""Decide, and keep the decision."""
+"""Decide, and store the decision."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from bakeoff.orchestrator.checkpoints import find_champions
 from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
+from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.stores.tracking import decisions, registry
 
 
 class SentDecision(Record):
-    """Where a decision was logged."""
+    """Mark that a decision was logged, and in which store."""
 
     format_version: Literal[1] = 1
     decision_digest: str
@@ -44,19 +45,18 @@ class SentDecision(Record):
 
 
 def decide(project: Project) -> Decision:
-    """Rank all candidates of the champions that are measured on this hardware.
+    """Rank all candidates that are measured on this hardware.
 
-    Where a machine was too busy for a measurement to count as done, its ratios are ranked all the same, and
-    the decision says that it has low confidence.
+    A measurement from a busy machine does not count as done. Its ratios are ranked all the same, and the
+    decision says that its confidence is low.
 
-    What the run mode of the decision says is done: the stored decision answers where its inputs are those of
-    now; ``force_new`` decides anew.
+    A stored decision with equal inputs is reused, unless the run mode is ``force_new``.
 
     Raises:
-        CannotTellError: Nothing is measured, or it cannot be compared.
+        CannotTellError: No candidate is measured, or the measurements cannot be compared.
         NoChampionError: No backbone has a champion.
         TrackingError: The store does not answer.
-        UserError: The run mode starts nothing new, and no decision was begun.
+        UserError: The run mode only resumes, and no decision exists.
     """
     champions = find_champions(project)
     jobs = [asked.job for asked in build_jobs(project, champions, recall_hardware(project))]
@@ -67,7 +67,7 @@ def decide(project: Project) -> Decision:
         for job in jobs
     ]
     measurements = [measurement for measurement in found if measurement is not None]
-    settings = project.settings.decision.model_copy(update={"run": RunSettings()})
+    settings = project.settings.decision.replace(run=RunSettings())
     stored = _find_stored(project)
     production, versions = _find_production(project, stored), _list_versions()
     used = list_used(measurements)
@@ -80,10 +80,10 @@ def decide(project: Project) -> Decision:
     if step in (Step.REUSE, Step.LEAVE):
         if stored is None:
             raise UserError(
-                "decision.run.mode is resume_if_incomplete, and no decision was begun; "
-                "set it to reuse_if_exists to make one"
+                "decision.run.mode: found resume_if_incomplete, but no decision to resume; "
+                "set it to reuse_if_exists"
             )
-        project.progress.say(f"nothing that decides has changed: {project.decision_path} stands")
+        project.progress.say(f"{project.decision_path}: reused, its inputs have not changed")
         return stored
     folds = {champion.run_id: champion.fold_metrics for champion in champions}
     candidates, incomplete = assemble_candidates(measurements, settings, folds)
@@ -91,44 +91,44 @@ def decide(project: Project) -> Decision:
         missing = [job for job, measurement in zip(jobs, found, strict=True) if measurement is None]
         raise CannotTellError(_explain_missing(missing, existing))
     made = deciding.decide(candidates, settings, incomplete, production)
-    return made.model_copy(update={"inputs_digest": inputs, "measurements": used, "versions": versions})
+    return made.replace(inputs_digest=inputs, measurements=used, versions=versions)
 
 
 def _find_production(project: Project, stored: Decision | None) -> Production:
-    """What is in production; offline as the stored decision knew it.
+    """Find the version in production; offline, take it from the stored decision.
 
-    A registry that cannot be asked, or that may not be read, hinders no decision: what hangs on production
-    cannot be told then, and says so.
+    A registry that fails does not stop the decision. The parts that compare with production then give the
+    reason why they are missing.
     """
     if project.is_offline:
         if stored is None:
-            return Production(reason="offline the registry is not asked")
+            return Production(reason="the registry is not read offline")
         known = stored.production
-        return known.model_copy(update={"label": None, "reason": ""}) if known.version else known
+        return known.replace(label=None, reason="") if known.version else known
     model = project.settings.tracking.registered_model
     try:
         return registry.find_production(project.tracker, model)
     except TrackingError as error:
-        project.progress.say(f"warning: what is in production is not known: {error}")
-        return Production(model=model, reason=f"the registry could not be asked about {model}")
+        project.progress.say(f"warning: the version in production is unknown: {error}")
+        return Production(model=model, reason=f"the registry entry of {model} could not be read")
 
 
 def _list_versions() -> dict[str, str]:
-    """Of what computes a decision."""
+    """Return the versions of the libraries that compute a decision."""
     return {name: version(name) for name in ("bakeoff", "numpy", "scipy")}
 
 
 def _explain_missing(missing: Sequence[Job], existing: Sequence[ExistingBenchmark]) -> str:
-    """What is not measured; and how to decide by what was measured with another preset, if it was."""
+    """Name what is not measured, and the preset with which it was measured, if there is one."""
     labels = ", ".join(job.label for job in missing)
     presets = sorted({preset for job in missing for preset in find_other_presets(job, existing)})
     if not presets:
-        return f"no candidate is measured on this hardware; missing: {labels}; run `bakeoff bench`"
+        return f"no candidate is measured on this hardware (missing: {labels}); run `bakeoff bench`"
     preset = presets[0]
     flag = f"with --{preset}" if preset != STANDARD else "without --quick and --rigorous"
     return (
-        f"no candidate is measured with this benchmark.protocol; missing: {labels}; they were measured with "
-        f"the preset {preset}: run `bakeoff decide` {flag}, or measure them anew with `bakeoff bench`"
+        f"no candidate is measured with this benchmark.protocol (missing: {labels}; measured with the preset "
+        f"{preset}); run `bakeoff decide` {flag}, or `bakeoff bench` to measure with this protocol"
     )
 
 
@@ -138,20 +138,20 @@ def save_decision(
     """Write the decision to disk, then log it with further files.
 
     Args:
-        project: Whose decision.
-        decision: As ``decide`` made it.
-        files: Logged beside.
-        is_new: Log a run of its own; otherwise the run of the same decision is adopted, if there is one.
+        project: Project of the decision.
+        decision: Decision that ``decide`` made.
+        files: Files to log alongside the decision.
+        is_new: Whether to log a new run even if the same decision has one.
 
     Returns:
-        The decision run's id; None offline, where nothing is logged.
+        Id of the decision's run; None offline, because nothing is logged.
 
     Raises:
         TrackingError: The store does not answer; the decision is on disk.
     """
     durable.write_json(project.decision_path, decision.model_dump(mode="json"))
     if project.is_offline:
-        project.progress.say("offline: the decision is on disk; `bakeoff sync` logs it later")
+        project.progress.say("offline: the decision is on disk; run `bakeoff sync` later to log it")
         return None
     return send_decision(project, decision, files, is_new=is_new)
 
@@ -159,11 +159,7 @@ def save_decision(
 def send_decision(
     project: Project, decision: Decision, files: Sequence[Path] = (), *, is_new: bool = False
 ) -> str:
-    """Log the decision that is on disk, and note that it was; the arguments are those of ``save_decision``.
-
-    Raises:
-        TrackingError: The store does not answer; the decision is on disk.
-    """
+    """Log the decision that is on disk, and mark it as logged; arguments as in ``save_decision``."""
     experiment_id = project.ensure_benchmark_experiment()
     run_id = decisions.log_decision(
         project.tracker, experiment_id, decision, [project.decision_path, *files], is_new=is_new
@@ -174,7 +170,7 @@ def send_decision(
 
 
 def find_unsent_decision(project: Project) -> Decision | None:
-    """The decision on disk, if the tracking store has not got it."""
+    """Return the decision on disk if it is not in the tracking store yet."""
     decision = _find_stored(project)
     try:
         mark = SentDecision.model_validate_json(_mark_path(project).read_bytes())
@@ -195,7 +191,7 @@ def _digest_of(decision: Decision) -> str:
 
 
 def _find_stored(project: Project) -> Decision | None:
-    """The stored decision, or None where there is none that can be read: then one is made."""
+    """Return the stored decision; None if there is none, or it cannot be read."""
     try:
         return load_decision(project)
     except UserError:
@@ -203,11 +199,11 @@ def _find_stored(project: Project) -> Decision | None:
 
 
 def load_decision(project: Project) -> Decision:
-    """The last decision of the project.
+    """Load the last decision of the project.
 
     Raises:
         DataError: The file is broken.
-        UserError: There is none.
+        UserError: No decision exists.
     """
     path = project.decision_path
     if not path.is_file():
@@ -216,21 +212,23 @@ def load_decision(project: Project) -> Decision:
         return Decision.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(
-            str(path), found=f"{error.error_count()} faults", expected="a file that `bakeoff decide` wrote"
+            str(path),
+            found=count(error.error_count(), "fault"),
+            expected="a file that `bakeoff decide` wrote",
         ) from error
 
 
 def recall_measurements(project: Project, decision: Decision) -> tuple[Measurement, ...]:
-    """The measurements that a decision was made from, with their raw values, as far as this disk holds them.
+    """Load the measurements behind a decision, with their raw values, from this disk.
 
-    One that is not here, or is broken, is told and left out: the decision holds what was concluded from it.
+    A missing or broken one is reported and skipped: the decision itself holds what it concluded from it.
     """
     found = []
     for used in decision.measurements:
         try:
             attempt = project.results.load(used.key, used.attempt)
         except DataError as error:
-            project.progress.say(f"warning: the report lacks a measurement: {error}")
+            project.progress.say(f"warning: a measurement is missing from the report: {error}")
             continue
         if isinstance(attempt, Measurement):
             found.append(attempt)

@@ -1,4 +1,4 @@
-"""Export: what this disk holds, as flat columns."""
+"""Export: the results on this disk as a flat table."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from bakeoff.orchestrator.decide import load_decision
 from bakeoff.orchestrator.project import Project
 
 
-def make_frame(project: Project, what: What) -> FlatTable:
-    """The last decision, or every measurement of this disk, or every timed call of them.
+def tabulate(project: Project, what: What) -> FlatTable:
+    """Make a table of the last decision, of every measurement on this disk, or of every timed call.
 
     Raises:
         DataError: A file is broken.
-        UserError: There is nothing of the kind.
+        UserError: There is nothing to export.
     """
     match what:
         case "decision":
             return tabulate_decision(load_decision(project))
         case "measurements":
-            frame = tabulate_measurements(_load_measurements(project))
+            table = tabulate_measurements(_load_measurements(project))
         case "samples":
-            frame = tabulate_samples(_load_measurements(project))
-    if not frame.n_rows:
+            table = tabulate_samples(_load_measurements(project))
+    if not table.n_rows:
         raise UserError(f"{project.results.folder}: no {what} to export; run `bakeoff bench`")
-    return frame
+    return table
 
 
 def _load_measurements(project: Project) -> Iterator[Measurement]:
-    """One after the other: the raw values of all of them need not be in memory at once."""
+    """Load one measurement at a time, so that their raw values need not all be in memory at once."""
     for attempt in project.results.list_attempts():
         loaded = project.results.load(attempt.job.key, attempt.attempt)
         if isinstance(loaded, Measurement):

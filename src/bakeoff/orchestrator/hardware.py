@@ -1,4 +1,4 @@
-"""Whose hardware the keys speak of: this machine's, or that of the nodes of a cluster, which are asked."""
+"""Hardware in the benchmark keys: that of this machine, or of the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bakeoff.disk.digest import digest_json
 from bakeoff.errors import ClusterError, ConfigError, UserError
 from bakeoff.measure.backends import Backend
 from bakeoff.orchestrator.project import Project
+from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.run.cluster import Listed, RayCluster
 from bakeoff.run.machine.hardware import (
@@ -34,18 +35,17 @@ FOLDER_VARIABLE = "BAKEOFF_NODE_FOLDER"
 
 
 class SeenHardware(Record):
-    """What the nodes were when they were last asked, on disk: who decides needs no cluster."""
+    """Hardware of the nodes when they were last asked, on disk, so that deciding needs no cluster."""
 
     hardware: Hardware
 
 
 def find_hardware(project: Project) -> Hardware:
-    """The hardware that would be measured now.
+    """Find the hardware that would measure now.
 
     Raises:
-        ClusterError: The cluster does not answer, or has nothing of what is asked for.
-        ConfigError: What measures cannot run what is asked for, or nodes are not alike.
-        MissingExtraError: A library is not installed.
+        ClusterError: The cluster does not answer, or no node fits the settings.
+        ConfigError: The hardware cannot run the settings, or nodes are different.
     """
     if project.cluster is None:
         return examine_machine(project.settings.benchmark)
@@ -53,11 +53,7 @@ def find_hardware(project: Project) -> Hardware:
 
 
 def recall_hardware(project: Project) -> Hardware:
-    """The hardware that was measured last; of a cluster the nodes are only asked if they never were.
-
-    Raises:
-        BakeoffError: As ``find_hardware`` does.
-    """
+    """Return the hardware that measured last; ask the nodes of a cluster only if they never were asked."""
     cluster = project.cluster
     if cluster is None or cluster.nodes is not None:
         return find_hardware(project)
@@ -69,10 +65,10 @@ def recall_hardware(project: Project) -> Hardware:
 
 
 def examine_machine(settings: BenchmarkSettings) -> Hardware:
-    """This machine as the processes that are measured see it.
+    """Describe this machine as the measured processes see it.
 
     Raises:
-        ConfigError: A runtime asks for more threads than this process may use, or ``cpus`` for others.
+        ConfigError: A runtime asks for more threads than this process may use, or ``cpus`` for other CPUs.
         MissingExtraError: A runtime's library is not installed.
     """
     _refuse_foreign_cpus(settings.cpus)
@@ -84,46 +80,46 @@ def examine_machine(settings: BenchmarkSettings) -> Hardware:
 
 
 def fix_threads(runtime: Backend, hardware: Hardware) -> Backend:
-    """A runtime with its number of threads.
+    """Return a runtime with its number of threads.
 
     Raises:
-        ConfigError: It asks for more than may be used.
+        ConfigError: It asks for more threads than this process may use.
     """
     if runtime.threads is not None and runtime.threads > hardware.usable_cpus:
         fault = (
-            f"benchmark.runtimes: {runtime.label} asks for {runtime.threads} threads; this process may use "
-            f"{hardware.usable_cpus} CPUs; lower threads or leave it null"
+            f"benchmark.runtimes: {runtime.label} asks for {count(runtime.threads, 'thread')}; this process "
+            f"may use {count(hardware.usable_cpus, 'CPU')}; lower threads, or set it to null"
         )
         raise ConfigError([fault])
-    return runtime.model_copy(update={"threads": runtime.threads or default_threads(hardware)})
+    return runtime.replace(threads=runtime.threads or default_threads(hardware))
 
 
 def ask_nodes(project: Project, cluster: RayCluster) -> tuple[Node, ...]:
-    """The nodes that measure for a project; they are asked once, what they are and whether they can.
+    """Return the nodes that measure for a project; ask them once for hardware and faults.
 
     Raises:
-        ClusterError: The cluster does not answer, or has nothing of what is asked for.
-        ConfigError: They cannot run what is asked for, or are not alike.
+        ClusterError: The cluster does not answer, or no node fits the settings.
+        ConfigError: The nodes cannot run the settings, or are different.
     """
     if cluster.nodes is None:
         with cluster.connected():
             described = [_ask(project, cluster, listed) for listed in cluster.list_nodes()]
         cluster.nodes = choose_nodes(described, cluster.settings.hardware, version("bakeoff"))
         hardware = cluster.nodes[0].hardware
-        left = len(described) - len(cluster.nodes)
+        n_other = len(described) - len(cluster.nodes)
         project.progress.say(
-            f"Ray cluster {cluster.shown_address}: {len(cluster.nodes)} nodes of {hardware.label} measure"
-            + (f"; {left} of other kinds do not" if left else "")
+            f"Ray cluster {cluster.shown_address}: measuring on {count(len(cluster.nodes), 'node')} of "
+            f"{hardware.label}" + (f"; skipping {count(n_other, 'other node')}" if n_other else "")
         )
         durable.write_json(_seen_path(project), SeenHardware(hardware=hardware).model_dump(mode="json"))
     return cluster.nodes
 
 
 def find_new_nodes(project: Project, cluster: RayCluster, nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """Nodes like those that were chosen, where one was lost: the ones that are left, and any that came.
+    """Find nodes equal to the chosen ones after one was lost, including nodes that are new.
 
     Raises:
-        ClusterError: None is left within the time that the settings say.
+        ClusterError: No such node is left.
     """
     like, known = nodes[0], {node.node_id: node for node in nodes}
     found = [known.get(each.node_id) or _ask(project, cluster, each) for each in cluster.list_nodes()]
@@ -137,17 +133,17 @@ def find_new_nodes(project: Project, cluster: RayCluster, nodes: Sequence[Node])
         raise ClusterError(
             cluster.shown_address,
             found=f"all nodes of {like.hardware.label} are gone",
-            fix="what was measured is safe; start nodes, and run the same command again",
+            fix="start nodes, and run the same command again (finished measurements are safe)",
         )
     return alike
 
 
 def describe_node(token: str, settings: str) -> dict[str, Any]:
-    """What this node is, and whether it can run what the settings ask for; called on the node.
+    """Describe this node, and why it cannot run the settings, if so; called on the node.
 
     Args:
-        token: Of the project.
-        settings: As JSON.
+        token: Token of the project.
+        settings: Settings of the project, as JSON.
     """
     parsed = Settings.model_validate_json(settings)
     faults = []
@@ -158,8 +154,8 @@ def describe_node(token: str, settings: str) -> dict[str, Any]:
     tracker = Tracker(parsed.tracking.uri)
     if not tracker.is_there:
         faults.append(
-            f"tracking.uri: {tracker.shown_uri} is a file that the nodes do not see; keep runs on a server, "
-            "or the file on a disk that all nodes share"
+            f"tracking.uri: the nodes do not see the file {tracker.shown_uri}; use a server, or keep the "
+            "file on a disk that all nodes share"
         )
     return {
         "release": version("bakeoff"),
@@ -171,7 +167,7 @@ def describe_node(token: str, settings: str) -> dict[str, Any]:
 
 
 def node_folder(token: str) -> Path:
-    """Where this node keeps a project: below its host's name, since home folders are shared by many hosts."""
+    """Return the folder of a project on this node; it holds the host's name, as hosts may share homes."""
     named = os.environ.get(FOLDER_VARIABLE)
     above = Path(named).absolute() if named else Path.home() / ".cache" / "bakeoff" / "nodes"
     return above / (platform.node() or "node") / digest_json(token)[:16]
@@ -179,8 +175,8 @@ def node_folder(token: str) -> Path:
 
 def _ask(project: Project, cluster: RayCluster, listed: Listed) -> Node:
     settings = project.settings_for_nodes.model_dump_json()
-    told = cluster.ask(listed, describe_node, project.results.token, settings)
-    return Node.model_validate({**told, **listed.model_dump()})
+    description = cluster.ask(listed, describe_node, project.results.token, settings)
+    return Node.model_validate({**description, **listed.model_dump()})
 
 
 def _seen_path(project: Project) -> Path:
@@ -193,6 +189,6 @@ def _refuse_foreign_cpus(cpus: Sequence[int] | None) -> None:
     if foreign and mine:
         fault = (
             f"benchmark.cpus: found {', '.join(map(str, foreign))}; this process may use "
-            f"{', '.join(map(str, sorted(mine)))}; name some of these, or null for all"
+            f"{', '.join(map(str, sorted(mine)))}; name some of these, or set null for all"
         )
         raise ConfigError([fault])

@@ -1,7 +1,7 @@
-"""How a stage tells what it is doing; the library is quiet, the command line draws bars.
+"""Progress of a stage; the library is quiet, the command line draws bars.
 
-What a person must hear in any case, such as that a command waits, is a warning of the ``bakeoff`` logger. A
-notebook shows it without being asked to, and the command line prints it as a line on stderr.
+A message that must always appear, such as that a command waits, is a warning of the ``bakeoff`` logger. A
+notebook shows it by default, and the command line prints it on stderr.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ Advance = Callable[[str], None]
 
 
 class Progress(Protocol):
-    """Lines and bars for a person who waits."""
+    """Lines and bars that show progress."""
 
     def say(self, line: str) -> None:
-        """Tell one thing."""
+        """Show one line."""
         ...
 
     def track(self, what: str, total: int) -> AbstractContextManager[Advance]:
-        """Show a bar; the function that is yielded names the step that ended and moves the bar by one."""
+        """Show a bar; call the yielded function with the name of each step that ends."""
         ...
 
 
@@ -32,10 +32,10 @@ def warn(line: str) -> None:
 
 
 class Quiet:
-    """Tells nothing."""
+    """Progress that shows nothing."""
 
     def say(self, line: str) -> None:
-        """Tell nothing."""
+        """Show nothing."""
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Advance]:

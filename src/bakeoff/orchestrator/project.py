@@ -1,4 +1,4 @@
-"""A project: a folder with a configuration, and the stores that the configuration names."""
+"""Project: a folder with a configuration, and the stores that the configuration names."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from bakeoff.stores.results.store import ResultStore
 from bakeoff.stores.tracking import Tracker
 from bakeoff.uris import is_database
 
-# Of two letters at least: a drive of Windows is a path.
+# A scheme has two letters at least: "C:" is a drive of Windows.
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _RELATIVE_SQLITE = re.compile(r"sqlite:///(?!/)(?P<path>.+)")
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The project's documents and what identifies them."""
+    """Documents of the project, and their fingerprints."""
 
     train: tuple[Document, ...]
     test: tuple[Document, ...]
@@ -47,11 +47,11 @@ class Project:
     """An open project; opening it reads the configuration and nothing else.
 
     Args:
-        root: Relative paths of the configuration are taken from here.
-        settings: Of all stages.
-        progress: Who is told what goes on.
+        root: Folder that relative paths of the configuration start from.
+        settings: Settings of all stages.
+        progress: Receiver of progress lines and bars; None shows nothing.
         config: Folder or file of the configuration, for messages.
-        is_offline: The disk answers instead of the tracking store, which is never asked.
+        is_offline: Whether to use the disk alone and never ask the tracking store.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Project:
         """Claims in the ledger of this project's store.
 
         Args:
-            identify: Names the machine, or whatever else a lock keeps for one process at a time.
+            identify: Function that returns the id of the machine, or of what else a lock protects.
         """
         tracking = self.settings.tracking
         ledger = Ledger(self.tracker, tracking.benchmark_experiment)
@@ -89,44 +89,42 @@ class Project:
         return self.tracker.find_experiment(self.settings.tracking.benchmark_experiment)
 
     def ensure_benchmark_experiment(self) -> str:
-        """Return the id of the experiment of benchmark runs; it is made if it does not exist."""
+        """Return the id of the experiment of benchmark runs; create it if it does not exist."""
         return self.tracker.ensure_experiment(self.settings.tracking.benchmark_experiment)
 
     @cached_property
     def cluster(self) -> RayCluster | None:
-        """Where jobs are measured, if not on this machine; not connected yet."""
+        """Cluster that measures the jobs, not connected yet; None if this machine measures."""
         execution = self.settings.benchmark.execution
         return RayCluster(execution) if isinstance(execution, RayExecution) else None
 
     @property
     def settings_for_nodes(self) -> Settings:
-        """The settings as other machines must read them: no path is relative to a folder of this one."""
+        """Settings for other machines, in which no path is relative to a folder of this machine."""
         tracking = self.settings.tracking
-        absolute = tracking.model_copy(
-            update={"uri": self.resolve_uri(tracking.uri), "artifact_location": self.artifact_location}
+        absolute = tracking.replace(
+            uri=self.resolve_uri(tracking.uri), artifact_location=self.artifact_location
         )
-        return self.settings.model_copy(update={"tracking": absolute})
+        return self.settings.replace(tracking=absolute)
 
     @property
     def artifact_location(self) -> str | None:
-        """URI below which new experiments keep their files; None where the tracking server says it."""
+        """URI under which new experiments keep their files; None if the tracking server decides."""
         tracking = self.settings.tracking
         if tracking.artifact_location is None and not is_database(tracking.uri):
             return None
-        given = tracking.artifact_location or "mlartifacts"  # MLflow's own is in whatever folder we run in
+        given = tracking.artifact_location or "mlartifacts"  # MLflow's default is the current folder
         return given if _HAS_SCHEME.match(given) else (self.root / given).as_uri()
 
     @property
     def test_path(self) -> Path:
-        """The file with the test documents.
+        """File with the test documents.
 
         Raises:
-            ConfigError: The configuration names none.
+            ConfigError: The configuration names no test file.
         """
         if self.settings.data.test is None:
-            raise ConfigError(
-                [self.missing("data.test", "sweep, plan, bench and decide need labelled documents")]
-            )
+            raise ConfigError([self.missing("data.test", "sweep, plan, bench and decide")])
         return self.root / self.settings.data.test
 
     @property
@@ -146,27 +144,27 @@ class Project:
 
     @property
     def config_name(self) -> str | None:
-        """File or folder of the configuration, below ``root``; None where the project was made without."""
+        """Name of the configuration file or folder below ``root``; None if the project has none."""
         return self._config.name if self._config else None
 
     @property
     def selection_path(self) -> Path:
-        """Where the last selection of champions stands."""
+        """File of the last selection of champions."""
         return self.root / "results" / "champions.json"
 
     @property
     def report_path(self) -> Path:
-        """Where the HTML report stands."""
+        """File of the HTML report."""
         return self.root / "results" / "report.html"
 
     @property
     def decision_path(self) -> Path:
-        """Where the last decision stands."""
+        """File of the last decision."""
         return self.root / "results" / "decision.json"
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The documents, read once.
+        """Documents of the project, read once.
 
         Raises:
             ConfigError: The configuration names no test file.
@@ -207,22 +205,22 @@ class Project:
         )
 
     def place(self, stage: str) -> str:
-        """The file in which the settings of a stage stand, for messages."""
+        """Return the file with the settings of a stage, for messages."""
         if self._config is None:
             return "configuration"
         return str(self._config / f"{stage}.yaml" if self._config.is_dir() else self._config)
 
-    def missing(self, key: str, why: str) -> str:
-        """A message about a setting that has no value and is needed now."""
-        return f"{self.place(key.partition('.')[0])}: {key} is missing; {why}"
+    def missing(self, key: str, needed_by: str) -> str:
+        """Return the message for a setting that has no value and is needed now."""
+        return f"{self.place(key.partition('.')[0])}: {key} is missing; add it for {needed_by}"
 
     def resolve_uri(self, uri: str) -> str:
-        """A URI whose relative SQLite path is taken from the project folder."""
+        """Return a URI in which a relative SQLite path starts at the project folder."""
         match = _RELATIVE_SQLITE.fullmatch(uri)
         return f"sqlite:///{self.root / match['path']}" if match else uri
 
     def _identify_machine(self) -> str:
-        """Under which lock this command measures; on a cluster that is the project's, which it holds."""
+        """Return the id of the lock that this command measures under; on a cluster, the project's lock."""
         return machine_lock.identify_machine(self.results.lock_path if self.cluster else None)
 
 
@@ -236,13 +234,13 @@ def open_project(
     """Open a project by its configuration.
 
     Args:
-        config: A folder with one YAML file a stage, or one YAML file with the stages as top-level keys.
-        overrides: ``stage.key=value`` each.
-        progress: Who is told what goes on.
-        is_offline: The disk answers instead of the tracking store, which is never asked.
+        config: Folder with one YAML file a stage, or one YAML file with the stages as top-level keys.
+        overrides: Settings to change, each as ``stage.key=value``.
+        progress: Receiver of progress lines and bars; None shows nothing.
+        is_offline: Whether to use the disk alone and never ask the tracking store.
 
     Raises:
-        ConfigError: With every fault of the configuration.
+        ConfigError: The configuration is faulty; the error names every fault.
     """
     config = config.absolute()
     if config.is_dir():
@@ -250,12 +248,12 @@ def open_project(
         unknown = sorted(path.name for path in config.glob("*.y*ml") if path not in files.values())
         if unknown:
             raise ConfigError(
-                [f"{config / unknown[0]}: no stage has this name; expected {', '.join(STAGES)}"]
+                [f"{config / unknown[0]}: not the name of a stage; rename it to one of {_list_files()}"]
             )
         sections = {stage: _read(path) for stage, path in files.items() if path.is_file()}
         if not sections:
             raise ConfigError(
-                [f"{config}: no configuration in this folder; expected {', '.join(STAGES)}.yaml"]
+                [f"{config}: no configuration in this folder; write at least one of {_list_files()}"]
             )
     elif config.is_file():
         sections = {"": _read(config)}
@@ -263,6 +261,10 @@ def open_project(
         raise ConfigError([f"{config}: no such file or folder; name the configuration with --config"])
     settings = parse_settings(sections, overrides)
     return Project(config.parent, settings, progress, config=config, is_offline=is_offline)
+
+
+def _list_files() -> str:
+    return ", ".join(f"{stage}.yaml" for stage in STAGES)
 
 
 def _read(path: Path) -> tuple[str, str]:

@@ -82,17 +82,19 @@ def test_init_writes_a_configuration_with_which_champions_works_at_once(project:
 
 def test_what_the_store_cannot_know_is_asked_for_by_the_stage_that_needs_it(project: Store) -> None:
     assert bakeoff(project.folder, "init").returncode == 0
-    with pytest.raises(ConfigError, match=r"config/data\.yaml: data\.test is missing; sweep, plan, bench"):
+    with pytest.raises(
+        ConfigError, match=r"config/data\.yaml: data\.test is missing; add it for sweep, plan, bench"
+    ):
         open_project(project.folder / "config").corpus  # noqa: B018 - reading it is the act
     sweep = bakeoff(project.folder, "sweep", "-q", "--set", "tracking.sweep_experiment=[a, b]")
     assert sweep.returncode == 2
     for message in (
-        "config/data.yaml: data.test is missing; `bakeoff sweep` needs it",
-        "config/data.yaml: data.train is missing; `bakeoff sweep` needs it",
-        "config/hpo.yaml: hpo.search_space is missing; `bakeoff sweep` needs it",
-        "config/hpo.yaml: hpo.backbones.distilbert.pretrained is missing; `bakeoff sweep` needs it",
+        "config/data.yaml: data.test is missing; add it for `bakeoff sweep`",
+        "config/data.yaml: data.train is missing; add it for `bakeoff sweep`",
+        "config/hpo.yaml: hpo.search_space is missing; add it for `bakeoff sweep`",
+        "config/hpo.yaml: hpo.backbones.distilbert.pretrained is missing; add it for `bakeoff sweep`",
         "config/hpo.yaml: hpo.objective.metric: found 'macro-f1'; the built-in trainer offers 'f1'",
-        "config/tracking.yaml: tracking.layout: found 'code'; `bakeoff sweep` writes the layout 'bakeoff'",
+        "config/tracking.yaml: tracking.layout: found 'code'; `bakeoff sweep` writes 'bakeoff' only",
         "tracking.sweep_experiment: found 2 names; `bakeoff sweep` writes to one",
     ):
         assert message in " ".join(sweep.stderr.split())
@@ -259,7 +261,7 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
             lambda s: change(s, "tracking", layout="optuna"),
             3,
             "layout",
-            "optuna: no run of",
+            "optuna: no trial in",
             "set tracking.layout to code",
         ),
         (lambda s: change(s, "tracking", layout="mine.yaml"), 2, "selection", "mine.yaml cannot be read", ""),
@@ -302,7 +304,7 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
             lambda s: change(s, "benchmark", runtimes=[{"kind": "torch", "threads": 4096}]),
             2,
             "runtime torch-fp32",
-            "asks for 4096 threads",
+            "asks for 4,096 threads",
             "lower its threads",
         ),
         (

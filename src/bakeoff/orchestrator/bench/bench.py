@@ -58,7 +58,7 @@ def bench(project: Project) -> BenchResult:
 
     Raises:
         NoChampionError: No backbone has a champion.
-        TrackingError: The store does not answer, so nobody knows what exists.
+        TrackingError: The store does not answer.
     """
     champions = find_champions(project)
     with _measuring(project), reaching_nodes(project):

@@ -1,1 +1,1 @@
-"""Comparing: find what two names mean, and compare them."""
+"""Comparison: find what two texts name, and compare them."""

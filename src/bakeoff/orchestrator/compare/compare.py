@@ -1,4 +1,4 @@
-"""Compare: find what two texts name, then set one beside the other."""
+"""Compare: find what two texts name, then compare the two."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from bakeoff.orchestrator.project import Project
 
 
 def compare(project: Project, baseline: str, candidate: str, settings: ComparisonSettings) -> Comparison:
-    """Set a candidate beside a baseline.
+    """Compare a candidate with a baseline.
 
     Args:
-        project: Whose results, labels and tracking store are meant.
-        baseline: What the change is counted from.
-        candidate: What is judged.
-        settings: Margins, place, confidence.
+        project: Project with the results, labels and tracking store.
+        baseline: Name of the baseline, from which changes count.
+        candidate: Name of the candidate to judge.
+        settings: Margins, batch size and quantile, confidence.
 
     Raises:
         CandidateNotFoundError: A text names nothing, or several things.
         DataError: A file is broken.
-        TrackingError: The store was asked and does not answer.
-        UserError: Both texts name the same measurements, or benchmarks of unlike scenarios.
+        TrackingError: The store does not answer.
+        UserError: Both texts name the same measurements, or benchmarks of different scenarios.
     """
     finder = Finder(project)
     first, second = finder.find(baseline), finder.find(candidate)
@@ -38,13 +38,12 @@ def compare(project: Project, baseline: str, candidate: str, settings: Compariso
     made = comparing.compare(first.sides, second.sides, settings)
     if not (first.is_set and second.is_set and (first.winner or second.winner)):
         return made
-    return made.model_copy(
-        update={"remarks": (f"winner: {first.winner or 'none'} → {second.winner or 'none'}", *made.remarks)}
-    )
+    change = f"winner: {first.winner or 'none'} → {second.winner or 'none'}"
+    return made.replace(remarks=(change, *made.remarks))
 
 
 def _narrow(named: Named, other: Named, text: str) -> Named:
-    """Of a set beside a single candidate, the one with the same label."""
+    """Keep the candidate of a set that has the label of the other side, a single candidate."""
     if not named.is_set:
         return named
     label = other.sides[0].label
@@ -56,11 +55,13 @@ def _narrow(named: Named, other: Named, text: str) -> Named:
 
 
 def _keep_scenario(first: Named, second: Named) -> tuple[Named, Named]:
-    """Where one names a single benchmark, only its scenario is compared."""
+    """Keep only the scenario of a single benchmark, if a side names one."""
     jobs = [named.sides[0].measurements[0].job for named in (first, second) if named.is_job]
     kinds = {job.scenario.kind for job in jobs}
     if len(kinds) > 1:
-        raise UserError(f"{jobs[0].label} and {jobs[1].label} are of unlike scenarios; name two of the same")
+        raise UserError(
+            f"{jobs[0].label} and {jobs[1].label} have different scenarios; name two of one scenario"
+        )
     kept = [
         named._replace(
             sides=tuple(
@@ -78,7 +79,7 @@ def _keep_scenario(first: Named, second: Named) -> tuple[Named, Named]:
 
 
 def _identify(named: Named) -> list[tuple[str, int, str]]:
-    """By which measurements two names are the same."""
+    """List the measurements; two names with equal lists are the same."""
     return sorted(
         (each.job.key, each.attempt, each.measured_at) for side in named.sides for each in side.measurements
     )

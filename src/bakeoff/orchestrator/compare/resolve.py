@@ -1,4 +1,4 @@
-"""Finding what a text names among all that is measured.
+"""Finder of the measurements that a text names.
 
 A text names, in this order: a file that bakeoff wrote; a benchmark key or its digest, or the beginning of
 either; a run of the tracking store; a candidate of this project, or the beginning of its label.
@@ -30,6 +30,7 @@ from bakeoff.orchestrator.checkpoints import find_champions
 from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
+from bakeoff.plural import count
 from bakeoff.stores.results.attempt_files import read_attempt
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import benchmarks
@@ -41,12 +42,13 @@ _SUFFIX = ".json"
 
 
 class Named(NamedTuple):
-    """What a text names.
+    """Measurements that a text names.
 
     Attributes:
-        sides: One candidate, or all of a decision or of a champion's ``benchmark.json``.
-        is_job: One benchmark is meant, not all that is measured of its candidate.
-        winner: Of a decision.
+        sides: One candidate, or all candidates of a decision or of a champion's ``benchmark.json``.
+        is_set: Whether it may have several sides.
+        is_job: Whether the text names one benchmark, not all benchmarks of its candidate.
+        winner: Winner, if the text names a decision that has one.
     """
 
     sides: tuple[Side, ...]
@@ -56,10 +58,10 @@ class Named(NamedTuple):
 
 
 class Finder:
-    """Finds what texts name; the disk is listed once, the tracking store is asked only where it must be.
+    """Finder that lists the disk once, and asks the tracking store only if it must.
 
     Args:
-        project: Whose results, labels and tracking store are meant.
+        project: Project with the results, labels and tracking store.
     """
 
     def __init__(self, project: Project) -> None:
@@ -71,7 +73,7 @@ class Finder:
 
     @cached_property
     def _candidates(self) -> dict[tuple[str, str, str], list[Job]]:
-        """The planned jobs of each candidate."""
+        """Planned jobs of each candidate."""
         grouped: dict[tuple[str, str, str], list[Job]] = {}
         for job, _ in build_jobs(self._project, self._champions, recall_hardware(self._project)):
             identity = job.candidate, job.champion_run_id, job.runtime.model_dump_json()
@@ -87,13 +89,10 @@ class Finder:
         return find_existing(self._project, self._champions)
 
     def find(self, text: str) -> Named:
-        """What a text names, with its raw values.
+        """Find what a text names, with its raw values.
 
         Raises:
-            CandidateNotFoundError: It names nothing, or several things.
-            DataError: A file is broken.
-            TrackingError: The store was asked and does not answer.
-            UserError: What it names has no measurement.
+            UserError: The text names a benchmark without measurement.
         """
         if text.endswith(_SUFFIX) or _is_file(text):
             return self._open(Path(text))
@@ -116,7 +115,7 @@ class Finder:
         return [key for key in keys if key.digest.startswith(name) or (":" in name and key.startswith(name))]
 
     def _load_key(self, key: str, number: int | None) -> Side:
-        """One job's measurement: the attempt that is named, else the newest that counts, else contended."""
+        """Load the named attempt of a job, else the newest that counts, else one from a busy machine."""
         mine = [each for each in self._attempts if each.job.key == key]
         if number is not None:
             mine = [each for each in mine if each.attempt == number]
@@ -129,7 +128,7 @@ class Finder:
             measured, key=lambda each: (each.is_valid, is_only_contended(each), each.attempt), default=None
         )
         if chosen is None:
-            raise UserError(f"{mine[-1].job.label}: its attempts failed, so there is nothing to compare")
+            raise UserError(f"{mine[-1].job.label}: all its attempts failed, so there is nothing to compare")
         return _side_of(self._load(chosen))
 
     def _find_candidate(self, text: str, name: str, at_most: int | None) -> Side:
@@ -142,7 +141,7 @@ class Finder:
             raise CandidateNotFoundError(text, there, is_ambiguous=bool(meant))
         jobs = self._candidates[meant[0]]
         counting = valid_attempts if at_most is None else sound_attempts
-        found, lacking = [], []
+        found, missing = [], []
         for job in jobs:
             numbers = [
                 {number for number in numbers if at_most is None or number <= at_most}
@@ -154,12 +153,12 @@ class Finder:
             results = self._project.results
             measurement = results.load_valid(job, numbers[0]) or results.load_contended(job, numbers[1])
             if measurement is None:
-                lacking.append(f"{job.label}: not measured, or not on this disk; run `bakeoff bench`")
+                missing.append(f"{job.label}: not measured, or not on this disk; run `bakeoff bench`")
             else:
                 found.append(measurement)
         if not found:
             raise CandidateNotFoundError(text, self._list(job.key for job in jobs), is_ambiguous=False)
-        return Side(meant[0][0], tuple(found), tuple(lacking))
+        return Side(meant[0][0], tuple(found), tuple(missing))
 
     def _open(self, path: Path) -> Named:
         document = _read_document(path)
@@ -169,7 +168,9 @@ class Finder:
             return self._read_champion(path, document)
         attempt = read_attempt(path)
         if isinstance(attempt, FailedAttempt):
-            raise UserError(f"{path}: {attempt.job.label} failed ({attempt.reason}): nothing to compare")
+            raise UserError(
+                f"{path}: {attempt.job.label} failed ({attempt.reason}), so there is nothing to compare"
+            )
         return Named((_side_of(attempt),), is_job=True)
 
     def _fetch(self, run_id: str) -> Named:
@@ -181,9 +182,7 @@ class Finder:
             fetched = self._project.tracker.download(run_id, stage, folder)
             files = sorted(fetched.glob(f"*{_SUFFIX}"))
             if not files:
-                raise DataError(
-                    f"run {run_id}", found="no file of results", expected="one that bakeoff wrote"
-                )
+                raise DataError(f"run {run_id}", found="no result file", expected="one that bakeoff wrote")
             return self._open(files[0])
 
     def _read_decision(self, path: Path) -> Named:
@@ -191,7 +190,9 @@ class Finder:
             decision = Decision.model_validate_json(path.read_bytes())
         except ValidationError as error:
             expected = "a file that `bakeoff decide` wrote"
-            raise DataError(str(path), found=f"{error.error_count()} faults", expected=expected) from error
+            raise DataError(
+                str(path), found=count(error.error_count(), "fault"), expected=expected
+            ) from error
         sides = [
             self._gather(row.label, {key: _shown_by(row, decision) for key in row.benchmark_keys})
             for row in decision.standings
@@ -213,24 +214,24 @@ class Finder:
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 str(path),
-                found=f"no benchmarks in it ({error})",
+                found=f"no benchmarks ({error})",
                 expected="a file that `bakeoff bench` wrote",
             ) from error
         return Named(tuple(sides), is_set=True)
 
     def _gather(self, label: str, wanted: Mapping[str, Accepts]) -> Side:
-        """The measurements that a file speaks of: on this disk, or in the tracking store."""
-        found, lacking = [], []
+        """Find the measurements that a file lists, on this disk or in the tracking store."""
+        found, missing = [], []
         where = "on this disk" if self._project.is_offline else "on this disk or in the tracking store"
         for key, accepts in wanted.items():
             measurement = self._find_measurement(key, accepts)
             if measurement is None:
-                lacking.append(
+                missing.append(
                     f"{label}: no attempt at {shorten(digest_json(key))} {where} has the figures of the file"
                 )
             else:
                 found.append(measurement)
-        return Side(label, tuple(found), tuple(lacking))
+        return Side(label, tuple(found), tuple(missing))
 
     def _find_measurement(self, key: str, accepts: Accepts) -> Measurement | None:
         newest_first = sorted(
@@ -261,7 +262,7 @@ class Finder:
         return loaded
 
     def _list(self, keys: Iterable[str]) -> list[str]:
-        """What there is, one line a key."""
+        """List the attempts on this disk, one line a key."""
         lines = []
         for key in dict.fromkeys(keys):
             mine = [each for each in self._attempts if each.job.key == key]
@@ -276,7 +277,7 @@ def _side_of(measurement: Measurement) -> Side:
 
 
 def _shown_by(standing: Standing, decision: Decision) -> Accepts:
-    """Whether a measurement has the very figures of a standing: decisions do not note attempts."""
+    """Return a test for the exact figures of a standing, since standings do not name attempts."""
     settings = decision.settings
 
     def accepts(measurement: Measurement) -> bool:
@@ -311,5 +312,5 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _is_file(text: str) -> bool:
     try:
         return Path(text).is_file()
-    except OSError:  # longer than any name of a file
+    except OSError:  # too long for a file name
         return False

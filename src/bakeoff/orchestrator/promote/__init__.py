@@ -1,1 +1,1 @@
-"""Promoting: check the evidence, register the model, move the alias."""
+"""Promotion: check the evidence, register the model, move the alias."""

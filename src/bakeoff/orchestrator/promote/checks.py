@@ -1,4 +1,4 @@
-"""What a promotion rests on: the winner's measurements, and every reason why they no longer hold."""
+"""Evidence for a promotion: the winner's measurements, and every reason why they no longer hold."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from bakeoff.serving import LIBRARIES
 
 @dataclass(frozen=True)
 class PromotionEvidence:
-    """The winner of a decision, with what was measured of it.
+    """Winner of a decision, with its measurements.
 
     Attributes:
-        job: One of the winner's: names its runtime, checkpoint and token limit.
-        champion: Whose checkpoint is promoted.
-        faults: Why it should not be promoted; empty where all is well.
+        job: One of the winner's jobs; it names the runtime, checkpoint and token limit.
+        champion: Champion with the checkpoint to promote.
+        faults: Reasons against the promotion; empty if there are none.
     """
 
     winner: Standing
@@ -44,13 +44,12 @@ class PromotionEvidence:
 
 
 def gather_evidence(project: Project, decision: Decision) -> PromotionEvidence:
-    """Find what the winner rests on, and look for all that speaks against its promotion.
+    """Find the winner's measurements, and every reason against its promotion.
 
     Raises:
-        NoWinnerError: The decision names none.
-        StaleDecisionError: The winner's run is no champion any more.
-        TrackingError: The store does not answer.
-        UserError: What was measured of the winner is not on this disk: nothing says what would be promoted.
+        NoWinnerError: The decision names no winner.
+        StaleDecisionError: The winner's run is no longer a champion.
+        UserError: No measurement of the winner is on this disk, so its runtime and checkpoint are unknown.
     """
     winner = decision.winning_standing
     if winner is None:
@@ -63,8 +62,8 @@ def gather_evidence(project: Project, decision: Decision) -> PromotionEvidence:
     measured = [row for row in existing if row.state in ("valid", "invalid")]
     if not measured:
         raise UserError(
-            f"{winner.label}: nothing that was measured of it is on this disk; run `bakeoff bench`, which "
-            "fetches what the tracking store has"
+            f"{winner.label}: none of its measurements is on this disk; run `bakeoff bench`, which fetches "
+            "them from the tracking store"
         )
     job = _load(project, measured[-1]).job
     faults = (
@@ -76,10 +75,10 @@ def gather_evidence(project: Project, decision: Decision) -> PromotionEvidence:
 
 
 def _find_stale(project: Project, decision: Decision) -> Iterator[BakeoffError]:
-    """Whether what would be decided now rests on the same measurements and settings."""
+    """Decide again, and find out whether inputs and winner are still the same."""
     path = project.decision_path
     if not decision.inputs_digest:
-        yield StaleDecisionError(path, found="it does not say what it was made from")
+        yield StaleDecisionError(path, found="it does not record its inputs")
         return
     try:
         now = decide(project)
@@ -89,7 +88,7 @@ def _find_stale(project: Project, decision: Decision) -> Iterator[BakeoffError]:
     if _inputs(now) != _inputs(decision):
         yield StaleDecisionError(path, found="measurements, champions or settings have changed since")
     elif now.winner != decision.winner and not _has_own_winner(decision, now.production):
-        found = f"beside version {now.production.version}, which is in production now, it is no winner"
+        found = f"version {now.production.version} is in production now, and changes the winner"
         yield StaleDecisionError(path, found=found)
 
 
@@ -98,7 +97,7 @@ def _inputs(decision: Decision) -> tuple[object, ...]:
 
 
 def _has_own_winner(decision: Decision, production: Production) -> bool:
-    """Whether the decision's winner is in production: a promotion that is repeated finds it there."""
+    """Return whether the decision's winner is in production, where a repeated promotion finds it."""
     winner = decision.winning_standing
     return winner is not None and (production.checkpoint_digest, production.runtime) == (
         winner.checkpoint_digest,
@@ -113,39 +112,39 @@ def _find_invalid(winner: Standing, existing: Sequence[ExistingBenchmark]) -> It
             reason = attempts[-1].reason if attempts else "it is not on this disk"
             yield PromotionRefusedError(
                 winner.label,
-                found=f"a measurement that it rests on is not valid ({reason})",
+                found=f"one of its measurements is not valid ({reason})",
                 fix="run `bakeoff bench` on a quiet machine, then `bakeoff decide`",
             )
 
 
 def _find_other_libraries(winner: Standing, decision: Decision, job: Job) -> Iterator[AnswerIsNoError]:
-    """The model is packed with the versions that are in use here: they must be those that were measured."""
+    """Find libraries whose version here, which the model will use, is not the measured one."""
     measured = decision.environment.libraries
     here = library_versions(*LIBRARIES, *job.runtime.libraries)
     other = [
-        f"{name} {version}, measured with {measured[name]}"
+        f"{name} {version} (measured with {measured[name]})"
         for name, version in here.items()
         if name in measured and measured[name] != version
     ]
     if other:
         yield PromotionRefusedError(
             winner.label,
-            found=f"other libraries are installed here: {'; '.join(other)}",
-            fix="promote where it was measured, or measure again here",
+            found=f"other library versions are installed here, {', '.join(other)}",
+            fix="promote on the machine that measured, or measure again here",
         )
 
 
 def _find_champion(project: Project, winner: Standing) -> Champion:
-    """The champion whose refit the winner is, bound to the checkpoint that was measured."""
+    """Find the winner's champion, and give it the digest of the measured checkpoint."""
     for selection in select_champions(project).values():
         if selection.champion is not None and selection.champion.run_id == winner.champion_run_id:
-            return selection.champion.model_copy(update={"checkpoint_digest": winner.checkpoint_digest})
-    found = f"{winner.label}: run {winner.champion_run_id} is no champion any more"
+            return selection.champion.replace(checkpoint_digest=winner.checkpoint_digest)
+    found = f"{winner.label}: run {winner.champion_run_id} is no longer a champion"
     raise StaleDecisionError(project.decision_path, found=found, can_be_forced=False)
 
 
 def _load(project: Project, row: ExistingBenchmark) -> Measurement:
     found = project.results.load(row.key or "", row.attempt)
     if not isinstance(found, Measurement):
-        raise TypeError(f"{row.key} attempt {row.attempt} is {row.state}, yet no measurement")
+        raise TypeError(f"{row.key} attempt {row.attempt} is {row.state}, but not a measurement")
     return found

@@ -1,4 +1,4 @@
-"""Promote: build the model that serves, register it once, move the alias; each step can be repeated."""
+"""Promote: build the served model, register it once, move the alias; each step can be repeated."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from bakeoff.stores.tracking.aliases import Expected
 _NO_VERSION = "none"
 _VERSION = re.compile(r"[vV]?([1-9]\d*)")
 _MODEL = "model"
-# Of what tells two candidates apart; a change makes every winner a new version.
+# Version of the fields that identify a candidate; a change makes every winner a new version.
 _CANDIDATE_FORMAT = 1
 
 
 class Promotion(Record):
-    """What a promotion or an undo did, or would do.
+    """Outcome of a promotion or an undo, or of its dry run.
 
     Attributes:
-        version: That ``@champion`` names then; None for one that would be made.
-        previous: That ``@champion`` named before; None if it named none, or this one already.
-        is_new: Whether the version was made now, or would be.
+        version: Version that ``@champion`` names afterwards; None if a dry run would create it.
+        previous: Version that ``@champion`` named before; None if it named none, or this one already.
+        is_new: Whether the version is new.
         is_dry_run: Whether nothing was done.
-        overridden: The faults that ``force`` went past.
-        steps: What was done, or would be, in order.
+        overridden: Faults that ``force`` overrode.
+        steps: Steps in order, done or planned.
     """
 
     model: str
@@ -53,16 +53,12 @@ class Promotion(Record):
 
 
 def parse_expected(text: str) -> Expected:
-    """What ``--expect`` says: ``v3``, ``3`` or ``none``.
-
-    Raises:
-        UserError: It says something else.
-    """
+    """Parse the value of ``--expect``: ``v3``, ``3`` or ``none``."""
     if text.casefold() == _NO_VERSION:
         return Expected(version=None)
     match = _VERSION.fullmatch(text)
     if match is None:
-        raise UserError(f"--expect {text!r:.60}: found no version; expected v3, 3 or {_NO_VERSION}")
+        raise UserError(f"--expect: found {text!r:.60}; expected v3, 3 or {_NO_VERSION}")
     return Expected(version=match[1])
 
 
@@ -73,35 +69,36 @@ def promote(
     force: str | None = None,
     is_dry_run: bool = False,
 ) -> Promotion:
-    """Register the winner of the last decision as a model that serves, and let ``@champion`` name it.
+    """Register the winner of the last decision as a served model, and point ``@champion`` at it.
 
-    Whatever kills it, the same call goes on: there is one version of a winner, and the alias names it.
+    After a crash, the same call continues: a winner has one version, and the alias names it.
 
     Args:
-        project: Whose decision.
-        expect: What ``@champion`` must name, unless it names the winner already: ``v3``, ``3`` or ``none``.
-        force: Why faults of the evidence do not count; kept with the version.
-        is_dry_run: Say what would be done; no request writes.
+        project: Project of the decision.
+        expect: Version that ``@champion`` must name, unless it names the winner already: ``v3``, ``3`` or
+            ``none``.
+        force: Reason to override faults of the evidence; kept with the version.
+        is_dry_run: Whether to plan the steps only; no request writes.
 
     Raises:
-        AliasMovedError: ``@champion`` is not what was expected.
-        CheckpointError: The checkpoint is not the one that was measured; no reason goes past that.
-        NoWinnerError: The decision names none.
-        PromotionRefusedError: What the winner rests on does not hold.
-        StaleDecisionError: Another decision would be made from what is there now.
+        AliasMovedError: ``@champion`` does not name the expected version.
+        CheckpointError: The checkpoint is not the measured one; ``force`` does not override this.
+        NoWinnerError: The decision names no winner.
+        PromotionRefusedError: The winner's evidence no longer holds.
+        StaleDecisionError: The present measurements and settings would give another decision.
         TrackingError: The store does not answer; repeating the command is safe.
-        UserError: The reason is empty, ``expect`` names no version, or what was measured is not on this disk.
+        UserError: The reason is empty, ``expect`` names no version, or no measurement is on this disk.
     """
     expected = None if expect is None else parse_expected(expect)
     if force is not None and not force.strip():
-        raise UserError("--force needs a reason: it is kept with the version, for whoever asks later")
+        raise UserError("--force: the reason is empty; give one, which bakeoff keeps with the version")
     decision = load_decision(project)
     evidence = gather_evidence(project, decision)
     if evidence.faults and force is None:
         raise evidence.faults[0]
     overridden = tuple(str(fault) for fault in evidence.faults)
     for fault in overridden:
-        project.progress.say(f"warning: forced past: {fault}")
+        project.progress.say(f"warning: overridden by --force: {fault}")
     checkpoint = find_checkpoint(evidence.champion, project)
     model, identity = project.settings.tracking.registered_model, _identify(evidence)
     versions = registry.find_versions(project.tracker, model, identity)
@@ -127,13 +124,13 @@ def promote(
 
 
 def undo_promotion(project: Project, *, expect: str | None = None, is_dry_run: bool = False) -> Promotion:
-    """Let ``@champion`` name what ``@previous`` names, and the other way round: twice is as before.
+    """Swap ``@champion`` and ``@previous``; a second undo restores them.
 
-    An undo that was killed is finished by the next one. Whether one that was not answered went through,
-    only ``expect`` tells: with it a second call is refused instead of undoing the undo.
+    The next undo finishes one that was killed. If an undo got no answer, repeat it with ``expect``: bakeoff
+    then refuses it if the first one succeeded, instead of undoing it.
 
     Raises:
-        AliasMovedError: ``@champion`` is not what was expected.
+        AliasMovedError: ``@champion`` does not name the expected version.
         NothingToUndoError: One of the aliases names no version.
         TrackingError: The store does not answer; repeating the command is safe.
         UserError: ``expect`` names no version.
@@ -149,14 +146,14 @@ def undo_promotion(project: Project, *, expect: str | None = None, is_dry_run: b
         is_new=False,
         is_dry_run=is_dry_run,
         steps=(
-            f"@champion from version {after.previous} to version {after.champion}",
-            f"@previous from version {after.champion} to version {after.previous}",
+            f"move @champion from version {after.previous} to version {after.champion}",
+            f"move @previous from version {after.champion} to version {after.previous}",
         ),
     )
 
 
 def _identify(evidence: PromotionEvidence) -> str:
-    """Digest of what is promoted: equal for two decisions that name the same winner."""
+    """Digest what is promoted; two decisions with the same winner give the same digest."""
     job = evidence.job
     return digest_json(
         {
@@ -170,7 +167,7 @@ def _identify(evidence: PromotionEvidence) -> str:
 
 
 def _describe(decision: Decision, evidence: PromotionEvidence, force: str | None) -> str:
-    """Why the alias moves, in one line: a later decision may promote a version that is there already."""
+    """Say in one line why the alias moves; a later decision may promote an existing version."""
     text = f"decision {shorten(_digest(decision))}"
     return f"{text}, forced: {' '.join(force.split())}" if evidence.faults and force else text
 
@@ -183,17 +180,17 @@ def _plan(project: Project, found: str | None, before: aliases.Aliases) -> tuple
     model = project.settings.tracking.registered_model
     experiment = project.settings.tracking.benchmark_experiment
     if found is not None and before.champion == found:
-        return (f"nothing: version {found} of {model} is the winner, and @champion",)
+        return (f"nothing: version {found} of {model} is the winner and already @champion",)
     steps = []
     if found is None:
         steps += [
-            f"a model that serves, uploaded to a promotion run in experiment {experiment!r}",
-            f"a new version of {model} from it",
+            f"upload a served model to a promotion run in experiment {experiment!r}",
+            f"register it as a new version of {model}",
         ]
     if before.champion is not None and before.champion != before.previous:
-        steps.append(f"@previous from {_name(before.previous)} to {_name(before.champion)}")
+        steps.append(f"move @previous from {_name(before.previous)} to {_name(before.champion)}")
     target = "the new version" if found is None else _name(found)
-    return (*steps, f"@champion from {_name(before.champion)} to {target}")
+    return (*steps, f"move @champion from {_name(before.champion)} to {target}")
 
 
 def _name(version: str | None) -> str:
@@ -235,7 +232,7 @@ def _register(
 
 
 def _build(project: Project, evidence: PromotionEvidence, checkpoint: Path) -> Path:
-    """The folder of the model, kept in the cache: an interrupted upload goes on with the same bytes."""
+    """Build the model in the cache, so that an interrupted upload continues with the same bytes."""
     job = evidence.job
     planned = PlannedJob(job=job, model=evidence.champion, action="reuse", reason="it is promoted", attempt=1)
     prepared = prepare_job(project, planned).prepared

@@ -1,1 +1,1 @@
-"""Setting up: discover a store, write a configuration, check a project."""
+"""Setup: discover a store, write a configuration, check a project."""

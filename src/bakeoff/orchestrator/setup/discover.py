@@ -1,4 +1,4 @@
-"""Look at a tracking store and propose a configuration for what is in it."""
+"""Discovery: read a tracking store, and propose a configuration for it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bakeoff.core.config.settings import SelectionSettings
 from bakeoff.core.records import Direction
-from bakeoff.core.selection.select import FINISHED, find_leading_trials
-from bakeoff.core.selection.study_groups import is_valid_metric
+from bakeoff.core.selection.select import FINISHED, hold_contests, leaders_of
+from bakeoff.core.selection.study_groups import SelectionRules, is_valid_metric
 from bakeoff.errors import UserError
 from bakeoff.record import Record
 from bakeoff.stores.layouts import (
@@ -26,18 +26,18 @@ from bakeoff.stores.layouts import (
 from bakeoff.stores.tracking import Tracker, reading
 
 SAMPLE_RUNS = 500
-# What makes a metric likely to be the one that was optimised, the likeliest first.
-_TELLING = ("f1", "accuracy", "auc", "precision", "recall", "score", "loss", "error")
+# Words in the name of a metric that was probably the objective, the likeliest first.
+_LIKELY = ("f1", "accuracy", "auc", "precision", "recall", "score", "loss", "error")
 _FALLING = ("loss", "error", "perplexity", "wer", "cer", "rmse", "mae", "mse")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class FoundExperiment(Record):
-    """One experiment of the store.
+    """Experiment of the store.
 
     Attributes:
-        recognised: Who wrote it; None where no built-in layout finds a trial in the sample.
-        is_taken: Whether the proposal reads it.
+        recognised: Layout of its runs; None if no built-in layout finds a trial in the sample.
+        is_taken: Whether the proposal reads this experiment.
     """
 
     name: str
@@ -47,13 +47,13 @@ class FoundExperiment(Record):
 
 
 class FoundBackbone(Record):
-    """One backbone that trials name.
+    """Backbone that trials name.
 
     Attributes:
-        name: In the configuration.
-        recorded_as: In the store, where that is no name for a configuration; else None.
-        n_trials: Finished ones.
-        n_valid: Of them with a finite metric.
+        name: Name in the configuration.
+        recorded_as: Name in the store, if a configuration cannot use it; else None.
+        n_trials: Number of finished trials.
+        n_valid: Number of finished trials with a finite metric.
         checkpoint: Artifact with the checkpoint of the best trial's refit; None if there is none.
     """
 
@@ -65,11 +65,11 @@ class FoundBackbone(Record):
 
 
 class FoundObjective(Record):
-    """What the trials were judged by.
+    """Objective of the trials.
 
     Attributes:
-        is_recorded: Whether the writer recorded which metric and direction that was; else it is a guess.
-        others: Metrics that it might be as well, the likeliest first.
+        is_recorded: Whether the writer recorded metric and direction; else they are a guess.
+        others: Other metrics that may be the objective, the likeliest first.
     """
 
     metric: str
@@ -79,11 +79,11 @@ class FoundObjective(Record):
 
 
 class Proposal(Record):
-    """What was found, and what a configuration would say of it.
+    """Content of a store, and the configuration for it.
 
     Attributes:
-        layout: None where nothing was recognised: then only the example can be proposed.
-        n_nameless: Finished trials that name no backbone.
+        layout: Name of the layout; None if no layout fits, and only the example can be proposed.
+        n_nameless: Number of finished trials without a backbone.
     """
 
     experiments: tuple[FoundExperiment, ...]
@@ -96,16 +96,16 @@ class Proposal(Record):
 def propose(
     tracker: Tracker, only: Sequence[str] = (), notify: Callable[[str], None] = lambda _: None
 ) -> Proposal:
-    """Look at every experiment, or at some, and propose.
+    """Read every experiment, or some of them, and propose a configuration.
 
     Args:
-        tracker: The store.
-        only: Names of the experiments to look at; none means all.
-        notify: Told what is looked at.
+        tracker: Tracking store to read.
+        only: Names of the experiments to read; none means all.
+        notify: Receiver of progress lines.
 
     Raises:
         TrackingError: The store does not answer.
-        UserError: An experiment of ``only`` is not there.
+        UserError: An experiment of ``only`` does not exist.
     """
     names = tracker.list_experiments()
     unknown = [name for name in only if name not in names]
@@ -119,7 +119,7 @@ def propose(
     for name in only or names:
         experiment_id = tracker.find_experiment(name)
         if experiment_id is not None:
-            notify(f"looking at experiment {name}")
+            notify(f"reading experiment {name}")
             ids[name] = experiment_id
             samples[name] = reading.sample_rows(tracker, experiment_id, name, SAMPLE_RUNS)
     recognised = {name: recognise(rows, layouts) for name, rows in samples.items()}
@@ -156,7 +156,7 @@ def _pick_layout(recognised: Sequence[Recognition], layouts: Sequence[Layout]) -
 
 
 def _rank_metrics(samples: Sequence[Sequence[Row]], layout: Layout) -> list[str]:
-    """Metrics that might be the objective, the likeliest first; bookkeeping last."""
+    """List the metrics that may be the objective, the likeliest first, bookkeeping last."""
     counts: Counter[str] = Counter()
     for rows in samples:
         counts.update(count_metrics(rows, layout))
@@ -168,22 +168,24 @@ def _rank_metrics(samples: Sequence[Sequence[Row]], layout: Layout) -> list[str]
 
 
 def _rank_of(metric: str) -> int:
-    """Place of the first telling word in a metric's name; one after the last where it has none."""
-    return next((n for n, word in enumerate(_TELLING) if word in metric.lower()), len(_TELLING))
+    """Return the place of the likeliest word in a metric's name; after the last if it has none."""
+    return next((n for n, word in enumerate(_LIKELY) if word in metric.lower()), len(_LIKELY))
 
 
 def _find_objective(sweep: Sweep, layout: Layout, candidates: Sequence[str]) -> FoundObjective:
     names = Counter(trial.metric_name for trial in sweep.trials if layout.metric and trial.metric_name)
     metric = names.most_common(1)[0][0] if names else candidates[0] if candidates else "f1"
-    said = Counter(trial.direction for trial in sweep.trials if trial.direction in ("maximize", "minimize"))
+    recorded = Counter(
+        trial.direction for trial in sweep.trials if trial.direction in ("maximize", "minimize")
+    )
     falls = any(word in re.split(r"[^a-z]+", metric.lower()) for word in _FALLING)
-    direction = said.most_common(1)[0][0] if said else "minimize" if falls else "maximize"
+    direction = recorded.most_common(1)[0][0] if recorded else "minimize" if falls else "maximize"
     others = [name for name in (names or candidates) if name != metric]
-    others = [name for name in others if _rank_of(name) < len(_TELLING)] or others
+    others = [name for name in others if _rank_of(name) < len(_LIKELY)] or others
     return FoundObjective(
         metric=metric,
         direction="minimize" if direction == "minimize" else "maximize",
-        is_recorded=bool(names or len(candidates) == 1) and bool(said),
+        is_recorded=bool(names or len(candidates) == 1) and bool(recorded),
         others=tuple(others[:10]),
     )
 
@@ -195,9 +197,8 @@ def _find_backbones(
     recorded = sorted({trial.backbone for trial in finished})
     alike = [trial for trial in finished if trial.direction in (None, objective.direction)]
     any_group = SelectionSettings(min_trials_per_group=1)
-    leaders = find_leading_trials(
-        recorded, alike, any_group, objective.direction, metric_name=objective.metric
-    )
+    rules = SelectionRules(any_group, objective.direction, objective.metric)
+    leaders = leaders_of(hold_contests(recorded, alike, rules))
     names = _name_all(recorded)
     found = []
     for backbone in recorded:
@@ -218,7 +219,7 @@ def _find_backbones(
 
 
 def _name_all(recorded: Sequence[str]) -> dict[str, str]:
-    """For each recorded name one that a configuration takes: itself, or the nearest that is free."""
+    """Map each recorded name to one that a configuration accepts: itself, or a similar free one."""
     names = {text: text for text in recorded if _NAME.fullmatch(text)}
     for text in recorded:
         if text not in names:

@@ -1,4 +1,4 @@
-"""Doctor: everything that the pipeline will need, looked at before it is needed."""
+"""Doctor: check everything that the pipeline needs before it needs it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bakeoff.orchestrator.champions import find_experiments, read_sweep, select_
 from bakeoff.orchestrator.hardware import ask_nodes
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.setup.discover import SAMPLE_RUNS
+from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.run.cluster import RayCluster
 from bakeoff.run.machine.hardware import default_threads, detect_hardware
@@ -32,7 +33,7 @@ from bakeoff.stores.tracking.versions import (
     read_server_version,
 )
 
-# A checkpoint lies on disk up to three times: fetched, exported, and aside while either is made.
+# The disk holds a checkpoint up to three times: fetched, exported, and a half-made copy of either.
 LOW_SPACE_BYTES = 5 * 1024**3
 NO_SPACE_BYTES = 256 * 1024**2
 
@@ -40,12 +41,12 @@ EXIT_CONFIG, EXIT_ANSWER_IS_NO, EXIT_TRACKING = 2, 3, 5
 
 
 class Check(Record):
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
-        found: What is there.
-        fix: What to do; empty where nothing is wrong.
-        exit_code: Of a fault.
+        found: Finding.
+        fix: Fix, as an imperative; empty if nothing is wrong.
+        exit_code: Exit code of a fault.
     """
 
     name: str
@@ -56,8 +57,9 @@ class Check(Record):
 
 
 def check_project(project: Project) -> Iterator[Check]:
-    """Look at everything that the pipeline will need; each check is given as soon as it is known."""
-    yield _ok("configuration", f"{len(project.settings.hpo.backbones)} backbones, all keys are valid")
+    """Check everything that the pipeline needs; yield each check as soon as it is done."""
+    backbones = count(len(project.settings.hpo.backbones), "backbone")
+    yield _ok("configuration", f"{backbones}; all keys are valid")
     is_up = True
     for check in _check_store(project):
         is_up = is_up and check.state != "fault"
@@ -70,13 +72,13 @@ def check_project(project: Project) -> Iterator[Check]:
 
 
 def worst_exit_code(checks: list[Check]) -> int:
-    """5 where the store is at fault, else 2 where the configuration or this machine is, else 3; 0 if none."""
+    """Return 5 for a fault of the store, else 2 for configuration or machine, else 3; 0 without faults."""
     codes = {check.exit_code for check in checks if check.state == "fault"}
     return next((code for code in (EXIT_TRACKING, EXIT_CONFIG, EXIT_ANSWER_IS_NO) if code in codes), 0)
 
 
 def fault_from(name: str, error: BakeoffError) -> Iterator[Check]:
-    """An error as checks: one for each of its lines."""
+    """Turn an error into checks, one for each of its lines."""
     for line in str(error).splitlines():
         yield Check(name=name, state="fault", found=line, exit_code=error.exit_code)
 
@@ -101,68 +103,67 @@ def _check_store(project: Project) -> Iterator[Check]:
         return
     tracker, ours = project.tracker, version("mlflow")
     if not tracker.is_there:
-        fix = "run `bakeoff sweep`, which makes it, or correct tracking.uri"
+        fix = "run `bakeoff sweep` to create it, or correct tracking.uri"
         yield _fault("tracking store", f"{tracker.shown_uri}: no such file", fix, EXIT_ANSWER_IS_NO)
         return
     try:
         n_experiments = len(tracker.list_experiments())
     except TrackingError as error:
-        yield _fault("tracking store", str(error), "start it, or correct tracking.uri", EXIT_TRACKING)
+        yield _fault("tracking store", str(error), "start the store, or correct tracking.uri", EXIT_TRACKING)
         return
-    known = f"{tracker.shown_uri} answers; {n_experiments} experiments; MLflow {ours} here"
+    known = f"{tracker.shown_uri} answers; {count(n_experiments, 'experiment')}; MLflow {ours} here"
     yield _check_server(tracker.uri, known, ours)
     yield from _check_artifacts(project)
     try:
         tracker.call("reading the registry", lambda client: client.search_registered_models(max_results=1))
     except TrackingError as error:
-        yield _fault("model registry", str(error), "promote will not work with this store", EXIT_TRACKING)
+        fix = "check the registry and your rights on it, since promote needs it"
+        yield _fault("model registry", str(error), fix, EXIT_TRACKING)
     else:
-        yield _ok(
-            "model registry", f"answers; promote registers as {project.settings.tracking.registered_model}"
-        )
+        model = project.settings.tracking.registered_model
+        yield _ok("model registry", f"answers; promote registers the winner as {model}")
     name = project.settings.tracking.benchmark_experiment
     stage = tracker.find_lifecycle_stage(name)
     if stage == "deleted":
-        yield _fault(
-            "benchmark experiment", f"{name!r} was deleted", "restore it, or name another", EXIT_CONFIG
-        )
+        fix = "restore it, or set another name in tracking.benchmark_experiment"
+        yield _fault("benchmark experiment", f"{name!r} was deleted", fix, EXIT_CONFIG)
     else:
-        found = f"{name!r} is there" if stage else f"{name!r}: the first sweep or bench makes it"
+        found = f"{name!r} exists" if stage else f"{name!r}; the first sweep or bench creates it"
         yield _ok("benchmark experiment", found)
 
 
 def _check_server(uri: str, known: str, ours: str) -> Check:
-    """The version of a server; ``known`` is what else is known of the store."""
+    """Check the version of a server; ``known`` describes the store so far."""
     if not is_server(uri):
         return _ok("tracking store", known)
-    theirs, needed = read_server_version(uri), f"{OLDEST_SERVER} or newer is needed there"
+    theirs, fix = read_server_version(uri), f"upgrade the server to MLflow {OLDEST_SERVER} or newer"
     if theirs is None:
-        return _ok("tracking store", f"{known}; which one is there was not to be learnt")
+        return _ok("tracking store", f"{known}; the version of the server could not be read")
     if not theirs:
-        return _warning("tracking store", f"{known}, the server does not say its own", needed)
-    known = f"{known}, {theirs} there"
+        return _warning("tracking store", f"{known}; the server does not report its version", fix)
+    known = f"{known}, {theirs} on the server"
     if is_too_old(theirs):
-        return _fault("tracking store", known, needed, EXIT_TRACKING)
+        return _fault("tracking store", known, fix, EXIT_TRACKING)
     if theirs.partition(".")[0] != ours.partition(".")[0]:
-        return _warning("tracking store", known, "use the same major version")
+        return _warning("tracking store", known, "install the same major version on both sides")
     return _ok("tracking store", known)
 
 
 def _check_artifacts(project: Project) -> Iterator[Check]:
-    """Where files go if no server takes them, and no file store says that only this machine works with it."""
+    """Check where new experiments keep their files; a SQLite store serves one machine, so it is fine."""
     location, uri = project.artifact_location, project.tracker.uri
     if location is None or uri.startswith("sqlite"):
         return
-    name, found = "artifacts", f"experiments that are made from here keep their files in {location}"
+    name, found = "artifacts", f"new experiments of this machine keep their files in {location}"
     if is_server(uri) and location.startswith("file:"):
-        fix = "leave tracking.artifact_location out, and the server takes them, unless all machines reach it"
-        yield _warning(name, f"{found}, and do not send them to the server", fix)
+        fix = "remove tracking.artifact_location to send them to the server, unless all machines reach it"
+        yield _warning(name, f"{found}, not on the server", fix)
     elif project.settings.tracking.artifact_location is None:
         fix = (
-            "where other machines use this database too, set tracking.artifact_location to a folder or "
-            "bucket that all of them reach, or tracking.uri to an `mlflow server` before it"
+            "set tracking.artifact_location to storage that all machines reach, or tracking.uri to an "
+            "`mlflow server`, if other machines use this database"
         )
-        yield _warning(name, f"{found}, on this machine", fix)
+        yield _warning(name, found, fix)
     else:
         yield _ok(name, found)
 
@@ -171,7 +172,7 @@ def _check_sweep(project: Project) -> Iterator[Check]:
     try:
         experiments = find_experiments(project)
     except NoChampionError as error:
-        fix = "correct tracking.sweep_experiment, or run `bakeoff init` to see what is there"
+        fix = "correct tracking.sweep_experiment, or run `bakeoff init` to list the experiments"
         yield _fault("sweep experiment", str(error).splitlines()[1].strip(), fix, EXIT_ANSWER_IS_NO)
         return
     yield _ok("sweep experiment", ", ".join(repr(name) for name in experiments.values()))
@@ -189,8 +190,8 @@ def _check_sweep(project: Project) -> Iterator[Check]:
 def _check_layout(project: Project, sweep: Sweep, experiments: dict[str, str]) -> Check:
     name = project.settings.tracking.layout
     if sweep.trials:
-        found = f"{name}: {len(sweep.trials)} trials and {len(sweep.refits)} refits in {sweep.n_runs} runs"
-        return _ok("layout", found)
+        trials, refits = count(len(sweep.trials), "trial"), count(len(sweep.refits), "refit")
+        return _ok("layout", f"{name}: {trials} and {refits} in {count(sweep.n_runs, 'run')}")
     layouts = [load_layout(name, Path()) for name in BUILT_IN]
     fits = {
         entry.layout
@@ -202,22 +203,24 @@ def _check_layout(project: Project, sweep: Sweep, experiments: dict[str, str]) -
         )
     }
     fix = (
-        f"set tracking.layout to {' or '.join(sorted(fits))}" if fits else "run the sweep, or write a layout"
+        f"set tracking.layout to {' or '.join(sorted(fits))}"
+        if fits
+        else "run the sweep, or write a layout for its runs"
     )
-    return _fault("layout", f"{name}: no run of {sweep.n_runs} is a trial of it", fix, EXIT_ANSWER_IS_NO)
+    return _fault("layout", f"{name}: no trial in {count(sweep.n_runs, 'run')}", fix, EXIT_ANSWER_IS_NO)
 
 
 def _check_names(project: Project, sweep: Sweep) -> Iterator[Check]:
-    """Trials that no configured backbone claims."""
+    """Warn of trials without a configured backbone."""
     counts = Counter(trial.backbone for trial in sweep.trials if trial.status == FINISHED)
     nameless = counts.pop("", 0)
     if nameless:
-        found = f"{nameless} finished trials name no backbone and are not read"
-        yield _warning("backbones", found, "let a layout of your own say where their backbone stands")
+        found = f"{count(nameless, 'finished trial')} without a backbone, not read"
+        yield _warning("backbones", found, "write a layout that says where the backbone is recorded")
     others = {name: n for name, n in sorted(counts.items()) if name not in project.settings.hpo.backbones}
     if others:
-        told = ", ".join(f"{name!r} ({n} trials)" for name, n in others.items())
-        yield _warning("backbones", f"not configured: {told}", "add them to hpo.backbones, or leave them out")
+        listed = ", ".join(f"{name!r} ({count(n, 'trial')})" for name, n in others.items())
+        yield _warning("backbones", f"not configured: {listed}", "add them to hpo.backbones, or ignore this")
 
 
 def _check_champions(
@@ -227,15 +230,16 @@ def _check_champions(
     for backbone, selection in selections.items():
         name, champion = f"champion of {backbone}", selection.champion
         if champion is None:
-            reason, fix = selection.reason or "none", "finish its sweep and refit, or take it out"
+            reason = selection.reason or "none"
+            fix = "finish its sweep and refit, or remove it from hpo.backbones"
             out = _warning(name, reason, fix) if have_any else _fault(name, reason, fix, EXIT_ANSWER_IS_NO)
             yield out
             continue
         artifact = reading.find_checkpoint(project.tracker, champion.run_id, layout.checkpoint.artifacts)
         found = f"run {champion.run_id}, {champion.metric_name} {champion.metric:.4f}"
         if artifact is None:
-            lack = f"{found}; the store holds no artifact {' or '.join(layout.checkpoint.artifacts)} of it"
-            yield _fault(name, lack, "log the checkpoint to that run", EXIT_ANSWER_IS_NO)
+            missing = f"{found}; the run has no artifact {' or '.join(layout.checkpoint.artifacts)}"
+            yield _fault(name, missing, "log the checkpoint to that run", EXIT_ANSWER_IS_NO)
         else:
             yield _ok(name, f"{found}; checkpoint {artifact}")
 
@@ -255,7 +259,7 @@ def _check_data(project: Project) -> Iterator[Check]:
         except DataError as error:
             yield _fault(name, str(error), "correct the file or its name")
         else:
-            yield _ok(name, f"{path}: {len(documents)} documents")
+            yield _ok(name, f"{path}: {count(len(documents), 'document')}")
 
 
 def _check_nodes(project: Project, cluster: RayCluster) -> Iterator[Check]:
@@ -264,7 +268,9 @@ def _check_nodes(project: Project, cluster: RayCluster) -> Iterator[Check]:
     except BakeoffError as error:
         yield from fault_from("nodes", error)
     else:
-        yield _ok("nodes", f"{len(nodes)} of {nodes[0].hardware.label}; all runtimes are installed there")
+        yield _ok(
+            "nodes", f"{count(len(nodes), 'node')} of {nodes[0].hardware.label}; all runtimes are installed"
+        )
 
 
 def _check_runtimes(project: Project) -> Iterator[Check]:
@@ -273,7 +279,7 @@ def _check_runtimes(project: Project) -> Iterator[Check]:
     else:
         yield from _check_libraries(project)
     if project.settings.hpo.search_space and importlib.util.find_spec("optuna") is None:
-        yield _fault("sweep", "not installed: optuna", "pip install 'bakeoff[hpo]'")
+        yield _fault("sweep", "not installed: optuna", "run pip install 'bakeoff[hpo]'")
 
 
 def _check_libraries(project: Project) -> Iterator[Check]:
@@ -283,11 +289,12 @@ def _check_libraries(project: Project) -> Iterator[Check]:
         libraries = (*runtime.libraries, *runtime.build_libraries)
         missing = [library for library in libraries if importlib.util.find_spec(library) is None]
         if missing:
-            fix = f"pip install 'bakeoff[{','.join(runtime.extras)}]'"
+            fix = f"run pip install 'bakeoff[{','.join(runtime.extras)}]'"
             yield _fault(name, f"not installed: {', '.join(missing)}", fix)
         elif threads > hardware.usable_cpus:
-            found = f"asks for {threads} threads; this process may use {hardware.usable_cpus} CPUs"
-            yield _fault(name, found, "lower its threads, or leave them null")
+            usable = count(hardware.usable_cpus, "CPU")
+            found = f"asks for {count(threads, 'thread')}; this process may use {usable}"
+            yield _fault(name, found, "lower its threads, or set them to null")
         else:
             yield _ok(name, f"installed; {threads} of {hardware.usable_cpus} CPUs")
 
@@ -297,11 +304,9 @@ def _check_disk(project: Project) -> Iterator[Check]:
     free = shutil.disk_usage(root).free
     found = f"{free / 1024**3:.1f} GiB free at {root}"
     if free < NO_SPACE_BYTES:
-        yield _fault("disk space", found, "make room: checkpoints and exports are kept in .cache")
+        yield _fault("disk space", found, "free some space; .cache keeps checkpoints and exports")
     elif free < LOW_SPACE_BYTES:
-        yield _warning(
-            "disk space", found, "make room: each checkpoint is kept in .cache, and its export too"
-        )
+        yield _warning("disk space", found, "free some space; .cache keeps each checkpoint and its export")
     else:
         yield _ok("disk space", found)
     for folder in (root / "results", root / ".cache"):
@@ -311,7 +316,7 @@ def _check_disk(project: Project) -> Iterator[Check]:
                 pass
         except OSError as error:
             yield _fault(
-                f"write {folder.name}", f"{nearest}: {error.strerror}", "give this user the right to write"
+                f"write {folder.name}", f"{nearest}: {error.strerror}", "give this user write access"
             )
         else:
             yield _ok(f"write {folder.name}", str(folder))

@@ -1,4 +1,4 @@
-"""A proposal as configuration files. Everything that the store said is quoted: none of it is trusted."""
+"""Configuration files of a proposal; every text from the store is quoted, since it is not trusted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 
 from bakeoff.core.config.parse import STAGES
 from bakeoff.orchestrator.setup.discover import FoundObjective, Proposal
+from bakeoff.plural import count
 from bakeoff.stores.layouts import OWN_LAYOUT
 
 _SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
@@ -18,17 +19,17 @@ MIN_TRIALS = 3
 
 
 def draft_config(proposal: Proposal, uri: str) -> dict[str, str]:
-    """Text of one YAML file a stage.
+    """Draft the text of one YAML file a stage.
 
     Args:
-        proposal: With a layout.
-        uri: Of the tracking store, as the configuration shall say it.
+        proposal: Proposal with a layout.
+        uri: URI of the tracking store for the configuration.
 
     Raises:
-        ValueError: The proposal recognised nothing.
+        ValueError: The proposal has no layout.
     """
     if proposal.layout is None or proposal.objective is None:
-        raise ValueError("nothing was recognised, so there is nothing to write down")
+        raise ValueError("the proposal has no layout, so there is nothing to write")
     drafts = {
         "tracking": _draft_tracking(proposal, uri),
         "data": _draft_data(proposal),
@@ -41,7 +42,7 @@ def draft_config(proposal: Proposal, uri: str) -> dict[str, str]:
 
 
 def relate_uri(uri: str, root: Path) -> str:
-    """A URI for a configuration in ``root``, from where the path of a SQLite store is taken."""
+    """Return a URI for a configuration below ``root``, where the path of a SQLite store starts."""
     match = _SQLITE.fullmatch(uri)
     if match is None:
         return uri
@@ -51,24 +52,24 @@ def relate_uri(uri: str, root: Path) -> str:
 
 
 def holds_password(uri: str) -> bool:
-    """Whether a URI carries a password."""
+    """Return whether a URI contains a password."""
     return _PASSWORD.search(uri) is not None
 
 
 def quote(text: str) -> str:
-    """A text from outside as one YAML scalar on one line."""
+    """Quote a text from outside as one YAML scalar on one line."""
     return yaml.safe_dump(text, default_style='"', width=2**20).strip()
 
 
 def _remark(text: str) -> str:
-    """A text from outside inside a comment: escaped, so that it cannot end the comment."""
+    """Escape a text from outside for a comment, so that it cannot end the comment."""
     return json.dumps(text)
 
 
 def _draft_tracking(proposal: Proposal, uri: str) -> str:
     taken = [found for found in proposal.experiments if found.is_taken]
     lines = [
-        "# A relative SQLite path is taken from the folder that holds this one.",
+        "# A relative SQLite path starts at the parent of this folder.",
         f"uri: {quote(uri)}",
         f"layout: {proposal.layout}",
         *(f"# {found.recognised.why}" for found in taken if found.recognised),
@@ -80,8 +81,8 @@ def _draft_tracking(proposal: Proposal, uri: str) -> str:
     for found in proposal.experiments:
         if not found.is_taken and found.recognised:
             lines.append(
-                f"# not read: {_remark(found.name)}, which has the layout {found.recognised.layout}; one "
-                "configuration reads one layout"
+                f"# not read: {_remark(found.name)} (layout {found.recognised.layout}); one configuration "
+                "reads one layout"
             )
     lines += ["benchmark_experiment: bakeoff-benchmark", "registered_model: bakeoff-model", ""]
     return "\n".join(lines)
@@ -90,11 +91,11 @@ def _draft_tracking(proposal: Proposal, uri: str) -> str:
 def _draft_data(proposal: Proposal) -> str:
     lines = [
         "# One JSON object a line, with a list of words and a list of BIO tags.",
-        "# TODO: the labelled documents on which champions are measured; no store knows where they are.",
+        "# TODO: name your labelled documents, on which bakeoff measures champions.",
         "# test: data/test.jsonl",
     ]
     if proposal.layout == OWN_LAYOUT:
-        lines += ["# TODO: only `bakeoff sweep` needs this one.", "# train: data/train.jsonl"]
+        lines += ["# TODO: set this to run `bakeoff sweep`.", "# train: data/train.jsonl"]
     lines += ["tokens_field: tokens", "tags_field: ner_tags", "max_length: 128", ""]
     return "\n".join(lines)
 
@@ -102,9 +103,9 @@ def _draft_data(proposal: Proposal) -> str:
 def _draft_hpo(proposal: Proposal, objective: FoundObjective) -> str:
     lines = []
     if not objective.is_recorded:
-        lines.append("# TODO: the writer does not record all of its objective; check metric and direction.")
+        lines.append("# TODO: check metric and direction; the store does not record both.")
     if objective.others:
-        lines.append(f"# other metrics there: {', '.join(map(_remark, objective.others))}")
+        lines.append(f"# other recorded metrics: {', '.join(map(_remark, objective.others))}")
     lines += [
         f"objective: {{metric: {quote(objective.metric)}, direction: {objective.direction}}}",
         "",
@@ -112,23 +113,23 @@ def _draft_hpo(proposal: Proposal, objective: FoundObjective) -> str:
     ]
     for found in proposal.backbones:
         lines.append(
-            f"  # {found.n_trials} finished trials, {found.n_valid} with a finite metric; "
+            f"  # {count(found.n_trials, 'finished trial')}, {found.n_valid} with a finite metric; "
             + (
                 f"checkpoint of the best: {_remark(found.checkpoint)}"
                 if found.checkpoint
-                else "TODO: the best trial's run holds no checkpoint, so it cannot be measured"
+                else "TODO: log a checkpoint for the best trial, which cannot be measured without one"
             )
         )
         settings = f"{{recorded_as: {quote(found.recorded_as)}}}" if found.recorded_as else "{}"
         lines.append(f"  {quote(found.name)}: {settings}")
     if not proposal.backbones:
-        lines += ["  # TODO: no trial names its backbone; see docs/layouts.md", "  unknown: {}"]
+        lines += ["  # TODO: name the backbones; no trial does, see docs/layouts.md", "  unknown: {}"]
     if proposal.n_nameless:
-        lines.append(f"# {proposal.n_nameless} finished trials name no backbone and are not read")
+        lines.append(f"# not read: {count(proposal.n_nameless, 'finished trial')} without a backbone")
     if proposal.layout == OWN_LAYOUT:
         lines += [
             "",
-            "# TODO: only `bakeoff sweep` needs these, and `pretrained: FOLDER` at each backbone.",
+            "# TODO: to run `bakeoff sweep`, set these, and `pretrained: FOLDER` at each backbone.",
             "# search_space:",
             "#   learning_rate: {kind: float, low: 1.0e-5, high: 1.0e-3, log: true}",
         ]
@@ -139,7 +140,7 @@ def _draft_selection(proposal: Proposal) -> str:
     n_trials = min((found.n_valid for found in proposal.backbones), default=MIN_TRIALS)
     lines = []
     if n_trials < MIN_TRIALS:
-        lines.append(f"# A backbone has only {n_trials} valid trials: it is out unless this is lowered.")
+        lines.append(f"# A backbone has only {count(n_trials, 'valid trial')}; lower this to include it.")
     lines += [
         f"min_trials_per_group: {MIN_TRIALS}",
         "top_k_for_stable_score: 3",

@@ -1,1 +1,1 @@
-"""Sweeping: lead a study, join one, record its trials."""
+"""Sweeps: lead a study, join one, record its trials."""

@@ -1,4 +1,4 @@
-"""What a sweep needs of the configuration beyond what reading one needs."""
+"""Check of the settings that only ``bakeoff sweep`` needs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bakeoff.stores.layouts import OWN_LAYOUT
 
 
 def check_sweep_settings(project: Project) -> None:
-    """See that everything is there that making a sweep needs.
+    """Check the settings that only a sweep needs.
 
     Raises:
-        ConfigError: With every setting that is missing, or of no use to a sweep.
+        ConfigError: Settings are missing or unusable; the error names all of them.
     """
     hpo, tracking = project.settings.hpo, project.settings.tracking
     faults = [
-        project.missing(key, "`bakeoff sweep` needs it")
+        project.missing(key, "`bakeoff sweep`")
         for key, is_there in {
             "data.train": project.settings.data.train is not None,
             "data.test": project.settings.data.test is not None,
@@ -36,26 +36,20 @@ def check_sweep_settings(project: Project) -> None:
     if tracking.layout != OWN_LAYOUT:
         faults.append(
             f"{project.place('tracking')}: tracking.layout: found {tracking.layout!r}; `bakeoff sweep` "
-            f"writes the layout {OWN_LAYOUT!r} and could not find its own runs again"
+            f"writes {OWN_LAYOUT!r} only; set it to {OWN_LAYOUT!r}"
         )
     if len(tracking.sweep_experiments) > 1:
         faults.append(
             f"{project.place('tracking')}: tracking.sweep_experiment: found "
-            f"{len(tracking.sweep_experiments)} names; `bakeoff sweep` writes to one"
+            f"{len(tracking.sweep_experiments)} names; `bakeoff sweep` writes to one; keep one"
         )
     if faults:
         raise ConfigError(faults)
 
 
 def pretrained_folder(project: Project, backbone: str) -> Path:
-    """Folder of a backbone's pretrained model.
-
-    Raises:
-        ConfigError: The configuration names none.
-    """
+    """Return the folder of a backbone's pretrained model."""
     folder = project.settings.hpo.backbones[backbone].pretrained
     if folder is None:
-        raise ConfigError(
-            [project.missing(f"hpo.backbones.{backbone}.pretrained", "`bakeoff sweep` needs it")]
-        )
+        raise ConfigError([project.missing(f"hpo.backbones.{backbone}.pretrained", "`bakeoff sweep`")])
     return project.root / folder

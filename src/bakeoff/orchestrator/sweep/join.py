@@ -1,4 +1,4 @@
-"""Joining: a worker helps with the sweep that another process leads; it opens none, and refits nothing."""
+"""Workers of a sweep: they run trials of a sweep that another process leads, and refit nothing."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LOOK_S = 2.0
 
 
 def join_sweep(project: Project) -> tuple[SweepResult, ...]:
-    """Draw trials from the studies of a sweep that is under way, until there are enough.
+    """Run trials of a sweep that another process leads, until its studies are complete.
 
     Raises:
         CheckpointError: A backbone's folder cannot be used.
-        ConfigError: A setting that only the sweep needs is missing or of no use to it.
+        ConfigError: A setting that only the sweep needs is missing or unusable.
         DataError: A data file is missing or broken.
-        NoSweepError: None was there to join within ``hpo.workers.wait_s``.
+        NoSweepError: No sweep to join appeared within ``hpo.workers.wait_s``.
         StudyError: The study's storage does not answer.
         TrackingError: The tracking store does not answer.
     """
@@ -43,10 +43,10 @@ def _join_backbone(project: Project, backbone: str) -> SweepResult:
     identity = identify_study(project, backbone)
     found = _wait_for_sweep(project, identity)
     if found is None:
-        project.progress.say(f"{backbone}: there are enough trials; nothing to join")
+        project.progress.say(f"{backbone}: all trials are done; nothing to join")
         return summarise(project, identity, "left")
     recorder, study = found
-    project.progress.say(f"{backbone}: joined the sweep {recorder.sweep_run_id}")
+    project.progress.say(f"{backbone}: joined sweep {recorder.sweep_run_id}")
     failure = None
     try:
         with TrainingProcess() as process:
@@ -61,10 +61,10 @@ def _join_backbone(project: Project, backbone: str) -> SweepResult:
 
 
 def _wait_for_sweep(project: Project, identity: StudyIdentity) -> tuple[SweepRecorder, SharedStudy] | None:
-    """The running sweep of this configuration; None where its study is complete."""
+    """Wait for the running sweep of this configuration; return None if its study is complete."""
     wait_s = project.settings.hpo.workers.wait_s
     deadline = time.monotonic() + wait_s
-    told = ""
+    shown = ""
     connect = functools.cache(functools.partial(connect_study, project))
     while True:
         found = _look(project, identity, connect)
@@ -72,16 +72,16 @@ def _wait_for_sweep(project: Project, identity: StudyIdentity) -> tuple[SweepRec
             return found
         if time.monotonic() >= deadline:
             raise NoSweepError(identity.backbone, waited_s=wait_s, found=found)
-        if found != told:
-            project.progress.say(f"{identity.backbone}: {found}; waiting for one, {wait_s:.0f} s at most")
-            told = found
+        if found != shown:
+            project.progress.say(f"{identity.backbone}: {found}; waiting up to {wait_s:.0f} s for a sweep")
+            shown = found
         time.sleep(min(LOOK_S, wait_s))
 
 
 def _look(
     project: Project, identity: StudyIdentity, connect: Callable[[], SharedStudy]
 ) -> tuple[SweepRecorder, SharedStudy] | str | None:
-    """A sweep to join, or what is there instead of one; None where there is nothing left to do."""
+    """Find a sweep to join; return why there is none, or None if the study is complete."""
     (name,) = project.settings.tracking.sweep_experiments
     experiment_id = project.tracker.find_experiment(name)
     if experiment_id is None:
@@ -92,24 +92,24 @@ def _look(
             study = connect()
             if study.join(name_study(identity.backbone, run_id)):
                 return SweepRecorder(project.tracker, experiment_id, identity, run_id), study
-            return f"the sweep {run_id} is running, but hpo.storage does not hold its study"
+            return f"sweep {run_id} is running, but its study is not in hpo.storage"
     if choose_sweep_step(project, experiment_id, identity) in (Step.REUSE, Step.LEAVE):
         return None
     if running:
         differs = _name_difference(identity, running[0][1])
-        return f"the sweep {running[0][0]} is running with another configuration: {differs}"
+        return f"sweep {running[0][0]} is running with another configuration ({differs})"
     return "no sweep is running"
 
 
 def _name_difference(identity: StudyIdentity, found: dict[str, str]) -> str:
-    """Which part of the study's identity is another one there."""
-    mine = identity.tags
+    """Name the part in which the identity of a running sweep differs from ours."""
+    ours = identity.tags
     parts = {
         tags.DATA_FINGERPRINT: "the data, its split or the seed differ",
         tags.EVAL_FINGERPRINT: "the metric or data.max_length differ",
         tags.STUDY_FAMILY_HASH: "trainer, search space, training or refit settings differ",
     }
     return next(
-        (words for tag, words in parts.items() if found.get(tag) != mine[tag]),
+        (words for tag, words in parts.items() if found.get(tag) != ours[tag]),
         "the files of the pretrained model differ",
     )

@@ -23,6 +23,7 @@ from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sweep.check_settings import check_sweep_settings, pretrained_folder
 from bakeoff.orchestrator.sweep.leadership import leading
 from bakeoff.orchestrator.sweep.trials import connect_study, name_study, run_trials, settle_trials
+from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.run.training.hugging_face import check_backbone
 from bakeoff.run.training.process import TrainingProcess
@@ -39,14 +40,14 @@ _AS_IT_IS = (Step.REUSE, Step.LEAVE)
 
 
 class SweepResult(Record):
-    """What became of one backbone's study.
+    """Outcome of one backbone's study.
 
     Attributes:
         action: ``left`` means that the run mode starts nothing new, ``joined`` that another process leads it.
-        n_trials: That came to an end, as Optuna counts them; of several tries of one setting the last.
-        n_pruned: Of them.
-        best_metric: Of the study group; None where no trial is valid.
-        failure: Why the study broke off; None if it did not.
+        n_trials: Number of trials that ended, as Optuna counts them; only the last try of a setting counts.
+        n_pruned: Number of these trials that were pruned.
+        best_metric: Best metric of the study group; None if no trial is valid.
+        failure: Reason why the study stopped early; None if it did not.
     """
 
     backbone: str
@@ -60,7 +61,7 @@ class SweepResult(Record):
 
 @dataclass(frozen=True)
 class _Opened:
-    """A sweep that this process leads, its study laid out for whoever joins."""
+    """Sweep that this process leads; its study is ready for workers."""
 
     identity: StudyIdentity
     recorder: SweepRecorder
@@ -69,17 +70,17 @@ class _Opened:
 
 
 def sweep(project: Project) -> tuple[SweepResult, ...]:
-    """Search and refit every backbone; what is complete already is reused.
+    """Search and refit every backbone; reuse studies that are complete.
 
-    All sweeps are opened first, so that workers may run trials of one backbone while another is refit.
+    All sweeps are opened first, so that workers can run trials of one backbone while another is refitted.
 
     Raises:
         CheckpointError: A backbone's folder cannot be used.
-        ConfigError: A setting that only the sweep needs is missing or of no use to it.
+        ConfigError: A setting that only the sweep needs is missing or unusable.
         DataError: A data file is missing or broken.
-        StudyError: The study's storage does not answer; what is finished is kept and is not run again.
-        TrackingError: The tracking store does not answer; likewise.
-        UserError: The experiment of sweeps was deleted, or that of benchmarks, where leaders are agreed on.
+        StudyError: The study's storage does not answer; finished trials are kept and do not run again.
+        TrackingError: The tracking store does not answer; finished trials are kept and do not run again.
+        UserError: The experiment of sweeps was deleted, or that of benchmarks, which keeps the claims.
     """
     check_sweep_settings(project)
     durable.make_folder(project.root)
@@ -87,14 +88,16 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
         check_backbone(pretrained_folder(project, backbone))
     leaked = count_leaked(project.corpus.train, project.corpus.test)
     if leaked:
-        project.progress.say(f"warning: {leaked} test documents stand in the training file too")
+        project.progress.say(f"warning: the training file also contains {count(leaked, 'test document')}")
     lock = project.root / ".cache" / "sweep.lock"
-    with durable.exclusive(lock, lambda: project.progress.say("waiting for another sweep of this project")):
+    with durable.exclusive(
+        lock, lambda: project.progress.say("another sweep of this project is running; waiting for it")
+    ):
         (name,) = project.settings.tracking.sweep_experiments
         experiment_id = project.tracker.ensure_experiment(name)
         identities = [identify_study(project, backbone) for backbone in project.settings.hpo.backbones]
         steps = [choose_sweep_step(project, experiment_id, identity) for identity in identities]
-        if all(step in _AS_IT_IS for step in steps):  # there is nothing to be led
+        if all(step in _AS_IT_IS for step in steps):  # nothing to lead
             return tuple(_leave(project, experiment_id, identity) for identity in identities)
         with leading(project, experiment_id, identities, lock):
             return _lead(project, experiment_id, identities)
@@ -152,7 +155,7 @@ def _lead(
                 del opened[0]
     except BaseException:
         for each in opened:
-            with suppress(TrackingError):  # the error that broke the sweep says more
+            with suppress(TrackingError):  # the error that stopped the sweep says more
                 each.recorder.break_off()
         raise
     return tuple(results[identity.backbone] for identity in identities)
@@ -164,7 +167,7 @@ def _open(project: Project, experiment_id: str, identity: StudyIdentity) -> _Ope
     if step in _AS_IT_IS:
         return _leave(project, experiment_id, identity)
     earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
-    study = connect_study(project)  # before a run is opened that would stay empty without it
+    study = connect_study(project)  # before opening a run, which would stay empty if this fails
     is_resumed = step is Step.RESUME
     recorder = SweepRecorder(project.tracker, experiment_id, identity, earlier[-1][0] if is_resumed else None)
     try:
@@ -180,10 +183,11 @@ def _open(project: Project, experiment_id: str, identity: StudyIdentity) -> _Ope
 
 
 def _leave(project: Project, experiment_id: str, identity: StudyIdentity) -> SweepResult:
-    """Say what is there, and run nothing."""
+    """Report the study as it is, and run nothing."""
     earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
     result = summarise(project, identity, "reused" if earlier else "left")
-    project.progress.say(f"{identity.backbone}: {result.n_trials} finished trials are there; nothing to run")
+    found = count(result.n_trials, "finished trial")
+    project.progress.say(f"{identity.backbone}: found {found}; nothing to run")
     return result
 
 
@@ -192,7 +196,7 @@ def _run(project: Project, experiment_id: str, opened: _Opened, process: Trainin
     failure = None
     try:
         run_trials(project, identity, recorder, opened.study, process)
-        settle_trials(recorder, opened.study)  # others may be about to close their last run
+        settle_trials(recorder, opened.study)  # a worker may be about to close its last run
         best = _find_unrefitted(project, _read_group(project, experiment_id, identity))
         if best is not None:
             _refit(project, best, recorder, process)
@@ -204,7 +208,7 @@ def _run(project: Project, experiment_id: str, opened: _Opened, process: Trainin
 
 
 def choose_sweep_step(project: Project, experiment_id: str, identity: StudyIdentity) -> Step:
-    """What the run mode makes of the study that is there."""
+    """Choose the step that the run mode prescribes for the study as it is."""
     earlier = find_sweeps(project.tracker, experiment_id, identity.study_key_hash)
     counts = count_trials(project.tracker, experiment_id, identity.study_key_hash)
     is_whole = bool(earlier) and earlier[-1][1] == FINISHED
@@ -216,7 +220,7 @@ def choose_sweep_step(project: Project, experiment_id: str, identity: StudyIdent
 def summarise(
     project: Project, identity: StudyIdentity, action: StudyAction, failure: str | None = None
 ) -> SweepResult:
-    """What the tracking store knows of a study now."""
+    """Summarise what the tracking store knows of a study."""
     (name,) = project.settings.tracking.sweep_experiments
     experiment_id = project.tracker.ensure_experiment(name)
     counts = count_trials(project.tracker, experiment_id, identity.study_key_hash)
@@ -235,7 +239,7 @@ def summarise(
 
 
 def _find_unrefitted(project: Project, group: Sweep) -> Trial | None:
-    """The group's best trial if it has no refit with a checkpoint yet."""
+    """Return the group's best trial if it has no refit with a checkpoint yet."""
     if not any(_is_valid(trial) for trial in group.trials):
         project.progress.say("warning: no trial has a finite metric; nothing to refit")
         return None
@@ -277,8 +281,8 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, process: Trai
         if outcome.n_truncated:
             n_documents = len(corpus.train) + len(corpus.test)
             project.progress.say(
-                f"warning: {best.backbone}: {outcome.n_truncated} of {n_documents} documents cut at "
-                f"{outcome.token_limit} tokens, the rest of it unseen"
+                f"warning: {best.backbone}: {outcome.n_truncated} of {count(n_documents, 'document')} cut at "
+                f"{outcome.token_limit} tokens; the model does not see the rest"
             )
         recorder.finish_refit(
             run_id,
@@ -293,7 +297,7 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, process: Trai
 def _typed_params(
     params: Mapping[str, str], space: Mapping[str, Distribution]
 ) -> dict[str, bool | int | float | str]:
-    """The tracking store keeps params as text; the search space knows what they were."""
+    """Convert params, which the tracking store keeps as text, to the types of the search space."""
     typed: dict[str, bool | int | float | str] = {}
     for name, distribution in space.items():
         text = params[name]

@@ -1,4 +1,4 @@
-"""Trials of one backbone's study: run by the leader and by workers alike, and recorded as they happen."""
+"""Trials of one backbone's study: the leader and the workers run and record them alike."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sweep.check_settings import pretrained_folder
+from bakeoff.plural import count
 from bakeoff.run.training import cross_validate
 from bakeoff.run.training.process import TrainingProcess
 from bakeoff.run.training.search import StudyPlan
@@ -18,7 +19,7 @@ from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder
 
 
 def connect_study(project: Project) -> SharedStudy:
-    """Reach the storage of studies; none is laid out or joined yet.
+    """Connect to the storage of studies, without creating or joining a study.
 
     Raises:
         MissingExtraError: Optuna or the driver of the database is not installed.
@@ -38,7 +39,7 @@ def connect_study(project: Project) -> SharedStudy:
 
 
 def name_study(backbone: str, sweep_run_id: str) -> str:
-    """The name of a sweep's study in Optuna's storage."""
+    """Return the name of a sweep's study in Optuna's storage."""
     return f"{backbone}-{sweep_run_id}"
 
 
@@ -49,15 +50,17 @@ def run_trials(
     study: SharedStudy,
     process: TrainingProcess,
 ) -> None:
-    """Run trials until all of the study's have come to an end, and record those of this process."""
+    """Run trials until all trials of the study have ended, and record those of this process."""
     backbone, hpo = identity.backbone, project.settings.hpo
     if not process.load(hpo.trainer) and hpo.pruner is not None:
         project.progress.say(
-            f"warning: hpo.pruner prunes nothing: the train method of {hpo.trainer} takes no `report`"
+            f"warning: hpo.pruner has no effect: the train method of {hpo.trainer} takes no `report`; "
+            "add this parameter, or set hpo.pruner to null"
         )
 
     def say_waiting(n_open: int) -> None:
-        project.progress.say(f"{backbone}: waiting for {n_open} trials of other workers")
+        others = count(n_open, "trial of another worker", "trials of other workers")
+        project.progress.say(f"{backbone}: waiting for {others}")
 
     plan = _plan_training(project, backbone)
     with (
@@ -69,7 +72,7 @@ def run_trials(
 
 
 def settle_trials(recorder: SweepRecorder, study: SharedStudy) -> None:
-    """Make the runs of trials agree with what became of them in the study."""
+    """Make the runs of trials agree with the study."""
     recorder.settle_trials(study.states(), study.retried())
 
 
