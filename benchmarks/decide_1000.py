@@ -12,7 +12,7 @@ from rig import count_entities, report
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import decide
-from bakeoff.core.records import Environment, Hardware
+from bakeoff.core.job import Environment, Hardware
 from bakeoff.measure.statistics.readings import LATENCY, Reading
 
 N_CHAMPIONS, N_RUNTIMES = 100, 10

@@ -31,7 +31,7 @@ from rig.stores import (
     write_runs,
 )
 
-from bakeoff.core.records import Job
+from bakeoff.core.job import Job
 from bakeoff.orchestrator import open_project, plan, select_champions
 from bakeoff.orchestrator.champions import require_champions
 from bakeoff.orchestrator.plan import build_jobs

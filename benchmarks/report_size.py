@@ -19,7 +19,8 @@ from rig import count_entities, report
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import Decision, decide, list_used
-from bakeoff.core.records import Environment, Hardware, HeatFacts, Job, Measurement, TimedJob
+from bakeoff.core.job import Environment, Hardware, Job, TimedJob
+from bakeoff.core.records import HeatFacts, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Torch
 from bakeoff.measure.heats.protocol import TimingProtocol

@@ -25,7 +25,7 @@ LONG = (
     "test_large_sweeps.py",
     "test_exactly_once.py",
     "test_costs.py",
-    "test_branch_and_bound.py",
+    "test_trial_search.py",
     "test_compare.py",
     "test_cli.py",
     "test_serving.py",

@@ -22,7 +22,7 @@ import psutil
 
 from bakeoff.run.measuring.orders import WORKER
 from bakeoff.stores import tags
-from bakeoff.stores.tracking.entries import Entries
+from bakeoff.stores.tracking.ledger_entries import Entries
 from duels import Machine, Work, count_failures, count_results, make_machines
 
 # Heats of two candidates: so few that one machine soon waits for the other, or so many that a storm lasts.

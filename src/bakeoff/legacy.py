@@ -18,7 +18,7 @@ from bakeoff.core.config.parse import parse_settings
 from bakeoff.core.config.settings import BenchmarkSettings, Scalar, SelectionSettings
 from bakeoff.core.identity import build_trial_key_hash
 from bakeoff.core.records import Champion, Direction, Refit, Trial
-from bakeoff.core.selection.parse_champions import parse_champions
+from bakeoff.core.selection.given_champions import parse_champions
 from bakeoff.core.selection.select import FINISHED, select_champion_per_backbone
 from bakeoff.core.selection.study_groups import SelectionRules, is_valid_metric
 from bakeoff.errors import ChampionError, CheckpointError, NoChampionError, UserError

@@ -13,7 +13,7 @@ from bakeoff.core.decision.decide import Decision
 from bakeoff.core.records import BackboneSelection, Measurement
 from bakeoff.report import render_html
 from bakeoff.report.figures.scatter import draw_plot
-from unit.report.figures.test_raw import contend, decide_on, with_rates
+from unit.report.figures.test_raw_measurements import contend, decide_on, with_rates
 from unit.report.measured import measure_field
 
 pytestmark = pytest.mark.slow

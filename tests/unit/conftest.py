@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.records import JOB, Environment, Hardware, Job, Measurement
+from bakeoff.core.job import JOB, Environment, Hardware, Job
+from bakeoff.core.records import Measurement
 from bakeoff.measure.backends import Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bakeoff.core.job import Job, UntimedJob
 from bakeoff.core.plan.jobs import AskedJob
-from bakeoff.core.records import Champion, Job, UntimedJob
+from bakeoff.core.records import Champion
 from bakeoff.measure.scenarios import Quality
 
 

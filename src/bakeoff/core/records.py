@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter
-
-from bakeoff.core.identity import KEY_VERSION, BenchmarkKey, build_benchmark_key, flatten
-from bakeoff.disk.digest import digest_json
-from bakeoff.measure.backends import Backend
-from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.core.job import Environment, Job
 from bakeoff.measure.heats.records import Stop, Unmet
-from bakeoff.measure.scenarios import Scenario, Timed, Untimed
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.record import Record
 
@@ -141,150 +134,6 @@ class BackboneSelection(Record):
     selection_metadata: Mapping[str, Any]
     reason: str | None = None
     is_whole: bool = True
-
-
-class Hardware(Record):
-    """Parts of the machine that decide the numbers; part of the benchmark key."""
-
-    machine: str
-    cpu_model: str
-    physical_cores: int
-    usable_cpus: int
-    accelerators: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """Name for tables and tags."""
-        return " + ".join([f"{self.cpu_model} ({self.usable_cpus} CPUs)", *self.accelerators])
-
-
-class Environment(Record):
-    """State of the machine during a measurement; recorded, not part of the key.
-
-    Attributes:
-        libraries: Versions by distribution name, including Python.
-        facts: Kernel, governor, virtualisation and other readings of the system, as text.
-    """
-
-    hardware: Hardware
-    libraries: Mapping[str, str]
-    facts: Mapping[str, str] = {}
-
-    @property
-    def digest(self) -> str:
-        """Digest that is equal if measurements may be ranked against each other."""
-        return digest_json(
-            {"hardware": self.hardware.model_dump(mode="json"), "libraries": dict(self.libraries)}
-        )
-
-
-class BaseJob(Record):
-    """Model × runtime × scenario × inputs × hardware: the unit of measurement, with its identity.
-
-    Attributes:
-        inputs_digest: Digest of exactly the documents that the model is fed.
-        max_length: Tokens at which a document is cut.
-        refit_metric: Score that the refit logged, to be reproduced; not part of the identity.
-    """
-
-    backbone: str
-    champion_run_id: str
-    trial_run_id: str
-    sweep_run_id: str
-    study_key_hash: str
-    trial_key_hash: str
-    checkpoint_digest: str
-    data_fingerprint: str
-    eval_fingerprint: str
-    runtime: Backend
-    scenario: Scenario
-    hardware: Hardware
-    inputs_digest: str
-    max_length: int
-    metric_name: str
-    refit_metric: float | None = None
-
-    def __copy__(self) -> Self:
-        """Copy without the cached key: the copy may be about to change."""
-        copied = super().__copy__()
-        copied.__dict__.pop("key", None)
-        return copied
-
-    @property
-    def label(self) -> str:
-        """Name for tables and logs: ``minilm-l6 × onnxruntime-fp32 × latency``."""
-        return f"{self.candidate} × {self.scenario.kind}"
-
-    @property
-    def candidate(self) -> str:
-        """Model × runtime, which could be shipped."""
-        return f"{self.backbone} × {self.runtime.label}"
-
-    @property
-    def protocol_settings(self) -> dict[str, Any] | None:
-        """Settings of the timing protocol; None for a job that is not timed."""
-        return None
-
-    @property
-    def benchmark_config(self) -> dict[str, Any]:
-        """Everything that decides the numbers, apart from model, data and evaluation."""
-        return {
-            "key_version": KEY_VERSION,
-            "runtime": self.runtime.model_dump(mode="json"),
-            "scenario": self.scenario.model_dump(mode="json"),
-            "protocol": self.protocol_settings,
-            "inputs_digest": self.inputs_digest,
-            "max_length": self.max_length,
-            "checkpoint_digest": self.checkpoint_digest,
-            "hardware": self.hardware.model_dump(mode="json"),
-        }
-
-    @cached_property
-    def key(self) -> BenchmarkKey:
-        """The benchmark key."""
-        return build_benchmark_key(
-            self.champion_run_id, self.data_fingerprint, self.eval_fingerprint, self.benchmark_config
-        )
-
-    @property
-    def key_digest(self) -> str:
-        """The key as a name for files."""
-        return self.key.digest
-
-    @property
-    def parts(self) -> dict[str, str]:
-        """Parts of the identity by name, to show differences."""
-        return {
-            "data_fingerprint": self.data_fingerprint,
-            "eval_fingerprint": self.eval_fingerprint,
-            **flatten(self.benchmark_config),
-        }
-
-
-class UntimedJob(BaseJob):
-    """A job in which nothing is timed; no timing setting changes its key."""
-
-    scenario: Untimed
-
-
-class TimedJob(BaseJob):
-    """A job that is timed.
-
-    Attributes:
-        protocol: How it is timed; part of the identity.
-    """
-
-    scenario: Annotated[Timed, Field(discriminator="kind")]
-    protocol: TimingProtocol
-
-    @property
-    def protocol_settings(self) -> dict[str, Any]:
-        """Settings of the timing protocol."""
-        return self.protocol.model_dump(mode="json")
-
-
-Job = TimedJob | UntimedJob
-JOB: TypeAdapter[Job] = TypeAdapter(Job)
 
 
 class Flag(Record):

@@ -18,7 +18,7 @@ from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.stores.layouts import Layout, Sweep, load_layout
-from bakeoff.stores.tracking import bounded, reading
+from bakeoff.stores.tracking import bounded_reader, reading
 
 
 class KeptSelection(Record):
@@ -136,10 +136,10 @@ def _recorded_names(project: Project) -> dict[str, str]:
 def _select(project: Project, layout: Layout) -> dict[str, BackboneSelection]:
     """Select from the runs that the store's filters find, or from all runs if filters are not enough."""
     names = _recorded_names(project)
-    if bounded.find_field_tags(layout) is None or len(names) < len(project.settings.hpo.backbones):
+    if bounded_reader.find_field_tags(layout) is None or len(names) < len(project.settings.hpo.backbones):
         return select_from(project, layout, read_sweep(project, layout))
     experiments, objective = find_experiments(project), project.settings.hpo.objective
-    reader = bounded.BoundedReader(project.tracker, experiments, layout, names, objective)
+    reader = bounded_reader.BoundedReader(project.tracker, experiments, layout, names, objective)
     try:
         found = reader.read_contest(_rules_of(project))
     except ValueError:  # a name that cannot be written in a filter

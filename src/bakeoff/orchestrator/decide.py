@@ -14,6 +14,7 @@ from bakeoff.core.decision import decide as deciding
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import Decision, digest_inputs, list_used
 from bakeoff.core.decision.production import Production
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import (
     STANDARD,
     ExistingBenchmark,
@@ -21,7 +22,7 @@ from bakeoff.core.plan.existing import (
     invalid_attempts,
     valid_attempts,
 )
-from bakeoff.core.records import Job, Measurement
+from bakeoff.core.records import Measurement
 from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json

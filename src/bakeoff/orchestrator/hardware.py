@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bakeoff.core.config.execution import Node, choose_nodes
 from bakeoff.core.config.settings import BenchmarkSettings, Settings
-from bakeoff.core.records import Hardware
+from bakeoff.core.job import Hardware
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import ClusterError, ConfigError, UserError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
+from bakeoff.core.job import JOB, Hardware
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.plan.jobs import (
     AskedJob,
@@ -18,8 +19,8 @@ from bakeoff.core.plan.jobs import (
     find_planned,
     plan_jobs,
 )
-from bakeoff.core.records import JOB, Champion, Hardware
-from bakeoff.core.selection.parse_champions import GivenChampions, parse_champions
+from bakeoff.core.records import Champion
+from bakeoff.core.selection.given_champions import GivenChampions, parse_champions
 from bakeoff.disk.digest import digest_folder, digest_json
 from bakeoff.errors import UserError
 from bakeoff.measure.scenarios import Scenario

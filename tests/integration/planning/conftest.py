@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.records import Champion, Environment, FailedAttempt, Job, Measurement
+from bakeoff.core.job import Environment, Job
+from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.measure.statistics.readings import LATENCY, Reading
 from bakeoff.orchestrator import Project, open_project, select_champions
 from bakeoff.orchestrator.plan import build_jobs

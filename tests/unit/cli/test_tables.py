@@ -9,9 +9,10 @@ import pytest
 from rich.console import Group, RenderableType
 
 from bakeoff.cli import output, tables
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.plan.jobs import Explanation, PartComparison, Plan, PlannedJob
-from bakeoff.core.records import FailedAttempt, Job
+from bakeoff.core.records import FailedAttempt
 from bakeoff.disk.digest import shorten
 from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.orchestrator.sweep.lead import SweepResult

@@ -13,7 +13,7 @@ from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.decision.standings import Standing
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.records import Environment, Hardware
+from bakeoff.core.job import Environment, Hardware
 from bakeoff.measure.statistics.readings import Reading
 
 N_DOCUMENTS = 200

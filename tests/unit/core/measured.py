@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
+from bakeoff.core.job import Environment, Job
+from bakeoff.core.records import Flag, HeatFacts, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Noop
 from bakeoff.measure.scenarios import Latency

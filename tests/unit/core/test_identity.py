@@ -27,8 +27,8 @@ from bakeoff.core.identity import (
     flatten,
     is_run_id,
 )
+from bakeoff.core.job import JOB, Hardware, Job, TimedJob, UntimedJob
 from bakeoff.core.plan.existing import find_differences
-from bakeoff.core.records import JOB, Hardware, Job, TimedJob, UntimedJob
 from bakeoff.core.run_mode import RunMode
 from bakeoff.disk.digest import canonical_json, digest_folder, digest_json
 from bakeoff.measure.backends import Noop, OnnxRuntime, OpenVino, Torch

@@ -9,7 +9,7 @@ import pytest
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import decide
-from bakeoff.core.records import Environment, Job
+from bakeoff.core.job import Environment, Job
 from bakeoff.core.tables import FlatTable, tabulate_decision, tabulate_measurements, tabulate_samples
 from bakeoff.measure.statistics.readings import Reading
 

@@ -14,8 +14,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import find_differences
-from bakeoff.core.records import Champion, Job
+from bakeoff.core.records import Champion
 from bakeoff.orchestrator import Project, open_project
 from bakeoff.orchestrator.plan import build_jobs
 from bakeoff.orchestrator.sweep.lead import identify_study

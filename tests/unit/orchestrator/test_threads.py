@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bakeoff.core.records import Hardware
+from bakeoff.core.job import Hardware
 from bakeoff.errors import ConfigError
 from bakeoff.measure.backends import Noop
 from bakeoff.orchestrator.hardware import fix_threads

@@ -13,7 +13,8 @@ from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.costs import Costs
 from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.records import BackboneSelection, Champion, Environment, Hardware, StudyGroup
+from bakeoff.core.job import Environment, Hardware
+from bakeoff.core.records import BackboneSelection, Champion, StudyGroup
 from bakeoff.core.validity.flags import UNSUPPORTED
 from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, Reading
 

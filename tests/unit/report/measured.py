@@ -7,15 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bakeoff.core.records import (
-    Environment,
-    Flag,
-    Hardware,
-    HeatFacts,
-    Job,
-    Measurement,
-    TimedJob,
-)
+from bakeoff.core.job import Environment, Hardware, Job, TimedJob
+from bakeoff.core.records import Flag, HeatFacts, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.heats.protocol import TimingProtocol

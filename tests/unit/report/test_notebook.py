@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import bakeoff
+from bakeoff.core.job import Job
 from bakeoff.core.plan.jobs import Plan, PlannedJob
-from bakeoff.core.records import FailedAttempt, Job
+from bakeoff.core.records import FailedAttempt
 from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.report.notebook import show
 from unit.models import model_of

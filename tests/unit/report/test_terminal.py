@@ -15,7 +15,7 @@ from bakeoff.core.records import Flag
 from bakeoff.core.validity.flags import CONTENDED, UNSUPPORTED
 from bakeoff.report import render_terminal
 from bakeoff.report.text.units import format_number_of_ms, latency_interval
-from unit.report.figures.test_raw import contend, decide_on, with_rates
+from unit.report.figures.test_raw_measurements import contend, decide_on, with_rates
 from unit.report.measured import measure_field
 
 CandidateMaker = Callable[..., Candidate]

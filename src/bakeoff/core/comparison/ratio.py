@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bakeoff.core.records import Environment, HeatFacts, Measurement
+from bakeoff.core.job import Environment
+from bakeoff.core.records import HeatFacts, Measurement
 from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.statistics.intervals import MEDIAN, Interval
 from bakeoff.measure.statistics.readings import APART, REFERENCE, Reading, ratio_to_reference

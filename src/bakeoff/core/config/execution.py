@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bakeoff.core.identity import flatten
-from bakeoff.core.records import Hardware
+from bakeoff.core.job import Hardware
 from bakeoff.errors import ConfigError
 from bakeoff.record import Record
 

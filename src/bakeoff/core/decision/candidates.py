@@ -9,7 +9,8 @@ import numpy as np
 
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.costs import Costs, measure_costs
-from bakeoff.core.records import Environment, Flag, Job, Measurement
+from bakeoff.core.job import Environment, Job
+from bakeoff.core.records import Flag, Measurement
 from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, REFERENCE, Reading
 from bakeoff.record import Record

@@ -19,7 +19,8 @@ from bakeoff.core.decision.ranking import Contest, hold_contest, list_open_point
 from bakeoff.core.decision.sensitivity import Sensitivity, find_sensitivity
 from bakeoff.core.decision.standings import Standing, order_of_places, stand
 from bakeoff.core.decision.ties import Tie, explain_tie
-from bakeoff.core.records import Environment, Measurement
+from bakeoff.core.job import Environment
+from bakeoff.core.records import Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import CannotTellError
 from bakeoff.plural import count

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from bakeoff.core.identity import flatten
-from bakeoff.core.records import Job
+from bakeoff.core.job import Job
 from bakeoff.disk.digest import canonical_json, digest_json
 from bakeoff.measure.heats.protocol import PRESETS, TimingProtocol
 from bakeoff.record import Record

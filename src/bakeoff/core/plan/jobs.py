@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import (
     ExistingBenchmark,
     agrees,
@@ -13,7 +14,7 @@ from bakeoff.core.plan.existing import (
     find_differences,
     find_nearest,
 )
-from bakeoff.core.records import Champion, Job
+from bakeoff.core.records import Champion
 from bakeoff.core.run_mode import RunMode, Step, choose_step
 from bakeoff.disk.digest import shorten
 from bakeoff.errors import JobNotFoundError

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job, TimedJob
+from bakeoff.core.job import Environment, Job, TimedJob
+from bakeoff.core.records import Flag, HeatFacts
 from bakeoff.core.validity.flags import (
     ASYM_THREADS,
     BATCHED_TIMING,

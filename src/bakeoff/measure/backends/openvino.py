@@ -15,7 +15,7 @@ from pydantic import Field
 from bakeoff.errors import UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions, require_bf16, require_libraries
-from bakeoff.measure.backends.export import OPSET, export_onnx
+from bakeoff.measure.backends.onnx_export import OPSET, export_onnx
 from bakeoff.measure.backends.torch import TorchSession, load_model
 from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.tokenizer import Batch, Encoder

@@ -27,7 +27,7 @@ from typing import Protocol
 
 from bakeoff.errors import WorkerError
 from bakeoff.measure.heats.assemble import count_done, find_left_out, is_near_enough
-from bakeoff.measure.heats.noise import Round, are_enough, is_disturbed, judge_together
+from bakeoff.measure.heats.disturbed_rounds import Round, are_enough, is_disturbed, judge_together
 from bakeoff.measure.heats.protocol import SHORTEST_SAMPLE_NS, TimingProtocol
 from bakeoff.measure.heats.records import (
     Block,

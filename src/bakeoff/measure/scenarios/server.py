@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from bakeoff.disk.digest import digest_json
-from bakeoff.measure.heats.noise import MAX_RUN_DELAY_SHARE
+from bakeoff.measure.heats.disturbed_rounds import MAX_RUN_DELAY_SHARE
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.run import PATIENCE
 from bakeoff.measure.heats.timing import time_each, warm_up_all

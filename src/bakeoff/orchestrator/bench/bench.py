@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark, count_failed_or_invalid, valid_attempts
 from bakeoff.core.plan.jobs import Plan, PlannedJob
-from bakeoff.core.records import FailedAttempt, Job, Measurement
-from bakeoff.core.selection.parse_champions import GivenChampions, parse_champions
+from bakeoff.core.records import FailedAttempt, Measurement
+from bakeoff.core.selection.given_champions import GivenChampions, parse_champions
 from bakeoff.core.validity.flags import CONTENDED
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk import durable

@@ -9,8 +9,9 @@ import shutil
 import time
 from collections.abc import Mapping
 
+from bakeoff.core.job import Job, TimedJob
 from bakeoff.core.plan.jobs import Plan, PlannedJob
-from bakeoff.core.records import Job, Measurement, TimedJob
+from bakeoff.core.records import Measurement
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.scenarios import Interleaved, Server

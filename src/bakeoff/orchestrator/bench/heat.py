@@ -12,8 +12,9 @@ import numpy as np
 import psutil
 from pydantic import ValidationError
 
+from bakeoff.core.job import Environment, Job, TimedJob
 from bakeoff.core.plan.jobs import PlannedJob
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement, TimedJob
+from bakeoff.core.records import Flag, HeatFacts, Measurement
 from bakeoff.core.validity.flags import RECOMPILED
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.disk import durable

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bakeoff.core.job import Environment, Job, TimedJob
 from bakeoff.core.plan.jobs import PlannedJob
-from bakeoff.core.records import Attempt, Environment, FailedAttempt, Flag, Job, Measurement, TimedJob
+from bakeoff.core.records import Attempt, FailedAttempt, Flag, Measurement
 from bakeoff.core.run_mode import RunMode
 from bakeoff.core.validity.flags import MIXED_ENVIRONMENTS
 from bakeoff.disk.folders import find_whole

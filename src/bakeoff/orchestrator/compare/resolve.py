@@ -19,8 +19,9 @@ from bakeoff.core.comparison.gate import Side
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.decision.standings import Standing
 from bakeoff.core.identity import BenchmarkKey, is_run_id
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark, invalid_attempts, sound_attempts, valid_attempts
-from bakeoff.core.records import Champion, FailedAttempt, Job, Measurement
+from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.errors import CandidateNotFoundError, DataError, UserError

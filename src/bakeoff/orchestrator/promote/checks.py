@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.decision.production import Production
 from bakeoff.core.decision.standings import Standing
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark
-from bakeoff.core.records import Champion, Job, Measurement
+from bakeoff.core.records import Champion, Measurement
 from bakeoff.errors import (
     AnswerIsNoError,
     BakeoffError,

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from bakeoff.measure.statistics.readings import APART, DIRTY, LATE, LATENCY, NS_PER_MS
 from bakeoff.report.figures.axes import Axis, Tick, Whisker, log_axis
-from bakeoff.report.figures.fold import Folded, fold
+from bakeoff.report.figures.collapse import Folded, fold
 
 if TYPE_CHECKING:
     from bakeoff.core.decision.decide import Decision
     from bakeoff.core.decision.standings import Standing
     from bakeoff.core.estimate import Estimate
     from bakeoff.measure.statistics.readings import Reading
-    from bakeoff.report.figures.raw import RawMeasurements
+    from bakeoff.report.figures.raw_measurements import RawMeasurements
 
 WIDTH, HEIGHT = 360, 46
 _MARGIN, _BIN_WIDTH = 8, 3

@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.plural import count
-from bakeoff.report.figures import distributions, intervals, tracks
-from bakeoff.report.figures.fold import fold
+from bakeoff.report.figures import distributions, intervals, sensitivity
+from bakeoff.report.figures.collapse import fold
 from bakeoff.report.figures.markers import draw_legend
-from bakeoff.report.figures.raw import RawMeasurements
+from bakeoff.report.figures.raw_measurements import RawMeasurements
 from bakeoff.report.figures.scatter import draw_plot
 from bakeoff.report.page import machine, trust
 from bakeoff.report.page.gates import list_gates
@@ -76,8 +76,8 @@ def render_html(
         panels=distributions.draw_panels(decision, evidence),
         panel_size=(distributions.WIDTH, distributions.HEIGHT),
         calibration_size=(trust.CALIBRATION_WIDTH, trust.CALIBRATION_HEIGHT),
-        tracks=tracks.draw_tracks(decision),
-        track_width=tracks.TRACK_WIDTH,
+        tracks=sensitivity.draw_tracks(decision),
+        track_width=sensitivity.TRACK_WIDTH,
         p99_samples=minimum_samples(0.99, confidence),
         flags=group_flags(decision),
         trust=trust.gather_trust(decision, evidence),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bakeoff.report.text.units import ABSENT, format_bytes
 
 if TYPE_CHECKING:
-    from bakeoff.core.records import Environment
+    from bakeoff.core.job import Environment
 
 _AFTER = "_after"
 

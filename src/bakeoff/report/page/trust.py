@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bakeoff.core.comparison.reference import CONFIDENCE
-from bakeoff.core.records import TimedJob
+from bakeoff.core.job import TimedJob
 from bakeoff.core.validity.noise import is_contended
 from bakeoff.measure.statistics.readings import BLOCK, ENTITIES, LATENCY, OVERHEAD, PASS, WARN_DIRTY_SHARE
 from bakeoff.plural import count
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bakeoff.core.decision.decide import Decision
     from bakeoff.core.decision.standings import Standing
     from bakeoff.core.records import HeatFacts, Measurement
-    from bakeoff.report.figures.raw import RawMeasurements
+    from bakeoff.report.figures.raw_measurements import RawMeasurements
 
 CALIBRATION_WIDTH, CALIBRATION_HEIGHT = 220, 44
 _COUNTER = "run_delay_ns"  # of a block; without it nothing shows other work

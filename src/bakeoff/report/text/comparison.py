@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Group
@@ -10,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from bakeoff.plural import count
-from bakeoff.report.text.markdown import escape_markdown
 from bakeoff.report.text.units import (
     ABSENT,
     clean,
@@ -161,3 +161,17 @@ def _change(line: MetricComparison) -> str:
 def _ratio(value: float) -> str:
     """Format with three decimals, or with a power of ten if far from 1."""
     return f"{value:.3f}" if 0.1 <= value < 1000 or not value else f"{value:.2e}"
+
+
+_MARKUP = re.compile(r"([\\`*_\[\]|~$!])")
+# Sites turn "@name" and "#12" into links and notifications after they decode entities and backslashes. Only a
+# character of no width between the two stops them.
+_NO_WIDTH = "&#8203;"
+
+
+def escape_markdown(text: str) -> str:
+    """Escape one line for a table cell in a comment on a pull request."""
+    escaped = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = _MARKUP.sub(r"\\\1", escaped)
+    escaped = escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
+    return re.sub(r"([@#])(?!\d+;)", rf"\1{_NO_WIDTH}", escaped)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bakeoff.core.records import Environment, Hardware
+from bakeoff.core.job import Environment, Hardware
 from bakeoff.measure.backends import list_libraries
 from bakeoff.measure.system.memory import read_cache_bytes
 from bakeoff.run.machine.cgroups import read_cpu_quota, read_memory_limit_bytes

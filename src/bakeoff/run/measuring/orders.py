@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from bakeoff.core.records import Environment
+from bakeoff.core.job import Environment
 from bakeoff.disk import durable
 from bakeoff.errors import WorkerError
 from bakeoff.measure.backends import Backend

@@ -22,7 +22,7 @@ from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.claims.ledger import Ledger
 from bakeoff.stores.tracking.benchmarks import VALID
-from bakeoff.stores.tracking.entries import Entries
+from bakeoff.stores.tracking.ledger_entries import Entries
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

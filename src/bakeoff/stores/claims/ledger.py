@@ -20,8 +20,8 @@ from bakeoff.errors import TrackingError
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import Tracker
-from bakeoff.stores.tracking.entries import Entries
 from bakeoff.stores.tracking.experiments import create_experiment
+from bakeoff.stores.tracking.ledger_entries import Entries
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -20,8 +20,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark
-from bakeoff.core.records import FailedAttempt, Job, Measurement
+from bakeoff.core.records import FailedAttempt, Measurement
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json

@@ -19,7 +19,7 @@ from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking.client import Tracker
-from bakeoff.stores.tracking.entries import find_accepted
+from bakeoff.stores.tracking.ledger_entries import find_accepted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -9,7 +9,8 @@ import pytest
 
 from bakeoff.core.comparison.compare import Comparison, compare
 from bakeoff.core.comparison.gate import ComparisonSettings, MetricComparison, Side
-from bakeoff.core.records import Environment, Flag, Job
+from bakeoff.core.job import Environment, Job
+from bakeoff.core.records import Flag
 from bakeoff.measure.statistics.readings import Reading
 
 from ..measured import Bench

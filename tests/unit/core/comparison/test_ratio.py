@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff.core.comparison.ratio import Paired, TimingPoint, divide_intervals, pair_times
-from bakeoff.core.records import Environment, Flag, Job, Measurement
+from bakeoff.core.job import Environment, Job
+from bakeoff.core.records import Flag, Measurement
 from bakeoff.measure.statistics.intervals import Interval, quantile_intervals
 
 from ..measured import Bench

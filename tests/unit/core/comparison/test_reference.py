@@ -8,7 +8,8 @@ import pytest
 
 from bakeoff.core.comparison.reference import ReferenceComparison, compare_to_reference
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.records import Environment, Flag, Job, Measurement
+from bakeoff.core.job import Environment, Job
+from bakeoff.core.records import Flag, Measurement
 
 from ..measured import Bench, calls
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from bakeoff.core.config.execution import Execution, Node, RayExecution, choose_nodes
 from bakeoff.core.config.settings import BenchmarkSettings
 from bakeoff.core.identity import compute_config_hash
-from bakeoff.core.records import Hardware
+from bakeoff.core.job import Hardware
 from bakeoff.errors import ConfigError
 
 RELEASE = "1.0"

@@ -12,7 +12,7 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import RelativeLatency, draw_relative_latency, require_latency
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision, decide
-from bakeoff.core.records import Environment, Hardware
+from bakeoff.core.job import Environment, Hardware
 from bakeoff.measure.statistics.readings import Reading
 
 from ..measured import calls

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bakeoff.core.decision.candidates import Candidate, name_runtimes
-from bakeoff.core.records import Job
+from bakeoff.core.job import Job
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.backends.onnxruntime import OnnxRuntime as Onnx

@@ -19,7 +19,7 @@ from bakeoff.core.decision.constraints import ConstraintResult, check_constraint
 from bakeoff.core.decision.costs import Costs
 from bakeoff.core.decision.production import Gaps
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.records import Environment, Hardware
+from bakeoff.core.job import Environment, Hardware
 from bakeoff.measure.statistics.readings import Reading
 
 MIB = 2**20

@@ -11,7 +11,8 @@ import pytest
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.costs import Costs, measure_costs
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.records import Flag, Job, Measurement
+from bakeoff.core.job import Job
+from bakeoff.core.records import Flag, Measurement
 from bakeoff.measure.scenarios import Latency, Server, Throughput
 from bakeoff.measure.statistics.readings import COUNTED, DIRTY, Reading, Unit
 from reckoning import Known, reckon_half_width

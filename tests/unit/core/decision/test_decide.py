@@ -13,7 +13,8 @@ from bakeoff.core.config.decision_rules import LatencyLimit, QualityFloor
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate, assemble_candidates
 from bakeoff.core.decision.decide import Decision, decide
-from bakeoff.core.records import Environment, Flag, Job, Measurement
+from bakeoff.core.job import Environment, Job
+from bakeoff.core.records import Flag, Measurement
 from bakeoff.core.validity.flags import FEW_REPEATS, NO_REFIT_METRIC
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.backends import OnnxRuntime

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bakeoff.core.decision.costs import describe_served
-from bakeoff.core.records import Job, Measurement
+from bakeoff.core.job import Job
+from bakeoff.core.records import Measurement
 from bakeoff.measure.scenarios import Latency, Server
 from bakeoff.measure.statistics.readings import Reading
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bakeoff.core.job import Hardware, Job
 from bakeoff.core.plan.existing import ExistingBenchmark, agrees, find_differences, find_nearest
 from bakeoff.core.plan.jobs import (
     Plan,
@@ -17,7 +18,7 @@ from bakeoff.core.plan.jobs import (
     find_planned,
     plan_jobs,
 )
-from bakeoff.core.records import Champion, Hardware, Job
+from bakeoff.core.records import Champion
 from bakeoff.core.run_mode import RunMode
 from bakeoff.errors import JobNotFoundError
 from bakeoff.measure.backends import Noop, OnnxRuntime, Torch

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement, TimedJob
+from bakeoff.core.job import Environment, Job, TimedJob
+from bakeoff.core.records import Flag, HeatFacts, Measurement
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.measure.heats.records import Unmet
 from bakeoff.measure.scenarios import Quality, Server

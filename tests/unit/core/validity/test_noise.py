@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from bakeoff.core.comparison.reference import compare_to_reference
-from bakeoff.core.records import Environment, Flag, HeatFacts, Job, Measurement
+from bakeoff.core.job import Environment, Job
+from bakeoff.core.records import Flag, HeatFacts, Measurement
 from bakeoff.core.validity.noise import clock_of
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.statistics.readings import Reading

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bakeoff.core.records import Job, TimedJob
+from bakeoff.core.job import Job, TimedJob
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Quality, Server
 from bakeoff.orchestrator.bench.execute import choose_timeout_s

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bakeoff.core.job import Job
 from bakeoff.core.plan.jobs import Plan, PlannedJob
-from bakeoff.core.records import Job
 from bakeoff.measure.backends import Noop
 from bakeoff.measure.scenarios import Latency, Quality
 from bakeoff.orchestrator.bench.work_units import list_units, split_heats

@@ -10,8 +10,7 @@ from rich.console import Console
 from bakeoff.core.comparison.compare import Comparison, Pair, SideFacts
 from bakeoff.core.comparison.gate import ComparisonSettings, MetricComparison
 from bakeoff.core.estimate import Estimate
-from bakeoff.report.text.comparison import render_comparison, render_markdown
-from bakeoff.report.text.markdown import escape_markdown
+from bakeoff.report.text.comparison import escape_markdown, render_comparison, render_markdown
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "compare_markdown.txt"
 HOSTILE = (

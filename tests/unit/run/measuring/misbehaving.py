@@ -16,7 +16,7 @@ FOLDER = Path(sys.argv[1])
 def write_outcome(share: float) -> None:
     """Write a part of an outcome, from its begin on."""
     # Imported here: who writes none shall be at what it does at once, since tests do not wait for long.
-    from bakeoff.core.records import Environment, Hardware
+    from bakeoff.core.job import Environment, Hardware
     from bakeoff.run.measuring.orders import OUTCOME_FILE, Done
 
     hardware = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=1, usable_cpus=1)

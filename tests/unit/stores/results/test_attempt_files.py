@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.records import FailedAttempt, Job
+from bakeoff.core.job import Job
+from bakeoff.core.records import FailedAttempt
 from bakeoff.errors import DataError
 from bakeoff.measure.statistics.readings import LATENCY, Reading
 from bakeoff.stores.results.attempt_files import parse_attempt

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bakeoff.core.records import Flag, HeatFacts, Job, Measurement
+from bakeoff.core.job import Job
+from bakeoff.core.records import Flag, HeatFacts, Measurement
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.scenarios import Latency, Quality, Server, Throughput
 from bakeoff.measure.statistics.readings import LATENCY, Reading

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bakeoff.core.records import Flag, HeatFacts, Job, Measurement
+from bakeoff.core.job import Job
+from bakeoff.core.records import Flag, HeatFacts, Measurement
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.heats.assemble import assemble_readings
 from bakeoff.measure.heats.records import Heat

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bakeoff.core.records import BackboneSelection, Champion
-from bakeoff.core.selection.parse_champions import parse_champions
+from bakeoff.core.selection.given_champions import parse_champions
 from bakeoff.errors import ChampionError
 
 RUN, TRIAL, SWEEP = "c" * 32, "7" * 32, "5" * 32

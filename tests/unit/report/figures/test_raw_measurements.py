@@ -18,7 +18,7 @@ from bakeoff.core.validity.flags import CONTENDED, DISTURBED
 from bakeoff.measure.statistics.readings import APART, BLOCK, COUNTED, LATENCY, Reading
 from bakeoff.report import render_html
 from bakeoff.report.figures.distributions import DistributionRow, Panel, describe_left_out, draw_panels
-from bakeoff.report.figures.raw import RawMeasurements
+from bakeoff.report.figures.raw_measurements import RawMeasurements
 from bakeoff.report.page.trust import CALIBRATION_HEIGHT, draw_calibration
 from bakeoff.report.text.units import format_latency, format_ms
 from unit.report.measured import (

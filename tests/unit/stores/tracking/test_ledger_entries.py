@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.stores.tracking.entries import Entries, find_accepted
+from bakeoff.stores.tracking.ledger_entries import Entries, find_accepted
 
 KEY, OTHER = "a" * 64, "b" * 64
 RUNS = [f"{number:032x}" for number in range(12)]

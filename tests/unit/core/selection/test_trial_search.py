@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from bakeoff.core.config.settings import SelectionSettings
 from bakeoff.core.records import BackboneSelection, Direction, Refit, Trial
-from bakeoff.core.selection import branch_and_bound
-from bakeoff.core.selection.branch_and_bound import search_contest
+from bakeoff.core.selection import trial_search
 from bakeoff.core.selection.query import FieldName, ReadTrials, SearchRules, TrialPage, TrialQuery
 from bakeoff.core.selection.select import crown_champions, hold_contests, leaders_of
 from bakeoff.core.selection.study_groups import OLDEST_SCHEMA, SelectionRules
+from bakeoff.core.selection.trial_search import search_contest
 from bakeoff.errors import ConfigError
 
 FIELDS: frozenset[FieldName] = frozenset({"backbone", "study_key", "schema_version", "metric", "direction"})
@@ -288,7 +288,7 @@ def test_the_bounded_read_selects_as_reading_everything_does(
         ]
     with pytest.MonkeyPatch.context() as patch:
         for name, size in {"RUNS_PER_BACKBONE": 1, **sizes}.items():
-            patch.setattr(branch_and_bound, name, size)
+            patch.setattr(trial_search, name, size)
         compare(runs, ["bert", "mini", "absent"], chosen, direction, page)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from bakeoff.core.config.settings import ObjectiveSettings
 from bakeoff.core.records import Refit, Trial
-from bakeoff.core.selection.branch_and_bound import search_contest
 from bakeoff.core.selection.query import FieldName, ReadTrials, SearchRules, TrialPage, TrialQuery
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.core.selection.study_groups import SelectionRules
+from bakeoff.core.selection.trial_search import search_contest
 from bakeoff.stores.layouts import Layout, Row, read_rows
 from bakeoff.stores.layouts.layout import Match, Sources
 from bakeoff.stores.tracking import queries
