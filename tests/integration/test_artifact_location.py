@@ -107,7 +107,7 @@ def test_doctor_says_that_a_bare_database_has_no_place_for_files_that_all_reach(
     (bare,) = check_artifacts(open_project(config))
     assert (bare.state, bare.exit_code) == ("warning", 0)
     assert str(tmp_path / "mlartifacts") in bare.found
-    assert "set tracking.artifact_location to a folder or bucket that all of them reach" in bare.fix
+    assert "set tracking.artifact_location to storage that all machines reach" in bare.fix
     (set_,) = check_artifacts(open_project(config, ["tracking.artifact_location=s3://team/mlflow"]))
     assert (set_.state, set_.fix) == ("ok", "")
     assert "s3://team/mlflow" in set_.found
@@ -127,4 +127,4 @@ def test_a_server_says_itself_where_files_go(
         open_project(tmp_path / "project" / "config", ["tracking.artifact_location=kept"])
     )
     assert beside.state == "warning"
-    assert "do not send them to the server" in beside.found
+    assert "not on the server" in beside.found
