@@ -85,7 +85,7 @@ def test_contended_measurements_are_kept_tried_again_and_never_a_pass(busy: Path
     assert [(row["key"], row["validity"]) for row in second["measured"]] == [
         (key, "contended") for key in keys
     ]
-    used_up = "2 of 2 attempts used up; the last: invalid: contended"
+    used_up = "2 of 2 attempts are used up; the last was invalid: contended"
     assert plan_of_latency(folder) == {("leave", used_up, 2)}
     assert bakeoff(folder, "plan", "--exit-code", "-q").returncode == 0
 

@@ -89,7 +89,7 @@ def test_a_key_that_another_machine_measures_is_waited_for_and_its_result_fetche
     heard = Heard()
 
     def publish_when_we_wait() -> None:
-        while not any("waiting for 1 jobs" in line for line in heard.lines):
+        while not any("waiting for 1 job of" in line for line in heard.lines):
             other.claims.beat()
             time.sleep(0.05)
         assert len(bench(other).measured) == 1
@@ -101,7 +101,7 @@ def test_a_key_that_another_machine_measures_is_waited_for_and_its_result_fetche
     result = bench(mine)
     thread.join()
     assert (result.measured, [each.action for each in result.plan.jobs]) == ((), ["reuse"])
-    assert any("measures it; left for later" in line for line in heard.lines)
+    assert any("skipped for now; " in line for line in heard.lines)
     assert mine.results.load_valid(planned.job) == other.results.load_valid(planned.job)
 
 

@@ -260,7 +260,7 @@ def test_a_store_that_stops_in_the_middle_of_its_runs_is_an_error(
 
     monkeypatch.setattr(MlflowClient, "search_runs", stuck)
     tracker = Tracker(make_store(make_trials(2_500, 1, 1)))
-    with pytest.raises(TrackingError, match="says that there are more"):
+    with pytest.raises(TrackingError, match="announces more"):
         list(tracker.search_runs(tracker.find_experiment("sweep") or "", {}))
 
 

@@ -259,7 +259,7 @@ def test_a_run_without_key_counts_if_all_that_it_recorded_agrees(
     run_id = write_older(project, make_bench(project).champions[0], prefix, params)
     planned, other = plan(project).jobs
     assert (planned.action, planned.run_id, planned.has_readings) == ("reuse", run_id, False)
-    assert f"run {run_id} of an older writer, whose settings agree" in planned.reason
+    assert f"run {run_id} of an older writer with equal settings" in planned.reason
     assert other.reason == "new champion"
     result = filter_missing_benchmarks(make_bench(project).champions, project)
     assert [champion.backbone for champion in result] == ["bert-1"]
