@@ -23,14 +23,13 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from bakeoff.errors import WorkerError
 from bakeoff.measure.heats.assemble import count_done, find_left_out, is_near_enough
 from bakeoff.measure.heats.disturbed_rounds import Round, are_enough, is_disturbed, judge_together
+from bakeoff.measure.heats.participant import Participant
 from bakeoff.measure.heats.protocol import SHORTEST_SAMPLE_NS, TimingProtocol
 from bakeoff.measure.heats.records import (
-    Block,
     BlockRequest,
     Failure,
     Finished,
@@ -54,42 +53,6 @@ LEAST_REPEATS = 2
 LEAST_ROUNDS = 4
 # Wait for one of several importing participants before the next one is checked.
 LOOK_S = 0.02
-
-
-class Participant(Protocol):
-    """Candidate in a process of its own, or a simulated one in a test.
-
-    Every method raises WorkerError if the process fails; the participant is killed then.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name, unique in the heat."""
-        ...
-
-    def begin(self, repeat: int) -> None:
-        """Begin a fresh process and import; return at once. Others may import at the same time."""
-        ...
-
-    def wait_imported(self, longest_s: float) -> int | None:
-        """Return the memory in bytes once it has imported and stopped; None if that takes longer."""
-        ...
-
-    def start(self, repeat: int) -> Started:
-        """Begin a fresh process unless that is done, load, warm up every variant, and stop."""
-        ...
-
-    def run_block(self, request: BlockRequest) -> Block:
-        """Resume, run one block, and stop."""
-        ...
-
-    def finish(self) -> Finished:
-        """Resume, report the peak of memory, and end."""
-        ...
-
-    def kill(self) -> None:
-        """End at once, even if it was never started."""
-        ...
 
 
 def run_heat(
