@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import find_differences
 from bakeoff.core.records import Champion
+from bakeoff.errors import DataError
 from bakeoff.orchestrator import Project, open_project
 from bakeoff.orchestrator.plan import build_jobs
 from bakeoff.orchestrator.sweep.lead import identify_study
@@ -215,6 +216,23 @@ def test_a_scheme_that_reads_other_entities_changes_every_key_of_quality(base: P
     assert after.data_fingerprint != before.data_fingerprint
     assert after.eval_fingerprint == before.eval_fingerprint
     assert changed_parts(jobs, other) == {"data_fingerprint", "inputs_digest"}
+
+
+def test_a_sweep_on_plain_labels_trains_with_prefixes(fresh: Path) -> None:
+    plain = [{**row, "ner_tags": ["O", "city", "city"]} for row in TRAIN]
+    corpus = open_in(write_project(fresh, train=plain, test=plain)).corpus
+    assert corpus.labels == ("O", "B-city", "I-city")
+    assert {document.tags for document in corpus.train} == {("O", "B-city", "I-city")}
+
+
+def test_a_sweep_needs_labels_and_every_file(fresh: Path) -> None:
+    bare = [{"tokens": row["tokens"]} for row in TRAIN]
+    project = open_in(write_project(fresh, train=bare))
+    with pytest.raises(DataError, match=r"train\.jsonl: found 6 documents without labels .* bakeoff sweep"):
+        identify_study(project, "tiny")
+    (fresh / "train.jsonl").unlink()
+    with pytest.raises(DataError, match=r"train\.jsonl: found no such file"):
+        identify_study(open_in(fresh), "tiny")
 
 
 def test_the_names_of_integer_tags_are_in_the_data_fingerprint(fresh: Path) -> None:
