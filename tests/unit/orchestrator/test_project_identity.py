@@ -228,7 +228,9 @@ def test_a_sweep_on_plain_labels_trains_with_prefixes(fresh: Path) -> None:
 def test_a_sweep_needs_labels_and_every_file(fresh: Path) -> None:
     bare = [{"tokens": row["tokens"]} for row in TRAIN]
     project = open_in(write_project(fresh, train=bare))
-    with pytest.raises(DataError, match=r"train\.jsonl: found 6 documents without labels .* bakeoff sweep"):
+    with pytest.raises(
+        DataError, match=r"train\.jsonl: found 6 documents without labels .*`bakeoff sweep` needs them"
+    ):
         identify_study(project, "tiny")
     (fresh / "train.jsonl").unlink()
     with pytest.raises(DataError, match=r"train\.jsonl: found no such file"):
