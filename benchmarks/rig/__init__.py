@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.core.config.settings import DataSettings
+from bakeoff.core.config.data import DataSettings
 from bakeoff.demo.backbones import make_backbone
 from bakeoff.disk.digest import digest_folder
 from bakeoff.measure.backends import OnnxRuntime, Torch

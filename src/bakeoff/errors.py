@@ -10,6 +10,7 @@
     │   ├── JobNotFoundError
     │   ├── MissingExtraError
     │   ├── NoSweepError
+    │   ├── UnknownLabelsError
     │   ├── UnsuitableLibraryError
     │   └── UnsupportedRuntimeError
     ├── AnswerIsNoError               3  a negative answer
@@ -35,7 +36,7 @@ what to do. The last part begins with a verb.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -124,6 +125,22 @@ class MissingExtraError(UserError):
 
     def __init__(self, part: str, *, library: str, extra: str) -> None:
         super().__init__(f"{part}: {library} is not installed; run `pip install 'bakeoff[{extra}]'`")
+
+
+class UnknownLabelsError(UserError):
+    """Labels of the test documents that a model cannot predict. Names every model concerned."""
+
+    def __init__(self, unknown: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]]) -> None:
+        self.unknown = {model: tuple(names) for model, names in unknown.items()}
+        self.known = {model: tuple(names) for model, names in known.items()}
+        super().__init__(
+            "\n".join(
+                f"{model}: found labels in data.test that the model does not know: {_list_some(names)}; it "
+                f"knows {_list_some(self.known[model])}; measure it on data with its labels, rename the "
+                "labels of the data, or remove quality from benchmark.scenarios"
+                for model, names in self.unknown.items()
+            )
+        )
 
 
 class UnsuitableLibraryError(UserError):
@@ -279,6 +296,12 @@ class StaleDecisionError(WorldMovedError):
     def __init__(self, path: Path, *, found: str, can_be_forced: bool = True) -> None:
         way = ", or add --force REASON" if can_be_forced else ""
         super().__init__(f"{path}: the decision is stale: {found}; run `bakeoff decide`{way}")
+
+
+def _list_some(names: Sequence[str]) -> str:
+    most = 5
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(name[:40] for name in names[:most]) + rest if names else "none"
 
 
 def _version(number: str | None) -> str:

@@ -27,7 +27,7 @@ from bakeoff.measure.backends import Backend
 from bakeoff.measure.model.checkpoint import Checkpoint, open_verified_checkpoint
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Encoder, read_tags
-from bakeoff.measure.tasks.token_classification import read_entities
+from bakeoff.measure.tasks.label_schemes import Scheme, read_entities
 from bakeoff.record import Record
 
 LIBRARIES = ("filelock", "numpy", "pydantic", "rfc8785", "seqeval", "tokenizers")
@@ -111,7 +111,7 @@ class EntityTagger:
         self, session: Session, checkpoint: Checkpoint, *, max_length: int, batch_size: int = 1
     ) -> None:
         self._session = session
-        self._labels = checkpoint.labels
+        self._labels, self._scheme = checkpoint.labels, checkpoint.scheme
         self._encoder = Encoder(checkpoint, max_length)
         self._batch_size = batch_size
         self._lock = Lock()
@@ -144,7 +144,7 @@ class EntityTagger:
             for row, encoding, row_tags in zip(rows, encodings, found, strict=True):
                 tags[row], is_cut[row] = row_tags, encoding.is_truncated
         return [
-            {"entities": _place_entities(text, words, row_tags), "truncated": cut}
+            {"entities": _place_entities(text, words, row_tags, self._scheme), "truncated": cut}
             for (text, words), row_tags, cut in zip(texts, tags, is_cut, strict=True)
         ]
 
@@ -266,7 +266,9 @@ def _read_tokens(tokens: object) -> list[str] | None:
     return words if all(isinstance(word, str) for word in words) else None
 
 
-def _place_entities(text: str, words: Sequence[Word], tags: Sequence[str]) -> list[dict[str, Any]]:
+def _place_entities(
+    text: str, words: Sequence[Word], tags: Sequence[str], scheme: Scheme
+) -> list[dict[str, Any]]:
     return [
         {
             "type": kind,
@@ -276,5 +278,5 @@ def _place_entities(text: str, words: Sequence[Word], tags: Sequence[str]) -> li
             "first_word": first,
             "last_word": last,
         }
-        for kind, first, last in read_entities(tags)
+        for kind, first, last in read_entities(tags, scheme)
     ]

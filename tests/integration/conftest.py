@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bakeoff.core.config.settings import DataSettings
+from bakeoff.core.config.data import DataSettings
 from bakeoff.core.records import Champion
 from bakeoff.disk.digest import digest_folder
 from bakeoff.measure.heats import run as heat_run
@@ -249,10 +249,12 @@ def champion_copy(champion: Champion, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Make a tiny checkpoint of an architecture by its name in transformers, taught to tag by number."""
+def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a tiny checkpoint of an architecture by its name in transformers, taught to tag by number.
+
+    The label of a word is the one at its number in the vocabulary, modulo the number of labels.
+    """
     n_ids = len(json.loads((tiny_backbone / "tokenizer.json").read_text())["model"]["vocab"])
-    labels = ["O", "B-a", "I-a", "B-b", "I-b"]
     shapes: dict[str, dict[str, Any]] = {
         "bert": {
             "hidden_size": 32,
@@ -263,7 +265,7 @@ def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactor
         "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
     }
 
-    def teach(name: str, folder: Path) -> None:
+    def teach(name: str, labels: Sequence[str], folder: Path) -> None:
         import torch
         from transformers import AutoConfig, AutoModelForTokenClassification
 
@@ -286,7 +288,11 @@ def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactor
         model.eval().save_pretrained(str(folder), safe_serialization=True)
         shutil.copyfile(tiny_backbone / "tokenizer.json", folder / "tokenizer.json")
 
-    return lambda name: make_once(tmp_path_factory, f"classifier-{name}", functools.partial(teach, name))
+    def make(name: str, labels: Sequence[str] = ("O", "B-a", "I-a", "B-b", "I-b")) -> Path:
+        title = f"classifier-{name}-{'-'.join(labels)}"
+        return make_once(tmp_path_factory, title, functools.partial(teach, name, labels))
+
+    return make
 
 
 @pytest.fixture

@@ -172,7 +172,9 @@ def test_all_faults_of_a_configuration_are_told_at_once_with_their_places(projec
             "test.jsonl:1: found 'tokens' of length 2 and 'ner_tags' of length 1; expected one tag for each",
         ),
         (
-            lambda f: (f / "data" / "test.jsonl").write_text('{"tokens": ["a"], "ner_tags": ["X-y"]}\n'),
+            lambda f: (f / "data" / "test.jsonl").write_text(
+                '{"tokens": ["a", "b"], "ner_tags": ["B-a", "X-y"]}\n'
+            ),
             "bench",
             2,
             "test.jsonl:1: found tag 'X-y' in 'ner_tags'; expected O, B-TYPE or I-TYPE",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.config.settings import DataSettings
+from bakeoff.core.config.data import DataSettings
 from bakeoff.core.records import Measurement
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.checkpoint import open_checkpoint

@@ -10,7 +10,7 @@ import pytest
 
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.run_mode import RunMode
-from bakeoff.errors import ConfigError, UserError
+from bakeoff.errors import ConfigError, DataError, UserError
 from bakeoff.orchestrator import (
     Project,
     bench,
@@ -88,6 +88,15 @@ def test_resume_finishes_an_interrupted_sweep_and_leaves_a_whole_one(reopen: Reo
 
 
 # --- bench ------------------------------------------------------------------------------------------------
+
+
+def test_only_a_sweep_misses_a_missing_training_file(reopen: Reopen) -> None:
+    project = reopen()
+    (project.root / "data" / "train.jsonl").unlink()
+    assert {planned.action for planned in plan(project).jobs} == {"reuse"}
+    assert bench(project).measured == ()
+    with pytest.raises(DataError, match=r"train\.jsonl: found no such file"):
+        sweep(project)
 
 
 def test_resume_starts_no_benchmark(reopen: Reopen) -> None:

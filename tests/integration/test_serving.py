@@ -20,7 +20,8 @@ from bakeoff.core.records import Measurement
 from bakeoff.disk.durable import write_json
 from bakeoff.errors import CheckpointError, DataError
 from bakeoff.measure.statistics.readings import ENTITIES
-from bakeoff.measure.tasks.token_classification import Document, read_entities
+from bakeoff.measure.tasks.label_schemes import read_entities
+from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.orchestrator import (
     Project,
     bench,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.config.settings import DataSettings
+from bakeoff.core.config.data import DataSettings
 from bakeoff.errors import CheckpointError, ConfigError
 from bakeoff.measure.backends.torch import load_model
 from bakeoff.measure.model.checkpoint import open_checkpoint

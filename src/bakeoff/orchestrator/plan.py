@@ -27,7 +27,9 @@ from bakeoff.measure.scenarios import Scenario
 from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.orchestrator.checkpoints import find_champions, identify_checkpoints
 from bakeoff.orchestrator.hardware import find_hardware, fix_threads
+from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.project import Project
+from bakeoff.stores.documents import require_labels
 from bakeoff.stores.tracking import benchmarks
 
 # What a job takes over from its champion under the same name.
@@ -43,8 +45,11 @@ def plan(project: Project) -> Plan:
     Raises:
         NoChampionError: No backbone has a champion.
         TrackingError: The store does not answer; bakeoff never takes that for "nothing exists".
+        UnknownLabelsError: A champion cannot predict a label of the test documents.
     """
-    return plan_for(project, find_champions(project))
+    champions = find_champions(project)
+    check_labels(project, champions)
+    return plan_for(project, champions)
 
 
 def explain(project: Project, text: str) -> Explanation:
@@ -124,7 +129,7 @@ def build_jobs(
         CheckpointError: A given checkpoint folder is broken.
         ClusterError: The cluster does not answer, or has no such resource.
         ConfigError: A runtime asks for more threads than it may use, or ``cpus`` names others.
-        DataError: The test file is missing or broken.
+        DataError: The test file is missing or broken, or a scenario needs labels and it has none.
         MissingExtraError: A runtime's library is not installed.
     """
     settings, hardware = project.settings.benchmark, hardware or find_hardware(project)
@@ -155,8 +160,15 @@ def build_jobs(
 
 
 def documents_for(project: Project, scenario: Scenario) -> tuple[Document, ...]:
-    """Return all test documents for quality, or a seeded sample with real lengths for timing."""
-    documents = project.corpus.test
+    """Return all test documents for quality, or a seeded sample with real lengths for timing.
+
+    Raises:
+        DataError: The test file is missing or broken, or has no labels and the scenario needs them.
+    """
+    documents = project.test_documents
+    if scenario.needs_labels:
+        data = project.settings.data
+        require_labels(project.test_path, documents, data, f"the {scenario.kind} scenario")
     settings = project.settings.benchmark
     if not scenario.is_timed or settings.n_texts >= len(documents):
         return documents
@@ -241,4 +253,6 @@ def _digest_of(champion: Champion) -> str:
 
 def digest_documents(documents: Iterable[Document]) -> str:
     """Digest the documents that a scenario is fed; part of the key."""
-    return digest_json([[list(document.tokens), list(document.tags)] for document in documents])
+    return digest_json(
+        [[list(document.tokens), *([list(document.tags)] if document.tags else [])] for document in documents]
+    )

@@ -16,25 +16,26 @@ from bakeoff.core.run_mode import RunMode, inherit_mode
 from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError
 from bakeoff.measure.tasks.token_classification import Document, evaluator_version, label_list
-from bakeoff.orchestrator.progress import Progress, Quiet
+from bakeoff.orchestrator.progress import Progress, Quiet, warn
 from bakeoff.run.cluster import RayCluster
 from bakeoff.run.machine import lock as machine_lock
 from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.claims.claims import Claims
 from bakeoff.stores.claims.ledger import Ledger
-from bakeoff.stores.documents import read_documents
+from bakeoff.stores.documents import read_document_file, require_labels
 from bakeoff.stores.results.store import ResultStore
 from bakeoff.stores.tracking import Tracker
 from bakeoff.uris import is_database
 
 # A scheme has two letters at least: "C:" is a drive of Windows.
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_READING = {"text_field", "annotations_field", "labels"}
 _RELATIVE_SQLITE = re.compile(r"sqlite:///(?!/)(?P<path>.+)")
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents of the project, and their fingerprints."""
+    """Labelled documents of a sweep, and their fingerprints."""
 
     train: tuple[Document, ...]
     test: tuple[Document, ...]
@@ -163,20 +164,44 @@ class Project:
         return self.root / "results" / "decision.json"
 
     @cached_property
-    def corpus(self) -> Corpus:
-        """Documents of the project, read once.
+    def test_documents(self) -> tuple[Document, ...]:
+        """Documents that champions are measured on, read once; they need not be labelled.
 
         Raises:
             ConfigError: The configuration names no test file.
-            DataError: A file is missing or broken.
+            DataError: The file is missing or broken.
+        """
+        return self._read_documents(self.test_path)
+
+    @cached_property
+    def train_documents(self) -> tuple[Document, ...]:
+        """Documents of search and refit, read once; none if the configuration names no file.
+
+        Raises:
+            DataError: The file is missing or broken.
+        """
+        path = self.settings.data.train
+        return () if path is None else self._read_documents(self.root / path)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """Labelled documents and fingerprints of a sweep; all other stages do without.
+
+        Raises:
+            ConfigError: The configuration names no test file.
+            DataError: A file is missing or broken, or a document has no labels.
         """
         data, hpo = self.settings.data, self.settings.hpo
         paths = {"test": self.test_path}
         if data.train is not None:
             paths["train"] = self.root / data.train
-        documents = {role: read_documents(path, data) for role, path in sorted(paths.items(), reverse=True)}
-        train, test = documents.get("train", ()), documents["test"]
+        train, test = self.train_documents, self.test_documents
+        for role, documents in {"train": train, "test": test}.items():
+            if role in paths:
+                require_labels(paths[role], documents, data, "`bakeoff sweep`")
         labels = label_list((*train, *test))
+        # What decides the reading besides the tags. The scheme is in the labels.
+        reading = data.model_dump(include=_READING, exclude_defaults=True)
         return Corpus(
             train=train,
             test=test,
@@ -187,6 +212,7 @@ class Project:
                 split={
                     "tokens_field": data.tokens_field,
                     "tags_field": data.tags_field,
+                    **reading,
                     "search_examples": hpo.search_examples,
                     "folds": hpo.folds,
                     "seed": hpo.seed,
@@ -203,6 +229,12 @@ class Project:
                 evaluator=evaluator_version(),
             ),
         )
+
+    def _read_documents(self, path: Path) -> tuple[Document, ...]:
+        found = read_document_file(path, self.settings.data)
+        for remark in found.remarks:
+            warn(f"{path}: {remark}")
+        return found.documents
 
     def place(self, stage: str) -> str:
         """Return the file with the settings of a stage, for messages."""

@@ -27,6 +27,14 @@ PROTOCOL = {
 }
 
 
+def pack(store: Store, run_id: str, checkpoint: Path, folder: str | None = None) -> None:
+    """Log a checkpoint as an archive."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(checkpoint, arcname="trial_2/checkpoint")
+    store.log_file(run_id, "trial_2.tar.gz" if folder else ARCHIVE, packed.getvalue(), folder)
+
+
 def test_a_foreign_champion_is_planned_measured_reused_and_decided_on_like_one_of_ours(
     store: Store, shipped: Path, champion: Champion
 ) -> None:
@@ -69,10 +77,7 @@ def test_an_archived_checkpoint_is_acquired_whichever_way_it_was_logged(
     sweep = write_code_sweep(store, (0.7, 0.8, 0.9), refit_of=2, is_archived=False)
     assert sweep.refit is not None
     assert champion.checkpoint_path is not None
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        archive.add(champion.checkpoint_path, arcname="trial_2/checkpoint")
-    store.log_file(sweep.refit, "trial_2.tar.gz" if folder else ARCHIVE, packed.getvalue(), folder)
+    pack(store, sweep.refit, champion.checkpoint_path, folder)
     for source in ("tag", "store"):
         project = store.project("code", {"distilbert": {}}, selection={"artifact_check_source": source})
         found = select_champions(project)["distilbert"].champion

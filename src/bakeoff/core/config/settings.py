@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from bakeoff.core.config.data import DataSettings
 from bakeoff.core.config.decision_rules import Constraint, Objective, Weighted
 from bakeoff.core.config.execution import Execution, LocalExecution
 from bakeoff.core.config.pruners import Pruner
@@ -55,24 +56,6 @@ class TrackingSettings(Record):
         """Names of all sweep experiments, each once."""
         names = self.sweep_experiment
         return (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
-
-
-class DataSettings(Record):
-    """Labelled documents, one JSON object per line.
-
-    Attributes:
-        train: File for search and refit; only ``sweep`` needs it.
-        test: Held-out file that champions are scored on. Every stage that trains or measures needs it.
-        tokens_field: Field with the list of words.
-        tags_field: Field with one BIO tag per word.
-        max_length: Maximum tokens per document, in training and in measuring; the rest is cut off.
-    """
-
-    train: str | None = None
-    test: str | None = None
-    tokens_field: str = "tokens"
-    tags_field: str = "ner_tags"
-    max_length: Annotated[int, Field(ge=8, le=8192)] = 128
 
 
 class RunSettings(Record):

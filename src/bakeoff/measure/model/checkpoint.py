@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bakeoff.disk.digest import digest_folder, shorten
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.safetensors import WEIGHTS_FILE, check_weights, read_json
+from bakeoff.measure.tasks.label_schemes import Scheme, name_scheme
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -42,6 +44,11 @@ class Checkpoint:
     pad_token_id: int
     max_positions: int | None = None
     weight_files: tuple[str, ...] = (WEIGHTS_FILE,)
+
+    @cached_property
+    def scheme(self) -> Scheme:
+        """Scheme of the labels, by which their entities are read."""
+        return name_scheme(self.labels)
 
     @property
     def tokenizer_file(self) -> Path:
@@ -82,6 +89,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         max_positions=read_max_positions(folder, config),
         weight_files=check_weights(folder),
     )
+
+
+def read_labels(folder: Path) -> tuple[str, ...]:
+    """Read the labels of a checkpoint's outputs from its ``config.json``, and nothing else.
+
+    Raises:
+        CheckpointError: The file is missing or broken, or names no labels.
+    """
+    return _labels(folder, _read_config(folder))
 
 
 def open_verified_checkpoint(folder: Path, digest: str) -> Checkpoint:

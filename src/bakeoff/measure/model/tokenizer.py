@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bakeoff.errors import MissingExtraError
 from bakeoff.measure.model.checkpoint import Checkpoint
-from bakeoff.measure.tasks.token_classification import OUTSIDE
+from bakeoff.measure.tasks.label_schemes import OUTSIDE
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 

@@ -26,6 +26,11 @@ class Quality(Record):
     refit_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.002
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether the documents must be labelled: yes, since predictions are compared with labels."""
+        return True
+
+    @property
     def is_timed(self) -> bool:
         """Whether it is timed: no, and one process is enough, since predictions are the same every time."""
         return False
@@ -40,7 +45,7 @@ class Quality(Record):
             logits = subject.session.infer(subject.encoder.pad(encodings))
             predicted = read_tags(logits, encodings, subject.checkpoint.labels)
             rows += [
-                (i, count_entities(subject.documents[i].tags, tags))
+                (i, count_entities(subject.documents[i].tags, tags, subject.checkpoint.scheme))
                 for i, tags in zip(picked, predicted, strict=True)
             ]
         counts = [count for _, count in sorted(rows, key=lambda row: row[0])]

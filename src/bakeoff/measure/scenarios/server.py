@@ -83,6 +83,11 @@ class Server(Record):
         return {**values, "n_queries": least_responses(quantile, DEFAULT_LATE)}
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether the documents must be labelled: no, the text is enough."""
+        return False
+
+    @property
     def is_timed(self) -> bool:
         """Whether it is timed: in fresh processes, each with its own arrivals."""
         return True

@@ -28,6 +28,11 @@ class Throughput(Record):
     padding: Literal["longest"] = "longest"
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether the documents must be labelled: no, the text is enough."""
+        return False
+
+    @property
     def is_timed(self) -> bool:
         """Whether it is timed: in interleaved rounds, together with the other candidates."""
         return True

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
-from bakeoff.errors import MissingExtraError
+from bakeoff.errors import UnknownLabelsError
+from bakeoff.measure.tasks.label_schemes import (
+    OUTSIDE,
+    Scheme,
+    find_types,
+    name_scheme,
+    read_entities,
+)
 from bakeoff.record import Record
 
-OUTSIDE = "O"
 # The one metric that bakeoff computes itself: micro F1 of entities. Any other name is a different metric.
 ENTITY_F1 = "f1"
 
 
 class Document(Record):
-    """One text, split into words, with one BIO tag per word."""
+    """One text, split into words.
+
+    Attributes:
+        tags: One tag per word, with the prefixes of `bio`, `iob1` or `bioes`; empty without labels.
+    """
 
     tokens: tuple[str, ...]
-    tags: tuple[str, ...]
+    tags: tuple[str, ...] = ()
 
 
 class EntityCounts(Record):
@@ -34,22 +44,17 @@ class EntityCounts(Record):
     actual: int
 
 
-def read_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Read the entities of one document from BIO tags, as conlleval does.
+def count_entities(
+    actual: Sequence[str], predicted: Sequence[str], predicted_scheme: Scheme = "bio"
+) -> EntityCounts:
+    """Compare the labelled and the predicted entities of one document.
 
-    Returns:
-        Type of each entity, and the numbers of its first and last word.
+    Args:
+        actual: Tags of a document.
+        predicted: Tags of a model.
+        predicted_scheme: Scheme of the model's tags, which may differ from that of the data.
     """
-    try:
-        from seqeval.metrics.sequence_labeling import get_entities
-    except ImportError as error:
-        raise MissingExtraError("reading entities", library="seqeval", extra="torch") from error
-    return [(str(kind), int(first), int(last)) for kind, first, last in get_entities(list(tags))]
-
-
-def count_entities(actual: Sequence[str], predicted: Sequence[str]) -> EntityCounts:
-    """Compare the labelled and the predicted entities of one document."""
-    labelled, found = set(read_entities(actual)), set(read_entities(predicted))
+    labelled, found = set(read_entities(actual)), set(read_entities(predicted, predicted_scheme))
     return EntityCounts(true_positives=len(labelled & found), predicted=len(found), actual=len(labelled))
 
 
@@ -69,7 +74,32 @@ def evaluator_version() -> str:
 
 
 def label_list(documents: Iterable[Document]) -> tuple[str, ...]:
-    """Return all tags of the documents: O first, the others sorted, and an I- tag for every B- tag."""
-    tags = {tag for document in documents for tag in document.tags}
-    types = {tag[2:] for tag in tags if tag != OUTSIDE}
-    return (OUTSIDE, *sorted(f"{prefix}-{name}" for name in types for prefix in "BI"))
+    """Return the labels of a model for these documents: O first, the others sorted.
+
+    Each entity type has B- and I-, and also E- and S- if any tag has one of these.
+    """
+    tags = {tag for document in documents for tag in document.tags} - {OUTSIDE}
+    prefixes = "BIES" if any(tag.startswith(("E-", "S-")) for tag in tags) else "BI"
+    return (OUTSIDE, *sorted(f"{prefix}-{name}" for name in {tag[2:] for tag in tags} for prefix in prefixes))
+
+
+def list_types(documents: Iterable[Document]) -> tuple[str, ...]:
+    """Return the entity types of the documents, sorted."""
+    return tuple(sorted(find_types({tag for document in documents for tag in document.tags}, "bio")))
+
+
+def require_known_labels(model: str, labels: Sequence[str], documents: Iterable[Document]) -> None:
+    """Check that a model knows every entity type of the documents, in any schemes of both.
+
+    Args:
+        model: Name of the model, for the message.
+        labels: Labels of its outputs.
+        documents: Labelled documents.
+
+    Raises:
+        UnknownLabelsError: The documents have a type that the model cannot predict.
+    """
+    known = find_types(labels, name_scheme(labels))
+    unknown = [name for name in list_types(documents) if name not in known]
+    if unknown:
+        raise UnknownLabelsError({model: unknown}, {model: sorted(known)})

@@ -25,6 +25,7 @@ from bakeoff.orchestrator.bench.executors import reaching_nodes
 from bakeoff.orchestrator.bench.schedule import measure_on_nodes
 from bakeoff.orchestrator.bench.upload import describe_run, is_waiting, send_waiting
 from bakeoff.orchestrator.checkpoints import acquire_for, find_champions, identify_checkpoints
+from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.plan import find_existing, plan_against
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
@@ -60,8 +61,10 @@ def bench(project: Project) -> BenchResult:
     Raises:
         NoChampionError: No backbone has a champion.
         TrackingError: The store does not answer.
+        UnknownLabelsError: A champion cannot predict a label of the test documents; nothing was measured.
     """
     champions = find_champions(project)
+    check_labels(project, champions)
     with _measuring(project), reaching_nodes(project):
         if not project.is_offline:
             project.ensure_benchmark_experiment()  # a store that refuses is better known before measuring

@@ -16,7 +16,9 @@ from bakeoff.core.run_mode import RunMode
 from bakeoff.core.validity.flags import MIXED_ENVIRONMENTS
 from bakeoff.disk.folders import find_whole
 from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
+from bakeoff.measure.model.checkpoint import read_labels
 from bakeoff.measure.statistics.readings import Reading
+from bakeoff.measure.tasks.token_classification import require_known_labels
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.plan import documents_for
 from bakeoff.orchestrator.project import Project
@@ -66,10 +68,13 @@ def acquire_job(project: Project, planned: PlannedJob) -> PreparedJob:
     """Acquire the checkpoint, and name the folder of the backend's files, which may not exist yet.
 
     Raises:
-        UserError: The checkpoint is missing, or not the one that the refit logged.
+        UserError: The checkpoint is missing, not the one that the refit logged, or does not know the labels
+            that the scenario compares with.
     """
     job = planned.job
     checkpoint = find_checkpoint(planned.model, project)
+    if job.scenario.needs_labels:
+        require_known_labels(job.backbone, read_labels(checkpoint), project.test_documents)
     settings = job.runtime.prepare_settings()
     if settings is None:
         return PreparedJob(planned, checkpoint, prepared=None)
@@ -88,7 +93,7 @@ def find_preparation(project: Project, ready: PreparedJob) -> Task | None:
         checkpoint=ready.checkpoint,
         checkpoint_digest=job.checkpoint_digest,
         destination=ready.prepared,
-        texts=tuple(document.tokens for document in project.corpus.test[:N_CHECK_TEXTS]),
+        texts=tuple(document.tokens for document in project.test_documents[:N_CHECK_TEXTS]),
         memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
     )
     folder = project.results.work_folder(job, ready.planned.attempt, "prepare")

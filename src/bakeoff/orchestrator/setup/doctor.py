@@ -6,23 +6,25 @@ import importlib.util
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from bakeoff.core.records import BackboneSelection
+from bakeoff.core.records import BackboneSelection, Champion
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
+from bakeoff.measure.tasks.token_classification import list_types
 from bakeoff.orchestrator.champions import find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.hardware import ask_nodes
+from bakeoff.orchestrator.labels import compare_labels, needs_labels
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.setup.discover import SAMPLE_RUNS
 from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.run.cluster import RayCluster
 from bakeoff.run.machine.hardware import default_threads, detect_hardware
-from bakeoff.stores.documents import read_documents
+from bakeoff.stores.documents import NO_LABELS, DocumentFile, read_document_file, require_labels
 from bakeoff.stores.layouts import BUILT_IN, Layout, Sweep, load_layout, recognise
 from bakeoff.stores.tracking import reading
 from bakeoff.stores.tracking.versions import (
@@ -64,9 +66,9 @@ def check_project(project: Project) -> Iterator[Check]:
     for check in _check_store(project):
         is_up = is_up and check.state != "fault"
         yield check
-    if is_up:
-        yield from _check_sweep(project)
-    yield from _check_data(project)
+    champions = (yield from _check_sweep(project)) if is_up else ()
+    if (yield from _check_data(project)):
+        yield from _check_labels(project, champions)
     yield from _check_runtimes(project)
     yield from _check_disk(project)
 
@@ -168,23 +170,26 @@ def _check_artifacts(project: Project) -> Iterator[Check]:
         yield _ok(name, found)
 
 
-def _check_sweep(project: Project) -> Iterator[Check]:
+def _check_sweep(project: Project) -> Generator[Check, None, tuple[Champion, ...]]:
+    """Check the sweep, and return its champions."""
     try:
         experiments = find_experiments(project)
     except NoChampionError as error:
         fix = "correct tracking.sweep_experiment, or run `bakeoff init` to list the experiments"
         yield _fault("sweep experiment", str(error).splitlines()[1].strip(), fix, EXIT_ANSWER_IS_NO)
-        return
+        return ()
     yield _ok("sweep experiment", ", ".join(repr(name) for name in experiments.values()))
     try:
         layout = load_layout(project.settings.tracking.layout, project.root)
         sweep = read_sweep(project, layout)
         yield _check_layout(project, sweep, experiments)
         yield from _check_names(project, sweep)
-        if sweep.trials:
-            yield from _check_champions(project, layout, select_from(project, layout, sweep))
+        selections = select_from(project, layout, sweep) if sweep.trials else {}
+        yield from _check_champions(project, layout, selections)
     except BakeoffError as error:
         yield from fault_from("selection", error)
+        return ()
+    return tuple(selection.champion for selection in selections.values() if selection.champion)
 
 
 def _check_layout(project: Project, sweep: Sweep, experiments: dict[str, str]) -> Check:
@@ -244,8 +249,9 @@ def _check_champions(
             yield _ok(name, f"{found}; checkpoint {artifact}")
 
 
-def _check_data(project: Project) -> Iterator[Check]:
-    data = project.settings.data
+def _check_data(project: Project) -> Generator[Check, None, bool]:
+    """Check the data files, and return whether the test documents can be compared with predictions."""
+    data, is_comparable = project.settings.data, False
     for role, path in (("test", data.test), ("train", data.train)):
         name = f"data.{role}"
         if path is None:
@@ -255,11 +261,41 @@ def _check_data(project: Project) -> Iterator[Check]:
                 yield _fault(name, "is missing", f"add it to {project.place('data')}; sweep needs it")
             continue
         try:
-            documents = read_documents(project.root / path, data)
+            found = read_document_file(project.root / path, data)
+            if role == "train" or needs_labels(project):
+                needed_by = "sweep" if role == "train" else "the quality scenario"
+                require_labels(project.root / path, found.documents, data, needed_by)
         except DataError as error:
             yield _fault(name, str(error), "correct the file or its name")
+            continue
+        is_comparable = is_comparable or (role == "test" and needs_labels(project))
+        yield _ok(name, f"{path}: {_describe_file(found)}")
+        for remark in found.remarks:
+            yield _warning(name, remark, "correct the spans, or ignore this")
+    return is_comparable
+
+
+def _describe_file(found: DocumentFile) -> str:
+    """Describe documents and labels of a file."""
+    types = list_types(found.documents)
+    shown = f": {', '.join(types[:5])}{', …' if len(types) > 5 else ''}" if types else ""  # noqa: PLR2004
+    labels = f"; {count(len(types), 'label')}{shown}" if found.form != NO_LABELS else ""
+    return f"{count(len(found.documents), 'document')}, {found.form}{labels}"
+
+
+def _check_labels(project: Project, champions: Iterable[Champion]) -> Iterator[Check]:
+    """Check that champions whose checkpoint is here know the labels of the test documents."""
+    for champion in champions:
+        name = f"labels of {champion.backbone}"
+        try:
+            known = compare_labels(project, champion)
+        except BakeoffError as error:
+            yield from fault_from(name, error)
+            continue
+        if known is None:
+            yield _ok(name, "the checkpoint is not here yet; bakeoff compares its labels once it is fetched")
         else:
-            yield _ok(name, f"{path}: {count(len(documents), 'document')}")
+            yield _ok(name, "the model knows all labels of data.test")
 
 
 def _check_nodes(project: Project, cluster: RayCluster) -> Iterator[Check]:

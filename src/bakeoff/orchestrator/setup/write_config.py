@@ -90,7 +90,7 @@ def _draft_tracking(proposal: Proposal, uri: str) -> str:
 
 def _draft_data(proposal: Proposal) -> str:
     lines = [
-        "# One JSON object a line, with a list of words and a list of BIO tags.",
+        "# One JSON object a line: a list of words with a list of tags, or a text with character spans.",
         "# TODO: name your labelled documents, on which bakeoff measures champions.",
         "# test: data/test.jsonl",
     ]

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from bakeoff.disk import durable
 from bakeoff.disk.folders import build_folder
-from bakeoff.errors import BakeoffError, CheckpointError
+from bakeoff.errors import BakeoffError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import importing
 from bakeoff.measure.heats.records import Finished, Started
@@ -42,6 +42,7 @@ from bakeoff.measure.scenarios.subject import NO_COUNTERS, Subject, TimedSubject
 from bakeoff.measure.statistics.readings import CALIBRATION, OVERHEAD, Reading, read_each
 from bakeoff.measure.system import memory
 from bakeoff.measure.system.kernel_counters import KernelCounters
+from bakeoff.measure.tasks.token_classification import require_known_labels
 from bakeoff.run.machine.hardware import detect_hardware, read_load, record_environment
 from bakeoff.run.measuring.orders import (
     ORDER_FILE,
@@ -227,13 +228,8 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
         checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
     else:  # hashing the weights once a job is enough
         checkpoint = open_checkpoint(order.checkpoint)
-    unknown = {tag for document in order.documents for tag in document.tags} - set(checkpoint.labels)
-    if unknown:
-        raise CheckpointError(
-            order.checkpoint,
-            found=f"the documents have labels that it does not know: {', '.join(sorted(unknown)[:5])}",
-            fix="evaluate it with the data that it was trained for",
-        )
+    if order.scenario.needs_labels:
+        require_known_labels(str(order.checkpoint), checkpoint.labels, order.documents)
     encoder = Encoder(checkpoint, order.max_length)
     if order.prepared is not None:
         parity.verify(order.prepared, checkpoint)

@@ -97,6 +97,17 @@ class CheckpointStore:
         cached = find_whole(self._cached_folder(champion), rehash=False)
         return cached.digest(_INNER) if cached else None
 
+    def find_local(self, champion: Champion) -> Path | None:
+        """Find the folder of a champion's checkpoint on this machine, without reading it.
+
+        Returns:
+            The given folder, or the cached one if it is complete; None if the checkpoint has to be fetched.
+        """
+        if champion.checkpoint_path is not None:
+            return champion.checkpoint_path
+        cached = self._cached_folder(champion)
+        return cached / _INNER if find_whole(cached, rehash=False) else None
+
     def identify(self, champion: Champion, download: Download) -> Champion:
         """Return the champion with its content digest, which a plan needs and older writers did not record.
 

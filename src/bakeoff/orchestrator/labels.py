@@ -1,0 +1,56 @@
+"""Labels: compare those of champions with those of the test documents, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bakeoff.core.records import Champion
+from bakeoff.errors import UnknownLabelsError
+from bakeoff.measure.model.checkpoint import read_labels
+from bakeoff.measure.tasks.token_classification import require_known_labels
+from bakeoff.orchestrator.project import Project
+
+
+def check_labels(project: Project, champions: Iterable[Champion]) -> None:
+    """Check that the champions know the labels of the test documents, if a scenario compares with them.
+
+    Only ``config.json`` of checkpoints that are on this machine is read. ``bench`` checks each other one as
+    soon as it is fetched.
+
+    Raises:
+        CheckpointError: A champion's folder names no labels.
+        UnknownLabelsError: A champion cannot predict a label of the data; the error names all such champions.
+    """
+    if not needs_labels(project):
+        return
+    errors = []
+    for champion in champions:
+        try:
+            compare_labels(project, champion)
+        except UnknownLabelsError as error:
+            errors.append(error)
+    if errors:
+        raise UnknownLabelsError(
+            {model: names for error in errors for model, names in error.unknown.items()},
+            {model: names for error in errors for model, names in error.known.items()},
+        )
+
+
+def needs_labels(project: Project) -> bool:
+    """Return whether a scenario compares predictions with labels."""
+    return any(scenario.needs_labels for scenario in project.settings.benchmark.scenarios)
+
+
+def compare_labels(project: Project, champion: Champion) -> tuple[str, ...] | None:
+    """Check one champion, and return its labels; None if its checkpoint is not on this machine.
+
+    Raises:
+        CheckpointError: Its folder names no labels.
+        UnknownLabelsError: It cannot predict a label of the data.
+    """
+    folder = project.checkpoints.find_local(champion)
+    if folder is None:
+        return None
+    labels = read_labels(folder)
+    require_known_labels(champion.backbone, labels, project.test_documents)
+    return labels
