@@ -190,11 +190,12 @@ def _refits_of(
     project: Project, layout: Layout, refits: Sequence[Refit], leaders: Sequence[Trial]
 ) -> Sequence[Refit]:
     """Return the leaders' refits; ask the store for their checkpoints unless tags are trusted."""
-    wanted = {trial.run_id for trial in leaders}
+    wanted = {run_id for trial in leaders for run_id in (trial.run_id, *trial.duplicates)}
     mine = [refit for refit in refits if refit.of_trial_run_id in wanted]
     selection = project.settings.selection
     if selection.artifact_check_source == "tag" and layout.checkpoint.is_certain:
         return mine
     finished = [refit for refit in mine if refit.status == FINISHED]
-    looked = reading.find_checkpoints(project.tracker, layout, finished)
+    metric = project.settings.hpo.objective.metric
+    looked = reading.find_checkpoints(project.tracker, layout, finished, metric)
     return [*(refit for refit in mine if refit.status != FINISHED), *looked]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from bakeoff.stores.layouts.reading import sort_rows
 from bakeoff.stores.layouts.row import Row
 
 SURE_SHARE = 0.5
+_FOLD = re.compile(r"(?:^|[^a-z])(?:fold|split)[^a-z0-9]?\d+(?:$|[^0-9])", re.IGNORECASE)
 
 
 class Recognition(Record):
@@ -72,14 +74,32 @@ def describe(match: Match) -> str:
     return ", ".join(words)
 
 
+def is_fold_metric(name: str) -> bool:
+    """Return whether a metric is that of one fold, by its name."""
+    return _FOLD.search(name) is not None
+
+
+def name_by_parents(rows: Sequence[Row], layout: Layout) -> frozenset[str]:
+    """Collect the texts of params and tags of the trials' parents, one of which may name the objective."""
+    parts = sort_rows(rows, layout)
+    parents = {row.run_id: row for trial in parts.trials if (row := parts.above(trial)) is not None}
+    return frozenset(text for row in parents.values() for text in (*row.params.values(), *row.tags.values()))
+
+
 def count_metrics(rows: Sequence[Row], layout: Layout) -> Counter[str]:
-    """Count the trials with a finite value of each metric, on the trial or on a run below it."""
+    """Count the trials with a finite value of each metric, on the trial or on a run below it.
+
+    Metrics of single folds do not count.
+    """
     parts = sort_rows(rows, layout)
     counts: Counter[str] = Counter()
     for trial in parts.trials:
         below = parts.below(trial) if layout.values_on_child and not trial.metrics else ()
         names = {
-            name for row in (trial, *below) for name, value in row.metrics.items() if math.isfinite(value)
+            name
+            for row in (trial, *below)
+            for name, value in row.metrics.items()
+            if math.isfinite(value) and not is_fold_metric(name)
         }
         counts.update(names)
     return counts
