@@ -1,9 +1,9 @@
 """A tracking store of the old shape, as the older project's own code wrote it.
 
 Experiments are ``{experiment}-hpo-{backbone}`` and ``{experiment}-benchmark``. A sweep is a parent run with
-params that name the objective. Trials, folds and the refit stand below it, side by side: a fold names its trial
-by number alone and has no stage. A refit has an archive and no metrics. Without cross-validation a trial has no
-metric, params or hash; a run nested in it has metric and params.
+params that name the objective. Trials, folds and the refit are nested in it, side by side: a fold names its
+trial by number alone, without a stage. A refit has an archive and no metrics. Without cross-validation a
+trial has no metric, params or hash; a run nested in it has metric and params.
 
 Use it with any MLflow client::
 
@@ -170,9 +170,7 @@ def write_old_sweep(
             parent=parent,
         )
         client.log_artifact(refit, str(pack_checkpoint(folder / "upload", checkpoint)))
-    return OldSweep(
-        name, experiment_id, backbone, parent, tuple(trials), tuple(values), refit, study
-    )
+    return OldSweep(name, experiment_id, backbone, parent, tuple(trials), tuple(values), refit, study)
 
 
 def write_old_benchmark(

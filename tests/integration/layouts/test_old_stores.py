@@ -44,9 +44,7 @@ def select(store: Store, sweep: OldSweep, **more: object) -> BackboneSelection:
 def test_the_champion_of_an_old_sweep_is_the_refit_of_its_best_trial(
     store: Store, folds: int, stage: str, source: str
 ) -> None:
-    sweep = write_old_sweep(
-        store.client, store.folder, SCORES, folds=folds, refit_of=1, trial_stage=stage
-    )
+    sweep = write_old_sweep(store.client, store.folder, SCORES, folds=folds, refit_of=1, trial_stage=stage)
     selection = select(store, sweep, artifact_check_source=source)
     champion = selection.champion
     assert champion is not None, selection.reason
@@ -115,7 +113,7 @@ def test_init_names_the_objective_of_an_old_store(store: Store, folds: int) -> N
 def test_init_proposes_no_metric_of_a_fold_and_the_one_that_parents_name(store: Store) -> None:
     parent = store.run({"code.stage": "hpo"}, params={"backbone": "distilbert", "scored_by": "weighted-f1"})
     for score in SCORES:
-        metrics = {name: score for name in ("fold_0_f1", "f1_fold_1", "macro-f1", "weighted-f1")}
+        metrics = dict.fromkeys(("fold_0_f1", "f1_fold_1", "macro-f1", "weighted-f1"), score)
         store.run({"code.stage": "hpo_trial"}, parent=parent, metrics=metrics)
     found = propose(store.project("code", {"b": {}}).tracker).objective
     assert found is not None

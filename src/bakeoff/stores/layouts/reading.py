@@ -206,6 +206,10 @@ class Parts:
         numbers = sorted(folds, key=lambda text: (not text.isdecimal(), int(text) if text.isdecimal() else 0))
         return tuple(folds[number] for number in numbers)
 
+    def name_objective(self, trial: Row) -> str:
+        """Return the objective's name as recorded; an empty text if it was not."""
+        return self._text(trial, self.layout.metric)
+
     def read_trial(self, row: Row) -> Trial:
         """Read a trial from its run."""
         layout = self.layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bakeoff.record import Record
 from bakeoff.stores.layouts.layout import Layout, Match
@@ -74,9 +74,20 @@ def describe(match: Match) -> str:
     return ", ".join(words)
 
 
-def is_fold_metric(name: str) -> bool:
-    """Return whether a metric is that of one fold, by its name."""
-    return _FOLD.search(name) is not None
+def count_objectives(rows: Iterable[Row], layout: Layout) -> Counter[str]:
+    """Count the trials that record each name of the objective."""
+    parts = sort_rows(rows, layout)
+    return Counter(name for trial in parts.trials if (name := parts.name_objective(trial)))
+
+
+def count_own_metrics(rows: Sequence[Row]) -> Counter[str]:
+    """Count the runs with a finite value of each metric, without metrics of single folds."""
+    return Counter(
+        name
+        for row in rows
+        for name, value in row.metrics.items()
+        if math.isfinite(value) and not _FOLD.search(name)
+    )
 
 
 def name_by_parents(rows: Sequence[Row], layout: Layout) -> frozenset[str]:
@@ -95,11 +106,5 @@ def count_metrics(rows: Sequence[Row], layout: Layout) -> Counter[str]:
     counts: Counter[str] = Counter()
     for trial in parts.trials:
         below = parts.below(trial) if layout.values_on_child and not trial.metrics else ()
-        names = {
-            name
-            for row in (trial, *below)
-            for name, value in row.metrics.items()
-            if math.isfinite(value) and not is_fold_metric(name)
-        }
-        counts.update(names)
+        counts.update(set(count_own_metrics((trial, *below))))
     return counts

@@ -102,6 +102,15 @@ def find_checkpoint(tracker: Tracker, run_id: str, artifacts: Sequence[str]) -> 
     return _Shelf(tracker, run_id).find(artifacts)
 
 
+def list_artifacts(tracker: Tracker, run_ids: Iterable[str]) -> list[str]:
+    """List the names of the artifacts and logged models of some runs; a folder ends with a slash."""
+    found: dict[str, None] = {}
+    for run_id in run_ids:
+        for path, is_folder in _Shelf(tracker, run_id).look_into("").items():
+            found[f"{path}/" if is_folder else path] = None
+    return list(found)
+
+
 def find_missing_location(tracker: Tracker, run_id: str) -> str | None:
     """Find the artifact location of a run's experiment on this machine, if it does not exist.
 
