@@ -15,6 +15,7 @@ from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
@@ -54,6 +55,9 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
         return recall_selection(project).selections
     layout = load_layout(project.settings.tracking.layout, project.root)
     selections = _select(project, layout)
+    for backbone, selection in selections.items():
+        for flag in selection.champion.flags if selection.champion else ():
+            warn(f"{backbone}: {flag.name}: {flag.detail}")
     if any(selection.champion for selection in selections.values()):
         kept = KeptSelection(
             selected_at=datetime.now(UTC).isoformat(timespec="seconds"),

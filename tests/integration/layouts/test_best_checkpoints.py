@@ -76,13 +76,16 @@ def test_without_a_last_evaluation_the_metric_is_that_of_the_best_checkpoint(sto
     assert (champion.metric, champion.checkpoint_artifact) == (0.90, "checkpoint-500")
 
 
-def test_a_best_checkpoint_that_was_not_logged_is_flagged(store: Store) -> None:
+def test_a_best_checkpoint_that_was_not_logged_is_flagged(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     train(store, [(500, 0.90), (1000, 0.60)], final=0.90, logged=[1000])
     champion = select(store)
     assert (champion.metric, champion.checkpoint_artifact) == (0.90, "checkpoint-1000")
     (flag,) = champion.flags
     assert flag.name == "metric_of_other_weights"
     assert "checkpoint-500, which was not logged; checkpoint-1000 was" in flag.detail
+    assert f"bert: metric_of_other_weights: {flag.detail}" in caplog.text
 
 
 def test_a_checkpoint_chosen_by_another_metric_has_the_objective_of_its_step(store: Store) -> None:

@@ -214,8 +214,12 @@ def _describe_unknown(
 
 
 def _likely_holders(rows: Sequence[Row]) -> list[Row]:
-    """Return some runs that may hold a checkpoint: finished ones, with metrics first and the last ones first."""
-    order = sorted(rows, key=lambda row: (row.status == FINISHED, bool(row.metrics), row.age), reverse=True)
+    """Return some runs that may hold a checkpoint: a refit, and finished runs with the most values."""
+
+    def rank(row: Row) -> tuple[bool, int, tuple[int, str]]:
+        return (row.status == FINISHED, len(row.metrics) + len(row.params), row.age)
+
+    order = sorted(rows, key=rank, reverse=True)
     refits = [row for row in order if any("refit" in text.lower() for text in own_tags(row).values())]
     return [*refits[:1], *order[:LISTED_RUNS]]
 

@@ -26,7 +26,7 @@ def find_field_tags(layout: Layout) -> Mapping[FieldName, str] | None:
 
     A filter can do it under four conditions. Tags of one value identify trials and refits. Each field that
     selection uses has at most one tag, on the trial itself. Backbone and study key have one. A refit names
-    its trial. Trials have no number, since duplicates can be told only after reading all trials.
+    its trial. Trials have no number, since only a reader of all trials finds duplicates.
     """
     recorded: dict[FieldName, Sources] = {
         "backbone": layout.backbone,
