@@ -8,8 +8,9 @@ from bakeoff.plural import count
 
 def name_evaluation(champion: Champion) -> str:
     """Name how a champion's trial was evaluated: ``cross-validated``, ``single split`` or ``as logged``."""
-    names = {"cross-validation": "cross-validated", "single split": "single split"}
-    return names.get(champion.evaluation, "as logged")
+    if champion.evaluation == "cross-validation" or len(champion.fold_metrics) > 1:
+        return "cross-validated"
+    return "single split" if champion.evaluation == "single split" else "as logged"
 
 
 def describe_source(champion: Champion) -> str:
