@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.resources import files
 from pathlib import Path
 
 import click
@@ -14,14 +13,25 @@ from bakeoff.core.config.parse import STAGES
 from bakeoff.disk.durable import write_bytes
 from bakeoff.errors import ConfigError, UserError
 from bakeoff.orchestrator import open_project
-from bakeoff.orchestrator.setup.discover import Proposal, propose
-from bakeoff.orchestrator.setup.doctor import Check, check_project, fault_from, worst_exit_code
-from bakeoff.orchestrator.setup.write_config import draft_config, holds_password, quote, relate_uri
+from bakeoff.orchestrator.progress import warn
+from bakeoff.orchestrator.setup.discover import FoundBackbone, Proposal, propose
+from bakeoff.orchestrator.setup.doctor import (
+    EXIT_ANSWER_IS_NO,
+    Check,
+    check_project,
+    fault_from,
+    worst_exit_code,
+)
+from bakeoff.orchestrator.setup.draft_layout import draft_layout
+from bakeoff.orchestrator.setup.observe import describe_seen
+from bakeoff.orchestrator.setup.write_config import draft_config, holds_password, relate_uri
 from bakeoff.plural import count
 from bakeoff.report.text.units import clean
+from bakeoff.stores.layouts import BUILT_IN, load_layout
 from bakeoff.stores.tracking import Tracker
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+LAYOUT_FILE = "layout.yaml"
 
 
 @click.command(short_help="Look at a tracking store and write a configuration for its sweeps.")
@@ -40,6 +50,12 @@ DEFAULT_URI = "sqlite:///mlflow.db"
     show_default=True,
     help="Write the files to this folder.",
 )
+@click.option(
+    "--layout",
+    "layout_name",
+    metavar="NAME",
+    help="Read the runs with this layout only: a built-in one, or a YAML file.",
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @json_option
 @quiet_option
@@ -48,14 +64,19 @@ def init(
     tracking_uri: str | None,
     experiments: tuple[str, ...],
     folder: Path,
+    layout_name: str | None,
     force: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Look at a tracking store, recognise the layout of its sweeps, and write one YAML file a stage.
 
-    Without a store, or with an empty one, bakeoff writes the example configuration. A TODO in the files marks
-    each setting that the store does not show.
+    A TODO in the files marks each setting that the store does not show.
+
+    If no layout fits, bakeoff prints what the runs hold and writes no configuration. It drafts a layout as
+    layout.yaml, next to the folder of the configuration.
+
+    Exit code 3: no layout fits, or the store has no runs. 2: the store's file does not exist.
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     targets = {stage: folder / f"{stage}.yaml" for stage in STAGES}
@@ -65,9 +86,14 @@ def init(
             f"{', '.join(there)}: already there; overwrite with --force, or choose another --folder"
         )
     progress = output.StderrProgress(is_quiet=quiet)
-    proposal = propose(Tracker(uri, notify=progress.say), experiments, progress.say)
-    written_uri = relate_uri(uri, folder.absolute().parent)
-    drafts = draft_config(proposal, written_uri) if proposal.layout else _example(written_uri)
+    layouts = [load_layout(layout_name, Path())] if layout_name else []
+    proposal = propose(Tracker(uri, notify=progress.say), experiments, progress.say, layouts)
+    root = folder.absolute().parent
+    if proposal.layout is None:
+        return _draft(proposal, folder.parent / LAYOUT_FILE, layout_name, force=force, as_json=as_json)
+    for warning in proposal.warnings:
+        warn(warning)
+    drafts = draft_config(proposal, relate_uri(uri, root), _relate_layout(layout_name, root))
     for stage, path in targets.items():
         write_bytes(path, drafts[stage].encode())
     if holds_password(uri):
@@ -122,37 +148,75 @@ def _show(check: Check) -> None:
     click.echo(clean(f"{check.state:7}  {check.name}: {check.found}{fix}"))
 
 
-def _example(uri: str) -> dict[str, str]:
-    """Return the configuration of the demo, with this store."""
-    folder = files("bakeoff.demo").joinpath("config")
-    drafts = {stage: folder.joinpath(f"{stage}.yaml").read_text(encoding="utf-8") for stage in STAGES}
-    lines = drafts["tracking"].splitlines(keepends=True)
-    drafts["tracking"] = "".join(
-        f"uri: {quote(uri)}\n" if line.startswith("uri:") else line for line in lines
-    )
-    return drafts
+def _relate_layout(name: str | None, root: Path) -> str | None:
+    """Return the path of a layout's file for a configuration below ``root``; None for a built-in layout."""
+    if name is None or name in BUILT_IN:
+        return None
+    path = Path(name).absolute()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def _tell(proposal: Proposal, drafts: dict[str, str], targets: dict[str, Path]) -> None:
+def _draft(proposal: Proposal, path: Path, given: str | None, *, force: bool, as_json: bool) -> int:
+    """Show what the runs hold, and draft a layout for them unless one was given or is there."""
+    text = draft_layout(proposal.guess) if proposal.guess and not given else None
+    is_kept = path.exists() and not force
+    if text and not is_kept:
+        write_bytes(path, text.encode())
+    if not proposal.seen:
+        steps = ["next: run your sweep, or `bakeoff demo` for an example; the store has no runs"]
+    elif given:
+        steps = [f"next: correct `trial` in {given}, since no run is a trial, and repeat this command"]
+    else:
+        todos = f"({count((text or '').count('TODO'), 'TODO')}), a draft"
+        steps = [
+            f"kept {path}, since it is already there" if is_kept else f"wrote {path} {todos}",
+            f"next: replace each TODO in {path}, then run `bakeoff init --layout {path}`",
+        ]
+    if as_json:
+        files = [str(path)] if text and not is_kept else []
+        output.show_json("init", proposal.model_dump(mode="json") | {"files": files})
+    else:
+        _tell_experiments(proposal)
+        for step in ("no layout fits the runs of this store: wrote no configuration", *steps):
+            click.echo(clean(step))
+    return EXIT_ANSWER_IS_NO
+
+
+def _tell_experiments(proposal: Proposal) -> None:
+    seen = {one.name: one for one in proposal.seen}
     for found in proposal.experiments:
         entry = found.recognised
         if not found.n_sampled:
             verdict = "no runs"
         elif entry is None:
-            verdict = f"{count(found.n_sampled, 'run')}, no trials of a built-in layout"
+            verdict = f"{count(found.n_sampled, 'run')}, no trials of a known layout"
         else:
             verdict = f"layout {entry.layout} ({'certain' if entry.is_sure else 'likely'}): {entry.why}"
-        click.echo(clean(f"experiment {found.name!r}: {verdict}{'' if found.is_taken else '; skipped'}"))
+        skipped = "" if found.is_taken or proposal.layout is None else "; skipped"
+        click.echo(clean(f"experiment {found.name!r}: {verdict}{skipped}"))
+        for line in describe_seen(seen[found.name]) if found.name in seen else ():
+            click.echo(clean(f"  {line}"))
+
+
+def _tell(proposal: Proposal, drafts: dict[str, str], targets: dict[str, Path]) -> None:
+    _tell_experiments(proposal)
     for backbone in proposal.backbones:
-        checkpoint = f"checkpoint {backbone.checkpoint}" if backbone.checkpoint else "no checkpoint"
-        name = backbone.recorded_as or backbone.name
-        click.echo(clean(f"backbone {name!r}: {count(backbone.n_trials, 'finished trial')}, {checkpoint}"))
+        click.echo(clean(_describe_backbone(backbone)))
     if proposal.objective:
         source = "as recorded" if proposal.objective.is_recorded else "a guess; check it"
         click.echo(clean(f"objective: {proposal.objective.direction} {proposal.objective.metric} ({source})"))
-    if proposal.layout is None:
-        click.echo("no sweep recognised: wrote the example configuration")
     for stage, path in targets.items():
         n_todo = drafts[stage].count("TODO")
         click.echo(f"wrote {path}" + (f" ({count(n_todo, 'TODO')})" if n_todo else ""))
     click.echo("next: replace each TODO, then run `bakeoff doctor`")
+
+
+def _describe_backbone(backbone: FoundBackbone) -> str:
+    name = backbone.recorded_as or backbone.name
+    trials = count(backbone.n_trials, "finished trial")
+    if backbone.n_duplicates:
+        trials += f" ({count(backbone.n_duplicates, 'duplicate run')} not counted)"
+    checkpoint = f"checkpoint {backbone.checkpoint}" if backbone.checkpoint else "no checkpoint"
+    if backbone.missing_location:
+        checkpoint += f", since the artifact location {backbone.missing_location} does not exist"
+    return f"backbone {name!r}: {trials}, {checkpoint}"

@@ -17,6 +17,7 @@ from bakeoff.disk.digest import shorten
 from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.orchestrator.sweep.lead import SweepResult
 from bakeoff.plural import count
+from bakeoff.report.text.champions import list_remarks
 from bakeoff.report.text.units import clean, count_trials
 
 # A row has room for so many flags; the report has all of them.
@@ -37,7 +38,7 @@ def table_of_sweep(results: Sequence[SweepResult]) -> Table:
 
 def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
     """Make one row a backbone, with the champion or the reason why there is none."""
-    run = "champion (refit run)"
+    run = "champion run"
     table = make_table("backbone", run, "metric", "stable score", "folds", "trials", "remark", ids=(run,))
     for selection in selections.values():
         champion = selection.champion
@@ -49,6 +50,7 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
         tied_groups = len(selection.selection_metadata.get("tied_groups") or [])
         remarks = [f"tied with {tied} more"] if tied else []
         remarks += [f"its study is tied with {tied_groups} more"] if tied_groups else []
+        remarks += list_remarks(selection)
         if any(
             group.key_is_derived
             for group in selection.all_groups

@@ -12,6 +12,29 @@ from bakeoff.measure.statistics.readings import Reading
 from bakeoff.record import Record
 
 Direction = Literal["maximize", "minimize"]
+# How a trial got its metric, as far as the store shows it.
+Evaluation = Literal["cross-validation", "single split", "not recorded"]
+
+
+class Flag(Record):
+    """Something that the reader of a measurement must know, with its figure.
+
+    Attributes:
+        name: Name in the table ``core.validity.flags.FLAGS``.
+        quantity: Figure that the flag is about, such as ``p95``; empty if there can be only one.
+        detail: Figure and limit.
+        invalidates: Whether the measurement does not count as done.
+    """
+
+    name: str
+    quantity: str = ""
+    detail: str
+    invalidates: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name with its quantity: ``ci_not_reached(p95)``."""
+        return f"{self.name}({self.quantity})" if self.quantity else self.name
 
 
 class Trial(Record):
@@ -22,6 +45,10 @@ class Trial(Record):
         start_time_ms: Start of the run, ms since the epoch.
         study_key_is_derived: Whether the study key was made of experiment, parent and backbone, since none
             was recorded.
+        backbone_is_experiment: Whether the backbone is only the name of the experiment, since the run does
+            not name one.
+        number: Number of the trial in its study; None if it was not recorded.
+        duplicates: Metrics of further runs that logged this trial, by run id.
     """
 
     model_config = Record.model_config | {"allow_inf_nan": True}
@@ -29,6 +56,7 @@ class Trial(Record):
     run_id: str
     status: str
     backbone: str
+    backbone_is_experiment: bool = False
     study_key_hash: str
     study_key_is_derived: bool = False
     trial_key_hash: str
@@ -43,7 +71,24 @@ class Trial(Record):
     data_fingerprint: str
     eval_fingerprint: str
     fold_metrics: tuple[float, ...] = ()
+    evaluation: Evaluation = "not recorded"
     params: Mapping[str, str] = {}
+    number: str | None = None
+    duplicates: Mapping[str, float | None] = {}
+
+
+class BestCheckpoint(Record):
+    """Best checkpoint of a training, as the training itself recorded it.
+
+    Attributes:
+        name: Name of its folder.
+        metric: The objective's metric of this checkpoint; None if the training recorded another one.
+        is_taken: Whether it is the checkpoint that the refit ships.
+    """
+
+    name: str
+    metric: float | None
+    is_taken: bool
 
 
 class Refit(Record):
@@ -51,6 +96,8 @@ class Refit(Record):
 
     Attributes:
         checkpoint_artifact: Artifact that is the checkpoint: a folder or an archive.
+        missing_location: Path of the artifact location, if it does not exist.
+        best_checkpoint: Best checkpoint of the training; None if the training recorded none.
     """
 
     run_id: str
@@ -61,6 +108,8 @@ class Refit(Record):
     checkpoint_artifact: str = "checkpoint"
     checkpoint_digest: str | None
     test_metric: float | None = None
+    missing_location: str | None = None
+    best_checkpoint: BestCheckpoint | None = None
 
 
 class StudyGroup(Record):
@@ -70,6 +119,7 @@ class StudyGroup(Record):
         best_metric: Best metric of the valid trials; None without any, or if it was not read.
         stable_score: Median of the top-K metrics; None for a group that is excluded or cannot win.
         n_trials: Number of finished trials.
+        n_duplicates: Number of further runs that logged one of these trials; they do not count.
         left_out: Reason why the group could not win, or None.
         key_is_derived: Whether the study key was made of experiment, parent and backbone, since none was
             recorded.
@@ -82,6 +132,7 @@ class StudyGroup(Record):
     n_trials: int
     n_valid: int
     n_invalid: int
+    n_duplicates: int = 0
     left_out: str | None = None
     key_is_derived: bool = False
 
@@ -91,7 +142,11 @@ class Champion(Record):
 
     Attributes:
         run_id: Run of the refit; the same as ``refit_run_id``.
-        metric: Cross-validated objective of the trial.
+        metric: Objective of the trial, or of the checkpoint that its training recorded as the best one.
+        evaluation: How the trial got its metric.
+        is_refitted: Whether the checkpoint comes from a refit on all training data. If not, the trial's own
+            run holds it.
+        flags: What the reader must know about metric and checkpoint.
         refit_metric: Metric that the refit logged for the test split; None if it logged none.
         checkpoint_artifact: Artifact of the run that holds the checkpoint: a folder or a tar archive.
         checkpoint_path: Path of the checkpoint on this machine; None until it is fetched.
@@ -108,6 +163,9 @@ class Champion(Record):
     metric_name: str
     stable_score: float
     fold_metrics: tuple[float | None, ...]
+    evaluation: Evaluation = "not recorded"
+    is_refitted: bool = True
+    flags: tuple[Flag, ...] = ()
     schema_version: str
     data_fingerprint: str
     eval_fingerprint: str
@@ -134,27 +192,6 @@ class BackboneSelection(Record):
     selection_metadata: Mapping[str, Any]
     reason: str | None = None
     is_whole: bool = True
-
-
-class Flag(Record):
-    """Something that the reader of a measurement must know, with its figure.
-
-    Attributes:
-        name: Name in the table ``core.validity.flags.FLAGS``.
-        quantity: Figure that the flag is about, such as ``p95``; empty if there can be only one.
-        detail: Figure and limit.
-        invalidates: Whether the measurement does not count as done.
-    """
-
-    name: str
-    quantity: str = ""
-    detail: str
-    invalidates: bool = False
-
-    @property
-    def label(self) -> str:
-        """Name with its quantity: ``ci_not_reached(p95)``."""
-        return f"{self.name}({self.quantity})" if self.quantity else self.name
 
 
 class HeatFacts(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -14,11 +15,15 @@ from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
-from bakeoff.stores.layouts import Layout, Sweep, load_layout
+from bakeoff.stores.layouts import Layout, Sweep, count_metrics, load_layout
 from bakeoff.stores.tracking import bounded_reader, reading
+
+SAMPLE_RUNS = 500
+MAX_METRICS = 20
 
 
 class KeptSelection(Record):
@@ -50,6 +55,9 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
         return recall_selection(project).selections
     layout = load_layout(project.settings.tracking.layout, project.root)
     selections = _select(project, layout)
+    for backbone, selection in selections.items():
+        for flag in selection.champion.flags if selection.champion else ():
+            warn(f"{backbone}: {flag.name}: {flag.detail}")
     if any(selection.champion for selection in selections.values()):
         kept = KeptSelection(
             selected_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,7 +120,8 @@ def select_from(project: Project, layout: Layout, sweep: Sweep) -> dict[str, Bac
         ConfigError: A run's objective has the opposite direction.
     """
     contests = hold_contests(list(project.settings.hpo.backbones), sweep.trials, _rules_of(project))
-    return crown_champions(contests, _refits_of(project, layout, sweep.refits, leaders_of(contests)))
+    crowned = crown_champions(contests, _refits_of(project, layout, sweep.refits, leaders_of(contests)))
+    return _name_logged_metrics(crowned, project, layout)
 
 
 def read_sweep(project: Project, layout: Layout) -> Sweep:
@@ -148,7 +157,34 @@ def _select(project: Project, layout: Layout) -> dict[str, BackboneSelection]:
         list(project.settings.hpo.backbones), found.trials, _rules_of(project), found.coverage
     )
     leaders = leaders_of(contests)
-    return crown_champions(contests, _refits_of(project, layout, reader.read_refits(leaders), leaders))
+    crowned = crown_champions(contests, _refits_of(project, layout, reader.read_refits(leaders), leaders))
+    return _name_logged_metrics(crowned, project, layout)
+
+
+def _name_logged_metrics(
+    selections: dict[str, BackboneSelection], project: Project, layout: Layout
+) -> dict[str, BackboneSelection]:
+    """Name the metrics that trials logged, where no trial of a backbone has the objective's."""
+    metric = project.settings.hpo.objective.metric
+    without = [
+        name
+        for name, selection in selections.items()
+        if selection.all_groups and not any(group.n_valid for group in selection.all_groups)
+    ]
+    if not without:
+        return selections
+    logged: Counter[str] = Counter()
+    for experiment_id, experiment in find_experiments(project).items():
+        rows = reading.sample_rows(project.tracker, experiment_id, experiment, SAMPLE_RUNS)
+        logged.update(count_metrics(rows, layout))
+    if metric in logged:
+        return selections
+    names = ", ".join(name for name, _ in logged.most_common(MAX_METRICS)) or "none"
+    reason = f"no finished trial has the metric {metric!r} of hpo.objective.metric; logged are: {names}"
+    return {
+        name: selection.replace(reason=reason) if name in without else selection
+        for name, selection in selections.items()
+    }
 
 
 def _rules_of(project: Project) -> SelectionRules:
@@ -190,11 +226,12 @@ def _refits_of(
     project: Project, layout: Layout, refits: Sequence[Refit], leaders: Sequence[Trial]
 ) -> Sequence[Refit]:
     """Return the leaders' refits; ask the store for their checkpoints unless tags are trusted."""
-    wanted = {trial.run_id for trial in leaders}
+    wanted = {run_id for trial in leaders for run_id in (trial.run_id, *trial.duplicates)}
     mine = [refit for refit in refits if refit.of_trial_run_id in wanted]
     selection = project.settings.selection
     if selection.artifact_check_source == "tag" and layout.checkpoint.is_certain:
         return mine
     finished = [refit for refit in mine if refit.status == FINISHED]
-    looked = reading.find_checkpoints(project.tracker, layout, finished)
+    metric = project.settings.hpo.objective.metric
+    looked = reading.find_checkpoints(project.tracker, layout, finished, metric)
     return [*(refit for refit in mine if refit.status != FINISHED), *looked]

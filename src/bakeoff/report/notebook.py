@@ -15,13 +15,14 @@ from bakeoff.plural import count
 from bakeoff.report.page.html import make_environment
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text import objective, units
+from bakeoff.report.text.champions import list_remarks, name_evaluation
 
 if TYPE_CHECKING:
     from bakeoff.core.decision.standings import Standing
 
 Showable = Plan | Decision | BenchResult | Mapping[str, BackboneSelection] | Iterable[Champion]
 
-_CHAMPION_COLUMNS = ("Backbone", "Champion (refit run)", "F1, cross-validated", "Stable score", "Folds")
+_CHAMPION_COLUMNS = ("Backbone", "Champion run", "Metric", "Stable score", "Evaluated by", "Folds")
 _WINNERS = {"clear": "Winner: ", "tie broken by speed": "Fastest of the tied: ", None: ""}
 
 
@@ -78,8 +79,13 @@ def _show_selections(selections: Mapping[str, BackboneSelection]) -> Shown:
     for selection in selections.values():
         trials = units.count_trials(selection)
         champion = selection.champion
-        cells = _champion_cells(champion) if champion else (selection.backbone, *[units.ABSENT] * 4)
-        rows.append((*cells, trials, selection.reason or ""))
+        cells = (
+            _champion_cells(champion)
+            if champion
+            else (selection.backbone, *[units.ABSENT] * (len(_CHAMPION_COLUMNS) - 1))
+        )
+        remarks = list_remarks(selection) if champion else [selection.reason or ""]
+        rows.append((*cells, trials, "; ".join(remarks)))
     n_found = sum(selection.champion is not None for selection in selections.values())
     return Shown(
         title=f"{n_found} of {count(len(selections), 'backbone')} with a champion",
@@ -94,6 +100,7 @@ def _champion_cells(champion: Champion) -> tuple[str, ...]:
         shorten(champion.run_id),
         f"{champion.metric:.4f}",
         f"{champion.stable_score:.4f}",
+        name_evaluation(champion),
         " ".join(units.ABSENT if value is None else f"{value:.3f}" for value in champion.fold_metrics),
     )
 

@@ -50,7 +50,8 @@ def test_an_archive_in_a_folder_of_its_own_name_is_found(store: Store) -> None:
 
 
 def test_a_flag_that_says_an_artifact_is_there_is_not_believed_by_who_looks(store: Store) -> None:
-    write_code_sweep(store, SCORES, refit_of=2, is_archived=False)
+    sweep = write_code_sweep(store, SCORES, refit_of=2, is_archived=False)
+    store.log_file(sweep.parent, "other.txt")
     assert select(store)["distilbert"].champion is not None
     looked = select(store, selection={"artifact_check_source": "store"})["distilbert"]
     assert looked.champion is None

@@ -62,7 +62,7 @@ def test_init_writes_a_configuration_with_which_champions_works_at_once(project:
     done = bakeoff(project.folder, "init")
     assert done.returncode == 0, done.stderr
     assert "experiment 'sweep': layout code (certain): " in done.stdout
-    assert "experiment 'something else': 1 run, no trials of a built-in layout" in done.stdout
+    assert "experiment 'something else': 1 run, no trials of a known layout" in done.stdout
     assert f"backbone 'distilbert': 3 finished trials, checkpoint {ARCHIVE}" in done.stdout
     assert "backbone 'roberta': 3 finished trials, no checkpoint" in done.stdout
     config = read_config(project.folder / "config")
@@ -114,19 +114,164 @@ def test_init_overwrites_nothing_unless_forced(project: Store) -> None:
     assert "distilbert" in (folder / "hpo.yaml").read_text()
 
 
-@pytest.mark.parametrize("has_store", [True, False])
-def test_without_sweeps_init_writes_the_example_configuration(
-    tmp_path: Path, make_store: Callable[[str], Store], has_store: bool
-) -> None:
-    if has_store:
-        make_store("p")
-    folder = tmp_path / "p"
-    folder.mkdir(exist_ok=True)
-    done = bakeoff(folder, "init")
-    assert done.returncode == 0, done.stderr
-    assert "no sweep recognised: wrote the example configuration" in done.stdout
-    assert set(read_config(folder / "config")["hpo"]["backbones"]) == {"minilm-l6", "minilm-l3", "minilm-l2"}
-    assert (folder / "mlflow.db").exists() is has_store
+def test_a_store_without_runs_gets_no_configuration(store: Store) -> None:
+    done = bakeoff(store.folder, "init")
+    assert done.returncode == 3
+    assert "wrote no configuration" in done.stdout
+    assert "run your sweep, or `bakeoff demo` for an example; the store has no runs" in done.stdout
+    assert sorted(path.name for path in store.folder.iterdir()) == ["mlflow.db"]
+
+
+@pytest.mark.parametrize("words", [(), ("--tracking-uri", "sqlite:///deep/er.db")])
+def test_a_database_file_that_does_not_exist_is_an_error(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = bakeoff(tmp_path, "init", *words)
+    assert done.returncode == 2
+    assert ".db: the database file does not exist; correct the address" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_of_an_unknown_writer_are_shown_and_a_layout_is_drafted(store: Store) -> None:
+    parent = store.run({"kind": "study"}, params={"optimise": "dev_f1"})
+    for number, arch in enumerate(("org/bert", "org/bert", "org/roberta", "org/bert")):
+        trial = store.run(
+            {"kind": "trial", "team": "a: {b"},
+            parent=parent,
+            metrics={"dev_f1": 0.5 + number / 10, "train_loss": 0.1, "fold_0_dev_f1": 0.9},
+            params={"arch": arch, "lr": f"{number}e-5"},
+        )
+        store.log_file(trial, "config.json", folder=f"checkpoint-{number}00")
+        store.run({"fold": "0"}, parent=trial, metrics={"dev_f1": 0.9})
+    done = bakeoff(store.folder, "init")
+    assert done.returncode == 3, done.stderr
+    for line in (
+        "experiment 'sweep': 9 runs, no trials of a known layout",
+        "arch (2 values: org/bert, org/roberta)",
+        "lr (4 values: ",
+        "dev_f1 (8 runs)",
+        "kind (2 values: trial, study)",
+        "nested: 8 runs in 5 parent runs",
+        "artifacts of some runs: checkpoint-100/, checkpoint-200/, checkpoint-300/",
+        "no layout fits the runs of this store: wrote no configuration",
+        "next: replace each TODO in layout.yaml, then run `bakeoff init --layout layout.yaml`",
+    ):
+        assert line in done.stdout
+    assert sorted(path.name for path in store.folder.iterdir() if path.suffix == ".yaml") == ["layout.yaml"]
+    text = (store.folder / "layout.yaml").read_text()
+    assert text.count("TODO") > 3
+    draft = yaml.safe_load(text)
+    assert draft["trial"] == {
+        "tags": {"kind": ["trial"]},
+        "lacks_tags": ["fold"],
+        "has_metrics": ["dev_f1"],
+        "has_parent": True,
+    }
+    assert draft["fold"] == {"has_tags": ["fold"], "number": "fold"}
+    assert draft["backbone"] == [{"param": "arch", "last_part": True}]
+    assert draft["metric"] == [{"param": "optimise", "of": "parent"}]
+    assert (draft["refit"], draft["checkpoint"]) == ({"is_trial": True}, {"artifacts": ["checkpoint-*"]})
+    again = bakeoff(store.folder, "init")
+    assert again.returncode == 3
+    assert "kept layout.yaml, since it is already there" in again.stdout
+    read = bakeoff(store.folder, "init", "--layout", "layout.yaml")
+    assert read.returncode == 0, read.stderr
+    config = read_config(store.folder / "config")
+    assert config["tracking"]["layout"] == "layout.yaml"
+    assert config["hpo"]["objective"] == {"metric": "dev_f1", "direction": "maximize"}
+    assert config["hpo"]["backbones"] == {"bert": {}, "roberta": {}}
+    champions = bakeoff(store.folder, "champions", "--json")
+    champion = json.loads(champions.stdout)["result"]["bert"]["champion"]
+    assert (champion["checkpoint_artifact"], champion["is_refitted"]) == ("checkpoint-300", False)
+
+
+def test_a_layout_that_finds_no_trial_is_refused_with_what_is_there(store: Store) -> None:
+    store.run({"kind": "train"}, metrics={"f1": 0.5})
+    (store.folder / "own.yaml").write_text(
+        "name: own\nwriter: w\ntrial: {tags: {kind: [x]}}\nbackbone: [{param: a}]\nrefit: {is_trial: true}\n"
+    )
+    done = bakeoff(store.folder, "init", "--layout", "own.yaml", "--json")
+    assert done.returncode == 3
+    result = json.loads(done.stdout)["result"]
+    assert (result["layout"], result["files"], result["seen"][0]["tags"][0]["name"]) == (None, [], "kind")
+
+
+def test_a_backbone_that_only_the_experiment_names_is_a_warning(store: Store) -> None:
+    tags = dict.fromkeys(("datetime_start", "datetime_complete"), "0")
+    tags |= {"state": "COMPLETE", "direction": "MAXIMIZE"}
+    for number in range(3):
+        trial = store.run(
+            {**tags, "number": str(number)},
+            metrics={"f1": 0.5 + number / 10},
+            params={"encoder": f"bert-{number % 2}", "lr": str(number), "seed": "1"},
+        )
+    store.log_file(trial, "config.json", b'{"_name_or_path": "org/bert-small"}', folder="checkpoint")
+    done = bakeoff(store.folder, "init")
+    assert done.returncode == 0
+    varying = "params that vary: encoder (2 values), lr (3 values)"
+    assert f"so the name of experiment 'sweep' counts; {varying}" in " ".join(done.stderr.split())
+    # The name of the checkpoint's own pretrained model is better than that of the experiment.
+    assert read_config(store.folder / "config")["hpo"]["backbones"] == {
+        "bert-small": {"recorded_as": "sweep"}
+    }
+    _, checks = doctor(store.folder)
+    assert any(varying in check["found"] for check in checks["backbones"])
+    assert bakeoff(store.folder, "champions", "-q").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_name",
+        "base_model",
+        "pretrained_model_name_or_path",
+        "model_name_or_path",
+        "backbone",
+        "model",
+        "arch",
+    ],
+)
+def test_a_backbone_is_found_under_its_usual_names(store: Store, name: str) -> None:
+    tags = dict.fromkeys(("number", "datetime_start", "datetime_complete"), "0")
+    tags |= {"state": "COMPLETE", "direction": "MAXIMIZE"}
+    store.run(tags, metrics={"f1": 0.5}, params={name: "bert"})
+    store.run(
+        {"trial_name": "t"},
+        metrics={"training_iteration": 1, "time_total_s": 1, "f1": 1},
+        params={name: "bert"},
+        experiment="ray",
+    )
+    times = {"train_runtime": 1.0, "total_flos": 1.0, "epoch": 1.0}
+    store.run({}, metrics={**times, "eval_f1": 1}, params={name: "bert"}, experiment="hf")
+    for experiment in ("sweep", "ray", "hf"):
+        done = bakeoff(store.folder, "init", "--experiment", experiment, "--folder", experiment, "-q")
+        assert done.returncode == 0
+        assert read_config(store.folder / experiment)["hpo"]["backbones"] == {"bert": {}}
+
+
+def test_a_wrong_metric_name_lists_the_metrics_that_are_logged(store: Store) -> None:
+    write_code_sweep(store, SCORES, refit_of=2)
+    assert bakeoff(store.folder, "init", "-q").returncode == 0
+    change(store, "hpo", objective={"metric": "macro_f1", "direction": "maximize"})
+    done = bakeoff(store.folder, "champions", "--json")
+    reason = json.loads(done.stdout)["result"]["distilbert"]["reason"]
+    expected = "no finished trial has the metric 'macro_f1' of hpo.objective.metric; logged are: macro-f1"
+    assert reason == expected
+    change(store, "hpo", objective={"metric": "macro-f1", "direction": "maximize"})
+    change(store, "selection", min_trials_per_group=5)
+    done = bakeoff(store.folder, "champions", "--json")
+    reason = json.loads(done.stdout)["result"]["distilbert"]["reason"]
+    assert "3 valid trials; selection.min_trials_per_group is 5" in reason
+
+
+def test_names_of_backbones_are_compared_whole_with_their_spaces(store: Store) -> None:
+    for number, name in enumerate(("bert", " bert", "bert ")):
+        write_code_sweep(store, SCORES, backbone=name, study=f"{number}", refit_of=2)
+    assert bakeoff(store.folder, "init", "-q").returncode == 0
+    rows = read_config(store.folder / "config")["hpo"]["backbones"]
+    assert sorted(row.get("recorded_as", name) for name, row in rows.items()) == [" bert", "bert", "bert "]
+    done = bakeoff(store.folder, "champions", "--json")
+    result = json.loads(done.stdout)["result"]
+    assert len({row["champion"]["run_id"] for row in result.values()}) == 3
+    assert all(row["all_groups"][0]["n_trials"] == 3 for row in result.values())
 
 
 def test_init_takes_one_experiment_where_one_is_named(project: Store) -> None:
@@ -283,7 +428,7 @@ def test_doctor_prints_one_line_a_check_and_writes_nothing(healthy: Store) -> No
             lambda s: shutil.rmtree(s.folder / "artifacts"),
             3,
             "champion of distilbert",
-            f"holds no checkpoint ({ARCHIVE})",
+            "artifact location",
             "finish its sweep and refit",
         ),
         (

@@ -100,6 +100,23 @@ def test_trainings_with_the_hugging_face_trainer_are_trials_and_their_own_refits
 
 
 @pytest.mark.slow
+def test_the_best_epoch_of_a_real_training_ships_with_its_metric(store: Store) -> None:
+    write("huggingface_best.py", store.uri, str(store.folder), home=store.folder)
+    project = store.project(
+        "huggingface",
+        {"tiny-bert": {}},
+        hpo={"objective": {"metric": "eval_f1"}},
+        selection={"min_trials_per_group": 1},
+    )
+    selection = select_champions(project)["tiny-bert"]
+    champion = selection.champion
+    assert champion is not None, selection.reason
+    assert champion.checkpoint_artifact == "checkpoint-1/artifacts/checkpoint-1"
+    assert champion.metric == pytest.approx(0.9)
+    assert not champion.flags
+
+
+@pytest.mark.slow
 def test_a_ray_search_over_backbones_gives_a_champion_to_the_one_whose_checkpoint_was_logged(
     store: Store,
 ) -> None:

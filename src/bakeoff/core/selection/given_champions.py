@@ -108,6 +108,7 @@ def _read_mapping(backbone: str, given: Mapping[object, object]) -> Champion:
     for name, twin in (("run_id", "refit_run_id"), ("refit_run_id", "run_id")):
         if twin in values:
             values.setdefault(name, values[twin])
+    values.setdefault("is_refitted", values.get("refit_run_id") != values.get("trial_run_id"))
     try:
         return Champion.model_validate(values)
     except ValidationError as error:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import BackboneSelection, Champion, Direction, Refit, StudyGroup, Trial
+from bakeoff.core.records import BackboneSelection, Champion, Direction, Flag, Refit, StudyGroup, Trial
 from bakeoff.core.selection.study_groups import (
     WHOLE,
     Coverage,
@@ -17,7 +17,9 @@ from bakeoff.core.selection.study_groups import (
     is_valid_metric,
     judge_group,
     loss_of,
+    merge_duplicates,
 )
+from bakeoff.core.validity.flags import METRIC_OF_OTHER_WEIGHTS
 from bakeoff.errors import ConfigError
 
 FINISHED = "FINISHED"
@@ -110,7 +112,9 @@ class GroupContest:
     ) -> None:
         self._backbone, self._rules, self._coverage = backbone, rules, coverage
         direction = rules.direction
-        mine = [trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED]
+        mine = merge_duplicates(
+            trial for trial in trials if trial.backbone == backbone and trial.status == FINISHED
+        )
         judged_alike = [trial for trial in mine if rules.takes(trial.metric_name)]
         _refuse_other_direction(judged_alike, direction)
         self._n_finished = len(mine)
@@ -140,6 +144,7 @@ class GroupContest:
         metadata: dict[str, object] = {
             "direction": self._rules.direction,
             "n_finished_trials": self._n_finished,
+            "n_duplicates": sum(group.n_duplicates for group in self.judged.values()),
             "n_groups": len(self.judged),
             "top_k": settings.top_k,
             "min_trials_per_group": settings.min_trials_per_group,
@@ -207,8 +212,8 @@ def _find_refit(
     trial: Trial, refits: Iterable[Refit], settings: SelectionSettings
 ) -> tuple[Refit | None, str | None]:
     mine = sorted(
-        (refit for refit in refits if refit.of_trial_run_id == trial.run_id),
-        key=lambda refit: (refit.start_time_ms, refit.run_id),
+        (refit for refit in refits if _is_refit_of(trial, refit)),
+        key=lambda refit: (refit.of_trial_run_id != trial.run_id, refit.start_time_ms, refit.run_id),
     )
     finished = [refit for refit in mine if refit.status == FINISHED]
     ready = [
@@ -218,6 +223,9 @@ def _find_refit(
         return ready[0], None
     if finished:
         first = finished[0]
+        if first.missing_location:
+            missing = f"its artifact location {first.missing_location} does not exist"
+            return None, f"refit {first.run_id} of the best trial {trial.run_id}: {missing}"
         held = f"refit {first.run_id} of the best trial {trial.run_id} holds no checkpoint"
         return None, f"{held} ({first.checkpoint_artifact})"
     if mine:
@@ -226,8 +234,35 @@ def _find_refit(
     return None, f"the best trial {trial.run_id} has no refit"
 
 
+def _is_refit_of(trial: Trial, refit: Refit) -> bool:
+    """Return whether a refit belongs to a trial, or to another run that logged the same trial.
+
+    A run that is both trial and refit must have the trial's metric, or its weights are different ones.
+    """
+    named = refit.of_trial_run_id
+    if named == trial.run_id:
+        return True
+    is_own_refit = refit.run_id == named
+    return named in trial.duplicates and (not is_own_refit or trial.duplicates[named] == trial.metric)
+
+
+def _judge_best(trial: Trial, refit: Refit) -> tuple[float | None, tuple[Flag, ...]]:
+    """Return the metric of the checkpoint that ships, with a flag if the checkpoint may have another one."""
+    best = refit.best_checkpoint
+    if best is None:
+        return trial.metric, ()
+    if best.is_taken and best.metric is not None:
+        return best.metric, ()
+    metric = f"{trial.metric_name} {trial.metric}"
+    detail = f"{metric} was logged last; the checkpoint is {best.name}, chosen by another metric"
+    if not best.is_taken:
+        detail = f"{metric} may be that of {best.name}, which was not logged; {refit.checkpoint_artifact} was"
+    return trial.metric, (METRIC_OF_OTHER_WEIGHTS.raised(detail),)
+
+
 def _crown(trial: Trial, refit: Refit, group: StudyGroup) -> Champion:
-    if trial.metric is None or group.stable_score is None:
+    metric, flags = _judge_best(trial, refit)
+    if metric is None or group.stable_score is None:
         raise ValueError("a champion has a metric and its group a score")
     return Champion(
         backbone=trial.backbone,
@@ -237,10 +272,13 @@ def _crown(trial: Trial, refit: Refit, group: StudyGroup) -> Champion:
         sweep_run_id=trial.sweep_run_id,
         study_key_hash=trial.study_key_hash,
         trial_key_hash=trial.trial_key_hash,
-        metric=trial.metric,
+        metric=metric,
         metric_name=trial.metric_name,
         stable_score=group.stable_score,
         fold_metrics=tuple(value if math.isfinite(value) else None for value in trial.fold_metrics),
+        evaluation=trial.evaluation,
+        is_refitted=refit.run_id != refit.of_trial_run_id,
+        flags=flags,
         schema_version=trial.schema_version,
         data_fingerprint=trial.data_fingerprint,
         eval_fingerprint=trial.eval_fingerprint,

@@ -131,6 +131,7 @@ def judge_group(
     version, study_key_hash, judged_by = name
     settings, direction = rules.settings, rules.direction
     losses = valid_losses(trials, direction)
+    n_duplicates = sum(len(trial.duplicates) for trial in trials)
     reach = coverage.reach_of(study_key_hash)
     n_certain = sum(loss <= reach for loss in losses)
     left_out = None
@@ -139,7 +140,7 @@ def judge_group(
     elif version != newest and not settings.allow_mixed_schema_groups:
         left_out = f"schema version {version} is not compared with {newest}, which exists as well"
     elif math.isinf(reach) and len(losses) < settings.min_trials_per_group:
-        left_out = f"{count(len(losses), 'valid trial')}, at least {settings.min_trials_per_group} needed"
+        left_out = _explain_too_few(len(losses), n_duplicates, settings.min_trials_per_group)
     elif len(losses) < settings.min_trials_per_group or n_certain < settings.top_k:
         left_out = "cannot win: its unread trials are worse than the chosen group's stable score"
     competes = rules.takes(judged_by) and (version == newest or settings.allow_mixed_schema_groups)
@@ -152,9 +153,43 @@ def judge_group(
         n_trials=len(trials),
         n_valid=len(losses),
         n_invalid=len(trials) - len(losses),
+        n_duplicates=n_duplicates,
         left_out=left_out,
         key_is_derived=any(trial.study_key_is_derived for trial in trials),
     )
+
+
+def merge_duplicates(trials: Iterable[Trial]) -> list[Trial]:
+    """Keep one of the runs that logged the same trial: same study, trial number and params.
+
+    The earliest run with a valid metric stays, and names the others. Runs without a number or without params
+    are trials of their own.
+    """
+    merged: dict[object, Trial] = {}
+    for trial in sorted(trials, key=lambda trial: (trial.start_time_ms, trial.run_id)):
+        identity: object = trial.run_id
+        if trial.number is not None and trial.params:
+            identity = (
+                *(trial.schema_version, trial.study_key_hash, trial.metric_name, trial.number),
+                tuple(sorted(trial.params.items())),
+            )
+        first = merged.get(identity)
+        if first is None:
+            merged[identity] = trial
+            continue
+        kept, other = first, trial
+        if not is_valid_metric(first.metric) and is_valid_metric(trial.metric):
+            kept, other = trial, first
+        duplicates = {**first.duplicates, other.run_id: other.metric}
+        merged[identity] = kept.replace(duplicates=duplicates)
+    return list(merged.values())
+
+
+def _explain_too_few(n_valid: int, n_duplicates: int, needed: int) -> str:
+    found = count(n_valid, "valid trial")
+    if n_duplicates:
+        found += f" ({count(n_duplicates, 'duplicate run')} not counted)"
+    return f"{found}; selection.min_trials_per_group is {needed}"
 
 
 def _version_order(version: str) -> tuple[int, ...]:

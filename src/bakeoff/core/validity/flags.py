@@ -272,12 +272,19 @@ TRUNCATED = FlagKind(
     "The model did not see words past the length limit.",
     "Raise `data.max_length`; all measurements are then made again.",
 )
+METRIC_OF_OTHER_WEIGHTS = FlagKind(
+    "metric_of_other_weights",
+    "quality",
+    "the training recorded a best checkpoint that was not logged, or chose it by another metric",
+    "The champion's metric and its weights may belong to different checkpoints.",
+    "Log the best checkpoint, and set `metric_for_best_model` to the objective.",
+)
 NO_REFIT_METRIC = FlagKind(
     "no_refit_metric",
     "quality",
-    "the refit logged no score to compare with, or another metric",
+    "no score was logged with the checkpoint to compare with, or another metric",
     "Nothing shows that this is the model that was trained.",
-    "Log the test metric at the refit; see [layouts](../layouts.md#what-is-comparable).",
+    "Log the test metric with the checkpoint; see [layouts](../layouts.md#what-is-comparable).",
 )
 
 FLAGS: Mapping[str, FlagKind] = {
@@ -313,6 +320,7 @@ FLAGS: Mapping[str, FlagKind] = {
         QUEUE_MISMATCH,
         HEAVY_TAIL,
         TRUNCATED,
+        METRIC_OF_OTHER_WEIGHTS,
         NO_REFIT_METRIC,
     )
 }

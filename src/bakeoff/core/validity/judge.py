@@ -127,7 +127,7 @@ def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
         detail = f"the sweep's {job.metric_name} is not the entity F1 measured here ({measured:.4f})"
         return [NO_REFIT_METRIC.raised(detail)]
     if job.refit_metric is None:
-        detail = f"the refit logged no test {job.metric_name} to compare {measured:.4f} with"
+        detail = f"no test {job.metric_name} was logged with the checkpoint to compare {measured:.4f} with"
         return [NO_REFIT_METRIC.raised(detail)]
     gap = abs(measured - job.refit_metric)
     if gap <= scenario.refit_tolerance:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import Direction
+from bakeoff.core.records import Direction, Trial
 from bakeoff.core.selection.select import FINISHED, hold_contests, leaders_of
-from bakeoff.core.selection.study_groups import SelectionRules, is_valid_metric
+from bakeoff.core.selection.study_groups import SelectionRules, is_valid_metric, merge_duplicates
 from bakeoff.errors import UserError
+from bakeoff.orchestrator.champions import SAMPLE_RUNS
+from bakeoff.orchestrator.setup.guess_layout import LayoutGuess, guess_layout
+from bakeoff.orchestrator.setup.observe import SeenExperiment, describe_varying, observe, own_tags
+from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.stores.layouts import (
     BUILT_IN,
@@ -20,12 +25,16 @@ from bakeoff.stores.layouts import (
     Row,
     Sweep,
     count_metrics,
+    count_objectives,
+    count_own_metrics,
     load_layout,
+    name_by_parents,
     recognise,
 )
 from bakeoff.stores.tracking import Tracker, reading
 
-SAMPLE_RUNS = 500
+LISTED_RUNS = 3
+NAME_FIX = "write a layout if one of them names the backbone"
 # Words in the name of a metric that was probably the objective, the likeliest first.
 _LIKELY = ("f1", "accuracy", "auc", "precision", "recall", "score", "loss", "error")
 _FALLING = ("loss", "error", "perplexity", "wer", "cer", "rmse", "mae", "mse")
@@ -54,14 +63,18 @@ class FoundBackbone(Record):
         recorded_as: Name in the store, if a configuration cannot use it; else None.
         n_trials: Number of finished trials.
         n_valid: Number of finished trials with a finite metric.
+        n_duplicates: Number of further runs that logged one of these trials.
         checkpoint: Artifact with the checkpoint of the best trial's refit; None if there is none.
+        missing_location: Path of the artifact location, if it does not exist.
     """
 
     name: str
     recorded_as: str | None
     n_trials: int
     n_valid: int
+    n_duplicates: int = 0
     checkpoint: str | None
+    missing_location: str | None = None
 
 
 class FoundObjective(Record):
@@ -82,8 +95,12 @@ class Proposal(Record):
     """Content of a store, and the configuration for it.
 
     Attributes:
-        layout: Name of the layout; None if no layout fits, and only the example can be proposed.
+        layout: Name of the layout; None if no layout fits, so that nothing can be configured.
         n_nameless: Number of finished trials without a backbone.
+        warnings: What the reader must check.
+        seen: What the runs hold, by experiment, if no layout fits.
+        guess: Guess of a layout for the experiment with the most metrics; None if a layout fits, or without
+            any run.
     """
 
     experiments: tuple[FoundExperiment, ...]
@@ -91,10 +108,16 @@ class Proposal(Record):
     objective: FoundObjective | None = None
     backbones: tuple[FoundBackbone, ...] = ()
     n_nameless: int = 0
+    warnings: tuple[str, ...] = ()
+    seen: tuple[SeenExperiment, ...] = ()
+    guess: LayoutGuess | None = None
 
 
 def propose(
-    tracker: Tracker, only: Sequence[str] = (), notify: Callable[[str], None] = lambda _: None
+    tracker: Tracker,
+    only: Sequence[str] = (),
+    notify: Callable[[str], None] = lambda _: None,
+    layouts: Sequence[Layout] = (),
 ) -> Proposal:
     """Read every experiment, or some of them, and propose a configuration.
 
@@ -102,18 +125,24 @@ def propose(
         tracker: Tracking store to read.
         only: Names of the experiments to read; none means all.
         notify: Receiver of progress lines.
+        layouts: Layouts to try; none means the built-in ones.
 
     Raises:
         TrackingError: The store does not answer.
-        UserError: An experiment of ``only`` does not exist.
+        UserError: The store or an experiment of ``only`` does not exist.
     """
+    if not tracker.is_there:
+        raise UserError(
+            f"{tracker.shown_uri}: the database file does not exist; correct the address of the tracking "
+            "store, or run `bakeoff demo` for an example"
+        )
     names = tracker.list_experiments()
     unknown = [name for name in only if name not in names]
     if unknown:
         raise UserError(
             f"experiment {unknown[0]!r} is not in {tracker.shown_uri}; it holds: {', '.join(names) or 'none'}"
         )
-    layouts = [load_layout(name, Path()) for name in BUILT_IN]
+    layouts = layouts or [load_layout(name, Path()) for name in BUILT_IN]
     samples: dict[str, list[Row]] = {}
     ids: dict[str, str] = {}
     for name in only or names:
@@ -134,18 +163,65 @@ def propose(
         for name, entry in recognised.items()
     )
     if layout is None:
-        return Proposal(experiments=experiments)
+        return _describe_unknown(tracker, experiments, {name: rows for name, rows in samples.items() if rows})
     taken = {ids[found.name]: found.name for found in experiments if found.is_taken}
-    candidates = _rank_metrics([samples[name] for name in taken.values()], layout)
+    rows = [samples[name] for name in taken.values()]
+    candidates = _rank_metrics(rows, layout)
     sweep = reading.read_sweep(tracker, taken, layout, candidates[0] if candidates else "")
-    objective = _find_objective(sweep, layout, candidates)
+    objective = _find_objective(sweep, count_objectives(chain(*rows), layout), candidates)
     return Proposal(
         experiments=experiments,
         layout=layout.name,
         objective=objective,
         backbones=_find_backbones(tracker, layout, sweep, objective),
         n_nameless=sum(not trial.backbone for trial in sweep.trials if trial.status == FINISHED),
+        warnings=tuple(f"{found}; {NAME_FIX}" for found in find_experiment_names(sweep.trials)),
     )
+
+
+def find_experiment_names(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """Describe each backbone that is only the name of its experiment, with the params that vary."""
+    unnamed: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        if trial.backbone_is_experiment and trial.status == FINISHED:
+            unnamed[trial.backbone].append(trial)
+    return tuple(_describe_unnamed(name, mine) for name, mine in sorted(unnamed.items()))
+
+
+def _describe_unnamed(experiment: str, trials: Sequence[Trial]) -> str:
+    found = f"no tag or param names the backbone of {count(len(trials), 'finished trial')}"
+    varying = describe_varying(trial.params for trial in trials)
+    return f"{found}, so the name of experiment {experiment!r} counts; params that vary: {varying}"
+
+
+def _describe_unknown(
+    tracker: Tracker, experiments: tuple[FoundExperiment, ...], samples: Mapping[str, Sequence[Row]]
+) -> Proposal:
+    """Describe the runs of unknown writers, and guess a layout for the experiment with the most metrics."""
+    artifacts = {
+        name: reading.list_artifacts(tracker, [row.run_id for row in _likely_holders(rows)])
+        for name, rows in samples.items()
+    }
+    seen = tuple(observe(name, rows, artifacts[name]) for name, rows in samples.items())
+    guess = None
+    if seen:
+        most = max(seen, key=lambda one: sum(metric.n_runs for metric in one.metrics)).name
+        most_rows = samples[most]
+        named = {text for row in most_rows for text in row.params.values()}
+        metrics = _rank(count_own_metrics(most_rows), named)
+        guess = guess_layout(most, most_rows, metrics, artifacts[most])
+    return Proposal(experiments=experiments, seen=seen, guess=guess)
+
+
+def _likely_holders(rows: Sequence[Row]) -> list[Row]:
+    """Return some runs that may hold a checkpoint: a refit, and finished runs with the most values."""
+
+    def rank(row: Row) -> tuple[bool, int, tuple[int, str]]:
+        return (row.status == FINISHED, len(row.metrics) + len(row.params), row.age)
+
+    order = sorted(rows, key=rank, reverse=True)
+    refits = [row for row in order if any("refit" in text.lower() for text in own_tags(row).values())]
+    return [*refits[:1], *order[:LISTED_RUNS]]
 
 
 def _pick_layout(recognised: Sequence[Recognition], layouts: Sequence[Layout]) -> Layout | None:
@@ -158,11 +234,18 @@ def _pick_layout(recognised: Sequence[Recognition], layouts: Sequence[Layout]) -
 def _rank_metrics(samples: Sequence[Sequence[Row]], layout: Layout) -> list[str]:
     """List the metrics that may be the objective, the likeliest first, bookkeeping last."""
     counts: Counter[str] = Counter()
+    named: set[str] = set()
     for rows in samples:
         counts.update(count_metrics(rows, layout))
+        named |= name_by_parents(rows, layout)
+    return _rank(counts, named)
 
-    def rank(name: str) -> tuple[int, bool, int, str]:
-        return (_rank_of(name), "train" in name.lower(), -counts[name], name)
+
+def _rank(counts: Mapping[str, int], named: Collection[str]) -> list[str]:
+    """Sort metrics: those that parents name, then those with a likely word, then the most frequent."""
+
+    def rank(name: str) -> tuple[bool, int, bool, int, str]:
+        return (name not in named, _rank_of(name), "train" in name.lower(), -counts[name], name)
 
     return sorted(counts, key=rank)
 
@@ -172,8 +255,8 @@ def _rank_of(metric: str) -> int:
     return next((n for n, word in enumerate(_LIKELY) if word in metric.lower()), len(_LIKELY))
 
 
-def _find_objective(sweep: Sweep, layout: Layout, candidates: Sequence[str]) -> FoundObjective:
-    names = Counter(trial.metric_name for trial in sweep.trials if layout.metric and trial.metric_name)
+def _find_objective(sweep: Sweep, names: Counter[str], candidates: Sequence[str]) -> FoundObjective:
+    """Find the objective: the name that most trials record, or else the likeliest metric."""
     metric = names.most_common(1)[0][0] if names else candidates[0] if candidates else "f1"
     recorded = Counter(
         trial.direction for trial in sweep.trials if trial.direction in ("maximize", "minimize")
@@ -193,26 +276,41 @@ def _find_objective(sweep: Sweep, layout: Layout, candidates: Sequence[str]) -> 
 def _find_backbones(
     tracker: Tracker, layout: Layout, sweep: Sweep, objective: FoundObjective
 ) -> tuple[FoundBackbone, ...]:
-    finished = [trial for trial in sweep.trials if trial.status == FINISHED and trial.backbone]
+    finished = merge_duplicates(
+        trial for trial in sweep.trials if trial.status == FINISHED and trial.backbone
+    )
     recorded = sorted({trial.backbone for trial in finished})
     alike = [trial for trial in finished if trial.direction in (None, objective.direction)]
     any_group = SelectionSettings(min_trials_per_group=1)
     rules = SelectionRules(any_group, objective.direction, objective.metric)
     leaders = leaders_of(hold_contests(recorded, alike, rules))
-    names = _name_all(recorded)
+    names, taken = _name_all(recorded), set[str]()
     found = []
     for backbone in recorded:
         mine = [trial for trial in finished if trial.backbone == backbone]
-        best = {leader.run_id for leader in leaders if leader.backbone == backbone}
+        best = {
+            run_id
+            for leader in leaders
+            if leader.backbone == backbone
+            for run_id in (leader.run_id, *leader.duplicates)
+        }
         refits = [row for row in sweep.refits if row.of_trial_run_id in best and row.status == FINISHED]
-        looked = reading.find_checkpoints(tracker, layout, refits)
+        looked = reading.find_checkpoints(tracker, layout, refits, objective.metric)
+        held = next((row for row in looked if row.artifact_available), None)
+        name = names[backbone]
+        if held and mine[0].backbone_is_experiment:
+            own = reading.read_checkpoint_name(tracker, held.run_id, held.checkpoint_artifact)
+            name = own if own and _NAME.fullmatch(own) and own not in {*names.values(), *taken} else name
+        taken.add(name)
         found.append(
             FoundBackbone(
-                name=names[backbone],
-                recorded_as=backbone if names[backbone] != backbone else None,
+                name=name,
+                recorded_as=backbone if name != backbone else None,
                 n_trials=len(mine),
                 n_valid=sum(is_valid_metric(trial.metric) for trial in mine),
-                checkpoint=next((row.checkpoint_artifact for row in looked if row.artifact_available), None),
+                n_duplicates=sum(len(trial.duplicates) for trial in mine),
+                checkpoint=held.checkpoint_artifact if held else None,
+                missing_location=next((row.missing_location for row in looked if row.missing_location), None),
             )
         )
     return tuple(found)

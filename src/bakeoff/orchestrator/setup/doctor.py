@@ -15,11 +15,11 @@ from bakeoff.core.records import BackboneSelection, Champion
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
 from bakeoff.measure.tasks.token_classification import list_types
-from bakeoff.orchestrator.champions import find_experiments, read_sweep, select_from
+from bakeoff.orchestrator.champions import SAMPLE_RUNS, find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.hardware import ask_nodes
 from bakeoff.orchestrator.labels import compare_labels, needs_labels
 from bakeoff.orchestrator.project import Project
-from bakeoff.orchestrator.setup.discover import SAMPLE_RUNS
+from bakeoff.orchestrator.setup.discover import NAME_FIX, find_experiment_names
 from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.run.cluster import RayCluster
@@ -217,6 +217,8 @@ def _check_layout(project: Project, sweep: Sweep, experiments: dict[str, str]) -
 
 def _check_names(project: Project, sweep: Sweep) -> Iterator[Check]:
     """Warn of trials without a configured backbone."""
+    for found in find_experiment_names(sweep.trials):
+        yield _warning("backbones", found, NAME_FIX)
     counts = Counter(trial.backbone for trial in sweep.trials if trial.status == FINISHED)
     nameless = counts.pop("", 0)
     if nameless:
@@ -243,10 +245,18 @@ def _check_champions(
         artifact = reading.find_checkpoint(project.tracker, champion.run_id, layout.checkpoint.artifacts)
         found = f"run {champion.run_id}, {champion.metric_name} {champion.metric:.4f}"
         if artifact is None:
+            location = reading.find_missing_location(project.tracker, champion.run_id)
             missing = f"{found}; the run has no artifact {' or '.join(layout.checkpoint.artifacts)}"
-            yield _fault(name, missing, "log the checkpoint to that run", EXIT_ANSWER_IS_NO)
+            fix = "log the checkpoint to that run"
+            if location:
+                missing = f"{found}; its artifact location {location} does not exist"
+                fix = "mount or restore it, or run bakeoff where it exists"
+            yield _fault(name, missing, fix, EXIT_ANSWER_IS_NO)
+        elif champion.flags:
+            flag = champion.flags[0]
+            yield _warning(name, f"{found}; {flag.name}: {flag.detail}", "log the best checkpoint too")
         else:
-            yield _ok(name, f"{found}; checkpoint {artifact}")
+            yield _ok(name, f"{found}; checkpoint {champion.checkpoint_artifact}")
 
 
 def _check_data(project: Project) -> Generator[Check, None, bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from bakeoff.core.config.parse import STAGES
-from bakeoff.orchestrator.setup.discover import FoundObjective, Proposal
+from bakeoff.orchestrator.setup.discover import FoundBackbone, FoundObjective, Proposal
 from bakeoff.plural import count
 from bakeoff.stores.layouts import OWN_LAYOUT
 
@@ -18,12 +18,13 @@ _PASSWORD = re.compile(r"://[^:/@]*:[^@/]+@")
 MIN_TRIALS = 3
 
 
-def draft_config(proposal: Proposal, uri: str) -> dict[str, str]:
+def draft_config(proposal: Proposal, uri: str, layout: str | None = None) -> dict[str, str]:
     """Draft the text of one YAML file a stage.
 
     Args:
         proposal: Proposal with a layout.
         uri: URI of the tracking store for the configuration.
+        layout: Path of the layout's file for the configuration; None for a built-in layout.
 
     Raises:
         ValueError: The proposal has no layout.
@@ -31,7 +32,7 @@ def draft_config(proposal: Proposal, uri: str) -> dict[str, str]:
     if proposal.layout is None or proposal.objective is None:
         raise ValueError("the proposal has no layout, so there is nothing to write")
     drafts = {
-        "tracking": _draft_tracking(proposal, uri),
+        "tracking": _draft_tracking(proposal, uri, layout),
         "data": _draft_data(proposal),
         "hpo": _draft_hpo(proposal, proposal.objective),
         "selection": _draft_selection(proposal),
@@ -66,12 +67,12 @@ def _remark(text: str) -> str:
     return json.dumps(text)
 
 
-def _draft_tracking(proposal: Proposal, uri: str) -> str:
+def _draft_tracking(proposal: Proposal, uri: str, layout: str | None) -> str:
     taken = [found for found in proposal.experiments if found.is_taken]
     lines = [
         "# A relative SQLite path starts at the parent of this folder.",
         f"uri: {quote(uri)}",
-        f"layout: {proposal.layout}",
+        f"layout: {quote(layout) if layout else proposal.layout}",
         *(f"# {found.recognised.why}" for found in taken if found.recognised),
     ]
     if len(taken) == 1:
@@ -101,7 +102,7 @@ def _draft_data(proposal: Proposal) -> str:
 
 
 def _draft_hpo(proposal: Proposal, objective: FoundObjective) -> str:
-    lines = []
+    lines = [f"# TODO: check: {_remark(warning)}" for warning in proposal.warnings]
     if not objective.is_recorded:
         lines.append("# TODO: check metric and direction; the store does not record both.")
     if objective.others:
@@ -114,11 +115,7 @@ def _draft_hpo(proposal: Proposal, objective: FoundObjective) -> str:
     for found in proposal.backbones:
         lines.append(
             f"  # {count(found.n_trials, 'finished trial')}, {found.n_valid} with a finite metric; "
-            + (
-                f"checkpoint of the best: {_remark(found.checkpoint)}"
-                if found.checkpoint
-                else "TODO: log a checkpoint for the best trial, which cannot be measured without one"
-            )
+            + _remark_on_checkpoint(found)
         )
         settings = f"{{recorded_as: {quote(found.recorded_as)}}}" if found.recorded_as else "{}"
         lines.append(f"  {quote(found.name)}: {settings}")
@@ -134,6 +131,14 @@ def _draft_hpo(proposal: Proposal, objective: FoundObjective) -> str:
             "#   learning_rate: {kind: float, low: 1.0e-5, high: 1.0e-3, log: true}",
         ]
     return "\n".join([*lines, ""])
+
+
+def _remark_on_checkpoint(found: FoundBackbone) -> str:
+    if found.checkpoint:
+        return f"checkpoint of the best: {_remark(found.checkpoint)}"
+    if found.missing_location:
+        return f"TODO: restore artifact location {_remark(found.missing_location)}, which does not exist"
+    return "TODO: log a checkpoint for the best trial, which cannot be measured without one"
 
 
 def _draft_selection(proposal: Proposal) -> str:

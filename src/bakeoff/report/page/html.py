@@ -20,7 +20,7 @@ from bakeoff.report.figures.raw_measurements import RawMeasurements
 from bakeoff.report.figures.scatter import draw_plot
 from bakeoff.report.page import machine, trust
 from bakeoff.report.page.gates import list_gates
-from bakeoff.report.text import costs, objective, rates, units
+from bakeoff.report.text import champions, costs, objective, rates, units
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text.flags import group_flags
 
@@ -128,8 +128,10 @@ def make_environment() -> Environment:
         "objective": objective.explain_objective,
         "headline": decision_text.headline,
         "contention": decision_text.describe_contention,
+        "checkpoint_source": champions.describe_source,
         "costs_explained": costs.explain_costs,
         "costs_of": costs.list_costs,
+        "evaluation": champions.name_evaluation,
         "finding": decision_text.describe_finding,
         "key_figures": decision_text.list_key_figures,
         "latency_name": decision_text.name_latency,

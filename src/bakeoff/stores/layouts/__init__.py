@@ -3,7 +3,14 @@
 from bakeoff.stores.layouts.layout import Layout
 from bakeoff.stores.layouts.loading import BUILT_IN, OWN_LAYOUT, load_layout
 from bakeoff.stores.layouts.reading import Sweep, read_rows
-from bakeoff.stores.layouts.recognition import Recognition, count_metrics, recognise
+from bakeoff.stores.layouts.recognition import (
+    Recognition,
+    count_metrics,
+    count_objectives,
+    count_own_metrics,
+    name_by_parents,
+    recognise,
+)
 from bakeoff.stores.layouts.row import Row
 
 __all__ = [
@@ -14,7 +21,10 @@ __all__ = [
     "Row",
     "Sweep",
     "count_metrics",
+    "count_objectives",
+    "count_own_metrics",
     "load_layout",
+    "name_by_parents",
     "read_rows",
     "recognise",
 ]

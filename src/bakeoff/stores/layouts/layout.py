@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bakeoff.core.records import Evaluation
 from bakeoff.record import Record
 
 Text = Annotated[str, Field(min_length=1, max_length=250)]
@@ -72,13 +73,16 @@ Sources = tuple[Source, ...]
 
 
 class FoldLayout(Match):
-    """Runs nested in a trial, one for each fold. They hold the trial's metric under the same name.
+    """Runs of the folds of a trial, one each. They hold the trial's metric under the same name.
 
     Attributes:
         number: Tag with the number of the fold.
+        by_trial_number: Whether a fold may stand next to its trial, under the same parent. It then belongs to
+            the trial with its trial number.
     """
 
     number: Text
+    by_trial_number: bool = False
 
 
 class RefitLayout(Record):
@@ -139,6 +143,9 @@ class Layout(Record):
             parent and backbone as comparable, and derives the key from these three.
         metric: Places of the objective's name; without one, the configuration's name counts.
         fold_metric: Name of a trial's metric for one fold, with ``{metric}`` and ``{fold}`` from 0.
+        trial_number: Places of the trial's number in its study. Runs of one study with the same number and
+            params are one trial.
+        evaluation: How a trial without folds gets its metric.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
@@ -155,6 +162,8 @@ class Layout(Record):
     direction: Sources = ()
     metric: Sources = ()
     fold_metric: Text | None = None
+    trial_number: Sources = ()
+    evaluation: Evaluation = "not recorded"
     refit: RefitLayout
     checkpoint: CheckpointLayout = CheckpointLayout()
 
@@ -171,6 +180,7 @@ class Layout(Record):
             *self.eval_fingerprint,
             *self.direction,
             *self.metric,
+            *self.trial_number,
         )
         return (
             all(part.tags for part in parts)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bakeoff.core.identity import build_trial_key_hash
-from bakeoff.core.records import Refit, Trial
+from bakeoff.core.records import Evaluation, Refit, Trial
 from bakeoff.core.selection.study_groups import OLDEST_SCHEMA
 from bakeoff.disk.digest import digest_json
 from bakeoff.record import Record
@@ -14,6 +15,21 @@ from bakeoff.stores.layouts.layout import Layout, Source, Sources
 from bakeoff.stores.layouts.row import Row
 
 FINISHED = "FINISHED"
+_DIRECTIONS = {"max": "maximize", "min": "minimize"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Text at a place.
+
+    Attributes:
+        text: As recorded.
+        counts: The part that counts.
+    """
+
+    text: str
+    counts: str
+    source: Source
 
 
 class Sweep(Record):
@@ -83,21 +99,50 @@ class Parts:
             if row.parent is not None:
                 self._refits_below[row.parent].append(row)
         self._refit_of = {
-            named: row for row in reversed(self.refits) if (named := _first(row, layout.refit.of_trial))
+            named: row for row in reversed(self.refits) if (named := self._trial_named_by(row)) is not None
         }
+        self._folds_beside: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        if layout.fold is not None and layout.fold.by_trial_number:
+            for row in ordered:
+                number = self._text(row, layout.trial_number)
+                if row.parent is not None and number and row.plays(layout.fold):
+                    self._folds_beside[row.parent, number].append(row)
 
     @property
     def explained(self) -> set[str]:
-        """Ids of all trials and refits, and of the runs above and below them."""
+        """Ids of all trials, folds and refits, and of the runs above and below them."""
         ids = {row.run_id for row in (*self.trials, *self.refits)}
         ids |= {
             row.parent for row in (*self.trials, *self.refits) if row.parent in self._by_id and row.parent
         }
-        return ids | {child.run_id for trial in self.trials for child in self._children[trial.run_id]}
+        below = (row for trial in self.trials for row in (*self.below(trial), *self._folds_of(trial)))
+        return ids | {row.run_id for row in below}
 
     def below(self, trial: Row) -> Sequence[Row]:
         """Return the runs nested in a trial, the earliest first."""
         return self._children[trial.run_id]
+
+    def above(self, trial: Row) -> Row | None:
+        """Return the run around a trial, if it was read."""
+        return self._by_id.get(trial.parent or "")
+
+    def _folds_of(self, trial: Row) -> Sequence[Row]:
+        """Return the fold runs of a trial: those nested in it, or else those next to it with its number."""
+        fold = self.layout.fold
+        if fold is None:
+            return ()
+        nested = [child for child in self._children[trial.run_id] if child.plays(fold)]
+        number = self._text(trial, self.layout.trial_number)
+        return nested or self._folds_beside.get((trial.parent or "", number), ())
+
+    def _trial_named_by(self, refit: Row) -> str | None:
+        """Return the run id of the trial that a refit names; it may name a run nested in the trial."""
+        named = _first(refit, self.layout.refit.of_trial)
+        run = self._by_id.get(named or "")
+        if run is None or not self.layout.values_on_child or self._is_trial(run):
+            return named
+        around = self._by_id.get(run.parent or "")
+        return around.run_id if around is not None and self._is_trial(around) else named
 
     def _looks_like_trial(self, row: Row) -> bool:
         is_fold = self.layout.fold is not None and row.plays(self.layout.fold)
@@ -108,13 +153,13 @@ class Parts:
         parent = self._by_id.get(row.parent or "")
         return self._looks_like_trial(row) and not (parent is not None and self._looks_like_trial(parent))
 
-    def _find(self, row: Row, sources: Sources) -> tuple[str, str] | None:
-        """Find the first text, and return it as recorded and as it counts."""
+    def _find(self, row: Row, sources: Sources) -> _Found | None:
+        """Find the first text."""
         for source in sources:
             text = self._look_at(row, source)
             if text:
                 counts = text.replace("\\", "/").rstrip("/").rpartition("/")[2] if source.last_part else text
-                return text, counts
+                return _Found(text, counts, source)
         return None
 
     def _look_at(self, row: Row, source: Source) -> str | None:
@@ -129,7 +174,7 @@ class Parts:
 
     def _text(self, row: Row, sources: Sources, default: str = "") -> str:
         found = self._find(row, sources)
-        return found[1] if found else default
+        return found.counts.strip() if found else default
 
     def _holder(self, trial: Row, metric: str) -> Row:
         """Find the run with metric and params: the trial, or the last finished run nested in it."""
@@ -155,26 +200,32 @@ class Parts:
             return ()
         folds = {
             child.tags[fold.number]: child.metrics[metric]
-            for child in self._children[trial.run_id]
-            if child.plays(fold) and fold.number in child.tags and metric in child.metrics
+            for child in self._folds_of(trial)
+            if fold.number in child.tags and metric in child.metrics
         }
         numbers = sorted(folds, key=lambda text: (not text.isdecimal(), int(text) if text.isdecimal() else 0))
         return tuple(folds[number] for number in numbers)
+
+    def name_objective(self, trial: Row) -> str:
+        """Return the objective's name as recorded; an empty text if it was not."""
+        return self._text(trial, self.layout.metric)
 
     def read_trial(self, row: Row) -> Trial:
         """Read a trial from its run."""
         layout = self.layout
         metric = self._text(row, layout.metric, self._metric)
-        backbone = self._find(row, layout.backbone) or ("", "")
+        backbone = self._find(row, layout.backbone)
         holder = self._holder(row, metric)
         params = dict(row.params or holder.params)
         recorded = self._text(row, layout.study_key)
-        study_key = recorded or _derive_study_key(layout, row, backbone[0])
+        study_key = recorded or _derive_study_key(layout, row, backbone.text if backbone else "")
         direction = self._text(row, layout.direction).lower()
+        folds = self._fold_metrics(row, metric)
         return Trial(
             run_id=row.run_id,
             status=row.status,
-            backbone=backbone[1],
+            backbone=backbone.counts if backbone else "",
+            backbone_is_experiment=backbone is not None and backbone.source.field == "experiment_name",
             study_key_hash=study_key,
             study_key_is_derived=not recorded,
             trial_key_hash=self._text(row, layout.trial_key) or build_trial_key_hash(study_key, params),
@@ -187,16 +238,18 @@ class Parts:
             start_time_ms=row.start_time_ms,
             metric=holder.metrics.get(metric),
             metric_name=metric,
-            direction=direction or None,
+            direction=_DIRECTIONS.get(direction, direction) or None,
             data_fingerprint=self._text(row, layout.data_fingerprint),
             eval_fingerprint=self._text(row, layout.eval_fingerprint),
-            fold_metrics=self._fold_metrics(row, metric),
+            fold_metrics=folds,
+            evaluation=_name_evaluation(len(folds), layout),
             params=params,
+            number=self._text(row, layout.trial_number) or None,
         )
 
     def find_trials_of(self, refit: Row, by_key: Mapping[str, Sequence[Trial]]) -> Sequence[str]:
         """Find the run ids of a refit's trials: the one that it names, else those with its key."""
-        named = _first(refit, self.layout.refit.of_trial)
+        named = self._trial_named_by(refit)
         if named or not self.layout.refit.by_trial_key:
             return [named] if named else []
         key, study = self._text(refit, self.layout.trial_key), self._text(refit, self.layout.study_key)
@@ -233,8 +286,14 @@ def _derive_study_key(layout: Layout, row: Row, backbone: str) -> str:
     )
 
 
+def _name_evaluation(n_folds: int, layout: Layout) -> Evaluation:
+    if n_folds > 1:
+        return "cross-validation"
+    return "single split" if n_folds else layout.evaluation
+
+
 def _first(row: Row, sources: Sources) -> str | None:
-    return next((text for source in sources if (text := row.find(source))), None)
+    return next((text.strip() for source in sources if (text := row.find(source))), None)
 
 
 def _fill(pattern: str, metric: str, fold: int = 0) -> str:

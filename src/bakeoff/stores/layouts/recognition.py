@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bakeoff.record import Record
 from bakeoff.stores.layouts.layout import Layout, Match
@@ -12,6 +13,7 @@ from bakeoff.stores.layouts.reading import sort_rows
 from bakeoff.stores.layouts.row import Row
 
 SURE_SHARE = 0.5
+_FOLD = re.compile(r"(?:^|[^a-z])(?:fold|split)[^a-z0-9]?\d+(?:$|[^0-9])", re.IGNORECASE)
 
 
 class Recognition(Record):
@@ -72,14 +74,37 @@ def describe(match: Match) -> str:
     return ", ".join(words)
 
 
+def count_objectives(rows: Iterable[Row], layout: Layout) -> Counter[str]:
+    """Count the trials that record each name of the objective."""
+    parts = sort_rows(rows, layout)
+    return Counter(name for trial in parts.trials if (name := parts.name_objective(trial)))
+
+
+def count_own_metrics(rows: Sequence[Row]) -> Counter[str]:
+    """Count the runs with a finite value of each metric, without metrics of single folds."""
+    return Counter(
+        name
+        for row in rows
+        for name, value in row.metrics.items()
+        if math.isfinite(value) and not _FOLD.search(name)
+    )
+
+
+def name_by_parents(rows: Sequence[Row], layout: Layout) -> frozenset[str]:
+    """Collect the texts of params and tags of the trials' parents, one of which may name the objective."""
+    parts = sort_rows(rows, layout)
+    parents = {row.run_id: row for trial in parts.trials if (row := parts.above(trial)) is not None}
+    return frozenset(text for row in parents.values() for text in (*row.params.values(), *row.tags.values()))
+
+
 def count_metrics(rows: Sequence[Row], layout: Layout) -> Counter[str]:
-    """Count the trials with a finite value of each metric, on the trial or on a run below it."""
+    """Count the trials with a finite value of each metric, on the trial or on a run below it.
+
+    Metrics of single folds do not count.
+    """
     parts = sort_rows(rows, layout)
     counts: Counter[str] = Counter()
     for trial in parts.trials:
         below = parts.below(trial) if layout.values_on_child and not trial.metrics else ()
-        names = {
-            name for row in (trial, *below) for name, value in row.metrics.items() if math.isfinite(value)
-        }
-        counts.update(names)
+        counts.update(set(count_own_metrics((trial, *below))))
     return counts

@@ -50,11 +50,11 @@ class Row:
         )
 
     def find(self, source: Source) -> str | None:
-        """Find the text at a place of this run, or None if it is missing or empty."""
+        """Find the text at a place of this run, spaces included, or None if it is missing or blank."""
         if source.tag is not None:
             text = self.tags.get(source.tag)
         elif source.param is not None:
             text = self.params.get(source.param)
         else:
             text = self.name if source.field == "run_name" else self.experiment_name
-        return text.strip() or None if text else None
+        return text if text and text.strip() else None

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from bakeoff.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -18,6 +23,7 @@ def download_artifact(run_id: str, artifact_path: str, destination: str, client:
     line of its message. The decision to try again depends on that reason.
 
     Raises:
+        CheckpointError: The artifact location does not exist.
         MlflowException: The download failed; it carries the true reason and its code.
     """
     from mlflow.exceptions import MlflowException
@@ -28,7 +34,14 @@ def download_artifact(run_id: str, artifact_path: str, destination: str, client:
         with _as_own_store(client):
             return client.download_artifacts(run_id, artifact_path, destination)
     except MlflowException:
-        repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri)
+        uri = client.get_run(run_id).info.artifact_uri
+        if location := find_absent_folder(uri, run_id):
+            raise CheckpointError(
+                f"{artifact_path!r} of run {run_id}",
+                found=f"its artifact location {location} does not exist",
+                fix="mount or restore it, or run bakeoff where it exists",
+            ) from None
+        repository = get_artifact_repository(uri, client.tracking_uri)
         try:
             found: str = repository.download_artifacts(artifact_path, destination)  # type: ignore[no-untyped-call]
         except MlflowException as error:
@@ -42,6 +55,20 @@ def list_artifacts(run_id: str, artifact_path: str, client: MlflowClient) -> dic
     with _as_own_store(client):
         found = client.list_artifacts(run_id, artifact_path or None)
     return {entry.path: bool(entry.is_dir) for entry in found}
+
+
+def find_absent_folder(artifact_uri: str, run_id: str) -> str | None:
+    """Return the artifact location of a run's experiment if it is a folder of this machine that is absent."""
+    parts = urlsplit(artifact_uri)
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
+        path = Path(url2pathname(parts.path))
+    elif parts.scheme or not artifact_uri:
+        return None
+    else:
+        path = Path(artifact_uri).absolute()
+    names = path.parts
+    location = Path(*names[: names.index(run_id)]) if run_id in names else path
+    return None if location.is_dir() else str(location)
 
 
 @contextmanager

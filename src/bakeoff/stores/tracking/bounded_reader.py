@@ -26,7 +26,7 @@ def find_field_tags(layout: Layout) -> Mapping[FieldName, str] | None:
 
     A filter can do it under four conditions. Tags of one value identify trials and refits. Each field that
     selection uses has at most one tag, on the trial itself. Backbone and study key have one. A refit names
-    its trial.
+    its trial. Trials have no number, since only a reader of all trials finds duplicates.
     """
     recorded: dict[FieldName, Sources] = {
         "backbone": layout.backbone,
@@ -38,6 +38,7 @@ def find_field_tags(layout: Layout) -> Mapping[FieldName, str] | None:
     sources = {name: places for name, places in recorded.items() if places}
     if (
         "study_key" not in sources
+        or layout.trial_number
         or not all(_is_own_tag(places) for places in sources.values())
         or layout.refit.match is None
         or layout.refit.by_trial_key

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.core.records import Refit, Trial
+from bakeoff.core.records import BestCheckpoint, Refit, Trial
 from bakeoff.stores.layouts import Layout, Row, Sweep, read_rows
+from bakeoff.stores.tracking.artifacts import find_absent_folder
 from bakeoff.stores.tracking.client import Tracker
+from bakeoff.stores.tracking.trainer_state import (
+    MAX_STATE_BYTES,
+    STATE_FILE,
+    TrainerState,
+    as_number,
+    read_state,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
+
+_CONFIG_FILE = "config.json"
+_NUMBERED = re.compile(r"[-_]\d+$")
 
 
 def read_sweep(
@@ -47,15 +62,30 @@ def sample_rows(tracker: Tracker, experiment_id: str, name: str, n: int) -> list
     return [read_row(run, name) for run in islice(tracker.search_runs(experiment_id, {}), n)]
 
 
-def find_checkpoints(tracker: Tracker, layout: Layout, refits: Iterable[Refit]) -> list[Refit]:
-    """Look into the store for the checkpoint of each refit, regardless of its tags."""
+def find_checkpoints(tracker: Tracker, layout: Layout, refits: Iterable[Refit], metric: str) -> list[Refit]:
+    """Look into the store for the checkpoint of each refit, regardless of its tags.
+
+    A training that is both trial and refit may record its best checkpoint, which is taken if it was logged.
+
+    Args:
+        tracker: Tracking store.
+        layout: Layout of the writer.
+        refits: Refits to look at.
+        metric: The objective's name.
+    """
+    patterns = layout.checkpoint.artifacts
     looked = []
     for refit in refits:
-        artifact = find_checkpoint(tracker, refit.run_id, layout.checkpoint.artifacts)
+        shelf = _Shelf(tracker, refit.run_id)
+        artifact, best = shelf.find(patterns), None
+        if artifact is not None and layout.refit.is_trial:
+            artifact, best = _find_best(shelf, artifact, patterns, metric)
         looked.append(
             refit.replace(
                 artifact_available=artifact is not None,
                 checkpoint_artifact=artifact or refit.checkpoint_artifact,
+                missing_location=None if artifact else find_missing_location(tracker, refit.run_id),
+                best_checkpoint=best,
             )
         )
     return looked
@@ -69,29 +99,130 @@ def find_checkpoint(tracker: Tracker, run_id: str, artifacts: Sequence[str]) -> 
         run_id: Run to look at.
         artifacts: Paths. A part may be a pattern such as ``checkpoint-*``; the highest number wins.
     """
+    return _Shelf(tracker, run_id).find(artifacts)
+
+
+def list_artifacts(tracker: Tracker, run_ids: Iterable[str]) -> list[str]:
+    """List the names of the artifacts and logged models of some runs; a folder ends with a slash."""
+    found: dict[str, None] = {}
+    for run_id in run_ids:
+        for path, is_folder in _Shelf(tracker, run_id).look_into("").items():
+            found[f"{path}/" if is_folder else path] = None
+    return list(found)
+
+
+def find_missing_location(tracker: Tracker, run_id: str) -> str | None:
+    """Find the artifact location of a run's experiment on this machine, if it does not exist.
+
+    Returns:
+        Its path; None if it exists, or if a server or another service keeps the artifacts.
+    """
+    run = tracker.call("reading a run", lambda client: client.get_run(run_id))
+    return find_absent_folder(run.info.artifact_uri or "", run_id)
+
+
+def read_checkpoint_name(tracker: Tracker, run_id: str, artifact: str) -> str | None:
+    """Read the name of the pretrained model that a checkpoint's own configuration records.
+
+    Returns:
+        The last part of ``_name_or_path``; None for an archive, or if no name is recorded.
+    """
     shelf = _Shelf(tracker, run_id)
-    for pattern in artifacts:
-        path, is_folder = "", True
-        for part in pattern.split("/"):
-            inside = shelf.look_into(path) if is_folder else {}
-            names = [name for name in inside if fnmatchcase(name.rpartition("/")[2], part)]
-            if not names:
-                break
-            path = max(names, key=_by_number)
-            is_folder = inside[path]
-        else:
-            if not is_folder or shelf.look_into(path):
-                return path
-    return None
+    if f"{artifact}/{_CONFIG_FILE}" not in shelf.look_into(artifact):
+        return None
+    with shelf.fetch(f"{artifact}/{_CONFIG_FILE}") as path:
+        try:
+            config = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_STATE_BYTES else None
+        except (OSError, ValueError, RecursionError):
+            return None
+    name = config.get("_name_or_path") if isinstance(config, dict) else None
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] or None if isinstance(name, str) else None
+
+
+def _find_best(
+    shelf: _Shelf, artifact: str, patterns: Sequence[str], metric: str
+) -> tuple[str, BestCheckpoint | None]:
+    """Find the checkpoint that a training recorded as its best one, if it recorded one.
+
+    Returns:
+        The artifact to ship, and the best checkpoint.
+    """
+    if f"{artifact}/{STATE_FILE}" not in shelf.look_into(artifact):
+        return artifact, None
+    with shelf.fetch(f"{artifact}/{STATE_FILE}") as path:
+        state = read_state(path)
+    if state is None:
+        return artifact, None
+    taken = shelf.find([own for pattern in patterns if (own := _pin(pattern, state.best_name))])
+    if taken is None and not _NUMBERED.search(artifact) and shelf.says("load_best_model_at_end", "true"):
+        taken = artifact  # the final model, which the Trainer replaced by the best one
+    best = BestCheckpoint(
+        name=state.best_name, metric=_metric_of_best(shelf, state, metric), is_taken=taken is not None
+    )
+    return taken or artifact, best
+
+
+def _pin(pattern: str, name: str) -> str | None:
+    """Replace each wildcard part of a pattern by a name that it matches; None if the last part differs."""
+    parts = [name if "*" in part and fnmatchcase(name, part) else part for part in pattern.split("/")]
+    return "/".join(parts) if parts[-1] == name else None
+
+
+def _metric_of_best(shelf: _Shelf, state: TrainerState, metric: str) -> float | None:
+    """Find the objective's metric of a best checkpoint: from its own log, the store, or its best metric."""
+    value = state.find_metric(metric)
+    if value is None and state.best_step is not None:
+        value = next((v for step, v in shelf.history(metric) if step == state.best_step), None)
+    is_objective = any(
+        shelf.says("metric_for_best_model", name) for name in (metric, metric.removeprefix("eval_"))
+    )
+    return state.best_metric if value is None and is_objective else value
 
 
 class _Shelf:
-    """Artifacts of one run and its logged models; lists each folder once."""
+    """Artifacts of one run and its logged models; reads the run and lists each folder once."""
 
     def __init__(self, tracker: Tracker, run_id: str) -> None:
         self._tracker = tracker
         self._run_id = run_id
         self._seen: dict[str, dict[str, bool]] = {}
+
+    @functools.cached_property
+    def _run(self) -> Run:
+        return self._tracker.call("reading a run", lambda client: client.get_run(self._run_id))
+
+    def find(self, artifacts: Sequence[str]) -> str | None:
+        """Find the first of some artifacts, as ``find_checkpoint`` does."""
+        for pattern in artifacts:
+            path, is_folder = "", True
+            for part in pattern.split("/"):
+                inside = self.look_into(path) if is_folder else {}
+                names = [name for name in inside if fnmatchcase(name.rpartition("/")[2], part)]
+                if not names:
+                    break
+                path = max(names, key=_by_number)
+                is_folder = inside[path]
+            else:
+                if not is_folder or self.look_into(path):
+                    return path
+        return None
+
+    def says(self, param: str, text: str) -> bool:
+        """Return whether a param of the run has this value, in any case."""
+        return str(self._run.data.params.get(param, "")).lower() == text.lower()
+
+    def history(self, metric: str) -> list[tuple[int, float]]:
+        """Return the finite values of a metric with their steps, in the order logged."""
+        found = self._tracker.call(
+            "reading a metric", lambda client: client.get_metric_history(self._run_id, metric)
+        )
+        return [(entry.step, entry.value) for entry in found if as_number(entry.value) is not None]
+
+    @contextmanager
+    def fetch(self, path: str) -> Iterator[Path]:
+        """Fetch one file, and remove it again."""
+        with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
+            yield self._tracker.download(self._run_id, path, Path(folder))
 
     def look_into(self, path: str) -> dict[str, bool]:
         if path not in self._seen:
@@ -101,8 +232,8 @@ class _Shelf:
 
     def _model_names(self) -> Iterator[str]:
         """Yield the names of logged models, which a listing of the run's artifacts does not show."""
-        run = self._tracker.call("reading a run", lambda client: client.get_run(self._run_id))
-        for output in run.outputs.model_outputs if run.outputs else ():
+        outputs = self._run.outputs
+        for output in outputs.model_outputs if outputs else ():
             name = self._tracker.call(
                 "reading a logged model", functools.partial(_name_of_model, model_id=output.model_id)
             )

@@ -409,7 +409,7 @@ def test_a_group_with_too_few_valid_trials_is_out_however_good_it_is() -> None:
     assert champion_trial(selection) == run_id(12)
     out = selection.all_groups[0]
     assert out.stable_score is None
-    assert out.left_out == "2 valid trials, at least 3 needed"
+    assert out.left_out == "2 valid trials; selection.min_trials_per_group is 3"
     assert out.best_metric == 0.99
 
 

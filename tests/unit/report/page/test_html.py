@@ -604,3 +604,25 @@ def test_any_text_leaves_the_page_whole(
     )
     assert page.faults == []
     assert len([element for element in page.elements if element.tag == "h1"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, ("f1, cross-validated", "trained once more on all training data", "Champion run (refit)")),
+        (
+            {"fold_metrics": (), "evaluation": "single split", "is_refitted": False},
+            ("f1, single split", "the trial was not refitted", "Champion run"),
+        ),
+        ({"fold_metrics": ()}, ("f1, as logged",)),
+    ],
+)
+def test_the_page_says_how_a_champion_came_about(
+    decision: Decision, selections: Selections, changes: Mapping[str, object], shown: tuple[str, ...]
+) -> None:
+    (name, selection) = next(iter(selections.items()))
+    assert selection.champion is not None
+    page = render(decision, {name: selection.replace(champion=selection.champion.replace(**changes))})
+    assert all(text in page for text in shown)
+    assert ("cross-validated" in page) is (not changes)
+    assert ("trained once more" in page) is ("is_refitted" not in changes)
