@@ -14,6 +14,7 @@ from bakeoff.core.config.parse import STAGES
 from bakeoff.disk.durable import write_bytes
 from bakeoff.errors import ConfigError, UserError
 from bakeoff.orchestrator import open_project
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.setup.discover import Proposal, propose
 from bakeoff.orchestrator.setup.doctor import Check, check_project, fault_from, worst_exit_code
 from bakeoff.orchestrator.setup.write_config import draft_config, holds_password, quote, relate_uri
@@ -65,13 +66,13 @@ def init(
             f"{', '.join(there)}: already there; overwrite with --force, or choose another --folder"
         )
     progress = output.StderrProgress(is_quiet=quiet)
-    proposal = propose(Tracker(uri, notify=progress.say), experiments, progress.say)
+    proposal = propose(Tracker(uri, notify=warn), experiments, progress.say)
     written_uri = relate_uri(uri, folder.absolute().parent)
     drafts = draft_config(proposal, written_uri) if proposal.layout else _example(written_uri)
     for stage, path in targets.items():
         write_bytes(path, drafts[stage].encode())
     if holds_password(uri):
-        progress.say(f"warning: {targets['tracking']} holds the password of the store; keep the file private")
+        warn(f"{targets['tracking']} holds the password of the store; keep the file private")
     if as_json:
         document = proposal.model_dump(mode="json") | {"files": [str(path) for path in targets.values()]}
         output.show_json("init", document)

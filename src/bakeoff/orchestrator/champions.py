@@ -14,6 +14,7 @@ from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
@@ -60,7 +61,7 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
         try:
             durable.write_json(project.selection_path, kept.model_dump(mode="json"))
         except StorageError as error:  # a user may read a folder without the right to write
-            project.progress.say(f"warning: the selection could not be kept for --offline: {error}")
+            warn(f"the selection could not be kept for --offline: {error}")
     return selections
 
 

@@ -27,6 +27,7 @@ from bakeoff.measure.scenarios import Scenario
 from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.orchestrator.checkpoints import find_champions, identify_checkpoints
 from bakeoff.orchestrator.hardware import find_hardware, fix_threads
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores.tracking import benchmarks
 
@@ -78,7 +79,7 @@ def filter_missing_benchmarks(champions: GivenChampions, project: Project) -> li
         ChampionError: A champion is incomplete, or contradicts itself.
         TrackingError: The store does not answer; bakeoff never takes that for "nothing exists".
     """
-    known = identify_checkpoints(parse_champions(champions, project.progress.say), project)
+    known = identify_checkpoints(parse_champions(champions, warn), project)
     return list(plan_for(project, known).models_to_measure) if known else []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from bakeoff.core.config.parse import STAGES, parse_settings
 from bakeoff.core.config.settings import Settings
 from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
 from bakeoff.core.run_mode import RunMode, inherit_mode
+from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError
 from bakeoff.measure.tasks.token_classification import Document, evaluator_version, label_list
-from bakeoff.orchestrator.progress import Progress, Quiet
+from bakeoff.orchestrator.progress import Progress, Quiet, warn
 from bakeoff.run.cluster import RayCluster
 from bakeoff.run.machine import lock as machine_lock
 from bakeoff.stores.checkpoints import CheckpointStore
@@ -32,15 +33,68 @@ _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _RELATIVE_SQLITE = re.compile(r"sqlite:///(?!/)(?P<path>.+)")
 
 
-@dataclass(frozen=True)
 class Corpus:
-    """Documents of the project, and their fingerprints."""
+    """Documents of a project and their fingerprints; each part is read or computed once, at its first use.
 
-    train: tuple[Document, ...]
-    test: tuple[Document, ...]
-    labels: tuple[str, ...]
-    data_fingerprint: str
-    eval_fingerprint: str
+    Args:
+        root: Folder that relative paths start from.
+        settings: Settings that name the files.
+        test_path: Returns the file with the test documents.
+    """
+
+    def __init__(self, root: Path, settings: Settings, test_path: Callable[[], Path]) -> None:
+        self._root = root
+        self._settings = settings
+        self._test_path = test_path
+
+    @cached_property
+    def train(self) -> tuple[Document, ...]:
+        """Training documents; none if the configuration names no file."""
+        data = self._settings.data
+        return () if data.train is None else read_documents(self._root / data.train, data)
+
+    @cached_property
+    def test(self) -> tuple[Document, ...]:
+        """Test documents."""
+        return read_documents(self._test_path(), self._settings.data)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of all documents, in the order of a model's outputs."""
+        return label_list((*self.train, *self.test))
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        """Fingerprint of content, labels and split."""
+        data, hpo = self._settings.data, self._settings.hpo
+        paths = {"test": self._test_path()}
+        if data.train is not None:
+            paths["train"] = self._root / data.train
+        return compute_data_fingerprint(
+            files={role: digest_file(path) for role, path in paths.items()},
+            label_map={label: number for number, label in enumerate(self.labels)},
+            split={
+                "tokens_field": data.tokens_field,
+                "tags_field": data.tags_field,
+                "search_examples": hpo.search_examples,
+                "folds": hpo.folds,
+                "seed": hpo.seed,
+            },
+        )
+
+    @cached_property
+    def eval_fingerprint(self) -> str:
+        """Fingerprint of metric and evaluator."""
+        return compute_eval_fingerprint(
+            metric=self._settings.hpo.objective.metric,
+            options={
+                "average": "micro",
+                "scheme": "BIO",
+                "mode": "conlleval",
+                "max_length": self._settings.data.max_length,
+            },
+            evaluator=evaluator_version(),
+        )
 
 
 class Project:
@@ -49,7 +103,8 @@ class Project:
     Args:
         root: Folder that relative paths of the configuration start from.
         settings: Settings of all stages.
-        progress: Receiver of progress lines and bars; None shows nothing.
+        progress: Receiver of progress lines and bars; None shows none. Warnings go to the ``bakeoff`` logger
+            in either case.
         config: Folder or file of the configuration, for messages.
         is_offline: Whether to use the disk alone and never ask the tracking store.
     """
@@ -68,11 +123,12 @@ class Project:
         self._config = config
         self.settings = settings
         self.progress: Progress = progress or Quiet()
+        self._warned = set[str]()
         uri = self.resolve_uri(settings.tracking.uri)
-        self.tracker = Tracker(uri, self.artifact_location, self.progress.say, is_offline=is_offline)
+        self.tracker = Tracker(uri, self.artifact_location, warn, is_offline=is_offline)
         self.results = ResultStore(root / "results")
         self.claims = self.make_claims(self._identify_machine)
-        self.checkpoints = CheckpointStore(root / ".cache", self.progress.say)
+        self.checkpoints = CheckpointStore(root / ".cache", self.progress.say, warn)
 
     def make_claims(self, identify: Callable[[], str]) -> Claims:
         """Claims in the ledger of this project's store.
@@ -164,45 +220,17 @@ class Project:
 
     @cached_property
     def corpus(self) -> Corpus:
-        """Documents of the project, read once.
+        """Documents of the project; nothing is read before its first use.
 
-        Raises:
-            ConfigError: The configuration names no test file.
-            DataError: A file is missing or broken.
+        A missing or broken file is a DataError then, and a configuration without test file a ConfigError.
         """
-        data, hpo = self.settings.data, self.settings.hpo
-        paths = {"test": self.test_path}
-        if data.train is not None:
-            paths["train"] = self.root / data.train
-        documents = {role: read_documents(path, data) for role, path in sorted(paths.items(), reverse=True)}
-        train, test = documents.get("train", ()), documents["test"]
-        labels = label_list((*train, *test))
-        return Corpus(
-            train=train,
-            test=test,
-            labels=labels,
-            data_fingerprint=compute_data_fingerprint(
-                files={role: digest_file(path) for role, path in paths.items()},
-                label_map={label: number for number, label in enumerate(labels)},
-                split={
-                    "tokens_field": data.tokens_field,
-                    "tags_field": data.tags_field,
-                    "search_examples": hpo.search_examples,
-                    "folds": hpo.folds,
-                    "seed": hpo.seed,
-                },
-            ),
-            eval_fingerprint=compute_eval_fingerprint(
-                metric=hpo.objective.metric,
-                options={
-                    "average": "micro",
-                    "scheme": "BIO",
-                    "mode": "conlleval",
-                    "max_length": data.max_length,
-                },
-                evaluator=evaluator_version(),
-            ),
-        )
+        return Corpus(self.root, self.settings, lambda: self.test_path)
+
+    def warn_once(self, line: str) -> None:
+        """Warn, unless an earlier stage on this project has shown the same line."""
+        if line not in self._warned:
+            self._warned.add(line)
+            warn(line)
 
     def place(self, stage: str) -> str:
         """Return the file with the settings of a stage, for messages."""
@@ -224,6 +252,14 @@ class Project:
         return machine_lock.identify_machine(self.results.lock_path if self.cluster else None)
 
 
+def waiting_to_measure(project: Project) -> AbstractContextManager[None]:
+    """Hold the lock of the one process that measures in this project; warn of a holder to wait for."""
+    return durable.exclusive(
+        project.results.lock_path,
+        lambda holder: warn(f"waiting for another process that measures in this project: {holder}"),
+    )
+
+
 def open_project(
     config: Path,
     overrides: Sequence[str] = (),
@@ -236,7 +272,8 @@ def open_project(
     Args:
         config: Folder with one YAML file a stage, or one YAML file with the stages as top-level keys.
         overrides: Settings to change, each as ``stage.key=value``.
-        progress: Receiver of progress lines and bars; None shows nothing.
+        progress: Receiver of progress lines and bars; None shows none. Warnings go to the ``bakeoff`` logger
+            in either case: what is skipped, failed or waited for.
         is_offline: Whether to use the disk alone and never ask the tracking store.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bakeoff.disk.digest import digest_folder, shorten
+from bakeoff.disk.digest import digest_as, shorten
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.safetensors import WEIGHTS_FILE, check_weights, read_json
 
@@ -91,7 +91,7 @@ def open_verified_checkpoint(folder: Path, digest: str) -> Checkpoint:
         CheckpointError: The folder is not a checkpoint, or not this one.
     """
     checkpoint = open_checkpoint(folder)
-    found = digest_folder(folder)
+    found = digest_as(digest, folder)
     if found != digest:
         raise CheckpointError(
             folder,
