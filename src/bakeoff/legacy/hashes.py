@@ -115,11 +115,9 @@ def compute_study_key_hash_v2(
     )
 
 
-def normalize_hyperparameters(hyperparameters: Config) -> dict[str, Any]:
+def normalize_hyperparameters(params: Config) -> dict[str, Any]:
     """Return the searched values as the old writer compared them: floats rounded, texts folded."""
-    return {
-        name: _normalize(value) for name, value in hyperparameters.items() if name not in _NOT_SEARCHED
-    }
+    return {name: _normalize(value) for name, value in params.items() if name not in _NOT_SEARCHED}
 
 
 def build_trial_key(study_key_hash: str, hyperparameters: Config) -> str:
@@ -138,9 +136,7 @@ def hash_key(key: str) -> str:
     return _digest(key)
 
 
-def _study_parts(
-    data_config: Config, hpo_config: Config, benchmark_config: Config | None
-) -> dict[str, Any]:
+def _study_parts(data_config: Config, hpo_config: Config, benchmark_config: Config | None) -> dict[str, Any]:
     sampling = hpo_config.get("sampling", {})
     section = (benchmark_config or {}).get("benchmarking") or {}
     benchmark = {"metric": section.get("metric", "macro-f1"), "max_length": section.get("max_length", 512)}

@@ -32,7 +32,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "compute_study_key_hash_v2": hashes.compute_study_key_hash_v2,
     "compute_trial_key_hash_from_configs": lambda **kwargs: hashes.hash_key(hashes.build_trial_key(**kwargs)),
     "derive_eval_config": hashes.derive_eval_config,
-    "normalize_hyperparameters": lambda params: hashes.normalize_hyperparameters(params),
+    "normalize_hyperparameters": hashes.normalize_hyperparameters,
     "study_family": keyed(hashes.build_study_family_key),
     "study_key_v1": keyed(hashes.build_study_key),
     "trial_key": keyed(hashes.build_trial_key),
@@ -55,5 +55,12 @@ def test_content_hash_comes_before_the_names_of_the_data() -> None:
 
 
 def test_what_identifies_a_run_is_no_hyper_parameter() -> None:
-    params = {"lr": 1e-5, "backbone": "BERT", "trial_number": 3, "run_id": "x", "opt": " AdamW ", "fp16": True}
-    assert hashes.normalize_hyperparameters(params) == {"lr": 1e-5, "opt": "adamw", "fp16": True}
+    params = {
+        "lr": 1e-5,
+        "backbone": "BERT",
+        "trial_number": 3,
+        "run_id": "x",
+        "opt": " AdamW ",
+        "f": True,
+    }
+    assert hashes.normalize_hyperparameters(params) == {"lr": 1e-5, "opt": "adamw", "f": True}
