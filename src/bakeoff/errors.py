@@ -16,6 +16,7 @@
     ├── AnswerIsNoError               3  a negative answer
     │   ├── NoChampionError
     │   ├── NoWinnerError
+    │   ├── NothingMeasuredError
     │   ├── NothingToUndoError
     │   └── PromotionRefusedError
     ├── CannotTellError               4  the evidence is too weak for an answer
@@ -180,6 +181,15 @@ class NoChampionError(AnswerIsNoError):
 
     def __init__(self, reasons: Sequence[str], fix: str) -> None:
         super().__init__("\n".join(["no backbone has a champion", *(f"  {line}" for line in reasons), fix]))
+
+
+class NothingMeasuredError(AnswerIsNoError):
+    """A benchmark in which every champion failed. Carries the reason of each."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        fix = "correct the faults and call it again; what is on disk is kept"
+        super().__init__("\n".join(["no champion was measured", *(f"  {line}" for line in reasons), fix]))
 
 
 class NoWinnerError(AnswerIsNoError):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mlflow.tracking import MlflowClient
 
 from bakeoff.core.config.data import DataSettings
 from bakeoff.core.records import Champion
@@ -22,6 +23,7 @@ from bakeoff.disk.digest import digest_folder
 from bakeoff.measure.heats import run as heat_run
 from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
+from bakeoff.orchestrator.bench import execute
 from bakeoff.run.machine.lock import LOCK_VARIABLE
 from bakeoff.stores.documents import read_documents
 from bakeoff.stores.tracking import Tracker
@@ -45,6 +47,24 @@ QUICK_PROTOCOL = {
     "warmup_min_s": 0.0,
     "warmup_max_s": 0.1,
 }
+
+HASHES = (
+    "build_study_key_hash",
+    "build_trial_key_hash",
+    "compute_data_fingerprint",
+    "compute_eval_fingerprint",
+    "digest_file",
+    "digest_folder",
+    "look_at",
+)
+CLIENT_LOOK_UPS = (
+    "get_experiment",
+    "get_experiment_by_name",
+    "get_run",
+    "list_artifacts",
+    "search_experiments",
+    "search_runs",
+)
 
 Config = dict[str, dict[str, Any]]
 
@@ -297,7 +317,10 @@ def make_classifier(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often this process calls a hash, asks the tracking store, or searches a folder."""
+    """How often this process calls a hash, asks the tracking store, or searches a folder.
+
+    What happens before the first measurement is kept as ``before: NAME``.
+    """
     counts: Counter[str] = Counter()
 
     def count(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -308,7 +331,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return counted
 
     modules = [module for name, module in sys.modules.items() if name.startswith("bakeoff.")]
-    for name in ("digest_folder", "look_at", "build_study_key_hash", "build_trial_key_hash"):
+    for name in HASHES:
         for module in modules:
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, count(name, getattr(module, name)))
@@ -321,4 +344,14 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(Tracker, "call", counted_call)
     rglob = Path.rglob
     monkeypatch.setattr(Path, "rglob", count("search", rglob))
+    for name in CLIENT_LOOK_UPS:
+        monkeypatch.setattr(MlflowClient, name, count(name, getattr(MlflowClient, name)))
+    measure = execute.measure_unit
+
+    def note_and_measure(*args: Any, **kwargs: Any) -> None:
+        counts.update({f"before: {name}": n for name, n in counts.items() if "before" not in name})
+        counts["measure_unit"] += 1
+        measure(*args, **kwargs)
+
+    monkeypatch.setattr(execute, "measure_unit", note_and_measure)
     return counts

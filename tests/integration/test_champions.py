@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bakeoff.core.records import Champion
-from bakeoff.errors import ChampionError
+from bakeoff.errors import ChampionError, NothingMeasuredError
 from bakeoff.orchestrator import (
     Project,
     Quiet,
@@ -44,10 +44,11 @@ def test_a_complete_champion_costs_no_look_up_no_search_and_no_hash(
     project = reopen(*NOOP)
     files = benchmark_champions([champion], project)
     assert list(files) == ["tiny"]
-    hashes = ("digest_folder", "look_at", "build_study_key_hash", "build_trial_key_hash")
-    assert {name: count_calls[name] for name in (*hashes, "search", *LOOK_UPS)} == dict.fromkeys(
-        (*hashes, "search", *LOOK_UPS), 0
-    )
+    assert count_calls["measure_unit"] == 1
+    assert {name: n for name, n in count_calls.items() if name.startswith("before: ")} == {}
+    after = ("compute_data_fingerprint", "compute_eval_fingerprint", "digest_file", "digest_folder", "search")
+    assert {name: count_calls[name] for name in (*after, *LOOK_UPS)} == dict.fromkeys((*after, *LOOK_UPS), 0)
+    assert count_calls["get_run"] > 0  # publication asks which result counts
     # Its result was written all the same, once.
     experiment_id = project.tracker.ensure_experiment("benchmark")
     written = project.tracker.search_runs(experiment_id, {tags.STAGE: "benchmark", tags.RUNTIME: "noop"})
@@ -91,17 +92,16 @@ def test_what_select_champions_returns_can_be_handed_over_as_it_is(reopen: Reope
     assert list(benchmark_champions(select_champions(project), project)) == ["tiny"]
 
 
-def test_a_backbone_without_champion_is_told_and_the_others_are_measured(
-    reopen: Reopen, champion: Champion
+def test_a_backbone_without_champion_is_warned_of_and_the_others_are_measured(
+    reopen: Reopen, champion: Champion, caplog: pytest.LogCaptureFixture
 ) -> None:
     project = reopen(*NOOP)
-    project.progress = told = Told()
     given: dict[str, Any] = {
         "mini": {"champion": None, "reason": "the best trial has no refit"},
         "tiny": champion,
     }
     assert list(benchmark_champions(given, project)) == ["tiny"]
-    assert told.lines[0] == "mini: no champion: the best trial has no refit"
+    assert caplog.messages[0] == "mini: no champion: the best trial has no refit"
 
 
 def test_a_champion_that_lacks_a_field_is_an_error_before_anything_is_measured(
@@ -124,29 +124,30 @@ def test_a_champion_that_lacks_a_field_is_an_error_before_anything_is_measured(
     ],
 )
 def test_a_champion_without_checkpoint_is_skipped_with_a_warning_and_spends_no_attempt(
-    reopen: Reopen, champion: Champion, changes: dict[str, Any]
+    reopen: Reopen, champion: Champion, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     project = reopen(*NOOP)
-    project.progress = told = Told()
     lost_run = "0" * 32
     lost = champion.model_copy(
         update={"backbone": "lost", "run_id": lost_run, "refit_run_id": lost_run, **changes}
     )
     assert list(benchmark_champions([lost, champion], project)) == ["tiny"]
-    (warning,) = [line for line in told.lines if line.startswith("warning")]
-    assert warning.startswith("warning: lost: skipped, since it has no checkpoint: ")
+    (warning,) = [line for line in caplog.messages if "lost" in line]
+    assert warning.startswith("lost: skipped, since it has no checkpoint: ")
     assert project.results.list_existing([lost_run]) == []
 
 
 def test_a_given_folder_that_is_not_what_the_refit_logged_is_not_measured(
-    reopen: Reopen, champion: Champion, champion_copy: Path
+    reopen: Reopen, champion: Champion, champion_copy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     weights = champion_copy / "model.safetensors"
     sound = weights.read_bytes()
     weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     project = reopen(*NOOP)
     other = champion.model_copy(update={"checkpoint_path": champion_copy})
-    assert benchmark_champions([other], project) == {}
+    with pytest.raises(NothingMeasuredError, match=r"tiny: no result: .*its content has digest"):
+        benchmark_champions([other], project)
+    assert any(line.startswith("tiny: no result: ") for line in caplog.messages)
     (failed,) = [one for one in project.results.list_existing([champion.run_id]) if one.state == "failed"]
     assert "its content has digest" in failed.reason
 

@@ -16,7 +16,6 @@ from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.orchestrator import Project, bench, decide, open_project, sweep
-from bakeoff.orchestrator.progress import Quiet
 from bakeoff.run.machine.hardware import detect_hardware
 from bakeoff.run.training.hugging_face import HuggingFaceTrainer
 from bakeoff.run.training.trainer import TrainingOrder
@@ -143,26 +142,18 @@ def test_training_cuts_at_the_maximum_of_the_backbone(tiny_backbone: Path, proje
     assert (outcome.token_limit, outcome.n_truncated) == (64, 2)  # it is the first, and judged too
 
 
-class Heard(Quiet):
-    """Keeps every line."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def test_a_sweep_says_how_many_training_texts_the_backbone_could_not_hold(
-    tiny_backbone: Path, make_project: Callable[..., Path], tmp_path: Path
+    tiny_backbone: Path,
+    make_project: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     config = make_project(tmp_path, {"tiny": tiny_backbone}, {"data": {"max_length": 512}})
     lengthen(tmp_path / "data" / "train.jsonl")
-    heard = Heard()
     small = ("hpo.n_trials=1", "hpo.search_examples=8", "hpo.training.epochs=1")
-    (result,) = sweep(open_project(config, small, heard))
+    (result,) = sweep(open_project(config, small))
     assert result.failure is None
-    assert "warning: tiny: 1 of 72 documents cut at 64 tokens; the model does not see the rest" in heard.lines
+    assert "tiny: 1 of 72 documents cut at 64 tokens; the model does not see the rest" in caplog.messages
 
 
 def test_a_roberta_takes_as_many_tokens_as_its_encoder_lets_through_and_not_one_more(

@@ -14,7 +14,6 @@ from bakeoff.core.records import Measurement
 from bakeoff.orchestrator import Project, bench, decide, open_project, plan
 from bakeoff.orchestrator.checkpoints import find_champions
 from bakeoff.orchestrator.plan import find_existing
-from bakeoff.orchestrator.progress import Quiet
 from bakeoff.run.machine import lock as machine_lock
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
@@ -30,21 +29,9 @@ def machines(shipped: Path, tmp_path: Path) -> list[Machine]:
     return make_machines(shipped, tmp_path / "machines")
 
 
-class Heard(Quiet):
-    """Somebody who writes down what was said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
-def open_one(
-    where: Machine, *overrides: str, progress: Quiet | None = None, is_offline: bool = False
-) -> Project:
+def open_one(where: Machine, *overrides: str, is_offline: bool = False) -> Project:
     return open_project(
-        where.folder / "config", (*where.overrides, ONE_KEY, *overrides), progress, is_offline=is_offline
+        where.folder / "config", (*where.overrides, ONE_KEY, *overrides), is_offline=is_offline
     )
 
 
@@ -78,7 +65,7 @@ def test_two_machines_share_the_jobs_and_each_key_is_measured_once(machines: lis
 
 
 def test_a_key_that_another_machine_measures_is_waited_for_and_its_result_fetched(
-    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, theirs = machines
     on(theirs, monkeypatch)
@@ -86,22 +73,21 @@ def test_a_key_that_another_machine_measures_is_waited_for_and_its_result_fetche
     (planned,) = plan(other).jobs
     with machine_lock.measuring(print):
         other.claims.claim(planned.job.key_digest, 1)
-    heard = Heard()
 
     def publish_when_we_wait() -> None:
-        while not any("waiting for 1 job of" in line for line in heard.lines):
+        while not any("waiting for 1 job of" in line for line in caplog.messages):
             other.claims.beat()
             time.sleep(0.05)
         assert len(bench(other).measured) == 1
 
     thread = threading.Thread(target=publish_when_we_wait)
     on(ours, monkeypatch)
-    mine = open_one(ours, progress=heard)
+    mine = open_one(ours)
     thread.start()
     result = bench(mine)
     thread.join()
     assert (result.measured, [each.action for each in result.plan.jobs]) == ((), ["reuse"])
-    assert any("skipped for now; " in line for line in heard.lines)
+    assert any("skipped for now, while " in line and "since 2" in line for line in caplog.messages)
     assert mine.results.load_valid(planned.job) == other.results.load_valid(planned.job)
 
 

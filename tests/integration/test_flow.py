@@ -19,7 +19,7 @@ import pytest
 
 from bakeoff import orchestrator
 from bakeoff.core.records import Champion
-from bakeoff.errors import CheckpointError, ConfigError, TrackingError
+from bakeoff.errors import CheckpointError, ConfigError, NothingMeasuredError, TrackingError
 from bakeoff.measure.heats.records import Block, BlockRequest
 from bakeoff.orchestrator import (
     Project,
@@ -272,19 +272,14 @@ def test_champions_that_carry_their_data_cost_no_look_up(
     monkeypatch.setattr(Tracker, "call", spy)
     files = benchmark_champions([champion], reopen(*NOOP))
     assert list(files) == ["tiny"]
+    # The measurement comes first; everything here writes its result, or asks which result counts.
     assert set(actions) - {
         "finding an experiment",
         "creating a run",
         "logging",
         "uploading",
         "closing a run",
-    } == {
-        "finding the ledger",
-        "reading the ledger",
-        "writing to the ledger",
-        "writing a heartbeat",
-        "removing the heartbeat",
-    }
+    } <= {"finding the ledger", "reading the ledger", "writing to the ledger"}
 
 
 def test_a_champion_without_checkpoint_is_acquired_and_a_poisoned_cache_is_fetched_again(
@@ -306,8 +301,8 @@ def test_a_checkpoint_that_is_not_what_the_refit_logged_is_refused(
     other = champion.model_copy(update={"checkpoint_path": None, "checkpoint_digest": "0" * 64})
     with pytest.raises(CheckpointError, match="the refit recorded 000000000000"):
         project.checkpoints.acquire(other, project.tracker.download)
-    result = benchmark_champions([other], project)
-    assert result == {}
+    with pytest.raises(NothingMeasuredError, match="the refit recorded 000000000000"):
+        benchmark_champions([other], project)
 
 
 def test_a_champion_whose_checkpoint_cannot_be_had_is_reported_and_the_others_go_on(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bakeoff.orchestrator import Project, Quiet, open_project, select_champions, sweep
+from bakeoff.orchestrator import Project, open_project, select_champions, sweep
 from bakeoff.orchestrator.sweep.lead import SweepResult
 from bakeoff.stores import tags
 
@@ -17,16 +17,6 @@ HERE = Path(__file__).parent
 EPOCHS, FOLDS = 8, 2
 MEDIAN = {"kind": "median", "n_startup_trials": 2}
 ASHA = {"kind": "asha", "min_resource": 1, "reduction_factor": 2}
-
-
-class Listener(Quiet):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture
@@ -105,13 +95,12 @@ def test_no_champion_is_picked_from_pruned_trials_and_they_count_as_run(
 
 
 def test_a_trainer_that_cannot_report_still_works_and_is_said_to_prune_nothing(
-    make_sweep: Callable[..., Path],
+    make_sweep: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    listener = Listener()
-    (result,) = sweep(open_project(make_sweep(MEDIAN, "OldWordTrainer"), progress=listener))
+    (result,) = sweep(open_project(make_sweep(MEDIAN, "OldWordTrainer")))
     assert (result.n_trials, result.n_pruned, result.failure) == (12, 0, None)
-    (said,) = [line for line in listener.lines if "has no effect" in line]
-    assert said.startswith("warning: hpo.pruner has no effect: the train method of word_trainers:Old")
+    (said,) = [line for line in caplog.messages if "has no effect" in line]
+    assert said.startswith("hpo.pruner has no effect: the train method of word_trainers:Old")
 
 
 def test_a_pruner_changes_no_key(make_sweep: Callable[..., Path]) -> None:

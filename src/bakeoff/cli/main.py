@@ -85,7 +85,7 @@ class _StderrWarnings(logging.Handler):
         """Print one line."""
         from bakeoff.report.text.units import clean
 
-        click.echo(clean(record.getMessage()), err=True)
+        click.echo(f"warning: {clean(record.getMessage())}", err=True)
 
 
 def main() -> None:

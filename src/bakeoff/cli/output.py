@@ -26,10 +26,12 @@ MIN_WIDTH = 100
 
 
 class StderrProgress:
-    """Bars on a terminal, plain lines elsewhere; with ``--quiet`` only warnings.
+    """Bars on a terminal, plain lines elsewhere; with ``--quiet`` nothing.
+
+    Warnings do not pass through here: the command line prints those of the ``bakeoff`` logger.
 
     Args:
-        is_quiet: Whether to print only warnings.
+        is_quiet: Whether to print nothing.
     """
 
     def __init__(self, is_quiet: bool = False) -> None:
@@ -38,7 +40,7 @@ class StderrProgress:
 
     def say(self, line: str) -> None:
         """Print one line."""
-        if not self._is_quiet or line.startswith("warning"):
+        if not self._is_quiet:
             self._console.print(clean(line))
 
     @contextmanager

@@ -87,7 +87,7 @@ def init(
         )
     progress = output.StderrProgress(is_quiet=quiet)
     layouts = [load_layout(layout_name, Path())] if layout_name else []
-    proposal = propose(Tracker(uri, notify=progress.say), experiments, progress.say, layouts)
+    proposal = propose(Tracker(uri, notify=warn), experiments, progress.say, layouts)
     root = folder.absolute().parent
     if proposal.layout is None:
         return _draft(proposal, folder.parent / LAYOUT_FILE, layout_name, force=force, as_json=as_json)
@@ -97,7 +97,7 @@ def init(
     for stage, path in targets.items():
         write_bytes(path, drafts[stage].encode())
     if holds_password(uri):
-        progress.say(f"warning: {targets['tracking']} holds the password of the store; keep the file private")
+        warn(f"{targets['tracking']} holds the password of the store; keep the file private")
     if as_json:
         document = proposal.model_dump(mode="json") | {"files": [str(path) for path in targets.values()]}
         output.show_json("init", document)

@@ -26,7 +26,7 @@ def get_run_mode(config: Mapping[str, Any], default: str = DEFAULT_RUN_MODE) -> 
     Raises:
         ConfigError: The value is none of the three modes.
     """
-    return _own_mode(config) or RunMode(default)
+    return _own_mode(config) or read_mode(default, "default")
 
 
 def get_benchmark_run_mode(benchmark_config: Mapping[str, Any], hpo_config: Mapping[str, Any]) -> RunMode:
@@ -71,18 +71,39 @@ def choose_step(mode: RunMode, exists: bool, is_complete: bool) -> Step:
         exists: Whether the stage was begun.
         is_complete: Whether nothing of it is missing; counts only if something exists.
     """
-    if mode is RunMode.FORCE_NEW:
+    if mode == RunMode.FORCE_NEW:
         return Step.START
     if not exists:
-        return Step.LEAVE if mode is RunMode.RESUME_IF_INCOMPLETE else Step.START
+        return Step.LEAVE if mode == RunMode.RESUME_IF_INCOMPLETE else Step.START
     if not is_complete:
         return Step.RESUME
-    return Step.LEAVE if mode is RunMode.RESUME_IF_INCOMPLETE else Step.REUSE
+    return Step.LEAVE if mode == RunMode.RESUME_IF_INCOMPLETE else Step.REUSE
 
 
-def should_reuse_existing(mode: RunMode, exists: bool, is_complete: bool) -> bool:
-    """Return whether the stage builds on existing results; see ``choose_step``."""
-    return choose_step(mode, exists, is_complete) in (Step.RESUME, Step.REUSE)
+def should_reuse_existing(mode: str, exists: bool, is_complete: bool) -> bool:
+    """Return whether the stage builds on existing results; see ``choose_step``.
+
+    Raises:
+        ConfigError: The mode is none of the three.
+    """
+    return choose_step(read_mode(mode, "mode"), exists, is_complete) in (Step.RESUME, Step.REUSE)
+
+
+def read_mode(value: object, place: str) -> RunMode:
+    """Read a run mode from its text.
+
+    Args:
+        value: Text, or a mode.
+        place: Place of the value, for the message.
+
+    Raises:
+        ConfigError: The value is none of the three modes.
+    """
+    try:
+        return RunMode(value)  # type: ignore[arg-type]
+    except ValueError:
+        expected = ", ".join(RunMode)
+        raise ConfigError([f"{place}: found {value!r}; expected one of {expected}, or null"]) from None
 
 
 def _own_mode(config: Mapping[str, Any]) -> RunMode | None:
@@ -92,10 +113,4 @@ def _own_mode(config: Mapping[str, Any]) -> RunMode | None:
     if not isinstance(section, Mapping):
         raise ConfigError([f"run: found {section!r}; expected a mapping such as {{mode: force_new}}"])
     value = section.get("mode")
-    if value is None:
-        return None
-    try:
-        return RunMode(value)
-    except ValueError:
-        expected = ", ".join(RunMode)
-        raise ConfigError([f"run.mode: found {value!r}; expected one of {expected}, or null"]) from None
+    return None if value is None else read_mode(value, "run.mode")

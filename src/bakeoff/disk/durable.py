@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from bakeoff.disk.holder import Holder, find_holder
 from bakeoff.errors import StorageError
 
 
@@ -43,25 +45,41 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def exclusive(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+def exclusive(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Hold a lock file; the kernel releases it however the holder dies.
 
     Args:
         path: The lock file.
-        on_wait: Called once, before the wait, if another process holds the lock.
+        on_wait: Gets a description of the holder once, before the wait, if another process holds the lock.
     """
+    described = path.with_name(f"{path.name}.holder")  # taking a lock empties its own file
     with storage_faults(path, "locking"):
         ensure_folder(path.parent)
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            on_wait()
+            on_wait(describe_holder(described, path))
             lock.acquire()
+    with suppress(OSError):
+        described.write_text(Holder.of_this_process().model_dump_json(), encoding="utf-8")
     try:
         yield
     finally:
+        with suppress(OSError):
+            described.unlink()
         lock.release()
+
+
+def describe_holder(described: Path, path: Path) -> str:
+    """Describe the process that holds a lock, as far as it is known.
+
+    Args:
+        described: File in which the holder described itself.
+        path: The lock file.
+    """
+    holder = find_holder(described)
+    return holder.describe(time.time()) if holder else f"another process holds {path}"
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def build_folder(
     build: Callable[[Path], None],
     *,
     accept: Callable[[Manifest], bool] = lambda _: True,
-    on_wait: Callable[[], None] = lambda: None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Return a whole folder: the one in place, else one that is filled aside and then moved there.
 
@@ -162,7 +162,7 @@ def build_folder(
         final: Destination; a folder there that is not whole is replaced.
         build: Fills the empty folder that it is given.
         accept: Returns whether a whole folder in place will do.
-        on_wait: Called once if another process builds it.
+        on_wait: Gets a description of the other process once, if one builds the folder.
     """
     with (
         exclusive(_lock_path(final.parent, final.name), on_wait),

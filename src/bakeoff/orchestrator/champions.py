@@ -68,7 +68,7 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
         try:
             durable.write_json(project.selection_path, kept.model_dump(mode="json"))
         except StorageError as error:  # a user may read a folder without the right to write
-            project.progress.say(f"warning: the selection could not be kept for --offline: {error}")
+            warn(f"the selection could not be kept for --offline: {error}")
     return selections
 
 

@@ -10,7 +10,18 @@ from bakeoff.core.records import Champion
 from bakeoff.errors import BakeoffError, NoChampionError, UserError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
+
+OnSkip = Callable[[Champion, BakeoffError], None]
+
+
+def _describe_skip(champion: Champion, error: BakeoffError) -> str:
+    return f"{champion.backbone}: skipped, since it has no checkpoint: {error}"
+
+
+def _warn_skipped(champion: Champion, error: BakeoffError) -> None:
+    warn(_describe_skip(champion, error))
 
 
 def find_champions(project: Project) -> tuple[Champion, ...]:
@@ -21,8 +32,14 @@ def find_champions(project: Project) -> tuple[Champion, ...]:
     Raises:
         NoChampionError: No backbone has a champion with a checkpoint.
     """
-    champions = require_champions(select_champions(project))
-    identified = identify_checkpoints(champions, project)
+    selections = select_champions(project)
+    champions = require_champions(selections)
+    for selection in selections.values():
+        if selection.champion is None:
+            project.warn_once(f"{selection.backbone}: skipped, since it has no champion: {selection.reason}")
+    identified = identify_checkpoints(
+        champions, project, lambda champion, error: project.warn_once(_describe_skip(champion, error))
+    )
     if not identified:
         missing = [f"{champion.backbone}: run {champion.run_id} has no checkpoint" for champion in champions]
         raise NoChampionError(missing, "see the warnings above, or run `bakeoff doctor`")
@@ -39,27 +56,40 @@ def acquire_checkpoints(champions: Iterable[Champion], project: Project) -> tupl
     Returns:
         The champions with a checkpoint; each other one is reported and skipped.
     """
-    return _keep_able(_acquire, champions, project)
+    return _keep_able(_acquire, champions, project, _warn_skipped)
 
 
-def identify_checkpoints(champions: Iterable[Champion], project: Project) -> tuple[Champion, ...]:
+def identify_checkpoints(
+    champions: Iterable[Champion], project: Project, on_skip: OnSkip = _warn_skipped
+) -> tuple[Champion, ...]:
     """Give each champion the digest of its checkpoint, which identifies its jobs.
 
     A checkpoint is read, or acquired, only if its writer recorded no digest.
 
+    Args:
+        champions: Champions, with or without a digest.
+        project: Project with the cache and the tracking store.
+        on_skip: Called with each champion that has no checkpoint, and the reason.
+
     Returns:
         The champions with a digest; each other one is reported and skipped.
     """
-    return _keep_able(_identify, champions, project)
+    return _keep_able(_identify, champions, project, on_skip)
 
 
-def acquire_for(plan: Plan, project: Project) -> Plan:
+def acquire_for(plan: Plan, project: Project, on_skip: OnSkip = _warn_skipped) -> Plan:
     """Acquire the checkpoints that a plan measures, and drop the jobs of those that cannot be acquired.
+
+    Args:
+        plan: Plan of all jobs.
+        project: Project with the cache and the tracking store.
+        on_skip: Called with each champion that has no checkpoint, and the reason.
 
     Returns:
         The plan, with the checkpoint in the model of each job to measure.
     """
-    ready = {model.run_id: model for model in acquire_checkpoints(plan.models_to_measure, project)}
+    acquired = _keep_able(_acquire, plan.models_to_measure, project, on_skip)
+    ready = {model.run_id: model for model in acquired}
     return Plan(
         jobs=tuple(
             planned.replace(model=ready.get(planned.model.run_id, planned.model))
@@ -97,14 +127,15 @@ def _identify(champion: Champion, project: Project) -> Champion:
 
 
 def _keep_able(
-    act: Callable[[Champion, Project], Champion], champions: Iterable[Champion], project: Project
+    act: Callable[[Champion, Project], Champion],
+    champions: Iterable[Champion],
+    project: Project,
+    on_skip: OnSkip,
 ) -> tuple[Champion, ...]:
     able = []
     for champion in champions:
         try:
             able.append(act(champion, project))
         except BakeoffError as error:
-            project.progress.say(
-                f"warning: {champion.backbone}: skipped, since it has no checkpoint: {error}"
-            )
+            on_skip(champion, error)
     return tuple(able)

@@ -30,6 +30,7 @@ from bakeoff.errors import CannotTellError, DataError, TrackingError, UserError
 from bakeoff.orchestrator.checkpoints import find_champions
 from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
@@ -110,7 +111,7 @@ def _find_production(project: Project, stored: Decision | None) -> Production:
     try:
         return registry.find_production(project.tracker, model)
     except TrackingError as error:
-        project.progress.say(f"warning: the version in production is unknown: {error}")
+        warn(f"the version in production is unknown: {error}")
         return Production(model=model, reason=f"the registry entry of {model} could not be read")
 
 
@@ -229,7 +230,7 @@ def recall_measurements(project: Project, decision: Decision) -> tuple[Measureme
         try:
             attempt = project.results.load(used.key, used.attempt)
         except DataError as error:
-            project.progress.say(f"warning: a measurement is missing from the report: {error}")
+            warn(f"a measurement is missing from the report: {error}")
             continue
         if isinstance(attempt, Measurement):
             found.append(attempt)

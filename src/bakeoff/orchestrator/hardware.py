@@ -18,6 +18,7 @@ from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import ClusterError, ConfigError, UserError
 from bakeoff.measure.backends import Backend
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
@@ -109,8 +110,10 @@ def ask_nodes(project: Project, cluster: RayCluster) -> tuple[Node, ...]:
         n_other = len(described) - len(cluster.nodes)
         project.progress.say(
             f"Ray cluster {cluster.shown_address}: measuring on {count(len(cluster.nodes), 'node')} of "
-            f"{hardware.label}" + (f"; skipping {count(n_other, 'other node')}" if n_other else "")
+            f"{hardware.label}"
         )
+        if n_other:
+            warn(f"Ray cluster {cluster.shown_address}: skipped {count(n_other, 'other node')}")
         durable.write_json(_seen_path(project), SeenHardware(hardware=hardware).model_dump(mode="json"))
     return cluster.nodes
 

@@ -28,6 +28,7 @@ from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.orchestrator.checkpoints import find_champions, identify_checkpoints
 from bakeoff.orchestrator.hardware import find_hardware, fix_threads
 from bakeoff.orchestrator.labels import check_labels
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores.documents import require_labels
 from bakeoff.stores.tracking import benchmarks
@@ -83,7 +84,7 @@ def filter_missing_benchmarks(champions: GivenChampions, project: Project) -> li
         ChampionError: A champion is incomplete, or contradicts itself.
         TrackingError: The store does not answer; bakeoff never takes that for "nothing exists".
     """
-    known = identify_checkpoints(parse_champions(champions, project.progress.say), project)
+    known = identify_checkpoints(parse_champions(champions, warn), project)
     return list(plan_for(project, known).models_to_measure) if known else []
 
 

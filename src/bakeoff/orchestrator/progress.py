@@ -1,7 +1,7 @@
-"""Progress of a stage; the library is quiet, the command line draws bars.
+"""Progress of a stage, and warnings of what is skipped, failed or waited for.
 
-A message that must always appear, such as that a command waits, is a warning of the ``bakeoff`` logger. A
-notebook shows it by default, and the command line prints it on stderr.
+Progress is chatter: the library shows none, the command line draws bars. A warning always appears: it goes to
+the ``bakeoff`` logger, which prints it on stderr by default, in scripts and notebooks alike.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Progress(Protocol):
 
 
 def warn(line: str) -> None:
-    """Log one line as a warning of the library."""
+    """Warn of what is skipped, failed or waited for, through the ``bakeoff`` logger."""
     logging.getLogger("bakeoff").warning("%s", line)
 
 
 class Quiet:
-    """Progress that shows nothing."""
+    """Progress that shows no chatter; warnings do not pass through it."""
 
     def say(self, line: str) -> None:
         """Show nothing."""

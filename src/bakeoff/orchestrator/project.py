@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from bakeoff.core.config.parse import STAGES, parse_settings
 from bakeoff.core.config.settings import Settings
 from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
 from bakeoff.core.run_mode import RunMode, inherit_mode
+from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError
 from bakeoff.measure.tasks.token_classification import Document, evaluator_version, label_list
@@ -50,7 +52,8 @@ class Project:
     Args:
         root: Folder that relative paths of the configuration start from.
         settings: Settings of all stages.
-        progress: Receiver of progress lines and bars; None shows nothing.
+        progress: Receiver of progress lines and bars; None shows none. Warnings go to the ``bakeoff`` logger
+            in either case.
         config: Folder or file of the configuration, for messages.
         is_offline: Whether to use the disk alone and never ask the tracking store.
     """
@@ -69,11 +72,12 @@ class Project:
         self._config = config
         self.settings = settings
         self.progress: Progress = progress or Quiet()
+        self._warned = set[str]()
         uri = self.resolve_uri(settings.tracking.uri)
-        self.tracker = Tracker(uri, self.artifact_location, self.progress.say, is_offline=is_offline)
+        self.tracker = Tracker(uri, self.artifact_location, warn, is_offline=is_offline)
         self.results = ResultStore(root / "results")
         self.claims = self.make_claims(self._identify_machine)
-        self.checkpoints = CheckpointStore(root / ".cache", self.progress.say)
+        self.checkpoints = CheckpointStore(root / ".cache", self.progress.say, warn)
 
     def make_claims(self, identify: Callable[[], str]) -> Claims:
         """Claims in the ledger of this project's store.
@@ -230,6 +234,12 @@ class Project:
             ),
         )
 
+    def warn_once(self, line: str) -> None:
+        """Warn, unless an earlier stage on this project has shown the same line."""
+        if line not in self._warned:
+            self._warned.add(line)
+            warn(line)
+
     def _read_documents(self, path: Path) -> tuple[Document, ...]:
         found = read_document_file(path, self.settings.data)
         for remark in found.remarks:
@@ -256,6 +266,14 @@ class Project:
         return machine_lock.identify_machine(self.results.lock_path if self.cluster else None)
 
 
+def waiting_to_measure(project: Project) -> AbstractContextManager[None]:
+    """Hold the lock of the one process that measures in this project; warn of a holder to wait for."""
+    return durable.exclusive(
+        project.results.lock_path,
+        lambda holder: warn(f"waiting for another process that measures in this project: {holder}"),
+    )
+
+
 def open_project(
     config: Path,
     overrides: Sequence[str] = (),
@@ -268,7 +286,8 @@ def open_project(
     Args:
         config: Folder with one YAML file a stage, or one YAML file with the stages as top-level keys.
         overrides: Settings to change, each as ``stage.key=value``.
-        progress: Receiver of progress lines and bars; None shows nothing.
+        progress: Receiver of progress lines and bars; None shows none. Warnings go to the ``bakeoff`` logger
+            in either case: what is skipped, failed or waited for.
         is_offline: Whether to use the disk alone and never ask the tracking store.
 
     Raises:

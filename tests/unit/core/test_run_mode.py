@@ -38,6 +38,14 @@ def test_the_table_says_which_step_is_taken(
 ) -> None:
     assert choose_step(mode, exists, is_complete) is step
     assert should_reuse_existing(mode, exists, is_complete) is reuses
+    assert should_reuse_existing(str(mode.value), exists, is_complete) is reuses
+
+
+def test_an_unknown_mode_reuses_nothing_but_is_refused() -> None:
+    with pytest.raises(ConfigError, match="found 'forcenew'; expected one of reuse_if_exists, force_new"):
+        should_reuse_existing("forcenew", True, True)
+    with pytest.raises(ConfigError, match="default: found 'often'"):
+        get_run_mode({}, "often")
 
 
 def test_there_are_three_modes_with_fixed_names() -> None:

@@ -212,9 +212,9 @@ HOLD = """
 
 
 def test_a_free_lock_is_taken_without_waiting_and_can_be_taken_again(tmp_path: Path) -> None:
-    waits: list[None] = []
+    waits: list[str] = []
     for _ in range(3):
-        with durable.exclusive(tmp_path / "new" / "lock", lambda: waits.append(None)):
+        with durable.exclusive(tmp_path / "new" / "lock", waits.append):
             pass
     assert waits == []
 
@@ -222,7 +222,7 @@ def test_a_free_lock_is_taken_without_waiting_and_can_be_taken_again(tmp_path: P
 def test_a_lock_is_free_again_after_an_error_inside(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), durable.exclusive(tmp_path / "lock"):
         raise ZeroDivisionError
-    with durable.exclusive(tmp_path / "lock", lambda: pytest.fail("the lock is still held")):
+    with durable.exclusive(tmp_path / "lock", lambda _: pytest.fail("the lock is still held")):
         pass
 
 
@@ -235,15 +235,18 @@ def test_a_waiter_says_so_once_and_goes_on_when_the_holder_is_killed(tmp_path: P
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        waits: list[int | None] = []
+        waits: list[str] = []
 
-        def on_wait() -> None:
-            waits.append(holder.poll())
+        def on_wait(line: str) -> None:
+            assert holder.poll() is None
+            waits.append(line)
             holder.kill()
 
         with durable.exclusive(tmp_path / "lock", on_wait):
             assert holder.wait() == -signal.SIGKILL
-        assert waits == [None]
+        (line,) = waits
+        assert line.startswith(f"pid {holder.pid} (`python -c`) has held it since ")
+    assert list(tmp_path.iterdir()) == [tmp_path / "lock"]
 
 
 def test_of_several_processes_one_at_a_time_is_inside(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ class PlannedJob(Record):
     has_readings: bool = True
     last_reason: str = ""
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the run mode alone leaves it: nothing failed."""
+        return self.action == "leave" and not self.last_reason
+
 
 class Plan(Record):
     """Every job that was asked for, in that order."""

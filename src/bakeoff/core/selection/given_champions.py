@@ -138,6 +138,8 @@ def _find_faults(backbone: str, champion: Champion) -> Iterator[str]:
         yield f"{place}: backbone: found {champion.backbone!r}; expected letters, digits, '.', '_' and '-'"
     for name in _RUN_IDS:
         value = str(getattr(champion, name))
+        if value == "" and name == "sweep_run_id":
+            continue  # an older writer did not keep it
         if not is_run_id(value):
             yield f"{place}: {name}: found {value!r}; expected an MLflow run id, 32 hex digits"
     if champion.run_id != champion.refit_run_id:

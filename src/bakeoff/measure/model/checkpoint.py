@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakeoff.disk.digest import digest_folder, shorten
+from bakeoff.disk.digest import digest_as, shorten
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.safetensors import WEIGHTS_FILE, check_weights, read_json
 from bakeoff.measure.tasks.label_schemes import Scheme, name_scheme
@@ -107,7 +107,7 @@ def open_verified_checkpoint(folder: Path, digest: str) -> Checkpoint:
         CheckpointError: The folder is not a checkpoint, or not this one.
     """
     checkpoint = open_checkpoint(folder)
-    found = digest_folder(folder)
+    found = digest_as(digest, folder)
     if found != digest:
         raise CheckpointError(
             folder,

@@ -7,18 +7,17 @@ an outage bakeoff uploads again, and never measures again.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark, count_failed_or_invalid, valid_attempts
 from bakeoff.core.plan.jobs import Plan, PlannedJob
-from bakeoff.core.records import FailedAttempt, Measurement
+from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.core.selection.given_champions import GivenChampions, parse_champions
 from bakeoff.core.validity.flags import CONTENDED
 from bakeoff.core.validity.noise import is_only_contended
-from bakeoff.disk import durable
+from bakeoff.errors import BakeoffError, NothingMeasuredError
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.execute import measure_here
 from bakeoff.orchestrator.bench.executors import reaching_nodes
@@ -28,7 +27,7 @@ from bakeoff.orchestrator.checkpoints import acquire_for, find_champions, identi
 from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.plan import find_existing, plan_against
 from bakeoff.orchestrator.progress import warn
-from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.project import Project, waiting_to_measure
 from bakeoff.record import Record
 
 
@@ -65,18 +64,19 @@ def bench(project: Project) -> BenchResult:
     """
     champions = find_champions(project)
     check_labels(project, champions)
-    with _measuring(project), reaching_nodes(project):
+    with waiting_to_measure(project), reaching_nodes(project):
         if not project.is_offline:
             project.ensure_benchmark_experiment()  # a store that refuses is better known before measuring
         existing = send_waiting(project, champions, find_existing(project, champions))
-        return _carry_out(project, plan_against(project, champions, existing), existing)
+        return _carry_out(project, plan_against(project, champions, existing), existing, BenchClaims(project))
 
 
 def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str, Path]:
     """Measure champions that carry their own ids, digests and checkpoints.
 
-    Nothing is looked up for them: only the disk is asked what exists, and the tracking store is only written
-    to. Use ``bench`` or ``plan`` to ask the store what exists.
+    Nothing is looked up for them before the measurement: only the disk is asked what exists, and no claim is
+    read. Two machines may measure the same job then; publication decides which result counts. Use ``bench``
+    to ask the store what exists, and to share the work.
 
     Args:
         champions: Champions in any shape that ``parse_champions`` reads. A checkpoint without
@@ -84,35 +84,54 @@ def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str
         project: Names runtimes, scenarios and stores.
 
     Returns:
-        The result file of each backbone with a measurement.
+        The result file of each backbone with a measurement. A warning names each other backbone, and why.
 
     Raises:
         ChampionError: A champion is incomplete, or contradicts itself; nothing was measured.
         ConfigError: A runtime asks for more threads than this process may use.
         DataError: The test file is missing or broken.
+        NothingMeasuredError: Every champion failed; it names the reason of each.
     """
-    parsed = parse_champions(champions, project.progress.say)
-    with _measuring(project), reaching_nodes(project):
-        identified = identify_checkpoints(parsed, project)
+    parsed = parse_champions(champions, warn)
+    with waiting_to_measure(project), reaching_nodes(project):
+        skipped = dict[str, str]()
+
+        def skip(champion: Champion, error: BakeoffError) -> None:
+            skipped[champion.backbone] = f"skipped, since it has no checkpoint: {error}"
+
+        identified = identify_checkpoints(parsed, project, skip)
         on_disk = project.results.list_existing(champion.run_id for champion in identified)
-        able = acquire_for(plan_against(project, identified, on_disk), project)
-        return _carry_out(project, able, on_disk).result_files
+        able = acquire_for(plan_against(project, identified, on_disk), project, skip)
+        result = _carry_out(project, able, on_disk, BenchClaims(project, is_asking=False))
+    missing = [champion for champion in parsed if champion.backbone not in result.result_files]
+    reasons = [f"{each.backbone}: {_explain_missing(each, result, skipped)}" for each in missing]
+    for reason in reasons:
+        warn(reason)
+    is_at_rest = not skipped and all(each.is_at_rest for each in result.plan.jobs)
+    if reasons and not result.result_files and not is_at_rest:
+        raise NothingMeasuredError(reasons)
+    return result.result_files
 
 
-def _measuring(project: Project) -> AbstractContextManager[None]:
-    return durable.exclusive(
-        project.results.lock_path,
-        lambda: warn("another process measures in this project; waiting for it"),
-    )
+def _explain_missing(champion: Champion, result: BenchResult, skipped: Mapping[str, str]) -> str:
+    """Explain why a champion has no result file."""
+    if champion.backbone in skipped:
+        return skipped[champion.backbone]
+    mine = {planned.job.key for planned in result.plan.jobs if planned.model.run_id == champion.run_id}
+    reasons = [f"{each.job.label}: {each.reason}" for each in result.failed if each.job.key in mine]
+    reasons += [f"{each.job.label}: {each.validity}" for each in result.measured if each.job.key in mine]
+    reasons += [f"{each.job.label}: {each.reason}" for each in result.plan.left if each.job.key in mine]
+    return f"no result: {'; '.join(reasons) or 'another command measures its jobs'}"
 
 
-def _carry_out(project: Project, plan: Plan, existing: Sequence[ExistingBenchmark]) -> BenchResult:
+def _carry_out(
+    project: Project, plan: Plan, existing: Sequence[ExistingBenchmark], claims: BenchClaims
+) -> BenchResult:
     """Measure what no other machine measures, wait for the others, and take over from dead ones."""
     begin_s = time.monotonic()
     for planned in plan.jobs:
         project.progress.say(f"{planned.job.label}: {planned.action}: {planned.reason}")
     measure = measure_here if project.cluster is None else measure_on_nodes
-    claims = BenchClaims(project)
     final, todo = {planned.job.key: planned for planned in plan.jobs}, plan
     with claims.held():
         while todo.todo:

@@ -17,6 +17,7 @@ from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.bench.prepare import Outcomes
 from bakeoff.orchestrator.bench.upload import send
 from bakeoff.orchestrator.bench.work_units import WorkUnit
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.stores.claims.claims import Claim, End, Held, Published
@@ -37,13 +38,18 @@ class BenchClaims:
 
     Without a store, offline or in an outage, every job is taken: publication decides which result counts.
 
+    Args:
+        project: Project with the stores.
+        is_asking: Whether to ask the ledger before measuring. If not, every job is taken.
+
     Attributes:
         outcomes: Outcomes of the jobs that were taken.
         deferred: Jobs that other commands measure, or have measured meanwhile, by key digest.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, *, is_asking: bool = True) -> None:
         self._project = project
+        self._is_asking = is_asking and not project.is_offline
         self.outcomes = Outcomes()
         self._claims: dict[str, Claim] = {}
         self._taken: dict[str, PlannedJob] = {}
@@ -76,10 +82,10 @@ class BenchClaims:
         Raises:
             TrackingError: The store refuses to be written to.
         """
-        if self._project.is_offline:
-            return planned
         digest = planned.job.key_digest
         self._taken[digest] = planned
+        if not self._is_asking:
+            return planned
         try:
             answer = self._project.claims.claim(
                 digest, planned.attempt, is_forced=is_forced(self._project), is_replanned=self._is_replanned
@@ -87,19 +93,19 @@ class BenchClaims:
         except TrackingError as error:
             if error.is_refusal:
                 raise  # better known before hours are spent
-            self._project.progress.say(f"{planned.job.label}: measured without a claim: {error}")
+            warn(f"{planned.job.label}: measuring without a claim: {error}")
             return planned
         self._is_down = False
         if isinstance(answer, Claim):
             self._claims[digest] = answer
             return planned.replace(attempt=answer.attempt)
         if isinstance(answer, Held):
-            self._project.progress.say(f"{planned.job.label}: skipped for now; {answer.owner} measures it")
+            warn(f"{planned.job.label}: skipped for now, while {answer.owner} measures it")
         elif isinstance(answer, Published):
             self._published[digest] += 1
             if self._published[digest] > MAX_PUBLISHED:
-                self._project.progress.say(
-                    f"warning: {planned.job.label}: run {answer.run_id} counts in the ledger, but is "
+                warn(
+                    f"{planned.job.label}: run {answer.run_id} counts in the ledger, but is "
                     "not valid; delete that run to measure again"
                 )
                 return None
@@ -191,9 +197,7 @@ class BenchClaims:
                 return
             if now_s() - reported_s >= REPORT_S:
                 reported_s = now_s()
-                self._project.progress.say(
-                    f"waiting for {count(len(holders), 'job')} of {'; '.join(sorted(names))}"
-                )
+                warn(f"waiting for {count(len(holders), 'job')} of {'; '.join(sorted(names))}")
             time.sleep(look_s)
 
     def plan_again(self, plan: Plan, existing: Sequence[ExistingBenchmark]) -> Plan:
@@ -245,7 +249,7 @@ class BenchClaims:
         except TrackingError as error:
             self._is_down = True
             text = f"{attempt.job.label}: measured and safe on disk, but not logged: {error}"
-            self._project.progress.say(text)
+            warn(text)
             return
         self._sent.add(place)
         if logged.superseded_by is not None:
@@ -260,7 +264,7 @@ class BenchClaims:
             self._project.claims.end(claim, how)
         except TrackingError as error:
             self._is_down = True
-            self._project.progress.say(f"a claim was not released, and will expire: {error}")
+            warn(f"a claim was not released, and will expire: {error}")
 
 
 def is_forced(project: Project) -> bool:

@@ -14,7 +14,7 @@ from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.messages import Delivery, assign, receive, unpack
 from bakeoff.orchestrator.bench.work_units import WorkUnit
 from bakeoff.orchestrator.hardware import ask_nodes, find_new_nodes
-from bakeoff.orchestrator.progress import Advance
+from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.cluster import RayCluster
 
@@ -64,6 +64,8 @@ class NodeExecutor:
         received = receive(self._project, unit, delivery, outcomes)
         for line in self._describe(unit, received) if received else ():
             self._project.progress.say(line)
+        for line in received.warned if received else ():
+            warn(line)
         self._received |= {(planned.job.key_digest, planned.attempt) for planned in unit}
         advance(f"{len(unit)} jobs, {unit[-1].job.label}")
 
@@ -147,7 +149,7 @@ def _fetch(project: Project, cluster: RayCluster, where: Node) -> None:
         try:
             attempt = unpack(packed)
         except DataError as error:
-            project.progress.say(f"node {where.name}: skipped: {error}")
+            warn(f"node {where.name}: skipped: {error}")
             continue
         results.store(attempt, is_forced=packed.is_forced)
         project.progress.say(f"{attempt.job.label}: fetched from node {where.name}, measured earlier")

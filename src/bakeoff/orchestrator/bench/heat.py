@@ -46,7 +46,7 @@ from bakeoff.orchestrator.bench.prepare import (
 )
 from bakeoff.orchestrator.bench.untimed import prepare_together
 from bakeoff.orchestrator.plan import documents_for
-from bakeoff.orchestrator.progress import Advance
+from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
@@ -118,7 +118,7 @@ def _prepare_all(project: Project, unit: Sequence[PlannedJob], claims: BenchClai
         if planned.action == "measure":
             claims.outcomes.fail(project, planned, why)
         else:
-            project.progress.say(f"{planned.job.candidate} cannot be the reference: {why}")
+            warn(f"{planned.job.candidate} cannot be the reference: {why}")
     return [each for each in found if each.prepared not in broken]
 
 

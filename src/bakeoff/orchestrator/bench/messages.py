@@ -50,6 +50,7 @@ class Delivery(Record):
         wall_s: Time that the node was busy with the work unit.
         unready: Jobs that were not tried, because their checkpoint could not be fetched.
         said: Progress lines of the node.
+        warned: Warnings of the node.
     """
 
     attempts: tuple[PackedAttempt, ...]
@@ -57,6 +58,7 @@ class Delivery(Record):
     wall_s: float = 0.0
     unready: tuple[FailedAttempt, ...] = ()
     said: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
 
 
 def assign(

@@ -6,6 +6,7 @@ died asks again when it is started again. Arguments and answers are plain values
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,22 +21,44 @@ from bakeoff.orchestrator.bench.execute import measure_unit
 from bakeoff.orchestrator.bench.messages import Assignment, Delivery
 from bakeoff.orchestrator.hardware import examine_machine, node_folder
 from bakeoff.orchestrator.plan import digest_documents, documents_for
-from bakeoff.orchestrator.progress import Quiet
-from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.progress import Quiet, warn
+from bakeoff.orchestrator.project import Project, waiting_to_measure
 from bakeoff.run.cluster import find_node_id
 from bakeoff.run.machine.lock import measuring
 from bakeoff.stores.results.store import ResultStore
 
 
 class Notes(Quiet):
-    """Keeps progress lines, to be sent back."""
+    """Keeps progress lines and warnings, to be sent back."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.warnings: list[str] = []
 
     def say(self, line: str) -> None:
         """Keep a line."""
         self.lines.append(line)
+
+    @contextmanager
+    def keeping_warnings(self) -> Iterator[None]:
+        """Keep the warnings of the library meanwhile, in place of logging them on this node."""
+        logger, handler = logging.getLogger("bakeoff"), _Keeper(self.warnings)
+        before, logger.propagate = logger.propagate, False
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = before
+
+
+class _Keeper(logging.Handler):
+    def __init__(self, kept: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append(record.getMessage())
 
 
 def carry_out(assignment: str) -> dict[str, Any]:
@@ -43,7 +66,7 @@ def carry_out(assignment: str) -> dict[str, Any]:
     order = Assignment.model_validate_json(assignment)
     notes = Notes()
     project = _open_project(order, notes)
-    with _alone(project):
+    with notes.keeping_warnings(), _alone(project):
         begin_s = time.monotonic()
         forget(order.project, order.received)
         claims = BenchClaims(project)
@@ -60,6 +83,7 @@ def carry_out(assignment: str) -> dict[str, Any]:
             wall_s=time.monotonic() - begin_s,
             unready=tuple(claims.outcomes.unready),
             said=tuple(notes.lines),
+            warned=tuple(notes.warnings),
         ).model_dump()
 
 
@@ -89,7 +113,7 @@ def _open_project(order: Assignment, notes: Notes) -> Project:
 
 @contextmanager
 def _alone(project: Project) -> Iterator[None]:
-    with durable.exclusive(project.results.lock_path), measuring(project.progress.say):
+    with waiting_to_measure(project), measuring(warn):
         yield
 
 

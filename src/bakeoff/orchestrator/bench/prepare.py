@@ -21,6 +21,7 @@ from bakeoff.measure.statistics.readings import Reading
 from bakeoff.measure.tasks.token_classification import require_known_labels
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.plan import documents_for
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.measuring.orders import PrepareOrder, Task, TimedOrder, UntimedOrder, run_in_fresh_process
 
@@ -152,7 +153,7 @@ class Outcomes:
         self, project: Project, planned: PlannedJob, error: BakeoffError, readings: Sequence[Reading] = ()
     ) -> None:
         """Store a failed attempt with the readings from before it failed; the other jobs go on."""
-        project.progress.say(f"{planned.job.label}: failed: {error}")
+        warn(f"{planned.job.label}: failed: {error}")
         attempt = FailedAttempt(
             job=planned.job,
             attempt=planned.attempt,

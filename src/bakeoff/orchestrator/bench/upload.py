@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.records import Attempt, Champion
-from bakeoff.disk import durable
 from bakeoff.errors import TrackingError
 from bakeoff.orchestrator.decide import find_unsent_decision, send_decision
 from bakeoff.orchestrator.plan import find_existing
 from bakeoff.orchestrator.progress import warn
-from bakeoff.orchestrator.project import Project
+from bakeoff.orchestrator.project import Project, waiting_to_measure
 from bakeoff.record import Record
 from bakeoff.stores.results.store import LoggedRun
 from bakeoff.stores.tracking import benchmarks
@@ -34,10 +33,7 @@ class SyncResult(Record):
 
 def sync(project: Project) -> SyncResult:
     """Upload every attempt, and the decision, that the tracking store does not have; measure nothing."""
-    with durable.exclusive(
-        project.results.lock_path,
-        lambda: warn("another process measures in this project; waiting for it"),
-    ):
+    with waiting_to_measure(project):
         attempts = project.results.list_waiting()
         decision = find_unsent_decision(project)
         labels = [f"{attempt.job.label}, attempt {attempt.attempt}" for attempt in attempts]
@@ -81,7 +77,7 @@ def send(project: Project, attempt: Attempt, *, may_exist: bool) -> Logged:
     project.results.mark_logged(attempt, describe_run(project, experiment_id, logged.run_id))
     if logged.superseded_by is not None:
         place = project.results.set_aside(attempt)
-        project.progress.say(
+        warn(
             f"{job.label}: run {logged.superseded_by} was published first and counts; ours is kept in {place}"
         )
     return logged
@@ -104,7 +100,7 @@ def send_waiting(
         try:
             logged = send(project, attempt, may_exist=True)
         except TrackingError as error:
-            project.progress.say(f"{attempt.job.label}: measured and safe on disk, but not logged: {error}")
+            warn(f"{attempt.job.label}: measured and safe on disk, but not logged: {error}")
             break
         project.progress.say(f"{attempt.job.label}: logged now, measured earlier")
         was_superseded = was_superseded or logged.superseded_by is not None

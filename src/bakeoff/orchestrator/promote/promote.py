@@ -16,6 +16,7 @@ from bakeoff.errors import UserError
 from bakeoff.orchestrator.bench.prepare import prepare_job
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.decide import load_decision
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.promote.checks import PromotionEvidence, gather_evidence
 from bakeoff.record import Record
@@ -98,7 +99,7 @@ def promote(
         raise evidence.faults[0]
     overridden = tuple(str(fault) for fault in evidence.faults)
     for fault in overridden:
-        project.progress.say(f"warning: overridden by --force: {fault}")
+        warn(f"overridden by --force: {fault}")
     checkpoint = find_checkpoint(evidence.champion, project)
     model, identity = project.settings.tracking.registered_model, _identify(evidence)
     versions = registry.find_versions(project.tracker, model, identity)

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from bakeoff.core.run_mode import Step
 from bakeoff.errors import NoSweepError, TrackingError, WorkerError
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sweep.check_settings import check_sweep_settings, pretrained_folder
 from bakeoff.orchestrator.sweep.lead import SweepResult, choose_sweep_step, identify_study, summarise
@@ -73,7 +74,7 @@ def _wait_for_sweep(project: Project, identity: StudyIdentity) -> tuple[SweepRec
         if time.monotonic() >= deadline:
             raise NoSweepError(identity.backbone, waited_s=wait_s, found=found)
         if found != shown:
-            project.progress.say(f"{identity.backbone}: {found}; waiting up to {wait_s:.0f} s for a sweep")
+            warn(f"{identity.backbone}: {found}; waiting up to {wait_s:.0f} s for a sweep")
             shown = found
         time.sleep(min(LOOK_S, wait_s))
 

@@ -19,6 +19,7 @@ from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_folder
 from bakeoff.errors import TrackingError, WorkerError
 from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sweep.check_settings import check_sweep_settings, pretrained_folder
 from bakeoff.orchestrator.sweep.leadership import leading
@@ -88,11 +89,9 @@ def sweep(project: Project) -> tuple[SweepResult, ...]:
         check_backbone(pretrained_folder(project, backbone))
     leaked = count_leaked(project.corpus.train, project.corpus.test)
     if leaked:
-        project.progress.say(f"warning: the training file also contains {count(leaked, 'test document')}")
+        warn(f"the training file also contains {count(leaked, 'test document')}")
     lock = project.root / ".cache" / "sweep.lock"
-    with durable.exclusive(
-        lock, lambda: project.progress.say("another sweep of this project is running; waiting for it")
-    ):
+    with durable.exclusive(lock, lambda holder: warn(f"waiting for another sweep of this project: {holder}")):
         (name,) = project.settings.tracking.sweep_experiments
         experiment_id = project.tracker.ensure_experiment(name)
         identities = [identify_study(project, backbone) for backbone in project.settings.hpo.backbones]
@@ -220,7 +219,9 @@ def choose_sweep_step(project: Project, experiment_id: str, identity: StudyIdent
 def summarise(
     project: Project, identity: StudyIdentity, action: StudyAction, failure: str | None = None
 ) -> SweepResult:
-    """Summarise what the tracking store knows of a study."""
+    """Summarise what the tracking store knows of a study, and warn if the sweep failed."""
+    if failure:
+        warn(f"{identity.backbone}: the sweep failed: {failure}")
     (name,) = project.settings.tracking.sweep_experiments
     experiment_id = project.tracker.ensure_experiment(name)
     counts = count_trials(project.tracker, experiment_id, identity.study_key_hash)
@@ -241,7 +242,7 @@ def summarise(
 def _find_unrefitted(project: Project, group: Sweep) -> Trial | None:
     """Return the group's best trial if it has no refit with a checkpoint yet."""
     if not any(_is_valid(trial) for trial in group.trials):
-        project.progress.say("warning: no trial has a finite metric; nothing to refit")
+        warn("no trial has a finite metric; nothing to refit")
         return None
     best = find_best_trial(group.trials, project.settings.hpo.objective.direction)
     is_there = any(
@@ -280,8 +281,8 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, process: Trai
             raise
         if outcome.n_truncated:
             n_documents = len(corpus.train) + len(corpus.test)
-            project.progress.say(
-                f"warning: {best.backbone}: {outcome.n_truncated} of {count(n_documents, 'document')} cut at "
+            warn(
+                f"{best.backbone}: {outcome.n_truncated} of {count(n_documents, 'document')} cut at "
                 f"{outcome.token_limit} tokens; the model does not see the rest"
             )
         recorder.finish_refit(

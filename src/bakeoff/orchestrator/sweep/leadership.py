@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import TrackingError
+from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.machine import lock as machine_lock
 from bakeoff.stores.claims.claims import Claim, Claims, Held
@@ -58,7 +59,7 @@ def _claim(project: Project, claims: Claims, key: str, backbone: str) -> Claim:
             return found
         if isinstance(found, Held) and found.owner != leader:
             leader = found.owner
-            project.progress.say(
+            warn(
                 f"{backbone}: {leader} leads this sweep; waiting until it ends or is silent for "
                 f"{expiry_s:g} s (use --worker to help it)"
             )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from bakeoff.measure.tasks.token_classification import Document
-from bakeoff.orchestrator.progress import Advance
+from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sweep.check_settings import pretrained_folder
 from bakeoff.plural import count
@@ -35,7 +35,7 @@ def connect_study(project: Project) -> SharedStudy:
         pruner=hpo.pruner,
         workers=hpo.workers,
     )
-    return SharedStudy(plan, project.progress.say)
+    return SharedStudy(plan, warn)
 
 
 def name_study(backbone: str, sweep_run_id: str) -> str:
@@ -53,14 +53,14 @@ def run_trials(
     """Run trials until all trials of the study have ended, and record those of this process."""
     backbone, hpo = identity.backbone, project.settings.hpo
     if not process.load(hpo.trainer) and hpo.pruner is not None:
-        project.progress.say(
-            f"warning: hpo.pruner has no effect: the train method of {hpo.trainer} takes no `report`; "
+        warn(
+            f"hpo.pruner has no effect: the train method of {hpo.trainer} takes no `report`; "
             "add this parameter, or set hpo.pruner to null"
         )
 
     def say_waiting(n_open: int) -> None:
         others = count(n_open, "trial of another worker", "trials of other workers")
-        project.progress.say(f"{backbone}: waiting for {others}")
+        warn(f"{backbone}: waiting for {others}")
 
     plan = _plan_training(project, backbone)
     with (

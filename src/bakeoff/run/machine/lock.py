@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field, ValidationError
 
 from bakeoff.disk import durable
+from bakeoff.disk.holder import Holder, find_holder
 from bakeoff.heartbeat import beating
-from bakeoff.record import Record
 
 LOCK_VARIABLE = "BAKEOFF_MACHINE_LOCK"
 # Interval at which a command that waits for the lock reports again.
 TELL_S = 60.0
-_MOST_BYTES = 4096
-_MOST_CHARS = 80
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -33,31 +27,6 @@ def lock_path() -> Path:
         return Path(named).absolute()
     shared = Path("/tmp")  # noqa: S108 - shared by all users of the machine, as the CPU is
     return (shared if shared.is_dir() else Path(tempfile.gettempdir())) / "bakeoff-machine.lock"
-
-
-class Holder(Record):
-    """The command that holds the lock, as it described itself in the lock file.
-
-    Attributes:
-        since_s: Time at which it got the lock, in s since the Unix epoch.
-    """
-
-    pid: Annotated[int, Field(gt=0)]
-    command: str
-    since_s: Annotated[float, Field(gt=0, lt=1e11)]
-
-    def describe(self, now_s: float) -> str:
-        """Describe the process, its command and how long it has held the lock.
-
-        Args:
-            now_s: Time now, in s since the Unix epoch.
-        """
-        shown = "".join(each for each in self.command if each.isprintable() and each != "`")[:_MOST_CHARS]
-        at = time.strftime("%H:%M:%S", time.localtime(self.since_s))
-        minutes, seconds = divmod(max(0, int(now_s - self.since_s)), 60)
-        hours, minutes = divmod(minutes, 60)
-        lasted = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds} s"
-        return f"pid {self.pid} (`{shown}`) has held it since {at} ({lasted})"
 
 
 @contextmanager
@@ -73,13 +42,12 @@ def measuring(on_wait: Callable[[str], None]) -> Iterator[None]:
     """
     path = lock_path()
     if os.name == "nt":
-        with durable.exclusive(path, lambda: on_wait(describe_wait(path))):
+        with durable.exclusive(path, lambda _: on_wait(describe_wait(path))):
             yield
         return
     with durable.storage_faults(path, "locking"):
         descriptor = _hold(path, lambda: on_wait(describe_wait(path)))
-    me = Holder(pid=os.getpid(), command=_name_command(), since_s=time.time())
-    _write(path, descriptor, me.model_dump_json())
+    _write(path, descriptor, Holder.of_this_process().model_dump_json())
     try:
         yield
     finally:
@@ -94,23 +62,6 @@ def describe_wait(path: Path) -> str:
     return f"waiting for the machine lock: {found}"
 
 
-def find_holder(path: Path) -> Holder | None:
-    """Read the holder of the lock; None if the file names no process that can hold it.
-
-    Any account may have written there, and a killed command leaves its text behind.
-    """
-    import psutil
-
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            holder = Holder.model_validate_json(file.read(_MOST_BYTES))
-        began_s = psutil.Process(holder.pid).create_time()
-    except (OSError, ValidationError, psutil.Error, OverflowError):
-        return None
-    # A process that began later reuses the number of a dead one.
-    return holder if began_s <= holder.since_s + 1 else None
-
-
 def _write(path: Path, held: int, text: str) -> None:
     """Write into the lock file for the commands that wait; holding the lock needs no right to write.
 
@@ -123,13 +74,6 @@ def _write(path: Path, held: int, text: str) -> None:
         if os.path.samestat(os.fstat(file.fileno()), os.fstat(held)):
             file.truncate(0)
             file.write(text.encode())
-
-
-def _name_command() -> str:
-    """Return the program and its first argument; more could reveal secrets to other accounts."""
-    program = Path(sys.argv[0] if sys.argv else "") if sys.argv[:1] != ["-c"] else Path("python -c")
-    name = program.parent.name if program.name == "__main__.py" else program.name
-    return " ".join([name or "python", *(word for word in sys.argv[1:2] if word.isidentifier())])
 
 
 def _hold(path: Path, on_wait: Callable[[], None]) -> int:
@@ -190,8 +134,9 @@ def identify_machine(path: Path | None = None) -> str:
 
 
 def describe_command() -> str:
-    """Describe this command to readers: host and process."""
-    return f"{platform.node() or 'unknown host'}, process {os.getpid()}"
+    """Describe this command to readers: host, process and the time of this call."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    return f"{platform.node() or 'unknown host'}, process {os.getpid()}, since {now}"
 
 
 def _boot() -> str:

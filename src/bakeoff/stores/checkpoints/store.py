@@ -30,11 +30,18 @@ class CheckpointStore:
     Args:
         folder: Folder of the cache.
         notify: Receives a line for each fetch.
+        warn: Receives a line for each wait, and for each copy that has changed.
     """
 
-    def __init__(self, folder: Path, notify: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        notify: Callable[[str], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.folder = folder
         self._notify = notify
+        self._warn = warn
 
     def acquire(self, champion: Champion, download: Download, *, rehash: bool = True) -> Path:
         """Return a folder with the champion's complete checkpoint, checked against the refit's digest.
@@ -64,7 +71,7 @@ class CheckpointStore:
             open_checkpoint(final / _INNER)
             return final / _INNER
         if final.exists():
-            self._notify(f"{place}: the cached copy has changed; fetching it again")
+            self._warn(f"{place}: the cached copy has changed; fetching it again")
 
         def fetch(aside: Path) -> None:
             self._notify(f"{place}: fetching it")
@@ -74,7 +81,7 @@ class CheckpointStore:
             final,
             fetch,
             accept=lambda standing: _fits(standing, champion),
-            on_wait=lambda: self._notify(f"{place}: waiting for another process that is fetching it"),
+            on_wait=lambda holder: self._warn(f"{place}: waiting for another process to fetch it: {holder}"),
         )
         return final / _INNER
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.disk.holder import Holder, find_holder
 from bakeoff.errors import StorageError
 from bakeoff.run.machine import lock as machine_lock
 from bakeoff.run.machine.lock import (
     LOCK_VARIABLE,
-    Holder,
     describe_wait,
-    find_holder,
     identify_machine,
     lock_path,
     measuring,
@@ -151,7 +150,7 @@ def test_the_command_line_says_once_whom_it_waits_for() -> None:
     first = waiter.stderr.readline()
     holder.kill()
     holder.wait()
-    assert first.startswith(f"waiting for the machine lock: pid {holder.pid} (`python -c`)")
+    assert first.startswith(f"warning: waiting for the machine lock: pid {holder.pid} (`python -c`)")
     assert waiter.stderr.read() == ""
     assert waiter.wait() == 0
 

@@ -162,7 +162,7 @@ def test_a_poisoned_cache_is_noticed_said_and_fetched_again_with_and_without_a_r
     cache: Path, shelf: Shelf, recorded: bool, name: str, fault: str
 ) -> None:
     said: list[str] = []
-    store = CheckpointStore(cache, said.append)
+    store = CheckpointStore(cache, warn=said.append)
     digest = digest_folder(shelf.folder / "checkpoint") if recorded else None
     champion = make_champion(checkpoint_digest=digest)
     path = store.acquire(champion, shelf.download) / name

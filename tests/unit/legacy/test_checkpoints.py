@@ -112,19 +112,13 @@ def test_a_folder_without_sound_checkpoint_has_none(write: Write, tmp_path: Path
 
 
 def test_the_deprecation_warning_points_at_the_caller_and_names_what_to_use(tmp_path: Path) -> None:
-    hashes = {"study_key_hash": "a", "trial_key_hash": "b", "study_family_hash": "c"}
+    carried = {"study_key_hash": "a", "trial_key_hash": "b", "study_family_hash": "c"}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         find_checkpoint_in_trial_dir(tmp_path)
-        compute_grouping_tags(hashes, {}, {})
+        compute_grouping_tags(carried, {}, {})
     assert [(one.category, one.filename) for one in caught] == [(DeprecationWarning, __file__)] * 2
     assert [str(one.message) for one in caught] == [
         "find_checkpoint_in_trial_dir() is deprecated; use the checkpoint_path of a champion",
         "compute_grouping_tags() is deprecated; use the hashes of a champion",
     ]
-
-
-def test_hashes_that_a_trial_carries_are_used_and_nothing_is_read_for_them() -> None:
-    carried = {"study_key_hash": "a", "trial_key_hash": "b", "study_family_hash": "c"}
-    with pytest.deprecated_call():
-        assert compute_grouping_tags(carried, {}, {}, {}) == ("a", "b", "c")
