@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bakeoff import legacy
 from bakeoff.core.records import Champion
 from bakeoff.errors import ConfigError, NothingMeasuredError, TrackingError
 from bakeoff.stores.tags import PARENT_RUN_ID
+from old_store import write_old_sweep
 
 SOURCE = Path(__file__).parents[2] / "src"
 BACKBONE = "distilbert"
@@ -123,7 +125,6 @@ def bench_trials(old: OldProject, given: dict[str, Any], **changes: Any) -> dict
         return old.bench(legacy.benchmark_best_trials, given, **changes)
 
 
-# The documents are words with BIO tags here; old ones are a JSON list of texts with plain annotations.
 def test_the_old_notebook_cell_runs_with_one_changed_import(old: OldProject) -> None:
     champions = legacy.select_champions_for_backbones(
         [BACKBONE], {BACKBONE: {"name": SEARCH, "id": old.experiment_id}}, {**HPO}, old.client, old.root
@@ -159,6 +160,35 @@ def test_the_old_notebook_cell_runs_with_one_changed_import(old: OldProject) -> 
         is champions
     )
     assert old.bench(legacy.benchmark_champions, {}) == {}
+
+
+def test_the_old_cell_takes_plain_labels_and_a_list_of_spans(
+    empty_store: Path, make_classifier: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    checkpoint = make_classifier("distilbert", ["O", "SKILL", "PERSON"])
+    sweep = write_old_sweep(client, tmp_path, (0.7, 0.9, 0.8), refit_of=1, checkpoint=checkpoint)
+    texts = [
+        {"text": "Ada writes Python", "annotations": [[0, 3, "PERSON"], [11, 17, "SKILL"]]},
+        {"text": "Bob knows SQL well", "annotations": [[0, 3, "PERSON"], [10, 13, "SKILL"]]},
+    ]
+    test = tmp_path / "test.json"
+    test.write_text(json.dumps(texts), encoding="utf-8")
+    runtime = {"runtimes": [{"kind": "torch", "threads": 1}]}
+    champions = legacy.select_champions_for_backbones(
+        [BACKBONE], {BACKBONE: {"name": sweep.experiment}}, {**HPO}, client, tmp_path
+    )
+    missing = legacy.filter_missing_benchmarks(
+        champions, BENCHMARK, BENCH | runtime, "data", "evaluation", tmp_path, "local", client
+    )
+    assert missing == champions
+    files = legacy.benchmark_champions(
+        missing, test, tmp_path, "local", DATA, HPO, BENCH | runtime, BENCHMARK, mlflow_client=client
+    )
+    (path,) = files.values()
+    assert path.is_relative_to(tmp_path / "outputs" / "benchmarking" / "local" / BACKBONE)
+    assert json.loads(path.read_text())["batch_1"]["median_ms"] > 0
 
 
 def test_a_finished_run_of_the_old_writer_is_a_benchmark(old: OldProject) -> None:
