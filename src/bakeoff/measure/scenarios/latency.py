@@ -23,7 +23,8 @@ class Latency(Record):
     Attributes:
         batch_sizes: Documents per call; each size is measured.
         region: Part of a call that is timed. ``model`` is from padded tensors to logits in host memory;
-            ``end_to_end`` is from a document to its prediction, tokenisation included. Tokenisation alone is always measured too.
+            ``end_to_end`` is from a document to its prediction, tokenisation included. Tokenisation alone is always
+            measured too.
         padding: Padding of a batch; ``longest`` fills every row up to the longest one.
         cold_cache: Whether to overwrite the CPU's caches, untimed, before every timed call, as other work
             would. Otherwise a call follows similar calls.
@@ -76,9 +77,7 @@ class Latency(Record):
         call = _from_documents(subject, rows) if is_whole else _from_tensors(subject, batches)
         return Variant(
             number=size,
-            call=_through_text(subject, rows)
-            if self.region == "end_to_end"
-            else _through_model(subject, batches),
+            call=call,
             n_tokens=tuple(batch.n_tokens for batch in batches),
             n_padded_tokens=tuple(batch.n_padded_tokens for batch in batches),
             n_documents=size,
@@ -86,11 +85,11 @@ class Latency(Record):
         )
 
 
-def _through_model(subject: TimedSubject, batches: list[Batch]) -> Callable[[int], object]:
+def _from_tensors(subject: TimedSubject, batches: list[Batch]) -> Callable[[int], object]:
     infer = subject.session.infer
     return lambda number: infer(batches[number])
 
 
-def _through_text(subject: TimedSubject, rows: list[list[int]]) -> Callable[[int], object]:
+def _from_documents(subject: TimedSubject, rows: list[list[int]]) -> Callable[[int], object]:
     documents = [[subject.documents[index] for index in row] for row in rows]
     return lambda number: subject.answer(documents[number])
