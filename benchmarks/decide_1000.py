@@ -67,7 +67,7 @@ def _make_candidates() -> Iterator[Candidate]:
     for champion in range(N_CHAMPIONS):
         luck = generator.random((N_DOCUMENTS, N_ENTITIES))
         hits = (0.8 * hard + 0.2 * luck < 0.5 + 0.4 * champion / N_CHAMPIONS).sum(axis=1)
-        entities = count_entities(hits, N_ENTITIES)
+        outcomes = count_entities(hits, N_ENTITIES)
         for runtime in range(N_RUNTIMES):
             ms = 2.0 * 1.03**champion * (1 + 0.2 * runtime)
             yield Candidate(
@@ -76,7 +76,7 @@ def _make_candidates() -> Iterator[Candidate]:
                 champion_run_id=f"{champion:032x}",
                 checkpoint_digest=f"{champion:064x}",
                 quality_inputs_digest="q",
-                entities=entities,
+                outcomes=outcomes,
                 latency={size: _make_latency(ms * size, size, generator) for size in BATCH_SIZES},
                 environment=environment,
                 benchmark_keys=(f"{champion}:{runtime}",),

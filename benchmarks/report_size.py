@@ -120,8 +120,8 @@ def _measure(case: Case) -> Iterator[Measurement]:
         ms = 2.0 * 20 ** (backbone / case.backbones) / (1 + 0.3 * runtime)
         generator = np.random.default_rng(number)
         hits = generator.binomial(N_ENTITIES, 0.55 + 0.4 * backbone / case.backbones, N_DOCUMENTS)
-        entities = count_entities(hits, N_ENTITIES)
-        yield _measurement(job.model_copy(update={"scenario": Quality(), "protocol": None}), [entities], None)
+        outcomes = count_entities(hits, N_ENTITIES)
+        yield _measurement(job.model_copy(update={"scenario": Quality(), "protocol": None}), [outcomes], None)
         heat = HeatFacts(
             heat_id=f"{number // 8:064x}",
             reference_key=jobs[0].key,

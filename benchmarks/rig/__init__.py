@@ -19,7 +19,8 @@ from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Latency
-from bakeoff.measure.statistics.readings import ENTITIES, Reading
+from bakeoff.measure.statistics.outcomes import read_outcomes
+from bakeoff.measure.statistics.readings import Reading
 from bakeoff.measure.tasks.token_classification import Document, label_list
 from bakeoff.run.measuring.orders import WORKER, PrepareOrder, TimedOrder, run_in_fresh_process
 from bakeoff.run.measuring.resident import ResidentWorker
@@ -106,13 +107,8 @@ def count_entities(hits: NDArray[np.int64], n_entities: int) -> Reading:
         hits: [documents], how many of them are right.
         n_entities: In each document.
     """
-    return Reading(
-        quantity=ENTITIES,
-        unit="count",
-        values=tuple(map(float, hits)),
-        repeats=(0,) * len(hits),
-        columns=dict.fromkeys(("predicted", "actual"), (n_entities,) * len(hits)),
-    )
+    of = np.full(len(hits), float(n_entities))
+    return read_outcomes({"true_positives": hits.astype(np.float64), "predicted": of, "actual": of})
 
 
 def let_workers_find_the_rig() -> None:

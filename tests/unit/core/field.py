@@ -15,6 +15,7 @@ from bakeoff.core.decision.standings import Standing
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.job import Environment, Hardware
 from bakeoff.measure.statistics.readings import Reading
+from unit.outcomes import count_entities
 
 N_DOCUMENTS = 200
 MS = 1e6
@@ -29,13 +30,7 @@ def make_entities(recall: float, seed: int) -> Reading:
     hard = np.random.default_rng(7).random((N_DOCUMENTS, 3))
     luck = np.random.default_rng(seed).random((N_DOCUMENTS, 3))
     hits = (0.8 * hard + 0.2 * luck < recall).sum(axis=1)
-    return Reading(
-        quantity="entities",
-        unit="count",
-        values=tuple(float(hit) for hit in hits),
-        repeats=(0,) * N_DOCUMENTS,
-        columns={"predicted": (3,) * N_DOCUMENTS, "actual": (3,) * N_DOCUMENTS},
-    )
+    return count_entities(hits, 3)
 
 
 def make_latency(ms: float, seed: int, batch_size: int = 1, repeats: int = 5, calls: int = 80) -> Reading:
@@ -61,7 +56,7 @@ def make_candidate(name: str, recall: float = 0.8, ms: float = 5.0, **changes: A
         "champion_run_id": f"{seed:032x}",
         "checkpoint_digest": "c" * 64,
         "quality_inputs_digest": "q" * 64,
-        "entities": make_entities(recall, seed),
+        "outcomes": make_entities(recall, seed),
         "latency": {1: make_latency(ms, seed)},
         "environment": ENVIRONMENT,
         "benchmark_keys": (f"{name}:quality", f"{name}:latency"),
@@ -75,14 +70,9 @@ def constant(values: Sequence[float], **more: Any) -> Reading:
 
 def make_exact(name: str, *, hits: int, ms: float, n: int = 400) -> Candidate:
     """Of four entities so many are right in every document, and every call takes the same time."""
-    entities = constant(
-        [float(hits)] * 20,
-        quantity="entities",
-        unit="count",
-        columns={"predicted": (4,) * 20, "actual": (4,) * 20},
-    )
+    outcomes = count_entities([hits] * 20, 4)
     latency = constant([ms * MS] * n, quantity="latency", unit="ns", at={"batch_size": 1})
-    return make_candidate(name, entities=entities, latency={1: latency})
+    return make_candidate(name, outcomes=outcomes, latency={1: latency})
 
 
 def rule(candidates: Sequence[Candidate], **changes: Any) -> Decision:

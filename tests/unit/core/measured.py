@@ -14,6 +14,7 @@ from bakeoff.measure.backends import Noop
 from bakeoff.measure.scenarios import Latency
 from bakeoff.measure.statistics.readings import COUNTED, Reading
 from unit.models import as_quality
+from unit.outcomes import count_entities
 
 N_REPEATS, N_ROUNDS, N_CALLS = 5, 10, 10
 SHAPE = (N_REPEATS, N_ROUNDS, N_CALLS)
@@ -49,13 +50,7 @@ def calls(quantity: str, ms: float, *, seed: int, heat: int | None, cpu_ms: floa
 
 def entities(hits: Callable[[int], int], n_documents: int = 50) -> Reading:
     """Entity counts: of four entities in each document, how many were found."""
-    return Reading(
-        quantity="entities",
-        unit="count",
-        values=tuple(float(hits(number)) for number in range(n_documents)),
-        repeats=(0,) * n_documents,
-        columns={"predicted": (4,) * n_documents, "actual": (4,) * n_documents},
-    )
+    return count_entities([hits(number) for number in range(n_documents)], 4)
 
 
 class Bench:

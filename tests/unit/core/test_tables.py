@@ -60,14 +60,14 @@ def test_a_measurement_has_a_row_a_quantity_with_intervals_only_where_the_sample
     assert [(row["quantity"], row["n"]) for row in rows] == [
         ("latency", 500),
         ("reference", 500),
-        ("entities", 50),
+        ("outcomes", 50),
     ]
-    latency, _, entities = rows
+    latency, _, outcomes = rows
     assert isinstance(latency["p50"], float)
     assert isinstance(latency["p50_low"], float)
     assert latency["p50_low"] < latency["p50"]
     assert latency["p99"] is not None
-    assert (entities["f1"], entities["p50"], latency["f1"]) == (0.75, None, None)
+    assert (outcomes["f1"], outcomes["p50"], latency["f1"]) == (0.75, None, None)
 
 
 def test_a_standing_is_a_row_with_its_figures_as_they_are(bench: Bench) -> None:

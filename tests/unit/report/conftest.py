@@ -16,7 +16,8 @@ from bakeoff.core.estimate import Estimate
 from bakeoff.core.job import Environment, Hardware
 from bakeoff.core.records import BackboneSelection, Champion, StudyGroup
 from bakeoff.core.validity.flags import UNSUPPORTED
-from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, Reading
+from bakeoff.measure.statistics.readings import LATENCY, Reading
+from unit.outcomes import count_entities
 
 N_DOCUMENTS = 300
 SPEEDS_MS = {"minilm-l2": 3.1, "minilm-l3": 4.6, "minilm-l6": 8.8}
@@ -35,7 +36,7 @@ def make_candidate(backbone: str, runtime: str, recall: float, ms: float, **chan
         "champion_run_id": _hex(backbone, 32),
         "checkpoint_digest": _hex(f"checkpoint {backbone}", 64),
         "quality_inputs_digest": "9" * 64,
-        "entities": _entities(backbone, recall),
+        "outcomes": _entities(backbone, recall),
         # 368 samples carry a p99; those of batch size 8 do not.
         "latency": {1: _latency(f"{backbone} {runtime}", ms, 1, 80), 8: _latency(runtime, ms * 5, 8, 30)},
         "environment": Environment(
@@ -62,13 +63,7 @@ def _entities(backbone: str, recall: float) -> Reading:
         sum(0.8 * difficulty.random() + 0.2 * luck.random() < recall for _ in range(3))
         for _ in range(N_DOCUMENTS)
     ]
-    return Reading(
-        quantity=ENTITIES,
-        unit="count",
-        values=tuple(map(float, hits)),
-        repeats=(0,) * N_DOCUMENTS,
-        columns={"predicted": (3,) * N_DOCUMENTS, "actual": (3,) * N_DOCUMENTS},
-    )
+    return count_entities(hits, 3)
 
 
 def _latency(name: str, ms: float, batch_size: int, calls: int, repeats: int = 5) -> Reading:

@@ -17,7 +17,6 @@ from bakeoff.measure.statistics.readings import (
     BLOCK,
     COUNTED,
     DIRTY,
-    ENTITIES,
     FIRST_CALL,
     LATE,
     LATENCY,
@@ -31,6 +30,7 @@ from bakeoff.measure.statistics.readings import (
     Reading,
 )
 from unit.models import as_quality
+from unit.outcomes import count_entities
 
 N_DOCUMENTS, N_ENTITIES = 300, 3
 N_REPEATS, N_ROUNDS, N_CALLS = 5, 10, 10
@@ -149,14 +149,7 @@ def _quality(job: Job) -> Measurement:
     hard = np.random.default_rng(1).random((N_DOCUMENTS, N_ENTITIES))
     luck = np.random.default_rng(len(job.backbone) + int(recall * 1000)).random((N_DOCUMENTS, N_ENTITIES))
     hits = (0.8 * hard + 0.2 * luck < recall).sum(axis=1)
-    entities = Reading(
-        quantity=ENTITIES,
-        unit="count",
-        values=tuple(map(float, hits)),
-        repeats=(0,) * N_DOCUMENTS,
-        columns=dict.fromkeys(("predicted", "actual"), (N_ENTITIES,) * N_DOCUMENTS),
-    )
-    return _measurement(as_quality(job), [entities], [])
+    return _measurement(as_quality(job), [count_entities(hits, N_ENTITIES)], [])
 
 
 def _latency(job: Job, heat: HeatFacts, *, is_first: bool) -> Measurement:

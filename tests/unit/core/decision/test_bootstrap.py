@@ -13,19 +13,13 @@ from bakeoff.core.decision.bootstrap import RelativeLatency, draw_relative_laten
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.job import Environment, Hardware
-from bakeoff.measure.statistics.readings import Reading
+from unit.outcomes import count_entities
 
 from ..measured import calls
 
 HARDWARE = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=2, usable_cpus=2)
 ENVIRONMENT = Environment(hardware=HARDWARE, libraries={})
-ENTITIES = Reading(
-    quantity="entities",
-    unit="count",
-    values=(3.0,) * 50,
-    repeats=(0,) * 50,
-    columns={"predicted": (4,) * 50, "actual": (4,) * 50},
-)
+OUTCOMES = count_entities([3] * 50, 4)
 
 
 def make_candidate(name: str, ms: float, heat: int = 0, **changes: Any) -> Candidate:
@@ -37,7 +31,7 @@ def make_candidate(name: str, ms: float, heat: int = 0, **changes: Any) -> Candi
         "champion_run_id": "1" * 32,
         "checkpoint_digest": "c" * 64,
         "quality_inputs_digest": "q" * 64,
-        "entities": ENTITIES,
+        "outcomes": OUTCOMES,
         "latency": {1: calls("latency", ms, seed=len(name), heat=heat)},
         "references": {} if is_reference else {1: calls("reference", 10.0, seed=99, heat=heat)},
         "reference_key": "key of reference",

@@ -52,8 +52,10 @@ def spoil_latency(value: float) -> Candidate:
 
 def spoil_entities(value: float) -> Candidate:
     sound = make_exact("spoilt", hits=4, ms=0.1)
-    values = (value, *sound.entities.values[1:])
-    return sound.model_copy(update={"entities": sound.entities.model_copy(update={"values": values})})
+    columns = sound.outcomes.columns
+    hits = (value, *columns["true_positives"][1:])
+    spoilt = sound.outcomes.model_copy(update={"columns": {**columns, "true_positives": hits}})
+    return sound.model_copy(update={"outcomes": spoilt})
 
 
 SOUND = make_exact("sound", hits=1, ms=50.0)

@@ -20,19 +20,12 @@ from bakeoff.core.decision.costs import Costs
 from bakeoff.core.decision.production import Gaps
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.job import Environment, Hardware
-from bakeoff.measure.statistics.readings import Reading
+from unit.outcomes import count_entities
 
 MIB = 2**20
 
 
 def check(limit: Constraint, costs: Costs | None, gaps: Gaps | None = None) -> ConstraintResult:
-    entities = Reading(
-        quantity="entities",
-        unit="count",
-        values=(1.0,),
-        repeats=(0,),
-        columns={"predicted": (1,), "actual": (1,)},
-    )
     hardware = Hardware(machine="x", cpu_model="y", physical_cores=2, usable_cpus=2)
     candidate = Candidate(
         backbone="b",
@@ -40,7 +33,7 @@ def check(limit: Constraint, costs: Costs | None, gaps: Gaps | None = None) -> C
         champion_run_id="c",
         checkpoint_digest="d",
         quality_inputs_digest="q",
-        entities=entities,
+        outcomes=count_entities([1], 1),
         latency={},
         costs=costs,
         environment=Environment(hardware=hardware, libraries={}),

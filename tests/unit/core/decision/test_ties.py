@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.ties import Tie
+from bakeoff.measure.statistics.outcomes import outcomes_of, read_outcomes
 from unit.core.field import make_candidate, make_exact, make_latency, rule, weigh
 
 
@@ -20,18 +22,8 @@ def tie_of(*candidates: Candidate, quality: float = 1.0) -> Tie:
 
 def repeat(candidate: Candidate, times: int) -> Candidate:
     """The same documents so many times: the difference stays, its error shrinks."""
-    entities = candidate.entities
-    return candidate.model_copy(
-        update={
-            "entities": entities.model_copy(
-                update={
-                    "values": entities.values * times,
-                    "repeats": entities.repeats * times,
-                    "columns": {name: column * times for name, column in entities.columns.items()},
-                }
-            )
-        }
-    )
+    outcomes = {name: np.tile(values, times) for name, values in outcomes_of(candidate.outcomes).items()}
+    return candidate.replace(outcomes=read_outcomes(outcomes))
 
 
 def test_so_many_documents_as_are_said_to_be_enough_break_the_tie_and_far_fewer_do_not() -> None:

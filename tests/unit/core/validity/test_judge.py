@@ -14,6 +14,7 @@ from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.measure.heats.records import Unmet
 from bakeoff.measure.scenarios import Quality, Server
 from bakeoff.measure.statistics.readings import APART, COUNTED, DIRTY, LATE, Reading
+from unit.outcomes import count_entities
 
 MakeJob = Callable[..., Job]
 ENVIRONMENT = Environment.model_validate(
@@ -65,13 +66,7 @@ def make_first_call(*steady: int) -> Reading:
 
 
 def make_entities(hits: int, of: int = 1000) -> Reading:
-    return Reading(
-        quantity="entities",
-        unit="count",
-        values=(float(hits),),
-        repeats=(0,),
-        columns={"predicted": (of,), "actual": (of,)},
-    )
+    return count_entities([hits], of)
 
 
 def make_heat(**changes: Any) -> HeatFacts:
