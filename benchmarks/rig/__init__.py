@@ -21,7 +21,7 @@ from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Latency
 from bakeoff.measure.statistics.outcomes import read_outcomes
 from bakeoff.measure.statistics.readings import Reading
-from bakeoff.measure.tasks.token_classification import Document, label_list
+from bakeoff.measure.tasks import Document, TokenClassification
 from bakeoff.run.measuring.orders import WORKER, PrepareOrder, TimedOrder, run_in_fresh_process
 from bakeoff.run.measuring.resident import ResidentWorker
 from bakeoff.stores.documents import read_documents
@@ -29,6 +29,7 @@ from bakeoff.stores.documents import read_documents
 TIMEOUT_S = 600.0
 N_TEXTS = 256
 MAX_LENGTH = 64
+TASK = TokenClassification()
 
 
 def report(name: str, figure: str, bar: str, holds: bool) -> int:
@@ -40,7 +41,7 @@ def report(name: str, figure: str, bar: str, holds: bool) -> int:
 def read_texts() -> tuple[Document, ...]:
     """Texts of the demo, with their real lengths."""
     path = Path(str(files("bakeoff.demo").joinpath("data", "test.jsonl")))
-    return read_documents(path, DataSettings(train="", test=""))[:N_TEXTS]
+    return read_documents(path, DataSettings(task=TASK, train="", test=""))[:N_TEXTS]
 
 
 def make_checkpoint(backbone: str, folder: Path) -> Path:
@@ -50,7 +51,7 @@ def make_checkpoint(backbone: str, folder: Path) -> Path:
     pretrained, final = folder / "backbones" / backbone, folder / "checkpoints" / backbone
     if not final.is_dir():
         make_backbone(backbone, pretrained)
-        model = build_model(pretrained, label_list(read_texts()), None)
+        model = build_model(pretrained, TASK, TASK.list_labels(read_texts()), None)
         model.save_pretrained(str(final), safe_serialization=True)
         (final / "tokenizer.json").write_bytes((pretrained / "tokenizer.json").read_bytes())
     return final
@@ -79,7 +80,8 @@ def make_worker(
                 checkpoint=checkpoint,
                 checkpoint_digest=digest,
                 destination=prepared,
-                texts=tuple(document.tokens for document in texts[:16]),
+                task=TASK,
+                documents=texts[:16],
             )
             work = folder / "work" / f"prepare-{checkpoint.name}"
             work.mkdir(parents=True, exist_ok=True)
@@ -92,10 +94,11 @@ def make_worker(
         checkpoint=checkpoint,
         checkpoint_digest=digest,
         prepared=prepared,
+        task=TASK,
         documents=texts,
         max_length=MAX_LENGTH,
         repeat=0,
-        lengths=tuple(len(encoder.encode(document.tokens).ids) for document in texts),
+        lengths=tuple(len(TASK.encode(encoder, document).ids) for document in texts),
     )
     return ResidentWorker(name, order, folder / "work" / name, TIMEOUT_S, worker=worker)
 

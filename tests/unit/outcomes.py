@@ -19,4 +19,5 @@ def count_entities(hits: Sequence[float] | np.ndarray, n_entities: int) -> Readi
     """
     found = np.asarray(hits, dtype=np.float64)
     of = np.full(len(found), float(n_entities))
-    return read_outcomes({"true_positives": found, "predicted": of, "actual": of})
+    counts = {"true_positives": found, "predicted": of, "actual": of}
+    return read_outcomes({**counts, "exact": found, "units": of})

@@ -12,29 +12,39 @@ Basis = Literal["production", "reference"]
 
 
 class QualityFloor(Record):
-    """Minimum F1 of a candidate.
+    """Least quality of a candidate, in units of the metric: set one of the two.
 
     Attributes:
-        at_least: Minimum F1 on the test documents; the lower end of the interval must reach it.
+        at_least: Minimum of a metric of which more is better; the lower end of the interval must reach it.
+        at_most: Maximum of a metric of which less is better; the upper end of the interval must not exceed
+            it.
     """
 
     kind: Literal["quality"]
-    at_least: Annotated[float, Field(ge=0, le=1)]
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _has_one_limit(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("set exactly one of `at_least` and `at_most`")
+        return self
 
 
 class QualityDrop(Record):
-    """Maximum loss of F1 against another candidate: ``quality ≥ production − 0.005``.
+    """Maximum loss of quality against another candidate: ``F1 ≥ production − 0.005``.
 
     Attributes:
         against: ``production`` is the registry version that ``@champion`` names, if it was measured;
             ``reference`` is the first candidate.
-        at_most: Maximum loss of F1; 0.005 is half a point. The whole interval of the difference, over the
-            same documents, must stay within it.
+        at_most: Maximum loss in units of the metric; 0.005 is half a point of F1. A metric of which less is
+            better may rise by as much. The whole interval of the difference, over the same documents, must
+            stay within it.
     """
 
     kind: Literal["quality_drop"]
     against: Basis = "production"
-    at_most: Annotated[float, Field(ge=0, le=1)]
+    at_most: Annotated[float, Field(ge=0)]
 
 
 class LatencyLimit(Record):
@@ -95,7 +105,7 @@ class Weights(Record):
     """Weights of quality and latency in the score; bakeoff divides them by their sum.
 
     Attributes:
-        quality: Weight of F1.
+        quality: Weight of quality.
         latency: Weight of latency.
     """
 
@@ -115,20 +125,20 @@ class Weights(Record):
 
 
 class QualityAnchors(Record):
-    """Two F1 values that fix the scale of quality, which is linear and continues beyond both.
+    """Two values of the metric that fix the scale of quality, which is linear and continues beyond both.
 
     Attributes:
-        zero: F1 that scores 0.
-        one: F1 that scores 1.
+        zero: Value that scores 0.
+        one: Value that scores 1; it must be the better one.
     """
 
-    zero: Annotated[float, Field(ge=0, le=1)]
-    one: Annotated[float, Field(ge=0, le=1)]
+    zero: float
+    one: float
 
     @model_validator(mode="after")
-    def _more_is_better(self) -> Self:
-        if self.one <= self.zero:
-            raise ValueError("set `one` above `zero`: more F1 is better")
+    def _differ(self) -> Self:
+        if self.one == self.zero:
+            raise ValueError("set `one` to a better value than `zero`")
         return self
 
 
@@ -154,7 +164,7 @@ class Anchors(Record):
     """Values that score 0 and 1. You know them beforehand; they are never the worst and best candidate.
 
     Attributes:
-        quality: Anchors of F1.
+        quality: Anchors of quality, in units of the metric.
         latency_ms: Anchors of latency, in ms.
     """
 
@@ -165,8 +175,10 @@ class Anchors(Record):
 class Weighted(Record):
     """Weighted score of quality and latency: the best score wins.
 
-    Without anchors, the score is the weighted geometric mean of two ratios to the reference candidate. With
-    anchors, it is the weighted mean of two values that are 0 and 1 at the anchors.
+    Without anchors, the score is the weighted geometric mean of two ratios to the reference candidate; of
+    latency, and of a metric of which less is better, the ratio is inverse. A metric that is 0 or less, such as
+    a correlation, has no ratio and needs anchors. With anchors, the score is the weighted mean of two values
+    that are 0 and 1 at the anchors.
 
     Attributes:
         weights: Weights of quality and latency.
@@ -182,13 +194,21 @@ class Lexicographic(Record):
     """Quality first: of the candidates about as accurate as the best, the fastest wins.
 
     Attributes:
-        accuracy_threshold: Loss of F1 that still counts as equally accurate.
-        threshold_scale: ``absolute`` in F1, or ``relative`` to the F1 of the most accurate candidate.
+        accuracy_threshold: Loss of quality that still counts as equally accurate. The default suits a metric
+            in [0, 1]; for an error in units of a target, set it.
+        threshold_scale: ``absolute`` in units of the metric, or ``relative`` to the quality of the most
+            accurate candidate.
     """
 
     kind: Literal["lexicographic"]
-    accuracy_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    accuracy_threshold: Annotated[float, Field(ge=0)] = 0.005
     threshold_scale: Literal["absolute", "relative"] = "absolute"
+
+    @model_validator(mode="after")
+    def _is_a_share(self) -> Self:
+        if self.threshold_scale == "relative" and self.accuracy_threshold >= 1:
+            raise ValueError("set accuracy_threshold below 1: a relative one is a share of the best quality")
+        return self
 
 
 class Cost(Record):

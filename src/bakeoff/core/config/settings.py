@@ -12,6 +12,7 @@ from bakeoff.core.config.data import DataSettings
 from bakeoff.core.config.decision_rules import Constraint, Objective, Weighted
 from bakeoff.core.config.execution import Execution, LocalExecution
 from bakeoff.core.config.pruners import Pruner
+from bakeoff.core.config.quality_limits import find_misfits
 from bakeoff.core.records import Direction
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
@@ -365,3 +366,17 @@ class Settings(Record):
     selection: SelectionSettings = SelectionSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
     decision: DecisionSettings = DecisionSettings()
+
+    @model_validator(mode="after")
+    def _decision_fits_the_task(self) -> Self:
+        misfits = [
+            InitErrorDetails(
+                type=PydanticCustomError("misfit", "{fix}", {"fix": each.fix}),
+                loc=("decision", *each.place),
+                input=each.found,
+            )
+            for each in find_misfits(self.decision, self.data.task)
+        ]
+        if misfits:
+            raise ValidationError.from_exception_data("settings", misfits)
+        return self

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from bakeoff.core.config.quality_limits import find_misfits
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.costs import Costs, measure_costs
 from bakeoff.core.job import Environment, Job
@@ -25,6 +26,7 @@ class Candidate(Record):
 
     Attributes:
         fold_metrics: Metric of each fold of the champion's trial; empty if unknown.
+        fold_metric_name: Name of that metric; empty if unknown.
         task: What the model does.
         outcomes: Outcome of each document of the evaluation split.
         latency: Service times by batch size.
@@ -48,6 +50,7 @@ class Candidate(Record):
     quality_inputs_digest: str
     latency_inputs_digest: str = ""
     fold_metrics: tuple[float, ...] = ()
+    fold_metric_name: str = ""
     task: Task = TokenClassification()
     outcomes: Reading
     latency: Mapping[int, Reading]
@@ -119,16 +122,13 @@ def metric_of(candidates: Sequence[Candidate], settings: DecisionSettings) -> Me
         settings: Settings, which may name the metric.
 
     Raises:
-        CannotTellError: The task has no such metric.
+        CannotTellError: The task has no such metric, or a limit of the settings does not fit it.
     """
     task = candidates[0].task
-    try:
-        return task.find_metric(settings.metric)
-    except KeyError:
-        known = ", ".join(task.metrics)
-        raise CannotTellError(
-            f"decision.metric: found {settings.metric!r}; {task.kind} has {known}"
-        ) from None
+    faults = find_misfits(settings, task)
+    if faults:
+        raise CannotTellError("\n".join(fault.line for fault in faults))
+    return task.find_metric(settings.metric)
 
 
 def name_runtimes(jobs: Iterable[Job]) -> dict[str, str]:
@@ -194,6 +194,7 @@ def _assemble(
         checkpoint_digest=quality.job.checkpoint_digest,
         quality_inputs_digest=quality.job.inputs_digest,
         latency_inputs_digest=latency.job.inputs_digest,
+        fold_metric_name=quality.job.metric_name,
         fold_metrics=tuple(metric for metric in fold_metrics if metric is not None),
         task=quality.job.task,
         outcomes=outcomes,

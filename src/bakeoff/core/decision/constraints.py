@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from bakeoff.core.config.decision_rules import (
@@ -19,6 +20,7 @@ from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.costs import NO_MEMORY, NO_SERVER, NO_THROUGHPUT
 from bakeoff.core.decision.production import NOT_ASKED, Gaps
 from bakeoff.core.estimate import Estimate
+from bakeoff.measure.tasks.metrics import Metric
 from bakeoff.record import Record
 
 Met = Literal["met", "failed", "cannot tell"]
@@ -38,6 +40,7 @@ def check_constraint(
     limit: Constraint,
     quality: Estimate,
     gaps: Gaps,
+    metric: Metric,
     settings: DecisionSettings,
 ) -> ConstraintResult:
     """Check one candidate against one limit.
@@ -45,15 +48,16 @@ def check_constraint(
     Args:
         candidate: Candidate with its measurements.
         limit: Limit to meet.
-        quality: F1 of the candidate.
-        gaps: F1 of the candidate minus that of production, and minus that of the reference.
+        quality: Quality of the candidate.
+        gaps: Quality of the candidate minus that of production, and minus that of the reference.
+        metric: Metric of quality.
         settings: Settings of the decision.
     """
     match limit:
         case QualityFloor():
-            return _check_quality(quality, limit)
+            return _check_quality(quality, limit, metric)
         case QualityDrop():
-            return _check_drop(gaps.get(limit.against, NOT_ASKED), limit)
+            return _check_drop(gaps.get(limit.against, NOT_ASKED), limit, metric)
         case LatencyLimit():
             return _check_latency(candidate, limit, settings)
         case MemoryLimit():
@@ -62,18 +66,38 @@ def check_constraint(
             return _check_rate(candidate, limit)
 
 
-def _check_quality(found: Estimate, limit: QualityFloor) -> ConstraintResult:
-    text = f"F1: {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] ≥ {limit.at_least:g}"
-    return ConstraintResult(result=_reaches(found, limit.at_least), text=text)
+def _check_quality(found: Estimate, limit: QualityFloor, metric: Metric) -> ConstraintResult:
+    value, low, high = (_write(number, metric) for number in _ends(found))
+    shown = f"{metric.label}: {value} [{low}, {high}]"
+    if limit.at_least is not None:
+        text = f"{shown} ≥ {limit.at_least:g}"
+        return ConstraintResult(result=_reaches(found, limit.at_least), text=text)
+    most = limit.at_most if limit.at_most is not None else math.inf
+    return ConstraintResult(result=_stays_below(found, most), text=f"{shown} ≤ {most:g}")
 
 
-def _check_drop(found: Estimate | str, limit: QualityDrop) -> ConstraintResult:
-    name = f"F1 against {limit.against}"
+def _check_drop(found: Estimate | str, limit: QualityDrop, metric: Metric) -> ConstraintResult:
+    name = f"{metric.label} against {limit.against}"
     if isinstance(found, str):
         return ConstraintResult(result="cannot tell", text=f"{name}: {found}")
-    value, low, high = (f"{number:+.4f}" for number in (found.value, found.low, found.high or 0.0))
-    text = f"{name}: {value} [{low}, {high}] ≥ {-limit.at_most:g}"
-    return ConstraintResult(result=_reaches(found, -limit.at_most - _ROUNDING), text=text)
+    value, low, high = (_write_gap(number, metric) for number in _ends(found))
+    shown, room = f"{name}: {value} [{low}, {high}]", limit.at_most * (1 + _ROUNDING) + _ROUNDING
+    if metric.direction == "maximize":
+        return ConstraintResult(result=_reaches(found, -room), text=f"{shown} ≥ {-limit.at_most:g}")
+    return ConstraintResult(result=_stays_below(found, room), text=f"{shown} ≤ {limit.at_most:g}")
+
+
+def _ends(found: Estimate) -> tuple[float, float, float]:
+    return found.value, found.low, math.inf if found.high is None else found.high
+
+
+def _write(value: float, metric: Metric) -> str:
+    """Write a quality; metrics within [-1, 1] have three decimals, others five significant digits."""
+    return f"{value:.3f}" if metric.is_bounded else f"{value:.5g}"
+
+
+def _write_gap(value: float, metric: Metric) -> str:
+    return f"{value:+.4f}" if metric.is_bounded else f"{value:+.4g}"
 
 
 def _check_latency(candidate: Candidate, limit: LatencyLimit, settings: DecisionSettings) -> ConstraintResult:

@@ -20,6 +20,7 @@ from bakeoff.core.decision.sensitivity import Sensitivity, find_sensitivity
 from bakeoff.core.decision.standings import Standing, order_of_places, stand
 from bakeoff.core.decision.ties import Tie, explain_tie
 from bakeoff.core.job import Environment
+from bakeoff.core.quality import QualityMetric
 from bakeoff.core.records import Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import CannotTellError
@@ -50,6 +51,7 @@ class Decision(Record):
         inputs_digest: Digest of all inputs; empty if they were not recorded.
         how: Way in which the winner won; None without one.
         reference: Candidate that scores are relative to.
+        metric: Metric of quality.
         best_so_far: Leader while candidates are undecided; None in every other outcome.
         standings: Standings by place: winner, tied, undecided, beaten, excluded.
         tie: Tied candidates, and the effort that would break the tie; also if the fastest of them won.
@@ -63,7 +65,7 @@ class Decision(Record):
             With any of them, a winner is named for information, and no gate lets it pass.
     """
 
-    format_version: Literal[4] = 4
+    format_version: Literal[5] = 5
     inputs_digest: str = ""
     outcome: Literal["winner", "tie", "undecided", "none"]
     how: How | None = None
@@ -71,6 +73,7 @@ class Decision(Record):
     best_so_far: str | None = None
     reasons: tuple[str, ...]
     reference: str
+    metric: QualityMetric
     standings: Annotated[tuple[Standing, ...], Field(min_length=1)]
     tie: Tie | None = None
     sensitivity: tuple[Sensitivity, ...] = ()
@@ -148,6 +151,7 @@ def decide(
         else None,
         reasons=(*_judge(contest, winner, tie), *_low_confidence(contest), *unranked),
         reference=sound[0].label,
+        metric=QualityMetric.of(contest.evidence.metric),
         standings=tuple(standings),
         tie=tie,
         sensitivity=find_sensitivity(contest),
@@ -299,6 +303,9 @@ def _join(labels: Sequence[str]) -> str:
 def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:
     if len({candidate.label for candidate in candidates}) < len(candidates):
         raise CannotTellError("two candidates have the same name; keep one champion per backbone")
+    kinds = sorted({candidate.task.kind for candidate in candidates})
+    if len(kinds) > 1:
+        raise CannotTellError(f"the candidates have different tasks ({', '.join(kinds)}); decide on one task")
     if len({candidate.quality_inputs_digest for candidate in candidates}) > 1:
         raise CannotTellError("the candidates were scored on different documents; run `bakeoff bench`")
     if len({candidate.latency_inputs_digest for candidate in candidates}) > 1:

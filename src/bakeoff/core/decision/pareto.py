@@ -27,23 +27,23 @@ class _Side(NamedTuple):
     must_reach: Draws
 
 
-def find_front(quality: Draws, relative_latency: Draws, settings: DecisionSettings) -> list[bool]:
+def find_front(gain: Draws, relative_latency: Draws, settings: DecisionSettings) -> list[bool]:
     """Return for each candidate whether it is on the front.
 
     A candidate dominates another if it is at least as good, at least as fast, and better in one of the two.
     All three must hold at once, in all resamples except as many as lie outside one end of an interval.
 
     Args:
-        quality: [resamples, candidates], more is better.
+        gain: [resamples, candidates], quality of which more is better.
         relative_latency: [resamples, candidates], less is better.
         settings: Confidence and resamples.
     """
     allowed = count_exceptions(settings)
-    sides = (_side(quality, allowed), _side(-relative_latency, allowed))
+    sides = (_side(gain, allowed), _side(-relative_latency, allowed))
     merit = sum(np.argsort(np.argsort(np.median(side.draws, axis=1))) for side in sides)
     # The best first: one of them mostly dominates.
     order = np.argsort(-merit, kind="stable")
-    return [not _is_dominated(n, order, sides, allowed) for n in range(quality.shape[1])]
+    return [not _is_dominated(n, order, sides, allowed) for n in range(gain.shape[1])]
 
 
 def _side(draws: Draws, allowed: int) -> _Side:

@@ -40,7 +40,7 @@ class Distance(Record):
     """Distance of a candidate from the one in production, which itself has intervals without width.
 
     Attributes:
-        quality: F1 minus that of production, over the same documents.
+        quality: Quality minus that of production, over the same documents, in units of the metric.
         latency_ratio: Latency divided by that of production: below 1 is faster.
     """
 
@@ -105,4 +105,4 @@ def measure_gaps(
 
 
 Gaps = Mapping[Basis, Estimate | str]
-"""F1 of one candidate minus that of the basis, or the reason why it is not known."""
+"""Quality of one candidate minus that of the basis, or the reason why it is not known."""

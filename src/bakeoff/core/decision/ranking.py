@@ -46,7 +46,7 @@ class Contest:
     """Facts about all candidates before they get a place; candidates are in the order of their names.
 
     Attributes:
-        qualities: F1 of each candidate, with its interval.
+        qualities: Quality of each candidate, with its interval.
         scores: Score that the objective shows for each candidate; None if unknown.
         front: Whether each candidate is on the Pareto front.
         results: Results of the constraints for each candidate.
@@ -95,7 +95,8 @@ def hold_contest(
         production: Version in production.
 
     Raises:
-        CannotTellError: A candidate has no latency, or too few samples of it.
+        CannotTellError: A candidate has no latency, or too few samples of it; or the objective or a limit
+            does not fit the metric.
     """
     evidence = _gather(candidates, settings)
     ordered = evidence.candidates
@@ -119,7 +120,7 @@ def hold_contest(
         ranking=ranking,
         qualities=tuple(qualities),
         scores=tuple(_estimate_known(ranking.score, settings)),
-        front=tuple(find_front(evidence.quality.draws, evidence.relative_latency.draws, settings)),
+        front=tuple(find_front(evidence.gain.draws, evidence.relative_latency.draws, settings)),
         results=results,
         able=able,
         open=still_open,
@@ -272,7 +273,7 @@ def _check(
 
     return tuple(
         tuple(
-            check_constraint(candidate, limit, qualities[n], gaps_of(n), settings)
+            check_constraint(candidate, limit, qualities[n], gaps_of(n), evidence.metric, settings)
             for limit in settings.constraints
         )
         for n, candidate in enumerate(evidence.candidates)

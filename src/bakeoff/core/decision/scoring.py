@@ -6,8 +6,10 @@ keys of the resamples show how often it leads. Keys are comparable within one re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +19,19 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import Draws, RelativeLatency, draw_log_normal
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
+from bakeoff.errors import CannotTellError
 from bakeoff.measure.tasks.metrics import Metric
 
-# A model that finds nothing has F1 0. As log 0 would make every mean infinite, it scores almost nothing.
-LEAST_F1 = 1e-9
-_OUTSIDE = 1e6  # far above any log of a relative latency: outsiders come last
+# Ratios take values from this share of the metric's scale on: of a model that finds nothing, log 0 would make
+# every mean infinite. It scores almost nothing instead.
+LEAST_SHARE = 1e-9
+_OUTSIDE = 1e4  # above any log of a ratio of two numbers: outsiders come last
 _ROUNDING = 1e-12  # 0.850 - 0.845 is a little more than 0.005
 _COST_STREAM = 1
 
 
 class Quantity(NamedTuple):
-    """Quantity on a scale of which more is better.
+    """One quantity of all candidates.
 
     Attributes:
         values: [candidates], as found.
@@ -47,7 +51,7 @@ class Evidence:
         metric: Metric of quality.
         reference: Number of the candidate that ratios are relative to.
         latency: Latency of each in ms, as found.
-        quality: That metric of each.
+        quality: That metric of each, in its own units.
         relative_latency: Latencies on a common scale; less is better.
     """
 
@@ -58,13 +62,18 @@ class Evidence:
     quality: Quantity
     relative_latency: RelativeLatency
 
+    @cached_property
+    def gain(self) -> Quantity:
+        """Quality on a scale of which more is better."""
+        return Quantity(*map(self.metric.gain, self.quality))
+
 
 @dataclass(frozen=True)
 class Ranking:
     """Order of the candidates by an objective.
 
     Attributes:
-        key: Key that orders the candidates.
+        key: Key that orders the candidates; more is better.
         score: Score that is shown: the reference has 1, or 0 and 1 are at the anchors; NaN if unknown.
         sides: Unweighted quality and latency parts of a weighted key.
         within: Whether each is within the accuracy threshold of a lexicographic objective.
@@ -108,6 +117,9 @@ def rank(evidence: Evidence, able: Sequence[int], settings: DecisionSettings) ->
         evidence: Evidence about all candidates.
         able: Candidates that certainly meet every constraint; the most accurate of them sets the threshold.
         settings: Settings of the decision.
+
+    Raises:
+        CannotTellError: The score takes ratios of the metric, and it is not above 0.
     """
     match settings.objective:
         case Weighted() as objective:
@@ -121,6 +133,8 @@ def rank(evidence: Evidence, able: Sequence[int], settings: DecisionSettings) ->
 def _rank_by_score(evidence: Evidence, objective: Weighted) -> Ranking:
     share = objective.weights.quality_share
     if objective.anchors is None:
+        if share > 0:
+            _require_ratios(evidence)
         sides = _relative_sides(evidence)
         key = _mix(*sides, share)
         return Ranking(key, Quantity(np.exp(key.values), np.exp(key.draws)), sides=sides)
@@ -137,9 +151,13 @@ def _mix(quality: Quantity, latency: Quantity, share: float) -> Quantity:
 
 
 def _relative_sides(evidence: Evidence) -> tuple[Quantity, Quantity]:
-    """Return logarithms: F1 over the reference's, and the reference's latency over the candidate's."""
+    """Return logarithms of two ratios: quality to the reference's, and the reference's latency to its own.
+
+    Of a metric to minimize, the first one is the reference's to its own, too.
+    """
     at = [evidence.reference]
-    quality = (np.log(np.maximum(side, LEAST_F1)) for side in evidence.quality)
+    least = LEAST_SHARE * _find_scale(evidence)
+    quality = (evidence.metric.gain(np.log(np.maximum(side, least))) for side in evidence.quality)
     latency = (-np.log(side) for side in (evidence.relative_latency.values, evidence.relative_latency.draws))
     return (
         Quantity(*(side - side[..., at] for side in quality)),
@@ -147,8 +165,31 @@ def _relative_sides(evidence: Evidence) -> tuple[Quantity, Quantity]:
     )
 
 
+def _find_scale(evidence: Evidence) -> float:
+    """Return the greatest value of the metric; without a bound, the greatest of the candidates."""
+    if math.isfinite(evidence.metric.high):
+        return evidence.metric.high
+    return float(evidence.quality.values.max()) or 1.0
+
+
+def _require_ratios(evidence: Evidence) -> None:
+    """Refuse ratios of a metric that can be negative, if a candidate does not have more than 0.
+
+    A resample with 0 or less counts as almost 0: a candidate that close to 0 gets a wide interval.
+    """
+    metric = evidence.metric
+    if metric.low >= 0:
+        return
+    for candidate, value in zip(evidence.candidates, evidence.quality.values, strict=True):
+        if value <= 0:
+            raise CannotTellError(
+                f"{candidate.label}: {metric.label} is {value:.3g}, and a score without anchors takes its ratio "
+                "to the reference; set decision.objective.anchors, or the objective lexicographic"
+            )
+
+
 def _anchored_sides(evidence: Evidence, anchors: Anchors) -> tuple[Quantity, Quantity]:
-    """Scale F1 and log latency so that the anchors are 0 and 1, with the same slope beyond them.
+    """Scale quality and log latency so that the anchors are 0 and 1, with the same slope beyond them.
 
     On the log scale a slower machine moves all candidates alike. So ratios to a common reference can replace
     absolute latencies: only their level is that of the reference as found.
@@ -172,13 +213,13 @@ def _rank_by_threshold(evidence: Evidence, able: Sequence[int], objective: Lexic
     speed = Quantity(
         *(-np.log(side) for side in (evidence.relative_latency.values, evidence.relative_latency.draws))
     )
-    within = Quantity(*(_is_within(side, able, objective) for side in evidence.quality))
+    within = Quantity(*(_is_within(side, able, objective) for side in evidence.gain))
     at = [evidence.reference]
     return Ranking(
         key=Quantity(
             *(
-                np.where(near > 0, fast, good - _OUTSIDE)
-                for near, fast, good in zip(within, speed, evidence.quality, strict=True)
+                np.where(near > 0, fast, good - good.max(axis=-1, keepdims=True) - _OUTSIDE)
+                for near, fast, good in zip(within, speed, evidence.gain, strict=True)
             )
         ),
         score=Quantity(*(np.exp(side - side[..., at]) for side in speed)),
@@ -186,15 +227,22 @@ def _rank_by_threshold(evidence: Evidence, able: Sequence[int], objective: Lexic
     )
 
 
-def _is_within(quality: Draws, able: Sequence[int], objective: Lexicographic) -> Draws:
-    """Return 1 for F1 within the threshold of the most accurate able candidate, in the same resample.
+def find_tolerance(best: Draws, objective: Lexicographic) -> Draws:
+    """Return how far below the best gain a candidate may be; a relative threshold is a share of the best."""
+    threshold = objective.accuracy_threshold
+    scale = np.abs(best) if objective.threshold_scale == "relative" else np.ones_like(best)
+    tolerance: Draws = threshold * scale
+    return tolerance
+
+
+def _is_within(gain: Draws, able: Sequence[int], objective: Lexicographic) -> Draws:
+    """Return 1 for a gain within the threshold of the most accurate able candidate, in the same resample.
 
     Without able candidates, all count: the result is only shown then.
     """
-    best = quality[..., list(able) or slice(None)].max(axis=-1, keepdims=True)
-    threshold = objective.accuracy_threshold
-    floor = best * (1 - threshold) if objective.threshold_scale == "relative" else best - threshold
-    within: Draws = (quality >= floor - _ROUNDING).astype(np.float64)
+    best = gain[..., list(able) or slice(None)].max(axis=-1, keepdims=True)
+    room = find_tolerance(best, objective) + _ROUNDING * np.maximum(np.abs(best), 1.0)
+    within: Draws = (gain >= best - room).astype(np.float64)
     return within
 
 

@@ -5,6 +5,7 @@ All of it is about values as found; intervals and P(best) show how certain they 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,7 +16,7 @@ from bakeoff.core.decision.ranking import Contest
 from bakeoff.core.decision.scoring import Quantity
 from bakeoff.record import Record
 
-Moved = Literal["quality share", "accuracy threshold", "price ratio", "quality floor"]
+Moved = Literal["quality share", "accuracy threshold", "price ratio", "quality floor", "quality ceiling"]
 
 
 class Turn(Record):
@@ -36,15 +37,16 @@ class Sensitivity(Record):
     Attributes:
         moved: Setting that moves: ``quality share`` is the weight of quality in [0, 1]; ``accuracy
             threshold`` is that of the settings; ``price ratio`` is the price of the leader's instance divided
-            by that of the others; ``quality floor`` is the F1 that the interval must reach.
-        value: Value of the setting now.
+            by that of the others; ``quality floor`` is the quality that the interval must reach, and
+            ``quality ceiling`` the one that it must not exceed, for a metric of which less is better.
+        value: Value of the setting now; None if it is not set, and the metric has no bound.
         leader: Leader now.
         low: First turn below, or None.
         high: First turn above, or None.
     """
 
     moved: Moved
-    value: float
+    value: float | None
     leader: str
     low: Turn | None
     high: Turn | None
@@ -101,11 +103,11 @@ def _move_share(contest: Contest, leader: int, share: float, sides: tuple[Quanti
 
 def _move_threshold(contest: Contest, leader: int, objective: Lexicographic) -> Sensitivity:
     """Move the threshold: as it grows, more candidates are within, and the fastest of them leads."""
-    quality, relative_latency = contest.evidence.quality.values, contest.evidence.relative_latency.values
+    gain, relative_latency = contest.evidence.gain.values, contest.evidence.relative_latency.values
     able, labels = contest.able, contest.labels
-    best = max(float(quality[n]) for n in able)
-    is_relative = objective.threshold_scale == "relative" and best > 0
-    gaps = {n: (best - float(quality[n])) / (best if is_relative else 1.0) for n in able}
+    best = max(float(gain[n]) for n in able)
+    is_relative = objective.threshold_scale == "relative" and best != 0
+    gaps = {n: (best - float(gain[n])) / (abs(best) if is_relative else 1.0) for n in able}
 
     def fastest(among: Sequence[int]) -> int:
         return min(among, key=lambda n: (float(relative_latency[n]), labels[n]))
@@ -136,16 +138,24 @@ def _move_price(contest: Contest, leader: int) -> Sensitivity:
 
 
 def _move_floor(contest: Contest, leader: int) -> Sensitivity:
-    """Move the floor: above the lower end of its interval the leader fails it, and another one leads."""
-    qualities, labels = contest.qualities, contest.labels
-    at = qualities[leader].low
-    others = [n for n in contest.able if qualities[n].low > at]
-    after = max(others, key=lambda n: float(contest.ranking.key.values[n])) if others else None
-    floors = [limit.at_least for limit in contest.settings.constraints if isinstance(limit, QualityFloor)]
+    """Move the floor: above the nearer end of its interval the leader fails it, and another one leads.
+
+    A metric to minimize has a ceiling instead.
+    """
+    metric, labels = contest.evidence.metric, contest.labels
+    is_floor = metric.direction == "maximize"
+    worst = [each.low if is_floor or each.high is None else each.high for each in contest.qualities]
+    better = [n for n in contest.able if (worst[n] > worst[leader] if is_floor else worst[n] < worst[leader])]
+    after = max(better, key=lambda n: float(contest.ranking.key.values[n])) if better else None
+    turn = Turn(at=worst[leader], leader=labels[after] if after is not None else None)
+    floors = [limit for limit in contest.settings.constraints if isinstance(limit, QualityFloor)]
+    ends = [end for limit in floors for end in (limit.at_least, limit.at_most) if end is not None]
+    widest = metric.low if is_floor else metric.high
+    strictest = (max if is_floor else min)([*ends, widest])
     return Sensitivity(
-        moved="quality floor",
-        value=max(floors, default=0.0),
+        moved="quality floor" if is_floor else "quality ceiling",
+        value=strictest if math.isfinite(strictest) else None,
         leader=labels[leader],
-        low=None,
-        high=Turn(at=at, leader=labels[after] if after is not None else None),
+        low=None if is_floor else turn,
+        high=turn if is_floor else None,
     )

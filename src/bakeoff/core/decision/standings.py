@@ -41,7 +41,7 @@ class Standing(Record):
     """Place of one candidate, with its numbers and the reason.
 
     Attributes:
-        quality: F1 on the evaluation split, in [0, 1], with its interval over documents.
+        quality: Metric of the decision on the evaluation split, with its interval over documents.
         folds: Fold scores of the trial, for information only; None with fewer than two.
         latency_ms: Latency at the quantile and batch size that count.
         score: Score that the objective compares; None if a cost is unknown. For ``weighted`` it is relative
@@ -102,7 +102,7 @@ def stand(contest: Contest, n: int, winner: int | None) -> Standing:
     """
     candidate = contest.evidence.candidates[n]
     quality, folds = contest.qualities[n], _spread_folds(candidate)
-    within, made = find_within(contest, n), _flag_folds(quality, folds, contest.settings)
+    within, made = find_within(contest, n), _flag_folds(contest, n, folds)
     return Standing(
         label=candidate.label,
         backbone=candidate.backbone,
@@ -137,20 +137,25 @@ def _spread_folds(candidate: Candidate) -> FoldSpread | None:
     return FoldSpread(values=values, mean=float(np.mean(values)), deviation=float(np.std(values, ddof=1)))
 
 
-def _flag_folds(quality: Estimate, folds: FoldSpread | None, settings: DecisionSettings) -> list[Flag]:
-    """Flag folds that differ by more than the interval over documents.
+def _flag_folds(contest: Contest, n: int, folds: FoldSpread | None) -> list[Flag]:
+    """Flag folds that differ by more than the interval over documents, if both are of one metric.
 
     The two are not combined. Folds share training data, so their spread has no unbiased estimate (Bengio and
     Grandvalet, JMLR 5, 2004), and they score other models on other documents than the refit's.
     """
-    if folds is None or quality.high is None:
+    candidate, quality, metric = contest.evidence.candidates[n], contest.qualities[n], contest.evidence.metric
+    is_other = candidate.fold_metric_name in set(candidate.task.metrics) - {metric.name}
+    if folds is None or quality.high is None or is_other:
         return []
     half = (quality.high - quality.low) / 2
     if folds.deviation <= half:
         return []
+    deviation, limit = (
+        f"{value:.3f}" if metric.is_bounded else f"{value:.3g}" for value in (folds.deviation, half)
+    )
     detail = (
-        f"F1 over {len(folds.values)} folds has a standard deviation of {folds.deviation:.3f} "
-        f"(limit {half:.3f}, half of the {settings.confidence * 100:g}% interval over documents)"
+        f"{metric.label} over {len(folds.values)} folds has a standard deviation of {deviation} "
+        f"(limit {limit}, half of the {contest.settings.confidence * 100:g}% interval over documents)"
     )
     return [FOLD_SPREAD.raised(detail)]
 

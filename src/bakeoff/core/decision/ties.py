@@ -10,6 +10,7 @@ import numpy as np
 from bakeoff.core.config.decision_rules import Lexicographic, Weighted
 from bakeoff.core.decision.bootstrap import Draws
 from bakeoff.core.decision.ranking import Contest
+from bakeoff.core.decision.scoring import find_tolerance
 from bakeoff.record import Record
 
 # Beyond this factor, more measurements are not an option.
@@ -55,7 +56,8 @@ class _Margin(NamedTuple):
 def explain_tie(contest: Contest) -> Tie | None:
     """Estimate the effort that would break a tie; None without a tie.
 
-    Errors shrink with the square root of the number of documents, or of processes. A difference is certain
+    Errors shrink with the square root of the number of documents, or of processes. That of quality is the
+    spread of its difference over the resamples, so it is right for every metric. A difference is certain
     once it is as wide as half of its interval. The difference itself is taken as found. That is a guess: in a
     tie it is especially uncertain.
     """
@@ -121,14 +123,12 @@ def _find_margins(contest: Contest, leader: int, n: int) -> list[_Margin]:
 
 
 def _find_room(contest: Contest, n: int, objective: Lexicographic) -> _Margin:
-    """Find the distance of F1 from the floor that the most accurate candidate sets; its own is certain."""
-    values, draws = contest.evidence.quality
+    """Find the distance of quality from the floor that the most accurate candidate sets; its own is certain."""
+    values, draws = contest.evidence.gain
     best = max(contest.able, key=lambda one: float(values[one]))
     if n == best:
         return _Margin(math.inf, 0.0, 0.0)
-    is_relative = objective.threshold_scale == "relative"
-    threshold = objective.accuracy_threshold
-    floor = values[best] * (1 - threshold) if is_relative else values[best] - threshold
+    floor = values[best] - find_tolerance(values[best], objective)
     return _Margin(abs(float(values[n] - floor)), _spread(draws[:, n] - draws[:, best]), 0.0)
 
 

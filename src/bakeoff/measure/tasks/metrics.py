@@ -29,6 +29,8 @@ TRUE_POSITIVES, PREDICTED, ACTUAL = "true_positives", "predicted", "actual"
 EXACT, UNITS = "exact", "units"
 PREDICTION, TARGET = "prediction", "target"
 SCORE = "score"
+# A variance below this share of the mean square is a rounding error.
+_CONSTANT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Metric:
         """Whether it lies between 0 and 1 and more is better, so that differences are read in points."""
         return (self.low, self.high, self.direction) == (0.0, 1.0, "maximize")
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it lies within [-1, 1], so that three decimals say enough."""
+        return self.low >= -1 and self.high <= 1
+
     def value_of(self, outcomes: Outcomes) -> float:
         """Return the metric of all documents."""
         n_documents = len(next(iter(outcomes.values())))
@@ -71,92 +78,175 @@ def name_class(column: str, number: int) -> str:
     return f"{column}/{number}"
 
 
-def f1(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return micro F1 from counts: 2·TP / (predicted + actual)."""
-    hits = weights @ outcomes[TRUE_POSITIVES]
-    return _divide(2 * hits, weights @ (outcomes[PREDICTED] + outcomes[ACTUAL]))
+@dataclass(frozen=True)
+class OfSums:
+    """Metric that depends on sums over documents alone.
 
+    Sums of many models are one product of matrices, so a thousand of them are drawn at once.
 
-def precision(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return micro precision from counts: TP / predicted."""
-    return _divide(weights @ outcomes[TRUE_POSITIVES], weights @ outcomes[PREDICTED])
-
-
-def recall(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return micro recall from counts: TP / actual."""
-    return _divide(weights @ outcomes[TRUE_POSITIVES], weights @ outcomes[ACTUAL])
-
-
-def macro_f1(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the mean F1 of the classes that the resample has, in documents or predictions."""
-    return _macro(*_count_classes(outcomes, weights))
-
-
-def share_exact(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the share of units that are right: words of a text, or whole documents."""
-    return _divide(weights @ outcomes[EXACT], weights @ outcomes[UNITS])
-
-
-def accuracy(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the share of documents with the right label."""
-    return _divide(weights @ _is_right(outcomes), weights.sum(axis=1))
-
-
-def macro_f1_of_labels(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the mean F1 of the labels that the resample has, as scikit-learn's ``f1_score(macro)``."""
-    return _macro(*_count_labels(outcomes, weights))
-
-
-def weighted_f1_of_labels(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the mean F1 of the labels, weighted by their documents, as scikit-learn's ``weighted``."""
-    hits, predicted, actual = _count_labels(outcomes, weights)
-    scores = _divide(2 * hits, predicted + actual)
-    return _divide((scores * actual).sum(axis=1), actual.sum(axis=1))
-
-
-def balanced_accuracy(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the mean recall of the labels that documents of the resample have."""
-    hits, _, actual = _count_labels(outcomes, weights)
-    return _divide(_divide(hits, actual).sum(axis=1), (actual > 0).sum(axis=1))
-
-
-def matthews(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return Matthews' correlation coefficient of several classes.
-
-    Source: Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006, the form that scikit-learn computes.
+    Attributes:
+        terms: Function of outcomes; it returns what is summed [documents, terms].
+        finish: Function of the sums [..., terms]; it returns the metric [...].
     """
-    hits, predicted, actual = _count_labels(outcomes, weights)
-    right, total = hits.sum(axis=1), weights.sum(axis=1)
-    covariance = right * total - (predicted * actual).sum(axis=1)
-    spread = (total**2 - (predicted**2).sum(axis=1)) * (total**2 - (actual**2).sum(axis=1))
-    return _divide(covariance, np.sqrt(np.maximum(spread, 0.0)))
+
+    terms: Callable[[Outcomes], Numbers]
+    finish: Callable[[Numbers], Numbers]
+
+    def __call__(self, outcomes: Outcomes, weights: Numbers) -> Numbers:
+        """Return the metric of each resample."""
+        return self.finish(weights @ self.terms(outcomes))
 
 
-def pearson(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return Pearson's correlation of prediction and target; 0 if one of them is constant."""
-    return _correlate(outcomes[PREDICTION], outcomes[TARGET], weights)
+def _take(*names: str) -> Callable[[Outcomes], Numbers]:
+    return lambda outcomes: np.column_stack([outcomes[name] for name in names])
+
+
+def _share(sums: Numbers) -> Numbers:
+    """Divide the first sum by the second."""
+    return _divide(sums[..., 0], sums[..., 1])
+
+
+def _f1_of(sums: Numbers) -> Numbers:
+    return _divide(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+
+
+def _mean_of(values: Callable[[Outcomes], Numbers]) -> Callable[[Outcomes], Numbers]:
+    """Return the terms of a mean over documents: the values, and 1 for each document."""
+
+    def terms(outcomes: Outcomes) -> Numbers:
+        found = values(outcomes)
+        return np.column_stack([found, np.ones(len(found))])
+
+    return terms
+
+
+def _is_right(outcomes: Outcomes) -> Numbers:
+    right: Numbers = (outcomes[PREDICTED] == outcomes[ACTUAL]).astype(np.float64)
+    return right
+
+
+def _error(outcomes: Outcomes) -> Numbers:
+    return outcomes[PREDICTION] - outcomes[TARGET]
+
+
+def _root_of_mean(sums: Numbers) -> Numbers:
+    return np.sqrt(_share(sums))
+
+
+def _count_classes(outcomes: Outcomes) -> Numbers:
+    """Return the counts of each class: all true positives, all predicted, all actual."""
+    n_classes = sum(name.startswith(f"{ACTUAL}/") for name in outcomes)
+    columns = [
+        outcomes[name]
+        for column in (TRUE_POSITIVES, PREDICTED, ACTUAL)
+        for name in ([name_class(column, number) for number in range(n_classes)] or [column])
+    ]
+    return np.column_stack(columns)
+
+
+def _count_labels(outcomes: Outcomes) -> Numbers:
+    """Return for each label whether it is right, predicted, actual: all of one kind after another."""
+    predicted, actual = outcomes[PREDICTED], outcomes[ACTUAL]
+    labels = np.unique(np.concatenate([predicted, actual]))
+    is_predicted, is_actual = predicted[:, None] == labels, actual[:, None] == labels
+    terms: Numbers = np.hstack([is_predicted & is_actual, is_predicted, is_actual]).astype(np.float64)
+    return terms
+
+
+def _thirds(sums: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    n = sums.shape[-1] // 3
+    return sums[..., :n], sums[..., n : 2 * n], sums[..., 2 * n :]
+
+
+def _macro(sums: Numbers) -> Numbers:
+    hits, predicted, actual = _thirds(sums)
+    totals = predicted + actual
+    return _divide(_divide(2 * hits, totals).sum(axis=-1), (totals > 0).sum(axis=-1))
+
+
+def _weighted(sums: Numbers) -> Numbers:
+    hits, predicted, actual = _thirds(sums)
+    scores = _divide(2 * hits, predicted + actual)
+    return _divide((scores * actual).sum(axis=-1), actual.sum(axis=-1))
+
+
+def _balanced(sums: Numbers) -> Numbers:
+    hits, _, actual = _thirds(sums)
+    return _divide(_divide(hits, actual).sum(axis=-1), (actual > 0).sum(axis=-1))
+
+
+def _matthews(sums: Numbers) -> Numbers:
+    hits, predicted, actual = _thirds(sums)
+    right, total = hits.sum(axis=-1), actual.sum(axis=-1)
+    covariance = right * total - (predicted * actual).sum(axis=-1)
+    squared = [total**2 - (side**2).sum(axis=-1) for side in (predicted, actual)]
+    return _divide(covariance, np.sqrt(squared[0] * squared[1]))
+
+
+def _moments_of_outcomes(outcomes: Outcomes) -> Numbers:
+    """Return what Pearson's correlation sums, about the medians: an outlier then costs no digits."""
+    left, right = (outcomes[name] - np.median(outcomes[name]) for name in (PREDICTION, TARGET))
+    products = [one * other for one, other in _pair(left, right, left, right)]
+    return np.column_stack([np.ones(len(left)), left, right, *products])
+
+
+def _pair(left: Numbers, right: Numbers, one: Numbers, other: Numbers) -> list[tuple[Numbers, Numbers]]:
+    return [(left, one), (right, other), (left, other)]
+
+
+def _correlation(sums: Numbers) -> Numbers:
+    """Return the correlation from n, two sums, two sums of squares, and the sum of products."""
+    total, left, right, left2, right2, product = np.moveaxis(sums, -1, 0)
+    spreads = [
+        np.where(square - one**2 / total > _CONSTANT * square, square - one**2 / total, 0.0)
+        for one, square in ((left, left2), (right, right2))
+    ]
+    covariance = product - left * right / total
+    return np.clip(_divide(covariance, np.sqrt(spreads[0]) * np.sqrt(spreads[1])), -1.0, 1.0)
+
+
+f1 = OfSums(_take(TRUE_POSITIVES, PREDICTED, ACTUAL), _f1_of)
+"""Micro F1 from counts: 2·TP / (predicted + actual)."""
+precision = OfSums(_take(TRUE_POSITIVES, PREDICTED), _share)
+"""Micro precision from counts: TP / predicted."""
+recall = OfSums(_take(TRUE_POSITIVES, ACTUAL), _share)
+"""Micro recall from counts: TP / actual."""
+macro_f1 = OfSums(_count_classes, _macro)
+"""Mean F1 of the classes that the resample has, in documents or predictions."""
+share_exact = OfSums(_take(EXACT, UNITS), _share)
+"""Share of units that are right: words of a text, or whole documents."""
+accuracy = OfSums(_mean_of(_is_right), _share)
+"""Share of documents with the right label."""
+macro_f1_of_labels = OfSums(_count_labels, _macro)
+"""Mean F1 of the labels that the resample has, as scikit-learn's ``f1_score(macro)``."""
+weighted_f1_of_labels = OfSums(_count_labels, _weighted)
+"""Mean F1 of the labels, weighted by their documents, as scikit-learn's ``weighted``."""
+balanced_accuracy = OfSums(_count_labels, _balanced)
+"""Mean recall of the labels that documents of the resample have."""
+matthews = OfSums(_count_labels, _matthews)
+"""Matthews' correlation coefficient of several classes.
+
+Source: Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006, the form that scikit-learn computes.
+"""
+root_mean_squared_error = OfSums(_mean_of(lambda outcomes: _error(outcomes) ** 2), _root_of_mean)
+"""Root of the mean squared error, in units of the target."""
+mean_absolute_error = OfSums(_mean_of(lambda outcomes: np.abs(_error(outcomes))), _share)
+"""Mean absolute error, in units of the target."""
+mean_score = OfSums(_mean_of(lambda outcomes: outcomes[SCORE]), _share)
+"""Mean of the score that a function of yours gave each row."""
+
+
+pearson = OfSums(_moments_of_outcomes, _correlation)
+"""Pearson's correlation of prediction and target; 0 if one of them is constant."""
 
 
 def spearman(outcomes: Outcomes, weights: Numbers) -> Numbers:
     """Return Spearman's rank correlation: Pearson's of the ranks in each resample, ties with mean ranks."""
-    return _correlate(_rank(outcomes[PREDICTION], weights), _rank(outcomes[TARGET], weights), weights)
-
-
-def root_mean_squared_error(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the root of the mean squared error, in units of the target."""
-    squared = (outcomes[PREDICTION] - outcomes[TARGET]) ** 2
-    return np.sqrt(_divide(weights @ squared, weights.sum(axis=1)))
-
-
-def mean_absolute_error(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the mean absolute error, in units of the target."""
-    errors = np.abs(outcomes[PREDICTION] - outcomes[TARGET])
-    return _divide(weights @ errors, weights.sum(axis=1))
-
-
-def mean_score(outcomes: Outcomes, weights: Numbers) -> Numbers:
-    """Return the mean of the score that a function of yours gave each row."""
-    return _divide(weights @ outcomes[SCORE], weights.sum(axis=1))
+    ranks = [_rank(outcomes[name], weights) for name in (PREDICTION, TARGET)]
+    left, right = (side - side.mean() for side in ranks)
+    moments = (weights, weights * left, weights * right)
+    squares = ((one * other).sum(axis=1) for one, other in _pair(moments[1], moments[2], left, right))
+    return _correlation(np.column_stack([*(each.sum(axis=1) for each in moments), *squares]))
 
 
 def find_wrong_counts(outcomes: Outcomes) -> str | None:
@@ -187,49 +277,6 @@ def by_name(metrics: Sequence[Metric]) -> Mapping[str, Metric]:
 def _divide(above: Numbers, below: Numbers) -> Numbers:
     quotient: Numbers = np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below > 0)
     return quotient
-
-
-def _is_right(outcomes: Outcomes) -> Numbers:
-    right: Numbers = (outcomes[PREDICTED] == outcomes[ACTUAL]).astype(np.float64)
-    return right
-
-
-def _macro(hits: Numbers, predicted: Numbers, actual: Numbers) -> Numbers:
-    totals = predicted + actual
-    return _divide(_divide(2 * hits, totals).sum(axis=1), (totals > 0).sum(axis=1).astype(np.float64))
-
-
-def _count_classes(outcomes: Outcomes, weights: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Sum the columns of each class: true positives, predicted, actual, each [resamples, classes]."""
-    n_classes = sum(name.startswith(f"{ACTUAL}/") for name in outcomes)
-    hits, predicted, actual = (
-        weights @ np.column_stack([outcomes[name_class(column, number)] for number in range(n_classes)])
-        if n_classes
-        else weights @ outcomes[column][:, None]
-        for column in (TRUE_POSITIVES, PREDICTED, ACTUAL)
-    )
-    return hits, predicted, actual
-
-
-def _count_labels(outcomes: Outcomes, weights: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Count each label: true positives, predicted, actual, each [resamples, labels]."""
-    predicted, actual = outcomes[PREDICTED], outcomes[ACTUAL]
-    labels = np.unique(np.concatenate([predicted, actual]))
-    is_predicted, is_actual = predicted[:, None] == labels, actual[:, None] == labels
-    return (
-        weights @ (is_predicted & is_actual).astype(np.float64),
-        weights @ is_predicted.astype(np.float64),
-        weights @ is_actual.astype(np.float64),
-    )
-
-
-def _correlate(one: Numbers, other: Numbers, weights: Numbers) -> Numbers:
-    """Return the weighted correlation; both are [documents] or [resamples, documents]."""
-    total = weights.sum(axis=1, keepdims=True)
-    left, right = (side - (weights * side).sum(axis=1, keepdims=True) / total for side in (one, other))
-    covariance = (weights * left * right).sum(axis=1)
-    spread = np.sqrt((weights * left**2).sum(axis=1) * (weights * right**2).sum(axis=1))
-    return np.clip(_divide(covariance, spread), -1.0, 1.0)
 
 
 def _rank(values: Numbers, weights: Numbers) -> Numbers:

@@ -20,6 +20,7 @@ from bakeoff.core.decision.costs import Costs
 from bakeoff.core.decision.production import Gaps
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.job import Environment, Hardware
+from bakeoff.measure.tasks.token_classification import METRICS
 from unit.outcomes import count_entities
 
 MIB = 2**20
@@ -40,7 +41,7 @@ def check(limit: Constraint, costs: Costs | None, gaps: Gaps | None = None) -> C
         benchmark_keys=(),
     )
     quality = Estimate(value=0.8, low=0.7, high=0.9)
-    return check_constraint(candidate, limit, quality, gaps or {}, DecisionSettings())
+    return check_constraint(candidate, limit, quality, gaps or {}, METRICS["f1"], DecisionSettings())
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,6 @@ def test_a_score_is_0_and_1_at_the_anchors_and_goes_on_beyond_them(
 @pytest.mark.parametrize(
     "anchors",
     [
-        {"quality": {"zero": 0.9, "one": 0.5}, "latency_ms": {"zero": 20, "one": 2}},
         {"quality": {"zero": 0.5, "one": 0.9}, "latency_ms": {"zero": 2, "one": 20}},
         {"quality": {"zero": 0.5, "one": 0.5}, "latency_ms": {"zero": 20, "one": 2}},
         {"quality": {"zero": 0.5, "one": 0.9}},

@@ -1,0 +1,85 @@
+"""Check of the decision's settings against the metrics of the task: its name, direction and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from bakeoff.core.config.decision_rules import Lexicographic, QualityFloor, Weighted
+from bakeoff.measure.tasks import Task
+from bakeoff.measure.tasks.metrics import Metric
+
+if TYPE_CHECKING:
+    from bakeoff.core.config.settings import DecisionSettings
+
+
+class Misfit(NamedTuple):
+    """Setting of the decision that does not fit the task.
+
+    Attributes:
+        place: Path of the setting below ``decision``.
+        found: Value of the setting.
+        fix: Values that fit, and what to do.
+    """
+
+    place: tuple[str | int, ...]
+    found: object
+    fix: str
+
+    @property
+    def line(self) -> str:
+        """The whole message, without its file."""
+        return f"decision.{'.'.join(map(str, self.place))}: found {self.found!r}; {self.fix}"
+
+
+def find_misfits(decision: DecisionSettings, task: Task) -> tuple[Misfit, ...]:
+    """Find every setting of the decision that does not fit the task.
+
+    Args:
+        decision: Settings of the decision.
+        task: Task of the candidates.
+    """
+    try:
+        metric = task.find_metric(decision.metric)
+    except KeyError:
+        known = ", ".join(task.metrics)
+        return (Misfit(("metric",), decision.metric, f"the metrics of {task.kind} are {known}"),)
+    return (*_check_objective(decision, metric), *_check_floors(decision, metric))
+
+
+def _check_objective(decision: DecisionSettings, metric: Metric) -> Iterator[Misfit]:
+    objective = decision.objective
+    if isinstance(objective, Lexicographic):
+        if objective.threshold_scale == "absolute" and objective.accuracy_threshold >= metric.high - metric.low:
+            place = ("objective", "accuracy_threshold")
+            fix = f"set it below {metric.high - metric.low:g}, the range of {metric.label}"
+            yield Misfit(place, objective.accuracy_threshold, fix)
+    elif isinstance(objective, Weighted) and objective.anchors is not None:
+        anchors, place = objective.anchors.quality, ("objective", "anchors", "quality")
+        for name in ("zero", "one"):
+            yield from _check_bounds((*place, name), getattr(anchors, name), metric)
+        if (anchors.one > anchors.zero) != (metric.direction == "maximize"):
+            side, better = ("above", "more") if metric.direction == "maximize" else ("below", "less")
+            fix = f"set `one` {side} `zero`: {better} {metric.label} is better"
+            yield Misfit((*place, "one"), anchors.one, fix)
+
+
+def _check_floors(decision: DecisionSettings, metric: Metric) -> Iterator[Misfit]:
+    wanted, other = ("at_least", "at_most") if metric.direction == "maximize" else ("at_most", "at_least")
+    better = "more" if metric.direction == "maximize" else "less"
+    for number, limit in enumerate(decision.constraints):
+        if not isinstance(limit, QualityFloor):
+            continue
+        place, value = ("constraints", number), getattr(limit, wanted)
+        if value is None:
+            fix = f"set {wanted} instead: {better} {metric.label} is better"
+            yield Misfit((*place, other), getattr(limit, other), fix)
+        else:
+            yield from _check_bounds((*place, wanted), value, metric)
+
+
+def _check_bounds(place: tuple[str | int, ...], value: float, metric: Metric) -> Iterator[Misfit]:
+    if not metric.low <= value <= metric.high:
+        ends = [f"at least {metric.low:g}"] if metric.low > float("-inf") else []
+        ends += [f"at most {metric.high:g}"] if metric.high < float("inf") else []
+        yield Misfit(place, value, f"{metric.label} is {' and '.join(ends)}")
