@@ -77,8 +77,12 @@ def draw_quality(readings: Sequence[Reading], metric: Metric, resamples: int, se
         resamples: Number of resamples.
         seed: Seed of the resampling.
     """
-    outcomes = [outcomes_of(each) for each in readings]
-    n_documents = len(readings[0].values)
+    return draw_metric([outcomes_of(each) for each in readings], metric, resamples, seed)
+
+
+def draw_metric(outcomes: Sequence[Outcomes], metric: Metric, resamples: int, seed: int) -> Draws:
+    """Draw a metric [resamples, candidates] as ``draw_quality`` does, from outcomes."""
+    n_documents = len(next(iter(outcomes[0].values())))
     uniform = np.full(n_documents, 1 / n_documents)
     random = np.random.default_rng(seed)
     at_once = max(1, _NUMBERS_AT_ONCE // n_documents)

@@ -51,9 +51,8 @@ def _check_objective(decision: DecisionSettings, metric: Metric) -> Iterator[Mis
     objective = decision.objective
     if isinstance(objective, Lexicographic):
         if objective.threshold_scale == "absolute" and objective.accuracy_threshold >= metric.high - metric.low:
-            place = ("objective", "accuracy_threshold")
             fix = f"set it below {metric.high - metric.low:g}, the range of {metric.label}"
-            yield Misfit(place, objective.accuracy_threshold, fix)
+            yield Misfit(("objective", "accuracy_threshold"), objective.accuracy_threshold, fix)
     elif isinstance(objective, Weighted) and objective.anchors is not None:
         anchors, place = objective.anchors.quality, ("objective", "anchors", "quality")
         for name in ("zero", "one"):

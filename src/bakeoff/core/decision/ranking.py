@@ -31,7 +31,8 @@ from bakeoff.core.decision.production import (
 )
 from bakeoff.core.decision.scoring import Evidence, Quantity, Ranking, rank
 from bakeoff.core.estimate import Estimate
-from bakeoff.core.quality import draw_quality, measure_quality
+from bakeoff.core.quality import draw_metric
+from bakeoff.measure.statistics.outcomes import outcomes_of
 from bakeoff.measure.tasks.metrics import Metric
 
 Place = Literal["winner", "best so far", "tied", "undecided", "beaten", "excluded"]
@@ -246,10 +247,10 @@ def _gather(candidates: Sequence[Candidate], settings: DecisionSettings) -> Evid
 
 
 def _gather_quality(candidates: Sequence[Candidate], metric: Metric, settings: DecisionSettings) -> Quantity:
-    outcomes = [candidate.outcomes for candidate in candidates]
+    outcomes = [outcomes_of(candidate.outcomes) for candidate in candidates]
     return Quantity(
-        np.array([measure_quality(each, metric) for each in outcomes]),
-        draw_quality(outcomes, metric, settings.resamples, settings.seed),
+        np.array([metric.value_of(each) for each in outcomes]),
+        draw_metric(outcomes, metric, settings.resamples, settings.seed),
     )
 
 

@@ -106,8 +106,8 @@ def _share(sums: Numbers) -> Numbers:
     return _divide(sums[..., 0], sums[..., 1])
 
 
-def _f1_of(sums: Numbers) -> Numbers:
-    return _divide(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+def _f1_terms(outcomes: Outcomes) -> Numbers:
+    return np.column_stack([2 * outcomes[TRUE_POSITIVES], outcomes[PREDICTED] + outcomes[ACTUAL]])
 
 
 def _mean_of(values: Callable[[Outcomes], Numbers]) -> Callable[[Outcomes], Numbers]:
@@ -205,7 +205,7 @@ def _correlation(sums: Numbers) -> Numbers:
     return np.clip(_divide(covariance, np.sqrt(spreads[0]) * np.sqrt(spreads[1])), -1.0, 1.0)
 
 
-f1 = OfSums(_take(TRUE_POSITIVES, PREDICTED, ACTUAL), _f1_of)
+f1 = OfSums(_f1_terms, _share)
 """Micro F1 from counts: 2·TP / (predicted + actual)."""
 precision = OfSums(_take(TRUE_POSITIVES, PREDICTED), _share)
 """Micro precision from counts: TP / predicted."""
