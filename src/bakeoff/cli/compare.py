@@ -49,10 +49,15 @@ class FiniteRange(click.FloatRange):
 )
 @click.option(
     "--quality-margin",
-    type=FiniteRange(min=0, max=100),
-    default=1.0,
-    show_default=True,
-    help="How many points of F1, of 100, B may lose.",
+    type=FiniteRange(min=0),
+    show_default="1 point, or nothing",
+    help="How much quality B may lose: in points, of 100, if the metric lies between 0 and 1 and more is "
+    "better; otherwise in its units.",
+)
+@click.option(
+    "--quality-metric",
+    metavar="NAME",
+    help="Compare this metric of the task [that of a compared decision, decision.metric].",
 )
 @click.option(
     "--batch-size",
@@ -87,7 +92,8 @@ def compare(
     baseline: str,
     candidate: str,
     margin: float,
-    quality_margin: float,
+    quality_margin: float | None,
+    quality_metric: str | None,
     batch_size: int | None,
     quantile: float | None,
     metrics: tuple[Metric, ...],
@@ -116,6 +122,7 @@ def compare(
     settings = ComparisonSettings(
         margin=margin,
         quality_margin=quality_margin,
+        quality_metric=quality_metric,
         metrics=tuple(dict.fromkeys(metrics)),
         batch_size=batch_size or decision.batch_size,
         quantile=quantile or decision.quantile,

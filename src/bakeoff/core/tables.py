@@ -38,7 +38,8 @@ class FlatTable(NamedTuple):
 
 def tabulate_decision(decision: Decision) -> FlatTable:
     """Return one row per candidate, in the order of the standings; names end with their unit."""
-    return _tabulate(_row_of_standing(row, n) for n, row in enumerate(decision.standings, start=1))
+    metric = decision.metric.name
+    return _tabulate(_row_of_standing(row, n, metric) for n, row in enumerate(decision.standings, start=1))
 
 
 def tabulate_measurements(measurements: Iterable[Measurement]) -> FlatTable:
@@ -77,7 +78,7 @@ def _extend(columns: dict[str, list[Cell]], n_rows: int, more: Mapping[str, Sequ
         column.extend(more.get(name, [None] * count))
 
 
-def _row_of_standing(standing: Standing, number: int) -> dict[str, Cell]:
+def _row_of_standing(standing: Standing, number: int, metric: str) -> dict[str, Cell]:
     row: dict[str, Cell] = {
         "rank": number,
         "candidate": standing.label,
@@ -85,6 +86,7 @@ def _row_of_standing(standing: Standing, number: int) -> dict[str, Cell]:
         "runtime": standing.runtime,
         "place": standing.place,
         "reason": standing.reason,
+        "metric": metric,
         **_ends("quality", standing.quality),
         **_ends("latency_ms", standing.latency_ms),
         **_ends("score", standing.score),

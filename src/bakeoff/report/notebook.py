@@ -142,23 +142,23 @@ def _show_decision(decision: Decision) -> Shown:
         columns=(
             "Candidate",
             "Place",
-            "F1",
+            decision.metric.label,
             f"{decision_text.name_latency(decision.settings)}, ms",
             objective.name_score(decision.settings).capitalize(),
             "P(best)",
             "Constraints",
         ),
-        rows=tuple(_standing_cells(standing) for standing in decision.standings),
+        rows=tuple(_standing_cells(standing, decision) for standing in decision.standings),
         notes=(*decision_text.list_reasons(decision), *decision_text.describe_trade_off(decision)),
         strong=None if winner is None else decision.standings.index(winner),
     )
 
 
-def _standing_cells(standing: Standing) -> tuple[str, ...]:
+def _standing_cells(standing: Standing, decision: Decision) -> tuple[str, ...]:
     return (
         standing.label,
         standing.place,
-        units.format_f1(standing.quality),
+        units.quality_with_interval(standing.quality, decision.metric),
         units.format_latency(standing.latency_ms),
         f"{standing.score.value:.3f}" if standing.score else units.ABSENT,
         units.format_percent(standing.p_best),

@@ -26,14 +26,14 @@ from bakeoff.report.text.objective import describe_sensitivity, explain_objectiv
 from bakeoff.report.text.rates import explain_rates, list_rates
 from bakeoff.report.text.units import (
     ABSENT,
-    F1_DECIMALS,
     clean,
-    f1_interval,
-    format_f1,
     format_latency,
     format_number_of_ms,
     format_percent,
+    format_quality,
     latency_interval,
+    quality_interval,
+    quality_with_interval,
     shorten_ids,
 )
 
@@ -95,7 +95,7 @@ def render_terminal(decision: Decision) -> RenderableType:
     parts += [_heading("Reasons"), *map(_item, decision.reasons)]
     parts += [_item(f"{row.label}: {row.reason}") for row in decision.standings if row.place != "winner"]
     more = (
-        ("Objective", explain_objective(decision.settings)),
+        ("Objective", explain_objective(decision)),
         ("How far the settings can move", describe_sensitivity(decision)),
         ("Production", describe_production(decision)),
     )
@@ -131,7 +131,7 @@ def _standings(decision: Decision) -> Table:
     settings = decision.settings
     table = _make_table("", "place")
     table.add_column("candidate", overflow="fold", ratio=1)
-    table.add_column("F1", no_wrap=True)
+    table.add_column(decision.metric.label, no_wrap=True)
     table.add_column(_name_latency(settings), no_wrap=True)
     table.add_column(name_score(settings), justify="right", no_wrap=True)
     table.add_column("P(best)", justify="right", no_wrap=True)
@@ -140,7 +140,7 @@ def _standings(decision: Decision) -> Table:
             FRONT_MARK if row.is_on_front else " ",
             row.place,
             clean(row.label),
-            format_f1(row.quality),
+            quality_with_interval(row.quality, decision.metric),
             format_latency(row.latency_ms),
             f"{row.score.value:.3f}" if row.score else ABSENT,
             format_percent(row.p_best),
@@ -151,17 +151,17 @@ def _standings(decision: Decision) -> Table:
 
 def _narrow_standings(decision: Decision) -> Table:
     """Draw place, intervals and P(best) below label, figures and score."""
-    settings = decision.settings
+    settings, metric = decision.settings, decision.metric
     table = _make_table("")
     table.add_column("candidate", overflow="fold", ratio=1)
-    table.add_column("F1", no_wrap=True)
+    table.add_column(decision.metric.label, no_wrap=True)
     table.add_column(_name_latency(settings).replace(", ", ",\n"))
     table.add_column(f"{name_score(settings)}\nP(best)", justify="right", no_wrap=True)
     for row in decision.standings:
         cells = (
             FRONT_MARK if row.is_on_front else " ",
             f"{clean(row.label)}\n{row.place}",
-            f"{row.quality.value:.{F1_DECIMALS}f}\n{f1_interval(row.quality)}",
+            f"{format_quality(row.quality.value, metric)}\n{quality_interval(row.quality, metric)}",
             f"{format_number_of_ms(row.latency_ms.value)}\n{latency_interval(row.latency_ms)}",
             f"{f'{row.score.value:.3f}' if row.score else ABSENT}\n{format_percent(row.p_best)}",
         )
@@ -247,7 +247,8 @@ def _constraint_lines(decision: Decision) -> Iterator[str]:
     for number, limit in enumerate(decision.settings.constraints):
         results = [(row.label, row.constraints[number]) for row in decision.standings]
         n_met = sum(result.result == "met" for _, result in results)
-        yield f"{describe_constraint(limit)}: met by {n_met} of {count(len(results), 'candidate')}"
+        met_by = f"met by {n_met} of {count(len(results), 'candidate')}"
+        yield f"{describe_constraint(limit, decision.metric)}: {met_by}"
         for label, result in results:
             if result.result != "met":
                 yield f"  {MET_MARK[result.result]} {label}: {result.result}: {result.text}"

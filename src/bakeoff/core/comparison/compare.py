@@ -71,6 +71,9 @@ def compare(baseline: Sequence[Side], candidate: Sequence[Side], settings: Compa
         baseline: Sides of the baseline, with each label once.
         candidate: Sides of the candidate, with each label once.
         settings: Margins, place, confidence.
+
+    Raises:
+        UserError: The task has no such metric of quality.
     """
     by_label = {side.label: side for side in candidate}
     if len(baseline) == len(candidate) == 1:

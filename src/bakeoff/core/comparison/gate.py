@@ -1,7 +1,8 @@
 """The gate: the verdict on a change with its interval, and whether it may pass.
 
 Every change is on one scale, the *regression*: above 0 is worse. For times, memory and size it is the
-logarithm of candidate over baseline; for quality, the points of F1 that are lost.
+logarithm of candidate over baseline; for quality, the loss: in points for a metric between 0 and 1 of which
+more is better, in units of the metric for any other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from bakeoff.core.comparison.ratio import RatioBasis
 from bakeoff.core.estimate import Estimate
+from bakeoff.core.quality import QualityMetric
 from bakeoff.core.records import Measurement
 from bakeoff.measure.statistics.intervals import MEDIAN
 from bakeoff.record import Record
@@ -20,7 +22,8 @@ Metric = Literal["latency", "throughput", "quality", "memory", "size"]
 ChangeVerdict = Literal["better", "worse", "equivalent", "cannot tell"]
 GateResult = Literal["pass", "fail", "cannot tell"]
 METRICS: tuple[Metric, ...] = ("latency", "throughput", "quality", "memory", "size")
-POINTS = 100  # F1 in points
+POINTS = 100  # a share in points
+DEFAULT_POINTS = 1.0
 
 
 class ComparisonSettings(Record):
@@ -28,7 +31,9 @@ class ComparisonSettings(Record):
 
     Attributes:
         margin: Allowed increase of time, memory or size; 0.05 is 5 %.
-        quality_margin: Allowed loss of F1 in points, of 100.
+        quality_margin: Allowed loss of quality: in points, of 100, for a metric between 0 and 1 of which more
+            is better; in units of the metric for any other. Null allows 1 point, or nothing.
+        quality_metric: Metric of quality, one of the task's; null takes the task's first.
         metrics: Metrics that the gate checks; empty means latency and quality, as far as they are measured.
         batch_size: Batch size of the latency.
         quantile: Quantile of the latency.
@@ -40,7 +45,8 @@ class ComparisonSettings(Record):
     """
 
     margin: Annotated[float, Field(ge=0, le=10)] = 0.05
-    quality_margin: Annotated[float, Field(ge=0, le=POINTS)] = 1.0
+    quality_margin: Annotated[float, Field(ge=0)] | None = None
+    quality_metric: str | None = None
     metrics: tuple[Metric, ...] = ()
     batch_size: Annotated[int, Field(ge=1)] = 1
     quantile: Annotated[float, Field(gt=0, lt=1)] = MEDIAN
@@ -69,7 +75,10 @@ class MetricComparison(Record):
     Attributes:
         what: Name for tables: ``latency p50, batch 1``.
         unit: Unit of baseline and candidate.
-        scale: Ratio, candidate over baseline; or points of F1, candidate minus baseline.
+        quality: Metric of quality; None in a line of another quantity, or without measurements.
+        scale: Ratio, candidate over baseline; or candidate minus baseline, in points of a share or in units
+            of the metric.
+        margin: Allowed loss of quality on that scale; None in a line of another quantity.
         change: Change with its interval; for memory, the interval spans all processes.
         basis: Ground of the comparison; None without a change.
         gate: Result of the gate; None if the gate does not check this metric.
@@ -78,10 +87,12 @@ class MetricComparison(Record):
 
     metric: Metric
     what: str
-    unit: Literal["ms", "F1", "bytes"]
+    unit: Literal["ms", "quality", "bytes"]
+    quality: QualityMetric | None = None
     baseline: Estimate | None = None
     candidate: Estimate | None = None
-    scale: Literal["ratio", "points"] = "ratio"
+    scale: Literal["ratio", "points", "units"] = "ratio"
+    margin: float | None = None
     change: Estimate | None = None
     basis: RatioBasis | Literal["same documents", "process by process"] | None = None
     verdict: ChangeVerdict = "cannot tell"

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from bakeoff.core.comparison.gate import (
+    DEFAULT_POINTS,
     POINTS,
     ComparisonSettings,
     Metric,
@@ -19,12 +20,13 @@ from bakeoff.core.comparison.gate import (
 from bakeoff.core.comparison.ratio import Paired, TimingPoint, find_calls, pair_times
 from bakeoff.core.decision.costs import measure_costs
 from bakeoff.core.estimate import Estimate, estimate_of
-from bakeoff.core.quality import draw_quality, measure_quality
+from bakeoff.core.quality import QualityMetric, draw_quality, measure_quality
 from bakeoff.core.records import Measurement
 from bakeoff.core.validity.noise import is_contended
+from bakeoff.errors import UserError
 from bakeoff.measure.statistics.intervals import Interval
 from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, OUTCOMES, PASS, Reading
-from bakeoff.measure.tasks.metrics import Metric as QualityMetric
+from bakeoff.measure.tasks import metrics
 
 BUSY = "the machine was too busy (contended), so the ratio proves nothing; measure again when it is quiet"
 
@@ -39,6 +41,9 @@ def compare_quantity(
         baseline: Side that the change starts from.
         candidate: Side that is judged.
         settings: Margins, place, and the confidence of this one interval.
+
+    Raises:
+        UserError: The task has no such metric of quality.
     """
     match metric:
         case "quality":
@@ -50,9 +55,11 @@ def compare_quantity(
 
 
 def compare_outcomes(
-    baseline: Reading, candidate: Reading, metric: QualityMetric, settings: ComparisonSettings
+    baseline: Reading, candidate: Reading, metric: metrics.Metric, settings: ComparisonSettings
 ) -> tuple[Estimate, Estimate, Estimate]:
-    """Return the metric of both and their difference in points, with intervals of a paired bootstrap.
+    """Return the metric of both and their difference, with intervals of a paired bootstrap.
+
+    The difference is in points for a share, and in units of the metric for any other.
 
     Each resample takes the same documents for both, so that the luck of the sample cancels out (Efron and
     Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
@@ -60,12 +67,13 @@ def compare_outcomes(
     drawn = draw_quality((baseline, candidate), metric, settings.resamples, settings.seed).T
     ends = [0.5 - settings.confidence / 2, 0.5 + settings.confidence / 2]
     values = [measure_quality(each, metric) for each in (baseline, candidate)]
+    per_unit = POINTS if metric.is_share else 1
     found = [
         Estimate(value=value, low=float(low), high=float(high))
         for value, (low, high) in (
             (values[0], np.quantile(drawn[0], ends)),
             (values[1], np.quantile(drawn[1], ends)),
-            (POINTS * (values[1] - values[0]), np.quantile(POINTS * (drawn[1] - drawn[0]), ends)),
+            (per_unit * (values[1] - values[0]), np.quantile(per_unit * (drawn[1] - drawn[0]), ends)),
         )
     ]
     return found[0], found[1], found[2]
@@ -137,27 +145,56 @@ def _estimate_ms(measurement: Measurement | None, place: TimingPoint, confidence
 
 
 def _compare_quality(baseline: Side, candidate: Side, settings: ComparisonSettings) -> MetricComparison:
-    line = MetricComparison(metric="quality", what="quality, F1", unit="F1", scale="points")
+    line = MetricComparison(metric="quality", what="quality", unit="quality", scale="units")
     found = []
     for side in (baseline, candidate):
         measurement = side.find("quality")
-        entities = measurement.reading(OUTCOMES) if measurement else None
-        if measurement is None or entities is None or not entities.values:
+        outcomes = measurement.reading(OUTCOMES) if measurement else None
+        if measurement is None or outcomes is None or not outcomes.values:
             return _lack(line, side, "no quality measurement")
-        found.append((measurement, entities))
+        found.append((measurement, outcomes))
     (before, mine), (after, other) = found
+    if before.job.task.kind != after.job.task.kind:
+        return line.replace(remark=f"different tasks: {before.job.task.kind} and {after.job.task.kind}")
+    metric = _find_metric(before, settings)
+    scale: Literal["points", "units"] = "points" if metric.is_share else "units"
+    line = line.replace(what=f"quality, {metric.label}", quality=QualityMetric.of(metric), scale=scale)
     if before.job.inputs_digest != after.job.inputs_digest or len(mine.values) != len(other.values):
         return line.replace(remark="scored on different documents: they cannot be paired")
-    first, second, change = compare_outcomes(mine, other, before.job.task.find_metric(None), settings)
-    low, high = -(change.high if change.high is not None else math.inf), -change.low
+    first, second, change = compare_outcomes(mine, other, metric, settings)
+    margin, remark = _find_quality_margin(metric, settings)
+    ends = change.low, change.high if change.high is not None else math.inf
+    low, high = sorted(ends) if metric.direction == "minimize" else sorted(-end for end in ends)
     return line.replace(
         baseline=first,
         candidate=second,
         change=change,
+        margin=margin,
         basis="same documents",
-        verdict=judge_regression(low, high, settings.quality_margin),
-        gate=gate_regression(low, high, settings.quality_margin),
+        verdict=judge_regression(low, high, margin),
+        gate=gate_regression(low, high, margin),
+        remark=remark,
     )
+
+
+def _find_metric(measurement: Measurement, settings: ComparisonSettings) -> metrics.Metric:
+    task = measurement.job.task
+    try:
+        return task.find_metric(settings.quality_metric)
+    except KeyError:
+        known = ", ".join(task.metrics)
+        raise UserError(
+            f"quality metric: found {settings.quality_metric!r}; the metrics of {task.kind} are {known}"
+        ) from None
+
+
+def _find_quality_margin(metric: metrics.Metric, settings: ComparisonSettings) -> tuple[float, str]:
+    """Return the allowed loss, with a remark if nobody set one and the metric has no common scale."""
+    if settings.quality_margin is not None:
+        return settings.quality_margin, ""
+    if metric.is_share:
+        return DEFAULT_POINTS, ""
+    return 0.0, f"no loss is allowed; set --quality-margin in units of {metric.label} to allow some"
 
 
 def _compare_cost(

@@ -175,10 +175,10 @@ class Anchors(Record):
 class Weighted(Record):
     """Weighted score of quality and latency: the best score wins.
 
-    Without anchors, the score is the weighted geometric mean of two ratios to the reference candidate; of
-    latency, and of a metric of which less is better, the ratio is inverse. A metric that is 0 or less, such as
-    a correlation, has no ratio and needs anchors. With anchors, the score is the weighted mean of two values
-    that are 0 and 1 at the anchors.
+    Without anchors, the score is the weighted geometric mean of two ratios to the reference candidate. Where
+    less is better, for latency and errors, the ratio is inverse. A correlation of 0 or less has no ratio, so
+    it needs anchors. With anchors, the score is the weighted mean of two values that are 0 and 1 at the
+    anchors.
 
     Attributes:
         weights: Weights of quality and latency.

@@ -50,8 +50,9 @@ def find_misfits(decision: DecisionSettings, task: Task) -> tuple[Misfit, ...]:
 def _check_objective(decision: DecisionSettings, metric: Metric) -> Iterator[Misfit]:
     objective = decision.objective
     if isinstance(objective, Lexicographic):
-        if objective.threshold_scale == "absolute" and objective.accuracy_threshold >= metric.high - metric.low:
-            fix = f"set it below {metric.high - metric.low:g}, the range of {metric.label}"
+        span = metric.high - metric.low
+        if objective.threshold_scale == "absolute" and objective.accuracy_threshold >= span:
+            fix = f"set it below {span:g}, the range of {metric.label}"
             yield Misfit(("objective", "accuracy_threshold"), objective.accuracy_threshold, fix)
     elif isinstance(objective, Weighted) and objective.anchors is not None:
         anchors, place = objective.anchors.quality, ("objective", "anchors", "quality")

@@ -40,6 +40,7 @@ def check_constraint(
     limit: Constraint,
     quality: Estimate,
     gaps: Gaps,
+    *,
     metric: Metric,
     settings: DecisionSettings,
 ) -> ConstraintResult:

@@ -274,7 +274,9 @@ def _check(
 
     return tuple(
         tuple(
-            check_constraint(candidate, limit, qualities[n], gaps_of(n), evidence.metric, settings)
+            check_constraint(
+                candidate, limit, qualities[n], gaps_of(n), metric=evidence.metric, settings=settings
+            )
             for limit in settings.constraints
         )
         for n, candidate in enumerate(evidence.candidates)

@@ -183,8 +183,8 @@ def _require_ratios(evidence: Evidence) -> None:
     for candidate, value in zip(evidence.candidates, evidence.quality.values, strict=True):
         if value <= 0:
             raise CannotTellError(
-                f"{candidate.label}: {metric.label} is {value:.3g}, and a score without anchors takes its ratio "
-                "to the reference; set decision.objective.anchors, or the objective lexicographic"
+                f"{candidate.label}: {metric.label} is {value:.3g}, and a score without anchors needs values "
+                "above 0; set decision.objective.anchors, or the objective lexicographic"
             )
 
 

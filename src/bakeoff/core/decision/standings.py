@@ -8,7 +8,6 @@ from typing import get_args
 
 import numpy as np
 
-from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.constraints import ConstraintResult
 from bakeoff.core.decision.costs import Costs

@@ -123,7 +123,7 @@ def _find_margins(contest: Contest, leader: int, n: int) -> list[_Margin]:
 
 
 def _find_room(contest: Contest, n: int, objective: Lexicographic) -> _Margin:
-    """Find the distance of quality from the floor that the most accurate candidate sets; its own is certain."""
+    """Find the distance of quality from the floor that the most accurate sets; its own is certain."""
     values, draws = contest.evidence.gain
     best = max(contest.able, key=lambda one: float(values[one]))
     if n == best:

@@ -131,12 +131,14 @@ def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
     if job.refit_metric is None:
         detail = f"no test {job.metric_name} was logged with the checkpoint to compare {measured:.4f} with"
         return [NO_REFIT_METRIC.raised(detail)]
-    gap = abs(measured - job.refit_metric)
+    # Errors in units of a target have no common scale: their tolerance is a share.
+    scale = 1.0 if metric.is_bounded else max(abs(measured), abs(job.refit_metric), 1e-300)
+    gap = abs(measured - job.refit_metric) / scale
     if gap <= scenario.refit_tolerance:
         return []
     detail = (
         f"{job.metric_name} {measured:.4f} here, {job.refit_metric:.4f} at the refit: "
-        f"{gap:.4f} apart (limit {scenario.refit_tolerance:g})"
+        f"{gap:.4f}{'' if metric.is_bounded else ' of it'} apart (limit {scenario.refit_tolerance:g})"
     )
     return [METRIC_NOT_REPRODUCED.raised(detail)]
 

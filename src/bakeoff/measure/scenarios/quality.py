@@ -18,7 +18,8 @@ class Quality(Record):
 
     Attributes:
         batch_size: Documents per call; it affects the speed, not the predictions.
-        refit_tolerance: Largest allowed difference from the metric that the refit run logged (absolute).
+        refit_tolerance: Largest allowed difference from the metric that the refit run logged: absolute, or a
+            share of an error in units of a target.
     """
 
     kind: Literal["quality"] = "quality"

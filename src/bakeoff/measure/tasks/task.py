@@ -114,6 +114,11 @@ class BaseTask(Record):
     def find_fault(self, outcomes: Outcomes) -> str | None:
         """Find what is impossible in stored outcomes, which would win or lose by accident; or return None."""
 
+    def count_parts(self, outcomes: Outcomes) -> tuple[str, int] | None:
+        """Count the parts of the documents that are judged, with their name; None if documents are whole."""
+        del outcomes
+        return None
+
     @abstractmethod
     def count_equal(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> tuple[int, int]:
         """Count the equal units of two sets of predictions, and all units: words, or documents."""

@@ -146,6 +146,10 @@ class TextClassification(BaseTask):
             return metrics.find_wrong_counts(outcomes)
         return metrics.find_wrong_numbers(outcomes, (metrics.ACTUAL, metrics.PREDICTED), least=0.0)
 
+    def count_parts(self, outcomes: Outcomes) -> tuple[str, int] | None:
+        """Count the labels of the documents, if one may have several."""
+        return ("labels", int(outcomes[metrics.ACTUAL].sum())) if self.multi_label else None
+
     def count_equal(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> tuple[int, int]:
         """Count the documents with equal labels, and all documents."""
         return sum(one == other for one, other in zip(ours, theirs, strict=True)), len(ours)

@@ -169,6 +169,10 @@ class TokenClassification(BaseTask):
         """Find missing or impossible counts."""
         return metrics.find_wrong_counts(outcomes)
 
+    def count_parts(self, outcomes: Outcomes) -> tuple[str, int] | None:
+        """Count the entities of the documents."""
+        return "entities", int(outcomes[metrics.ACTUAL].sum())
+
     def count_equal(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> tuple[int, int]:
         """Count the words with equal tags, and all words."""
         pairs = [

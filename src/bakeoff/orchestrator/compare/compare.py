@@ -23,10 +23,12 @@ def compare(project: Project, baseline: str, candidate: str, settings: Compariso
         CandidateNotFoundError: A text names nothing, or several things.
         DataError: A file is broken.
         TrackingError: The store does not answer.
-        UserError: Both texts name the same measurements, or benchmarks of different scenarios.
+        UserError: Both texts name the same measurements, benchmarks of different scenarios, or decisions
+            about different metrics; or the task has no such metric.
     """
     finder = Finder(project)
     first, second = finder.find(baseline), finder.find(candidate)
+    settings = _choose_metric(first, second, settings, project)
     if first.is_set != second.is_set:
         first, second = _narrow(first, second, baseline), _narrow(second, first, candidate)
     first, second = _keep_scenario(first, second)
@@ -40,6 +42,22 @@ def compare(project: Project, baseline: str, candidate: str, settings: Compariso
         return made
     change = f"winner: {first.winner or 'none'} → {second.winner or 'none'}"
     return made.replace(remarks=(change, *made.remarks))
+
+
+def _choose_metric(
+    first: Named, second: Named, settings: ComparisonSettings, project: Project
+) -> ComparisonSettings:
+    """Take the metric of quality that was asked for, else that of a named decision, else the project's."""
+    if settings.quality_metric is not None:
+        return settings
+    named = list(dict.fromkeys(each.metric for each in (first, second) if each.metric is not None))
+    if len(named) > 1:
+        raise UserError(
+            f"the two decisions are about different metrics ({', '.join(named)}); "
+            "choose one with --quality-metric"
+        )
+    chosen = named[0] if named else project.settings.decision.metric
+    return settings.replace(quality_metric=chosen)
 
 
 def _narrow(named: Named, other: Named, text: str) -> Named:

@@ -50,12 +50,14 @@ class Named(NamedTuple):
         is_set: Whether it may have several sides.
         is_job: Whether the text names one benchmark, not all benchmarks of its candidate.
         winner: Winner, if the text names a decision that has one.
+        metric: Metric of quality, if the text names a decision.
     """
 
     sides: tuple[Side, ...]
     is_set: bool = False
     is_job: bool = False
     winner: str | None = None
+    metric: str | None = None
 
 
 class Finder:
@@ -198,7 +200,7 @@ class Finder:
             self._gather(row.label, {key: _shown_by(row, decision) for key in row.benchmark_keys})
             for row in decision.standings
         ]
-        return Named(tuple(sides), is_set=True, winner=decision.winner)
+        return Named(tuple(sides), is_set=True, winner=decision.winner, metric=decision.metric.name)
 
     def _read_champion(self, path: Path, document: Mapping[str, Any]) -> Named:
         sides = []
@@ -284,7 +286,7 @@ def _shown_by(standing: Standing, decision: Decision) -> Accepts:
     def accepts(measurement: Measurement) -> bool:
         outcomes = measurement.reading(OUTCOMES)
         if outcomes is not None:
-            metric = measurement.job.task.find_metric(settings.metric)
+            metric = measurement.job.task.find_metric(decision.metric.name)
             return measure_quality(outcomes, metric) == standing.quality.value
         calls = measurement.reading(LATENCY, batch_size=settings.batch_size)
         if calls is None:

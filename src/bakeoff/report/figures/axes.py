@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from bakeoff.core.quality import QualityMetric
 
 _MANY_TICKS = 8
 _FEW_TICKS = 4
@@ -31,7 +34,7 @@ class Axis(NamedTuple):
     """A range of values along a stretch of the drawing.
 
     Attributes:
-        low: Value at ``start``.
+        low: Value at ``start``, which may be the further end of the drawing.
         high: Value at ``end``.
         is_log: Whether equal ratios, not equal differences, take equal room.
     """
@@ -90,11 +93,21 @@ def log_axis(points: Sequence[float], ends: Sequence[float], start: float, end: 
     return Axis(low / margin, high * margin, start, end, is_log=True)
 
 
-def share_axis(values: Sequence[float], start: float, end: float) -> Axis:
-    """Make a linear axis within [0, 1] with room around the values."""
+def quality_axis(values: Sequence[float], metric: QualityMetric, worse: float, better: float) -> Axis:
+    """Make a linear axis within the bounds of a metric, with room around the values.
+
+    Args:
+        values: Values that must be on the axis.
+        metric: Metric with its direction and bounds.
+        worse: End of the axis on the drawing where the worse values are.
+        better: End of the axis where the better values are.
+    """
     low, high = min(values), max(values)
-    margin = max((high - low) * 0.1, 0.005)
-    return Axis(max(low - margin, 0.0), min(high + margin, 1.0), start, end)
+    least = 0.005 if metric.is_bounded else 0.005 * max(abs(low), abs(high)) or 0.5
+    margin = max((high - low) * 0.1, least)
+    low = low - margin if metric.low is None else max(low - margin, metric.low)
+    high = high + margin if metric.high is None else min(high + margin, metric.high)
+    return Axis(low, high, worse, better) if metric.more_is_better else Axis(low, high, better, worse)
 
 
 def _log_values(low: float, high: float) -> list[float]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from bakeoff.report.figures.axes import Axis, Tick, Whisker, log_axis, share_axis
+from bakeoff.report.figures.axes import Axis, Tick, Whisker, log_axis, quality_axis
 from bakeoff.report.figures.labels import Box, Placed, Wanted, place_labels
 from bakeoff.report.figures.markers import Look, choose_looks
 from bakeoff.report.text.decision import describe_constraint
-from bakeoff.report.text.units import format_f1, format_latency, truncate
+from bakeoff.report.text.units import format_latency, quality_with_interval, truncate
 
 if TYPE_CHECKING:
     from bakeoff.core.config.decision_rules import LatencyLimit
@@ -24,7 +24,7 @@ _NAME_LENGTH = 24
 _CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
 _MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
 _CURVE_STEPS = 60
-_LEAST_F1 = 1e-9  # a candidate that finds nothing scores as if it had this
+_LEAST_SHARE = 1e-9  # a candidate that finds nothing scores as if it had this share of the scale
 
 
 class Point(NamedTuple):
@@ -51,7 +51,7 @@ class LimitLine(NamedTuple):
     """A constraint as a line.
 
     Attributes:
-        at: Place on the axis of latency or F1.
+        at: Place on the axis of latency or quality.
         box: Box of the name, next to the line.
         is_left: Whether the name is to the left of its line, which has more room there.
     """
@@ -105,10 +105,10 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
         height: Height of the drawing.
     """
     area = Box(48, 30, width - 16, height - 50)
-    x_axis, y_axis = _axes(decision.standings, area)
+    x_axis, y_axis = _axes(decision, area)
     looks = choose_looks(decision)
     points = tuple(
-        _point(row, looks[row.backbone, row.runtime], x_axis, y_axis) for row in decision.standings
+        _point(row, decision, looks[row.backbone, row.runtime], x_axis, y_axis) for row in decision.standings
     )
     front, equal_score = _front(points, area), _equal_score(decision, x_axis, y_axis)
     limits = _limits(decision, x_axis, y_axis, area)
@@ -131,19 +131,21 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
     )
 
 
-def _axes(standings: Sequence[Standing], area: Box) -> tuple[Axis, Axis]:
+def _axes(decision: Decision, area: Box) -> tuple[Axis, Axis]:
+    """Make the axes: better is further left, and higher up."""
+    standings = decision.standings
     latencies = [row.latency_ms for row in standings]
     ends = [end for e in latencies for end in (e.low, e.high) if end is not None]
     qualities = [row.quality for row in standings]
-    shares = [share for e in qualities for share in (e.low, e.value, e.high) if share is not None]
+    values = [value for e in qualities for value in (e.low, e.value, e.high) if value is not None]
     return (
         log_axis([e.value for e in latencies], ends, area.left, area.right),
-        share_axis(shares, area.bottom, area.top),
+        quality_axis(values, decision.metric, worse=area.bottom, better=area.top),
     )
 
 
-def _point(row: Standing, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
-    quality, latency = row.quality, row.latency_ms
+def _point(row: Standing, decision: Decision, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
+    quality, latency, metric = row.quality, row.latency_ms, decision.metric
     return Point(
         x=x_axis.place(latency.value),
         y=y_axis.place(quality.value),
@@ -151,7 +153,8 @@ def _point(row: Standing, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
         look=look,
         across=x_axis.stretch(latency.low, latency.high),
         along=y_axis.stretch(quality.low, quality.high),
-        tooltip=f"{row.label} ({row.place}): F1 {format_f1(quality)}, {format_latency(latency)} ms",
+        tooltip=f"{row.label} ({row.place}): {metric.label} {quality_with_interval(quality, metric)}, "
+        f"{format_latency(latency)} ms",
     )
 
 
@@ -206,11 +209,12 @@ def _mark_box(point: Point) -> Box:
 
 def _whisker_boxes(points: Sequence[Point]) -> list[Box]:
     across = [Box(p.across.start, p.y - 2, p.across.end, p.y + 2) for p in points]
-    return across + [Box(p.x - 2, p.along.end, p.x + 2, p.along.start) for p in points]
+    ends = [(p.x, sorted((p.along.start, p.along.end))) for p in points]
+    return across + [Box(x - 2, top, x + 2, bottom) for x, (top, bottom) in ends]
 
 
 def _front(points: Sequence[Point], area: Box) -> ScoreLine:
-    """Draw the stepped line: at each latency, the best F1 that a candidate of the front reaches.
+    """Draw the stepped line: at each latency, the best quality that a candidate of the front reaches.
 
     A candidate on the front may lie below the line: another one is measured better, but not with confidence.
     """
@@ -226,38 +230,41 @@ def _front(points: Sequence[Point], area: Box) -> ScoreLine:
 def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> ScoreLine:
     """Draw the curve of candidates with the same score as the first: above it is better.
 
-    On it, log latency = log latency of the first + slope · log (quality / quality of the first).
+    On it, log latency = log latency of the first + slope · log (quality / quality of the first). Where less
+    quality is better, that last ratio is inverse.
     """
-    first, objective = decision.standings[0], decision.settings.objective
+    first, objective, metric = decision.standings[0], decision.settings.objective, decision.metric
     if objective.kind != "weighted" or objective.anchors is not None:
         return ScoreLine(())
-    share = objective.weights.quality_share
-    if share in {0.0, 1.0} or first.quality.value < _LEAST_F1 or first.place == "excluded":
+    share, own = objective.weights.quality_share, first.quality.value
+    least = _LEAST_SHARE * y_axis.high
+    if share in {0.0, 1.0} or own < least or own <= 0 or first.place == "excluded":
         return ScoreLine(())
     slope, here = share / (1 - share), math.log(first.latency_ms.value)
     # The curve enters and leaves the drawing through its sides or through floor and ceiling.
-    floor = math.log(max(y_axis.low, _LEAST_F1) / first.quality.value)
-    ceiling = math.log(y_axis.high / first.quality.value)
+    ends = math.log(max(y_axis.low, least) / own), math.log(y_axis.high / own)
+    floor, ceiling = sorted(map(metric.gain, ends))
     begin = max(floor, (math.log(x_axis.low) - here) / slope)
     end = min(ceiling, (math.log(x_axis.high) - here) / slope)
     gains = (begin + (end - begin) * step / _CURVE_STEPS for step in range(_CURVE_STEPS + 1))
     return ScoreLine(
         tuple(
-            (x_axis.place(math.exp(here + slope * gain)), y_axis.place(first.quality.value * math.exp(gain)))
+            (x_axis.place(math.exp(here + slope * gain)), y_axis.place(own * math.exp(metric.gain(gain))))
             for gain in gains
         )
     )
 
 
 def _limits(decision: Decision, x_axis: Axis, y_axis: Axis, area: Box) -> tuple[LimitLine, ...]:
-    """Draw the constraints on F1 and on the latency shown, as far as they are in sight."""
+    """Draw the constraints on quality and on the latency shown, as far as they are in sight."""
     settings, limits = decision.settings, []
     for constraint in settings.constraints:
-        text = describe_constraint(constraint)
+        text = describe_constraint(constraint, decision.metric)
         width = len(text) * _CHARACTER_WIDTH
         if constraint.kind == "quality":
-            if y_axis.holds(constraint.at_least):
-                at = y_axis.place(constraint.at_least)
+            limit = constraint.at_most if constraint.at_least is None else constraint.at_least
+            if limit is not None and y_axis.holds(limit):
+                at = y_axis.place(limit)
                 box = Box(area.right - width, at - 18, area.right, at - 2)
                 limits.append(LimitLine(at, text, is_latency=False, box=box, is_left=True))
         elif (

@@ -9,6 +9,7 @@ from bakeoff.report.figures.axes import Axis
 if TYPE_CHECKING:
     from bakeoff.core.decision.decide import Decision
     from bakeoff.core.decision.sensitivity import Sensitivity, Turn
+    from bakeoff.core.quality import QualityMetric
 
 TRACK_WIDTH = 180
 
@@ -35,21 +36,32 @@ class Track(NamedTuple):
 
 
 def draw_tracks(decision: Decision) -> tuple[Track, ...]:
-    """Draw one line a setting: a share from 0 to 1, others from 0 to a quarter beyond the largest value."""
-    return tuple(map(_draw_track, decision.sensitivity))
+    """Draw one line a setting: a share from 0 to 1, a limit on quality over the range of the metric.
+
+    Others go from 0 to a quarter beyond the largest value.
+    """
+    return tuple(_draw_track(moved, decision.metric) for moved in decision.sensitivity)
 
 
-def _draw_track(moved: Sensitivity) -> Track:
-    turns = [turn.at for turn in (moved.low, moved.high) if turn is not None]
-    is_share = moved.moved in {"quality share", "quality floor"}
-    low, high = (0.0, 1.0) if is_share else (0.0, max([moved.value, *turns]) * 1.25 or 1.0)
+def _draw_track(moved: Sensitivity, metric: QualityMetric) -> Track:
+    known = [turn.at for turn in (moved.low, moved.high) if turn is not None]
+    known += [moved.value] if moved.value is not None else []
+    low, high = min([0.0, *known]) * 1.25, max([0.0, *known]) * 1.25 or 1.0
+    if moved.moved == "quality share":
+        low, high = 0.0, 1.0
+    elif moved.moved in {"quality floor", "quality ceiling"}:
+        low, high = (
+            metric.low if metric.low is not None else low,
+            metric.high if metric.high is not None else high,
+        )
     axis = Axis(low, high, 6, TRACK_WIDTH - 6)
+    unset = axis.start if moved.moved == "quality floor" else axis.end
     return Track(
         name=moved.moved,
-        value=f"{moved.value:.3g}",
+        value="not set" if moved.value is None else f"{moved.value:.3g}",
         low=_describe_turn(moved.low),
         high=_describe_turn(moved.high),
-        at=axis.place(moved.value),
+        at=unset if moved.value is None else axis.place(moved.value),
         start=axis.place(moved.low.at) if moved.low else axis.start,
         end=axis.place(moved.high.at) if moved.high else axis.end,
     )

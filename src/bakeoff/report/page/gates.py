@@ -39,7 +39,7 @@ def _list_constraints(decision: Decision) -> tuple[GateChip, ...]:
     gates = []
     for number, limit in enumerate(decision.settings.constraints):
         results = [row.constraints[number].result for row in decision.standings]
-        text = describe_constraint(limit)
+        text = describe_constraint(limit, decision.metric)
         if winner is not None:
             result = winner.constraints[number].result
             gates.append(GateChip(result, MET_MARK[result], result, text, "constraints"))

@@ -61,6 +61,7 @@ def render_html(
         script=Markup(script),  # noqa: S704 - a file of ours, without a word from outside
         script_hash=b64encode(sha256(script.encode()).digest()).decode(),
         decision=decision,
+        metric=decision.metric,
         selections=selections,
         facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
         commands=commands,
@@ -94,7 +95,7 @@ def _write_settings(decision: Decision) -> list[str]:
 
 
 def _draw_distances(decision: Decision) -> list[tuple[Strip | None, Strip | None]]:
-    """Draw strips of F1 and latency against production, one pair a standing."""
+    """Draw strips of quality and latency against production, one pair a standing."""
     found = [row.versus_production for row in decision.standings]
     gaps = intervals.draw_differences([one.quality if one else None for one in found])
     ratios = intervals.draw_ratios([one.latency_ratio if one else None for one in found])
@@ -112,9 +113,11 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "f1": units.format_f1,
         "difference": units.format_difference,
-        "f1_interval": units.f1_interval,
+        "difference_interval": units.difference_interval,
+        "quality": units.format_quality,
+        "quality_interval": units.quality_interval,
+        "score_interval": units.score_interval,
         "ratio": units.format_ratio,
         "latency_interval": units.latency_interval,
         "ms": units.format_number_of_ms,

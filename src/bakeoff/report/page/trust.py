@@ -10,6 +10,7 @@ import numpy as np
 from bakeoff.core.comparison.reference import CONFIDENCE
 from bakeoff.core.job import TimedJob
 from bakeoff.core.validity.noise import is_contended
+from bakeoff.measure.statistics.outcomes import outcomes_of
 from bakeoff.measure.statistics.readings import BLOCK, LATENCY, OUTCOMES, OVERHEAD, PASS, WARN_DIRTY_SHARE
 from bakeoff.plural import count
 from bakeoff.report.figures.distributions import describe_left_out
@@ -37,7 +38,7 @@ class CountRow(NamedTuple):
 
     standing: Standing
     documents: str
-    entities: str
+    parts: str
     processes: str
     rounds: str
     calls: tuple[str, ...]
@@ -78,10 +79,12 @@ class Trust(NamedTuple):
 
     Attributes:
         quiet: Meaning of the fact that no measurement has a flag.
+        parts: Name of the parts of documents that are judged, such as ``entities``; empty if they are whole.
     """
 
     summary: tuple[str, ...]
     quiet: str
+    parts: str
     counts: tuple[CountRow, ...]
     heats: tuple[HeatRow, ...]
     overhead: str
@@ -92,6 +95,7 @@ def gather_trust(decision: Decision, evidence: RawMeasurements) -> Trust:
     return Trust(
         summary=(*_summarize(evidence), *_summarize_absent(evidence)),
         quiet=_describe_quiet(evidence),
+        parts=next((found[0] for row in decision.standings if (found := _count_parts(row, evidence))), ""),
         counts=tuple(_count(row, evidence) for row in decision.standings),
         heats=tuple(_describe_heat(facts, members) for facts, members in evidence.heats()),
         overhead=_describe_overhead(evidence.measurements),
@@ -151,7 +155,7 @@ def _describe_disturbed(evidence: RawMeasurements) -> str:
 
 
 def _count(standing: Standing, evidence: RawMeasurements) -> CountRow:
-    entities = evidence.find(standing, OUTCOMES)
+    outcomes, parts = evidence.find(standing, OUTCOMES), _count_parts(standing, evidence)
     mine = tuple(evidence.of(standing))
     timed = [
         reading
@@ -167,14 +171,23 @@ def _count(standing: Standing, evidence: RawMeasurements) -> CountRow:
     left_out = tuple(f"{_name(row.at)}: {words}" for row in timed if (words := describe_left_out(row)))
     return CountRow(
         standing=standing,
-        documents=f"{len(entities.values):,}" if entities else ABSENT,
-        entities=f"{sum(entities.columns['actual']):,}" if entities else ABSENT,
+        documents=f"{len(outcomes.values):,}" if outcomes else ABSENT,
+        parts=f"{parts[1]:,}" if parts else ABSENT,
         processes=_span(len(set(reading.repeats)) for reading in timed),
         rounds=f"{len(rounds):,}" if rounds else ABSENT,
         calls=tuple(f"{_name(row.at)}: {row.n_counted:,}" for row in timed) or (ABSENT,),
         left_out=left_out or ("none" if timed else ABSENT,),
         measured_at=max((each.measured_at for each in mine), default=ABSENT).replace("T", " ")[:16],
     )
+
+
+def _count_parts(standing: Standing, evidence: RawMeasurements) -> tuple[str, int] | None:
+    """Count the parts of the documents that are judged, with their name; None without outcomes or parts."""
+    for measurement in evidence.of(standing):
+        outcomes = measurement.reading(OUTCOMES)
+        if outcomes is not None:
+            return measurement.job.task.count_parts(outcomes_of(outcomes))
+    return None
 
 
 def _name(at: Mapping[str, int]) -> str:

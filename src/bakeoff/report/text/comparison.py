@@ -14,13 +14,17 @@ from bakeoff.plural import count
 from bakeoff.report.text.units import (
     ABSENT,
     clean,
+    difference_interval,
     format_bytes,
-    format_f1,
+    format_difference,
     format_latency,
+    quality_with_interval,
     shorten_ids,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import RenderableType
 
     from bakeoff.core.comparison.compare import Comparison, Pair, SideFacts
@@ -102,13 +106,28 @@ def list_remarks(comparison: Comparison) -> list[str]:
 
 def describe_margins(comparison: Comparison) -> str:
     """Describe the settings of the gate."""
-    settings = comparison.settings
+    settings, of_quality = comparison.settings, _describe_quality_margin(comparison)
+    name = next((line.quality.label for line in _lines_of_quality(comparison) if line.quality), "quality")
     return (
-        f"Margin: {settings.margin * 100:g}% of time, memory and size; "
-        f"{count(settings.quality_margin, 'point')} of F1. All intervals hold together with "
-        f"{settings.confidence * 100:g}% confidence. Change: candidate ÷ baseline; for F1, "
+        f"Margin: {settings.margin * 100:g}% of time, memory and size{of_quality}. "
+        f"All intervals hold together with {settings.confidence * 100:g}% confidence. Change: candidate ÷ baseline; for {name}, "
         "candidate − baseline."
     )
+
+
+def _describe_quality_margin(comparison: Comparison) -> str:
+    """Describe the allowed loss of quality; empty if no quality was compared."""
+    for line in _lines_of_quality(comparison):
+        if line.quality is not None and line.margin is not None:
+            if line.scale == "points":
+                return f"; {count(line.margin, 'point')} of {line.quality.label}"
+            side = "less" if line.quality.more_is_better else "more"
+            return f"; {line.margin:g} {side} {line.quality.label}" if line.margin else ""
+    return ""
+
+
+def _lines_of_quality(comparison: Comparison) -> Iterator[MetricComparison]:
+    return (line for pair in comparison.pairs for line in pair.lines if line.metric == "quality")
 
 
 def _side(side: SideFacts) -> str:
@@ -145,7 +164,9 @@ def _value(line: MetricComparison, estimate: Estimate | None) -> str:
         return ABSENT
     if line.unit == "bytes":
         return format_bytes(estimate.value)
-    return format_latency(estimate) if line.unit == "ms" else format_f1(estimate)
+    if line.unit == "ms" or line.quality is None:
+        return format_latency(estimate)
+    return quality_with_interval(estimate, line.quality)
 
 
 def _change(line: MetricComparison) -> str:
@@ -154,6 +175,9 @@ def _change(line: MetricComparison) -> str:
     if line.scale == "ratio":
         high = f"{_ratio(line.change.high)}]" if line.change.high is not None else "∞)"
         return f"{_ratio(line.change.value)}× [{_ratio(line.change.low)}, {high}"
+    if line.scale == "units" and line.quality is not None:
+        shown = line.change, line.quality
+        return f"{format_difference(*shown)} {difference_interval(*shown)}"
     high = f"{line.change.high:+.2f}]" if line.change.high is not None else "∞)"
     return f"{line.change.value:+.2f} points [{line.change.low:+.2f}, {high}"
 

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from bakeoff.plural import count
 from bakeoff.report.text.objective import name_score
 from bakeoff.report.text.units import (
-    f1_interval,
+    difference_interval,
     format_bytes,
     format_difference,
     format_ms,
     format_number_of_ms,
     format_percent,
+    format_quality,
     format_ratio,
     latency_interval,
+    quality_decimals,
+    quality_interval,
     ratio_interval,
+    score_interval,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from bakeoff.core.decision.decide import Decision
     from bakeoff.core.decision.standings import Standing
     from bakeoff.core.estimate import Estimate
+    from bakeoff.core.quality import QualityMetric
 
 MET_MARK: dict[Met, str] = {"met": "✓", "failed": "✗", "cannot tell": "?"}
 
@@ -47,12 +52,14 @@ def name_latency(settings: DecisionSettings) -> str:
     return f"p{settings.quantile * 100:g} latency, batch size {settings.batch_size}"
 
 
-def describe_constraint(limit: Constraint) -> str:
+def describe_constraint(limit: Constraint, metric: QualityMetric) -> str:
     """Write a constraint: ``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``, ``memory ≤ 512 MiB``."""
     if limit.kind == "quality":
-        return f"F1 ≥ {limit.at_least:g}"
+        is_ceiling = limit.at_most is not None
+        return f"{metric.label} {f'≤ {limit.at_most:g}' if is_ceiling else f'≥ {limit.at_least:g}'}"
     if limit.kind == "quality_drop":
-        return f"F1 ≥ {limit.against} - {limit.at_most:g}"
+        sides = ("≥", "-") if metric.more_is_better else ("≤", "+")
+        return f"{metric.label} {sides[0]} {limit.against} {sides[1]} {limit.at_most:g}"
     if limit.kind == "memory":
         return f"memory ≤ {format_bytes(limit.at_most_bytes)}"
     if limit.kind == "throughput":
@@ -97,26 +104,29 @@ def describe_trade_off(decision: Decision) -> tuple[str, ...]:
     if winner is None or len(decision.standings) == 1:
         return ()
     others = [standing for standing in decision.standings if standing is not winner]
-    finest = max(others, key=lambda standing: standing.quality.value)
+    finest = max(others, key=lambda standing: decision.metric.gain(standing.quality.value))
     fastest = min(others, key=lambda standing: standing.latency_ms.value)
     if finest is fastest:
-        return (f"The most accurate and fastest of the others, {_compare(finest, winner)}.",)
+        return (f"The most accurate and fastest of the others, {_compare(finest, winner, decision.metric)}.",)
     return (
-        f"The most accurate of the others, {_compare(finest, winner)}.",
-        f"The fastest of the others, {_compare(fastest, winner)}.",
+        f"The most accurate of the others, {_compare(finest, winner, decision.metric)}.",
+        f"The fastest of the others, {_compare(fastest, winner, decision.metric)}.",
     )
 
 
-def _compare(other: Standing, winner: Standing) -> str:
-    return f"{other.label}, has {_gap(other, winner)} and is {_pace(other, winner)}"
+def _compare(other: Standing, winner: Standing, metric: QualityMetric) -> str:
+    return f"{other.label}, has {_gap(other, winner, metric)} and is {_pace(other, winner)}"
 
 
-def _gap(other: Standing, winner: Standing) -> str:
-    difference = other.quality.value - winner.quality.value
-    shown = f"{abs(difference):.3f}"
-    if shown == "0.000":
-        return "the same F1"
-    return f"{shown} {'more' if difference > 0 else 'less'} F1"
+def _gap(other: Standing, winner: Standing, metric: QualityMetric) -> str:
+    """Describe the difference in the metric: ``0.017 more F1``, ``0.12 less RMSE``."""
+    mine, theirs = other.quality.value, winner.quality.value
+    # A difference of errors in units of a target has one digit more than they have.
+    decimals = quality_decimals(max(abs(mine), abs(theirs)), metric) + (not metric.is_bounded)
+    shown = f"{abs(mine - theirs):,.{decimals}f}"
+    if not any(digit in shown for digit in "123456789"):
+        return f"the same {metric.label}"
+    return f"{shown} {'more' if mine > theirs else 'less'} {metric.label}"
 
 
 def _pace(other: Standing, winner: Standing) -> str:
@@ -130,7 +140,7 @@ def _pace(other: Standing, winner: Standing) -> str:
 
 def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
     """List the most important numbers, for a reader who stops there."""
-    winner = decision.winning_standing
+    winner, metric = decision.winning_standing, decision.metric
     if winner is not None:
         return _figures_of_winner(decision, winner)
     shown = [standing for standing in decision.standings if standing.place == "tied"]
@@ -145,7 +155,7 @@ def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
     among = "among the tied" if decision.outcome == "tie" else "among all"
     return (
         first,
-        KeyFigure("F1", _span([f"{value:.3f}" for value in sorted(qualities)]), among),
+        KeyFigure(metric.label, _span([format_quality(value, metric) for value in sorted(qualities)]), among),
         KeyFigure(
             name_latency(decision.settings),
             _span([format_number_of_ms(value) for value in sorted(latencies)]),
@@ -156,13 +166,17 @@ def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
 
 
 def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure, ...]:
-    settings = decision.settings
+    settings, metric = decision.settings, decision.metric
     level = f"{settings.confidence * 100:g}% interval"
     against = "it is the reference itself" if winner.label == decision.reference else "the reference has 1"
     if settings.objective.kind == "weighted" and settings.objective.anchors is not None:
         against = "0 and 1 are at the anchors"
     return (
-        KeyFigure("F1", f"{winner.quality.value:.3f}", f"{level} {f1_interval(winner.quality)}"),
+        KeyFigure(
+            metric.label,
+            format_quality(winner.quality.value, metric),
+            f"{level} {quality_interval(winner.quality, metric)}",
+        ),
         KeyFigure(
             name_latency(settings),
             format_number_of_ms(winner.latency_ms.value),
@@ -185,7 +199,7 @@ def _note_contention(rows: Sequence[Standing]) -> str:
 
 def _figures_of_score(name: str, score: Estimate | None, level: str, against: str) -> Iterator[KeyFigure]:
     if score is not None:
-        yield KeyFigure(name, f"{score.value:.3f}", f"{level} {f1_interval(score)}; {against}")
+        yield KeyFigure(name, f"{score.value:.3f}", f"{level} {score_interval(score)}; {against}")
 
 
 def describe_contention(decision: Decision) -> tuple[str, ...]:
@@ -202,13 +216,14 @@ def describe_contention(decision: Decision) -> tuple[str, ...]:
 
 
 def describe_finding(decision: Decision) -> str:
-    """Describe the drawing of F1 against latency, for readers who do not see it."""
-    name = name_latency(decision.settings)
+    """Describe the drawing of quality against latency, for readers who do not see it."""
+    name, metric = name_latency(decision.settings), decision.metric
     front = sorted(
         (row for row in decision.standings if row.is_on_front), key=lambda row: row.latency_ms.value
     )
     named = "; ".join(
-        f"{row.label}, F1 {row.quality.value:.3f} at {format_ms(row.latency_ms.value)}"
+        f"{row.label}, {metric.label} {format_quality(row.quality.value, metric)} at "
+        f"{format_ms(row.latency_ms.value)}"
         for row in front[:_NAMED]
     )
     more = f"; and {count(len(front) - _NAMED, 'other')}" if len(front) > _NAMED else ""
@@ -220,7 +235,7 @@ def describe_finding(decision: Decision) -> str:
         "none": "No candidate wins",
     }
     return (
-        f"{led[decision.outcome]}. The Pareto front of F1 and {name} holds {len(front)} of "
+        f"{led[decision.outcome]}. The Pareto front of {metric.label} and {name} holds {len(front)} of "
         f"{count(len(decision.standings), 'candidate')}, from the fastest: {named}{more}."
     )
 
@@ -236,12 +251,13 @@ def describe_production(decision: Decision) -> tuple[str, ...]:
     distance = winner.versus_production if winner else None
     if winner is None or distance is None or winner.label == production.label:
         return (known,)
-    quality, ratio = distance.quality, distance.latency_ratio
+    quality, ratio, metric = distance.quality, distance.latency_ratio, decision.metric
     return (
         known,
         (
-            f"Against it the winner has {format_difference(quality.value)} {f1_interval(quality)} F1 and "
-            f"takes {format_ratio(ratio.value)} {ratio_interval(ratio)} the time."
+            f"Against it the winner has {format_difference(quality, metric)} "
+            f"{difference_interval(quality, metric)} {metric.label} and takes "
+            f"{format_ratio(ratio.value)} {ratio_interval(ratio)} the time."
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bakeoff.report.text.units import format_ms, format_percent
+from bakeoff.report.text.units import format_ms, format_percent, format_quality
 
 if TYPE_CHECKING:
     from bakeoff.core.config.decision_rules import Weights
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bakeoff.core.decision.decide import Decision
     from bakeoff.core.decision.sensitivity import Sensitivity
     from bakeoff.core.decision.standings import Standing
+    from bakeoff.core.quality import QualityMetric
 
 _SCORES = {"weighted": "score", "lexicographic": "speed", "cost": "cheapness"}
 
@@ -21,17 +22,19 @@ def name_score(settings: DecisionSettings) -> str:
     return _SCORES[settings.objective.kind]
 
 
-def explain_exchange_rate(weights: Weights) -> str:
-    """Say what one percent of F1 is worth in latency."""
+def explain_exchange_rate(weights: Weights, metric: QualityMetric) -> str:
+    """Say what one percent of quality is worth in latency."""
     share = weights.quality_share
     if share == 1:
-        return "Only F1 counts; latency does not."
+        return f"Only {metric.label} counts; latency does not."
     if share == 0:
-        return "Only latency counts; F1 does not."
-    # Equal score: 1.01 ** share == slowdown ** (1 - share); bounded, or a weight of 0.9999 overflows.
-    slowdown = 1.01 ** min(share / (1 - share), 1000)
+        return f"Only latency counts; {metric.label} does not."
+    # Equal score: ratio ** share == slowdown ** (1 - share); bounded, or a weight of 0.9999 overflows.
+    ratio = 1.01 if metric.more_is_better else 1 / 0.99
+    slowdown = ratio ** min(share / (1 - share), 1000)
     worth = f"{format_percent(slowdown - 1)} more" if slowdown < 2 else f"{slowdown:,.1f} times the"
-    return f"One percent more F1 is worth {worth} latency."
+    better = "more" if metric.more_is_better else "less"
+    return f"One percent {better} {metric.label} is worth {worth} latency."
 
 
 def name_unit(decision: Decision) -> str:
@@ -42,15 +45,16 @@ def name_unit(decision: Decision) -> str:
     return f"{name_score(decision.settings)} 1 is {decision.reference}"
 
 
-def explain_objective(settings: DecisionSettings) -> tuple[str, ...]:
+def explain_objective(decision: Decision) -> tuple[str, ...]:
     """Explain the objective and its exchange rate, a sentence each."""
-    objective = settings.objective
+    objective, metric = decision.settings.objective, decision.metric
+    name = metric.label
     if objective.kind == "lexicographic":
         most = f"{objective.accuracy_threshold:g}"
-        below = f"{most} of the best F1" if objective.threshold_scale == "relative" else f"{most} F1"
+        room = f"{most} of the best {name}" if objective.threshold_scale == "relative" else f"{most} {name}"
         rule = (
             "Quality comes first: the fastest candidate wins among those at most "
-            f"{below} below the most accurate."
+            f"{room} {'below' if metric.more_is_better else 'above'} the most accurate."
         )
         return (rule,)
     if objective.kind == "cost":
@@ -58,12 +62,14 @@ def explain_objective(settings: DecisionSettings) -> tuple[str, ...]:
     weights = objective.weights
     share = f"{weights.quality_share:.3g}", f"{1 - weights.quality_share:.3g}"
     if objective.anchors is None:
-        score = f"(F1 / F1 of the reference)^{share[0]} × (latency of the reference / latency)^{share[1]}"
-        return f"Score = {score}.", explain_exchange_rate(weights)
+        of_reference = f"{name} of the reference"
+        ratio = f"{name} / {of_reference}" if metric.more_is_better else f"{of_reference} / {name}"
+        score = f"({ratio})^{share[0]} × (latency of the reference / latency)^{share[1]}"
+        return f"Score = {score}.", explain_exchange_rate(weights, metric)
     quality, latency = objective.anchors.quality, objective.anchors.latency_ms
     return (
         f"Score = {share[0]} × quality + {share[1]} × speed.",
-        f"Quality is 0 at F1 {quality.zero:g} and 1 at {quality.one:g}, on a linear scale.",
+        f"Quality is 0 at {name} {quality.zero:g} and 1 at {quality.one:g}, on a linear scale.",
         f"Speed is 0 at {format_ms(latency.zero)} and 1 at {format_ms(latency.one)}, on a logarithmic scale.",
     )
 
@@ -77,9 +83,12 @@ def explain_score(decision: Decision, standing: Standing) -> str:
     if objective.kind != "weighted" or objective.anchors is not None or standing.score is None:
         return ""
     reference = next(row for row in decision.standings if row.label == decision.reference)
-    share = objective.weights.quality_share
+    share, ratio = objective.weights.quality_share, [standing, reference]
+    if not decision.metric.more_is_better:
+        ratio.reverse()
+    above, below = (format_quality(row.quality.value, decision.metric) for row in ratio)
     return (
-        f"({standing.quality.value:.3f} / {reference.quality.value:.3f})^{share:.3g} × "
+        f"({above} / {below})^{share:.3g} × "
         f"({format_ms(reference.latency_ms.value)} / {format_ms(standing.latency_ms.value)})^{1 - share:.3g} "
         f"= {standing.score.value:.3f}"
     )
@@ -97,4 +106,5 @@ def _describe_moved(moved: Sensitivity) -> str:
         if turn is not None
     ]
     change = ", ".join(turns) if turns else "no other value changes that"
-    return f"With {moved.moved} {moved.value:.3g}, {moved.leader} leads; {change}."
+    now = f"Without a {moved.moved}" if moved.value is None else f"With {moved.moved} {moved.value:.3g}"
+    return f"{now}, {moved.leader} leads; {change}."

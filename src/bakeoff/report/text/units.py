@@ -10,9 +10,10 @@ from bakeoff.disk.digest import shorten
 
 if TYPE_CHECKING:
     from bakeoff.core.estimate import Estimate
+    from bakeoff.core.quality import QualityMetric
     from bakeoff.core.records import BackboneSelection
 
-F1_DECIMALS = 3
+SHARE_DECIMALS = 3
 # An interval that reaches further than this factor to a side is of no use to a reader.
 WIDEST_FACTOR = 3.0
 TOO_WIDE = "(too few clean repeats for an interval)"
@@ -86,25 +87,51 @@ def format_ratio(ratio: float) -> str:
     return f"{ratio:,.{min(_decimals(ratio), 2)}f}×"
 
 
-def format_difference(value: float) -> str:
-    """Format a signed difference of F1: ``+0.012``; one that rounds to 0 has no sign."""
-    text = f"{value:+.{F1_DECIMALS}f}"
+def quality_decimals(value: float, metric: QualityMetric) -> int:
+    """Return the decimals of a quality: three within [-1, 1], else those of three significant digits."""
+    return SHARE_DECIMALS if metric.is_bounded else _decimals(value)
+
+
+def format_quality(value: float, metric: QualityMetric) -> str:
+    """Format a quality without its name: ``0.774``, or ``12.3`` for an error in units of a target."""
+    return _fixed(value, quality_decimals(value, metric))
+
+
+def quality_with_interval(estimate: Estimate, metric: QualityMetric) -> str:
+    """Format a quality with its interval: ``0.774 [0.751, 0.796]``."""
+    return f"{format_quality(estimate.value, metric)} {quality_interval(estimate, metric)}"
+
+
+def quality_interval(estimate: Estimate, metric: QualityMetric) -> str:
+    """Format the interval of a quality with the decimals of its value."""
+    return _interval(estimate, quality_decimals(estimate.value, metric))
+
+
+def format_difference(estimate: Estimate, metric: QualityMetric) -> str:
+    """Format a signed difference of quality: ``+0.012``; one that rounds to 0 has no sign."""
+    text = f"{estimate.value:+,.{_difference_decimals(estimate, metric)}f}"
     return text if any(digit in text for digit in "123456789") else text[1:]
 
 
-def format_f1(estimate: Estimate) -> str:
-    """Format an F1 with its interval: ``0.774 [0.751, 0.796]``."""
-    return f"{estimate.value:.{F1_DECIMALS}f} {f1_interval(estimate)}"
+def difference_interval(estimate: Estimate, metric: QualityMetric) -> str:
+    """Format the interval of a difference of quality."""
+    return _interval(estimate, _difference_decimals(estimate, metric))
 
 
-def f1_interval(estimate: Estimate) -> str:
-    """Format the interval of an F1 or score: ``[0.751, 0.796]``, or ``[0.751, ∞)`` without an upper bound."""
-    return _interval(estimate, F1_DECIMALS, F1_DECIMALS)
+def _difference_decimals(estimate: Estimate, metric: QualityMetric) -> int:
+    if metric.is_bounded:
+        return SHARE_DECIMALS
+    return _decimals(max(abs(end) for end in (estimate.value, estimate.low, estimate.high or 0.0)))
+
+
+def score_interval(estimate: Estimate) -> str:
+    """Format the interval of a score: ``[0.751, 0.796]``, or ``[0.751, ∞)`` without an upper bound."""
+    return _interval(estimate, SHARE_DECIMALS)
 
 
 def ratio_interval(estimate: Estimate) -> str:
     """Format the interval of a ratio: ``[0.151, 0.191]``, or why it is not shown."""
-    return TOO_WIDE if is_too_wide(estimate) else _interval(estimate, F1_DECIMALS, F1_DECIMALS)
+    return TOO_WIDE if is_too_wide(estimate) else _interval(estimate, SHARE_DECIMALS)
 
 
 def is_too_wide(estimate: Estimate) -> bool:
@@ -160,8 +187,7 @@ def latency_interval(estimate: Estimate) -> str:
     """Format the interval of a latency with the decimals of its value, or why it is not shown."""
     if is_too_wide(estimate):
         return TOO_WIDE
-    decimals = _decimals(estimate.value)
-    return _interval(estimate, decimals, decimals)
+    return _interval(estimate, _decimals(estimate.value))
 
 
 def format_bytes(value: float) -> str:
@@ -181,9 +207,9 @@ def format_money(value: float) -> str:
     return f"{value:,.{_decimals(value)}f}" if value else "0"
 
 
-def _interval(estimate: Estimate, low_decimals: int, high_decimals: int) -> str:
-    low = f"[{_fixed(estimate.low, low_decimals)}"
-    return f"{low}, {_fixed(estimate.high, high_decimals)}]" if estimate.high is not None else f"{low}, ∞)"
+def _interval(estimate: Estimate, decimals: int) -> str:
+    low = f"[{_fixed(estimate.low, decimals)}"
+    return f"{low}, {_fixed(estimate.high, decimals)}]" if estimate.high is not None else f"{low}, ∞)"
 
 
 def _fixed(value: float, decimals: int) -> str:

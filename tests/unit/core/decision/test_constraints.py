@@ -41,7 +41,9 @@ def check(limit: Constraint, costs: Costs | None, gaps: Gaps | None = None) -> C
         benchmark_keys=(),
     )
     quality = Estimate(value=0.8, low=0.7, high=0.9)
-    return check_constraint(candidate, limit, quality, gaps or {}, METRICS["f1"], DecisionSettings())
+    return check_constraint(
+        candidate, limit, quality, gaps or {}, metric=METRICS["f1"], settings=DecisionSettings()
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bakeoff.report.figures.axes import Axis, log_axis, share_axis
+from bakeoff.report.figures.axes import Axis, log_axis, quality_axis
+from unit.outcomes import F1
 
 START, END = 48.0, 1024.0
 POSITIVE = st.floats(1e-3, 1e6)
@@ -25,7 +26,7 @@ def log_axes(draw: st.DrawFn) -> Axis:
 @st.composite
 def share_axes(draw: st.DrawFn) -> Axis:
     # As in the plot: larger shares are higher up, so the axis runs backwards.
-    return share_axis(draw(st.lists(SHARES, min_size=1, max_size=8)), END, START)
+    return quality_axis(draw(st.lists(SHARES, min_size=1, max_size=8)), F1, END, START)
 
 
 AXES = log_axes() | share_axes()
@@ -39,8 +40,8 @@ def test_a_larger_value_never_lies_before_a_smaller_one(axis: Axis, values: list
 
 
 @given(AXES)
-@example(share_axis([0.0, 0.28], END, START))
-@example(share_axis([0.16183, 0.27908], END, START))
+@example(quality_axis([0.0, 0.28], F1, END, START))
+@example(quality_axis([0.16183, 0.27908], F1, END, START))
 @example(log_axis([100.0], [], START, END))
 def test_ticks_are_three_to_eight_in_order_and_inside(axis: Axis) -> None:
     ticks = axis.ticks()
@@ -84,7 +85,7 @@ def test_one_hopeless_interval_does_not_squeeze_the_others_into_a_corner() -> No
 
 @given(st.lists(SHARES, min_size=1, max_size=8))
 def test_a_share_axis_holds_all_shares_and_nothing_that_is_no_share(shares: list[float]) -> None:
-    axis = share_axis(shares, END, START)
+    axis = quality_axis(shares, F1, END, START)
     assert all(axis.holds(share) for share in shares)
     assert axis.low >= 0
     assert axis.high <= 1

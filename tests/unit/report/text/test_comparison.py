@@ -11,6 +11,7 @@ from bakeoff.core.comparison.compare import Comparison, Pair, SideFacts
 from bakeoff.core.comparison.gate import ComparisonSettings, MetricComparison
 from bakeoff.core.estimate import Estimate
 from bakeoff.report.text.comparison import escape_markdown, render_comparison, render_markdown
+from unit.outcomes import F1
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "compare_markdown.txt"
 HOSTILE = (
@@ -41,8 +42,10 @@ def make_comparison(label: str) -> Comparison:
         MetricComparison(
             metric="quality",
             what="quality, F1",
-            unit="F1",
+            unit="quality",
+            quality=F1,
             scale="points",
+            margin=1.0,
             change=Estimate(value=-0.5, low=-1.5, high=0.25),
             verdict="cannot tell",
             remark=f"{label}: no quality measurement",

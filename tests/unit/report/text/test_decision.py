@@ -16,6 +16,7 @@ from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text import objective
+from unit.outcomes import F1
 
 DecisionMaker = Callable[..., Decision]
 CandidateMaker = Callable[..., Candidate]
@@ -61,7 +62,7 @@ def test_key_figures_without_a_winner_span_those_whom_they_are_about(tie: Decisi
 )
 def test_limits_beside_time_are_told_with_their_units(limit: dict[str, object], words: str) -> None:
     (constraint,) = DecisionSettings.model_validate({"constraints": [limit]}).constraints
-    assert decision_text.describe_constraint(constraint) == words
+    assert decision_text.describe_constraint(constraint, F1) == words
 
 
 def test_the_trade_off_compares_the_winner_with_the_most_accurate_and_the_fastest(
@@ -120,13 +121,13 @@ def test_there_is_no_trade_off_without_a_winner_or_without_others(
 )
 def test_the_exchange_rate_is_what_the_score_says(weights: tuple[float, float], sentence: str) -> None:
     made = Weights(quality=weights[0], latency=weights[1])
-    assert objective.explain_exchange_rate(made) == sentence
+    assert objective.explain_exchange_rate(made, F1) == sentence
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_any_weights_can_be_explained(quality: float, latency: float) -> None:
     if quality + latency > 0:
-        assert objective.explain_exchange_rate(Weights(quality=quality, latency=latency)).endswith(".")
+        assert objective.explain_exchange_rate(Weights(quality=quality, latency=latency), F1).endswith(".")
 
 
 def test_the_score_worked_out_gives_the_score(decision: Decision) -> None:
@@ -144,8 +145,8 @@ def test_the_score_worked_out_gives_the_score(decision: Decision) -> None:
 
 def test_constraints_are_named_with_quantity_place_limit_and_unit() -> None:
     latency = LatencyLimit(kind="latency", batch_size=8, quantile=0.999, at_most_ms=12.5)
-    assert decision_text.describe_constraint(latency) == "p99.9 at batch size 8 ≤ 12.5 ms"
-    assert decision_text.describe_constraint(QualityFloor(kind="quality", at_least=0.5)) == "F1 ≥ 0.5"
+    assert decision_text.describe_constraint(latency, F1) == "p99.9 at batch size 8 ≤ 12.5 ms"
+    assert decision_text.describe_constraint(QualityFloor(kind="quality", at_least=0.5), F1) == "F1 ≥ 0.5"
 
 
 def test_reasons_are_sentences_and_names_keep_their_letters(

@@ -19,7 +19,8 @@ from bakeoff.report import render_html, render_terminal
 from bakeoff.report.notebook import show
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text import objective
-from bakeoff.report.text.units import f1_interval, format_difference
+from bakeoff.report.text.units import format_difference, score_interval
+from unit.outcomes import F1
 
 DecisionMaker = Callable[..., Decision]
 ANCHORS = {"quality": {"zero": 0.5, "one": 0.9}, "latency_ms": {"zero": 20.0, "one": 2.0}}
@@ -54,7 +55,7 @@ def text_of(decision: Decision) -> str:
 
 def test_every_objective_is_told_on_terminal_page_and_notebook(ruled: Decision) -> None:
     terminal, page = text_of(ruled), render_html(ruled, {}, {})
-    for line in (*objective.explain_objective(ruled.settings), *objective.describe_sensitivity(ruled)):
+    for line in (*objective.explain_objective(ruled), *objective.describe_sensitivity(ruled)):
         assert line in terminal
         assert line.replace("&", "&amp;") in page
     for line in decision_text.describe_production(ruled):
@@ -96,5 +97,5 @@ def test_production_that_is_not_measured_is_told_with_the_reason(
     ("value", "text"), [(0.0123, "+0.012"), (-0.0123, "-0.012"), (-0.0001, "0.000"), (0.0, "0.000")]
 )
 def test_a_difference_of_nothing_has_no_sign(value: float, text: str) -> None:
-    assert format_difference(value) == text
-    assert "-0.000" not in f1_interval(Estimate(value=0, low=-0.0001, high=0.0001))
+    assert format_difference(Estimate(value=value, low=value, high=value), F1) == text
+    assert "-0.000" not in score_interval(Estimate(value=0, low=-0.0001, high=0.0001))

@@ -14,6 +14,7 @@ from bakeoff.core.records import BackboneSelection
 from bakeoff.plural import count
 from bakeoff.report import clean
 from bakeoff.report.text import units
+from unit.outcomes import F1
 
 LATENCIES_MS = st.floats(1e-3, 1e6)
 JOINERS = "\u200c\u200d"
@@ -79,7 +80,10 @@ def test_an_interval_wider_than_a_factor_of_three_is_no_number(low: float, high:
 
 
 def test_f1_has_three_decimals_and_so_have_its_ends() -> None:
-    assert units.format_f1(Estimate(value=0.7736, low=0.75149, high=0.8)) == "0.774 [0.751, 0.800]"
+    assert (
+        units.quality_with_interval(Estimate(value=0.7736, low=0.75149, high=0.8), F1)
+        == "0.774 [0.751, 0.800]"
+    )
 
 
 @pytest.mark.parametrize(
