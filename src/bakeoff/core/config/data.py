@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bakeoff.measure.tasks import Task, TokenClassification
 from bakeoff.record import Record
+
+TaskKind = Literal["token_classification", "text_classification", "text_regression"]
+DEFAULT_KIND: TaskKind = "token_classification"
 
 
 class DataSettings(Record):
@@ -16,7 +19,7 @@ class DataSettings(Record):
     Only ``sweep`` and the quality scenario need labels.
 
     Attributes:
-        task: What the models do; it has the names of the fields.
+        task: What the models do, with the names of the fields. A kind alone stands for its defaults.
         train: File for search and refit; only ``sweep`` needs it.
         test: Held-out file that models are scored on. Every stage that trains or measures needs it.
         max_length: Maximum tokens per document, in training and in measuring; the rest is cut off.
@@ -26,3 +29,11 @@ class DataSettings(Record):
     train: str | None = None
     test: str | None = None
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
+
+    @field_validator("task", mode="before", json_schema_input_type=Task | TaskKind)
+    @classmethod
+    def _read_short_forms(cls, value: object) -> object:
+        """Read a kind alone, and fields alone, which are those of token classification."""
+        if isinstance(value, str):
+            return {"kind": value}
+        return {"kind": DEFAULT_KIND, **value} if isinstance(value, dict) else value

@@ -23,8 +23,8 @@ class Latency(Record):
     Attributes:
         batch_sizes: Documents per call; each size is measured.
         region: Part of a call that is timed. ``model`` is from padded tensors to logits in host memory;
-            ``end_to_end`` is from a document to its prediction, tokenisation included. Tokenisation alone is always
-            measured too.
+            ``end_to_end`` is from a document to its prediction, tokenisation included. Tokenisation alone is
+            always measured too.
         padding: Padding of a batch; ``longest`` fills every row up to the longest one.
         cold_cache: Whether to overwrite the CPU's caches, untimed, before every timed call, as other work
             would. Otherwise a call follows similar calls.
