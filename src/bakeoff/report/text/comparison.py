@@ -110,8 +110,8 @@ def describe_margins(comparison: Comparison) -> str:
     name = next((line.quality.label for line in _lines_of_quality(comparison) if line.quality), "quality")
     return (
         f"Margin: {settings.margin * 100:g}% of time, memory and size{of_quality}. "
-        f"All intervals hold together with {settings.confidence * 100:g}% confidence. Change: candidate ÷ baseline; for {name}, "
-        "candidate − baseline."
+        f"All intervals hold together with {settings.confidence * 100:g}% confidence. "
+        f"Change: candidate ÷ baseline; for {name}, candidate − baseline."
     )
 
 
