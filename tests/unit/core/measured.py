@@ -120,14 +120,18 @@ class Bench:
         )
 
     def quality(self, name: str, hits: Callable[[int], int], **changes: Any) -> Measurement:
-        """A quality measurement."""
+        """A quality measurement of a token classification."""
+        return self.outcomes(name, entities(hits), **changes)
+
+    def outcomes(self, name: str, outcomes: Reading, **changes: Any) -> Measurement:
+        """A quality measurement of any task."""
         job = as_quality(self.job(name), **changes)
         return Measurement(
             job=job,
             attempt=1,
             measured_at="2026-01-01T00:00:00+00:00",
             environment=self._make_environment(),
-            readings=(entities(hits),),
+            readings=(outcomes,),
             flags=(),
             wall_s=1.0,
             timed_s=0.0,

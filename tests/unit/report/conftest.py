@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bakeoff.core.config.settings import DecisionSettings
@@ -17,7 +18,8 @@ from bakeoff.core.job import Environment, Hardware
 from bakeoff.core.records import BackboneSelection, Champion, StudyGroup
 from bakeoff.core.validity.flags import UNSUPPORTED
 from bakeoff.measure.statistics.readings import LATENCY, Reading
-from unit.outcomes import count_entities
+from bakeoff.measure.tasks import TextRegression
+from unit.outcomes import count_entities, predict_numbers
 
 N_DOCUMENTS = 300
 SPEEDS_MS = {"minilm-l2": 3.1, "minilm-l3": 4.6, "minilm-l6": 8.8}
@@ -64,6 +66,10 @@ def _entities(backbone: str, recall: float) -> Reading:
         for _ in range(N_DOCUMENTS)
     ]
     return count_entities(hits, 3)
+
+
+def _noise(name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.random.default_rng(len(name)).normal(0, 1, N_DOCUMENTS)
 
 
 def _latency(name: str, ms: float, batch_size: int, calls: int, repeats: int = 5) -> Reading:
@@ -258,6 +264,32 @@ def crowd() -> Decision:
             for n in range(10)
             for m in range(4)
         ]
+    )
+
+
+@pytest.fixture(scope="session")
+def errors() -> Decision:
+    """Regressions by their RMSE, of which less is better; the closest one wins."""
+    targets = np.random.default_rng(1).normal(0, 30, N_DOCUMENTS)
+    candidates = [
+        make_candidate(
+            name,
+            "torch-fp32",
+            0.5,
+            ms,
+            task=TextRegression(),
+            outcomes=predict_numbers(targets + error * _noise(name), targets),
+        )
+        for name, error, ms in (("close", 9.0, 8.8), ("nearer", 10.5, 7.9), ("far-off", 30.0, 3.1))
+    ]
+    return make_decision(
+        candidates,
+        metric="rmse",
+        objective={"kind": "weighted", "weights": {"quality": 0.8, "latency": 0.2}},
+        constraints=[
+            {"kind": "quality", "at_most": 20},
+            {"kind": "quality_drop", "against": "reference", "at_most": 4},
+        ],
     )
 
 

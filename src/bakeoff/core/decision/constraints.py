@@ -68,7 +68,8 @@ def check_constraint(
 
 
 def _check_quality(found: Estimate, limit: QualityFloor, metric: Metric) -> ConstraintResult:
-    value, low, high = (_write(number, metric) for number in _ends(found))
+    decimals = 3 if metric.is_bounded else _decimals(found.value)
+    value, low, high = (f"{number:.{decimals}f}" for number in _ends(found))
     shown = f"{metric.label}: {value} [{low}, {high}]"
     if limit.at_least is not None:
         text = f"{shown} ≥ {limit.at_least:g}"
@@ -81,7 +82,9 @@ def _check_drop(found: Estimate | str, limit: QualityDrop, metric: Metric) -> Co
     name = f"{metric.label} against {limit.against}"
     if isinstance(found, str):
         return ConstraintResult(result="cannot tell", text=f"{name}: {found}")
-    value, low, high = (_write_gap(number, metric) for number in _ends(found))
+    ends = _ends(found)
+    decimals = 4 if metric.is_bounded else _decimals(max(map(abs, ends)))
+    value, low, high = (f"{number:+.{decimals}f}" for number in ends)
     shown, room = f"{name}: {value} [{low}, {high}]", limit.at_most * (1 + _ROUNDING) + _ROUNDING
     if metric.direction == "maximize":
         return ConstraintResult(result=_reaches(found, -room), text=f"{shown} ≥ {-limit.at_most:g}")
@@ -92,13 +95,11 @@ def _ends(found: Estimate) -> tuple[float, float, float]:
     return found.value, found.low, math.inf if found.high is None else found.high
 
 
-def _write(value: float, metric: Metric) -> str:
-    """Write a quality; metrics within [-1, 1] have three decimals, others five significant digits."""
-    return f"{value:.3f}" if metric.is_bounded else f"{value:.5g}"
-
-
-def _write_gap(value: float, metric: Metric) -> str:
-    return f"{value:+.4f}" if metric.is_bounded else f"{value:+.4g}"
+def _decimals(value: float) -> int:
+    """Return the decimals that give four significant digits, at most nine."""
+    if not value or not math.isfinite(value):
+        return 0
+    return min(max(3 - math.floor(math.log10(abs(value))), 0), 9)
 
 
 def _check_latency(candidate: Candidate, limit: LatencyLimit, settings: DecisionSettings) -> ConstraintResult:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bakeoff.core.comparison.compare import Comparison, compare
 from bakeoff.core.comparison.gate import ComparisonSettings, MetricComparison, Side
 from bakeoff.core.job import Environment, Job
 from bakeoff.core.records import Flag
+from bakeoff.errors import UserError
 from bakeoff.measure.statistics.readings import Reading
+from bakeoff.measure.tasks import TextRegression
+from unit.outcomes import predict_numbers
 
 from ..measured import Bench
 
@@ -100,6 +104,54 @@ def test_quality_is_paired_by_document_so_that_a_small_loss_of_every_document_is
     assert (line.change.value, line.change.low, line.change.high) == pytest.approx((-25.0, -25.0, -25.0))
     passing = line_of(put(uneven, worse, quality_margin=25.1), "quality")
     assert (passing.verdict, passing.gate) == ("worse", "pass")
+
+
+TARGETS = np.random.default_rng(0).normal(100, 20, 80)
+
+
+def regression(bench: Bench, name: str, error: float) -> Side:
+    """A regression whose errors all have one size, so that its RMSE and MAE are that size."""
+    found = predict_numbers(TARGETS + error * np.where(np.arange(80) % 2, 1, -1), TARGETS)
+    return Side(name, (bench.outcomes(name, found, task=TextRegression()),))
+
+
+@pytest.mark.parametrize(
+    ("error", "margin", "verdict", "gate"),
+    [
+        (5.0, None, "better", "pass"),
+        (10.0, None, "equivalent", "pass"),
+        (12.0, None, "worse", "fail"),
+        (12.0, 2.5, "worse", "pass"),
+        (12.0, 1.5, "worse", "fail"),
+    ],
+)
+def test_an_error_is_compared_in_its_units_and_less_of_it_is_better(
+    bench: Bench, error: float, margin: float | None, verdict: str, gate: str
+) -> None:
+    settings = {"quality_metric": "rmse", "quality_margin": margin, "metrics": ("quality",)}
+    line = line_of(put(regression(bench, "a", 10.0), regression(bench, "b", error), **settings), "quality")
+    assert (line.what, line.scale, line.verdict, line.gate) == ("quality, RMSE", "units", verdict, gate)
+    assert line.change is not None
+    assert line.change.value == pytest.approx(error - 10.0)
+    told = "no loss is allowed; set --quality-margin in units of RMSE to allow some"
+    assert line.remark == (told if margin is None else "")
+
+
+def test_each_metric_of_the_task_can_be_compared_and_no_other(
+    bench: Bench, side: Callable[..., Side]
+) -> None:
+    line = line_of(put(side("a"), side("b"), quality_metric="recall"), "quality")
+    assert (line.what, line.scale, line.margin) == ("quality, recall", "points", 1.0)
+    assert line_of(put(side("a"), side("b")), "quality").what == "quality, F1"
+    with pytest.raises(UserError) as caught:
+        put(side("a"), side("b"), quality_metric="rmse")
+    assert str(caught.value) == (
+        "quality metric: found 'rmse'; the metrics of token_classification are f1, precision, recall, "
+        "macro_f1, token_accuracy"
+    )
+    mixed = put(side("a"), regression(bench, "b", 1.0), metrics=("quality",))
+    assert line_of(mixed, "quality").remark == "different tasks: token_classification and text_regression"
+    assert mixed.outcome == "cannot tell"
 
 
 def test_quality_on_other_documents_is_not_paired(side: Callable[..., Side], bench: Bench) -> None:

@@ -350,8 +350,8 @@ SINGLE = TextClassification()
         ),
         (
             SINGLE,
-            {"objective": anchor(0.9, 0.5)},
-            "decision.objective.anchors.quality.one: found 0.5; set `one` above `zero`: more accuracy is better",
+            {"metric": "mcc", "objective": anchor(0.9, 0.5)},
+            "decision.objective.anchors.quality.one: found 0.5; set `one` above `zero`: more MCC is better",
         ),
         (
             TextRegression(),

@@ -23,7 +23,7 @@ SIZES = [(1040, 560), (460, 460)]
 NEAR = 0.25  # of a unit of the drawing; places are rounded to 0.1
 
 DecisionMaker = Callable[..., Decision]
-FIELDS = ["decision", "tie", "nobody", "alone", "crowd"]
+FIELDS = ["decision", "tie", "nobody", "alone", "crowd", "errors"]
 
 
 @pytest.fixture(params=FIELDS)
@@ -343,3 +343,12 @@ def test_strips_are_on_one_scale_in_the_order_of_the_scores(any_decision: Decisi
             assert strip.value == strip.origin
     by_score = sorted(zip(scores, strips, strict=True), key=lambda pair: pair[0])
     assert [strip.value for _, strip in by_score] == sorted(strip.value for strip in strips)
+
+
+def test_the_axis_of_an_error_is_turned_so_that_better_is_up(errors: Decision) -> None:
+    plot = draw(errors)
+    by_error = sorted(plot.points, key=lambda point: point.standing.quality.value)
+    assert [point.y for point in by_error] == sorted(point.y for point in plot.points)
+    (limit,) = plot.limits
+    assert (limit.text, limit.is_latency) == ("RMSE ≤ 20", False)
+    assert by_error[1].y < limit.at < by_error[2].y

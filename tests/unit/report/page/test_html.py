@@ -626,3 +626,18 @@ def test_the_page_says_how_a_champion_came_about(
     assert all(text in page for text in shown)
     assert ("cross-validated" in page) is (not changes)
     assert ("trained once more" in page) is ("is_refitted" not in changes)
+
+
+def test_a_page_about_an_error_names_it_everywhere_and_says_that_less_is_better(errors: Decision) -> None:
+    page = Page(render(errors))
+    assert "F1" not in page.text
+    assert "ntities" not in page.text
+    for words in (
+        "RMSE against p50 latency, batch size 1",
+        "↑ less is better",
+        "higher is better, which means less RMSE",
+        "RMSE ≤ 20: met",
+        "bakeoff computes RMSE again",
+        "(RMSE of the reference / RMSE)^0.8",
+    ):
+        assert words in page.text

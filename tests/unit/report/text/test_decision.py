@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.core.config.decision_rules import LatencyLimit, QualityFloor, Weights
+from bakeoff.core.config.decision_rules import LatencyLimit, QualityDrop, QualityFloor, Weights
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text import objective
-from unit.outcomes import F1
+from unit.outcomes import F1, RMSE
 
 DecisionMaker = Callable[..., Decision]
 CandidateMaker = Callable[..., Candidate]
@@ -171,3 +171,37 @@ def test_what_is_undecided_has_a_best_so_far_in_the_headline(
     assert decision_text.headline(decision).startswith(f"Best so far: {decision.best_so_far} (")
     assert decision_text.headline(decision) in decision_text.describe_finding(decision)
     assert not decision.is_pass
+
+
+def test_limits_of_an_error_are_ceilings() -> None:
+    floor = QualityFloor(kind="quality", at_most=2.5)
+    assert decision_text.describe_constraint(floor, RMSE) == "RMSE ≤ 2.5"
+    drop = QualityDrop(kind="quality_drop", at_most=0.5)
+    assert decision_text.describe_constraint(drop, RMSE) == "RMSE ≤ production + 0.5"
+    assert decision_text.describe_constraint(drop, F1) == "F1 ≥ production - 0.5"
+
+
+def test_an_error_is_told_by_its_name_and_the_most_accurate_has_the_least(errors: Decision) -> None:
+    winner, *others = errors.standings
+    nearer, far = (next(row for row in others if row.backbone == name) for name in ("nearer", "far-off"))
+    first, second = decision_text.describe_trade_off(errors)
+    more = nearer.quality.value - winner.quality.value
+    assert first.startswith(
+        f"The most accurate of the others, {nearer.label}, has {more:.2f} more RMSE and is "
+    )
+    assert second.startswith(f"The fastest of the others, {far.label}, has ")
+    assert objective.explain_objective(errors) == (
+        "Score = (RMSE of the reference / RMSE)^0.8 × (latency of the reference / latency)^0.2.",
+        "One percent less RMSE is worth 4.1% more latency.",
+    )
+    above, below, share, *_ = map(float, re.findall(r"\d+(?:\.\d+)?", objective.explain_score(errors, far)))
+    assert (above, share) == (pytest.approx(winner.quality.value, abs=0.01), 0.8)
+    assert below == pytest.approx(far.quality.value, abs=0.1)
+
+
+def test_a_threshold_of_an_error_lies_above_the_most_accurate(errors: Decision) -> None:
+    rule = DecisionSettings.model_validate(
+        {"metric": "rmse", "objective": {"kind": "lexicographic", "accuracy_threshold": 2}}
+    )
+    (sentence,) = objective.explain_objective(errors.replace(settings=rule))
+    assert sentence.endswith("among those at most 2 RMSE above the most accurate.")

@@ -14,7 +14,7 @@ from bakeoff.core.records import BackboneSelection
 from bakeoff.plural import count
 from bakeoff.report import clean
 from bakeoff.report.text import units
-from unit.outcomes import F1
+from unit.outcomes import F1, RMSE
 
 LATENCIES_MS = st.floats(1e-3, 1e6)
 JOINERS = "\u200c\u200d"
@@ -77,6 +77,27 @@ def test_an_interval_wider_than_a_factor_of_three_is_no_number(low: float, high:
     assert units.format_latency(Estimate(value=3.04, low=low, high=high)) == f"3.04 {told}"
     assert units.ratio_interval(Estimate(value=3.04, low=low, high=high)) == told
     assert units.ratio_interval(Estimate(value=3.04, low=1.1, high=9.1)) == "[1.100, 9.100]"
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (12.345, 11.04, 13.9, "12.3 [11.0, 13.9]"),
+        (0.012345, 0.011, 0.0139, "0.0123 [0.0110, 0.0139]"),
+        (41234.2, 40000.2, 42000.0, "41,234 [40,000, 42,000]"),
+    ],
+)
+def test_an_error_has_three_significant_digits_and_its_ends_as_many_decimals(
+    value: float, low: float, high: float, text: str
+) -> None:
+    assert units.quality_with_interval(Estimate(value=value, low=low, high=high), RMSE) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.1234, "+0.123"), (-12.34, "-12.3"), (0.0, "0.00"), (1234.0, "+1,234")]
+)
+def test_a_difference_of_errors_has_a_sign_unless_it_is_nothing(value: float, text: str) -> None:
+    assert units.format_difference(Estimate(value=value, low=value, high=value), RMSE) == text
 
 
 def test_f1_has_three_decimals_and_so_have_its_ends() -> None:
