@@ -189,7 +189,7 @@ def _find_metric(measurement: Measurement, settings: ComparisonSettings) -> metr
 
 
 def _find_quality_margin(metric: metrics.Metric, settings: ComparisonSettings) -> tuple[float, str]:
-    """Return the allowed loss, with a remark if nobody set one and the metric has no common scale."""
+    """Return the allowed loss, with a remark if none is set and the metric is not a share."""
     if settings.quality_margin is not None:
         return settings.quality_margin, ""
     if metric.is_share:

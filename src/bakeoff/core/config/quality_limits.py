@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from bakeoff.core.config.decision_rules import Lexicographic, QualityFloor, Weighted
+from bakeoff.core.config.decision_rules import Constraint, Lexicographic, Objective, QualityFloor, Weighted
 from bakeoff.measure.tasks import Task
 from bakeoff.measure.tasks.metrics import Metric
-
-if TYPE_CHECKING:
-    from bakeoff.core.config.settings import DecisionSettings
 
 
 class Misfit(NamedTuple):
@@ -32,23 +29,26 @@ class Misfit(NamedTuple):
         return f"decision.{'.'.join(map(str, self.place))}: found {self.found!r}; {self.fix}"
 
 
-def find_misfits(decision: DecisionSettings, task: Task) -> tuple[Misfit, ...]:
-    """Find every setting of the decision that does not fit the task.
+def find_misfits(
+    name: str | None, objective: Objective, constraints: Sequence[Constraint], task: Task
+) -> tuple[Misfit, ...]:
+    """Find every setting of a decision that does not fit the task.
 
     Args:
-        decision: Settings of the decision.
+        name: Name of the metric; None is the default of the task.
+        objective: Objective of the decision.
+        constraints: Constraints of the decision.
         task: Task of the candidates.
     """
     try:
-        metric = task.find_metric(decision.metric)
+        metric = task.find_metric(name)
     except KeyError:
         known = ", ".join(task.metrics)
-        return (Misfit(("metric",), decision.metric, f"the metrics of {task.kind} are {known}"),)
-    return (*_check_objective(decision, metric), *_check_floors(decision, metric))
+        return (Misfit(("metric",), name, f"the metrics of {task.kind} are {known}"),)
+    return (*_check_objective(objective, metric), *_check_floors(constraints, metric))
 
 
-def _check_objective(decision: DecisionSettings, metric: Metric) -> Iterator[Misfit]:
-    objective = decision.objective
+def _check_objective(objective: Objective, metric: Metric) -> Iterator[Misfit]:
     if isinstance(objective, Lexicographic):
         span = metric.high - metric.low
         if objective.threshold_scale == "absolute" and objective.accuracy_threshold >= span:
@@ -64,10 +64,10 @@ def _check_objective(decision: DecisionSettings, metric: Metric) -> Iterator[Mis
             yield Misfit((*place, "one"), anchors.one, fix)
 
 
-def _check_floors(decision: DecisionSettings, metric: Metric) -> Iterator[Misfit]:
+def _check_floors(constraints: Sequence[Constraint], metric: Metric) -> Iterator[Misfit]:
     wanted, other = ("at_least", "at_most") if metric.direction == "maximize" else ("at_most", "at_least")
     better = "more" if metric.direction == "maximize" else "less"
-    for number, limit in enumerate(decision.constraints):
+    for number, limit in enumerate(constraints):
         if not isinstance(limit, QualityFloor):
             continue
         place, value = ("constraints", number), getattr(limit, wanted)

@@ -369,13 +369,16 @@ class Settings(Record):
 
     @model_validator(mode="after")
     def _decision_fits_the_task(self) -> Self:
+        decision = self.decision
         misfits = [
             InitErrorDetails(
                 type=PydanticCustomError("misfit", "{fix}", {"fix": each.fix}),
                 loc=("decision", *each.place),
                 input=each.found,
             )
-            for each in find_misfits(self.decision, self.data.task)
+            for each in find_misfits(
+                decision.metric, decision.objective, decision.constraints, self.data.task
+            )
         ]
         if misfits:
             raise ValidationError.from_exception_data("settings", misfits)

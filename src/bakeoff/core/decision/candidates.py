@@ -125,7 +125,7 @@ def metric_of(candidates: Sequence[Candidate], settings: DecisionSettings) -> Me
         CannotTellError: The task has no such metric, or a limit of the settings does not fit it.
     """
     task = candidates[0].task
-    faults = find_misfits(settings, task)
+    faults = find_misfits(settings.metric, settings.objective, settings.constraints, task)
     if faults:
         raise CannotTellError("\n".join(fault.line for fault in faults))
     return task.find_metric(settings.metric)

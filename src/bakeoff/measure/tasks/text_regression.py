@@ -153,7 +153,7 @@ class TextRegression(BaseTask):
         return {"value": float(logits[0]), TRUNCATED: encoding.is_truncated}
 
     def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
-        """Return: a number is no label, so every model knows it."""
+        """Return: numbers are not labels, so every model knows them."""
 
     def require_head(self, checkpoint: Checkpoint) -> None:
         """Check that a checkpoint has one output."""

@@ -131,7 +131,7 @@ def test_the_score_of_an_error_is_that_of_its_inverse() -> None:
             for name, (error, ms) in scores.items()
         ]
 
-    rules = {"objective": {"kind": "weighted", "weights": {"quality": 0.7, "latency": 0.3}}}
+    rules: dict[str, Any] = {"objective": {"kind": "weighted", "weights": {"quality": 0.7, "latency": 0.3}}}
     error, inverse = judge(field(LESS, lambda e: e), **rules), judge(field(MORE, lambda e: 10 / e), **rules)
     assert [row.label for row in error.standings] == [row.label for row in inverse.standings]
     for left, right in zip(error.standings, inverse.standings, strict=True):
@@ -285,7 +285,7 @@ def test_a_correlation_of_0_or_less_has_no_ratio_and_the_way_out_works() -> None
 def test_so_many_documents_as_are_said_to_be_enough_break_the_tie(metric: str) -> None:
     objective = {"kind": "weighted", "weights": {"quality": 1, "latency": 0}}
     one, two = make_regression("one", 0.50, 5.0), make_regression("two", 0.505, 5.0)
-    rules = {"metric": metric, "objective": objective, "resamples": 1000}
+    rules: dict[str, Any] = {"metric": metric, "objective": objective, "resamples": 1000}
     tied = judge([one, two], **rules)
     assert tied.outcome == "tie"
     assert tied.tie is not None
@@ -303,7 +303,7 @@ def _repeat(candidate: Candidate, times: int) -> Candidate:
 
 
 def test_the_ceiling_of_a_cheapest_model_can_fall_to_the_end_of_its_interval() -> None:
-    rules = {"metric": "rmse", "objective": {"kind": "cost"}, "price_per_hour": 1.0}
+    rules: dict[str, Any] = {"metric": "rmse", "objective": {"kind": "cost"}, "price_per_hour": 1.0}
 
     def price(candidate: Candidate, value: float) -> Candidate:
         money = Estimate(value=value, low=0.99 * value, high=1.01 * value)

@@ -201,7 +201,7 @@ def test_metrics_of_several_labels_are_those_of_scikit_learn(rows: Rows) -> None
 @example([(1.0, 1.0), (2.0, 2.0), (2.0, 2.0), (3.0, 1e12)])
 def test_metrics_of_numbers_are_those_of_scipy_and_scikit_learn(rows: Rows) -> None:
     wide = max(abs(each) for row in rows for each in row)
-    columns = np.array(rows).T
+    columns: NDArray[np.float64] = np.array(rows).T
     is_flat = [(side != side[0]).any() and np.ptp(side) < 1e-5 * max(wide, 1.0) for side in columns]
     if not any(is_flat):  # scipy itself warns that such a correlation is inaccurate
         assert_as_expected("numbers", rows)
