@@ -1,15 +1,14 @@
-"""Documents in JSON files: words with tags, texts with character spans, or texts alone."""
+"""Rows as documents: words with tags, texts with character spans, or texts alone."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bakeoff.core.config.data import DataSettings
 from bakeoff.errors import DataError
+from bakeoff.measure.tasks.cells import read_list
 from bakeoff.measure.tasks.label_schemes import (
     Scheme,
     describe_tags,
@@ -22,6 +21,8 @@ from bakeoff.measure.tasks.spans import Span, align_spans, split_words
 from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.plural import count
 from bakeoff.record import Record
+from bakeoff.stores.documents.fields import Fields
+from bakeoff.stores.documents.read import read_rows
 
 NO_LABELS = "no labels"
 
@@ -84,15 +85,14 @@ def read_document_file(path: Path, settings: DataSettings) -> DocumentFile:
     """Read a file of documents, labelled or not.
 
     Args:
-        path: File with one JSON value a line, or one JSON list.
-        settings: Names of the fields, and the scheme of the tags.
+        path: File in one of the formats of ``read_rows``, or folder that ``datasets`` saved.
+        settings: Format of the file, names of the fields, and the scheme of the tags.
 
     Raises:
         DataError: The file is missing, or one of its values is not a document.
     """
-    rows = [_parse(place, value, settings) for place, value in _split(path, _read_text(path))]
-    if not rows:
-        raise DataError(str(path), found="no document", expected="at least one")
+    given = read_rows(path, settings.format, name_fields(settings))
+    rows = [_parse(place, value, settings) for place, value in given]
     tagged = [row.tags for row in rows if row.tags is not None and not row.has_spans]
     scheme = (settings.scheme or infer_scheme(tagged)) if tagged else None
     return DocumentFile(
@@ -127,40 +127,20 @@ def count_leaked(train: tuple[Document, ...], test: tuple[Document, ...]) -> int
     return sum(document.tokens in seen for document in test)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(
-            str(path), found="no such file", expected="a JSON Lines file; correct its path in data.yaml"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), found=str(error), expected="a readable UTF-8 file") from error
-
-
-def _split(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """Yield the values of the file, each with its place."""
-    if text.lstrip().startswith("["):
-        values = _load(str(path), text, "one JSON list, or one JSON object a line")
-        yield from ((f"{path}: document {number}", value) for number, value in enumerate(values, 1))
-        return
-    for number, line in enumerate(text.split("\n"), 1):  # JSON may hold the other separators of lines
-        if line.strip():
-            place = f"{path}:{number}"
-            yield place, _load(place, line, "one JSON object")
-
-
-def _load(place: str, text: str, expected: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(place, found=f"invalid JSON ({error})", expected=expected) from None
+def name_fields(settings: DataSettings) -> Fields:
+    """Return the names under which readers put what a format has no names for."""
+    return Fields(
+        tokens=settings.tokens_field,
+        tags=settings.tags_field,
+        text=settings.text_field,
+        annotations=settings.annotations_field,
+    )
 
 
 def _parse(place: str, value: object, settings: DataSettings) -> _Row:
     if isinstance(value, str):
         return _Row(place, _words_of(place, value), tags=None)
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         raise DataError(place, found=f"a {type(value).__name__}", expected="one JSON object")
     if settings.tokens_field not in value and settings.text_field in value:
         return _parse_text(place, value, settings)
@@ -178,18 +158,18 @@ def _parse(place: str, value: object, settings: DataSettings) -> _Row:
     return _Row(place, tokens, tags)
 
 
-def _read_words(place: str, row: dict[str, object], field: str) -> tuple[str, ...]:
-    value = row.get(field)
+def _read_words(place: str, row: Mapping[str, object], field: str) -> tuple[str, ...]:
+    value = read_list(row.get(field))
     if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
         found = "nothing" if field not in row else repr(value)[:60]
         raise DataError(f"{place}: field {field!r}", found=found, expected="a non-empty list of words")
     return tuple(value)
 
 
-def _name_numbers(place: str, row: dict[str, object], settings: DataSettings) -> dict[str, object]:
+def _name_numbers(place: str, row: Mapping[str, object], settings: DataSettings) -> Mapping[str, object]:
     """Replace integer tags by their names."""
     field, names = settings.tags_field, settings.labels
-    tags = row[field]
+    tags = read_list(row[field])
     if not isinstance(tags, list) or not all(type(tag) is int for tag in tags):
         return row
     place = f"{place}: field {field!r}"
@@ -217,8 +197,8 @@ def _read_tags(row: _Row, scheme: Scheme | None, settings: DataSettings) -> tupl
     return write_bio(read_entities(row.tags, "io"), len(row.tags)) if scheme == "io" else row.tags
 
 
-def _parse_text(place: str, row: dict[str, object], settings: DataSettings) -> _Row:
-    text, annotations = row[settings.text_field], row.get(settings.annotations_field)
+def _parse_text(place: str, row: Mapping[str, object], settings: DataSettings) -> _Row:
+    text, annotations = row[settings.text_field], read_list(row.get(settings.annotations_field))
     if not isinstance(text, str):
         raise DataError(f"{place}: field {settings.text_field!r}", found=repr(text)[:60], expected="a text")
     tokens = _words_of(place, text)
