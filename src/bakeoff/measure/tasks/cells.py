@@ -23,7 +23,9 @@ def read_list(value: object) -> object:
     for parse in (json.loads, _read_python):
         try:
             found = parse(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            if "\\" in value:  # an escape can stand for half of a surrogate pair, which is not text
+                json.dumps(found, ensure_ascii=False).encode()
+        except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         return found if isinstance(found, list) else value
     return value

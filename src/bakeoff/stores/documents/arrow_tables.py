@@ -48,7 +48,7 @@ def read_parquet(path: Path) -> list[Row]:
     pa = import_pyarrow("Parquet")
     with naming_faults(path, "a Parquet file"), pa.parquet.ParquetFile(path) as file:
         metadata = file.metadata
-        rows = ArrowRows(path, _read_features(file.schema_arrow.metadata))
+        rows = ArrowRows(path, read_label_names(_read_features(file.schema_arrow.metadata)))
         sizes = [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
         rows.require_room(metadata.num_rows, sum(sizes))
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
@@ -79,17 +79,21 @@ def read_label_names(features: Mapping[str, Any]) -> dict[str, list[str]]:
     """
     found = {}
     for column, feature in features.items():
-        while True:
-            match feature:
-                case {"feature": inner} | [inner]:
-                    feature = inner
-                    continue
-                case {"_type": "ClassLabel", "names": [*names]} if all(
-                    isinstance(name, str) for name in names
-                ):
-                    found[column] = names
-            break
+        inner, item = None, feature
+        while item is not None:  # a loop, since a file can nest them at any depth
+            inner, item = item, _item_of(item)
+        match inner:
+            case {"_type": "ClassLabel", "names": [*names]} if all(isinstance(name, str) for name in names):
+                found[column] = names
     return found
+
+
+def _item_of(feature: object) -> object:
+    """Return the feature of the items of a list; None if the feature is not a list."""
+    match feature:
+        case {"feature": item} | [item]:
+            return item
+    return None
 
 
 class ArrowRows:
@@ -97,13 +101,13 @@ class ArrowRows:
 
     Args:
         path: File or folder, for messages.
-        features: Features as ``datasets`` describes them, for the names of class labels.
+        names: Names of class labels by column, in place of their numbers.
     """
 
-    def __init__(self, path: Path, features: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, names: Mapping[str, Sequence[str]]) -> None:
         self.rows = list[Row]()
         self._path = path
-        self._names = read_label_names(features)
+        self._names = names
         self._n_bytes = 0
 
     def require_room(self, n_rows: int, n_bytes: int) -> None:
@@ -123,9 +127,9 @@ class ArrowRows:
         Raises:
             DataError: The batch is too large, has a column twice, or a value that JSON cannot hold.
         """
+        batch.validate(full=True)  # first: wrong offsets end the process
         self._n_bytes += batch.nbytes + sum(map(_weigh_items, batch.columns))
         self.require_room(len(self.rows) + batch.num_rows, self._n_bytes)
-        batch.validate(full=True)  # the offsets of a file are not to be trusted
         names = batch.schema.names
         duplicates = sorted({name for name in names if names.count(name) > 1})
         if duplicates:
@@ -219,7 +223,7 @@ def _list_values(column: Any) -> list[object]:
 
 
 def _weigh_items(column: Any) -> int:
-    """Return the bytes of the references that the lists of a column need: empty values have none of their own."""
+    """Return the bytes of the references that the lists of a column need: nulls need nothing else."""
     from pyarrow import types
 
     weight = 0

@@ -56,11 +56,10 @@ def is_comment(line: str) -> bool:
 
 def has_tags(lines: list[str]) -> bool:
     """Return whether lines look like words with tags: the last columns are tags with prefixes or ``O``."""
-    rows = [_BLANKS.split(line.rstrip()) for line in lines]
-    tagged = [
-        row for row in rows if len(row) > 1 and row[0] != _NEW_DOCUMENT and not is_comment(" ".join(row))
-    ]
-    return bool(tagged) and any(row[-1] == "O" for row in tagged) and len({len(row) for row in tagged}) == 1
+    rows = [_BLANKS.split(line.rstrip()) for line in lines if not is_comment(line)]
+    tagged = [row for row in rows if row[0] != _NEW_DOCUMENT]
+    widths = {len(row) for row in tagged}
+    return len(widths) == 1 and max(widths) > 1 and any(row[-1] == "O" for row in tagged)
 
 
 def _decode(place: str, content: bytes) -> str:

@@ -14,7 +14,7 @@ from bakeoff.stores.documents.csv_files import read_csv
 from bakeoff.stores.documents.datasets_folder import read_datasets_folder
 from bakeoff.stores.documents.fields import Fields
 from bakeoff.stores.documents.json_files import read_json
-from bakeoff.stores.documents.recognise import Look, recognise
+from bakeoff.stores.documents.recognise import TABLE_WITH_TABS, Look, recognise
 
 _SUFFIXES: dict[str, DataFormat] = {
     ".jsonl": "json",
@@ -53,12 +53,12 @@ def read_rows(path: Path, form: DataFormat | None = None, fields: Fields = _DEFA
     """
     look = recognise(path)
     taken = _choose(path, form, look)
-    if look.is_certain and look.format != taken:
-        raise _explain_mismatch(path, taken, look)
+    if look.format != taken and (look.is_certain or (look.format, taken) == ("conll", "csv")):
+        raise _explain_mismatch(path, taken, look)  # tags without a header would pass for a table
     try:
         rows = _read(path, taken, fields)
     except DataError:
-        if look.format in {None, taken}:
+        if look.format in {None, taken} or (taken == "conll" and look == TABLE_WITH_TABS):
             raise
         raise _explain_mismatch(path, taken, look) from None
     except OSError as error:

@@ -17,7 +17,7 @@ _HEAD_BYTES = 64 << 10
 _LINES = 50
 # A bracket can be a word in CoNLL columns; then a tag follows.
 _JSON = re.compile(r"""\{\s*["}]|\[\s*["{\[\]\-0-9]""")
-_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATORS = {",": "commas", ";": "semicolons"}
 
 
 class Look(NamedTuple):
@@ -50,6 +50,9 @@ _SIGNS = {
     b"\x80\x04\x95": Look("a pickle, which could run code", None, "write it as Parquet"),
     b"\x80\x05\x95": Look("a pickle, which could run code", None, "write it as Parquet"),
 }
+
+
+TABLE_WITH_TABS = Look("a table with tabs", "csv", is_certain=False)
 
 
 def recognise(path: Path) -> Look:
@@ -86,6 +89,8 @@ def _recognise_text(head: str) -> Look:
     if has_tags(lines):
         return Look("words with tags in CoNLL columns", "conll", is_certain=False)
     delimiter = find_delimiter(lines[0])
+    if delimiter == "\t":
+        return TABLE_WITH_TABS
     if delimiter:
         return Look(f"a table with {_SEPARATORS[delimiter]}", "csv", is_certain=False)
     return Look("text of an unknown format", None, is_certain=False)
