@@ -71,7 +71,7 @@ def _flatten(row: Row, fields: Fields) -> Row:
 
 
 def _pick_annotation(place: str, annotations: Sequence[Mapping[str, Any]]) -> list[Any] | None:
-    """Return the results of the annotation that counts; None if nobody has annotated the task."""
+    """Return the results of the annotation that counts; None if the task is not annotated."""
     given = [each for each in annotations if not each.get("was_cancelled")]
     truths = [each for each in given if each.get("ground_truth")] or given
     if not truths:

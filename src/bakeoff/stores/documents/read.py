@@ -1,4 +1,4 @@
-"""Read a file of documents as rows: one record each, whatever the format."""
+"""Read a file of documents as rows, one a record, in any of the common formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bakeoff.stores.documents.csv_files import read_csv
 from bakeoff.stores.documents.datasets_folder import read_datasets_folder
 from bakeoff.stores.documents.fields import Fields
 from bakeoff.stores.documents.json_files import read_json
-from bakeoff.stores.documents.recognise import TABLE_WITH_TABS, Look, recognise
+from bakeoff.stores.documents.recognise import TABLE_WITH_TABS, Appearance, recognise
 
 _SUFFIXES: dict[str, DataFormat] = {
     ".jsonl": "json",
@@ -68,7 +68,7 @@ def read_rows(path: Path, form: DataFormat | None = None, fields: Fields = _DEFA
     return rows
 
 
-def _choose(path: Path, form: DataFormat | None, look: Look) -> DataFormat:
+def _choose(path: Path, form: DataFormat | None, look: Appearance) -> DataFormat:
     chosen = form or (None if path.is_dir() else _SUFFIXES.get(path.suffix.lower()))
     if chosen:
         return "json" if chosen == "jsonl" else chosen
@@ -94,11 +94,11 @@ def _read(path: Path, form: DataFormat, fields: Fields) -> list[Row]:
     return translate_exports(read_json(path), fields)
 
 
-def _explain_mismatch(path: Path, taken: DataFormat, look: Look) -> DataError:
+def _explain_mismatch(path: Path, taken: DataFormat, look: Appearance) -> DataError:
     return DataError(str(path), found=look.words, expected=f"{_KINDS[taken]}; {_advise(look)}")
 
 
-def _advise(look: Look) -> str:
+def _advise(look: Appearance) -> str:
     if look.format:
         return f"set data.format: {look.format}"
     return look.fix or f"set data.format to one of {', '.join(_KINDS)}"

@@ -20,7 +20,7 @@ _JSON = re.compile(r"""\{\s*["}]|\[\s*["{\[\]\-0-9]""")
 _SEPARATORS = {",": "commas", ";": "semicolons"}
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """What a file looks like.
 
     Attributes:
@@ -37,25 +37,25 @@ class Look(NamedTuple):
 
 
 _SIGNS = {
-    b"PAR1": Look("a Parquet file", "parquet"),
-    b"ARROW1": Look("an Arrow or Feather file", None, "write it as Parquet"),
-    b"\xff\xff\xff\xff": Look("an Arrow stream", None, "name the folder that datasets saved it in"),
-    b"\x1f\x8b": Look("a gzip file", None, "unpack it"),
-    b"\x28\xb5\x2f\xfd": Look("a zstd file", None, "unpack it"),
-    b"BZh": Look("a bzip2 file", None, "unpack it"),
-    b"\xfd7zXZ\x00": Look("an xz file", None, "unpack it"),
-    b"PK\x03\x04": Look("a ZIP file or a workbook", None, "unpack it, or save the sheet as CSV"),
-    b"\xff\xfe": Look("text in UTF-16", None, "save it in UTF-8"),
-    b"\xfe\xff": Look("text in UTF-16", None, "save it in UTF-8"),
-    b"\x80\x04\x95": Look("a pickle, which could run code", None, "write it as Parquet"),
-    b"\x80\x05\x95": Look("a pickle, which could run code", None, "write it as Parquet"),
+    b"PAR1": Appearance("a Parquet file", "parquet"),
+    b"ARROW1": Appearance("an Arrow or Feather file", None, "write it as Parquet"),
+    b"\xff\xff\xff\xff": Appearance("an Arrow stream", None, "name the folder that datasets saved it in"),
+    b"\x1f\x8b": Appearance("a gzip file", None, "unpack it"),
+    b"\x28\xb5\x2f\xfd": Appearance("a zstd file", None, "unpack it"),
+    b"BZh": Appearance("a bzip2 file", None, "unpack it"),
+    b"\xfd7zXZ\x00": Appearance("an xz file", None, "unpack it"),
+    b"PK\x03\x04": Appearance("a ZIP file or a workbook", None, "unpack it, or save the sheet as CSV"),
+    b"\xff\xfe": Appearance("text in UTF-16", None, "save it in UTF-8"),
+    b"\xfe\xff": Appearance("text in UTF-16", None, "save it in UTF-8"),
+    b"\x80\x04\x95": Appearance("a pickle, which could run code", None, "write it as Parquet"),
+    b"\x80\x05\x95": Appearance("a pickle, which could run code", None, "write it as Parquet"),
 }
 
 
-TABLE_WITH_TABS = Look("a table with tabs", "csv", is_certain=False)
+TABLE_WITH_TABS = Appearance("a table with tabs", "csv", is_certain=False)
 
 
-def recognise(path: Path) -> Look:
+def recognise(path: Path) -> Appearance:
     """Recognise a file or folder.
 
     Raises:
@@ -63,7 +63,7 @@ def recognise(path: Path) -> Look:
     """
     try:
         if path.is_dir():
-            return Look("a folder", "datasets")
+            return Appearance("a folder", "datasets")
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
@@ -77,23 +77,28 @@ def recognise(path: Path) -> Look:
     return _recognise_text(head.removeprefix(BOM).decode(errors="replace"))
 
 
-def _recognise_text(head: str) -> Look:
+def _recognise_text(head: str) -> Appearance:
     text = head.strip()
     if not text:
-        return Look("an empty file", None, is_certain=False)
+        return Appearance("an empty file", None, is_certain=False)
     if _JSON.match(text):
-        return Look("a JSON file", "json")
+        return Appearance("a JSON file", "json")
     lines = [line for line in text.split("\n")[:_LINES] if line.strip()]
     if _is_json(lines[0]):
-        return Look("a JSON file", "json", is_certain=False)
+        return Appearance("a JSON file", "json", is_certain=False)
     if has_tags(lines):
-        return Look("words with tags in CoNLL columns", "conll", is_certain=False)
-    delimiter = find_delimiter(lines[0])
-    if delimiter == "\t":
-        return TABLE_WITH_TABS
-    if delimiter:
-        return Look(f"a table with {_SEPARATORS[delimiter]}", "csv", is_certain=False)
-    return Look("text of an unknown format", None, is_certain=False)
+        return Appearance("words with tags in CoNLL columns", "conll", is_certain=False)
+    return _recognise_table(lines[0])
+
+
+def _recognise_table(header: str) -> Appearance:
+    match find_delimiter(header):
+        case None:
+            return Appearance("text of an unknown format", None, is_certain=False)
+        case "\t":
+            return TABLE_WITH_TABS
+        case delimiter:
+            return Appearance(f"a table with {_SEPARATORS[delimiter]}", "csv", is_certain=False)
 
 
 def _is_json(line: str) -> bool:
