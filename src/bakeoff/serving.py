@@ -1,4 +1,4 @@
-"""The promoted model as MLflow serves it: text in, entities out, through the measured runtime.
+"""The promoted model as MLflow serves it: rows in, answers of its task out, through the measured runtime.
 
 MLflow loads it by the name of this module (``loader_module``), from the copy of bakeoff in every promoted
 model. So the measured code answers, and nothing is unpickled. The folder of its data holds
@@ -10,12 +10,11 @@ prepared/        files that the backend made from it, if any
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -26,18 +25,15 @@ from bakeoff.errors import CheckpointError, DataError
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.model.checkpoint import Checkpoint, open_verified_checkpoint
 from bakeoff.measure.model.session import Session
-from bakeoff.measure.model.tokenizer import Encoder, read_tags
-from bakeoff.measure.tasks.label_schemes import Scheme, read_entities
+from bakeoff.measure.model.tokenizer import Encoder
+from bakeoff.measure.tasks import Task
+from bakeoff.measure.tasks.served import read_table
 from bakeoff.record import Record
 
 LIBRARIES = ("filelock", "numpy", "pydantic", "rfc8785", "seqeval", "tokenizers")
 SETTINGS_FILE = "serving.json"
-TEXT, TOKENS = "text", "tokens"
-# Not a text of the evaluation: more people read a registry than the evaluation data.
-EXAMPLE_TEXT = "Book a table for two in Paris tomorrow evening"
 _CHECKPOINT, _PREPARED = "checkpoint", "prepared"
 _FIX = "promote it again, or restore the uploaded files"
-_WORD = re.compile(r"\S+")
 
 
 class ServedModel(Record):
@@ -45,13 +41,15 @@ class ServedModel(Record):
 
     Attributes:
         runtime: Runtime as measured, with its threads.
+        task: Task as measured.
         max_length: Number of tokens after which a text is cut, as in training and measuring.
         checkpoint_digest: Digest of the folder ``checkpoint``, as the refit recorded it.
         prepared_digest: Digest of the folder ``prepared``; None if the backend makes nothing.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     runtime: Backend
+    task: Task
     max_length: int
     checkpoint_digest: str
     prepared_digest: str | None
@@ -70,37 +68,11 @@ class ServingOptions(Record):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 1
 
 
-class Word(NamedTuple):
-    """A word and its place: characters from ``start`` up to, not including, ``end``."""
-
-    text: str
-    start: int
-    end: int
-
-
-def split_words(text: str) -> tuple[Word, ...]:
-    """Split a text into words at white space; punctuation stays part of a word.
-
-    The training texts are lists of words. Joined by blanks they split into the same words here. If a corpus
-    sets punctuation apart, the text must set it apart, too.
-    """
-    return tuple(Word(match.group(), *match.span()) for match in _WORD.finditer(text))
-
-
-def join_words(tokens: Iterable[str]) -> tuple[str, tuple[Word, ...]]:
-    """Join words by blanks, and return the text and the place of each word in it."""
-    words: list[Word] = []
-    start = 0
-    for token in tokens:
-        words.append(Word(token, start, start + len(token)))
-        start += len(token) + 1
-    return " ".join(word.text for word in words), tuple(words)
-
-
-class EntityTagger:
-    """Answers texts with their entities; requests of several threads wait for each other.
+class Predictor:
+    """Answers rows by the task of the model; requests of several threads wait for each other.
 
     Args:
+        task: Task of the model.
         session: The loaded model.
         checkpoint: Its checkpoint, with the labels.
         max_length: Number of tokens after which a text is cut.
@@ -108,10 +80,11 @@ class EntityTagger:
     """
 
     def __init__(
-        self, session: Session, checkpoint: Checkpoint, *, max_length: int, batch_size: int = 1
+        self, task: Task, session: Session, checkpoint: Checkpoint, *, max_length: int, batch_size: int = 1
     ) -> None:
+        self._task = task
         self._session = session
-        self._labels, self._scheme = checkpoint.labels, checkpoint.scheme
+        self._labels = task.name_outputs(checkpoint.labels)
         self._encoder = Encoder(checkpoint, max_length)
         self._batch_size = batch_size
         self._lock = Lock()
@@ -120,33 +93,31 @@ class EntityTagger:
         """Answer the rows of a table: MLflow calls this with a pandas DataFrame.
 
         Args:
-            data: Column ``text`` with strings, or column ``tokens`` with lists of words; these are not split
-                again.
+            data: Values by column: ``text``; ``tokens`` with lists of words for token classification;
+                ``text_pair`` with the second text of a pair.
 
         Returns:
-            One answer a row. ``entities`` lists type, text, ``start`` and ``end`` in characters, and the
-            numbers of the first and last word, from 0. If the row held words, characters count in the words
-            joined by blanks. ``truncated`` means that the end of the text did not fit and was ignored.
+            One answer a row, as the task writes it. ``truncated`` means that the end of the text did not fit
+            and was ignored.
 
         Raises:
-            DataError: A row holds neither a text nor words, or both.
+            DataError: A row holds no document of the task.
         """
-        texts = _read_rows(data)
-        tags: list[list[str]] = [[] for _ in texts]
-        is_cut = [False] * len(texts)
-        busy = [row for row, (_, words) in enumerate(texts) if words]
+        table = read_table(data, self._task.request_columns)
+        requests = [self._task.read_request(number, row) for number, row in enumerate(table)]
+        answers = [
+            self._task.write_answer(each, None, None, self._labels) if each.document is None else {}
+            for each in requests
+        ]
+        busy = [(row, each.document) for row, each in enumerate(requests) if each.document is not None]
         for start in range(0, len(busy), self._batch_size):
-            rows = busy[start : start + self._batch_size]
-            encodings = [self._encoder.encode([word.text for word in texts[row][1]]) for row in rows]
+            batch = busy[start : start + self._batch_size]
+            encodings = [self._task.encode(self._encoder, document) for _, document in batch]
             with self._lock:  # a session answers one call at a time, as it was measured
                 logits = self._session.infer(self._encoder.pad(encodings))
-            found = read_tags(logits, encodings, self._labels)
-            for row, encoding, row_tags in zip(rows, encodings, found, strict=True):
-                tags[row], is_cut[row] = row_tags, encoding.is_truncated
-        return [
-            {"entities": _place_entities(text, words, row_tags, self._scheme), "truncated": cut}
-            for (text, words), row_tags, cut in zip(texts, tags, is_cut, strict=True)
-        ]
+            for (row, _), encoding, outputs in zip(batch, encodings, logits, strict=True):
+                answers[row] = self._task.write_answer(requests[row], encoding, outputs, self._labels)
+        return answers
 
 
 def write_served_model(folder: Path, served: ServedModel, checkpoint: Path, prepared: Path | None) -> None:
@@ -168,7 +139,7 @@ def write_served_model(folder: Path, served: ServedModel, checkpoint: Path, prep
     _open_parts(folder, served)
 
 
-def load_served_model(folder: Path, options: ServingOptions | None = None) -> EntityTagger:
+def load_served_model(folder: Path, options: ServingOptions | None = None) -> Predictor:
     """Load a folder of ``write_served_model``, provided that no byte has changed.
 
     Raises:
@@ -182,7 +153,8 @@ def load_served_model(folder: Path, options: ServingOptions | None = None) -> En
     runtime = served.runtime
     if options.threads is not None:
         runtime = runtime.replace(threads=options.threads)
-    return EntityTagger(
+    return Predictor(
+        served.task,
         runtime.load(checkpoint, prepared),
         checkpoint,
         max_length=served.max_length,
@@ -190,7 +162,7 @@ def load_served_model(folder: Path, options: ServingOptions | None = None) -> En
     )
 
 
-def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> EntityTagger:
+def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> Predictor:
     """Load the model for MLflow, which calls this function by its name."""
     try:
         options = ServingOptions.model_validate(dict(model_config or {}))
@@ -237,46 +209,3 @@ def _copy(source: Path, destination: Path) -> None:
             target = destination / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-
-
-def _read_rows(data: Mapping[str, Iterable[object]]) -> list[tuple[str, tuple[Word, ...]]]:
-    columns = {name: list(data[name]) for name in (TEXT, TOKENS) if name in data}
-    if not columns:  # MLflow drops columns that the signature does not name
-        raise DataError("request", found="no column text or tokens", expected="one of them")
-    blanks = [None] * max(map(len, columns.values()))
-    rows = zip(columns.get(TEXT, blanks), columns.get(TOKENS, blanks), strict=True)
-    return [_read_row(number, text, tokens) for number, (text, tokens) in enumerate(rows)]
-
-
-def _read_row(number: int, text: object, tokens: object) -> tuple[str, tuple[Word, ...]]:
-    words = _read_tokens(tokens)
-    if isinstance(text, str) and words is None:
-        return text, split_words(text)
-    if words is not None and not isinstance(text, str):
-        return join_words(words)
-    found = "neither text nor tokens" if words is None else "both text and tokens"
-    raise DataError(f"row {number}", found=found, expected="one of them: a string, or a list of words")
-
-
-def _read_tokens(tokens: object) -> list[str] | None:
-    """Return the words of a cell, or None without a list of words: pandas fills empty cells with NaN."""
-    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
-        return None
-    words = list(tokens)
-    return words if all(isinstance(word, str) for word in words) else None
-
-
-def _place_entities(
-    text: str, words: Sequence[Word], tags: Sequence[str], scheme: Scheme
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": kind,
-            "text": text[words[first].start : words[last].end],
-            "start": words[first].start,
-            "end": words[last].end,
-            "first_word": first,
-            "last_word": last,
-        }
-        for kind, first, last in read_entities(tags, scheme)
-    ]

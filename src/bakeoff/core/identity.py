@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from bakeoff.disk.digest import canonical_json, digest_json
 
-KEY_VERSION = 3
+KEY_VERSION = 4
 STUDY_KEY_SCHEMA_VERSION = "2.0"
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

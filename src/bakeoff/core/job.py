@@ -13,6 +13,7 @@ from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Scenario, Timed, Untimed
+from bakeoff.measure.tasks import Task, TokenClassification
 from bakeoff.record import Record
 
 
@@ -55,6 +56,7 @@ class BaseJob(Record):
     """Model × runtime × scenario × inputs × hardware: the unit of measurement, with its identity.
 
     Attributes:
+        task: What the model does; its ``identity`` is part of the identity.
         inputs_digest: Digest of exactly the documents that the model is fed.
         max_length: Tokens at which a document is cut.
         refit_metric: Score that the refit logged, to be reproduced; not part of the identity.
@@ -71,6 +73,7 @@ class BaseJob(Record):
     eval_fingerprint: str
     runtime: Backend
     scenario: Scenario
+    task: Task = TokenClassification()
     hardware: Hardware
     inputs_digest: str
     max_length: int
@@ -105,6 +108,7 @@ class BaseJob(Record):
             "key_version": KEY_VERSION,
             "runtime": self.runtime.model_dump(mode="json"),
             "scenario": self.scenario.model_dump(mode="json"),
+            "task": self.task.identity,
             "protocol": self.protocol_settings,
             "inputs_digest": self.inputs_digest,
             "max_length": self.max_length,

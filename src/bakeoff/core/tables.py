@@ -12,8 +12,8 @@ from bakeoff.core.decision.decide import Decision
 from bakeoff.core.decision.standings import Standing
 from bakeoff.core.estimate import SHOWN_QUANTILES, Estimate
 from bakeoff.core.records import Measurement
-from bakeoff.measure.scenarios.quality import f1_of
-from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, PASS, REFERENCE, RESPONSE, Reading
+from bakeoff.measure.statistics.outcomes import outcomes_of
+from bakeoff.measure.statistics.readings import LATENCY, OUTCOMES, PASS, REFERENCE, RESPONSE, Reading
 
 What = Literal["decision", "measurements", "samples"]
 Cell = str | int | float | bool | None
@@ -132,9 +132,9 @@ def _row_of_reading(measurement: Measurement, reading: Reading) -> dict[str, Cel
         "n_counted": reading.n_counted,
         "n_processes": len(set(reading.repeats)),
     }
-    if reading.quantity == ENTITIES:
-        row["f1"] = f1_of(reading)
-        return row
+    if reading.quantity == OUTCOMES:
+        outcomes = outcomes_of(reading)
+        return row | {name: each.value_of(outcomes) for name, each in measurement.job.task.metrics.items()}
     row["mean"] = float(np.mean(reading.values)) if reading.values else None
     for name, p in SHOWN_QUANTILES.items():
         interval = reading.quantile(p) if reading.quantity in (*CALLS, REFERENCE) else None

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from bakeoff.core.records import Champion
 from bakeoff.errors import UnknownLabelsError
-from bakeoff.measure.model.checkpoint import read_labels
-from bakeoff.measure.tasks.token_classification import require_known_labels
+from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.orchestrator.project import Project
 
 
@@ -51,6 +50,7 @@ def compare_labels(project: Project, champion: Champion) -> tuple[str, ...] | No
     folder = project.checkpoints.find_local(champion)
     if folder is None:
         return None
-    labels = read_labels(folder)
-    require_known_labels(champion.backbone, labels, project.test_documents)
-    return labels
+    checkpoint, task = open_checkpoint(folder), project.settings.data.task
+    task.require_head(checkpoint)
+    task.require_labels_known(champion.backbone, checkpoint.labels, project.test_documents)
+    return task.name_outputs(checkpoint.labels)

@@ -24,7 +24,7 @@ from bakeoff.core.selection.given_champions import GivenChampions, parse_champio
 from bakeoff.disk.digest import digest_folder, digest_json
 from bakeoff.errors import UserError
 from bakeoff.measure.scenarios import Scenario
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks import Document
 from bakeoff.orchestrator.checkpoints import find_champions, identify_checkpoints
 from bakeoff.orchestrator.hardware import find_hardware, fix_threads
 from bakeoff.orchestrator.labels import check_labels
@@ -147,6 +147,7 @@ def build_jobs(
                     "runtime": runtime,
                     "scenario": scenario,
                     **({"protocol": settings.protocol} if scenario.is_timed else {}),
+                    "task": project.settings.data.task,
                     "hardware": hardware,
                     "inputs_digest": inputs_digest,
                     "max_length": project.settings.data.max_length,
@@ -254,6 +255,4 @@ def _digest_of(champion: Champion) -> str:
 
 def digest_documents(documents: Iterable[Document]) -> str:
     """Digest the documents that a scenario is fed; part of the key."""
-    return digest_json(
-        [[list(document.tokens), *([list(document.tags)] if document.tags else [])] for document in documents]
-    )
+    return digest_json([document.content for document in documents])

@@ -16,7 +16,7 @@ from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerp
 from bakeoff.core.run_mode import RunMode, inherit_mode
 from bakeoff.disk import durable
 from bakeoff.errors import ConfigError
-from bakeoff.measure.tasks.token_classification import Document, evaluator_version, label_list
+from bakeoff.measure.tasks import Document
 from bakeoff.orchestrator.progress import Progress, Quiet, warn
 from bakeoff.run.cluster import RayCluster
 from bakeoff.run.machine import lock as machine_lock
@@ -37,7 +37,6 @@ from bakeoff.uris import is_database
 
 # A scheme has two letters at least: "C:" is a drive of Windows.
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-_READING = {"text_field", "annotations_field", "labels"}
 _RELATIVE_SQLITE = re.compile(r"sqlite:///(?!/)(?P<path>.+)")
 
 
@@ -219,9 +218,7 @@ class Project:
         for role, documents in {"train": train, "test": test}.items():
             if role in paths:
                 require_labels(paths[role], documents, data, "`bakeoff sweep`")
-        labels = label_list((*train, *test))
-        # What decides the reading besides the tags. The scheme is in the labels.
-        reading = data.model_dump(include=_READING, exclude_defaults=True)
+        labels = data.task.list_labels((*train, *test))
         return Corpus(
             train=train,
             test=test,
@@ -230,9 +227,7 @@ class Project:
                 files={role: digest_data(path) for role, path in paths.items()},
                 label_map={label: number for number, label in enumerate(labels)},
                 split={
-                    "tokens_field": data.tokens_field,
-                    "tags_field": data.tags_field,
-                    **reading,
+                    "task": data.task.model_dump(mode="json"),
                     "search_examples": hpo.search_examples,
                     "folds": hpo.folds,
                     "seed": hpo.seed,
@@ -240,13 +235,8 @@ class Project:
             ),
             eval_fingerprint=compute_eval_fingerprint(
                 metric=hpo.objective.metric,
-                options={
-                    "average": "micro",
-                    "scheme": "BIO",
-                    "mode": "conlleval",
-                    "max_length": data.max_length,
-                },
-                evaluator=evaluator_version(),
+                options={"task": data.task.identity, "max_length": data.max_length},
+                evaluator=data.task.evaluator,
             ),
         )
 

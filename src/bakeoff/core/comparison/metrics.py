@@ -17,14 +17,14 @@ from bakeoff.core.comparison.gate import (
     judge_regression,
 )
 from bakeoff.core.comparison.ratio import Paired, TimingPoint, find_calls, pair_times
-from bakeoff.core.decision.bootstrap import draw_f1
 from bakeoff.core.decision.costs import measure_costs
 from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.quality import draw_quality, measure_quality
 from bakeoff.core.records import Measurement
 from bakeoff.core.validity.noise import is_contended
-from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.measure.statistics.intervals import Interval
-from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, NS_PER_MS, PASS, Reading
+from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, OUTCOMES, PASS, Reading
+from bakeoff.measure.tasks.metrics import Metric as QualityMetric
 
 BUSY = "the machine was too busy (contended), so the ratio proves nothing; measure again when it is quiet"
 
@@ -49,17 +49,17 @@ def compare_quantity(
             return _compare_times(metric, baseline, candidate, settings)
 
 
-def difference_of_f1(
-    baseline: Reading, candidate: Reading, settings: ComparisonSettings
+def compare_outcomes(
+    baseline: Reading, candidate: Reading, metric: QualityMetric, settings: ComparisonSettings
 ) -> tuple[Estimate, Estimate, Estimate]:
-    """Return F1 of both and their difference in points, with percentile intervals of a paired bootstrap.
+    """Return the metric of both and their difference in points, with intervals of a paired bootstrap.
 
     Each resample takes the same documents for both, so that the luck of the sample cancels out (Efron and
     Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
     """
-    drawn = draw_f1((baseline, candidate), settings.resamples, settings.seed).T
+    drawn = draw_quality((baseline, candidate), metric, settings.resamples, settings.seed).T
     ends = [0.5 - settings.confidence / 2, 0.5 + settings.confidence / 2]
-    values = [f1_of(baseline), f1_of(candidate)]
+    values = [measure_quality(each, metric) for each in (baseline, candidate)]
     found = [
         Estimate(value=value, low=float(low), high=float(high))
         for value, (low, high) in (
@@ -141,14 +141,14 @@ def _compare_quality(baseline: Side, candidate: Side, settings: ComparisonSettin
     found = []
     for side in (baseline, candidate):
         measurement = side.find("quality")
-        entities = measurement.reading(ENTITIES) if measurement else None
+        entities = measurement.reading(OUTCOMES) if measurement else None
         if measurement is None or entities is None or not entities.values:
             return _lack(line, side, "no quality measurement")
         found.append((measurement, entities))
     (before, mine), (after, other) = found
     if before.job.inputs_digest != after.job.inputs_digest or len(mine.values) != len(other.values):
         return line.replace(remark="scored on different documents: they cannot be paired")
-    first, second, change = difference_of_f1(mine, other, settings)
+    first, second, change = compare_outcomes(mine, other, before.job.task.find_metric(None), settings)
     low, high = -(change.high if change.high is not None else math.inf), -change.low
     return line.replace(
         baseline=first,

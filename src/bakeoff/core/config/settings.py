@@ -17,7 +17,6 @@ from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality, Scenario, Server
-from bakeoff.measure.tasks.token_classification import ENTITY_F1
 from bakeoff.record import Record
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -90,12 +89,11 @@ class ObjectiveSettings(Record):
     """Metric that the sweep optimises.
 
     Attributes:
-        metric: Name of the metric in the tracking store. The built-in trainer offers ``f1``, the F1 of
-            entities.
+        metric: Name of the metric in the tracking store. The built-in trainer offers those of the task.
         direction: ``maximize`` if more is better, ``minimize`` if less is.
     """
 
-    metric: Annotated[str, Field(min_length=1, max_length=250)] = ENTITY_F1
+    metric: Annotated[str, Field(min_length=1, max_length=250)] = "f1"
     direction: Direction = "maximize"
 
 
@@ -324,6 +322,7 @@ class DecisionSettings(Record):
     Attributes:
         run: Run mode for a decision that exists; null takes the benchmark's mode.
         objective: Rule that ranks the candidates.
+        metric: Metric of quality, one of the task's; null takes the task's first.
         batch_size: Batch size of the latency that counts.
         quantile: Quantile of the latency that counts.
         constraints: Limits that a winner must meet.
@@ -337,6 +336,7 @@ class DecisionSettings(Record):
 
     run: RunSettings = RunSettings()
     objective: Objective = Weighted()
+    metric: Annotated[str, Field(min_length=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 1
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     constraints: tuple[Constraint, ...] = ()

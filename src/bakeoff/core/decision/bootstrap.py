@@ -25,36 +25,10 @@ from bakeoff.errors import CannotTellError
 from bakeoff.measure.statistics.intervals import Interval
 from bakeoff.measure.statistics.moderation import HeatDraws, Of, Prior, moderate, own_prior
 from bakeoff.measure.statistics.ratios import LogRatios, ratio_interval
-from bakeoff.measure.statistics.readings import NS_PER_MS, Reading, find_log_ratios
+from bakeoff.measure.statistics.readings import NS_PER_MS, find_log_ratios
 
 Draws = NDArray[np.float64]
-_EXACT_IN_FLOAT32 = 2**24
 _ROUNDING = 1e-9  # 0.05 is a little less than a twentieth
-
-
-def draw_quality(candidates: Sequence[Candidate], settings: DecisionSettings) -> Draws:
-    """Draw F1 [resamples, candidates], every resample with the same documents for all candidates."""
-    return draw_f1([c.entities for c in candidates], settings.resamples, settings.seed)
-
-
-def draw_f1(entities: Sequence[Reading], resamples: int, seed: int) -> Draws:
-    """Draw F1 [resamples, readings], every resample with the same documents for all readings.
-
-    Args:
-        entities: Counts per document, for the same documents in the same order.
-        resamples: Number of resamples.
-        seed: Seed of the resampling.
-    """
-    n_documents = len(entities[0].values)
-    hits = np.array([each.values for each in entities]).T
-    totals = np.array([np.add(each.columns["predicted"], each.columns["actual"]) for each in entities]).T
-    # Sums of whole numbers are exact in both; single precision takes half the time.
-    exact = np.float32 if n_documents * totals.max(initial=1) < _EXACT_IN_FLOAT32 else np.float64
-    uniform = np.full(n_documents, 1 / n_documents)
-    weights = np.random.default_rng(seed).multinomial(n_documents, uniform, size=resamples)
-    drawn, of = (weights.astype(exact) @ counts.astype(exact) for counts in (hits, totals))
-    quality: Draws = 2 * drawn.astype(np.float64) / np.maximum(of.astype(np.float64), 1.0)
-    return quality
 
 
 class RelativeLatency(NamedTuple):

@@ -12,7 +12,11 @@ from bakeoff.core.decision.costs import Costs, measure_costs
 from bakeoff.core.job import Environment, Job
 from bakeoff.core.records import Flag, Measurement
 from bakeoff.core.validity.noise import is_contended
-from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, REFERENCE, Reading
+from bakeoff.errors import CannotTellError
+from bakeoff.measure.statistics.outcomes import outcomes_of
+from bakeoff.measure.statistics.readings import LATENCY, OUTCOMES, REFERENCE, Reading
+from bakeoff.measure.tasks import Task, TokenClassification
+from bakeoff.measure.tasks.metrics import Metric
 from bakeoff.record import Record
 
 
@@ -21,7 +25,8 @@ class Candidate(Record):
 
     Attributes:
         fold_metrics: Metric of each fold of the champion's trial; empty if unknown.
-        entities: Counts per document of the evaluation split.
+        task: What the model does.
+        outcomes: Outcome of each document of the evaluation split.
         latency: Service times by batch size.
         references: Service times of the reference in the same rounds, by batch size; empty for the reference
             itself.
@@ -43,7 +48,8 @@ class Candidate(Record):
     quality_inputs_digest: str
     latency_inputs_digest: str = ""
     fold_metrics: tuple[float, ...] = ()
-    entities: Reading
+    task: Task = TokenClassification()
+    outcomes: Reading
     latency: Mapping[int, Reading]
     references: Mapping[int, Reading] = {}
     reference_key: str = ""
@@ -65,7 +71,7 @@ class Candidate(Record):
     @property
     def n_documents(self) -> int:
         """Number of documents that its quality was measured on."""
-        return len(self.entities.values)
+        return len(self.outcomes.values)
 
     def count_repeats(self, batch_size: int) -> int:
         """Count the fresh processes in which one batch size was timed."""
@@ -105,6 +111,26 @@ def assemble_candidates(
     return tuple(candidates), tuple(incomplete)
 
 
+def metric_of(candidates: Sequence[Candidate], settings: DecisionSettings) -> Metric:
+    """Return the metric that a decision is about.
+
+    Args:
+        candidates: Candidates of one task.
+        settings: Settings, which may name the metric.
+
+    Raises:
+        CannotTellError: The task has no such metric.
+    """
+    task = candidates[0].task
+    try:
+        return task.find_metric(settings.metric)
+    except KeyError:
+        known = ", ".join(task.metrics)
+        raise CannotTellError(
+            f"decision.metric: found {settings.metric!r}; {task.kind} has {known}"
+        ) from None
+
+
 def name_runtimes(jobs: Iterable[Job]) -> dict[str, str]:
     """Name each runtime of some jobs: its label, plus the fields in which equal labels differ.
 
@@ -134,10 +160,9 @@ def find_fault(candidate: Candidate) -> str | None:
 
     A value that is not a number, or a time that is not above 0, would win or lose by accident.
     """
-    entities = candidate.entities
-    counts = np.array([entities.values, entities.columns["predicted"], entities.columns["actual"]])
-    if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts[0] <= counts[1:]).all()):
-        return "the quality measurement holds impossible counts"
+    fault = candidate.task.find_fault(outcomes_of(candidate.outcomes))
+    if fault is not None:
+        return f"the quality measurement holds {fault}"
     for name, readings in (("latency", candidate.latency), ("the reference's latency", candidate.references)):
         for size, reading in readings.items():
             values = np.asarray(reading.values)
@@ -158,9 +183,9 @@ def _assemble(
     if not qualities or not latencies:
         return f"{name}: no {'latency' if qualities else 'quality'} measurement"
     quality, latency = qualities[0], latencies[0]
-    entities = quality.reading(ENTITIES)
-    if entities is None:
-        return f"{name}: the quality measurement holds no entity counts"
+    outcomes = quality.reading(OUTCOMES)
+    if outcomes is None:
+        return f"{name}: the quality measurement holds no outcomes"
     parts = (quality, *latencies, *group.get("throughput", ()), *group.get("server", ()))
     return Candidate(
         backbone=quality.job.backbone,
@@ -170,7 +195,8 @@ def _assemble(
         quality_inputs_digest=quality.job.inputs_digest,
         latency_inputs_digest=latency.job.inputs_digest,
         fold_metrics=tuple(metric for metric in fold_metrics if metric is not None),
-        entities=entities,
+        task=quality.job.task,
+        outcomes=outcomes,
         latency=_by_batch_size(latencies, LATENCY),
         references=_by_batch_size(latencies, REFERENCE),
         reference_key=latency.heat.reference_key if latency.heat else "",

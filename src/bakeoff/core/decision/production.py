@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from bakeoff.core.config.decision_rules import Basis
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import Draws, RelativeLatency, estimate_all
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
-from bakeoff.measure.scenarios.quality import f1_of
 from bakeoff.record import Record
 
 NOT_ASKED = "the registry was not asked for the version in production"
@@ -76,22 +73,22 @@ def find_production(production: Production, candidates: Sequence[Candidate]) -> 
 
 
 def measure_distances(
-    candidates: Sequence[Candidate],
-    base: int,
+    quality: Draws,
     quality_draws: Draws,
     relative_latency: RelativeLatency,
+    base: int,
     settings: DecisionSettings,
 ) -> list[Distance]:
     """Measure the distance of each candidate from the one in production.
 
     Args:
-        candidates: Candidates in the order of the columns.
-        base: Number of the one in production.
+        quality: [candidates], as found.
         quality_draws: [resamples, candidates]
         relative_latency: Latencies of the candidates on a common scale.
+        base: Number of the one in production.
         settings: Confidence.
     """
-    gaps = measure_gaps(candidates, base, quality_draws, settings)
+    gaps = measure_gaps(quality, quality_draws, base, settings)
     ratios = estimate_all(
         relative_latency.values / relative_latency.values[base],
         relative_latency.draws / relative_latency.draws[:, [base]],
@@ -101,10 +98,9 @@ def measure_distances(
 
 
 def measure_gaps(
-    candidates: Sequence[Candidate], base: int, quality_draws: Draws, settings: DecisionSettings
+    quality: Draws, quality_draws: Draws, base: int, settings: DecisionSettings
 ) -> list[Estimate]:
-    """Subtract the F1 of one candidate from that of each, by the paired bootstrap over documents."""
-    quality = np.array([f1_of(candidate.entities) for candidate in candidates])
+    """Subtract the quality of one candidate from that of each, by the paired bootstrap over documents."""
     return estimate_all(quality - quality[base], quality_draws - quality_draws[:, [base]], settings)
 
 

@@ -14,12 +14,11 @@ from bakeoff.core.config.decision_rules import Lexicographic, Weighted
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import (
     count_exceptions,
-    draw_quality,
     draw_relative_latency,
     estimate_all,
     require_latency,
 )
-from bakeoff.core.decision.candidates import Candidate
+from bakeoff.core.decision.candidates import Candidate, metric_of
 from bakeoff.core.decision.constraints import ConstraintResult, Met, check_constraint
 from bakeoff.core.decision.pareto import find_front
 from bakeoff.core.decision.production import (
@@ -32,7 +31,8 @@ from bakeoff.core.decision.production import (
 )
 from bakeoff.core.decision.scoring import Evidence, Quantity, Ranking, rank
 from bakeoff.core.estimate import Estimate
-from bakeoff.measure.scenarios.quality import f1_of
+from bakeoff.core.quality import draw_quality, measure_quality
+from bakeoff.measure.tasks.metrics import Metric
 
 Place = Literal["winner", "best so far", "tied", "undecided", "beaten", "excluded"]
 Within = Literal["within", "may be within", "outside"]
@@ -133,9 +133,7 @@ def hold_contest(
         production=known,
         distances=None
         if base is None
-        else tuple(
-            measure_distances(ordered, base, evidence.quality.draws, evidence.relative_latency, settings)
-        ),
+        else tuple(measure_distances(*evidence.quality, evidence.relative_latency, base, settings)),
     )
 
 
@@ -235,12 +233,22 @@ def _gather(candidates: Sequence[Candidate], settings: DecisionSettings) -> Evid
     latency = tuple(
         require_latency(c, settings.batch_size, settings.quantile, settings.confidence) for c in ordered
     )
+    metric = metric_of(ordered, settings)
     return Evidence(
         candidates=ordered,
+        metric=metric,
         reference=[c.label for c in ordered].index(candidates[0].label),
         latency=latency,
-        quality=Quantity(np.array([f1_of(c.entities) for c in ordered]), draw_quality(ordered, settings)),
+        quality=_gather_quality(ordered, metric, settings),
         relative_latency=draw_relative_latency(ordered, latency, settings),
+    )
+
+
+def _gather_quality(candidates: Sequence[Candidate], metric: Metric, settings: DecisionSettings) -> Quantity:
+    outcomes = [candidate.outcomes for candidate in candidates]
+    return Quantity(
+        np.array([measure_quality(each, metric) for each in outcomes]),
+        draw_quality(outcomes, metric, settings.resamples, settings.seed),
     )
 
 
@@ -254,7 +262,7 @@ def _check(
     wanted = {limit.against for limit in settings.constraints if limit.kind == "quality_drop"}
     bases = {"production": base, "reference": evidence.reference}
     gaps = {
-        name: measure_gaps(evidence.candidates, number, evidence.quality.draws, settings)
+        name: measure_gaps(*evidence.quality, number, settings)
         for name in wanted
         if (number := bases[name]) is not None
     }

@@ -17,6 +17,7 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import Draws, RelativeLatency, draw_log_normal
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
+from bakeoff.measure.tasks.metrics import Metric
 
 # A model that finds nothing has F1 0. As log 0 would make every mean infinite, it scores almost nothing.
 LEAST_F1 = 1e-9
@@ -43,13 +44,15 @@ class Evidence:
 
     Attributes:
         candidates: Candidates in the order of the columns.
+        metric: Metric of quality.
         reference: Number of the candidate that ratios are relative to.
         latency: Latency of each in ms, as found.
-        quality: F1 of each.
+        quality: That metric of each.
         relative_latency: Latencies on a common scale; less is better.
     """
 
     candidates: tuple[Candidate, ...]
+    metric: Metric
     reference: int
     latency: tuple[Estimate, ...]
     quality: Quantity

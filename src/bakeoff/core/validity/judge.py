@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bakeoff.core.job import Environment, Job, TimedJob
+from bakeoff.core.quality import measure_quality
 from bakeoff.core.records import Flag, HeatFacts
 from bakeoff.core.validity.flags import (
     ASYM_THREADS,
@@ -37,18 +38,18 @@ from bakeoff.core.validity.flags import (
 from bakeoff.core.validity.noise import judge_share
 from bakeoff.core.validity.server import judge_server
 from bakeoff.measure.heats.records import Unmet
-from bakeoff.measure.scenarios.quality import Quality, f1_of
+from bakeoff.measure.scenarios.quality import Quality
 from bakeoff.measure.scenarios.server import Server
 from bakeoff.measure.statistics.intervals import MIN_REPEATS, minimum_samples
 from bakeoff.measure.statistics.readings import (
     APART,
     BLOCK,
-    ENTITIES,
     FIRST_CALL,
     LATE,
     LATENCY,
     MAX_DIRTY_SHARE,
     NS_PER_MS,
+    OUTCOMES,
     OVERHEAD,
     PASS,
     REFERENCE,
@@ -56,7 +57,6 @@ from bakeoff.measure.statistics.readings import (
 )
 from bakeoff.measure.statistics.stability import find_drift, find_far, spread_excess
 from bakeoff.measure.system.kernel_counters import THROTTLES
-from bakeoff.measure.tasks.token_classification import ENTITY_F1
 from bakeoff.plural import count
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -102,7 +102,7 @@ def judge_measurement(
     if n_truncated:
         flags.append(_tell_truncated(job, n_truncated, token_limit or job.max_length))
     for reading in readings:
-        if reading.quantity == ENTITIES and isinstance(job.scenario, Quality):
+        if reading.quantity == OUTCOMES and isinstance(job.scenario, Quality):
             flags += _judge_quality(job, job.scenario, reading)
     if not isinstance(job, TimedJob):
         return tuple(flags)
@@ -122,10 +122,12 @@ def _tell_truncated(job: Job, n_truncated: int, token_limit: int) -> Flag:
 
 
 def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
-    measured = f1_of(reading)
-    if job.metric_name != ENTITY_F1:
-        detail = f"the sweep's {job.metric_name} is not the entity F1 measured here ({measured:.4f})"
+    metric = job.task.metrics.get(job.metric_name)
+    if metric is None:
+        measured_here = ", ".join(job.task.metrics)
+        detail = f"the sweep's {job.metric_name} is none of the metrics measured here ({measured_here})"
         return [NO_REFIT_METRIC.raised(detail)]
+    measured = measure_quality(reading, metric)
     if job.refit_metric is None:
         detail = f"no test {job.metric_name} was logged with the checkpoint to compare {measured:.4f} with"
         return [NO_REFIT_METRIC.raised(detail)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from bakeoff.measure.backends import parity
 from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
@@ -53,9 +54,9 @@ class Noop(Record):
     ) -> NoopSession:
         """Load nothing."""
         del prepared, is_verified
-        return NoopSession(len(checkpoint.labels))
+        return NoopSession(len(checkpoint.labels), is_per_token=checkpoint.head == "token_classification")
 
-    def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
+    def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
         """Make nothing."""
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
@@ -65,14 +66,16 @@ class Noop(Record):
 
 
 class NoopSession:
-    """Session that returns zeros for every token and label."""
+    """Session that returns zeros for every label, of a token or of a document."""
 
-    def __init__(self, n_labels: int) -> None:
+    def __init__(self, n_labels: int, *, is_per_token: bool = True) -> None:
         self._n_labels = n_labels
+        self._is_per_token = is_per_token
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Return zeros [documents, tokens, labels]."""
-        return np.zeros((*batch.arrays["input_ids"].shape, self._n_labels), dtype=np.float32)
+        shape = batch.arrays["input_ids"].shape if self._is_per_token else batch.arrays["input_ids"].shape[:1]
+        return np.zeros((*shape, self._n_labels), dtype=np.float32)
 
     def describe(self) -> Mapping[str, str]:
         """Return nothing: no setting is in force."""

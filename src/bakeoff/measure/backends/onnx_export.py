@@ -38,6 +38,7 @@ def export_onnx(model: Any, sample: Batch, path: Path) -> None:
             return self.model(**dict(zip(names, arrays, strict=True))).logits
 
     free = {0: "documents", 1: "tokens"}
+    is_per_token = type(model).__name__.endswith("ForTokenClassification")
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracer warnings are for authors of models
         torch.onnx.export(
@@ -46,7 +47,7 @@ def export_onnx(model: Any, sample: Batch, path: Path) -> None:
             str(path),
             input_names=names,
             output_names=["logits"],
-            dynamic_axes=dict.fromkeys([*names, "logits"], free),
+            dynamic_axes={**dict.fromkeys(names, free), "logits": free if is_per_token else {0: "documents"}},
             opset_version=OPSET,
             dynamo=False,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,7 +17,7 @@ from bakeoff.measure.backends.availability import library_versions, require_libr
 from bakeoff.measure.backends.onnx_export import OPSET, export_onnx
 from bakeoff.measure.backends.torch import TorchSession, load_model
 from bakeoff.measure.model.checkpoint import Checkpoint
-from bakeoff.measure.model.tokenizer import Batch, Encoder
+from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
 
 EXTRA = "onnx"
@@ -95,7 +95,7 @@ class OnnxRuntime(Record):
             **library_versions(*MADE_WITH),
         }
 
-    def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
+    def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
         """Export the checkpoint into a folder and compare the outputs with PyTorch's on real texts.
 
         Raises:
@@ -104,22 +104,22 @@ class OnnxRuntime(Record):
         require_libraries("export to ONNX", extra=EXTRA, libraries=("onnxruntime", "onnx"))
         _import_onnxruntime()
         model = load_model(checkpoint)
-        encoder = Encoder(checkpoint, parity.CHECK_MAX_LENGTH)
-        sample = encoder.pad([encoder.encode(tokens) for tokens in texts[:2]])
+        batch = sample.first_batch(checkpoint)
         path = folder / MODEL_FILE
         if self.precision == "fp32":
-            export_onnx(model, sample, path)
+            export_onnx(model, batch, path)
         else:
             with TemporaryDirectory(dir=folder) as aside:
-                export_onnx(model, sample, Path(aside) / MODEL_FILE)
+                export_onnx(model, batch, Path(aside) / MODEL_FILE)
                 _quantize(Path(aside) / MODEL_FILE, path)
-        found = parity.compare(TorchSession(model, "cpu"), self._open(path), checkpoint, texts)
+        found = parity.compare(TorchSession(model, "cpu"), self._open(path), checkpoint, sample)
         parity.write_check(
             found,
             folder,
             checkpoint,
             runtime=f"{self.kind}-{self.precision}",  # no other setting changes the files
             precision=self.precision,
+            task=sample.task,
             made_by=f"torch.onnx.export, opset {OPSET}"
             + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
             versions=library_versions(*MADE_WITH),
@@ -164,7 +164,7 @@ class OnnxSession:
         self._names = [entry.name for entry in session.get_inputs()]
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
-        """Return logits [documents, tokens, labels]."""
+        """Return logits: [documents, tokens, labels], or [documents, labels]."""
         logits: NDArray[np.float32] = self._session.run(
             None, {name: batch.arrays[name] for name in self._names}
         )[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
@@ -18,7 +18,7 @@ from bakeoff.measure.backends.availability import library_versions, require_bf16
 from bakeoff.measure.backends.onnx_export import OPSET, export_onnx
 from bakeoff.measure.backends.torch import TorchSession, load_model
 from bakeoff.measure.model.checkpoint import Checkpoint
-from bakeoff.measure.model.tokenizer import Batch, Encoder
+from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
 
 EXTRA = "openvino"
@@ -100,7 +100,7 @@ class OpenVino(Record):
             **library_versions(*MADE_WITH),
         }
 
-    def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
+    def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
         """Convert the checkpoint into a folder and compare the outputs with PyTorch's on real texts.
 
         Raises:
@@ -110,20 +110,20 @@ class OpenVino(Record):
         needed = ("openvino", "onnx", *(("nncf",) if self.precision == "int8" else ()))
         require_libraries("conversion to OpenVINO", extra=EXTRA, libraries=needed)
         model = load_model(checkpoint)
-        encoder = Encoder(checkpoint, parity.CHECK_MAX_LENGTH)
-        sample = encoder.pad([encoder.encode(tokens) for tokens in texts[:2]])
+        batch = sample.first_batch(checkpoint)
         with TemporaryDirectory(dir=folder) as aside:
             exported = Path(aside) / "model.onnx"
-            export_onnx(model, sample, exported)
+            export_onnx(model, batch, exported)
             self._convert(exported, folder / MODEL_FILE)
         session = self._open(folder / MODEL_FILE)
-        found = parity.compare(TorchSession(model, "cpu"), session, checkpoint, texts)
+        found = parity.compare(TorchSession(model, "cpu"), session, checkpoint, sample)
         parity.write_check(
             found,
             folder,
             checkpoint,
             runtime=self.label,
             precision=self.precision,
+            task=sample.task,
             made_by=f"torch.onnx.export, opset {OPSET}; openvino.convert_model"
             + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
             versions=library_versions(*MADE_WITH),
@@ -189,7 +189,7 @@ class OpenVinoSession:
         self._names = [entry.get_any_name() for entry in compiled.inputs]
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
-        """Return logits [documents, tokens, labels], copied out of the request that the next call reuses."""
+        """Return logits: [documents, tokens, labels] or [documents, labels], copied out of the request."""
         inputs = {name: batch.arrays[name] for name in self._names}
         logits: NDArray[np.float32] = self._request.infer(inputs, share_inputs=True)[0]
         return logits

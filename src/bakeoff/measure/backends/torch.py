@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -15,7 +15,7 @@ from pydantic import Field
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import importing, library_versions, require_bf16, require_libraries
-from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.checkpoint import Checkpoint, Head
 from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
 
@@ -80,7 +80,7 @@ class Torch(Record):
             return None
         return {"check": self.label, "version": "1", **library_versions("torch", "transformers")}
 
-    def prepare(self, checkpoint: Checkpoint, folder: Path, texts: Sequence[Sequence[str]]) -> None:
+    def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
         """Compare the outputs with those of fp32, eager, on the CPU; write only the result.
 
         Raises:
@@ -91,7 +91,7 @@ class Torch(Record):
             return
         session = self._open(checkpoint)
         try:
-            found = parity.compare(TorchSession(load_model(checkpoint), "cpu"), session, checkpoint, texts)
+            found = parity.compare(TorchSession(load_model(checkpoint), "cpu"), session, checkpoint, sample)
         except _compile_errors() as error:
             raise UnsupportedRuntimeError(
                 self.label,
@@ -105,6 +105,7 @@ class Torch(Record):
             checkpoint,
             runtime=self.label,
             precision=self.precision,
+            task=sample.task,
             made_by="nothing made; the checkpoint is loaded as it is",
             versions=library_versions("torch", "transformers"),
         )
@@ -185,13 +186,14 @@ def _import_libraries() -> None:
     long as reading the weights of a small model.
     """
     import torch
-    from transformers import AutoModelForTokenClassification, PreTrainedModel
+    from transformers import PreTrainedModel
+    from transformers.models.auto import modeling_auto
 
-    del torch, AutoModelForTokenClassification, PreTrainedModel
+    del torch, PreTrainedModel, modeling_auto
 
 
 def load_model(checkpoint: Checkpoint) -> Any:
-    """Load a token-classification model in eval mode, with every weight from the checkpoint.
+    """Load a model with the head of its checkpoint in eval mode, with every weight from the checkpoint.
 
     Raises:
         CheckpointError: Weights are missing; transformers would silently fill them with random values.
@@ -200,14 +202,13 @@ def load_model(checkpoint: Checkpoint) -> Any:
     with importing():
         _import_libraries()
     import torch
-    from transformers import AutoModelForTokenClassification
     from transformers.utils import logging as transformers_logging
 
     # It draws progress bars and prints its own load report; the error below replaces it.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        model, info = AutoModelForTokenClassification.from_pretrained(
+        model, info = auto_class(checkpoint.head).from_pretrained(
             str(checkpoint.folder),
             local_files_only=True,
             trust_remote_code=False,
@@ -235,6 +236,28 @@ def load_model(checkpoint: Checkpoint) -> Any:
     return model.eval()
 
 
+def auto_class(head: Head | None) -> Any:
+    """Return the class of transformers that makes a model with this head.
+
+    Raises:
+        UnsupportedRuntimeError: No class does.
+    """
+    import transformers
+
+    names: dict[Head | None, str] = {
+        "token_classification": "AutoModelForTokenClassification",
+        "sequence_classification": "AutoModelForSequenceClassification",
+    }
+    if head not in names:
+        raise UnsupportedRuntimeError(
+            "torch",
+            needs="a head for token or sequence classification",
+            found="another one, or none",
+            fix="give a model with one of these heads",
+        )
+    return getattr(transformers, names[head])
+
+
 class TorchSession:
     """Model on its device.
 
@@ -254,7 +277,7 @@ class TorchSession:
         self._call = torch.compile(model, dynamic=True) if is_compiled else model
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
-        """Return logits [documents, tokens, labels]; the copy to host waits for the device."""
+        """Return logits: [documents, tokens, labels] or [documents, labels], after the device has ended."""
         import torch
 
         with torch.inference_mode():

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bakeoff.disk.digest import digest_as, shorten
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.safetensors import WEIGHTS_FILE, check_weights, read_json
-from bakeoff.measure.tasks.label_schemes import Scheme, name_scheme
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -24,19 +22,29 @@ OFFSET_MODELS = frozenset(
     }
 )  # fmt: skip
 OFFSET_PAD_TOKEN_ID = 1  # of all these models, if config.json does not set it
+Head = Literal["token_classification", "sequence_classification"]
+# End of the class name of each head in transformers.
+HEADS: dict[str, Head] = {
+    "ForTokenClassification": "token_classification",
+    "ForSequenceClassification": "sequence_classification",
+}
+UNNAMED_LABELS = ("LABEL_0", "LABEL_1")
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 MAX_CONFIG_BYTES = 5_000_000  # twice the size of a label map of 100,000 names
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Fine-tuned token-classification checkpoint with complete files.
+    """Fine-tuned checkpoint with complete files.
 
     Attributes:
         folder: Folder with ``config.json``, weights and ``tokenizer.json``.
-        labels: Tag of each output, in the order of the outputs.
+        labels: Label of each output, in the order of the outputs.
         pad_token_id: Token that fills shorter rows of a batch; masked, so it changes no result.
         max_positions: Most tokens that the model accepts, special ones included; None if it sets no maximum.
         weight_files: Names of the safetensors files: one file or several shards.
+        architecture: Class of transformers that saved it.
+        problem_type: Kind of the loss that it was trained with; None if it was not recorded.
     """
 
     folder: Path
@@ -44,11 +52,13 @@ class Checkpoint:
     pad_token_id: int
     max_positions: int | None = None
     weight_files: tuple[str, ...] = (WEIGHTS_FILE,)
+    architecture: str = ""
+    problem_type: str | None = None
 
-    @cached_property
-    def scheme(self) -> Scheme:
-        """Scheme of the labels, by which their entities are read."""
-        return name_scheme(self.labels)
+    @property
+    def head(self) -> Head | None:
+        """Head of the architecture; None if it is none that a task of ours has."""
+        return next((head for name, head in HEADS.items() if self.architecture.endswith(name)), None)
 
     @property
     def tokenizer_file(self) -> Path:
@@ -88,6 +98,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         pad_token_id=_pad_token_id(folder, config),
         max_positions=read_max_positions(folder, config),
         weight_files=check_weights(folder),
+        architecture=_read_architecture(folder, config),
+        problem_type=_read_problem_type(folder, config),
     )
 
 
@@ -135,6 +147,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     table = config.get("id2label")
+    names = config.get("architectures")
+    name = str(names[0]) if isinstance(names, list) and names else ""
+    if table is None and name.endswith("ForSequenceClassification"):
+        return UNNAMED_LABELS  # save_pretrained leaves them out, since they are the default
     numbers = {str(number) for number in range(len(table))} if isinstance(table, dict) else set()
     if (
         not isinstance(table, dict)
@@ -148,6 +164,29 @@ def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
             fix="fine-tune with id2label set, for example by `bakeoff sweep`",
         )
     return tuple(table[str(number)] for number in range(len(table)))
+
+
+def _read_architecture(folder: Path, config: Mapping[str, Any]) -> str:
+    """Return the first architecture that the configuration names, which is the class that saved it."""
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} names no architectures",
+            fix="save the model with save_pretrained(), which names its class",
+        )
+    return names[0]
+
+
+def _read_problem_type(folder: Path, config: Mapping[str, Any]) -> str | None:
+    value = config.get("problem_type")
+    if value is not None and value not in PROBLEM_TYPES:
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} has the problem_type {str(value)[:40]!r}",
+            fix=f"set it to one of {', '.join(PROBLEM_TYPES)}",
+        )
+    return value
 
 
 def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:

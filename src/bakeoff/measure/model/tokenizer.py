@@ -1,4 +1,4 @@
-"""Encoding of words and decoding of tags: the same code for training, quality and latency."""
+"""Encoding of words and texts: the same code for training, quality and latency."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from bakeoff.errors import MissingExtraError
 from bakeoff.measure.model.checkpoint import Checkpoint
-from bakeoff.measure.tasks.label_schemes import OUTSIDE
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -35,16 +34,22 @@ class Batch:
 
 @dataclass(frozen=True)
 class Encoding:
-    """One document as token ids; ``first_tokens[i]`` is the first token of word i, None if it was cut off."""
+    """One document as token ids.
+
+    Attributes:
+        first_tokens: First token of each word, None if it was cut off; empty if a text is encoded as a whole.
+        is_cut: Whether the end of a text did not fit.
+    """
 
     ids: tuple[int, ...]
     type_ids: tuple[int, ...]
-    first_tokens: tuple[int | None, ...]
+    first_tokens: tuple[int | None, ...] = ()
+    is_cut: bool = False
 
     @property
     def is_truncated(self) -> bool:
         """Whether words at the end did not fit."""
-        return any(position is None for position in self.first_tokens)
+        return self.is_cut or any(position is None for position in self.first_tokens)
 
 
 class Encoder:
@@ -76,6 +81,11 @@ class Encoder:
                 first_tokens[word] = position
         return Encoding(tuple(encoded.ids), tuple(encoded.type_ids), tuple(first_tokens))
 
+    def encode_text(self, text: str, second: str | None = None) -> Encoding:
+        """Encode one text, or a pair of texts; of a pair that is too long, the longer one is cut."""
+        encoded = self._tokenizer.encode(text, second)
+        return Encoding(tuple(encoded.ids), tuple(encoded.type_ids), is_cut=bool(encoded.overflowing))
+
     def pad(self, encodings: Sequence[Encoding]) -> Batch:
         """Pad documents to the longest of them."""
         shape = (len(encodings), max(len(encoding.ids) for encoding in encodings))
@@ -88,20 +98,3 @@ class Encoder:
             mask[row, :length] = 1
             types[row, :length] = encoding.type_ids
         return Batch(dict(zip(INPUT_NAMES, (ids, mask, types), strict=True)), n_tokens=int(mask.sum()))
-
-
-def read_tags(
-    logits: NDArray[np.floating], encodings: Sequence[Encoding], labels: Sequence[str]
-) -> list[list[str]]:
-    """Return the tag of each word: the best label at its first token; O for words that were cut off.
-
-    Args:
-        logits: Array [documents, tokens, labels].
-        encodings: Documents in the order of the rows.
-        labels: Name of each output.
-    """
-    best = logits.argmax(axis=-1)
-    return [
-        [OUTSIDE if at is None else labels[best[row, at]] for at in encoding.first_tokens]
-        for row, encoding in enumerate(encodings)
-    ]

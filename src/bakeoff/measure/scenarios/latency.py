@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from bakeoff.measure.heats.timing import Variant
-from bakeoff.measure.model.tokenizer import Batch, read_tags
+from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.measure.scenarios.subject import TimedSubject
 from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.measure.system.memory import CacheFlush
@@ -23,7 +23,8 @@ class Latency(Record):
     Attributes:
         batch_sizes: Documents per call; each size is measured.
         region: Part of a call that is timed. ``model`` is from padded tensors to logits in host memory;
-            ``e2e`` is from words to tags, tokenisation included. Tokenisation alone is always measured too.
+            ``end_to_end`` is from a document to its prediction, tokenisation included. Tokenisation alone is
+            always measured too.
         padding: Padding of a batch; ``longest`` fills every row up to the longest one.
         cold_cache: Whether to overwrite the CPU's caches, untimed, before every timed call, as other work
             would. Otherwise a call follows similar calls.
@@ -31,7 +32,7 @@ class Latency(Record):
 
     kind: Literal["latency"] = "latency"
     batch_sizes: Annotated[tuple[BatchSize, ...], Field(min_length=1)] = (1, 8)
-    region: Literal["model", "e2e"] = "model"
+    region: Literal["model", "end_to_end"] = "model"
     padding: Literal["longest"] = "longest"
     cold_cache: bool = False
 
@@ -72,9 +73,11 @@ class Latency(Record):
     def _variant(self, subject: TimedSubject, size: int) -> Variant:
         rows = subject.draw_batches(size)
         batches = [subject.batch(row) for row in rows]
+        is_whole = self.region == "end_to_end"
+        call = _from_documents(subject, rows) if is_whole else _from_tensors(subject, batches)
         return Variant(
             number=size,
-            call=_through_text(subject, rows) if self.region == "e2e" else _through_model(subject, batches),
+            call=call,
             n_tokens=tuple(batch.n_tokens for batch in batches),
             n_padded_tokens=tuple(batch.n_padded_tokens for batch in batches),
             n_documents=size,
@@ -82,17 +85,11 @@ class Latency(Record):
         )
 
 
-def _through_model(subject: TimedSubject, batches: list[Batch]) -> Callable[[int], object]:
+def _from_tensors(subject: TimedSubject, batches: list[Batch]) -> Callable[[int], object]:
     infer = subject.session.infer
     return lambda number: infer(batches[number])
 
 
-def _through_text(subject: TimedSubject, rows: list[list[int]]) -> Callable[[int], object]:
-    infer, encoder, labels = subject.session.infer, subject.encoder, subject.checkpoint.labels
-    texts = [[subject.documents[index].tokens for index in row] for row in rows]
-
-    def call(number: int) -> object:
-        encodings = [encoder.encode(tokens) for tokens in texts[number]]
-        return read_tags(infer(encoder.pad(encodings)), encodings, labels)
-
-    return call
+def _from_documents(subject: TimedSubject, rows: list[list[int]]) -> Callable[[int], object]:
+    documents = [[subject.documents[index] for index in row] for row in rows]
+    return lambda number: subject.answer(documents[number])

@@ -1,4 +1,4 @@
-"""Quality: the task's metric in the runtime that would serve, document by document."""
+"""Quality: the outcome of every document in the runtime that would serve; metrics are computed from these."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bakeoff.measure.model.tokenizer import read_tags
 from bakeoff.measure.scenarios.subject import Subject
-from bakeoff.measure.statistics.readings import ENTITIES, Reading
-from bakeoff.measure.tasks.token_classification import count_entities
+from bakeoff.measure.statistics.outcomes import read_outcomes
+from bakeoff.measure.statistics.readings import Reading
+from bakeoff.measure.tasks.task import Prediction
 from bakeoff.record import Record
 
 
 class Quality(Record):
-    """Entity-level F1 on the evaluation split.
+    """Quality on the evaluation split, by the metrics of the task.
 
     Attributes:
         batch_size: Documents per call; it affects the speed, not the predictions.
@@ -36,34 +36,11 @@ class Quality(Record):
         return False
 
     def measure(self, subject: Subject) -> tuple[Reading, ...]:
-        """Predict every document once, and return the entity counts of each."""
-        rows = []
-        order = sorted(range(len(subject.encodings)), key=lambda i: len(subject.encodings[i].ids))
+        """Predict every document once, and return the outcome of each."""
+        found: dict[int, Prediction] = {}
+        order = sorted(range(len(subject.documents)), key=subject.size_of)
         for start in range(0, len(order), self.batch_size):
             picked = order[start : start + self.batch_size]
-            encodings = [subject.encodings[i] for i in picked]
-            logits = subject.session.infer(subject.encoder.pad(encodings))
-            predicted = read_tags(logits, encodings, subject.checkpoint.labels)
-            rows += [
-                (i, count_entities(subject.documents[i].tags, tags, subject.checkpoint.scheme))
-                for i, tags in zip(picked, predicted, strict=True)
-            ]
-        counts = [count for _, count in sorted(rows, key=lambda row: row[0])]
-        return (
-            Reading(
-                quantity=ENTITIES,
-                unit="count",
-                values=tuple(float(count.true_positives) for count in counts),
-                repeats=tuple(0 for _ in counts),
-                columns={
-                    "predicted": tuple(count.predicted for count in counts),
-                    "actual": tuple(count.actual for count in counts),
-                },
-            ),
-        )
-
-
-def f1_of(reading: Reading) -> float:
-    """Return micro F1 of an entity-count reading, in [0, 1]."""
-    total = sum(reading.columns["predicted"]) + sum(reading.columns["actual"])
-    return 2 * sum(reading.values) / total if total else 0.0
+            found |= zip(picked, subject.predict(picked), strict=True)
+        predictions = [found[number] for number in range(len(subject.documents))]
+        return (read_outcomes(subject.task.compare(subject.documents, predictions, subject.labels)),)

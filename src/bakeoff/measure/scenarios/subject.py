@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,8 @@ from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding
 from bakeoff.measure.scenarios.batching import balance_order, draw_batches, shuffle_order
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks import Document, Task
+from bakeoff.measure.tasks.task import Prediction
 
 NO_COUNTERS = NoCounters()
 
@@ -26,6 +27,7 @@ class Subject:
         session: Loaded model.
         checkpoint: Checkpoint of the model, with its labels.
         encoder: Tokenizer of the model.
+        task: What the model does with a document.
         documents: Documents in a fixed order.
         encodings: The same documents as token ids.
         repeat: Number of this process among those of the job, from 0.
@@ -34,6 +36,7 @@ class Subject:
     session: Session
     checkpoint: Checkpoint
     encoder: Encoder
+    task: Task
     documents: tuple[Document, ...]
     encodings: tuple[Encoding, ...]
     repeat: int
@@ -41,6 +44,27 @@ class Subject:
     def batch(self, rows: list[int]) -> Batch:
         """Return some of the documents as a batch, padded to the longest of them."""
         return self.encoder.pad([self.encodings[row] for row in rows])
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Label of each output of the model."""
+        return self.task.name_outputs(self.checkpoint.labels)
+
+    def size_of(self, row: int) -> int:
+        """Return the size of a document, by which documents of one batch are chosen: its tokens."""
+        return len(self.encodings[row].ids)
+
+    def predict(self, rows: list[int]) -> list[Prediction]:
+        """Predict some of the documents, in one call, from their token ids."""
+        return self._predict([self.encodings[row] for row in rows])
+
+    def answer(self, documents: Sequence[Document]) -> list[Prediction]:
+        """Predict documents in one call; tokenisation is part of it."""
+        return self._predict([self.task.encode(self.encoder, document) for document in documents])
+
+    def _predict(self, encodings: Sequence[Encoding]) -> list[Prediction]:
+        logits = self.session.infer(self.encoder.pad(encodings))
+        return self.task.read_predictions(logits, encodings, self.labels)
 
 
 @dataclass(frozen=True, kw_only=True)

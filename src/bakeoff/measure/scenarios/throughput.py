@@ -48,7 +48,7 @@ class Throughput(Record):
 
     def _variant(self, subject: TimedSubject) -> Variant:
         if self.composition == "by_length":
-            order = sorted(subject.order, key=lambda row: len(subject.documents[row].tokens))
+            order = sorted(subject.order, key=lambda row: subject.documents[row].length)
             rows = cut_batches(order, self.batch_size)
         else:
             rows = subject.draw_batches(self.batch_size)

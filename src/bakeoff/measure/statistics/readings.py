@@ -30,7 +30,7 @@ NS_PER_S = 1e9
 LATENCY = "latency"  # service time of one call in a closed loop, never a response time
 PASS = "pass"  # noqa: S105 - all documents once, in large batches
 REFERENCE = "reference"  # calls of the heat's reference in the same rounds
-ENTITIES = "entities"  # of each document: true positives, predicted, actual
+OUTCOMES = "outcomes"  # of each document, as its task compares prediction and label
 FIRST_CALL = "first_call"
 BLOCK = "block"
 LOAD = "load"
@@ -58,6 +58,7 @@ class Reading(Record):
         values: One number per sample, in the order of measurement.
         repeats: Number of the fresh process of each value, from 0.
         columns: Further facts of each value, such as ``n_tokens`` or ``cpu_ns``; each as long as ``values``.
+        numbers: Further facts that are not whole numbers.
         spreads: Spreads between the repeats of all candidates of its heat; empty for what is measured alone.
     """
 
@@ -67,11 +68,13 @@ class Reading(Record):
     values: tuple[float, ...]
     repeats: tuple[int, ...]
     columns: Mapping[str, tuple[int, ...]] = {}
+    numbers: Mapping[str, tuple[float, ...]] = {}
     spreads: tuple[Spread, ...] = ()
 
     @model_validator(mode="after")
     def _columns_are_as_long_as_values(self) -> Self:
-        lengths = {len(self.repeats), *(len(column) for column in self.columns.values())}
+        columns = (*self.columns.values(), *self.numbers.values())
+        lengths = {len(self.repeats), *(len(column) for column in columns)}
         if lengths != {len(self.values)}:
             raise ValueError(
                 f"columns have {sorted(lengths)} rows; expected {len(self.values)}, one per value"

@@ -242,7 +242,7 @@ def _count_tokens(project: Project, reference: PreparedJob) -> tuple[int, ...] |
     try:
         encoder = Encoder(open_checkpoint(reference.checkpoint), job.max_length)
         documents = documents_for(project, job.scenario)
-        return tuple(len(encoder.encode(document.tokens).ids) for document in documents)
+        return tuple(len(job.task.encode(encoder, document).ids) for document in documents)
     except Exception:  # noqa: BLE001 - its worker will report the fault; until then words serve the others
         return None
 

@@ -16,14 +16,19 @@ from bakeoff.core.run_mode import RunMode
 from bakeoff.core.validity.flags import MIXED_ENVIRONMENTS
 from bakeoff.disk.folders import find_whole
 from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
-from bakeoff.measure.model.checkpoint import read_labels
+from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.statistics.readings import Reading
-from bakeoff.measure.tasks.token_classification import require_known_labels
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.plan import documents_for
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
-from bakeoff.run.measuring.orders import PrepareOrder, Task, TimedOrder, UntimedOrder, run_in_fresh_process
+from bakeoff.run.measuring.orders import (
+    PendingOrder,
+    PrepareOrder,
+    TimedOrder,
+    UntimedOrder,
+    run_in_fresh_process,
+)
 
 N_CHECK_TEXTS = 64
 
@@ -74,8 +79,10 @@ def acquire_job(project: Project, planned: PlannedJob) -> PreparedJob:
     """
     job = planned.job
     checkpoint = find_checkpoint(planned.model, project)
+    opened = open_checkpoint(checkpoint)
+    job.task.require_head(opened)
     if job.scenario.needs_labels:
-        require_known_labels(job.backbone, read_labels(checkpoint), project.test_documents)
+        job.task.require_labels_known(job.backbone, opened.labels, project.test_documents)
     settings = job.runtime.prepare_settings()
     if settings is None:
         return PreparedJob(planned, checkpoint, prepared=None)
@@ -83,7 +90,7 @@ def acquire_job(project: Project, planned: PlannedJob) -> PreparedJob:
     return PreparedJob(planned, checkpoint, folder)
 
 
-def find_preparation(project: Project, ready: PreparedJob) -> Task | None:
+def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | None:
     """Return the task that makes the backend's files; None if they exist, or none are needed."""
     job = ready.job
     if ready.prepared is None or find_whole(ready.prepared, rehash=True) is not None:
@@ -94,11 +101,12 @@ def find_preparation(project: Project, ready: PreparedJob) -> Task | None:
         checkpoint=ready.checkpoint,
         checkpoint_digest=job.checkpoint_digest,
         destination=ready.prepared,
-        texts=tuple(document.tokens for document in project.test_documents[:N_CHECK_TEXTS]),
+        task=job.task,
+        documents=project.test_documents[:N_CHECK_TEXTS],
         memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
     )
     folder = project.results.work_folder(job, ready.planned.attempt, "prepare")
-    return Task(order, folder, project.settings.benchmark.timeout_s)
+    return PendingOrder(order, folder, project.settings.benchmark.timeout_s)
 
 
 def make_order(
@@ -119,6 +127,7 @@ def make_order(
         "checkpoint": ready.checkpoint,
         "checkpoint_digest": job.checkpoint_digest,
         "prepared": ready.prepared,
+        "task": job.task,
         "documents": documents_for(project, job.scenario),
         "max_length": job.max_length,
         "repeat": repeat,

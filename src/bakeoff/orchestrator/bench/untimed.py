@@ -26,7 +26,7 @@ from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.machine.cgroups import read_memory_left_bytes
 from bakeoff.run.machine.hardware import detect_hardware
-from bakeoff.run.measuring.orders import Done, Task, run_side_by_side
+from bakeoff.run.measuring.orders import Done, PendingOrder, run_side_by_side
 
 # Share of the free memory that these processes may use.
 MEMORY_SHARE = 0.6
@@ -77,9 +77,9 @@ def prepare_together(
     return broken
 
 
-def _find_preparations(project: Project, ready: Sequence[PreparedJob]) -> dict[Path, Task]:
+def _find_preparations(project: Project, ready: Sequence[PreparedJob]) -> dict[Path, PendingOrder]:
     """Find the tasks that make missing files, one for each folder."""
-    found: dict[Path, Task] = {}
+    found: dict[Path, PendingOrder] = {}
     for each in ready:
         if each.prepared is not None and each.prepared not in found:
             task = find_preparation(project, each)
@@ -126,9 +126,10 @@ class _Parallel:
             self._claims.beat,
         )
 
-    def _task(self, ready: PreparedJob) -> Task:
+    def _task(self, ready: PreparedJob) -> PendingOrder:
         folder = self._project.results.work_folder(ready.job, ready.planned.attempt, "repeat-0")
-        return Task(make_order(self._project, ready, 0), folder, self._project.settings.benchmark.timeout_s)
+        timeout_s = self._project.settings.benchmark.timeout_s
+        return PendingOrder(make_order(self._project, ready, 0), folder, timeout_s)
 
     def _keep(self, ready: PreparedJob, outcome: Done | WorkerError, wall_s: float) -> None:
         project, job, attempt = self._project, ready.job, ready.planned.attempt

@@ -21,12 +21,12 @@ from bakeoff.core.decision.standings import Standing
 from bakeoff.core.identity import BenchmarkKey, is_run_id
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark, invalid_attempts, sound_attempts, valid_attempts
+from bakeoff.core.quality import measure_quality
 from bakeoff.core.records import Champion, FailedAttempt, Measurement
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.errors import CandidateNotFoundError, DataError, UserError
-from bakeoff.measure.scenarios.quality import f1_of
-from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, NS_PER_MS
+from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, OUTCOMES
 from bakeoff.orchestrator.checkpoints import find_champions
 from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
@@ -282,9 +282,10 @@ def _shown_by(standing: Standing, decision: Decision) -> Accepts:
     settings = decision.settings
 
     def accepts(measurement: Measurement) -> bool:
-        entities = measurement.reading(ENTITIES)
-        if entities is not None:
-            return f1_of(entities) == standing.quality.value
+        outcomes = measurement.reading(OUTCOMES)
+        if outcomes is not None:
+            metric = measurement.job.task.find_metric(settings.metric)
+            return measure_quality(outcomes, metric) == standing.quality.value
         calls = measurement.reading(LATENCY, batch_size=settings.batch_size)
         if calls is None:
             return True

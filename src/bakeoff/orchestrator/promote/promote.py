@@ -239,6 +239,7 @@ def _build(project: Project, evidence: PromotionEvidence, checkpoint: Path) -> P
     prepared = prepare_job(project, planned).prepared
     served = ServedModel(
         runtime=job.runtime,
+        task=job.task,
         max_length=job.max_length,
         checkpoint_digest=job.checkpoint_digest,
         prepared_digest=take_manifest(prepared).digest() if prepared else None,
@@ -272,6 +273,7 @@ def _fill(
         data,
         options=ServingOptions(threads=served.runtime.threads),
         requirements=requirements,
+        task=served.task,
         metadata={"runtime": served.runtime.label, "checkpoint_digest": served.checkpoint_digest},
     )
     shutil.rmtree(data)

@@ -14,7 +14,7 @@ from typing import Literal
 from bakeoff.core.records import BackboneSelection, Champion
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
-from bakeoff.measure.tasks.token_classification import list_types
+from bakeoff.measure.tasks.task import DocumentSet
 from bakeoff.orchestrator.champions import SAMPLE_RUNS, find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.hardware import ask_nodes
 from bakeoff.orchestrator.labels import compare_labels, needs_labels
@@ -24,7 +24,7 @@ from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.run.cluster import RayCluster
 from bakeoff.run.machine.hardware import default_threads, detect_hardware
-from bakeoff.stores.documents import NO_LABELS, DocumentFile, read_document_file, require_labels
+from bakeoff.stores.documents import read_document_file, require_labels
 from bakeoff.stores.layouts import BUILT_IN, Layout, Sweep, load_layout, recognise
 from bakeoff.stores.tracking import reading
 from bakeoff.stores.tracking.versions import (
@@ -38,6 +38,7 @@ from bakeoff.stores.tracking.versions import (
 # The disk holds a checkpoint up to three times: fetched, exported, and a half-made copy of either.
 LOW_SPACE_BYTES = 5 * 1024**3
 NO_SPACE_BYTES = 256 * 1024**2
+SHOWN_LABELS = 5
 
 EXIT_CONFIG, EXIT_ANSWER_IS_NO, EXIT_TRACKING = 2, 3, 5
 
@@ -285,11 +286,11 @@ def _check_data(project: Project) -> Generator[Check, None, bool]:
     return is_comparable
 
 
-def _describe_file(found: DocumentFile) -> str:
+def _describe_file(found: DocumentSet) -> str:
     """Describe documents and labels of a file."""
-    types = list_types(found.documents)
-    shown = f": {', '.join(types[:5])}{', …' if len(types) > 5 else ''}" if types else ""  # noqa: PLR2004
-    labels = f"; {count(len(types), 'label')}{shown}" if found.form != NO_LABELS else ""
+    more = ", …" if len(found.labels) > SHOWN_LABELS else ""
+    shown = f": {', '.join(found.labels[:SHOWN_LABELS])}{more}"
+    labels = f"; {count(len(found.labels), 'label')}{shown}" if found.labels else ""
     return f"{count(len(found.documents), 'document')}, {found.form}{labels}"
 
 

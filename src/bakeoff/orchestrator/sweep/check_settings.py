@@ -6,7 +6,6 @@ from pathlib import Path
 
 from bakeoff.core.config.settings import BUILT_IN_TRAINER
 from bakeoff.errors import ConfigError
-from bakeoff.measure.tasks.token_classification import ENTITY_F1
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores.layouts import OWN_LAYOUT
 
@@ -28,11 +27,8 @@ def check_sweep_settings(project: Project) -> None:
         }.items()
         if not is_there
     ]
-    if hpo.trainer == BUILT_IN_TRAINER and hpo.objective.metric != ENTITY_F1:
-        faults.append(
-            f"{project.place('hpo')}: hpo.objective.metric: found {hpo.objective.metric!r}; the built-in "
-            f"trainer offers {ENTITY_F1!r}; name a trainer of your own in hpo.trainer for another metric"
-        )
+    if hpo.trainer == BUILT_IN_TRAINER:
+        faults += _find_faults_of_objective(project)
     if tracking.layout != OWN_LAYOUT:
         faults.append(
             f"{project.place('tracking')}: tracking.layout: found {tracking.layout!r}; `bakeoff sweep` "
@@ -45,6 +41,23 @@ def check_sweep_settings(project: Project) -> None:
         )
     if faults:
         raise ConfigError(faults)
+
+
+def _find_faults_of_objective(project: Project) -> list[str]:
+    """Compare the objective with the metrics that the built-in trainer returns: those of the task."""
+    objective, task = project.settings.hpo.objective, project.settings.data.task
+    place = f"{project.place('hpo')}: hpo.objective"
+    metric = task.metrics.get(objective.metric)
+    if metric is None:
+        line = (
+            f"{place}.metric: found {objective.metric!r}; the built-in trainer offers for {task.kind}: "
+            f"{', '.join(task.metrics)}; set one of these, or name a trainer of your own in hpo.trainer"
+        )
+        return [line]
+    if metric.direction != objective.direction:
+        needed = f"{metric.name} needs {metric.direction!r}; set it"
+        return [f"{place}.direction: found {objective.direction!r}; {needed}"]
+    return []
 
 
 def pretrained_folder(project: Project, backbone: str) -> Path:

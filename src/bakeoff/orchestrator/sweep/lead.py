@@ -264,6 +264,7 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, process: Trai
         checkpoint = Path(folder) / "checkpoint"
         order = TrainingOrder(
             pretrained=pretrained_folder(project, best.backbone),
+            task=data.task,
             labels=corpus.labels,
             train=corpus.train,
             evaluation=corpus.test,

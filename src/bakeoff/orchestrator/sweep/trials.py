@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from contextlib import closing
 
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks import Document
 from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sweep.check_settings import pretrained_folder
@@ -98,6 +98,7 @@ def _plan_training(project: Project, backbone: str) -> cross_validate.TrainingPl
     hpo, data, corpus = project.settings.hpo, project.settings.data, project.corpus
     return cross_validate.TrainingPlan(
         pretrained=pretrained_folder(project, backbone),
+        task=data.task,
         labels=corpus.labels,
         documents=_pick(corpus.train, hpo.search_examples, hpo.seed),
         trainer=hpo.trainer,

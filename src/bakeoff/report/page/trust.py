@@ -10,7 +10,7 @@ import numpy as np
 from bakeoff.core.comparison.reference import CONFIDENCE
 from bakeoff.core.job import TimedJob
 from bakeoff.core.validity.noise import is_contended
-from bakeoff.measure.statistics.readings import BLOCK, ENTITIES, LATENCY, OVERHEAD, PASS, WARN_DIRTY_SHARE
+from bakeoff.measure.statistics.readings import BLOCK, LATENCY, OUTCOMES, OVERHEAD, PASS, WARN_DIRTY_SHARE
 from bakeoff.plural import count
 from bakeoff.report.figures.distributions import describe_left_out
 from bakeoff.report.text.units import (
@@ -151,7 +151,7 @@ def _describe_disturbed(evidence: RawMeasurements) -> str:
 
 
 def _count(standing: Standing, evidence: RawMeasurements) -> CountRow:
-    entities = evidence.find(standing, ENTITIES)
+    entities = evidence.find(standing, OUTCOMES)
     mine = tuple(evidence.of(standing))
     timed = [
         reading

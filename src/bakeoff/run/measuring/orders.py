@@ -20,7 +20,7 @@ from bakeoff.measure.backends import Backend
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Scenario, Timed, Untimed
 from bakeoff.measure.statistics.readings import Reading
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks import Document, Task, TokenClassification
 from bakeoff.record import Record
 from bakeoff.run.machine import processes
 
@@ -37,7 +37,8 @@ class PrepareOrder(Record):
     checkpoint: Path
     checkpoint_digest: str
     destination: Path
-    texts: tuple[tuple[str, ...], ...]
+    task: Task = TokenClassification()
+    documents: tuple[Document, ...]
     memory_limit_bytes: int | None = None
 
 
@@ -56,6 +57,7 @@ class MeasureOrder(Record):
     checkpoint: Path
     checkpoint_digest: str
     prepared: Path | None
+    task: Task = TokenClassification()
     documents: tuple[Document, ...]
     max_length: int
     repeat: int
@@ -148,7 +150,7 @@ def run_in_fresh_process(
 
 
 @dataclass(frozen=True)
-class Task:
+class PendingOrder:
     """An order that may run at the same time as others, since nothing in it is timed.
 
     Attributes:
@@ -162,7 +164,7 @@ class Task:
 
 
 def run_side_by_side(
-    tasks: Sequence[Task],
+    pending: Sequence[PendingOrder],
     n_at_once: int,
     on_end: Callable[[int, Done | WorkerError, float], None],
     on_wait: Callable[[], None] | None = None,
@@ -171,30 +173,30 @@ def run_side_by_side(
     """Carry out orders in fresh processes, several at once; no extra thread waits for them.
 
     Args:
-        tasks: Tasks in the order in which they begin.
+        pending: Orders in the order in which they begin.
         n_at_once: Most processes at once.
-        on_end: Gets the number of each task, its outcome and the wall time of its process in s, as it ends.
+        on_end: Gets the number of each order, its outcome and the wall time of its process in s, as it ends.
         on_wait: Called about once a second while processes run; it must be short.
         worker: Module that the processes run.
     """
-    waiting, running = deque(enumerate(tasks)), dict[int, _Running]()
+    waiting, running = deque(enumerate(pending)), dict[int, _Running]()
     try:
         while waiting or running:
             while waiting and len(running) < n_at_once:
-                number, task = waiting.popleft()
-                begun = _begin(task.order, task.folder, worker)
+                number, one = waiting.popleft()
+                begun = _begin(one.order, one.folder, worker)
                 if isinstance(begun, Done):
                     on_end(number, begun, 0.0)
                 else:
-                    running[number] = _Running(begun, task, time.monotonic())
+                    running[number] = _Running(begun, one, time.monotonic())
             for number, ended_in_time in _wait_for_any(running, on_wait):
-                process, task = running[number].process, running[number].task
+                process, one = running[number].process, running[number].pending
                 wall_s = time.monotonic() - running[number].begin_s
                 processes.end_process(process, grace_s=0.0 if ended_in_time else processes.GRACE_S)
                 del running[number]
                 outcome: Done | WorkerError
                 try:
-                    outcome = _collect(process, task.folder, task.timeout_s, ended_in_time=ended_in_time)
+                    outcome = _collect(process, one.folder, one.timeout_s, ended_in_time=ended_in_time)
                 except WorkerError as error:
                     outcome = error
                 on_end(number, outcome, wall_s)
@@ -206,7 +208,7 @@ def run_side_by_side(
 @dataclass(frozen=True)
 class _Running:
     process: subprocess.Popen[bytes]
-    task: Task
+    pending: PendingOrder
     begin_s: float
 
 
@@ -222,7 +224,7 @@ def _wait_for_any(
     for number, each in running.items():
         if each.process.poll() is not None:
             over.append((number, True))
-        elif time.monotonic() >= each.begin_s + each.task.timeout_s:
+        elif time.monotonic() >= each.begin_s + each.pending.timeout_s:
             over.append((number, False))
     return over
 

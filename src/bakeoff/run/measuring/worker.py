@@ -42,7 +42,6 @@ from bakeoff.measure.scenarios.subject import NO_COUNTERS, Subject, TimedSubject
 from bakeoff.measure.statistics.readings import CALIBRATION, OVERHEAD, Reading, read_each
 from bakeoff.measure.system import memory
 from bakeoff.measure.system.kernel_counters import KernelCounters
-from bakeoff.measure.tasks.token_classification import require_known_labels
 from bakeoff.run.machine.hardware import detect_hardware, read_load, record_environment
 from bakeoff.run.measuring.orders import (
     ORDER_FILE,
@@ -96,7 +95,10 @@ def _record(error: BaseException) -> Failed:
 
 def _prepare(order: PrepareOrder) -> Done:
     checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
-    build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts))
+    encoder = Encoder(checkpoint, parity.CHECK_MAX_LENGTH)
+    encodings = tuple(order.task.encode(encoder, document) for document in order.documents)
+    sample = parity.Sample(order.task, encodings)
+    build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, sample))
     return Done(environment=record_environment())
 
 
@@ -158,8 +160,9 @@ def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: in
     marks["load"] = memory.read_peak_bytes()
     memory.reset_peak()
     variants = {variant.number: variant for variant in order.scenario.variants(subject)}
-    texts = [document.tokens for document in subject.documents]
-    tokenize_ns = time_each([functools.partial(subject.encoder.encode, text) for text in texts])
+    tokenize_ns = time_each(
+        [functools.partial(subject.task.encode, subject.encoder, each) for each in subject.documents]
+    )
     warm_ups = warm_up_all(list(variants.values()), subject.protocol)
     started = Started(
         warm_ups=warm_ups,
@@ -228,8 +231,9 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
         checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
     else:  # hashing the weights once a job is enough
         checkpoint = open_checkpoint(order.checkpoint)
+    order.task.require_head(checkpoint)
     if order.scenario.needs_labels:
-        require_known_labels(str(order.checkpoint), checkpoint.labels, order.documents)
+        order.task.require_labels_known(str(order.checkpoint), checkpoint.labels, order.documents)
     encoder = Encoder(checkpoint, order.max_length)
     if order.prepared is not None:
         parity.verify(order.prepared, checkpoint)
@@ -241,8 +245,9 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
         session=session,
         checkpoint=checkpoint,
         encoder=encoder,
+        task=order.task,
         documents=order.documents,
-        encodings=tuple(encoder.encode(document.tokens) for document in order.documents),
+        encodings=tuple(order.task.encode(encoder, document) for document in order.documents),
         repeat=order.repeat,
     )
     return subject, load_ns
@@ -252,7 +257,7 @@ def _time(order: TimedOrder, subject: Subject, counters: Counters = NO_COUNTERS)
     return TimedSubject(
         **vars(subject),
         protocol=order.protocol,
-        lengths=order.lengths or tuple(len(document.tokens) for document in order.documents),
+        lengths=order.lengths or tuple(document.length for document in order.documents),
         counters=counters,
     )
 

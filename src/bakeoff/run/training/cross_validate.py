@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bakeoff.errors import BakeoffError, ConfigError, StudyError, WorkerError
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks import Document, Task
 from bakeoff.record import Record
 from bakeoff.run.training.process import TrainingProcess
 from bakeoff.run.training.search import Params
@@ -31,6 +31,7 @@ class TrainingPlan(Record):
     """
 
     pretrained: Path
+    task: Task
     labels: tuple[str, ...]
     documents: tuple[Document, ...]
     trainer: str
@@ -269,6 +270,7 @@ def _fold_order(
 ) -> TrainingOrder:
     return TrainingOrder(
         pretrained=plan.pretrained,
+        task=plan.task,
         labels=plan.labels,
         train=tuple(plan.documents[row] for row in train),
         evaluation=tuple(plan.documents[row] for row in evaluation),

@@ -15,15 +15,13 @@ from pydantic import Field, ValidationError
 
 from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
 from bakeoff.measure.backends.availability import importing
-from bakeoff.measure.backends.torch import TorchSession
+from bakeoff.measure.backends.torch import TorchSession, auto_class
 from bakeoff.measure.model.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_max_positions
-from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding, read_tags
-from bakeoff.measure.tasks.token_classification import ENTITY_F1, Document, count_entities, micro_f1
+from bakeoff.measure.model.tokenizer import Encoder, Encoding
+from bakeoff.measure.tasks import Task
+from bakeoff.measure.tasks.task import Prediction
 from bakeoff.record import Record
 from bakeoff.run.training.trainer import Report, TrainingOrder, TrainingOutcome
-
-IGNORED_LABEL = -100  # torch's cross entropy ignores these
-
 
 EVALUATION_BATCH_SIZE = 32
 
@@ -53,10 +51,10 @@ class HyperParameters(Record):
 
 
 class HuggingFaceTrainer:
-    """Fine-tunes a transformers model for token classification in a plain PyTorch loop."""
+    """Fine-tunes a transformers model for a task with a head, in a plain PyTorch loop."""
 
     def train(self, order: TrainingOrder, *, report: Report | None = None) -> TrainingOutcome:
-        """Train with AdamW and a linear schedule; judge after the last epoch by entity-level F1.
+        """Train with AdamW and a linear schedule; judge after the last epoch by all metrics of the task.
 
         With a report, every epoch is judged. Evaluation draws no random number, so nothing else changes.
         """
@@ -65,7 +63,7 @@ class HuggingFaceTrainer:
         random.seed(order.seed)
         np.random.seed(order.seed % 2**32)
         torch.manual_seed(order.seed)
-        model = build_model(order.pretrained, order.labels, settings.dropout)
+        model = build_model(order.pretrained, order.task, order.labels, settings.dropout)
         if settings.freeze_embeddings:
             model.base_model.embeddings.requires_grad_(False)
         if settings.trained_layers is not None:
@@ -77,20 +75,20 @@ class HuggingFaceTrainer:
             max_positions=read_max_positions(order.pretrained, model.config.to_dict()),
         )
         encoder = Encoder(base, order.max_length)
-        encodings = [encoder.encode(document.tokens) for document in order.train]
-        judged = [encoder.encode(document.tokens) for document in order.evaluation]
+        encodings = [order.task.encode(encoder, document) for document in order.train]
+        judged = [order.task.encode(encoder, document) for document in order.evaluation]
         losses: list[float] = []
-        f1 = 0.0
+        metrics: dict[str, float] = {}
         for loss in _fit(torch, model, encoder, encodings, order=order, settings=settings):
             losses.append(loss)
             if report is not None or len(losses) == settings.epochs:
-                f1 = _evaluate(model, encoder, judged, order)
+                metrics = _evaluate(model, encoder, judged, order)
             if report is not None:
-                report({ENTITY_F1: f1})
+                report(metrics)
         if order.checkpoint is not None:
             _save(model, order.pretrained, order.checkpoint)
         return TrainingOutcome(
-            metrics={ENTITY_F1: f1},
+            metrics=metrics,
             epoch_losses=tuple(losses),
             n_truncated=sum(encoding.is_truncated for encoding in (*encodings, *judged)),
             token_limit=base.token_limit(order.max_length),
@@ -112,15 +110,15 @@ def parse_hyper_parameters(values: Mapping[str, Any]) -> HyperParameters:
         ) from None
 
 
-def build_model(pretrained: Path, labels: Sequence[str], dropout: float | None) -> Any:
-    """Build a pretrained body with a new head for the labels.
+def build_model(pretrained: Path, task: Task, labels: Sequence[str], dropout: float | None) -> Any:
+    """Build a pretrained body with a new head for the task and its labels.
 
     Raises:
         CheckpointError: The folder is not a backbone, or weights of its body are missing.
         ConfigError: The settings name a dropout, but the architecture has none.
     """
     torch = _import_torch()
-    from transformers import AutoConfig, AutoModelForTokenClassification
+    from transformers import AutoConfig
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
@@ -129,9 +127,11 @@ def build_model(pretrained: Path, labels: Sequence[str], dropout: float | None) 
     config = AutoConfig.from_pretrained(str(pretrained), local_files_only=True, trust_remote_code=False)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
+    for name, value in task.training_config.items():
+        setattr(config, name, value)
     if dropout is not None:
         _set_dropout(config, dropout)
-    model, info = AutoModelForTokenClassification.from_pretrained(
+    model, info = auto_class(task.head).from_pretrained(
         str(pretrained),
         config=config,
         local_files_only=True,
@@ -210,7 +210,6 @@ def _fit(
     settings: HyperParameters,
 ) -> Iterator[float]:
     """Train epoch by epoch, and yield the mean loss of each."""
-    number = {label: position for position, label in enumerate(order.labels)}
     shuffler = random.Random(order.seed)  # noqa: S311 - an order, not a secret
     n_steps = settings.epochs * math.ceil(len(encodings) / settings.batch_size)
     optimizer = torch.optim.AdamW(
@@ -229,8 +228,8 @@ def _fit(
         batches = _length_buckets([len(e.ids) for e in encodings], settings.batch_size, shuffler)
         for rows in batches:
             batch = encoder.pad([encodings[row] for row in rows])
-            targets = _targets(
-                batch, [encodings[row] for row in rows], [order.train[row] for row in rows], number
+            targets = order.task.make_targets(
+                [order.train[row] for row in rows], [encodings[row] for row in rows], order.labels
             )
             inputs = {name: torch.from_numpy(a) for name, a in batch.arrays.items() if name in accepted}
             loss = model(**inputs, labels=torch.from_numpy(targets)).loss
@@ -263,31 +262,21 @@ def _length_buckets(lengths: Sequence[int], size: int, shuffler: random.Random) 
     return batches
 
 
-def _targets(
-    batch: Batch, encodings: Sequence[Encoding], documents: Sequence[Document], number: Mapping[str, int]
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the label of each word at its first token; the loss ignores all other tokens."""
-    targets = np.full(batch.arrays["input_ids"].shape, IGNORED_LABEL, dtype=np.int64)
-    for row, (encoding, document) in enumerate(zip(encodings, documents, strict=True)):
-        for position, tag in zip(encoding.first_tokens, document.tags, strict=True):
-            if position is not None:
-                targets[row, position] = number[tag]
-    return targets
-
-
-def _evaluate(model: Any, encoder: Encoder, encodings: Sequence[Encoding], order: TrainingOrder) -> float:
+def _evaluate(
+    model: Any, encoder: Encoder, encodings: Sequence[Encoding], order: TrainingOrder
+) -> dict[str, float]:
+    """Compute every metric of the task on the evaluation documents."""
     session = TorchSession(model.eval(), "cpu")
     rows = sorted(range(len(encodings)), key=lambda row: len(encodings[row].ids))
-    counts = []
+    found: dict[int, Prediction] = {}
     for start in range(0, len(rows), EVALUATION_BATCH_SIZE):
         picked = rows[start : start + EVALUATION_BATCH_SIZE]
         chosen = [encodings[row] for row in picked]
-        predicted = read_tags(session.infer(encoder.pad(chosen)), chosen, order.labels)
-        counts += [
-            count_entities(order.evaluation[row].tags, tags)
-            for row, tags in zip(picked, predicted, strict=True)
-        ]
-    return micro_f1(counts)
+        logits = session.infer(encoder.pad(chosen))
+        found |= zip(picked, order.task.read_predictions(logits, chosen, order.labels), strict=True)
+    predictions = [found[number] for number in range(len(encodings))]
+    outcomes = order.task.compare(order.evaluation, predictions, order.labels)
+    return {name: metric.value_of(outcomes) for name, metric in order.task.metrics.items()}
 
 
 def _save(model: Any, pretrained: Path, folder: Path) -> None:

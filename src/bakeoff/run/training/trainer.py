@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from bakeoff.errors import ConfigError
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks import Document, Task, TokenClassification
 from bakeoff.record import Record
 
 
@@ -18,7 +18,8 @@ class TrainingOrder(Record):
 
     Attributes:
         pretrained: Folder of the backbone.
-        labels: Tag of each output.
+        task: What the model learns.
+        labels: Label of each output.
         train: Documents to learn from.
         evaluation: Documents to be judged on.
         hyper_parameters: Searched and fixed hyper-parameters; a trainer refuses unknown names.
@@ -28,6 +29,7 @@ class TrainingOrder(Record):
     """
 
     pretrained: Path
+    task: Task = TokenClassification()
     labels: tuple[str, ...]
     train: tuple[Document, ...]
     evaluation: tuple[Document, ...]

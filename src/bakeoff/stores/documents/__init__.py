@@ -1,12 +1,10 @@
 """Documents: files in common formats become rows, and rows become documents.
 
-``read_rows`` reads a file for any task; ``read_document_file`` makes labelled words of its rows.
+``read_rows`` reads a file for any task; ``read_document_file`` lets the task make documents of its rows.
 """
 
 from bakeoff.stores.documents.datasets_folder import digest_data
 from bakeoff.stores.documents.documents import (
-    NO_LABELS,
-    DocumentFile,
     count_leaked,
     name_fields,
     read_document_file,
@@ -18,8 +16,6 @@ from bakeoff.stores.documents.json_files import write_rows
 from bakeoff.stores.documents.read import read_rows
 
 __all__ = [
-    "NO_LABELS",
-    "DocumentFile",
     "Fields",
     "count_leaked",
     "digest_data",

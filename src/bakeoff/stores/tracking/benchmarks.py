@@ -13,8 +13,8 @@ from bakeoff.core.estimate import Estimate, summarize_calls
 from bakeoff.core.plan.existing import BenchmarkState, ExistingBenchmark
 from bakeoff.core.records import Attempt, Champion, FailedAttempt, Measurement
 from bakeoff.disk.digest import digest_json
-from bakeoff.measure.scenarios.quality import f1_of
-from bakeoff.measure.statistics.readings import ENTITIES, LATENCY, PASS
+from bakeoff.measure.statistics.outcomes import outcomes_of
+from bakeoff.measure.statistics.readings import LATENCY, OUTCOMES, PASS
 from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
@@ -244,8 +244,9 @@ def _metrics(attempt: Attempt) -> Mapping[str, float]:
             for name, found in summarize_calls(reading).items():
                 if found is not None:
                     values[f"latency_{name}_ms.batch_{reading.at['batch_size']}"] = found.value
-        elif reading.quantity == ENTITIES:
-            values[attempt.job.metric_name] = f1_of(reading)
+        elif reading.quantity == OUTCOMES:
+            outcomes = outcomes_of(reading)
+            values |= {name: each.value_of(outcomes) for name, each in attempt.job.task.metrics.items()}
         if reading.quantity in (LATENCY, PASS):
             size = reading.at["batch_size"]
             comparison = compare_to_reference(attempt, size)

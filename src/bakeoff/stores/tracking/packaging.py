@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from bakeoff import serving
 from bakeoff.disk.digest import digest_file, digest_json
 from bakeoff.measure.backends.availability import ABSENT, library_versions
+from bakeoff.measure.tasks import Task
+from bakeoff.measure.tasks.served import Column
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec
 
 _PACKAGE = Path(serving.__file__).parent
 # It would copy the uv project of the current folder, and it draws bars on stderr.
@@ -46,6 +49,7 @@ def write_model(
     data: Path,
     *,
     options: serving.ServingOptions,
+    task: Task,
     requirements: Sequence[str],
     metadata: Mapping[str, str],
 ) -> None:
@@ -58,6 +62,7 @@ def write_model(
         folder: Folder to make; it must not exist yet.
         data: Folder to copy into it.
         options: Defaults for the options at loading.
+        task: Task of the model, which has the columns of requests and answers.
         requirements: Pinned requirements.
         metadata: Entries for readers of the file ``MLmodel``.
     """
@@ -71,21 +76,30 @@ def write_model(
             data_path=str(data),
             code_paths=[str(_PACKAGE)],
             pip_requirements=list(requirements),
-            signature=_make_signature(),
-            input_example=pd.DataFrame({serving.TEXT: [serving.EXAMPLE_TEXT]}),
+            signature=_make_signature(task),
+            input_example=pd.DataFrame([task.request_example]),
             model_config=options.model_dump(mode="json"),
             metadata=dict(metadata),
         )
 
 
-def _make_signature() -> ModelSignature:
-    """Make the signature: a text or its words in, one answer a row out, no params."""
+def _make_signature(task: Task) -> ModelSignature:
+    """Make the signature: a row of the task in, one answer a row out, no params."""
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types import Schema
+
+    return ModelSignature(
+        inputs=Schema([_make_column(column) for column in task.request_columns]),
+        outputs=Schema([_make_column(column) for column in task.answer_columns]),
+    )
+
+
+def _make_column(column: Column) -> ColSpec:
+    from mlflow.types import ColSpec, DataType
     from mlflow.types.schema import Array, Object, Property
 
     text, number = DataType.string, DataType.long
-    kinds: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "type": text,
         "text": text,
         "start": number,
@@ -93,16 +107,15 @@ def _make_signature() -> ModelSignature:
         "first_word": number,
         "last_word": number,
     }
-    entity = Object([Property(name, kind) for name, kind in kinds.items()])
-    return ModelSignature(
-        inputs=Schema(
-            [
-                ColSpec(text, serving.TEXT, required=False),
-                ColSpec(Array(text), serving.TOKENS, required=False),
-            ]
-        ),
-        outputs=Schema([ColSpec(Array(entity), "entities"), ColSpec(DataType.boolean, "truncated")]),
-    )
+    types: dict[str, Any] = {
+        "string": text,
+        "strings": Array(text),
+        "double": DataType.double,
+        "doubles": Array(DataType.double),
+        "boolean": DataType.boolean,
+        "entities": Array(Object([Property(name, kind) for name, kind in parts.items()])),
+    }
+    return ColSpec(types[column.kind], column.name, required=column.is_required)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from bakeoff.core.config.data import DataFormat, DataSettings
 from bakeoff.errors import DataError
+from bakeoff.measure.tasks.documents import TaggedDocument as Document
 from bakeoff.measure.tasks.rows import Row
-from bakeoff.measure.tasks.token_classification import Document
 from bakeoff.stores.documents import Fields, digest_data, read_document_file, read_rows, write_rows
 
 FILES = Path(__file__).parent / "files"

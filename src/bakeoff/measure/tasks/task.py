@@ -1,0 +1,218 @@
+"""Interface of every task: what a document is, how a model reads it, and how its answer is judged."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.errors import CheckpointError
+from bakeoff.measure.model.checkpoint import Checkpoint, Head
+from bakeoff.measure.model.tokenizer import Encoder, Encoding
+from bakeoff.measure.tasks.documents import Document
+from bakeoff.measure.tasks.metrics import METRICS_VERSION, Metric, Outcomes
+from bakeoff.measure.tasks.rows import Row
+from bakeoff.measure.tasks.served import Column, Request
+from bakeoff.record import Record
+
+# Tags of a document, its label or labels, a number, or anything that a custom task judges.
+Prediction = Any
+Logits = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class DocumentSet:
+    """Documents of a file.
+
+    Attributes:
+        form: Form of their labels, in words.
+        labels: Names of their labels, sorted; empty if they have none, or numbers.
+        remarks: Changes that reading made to the labels, a line each.
+    """
+
+    documents: tuple[Document, ...]
+    form: str
+    labels: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class BaseTask(Record):
+    """What the models of a contest do.
+
+    Attributes:
+        head: Head of the checkpoints that fit; None if no checkpoint does.
+        least_agreement: Least share of predictions that a runtime with fewer bits must have in common with
+            PyTorch. It finds broken conversions; the quality scenario measures what the others cost.
+    """
+
+    head: ClassVar[Head | None]
+    # A whole text counts once, and its label flips near a boundary: of 64 texts, six may.
+    least_agreement: ClassVar[float] = 0.9
+    kind: str
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Mapping[str, Metric]:
+        """Metrics by name; the first one is the default."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Settings that decide the numbers: part of the benchmark key. Names of fields are not."""
+
+    @property
+    def evaluator(self) -> str:
+        """Definition of the metrics, with version, for every evaluation fingerprint."""
+        return f"bakeoff {METRICS_VERSION}"
+
+    @property
+    @abstractmethod
+    def label_fields(self) -> tuple[str, ...]:
+        """Names of the settings that name the field of the labels."""
+
+    @abstractmethod
+    def read(self, rows: Sequence[Row]) -> DocumentSet:
+        """Read the documents of a file, labelled or not.
+
+        Raises:
+            DataError: A row is not a document of this task.
+        """
+
+    @abstractmethod
+    def encode(self, encoder: Encoder, document: Document) -> Encoding:
+        """Turn a document into token ids."""
+
+    @abstractmethod
+    def read_predictions(
+        self, logits: Logits, encodings: Sequence[Encoding], labels: Sequence[str]
+    ) -> list[Prediction]:
+        """Read one prediction for each document of a batch.
+
+        Args:
+            logits: Output of the model; the first axis is the documents.
+            encodings: The same documents, in the order of the rows.
+            labels: Label of each output.
+        """
+
+    @abstractmethod
+    def compare(
+        self, documents: Sequence[Document], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> Outcomes:
+        """Compare predictions with labelled documents; the outcomes are kept raw.
+
+        Args:
+            documents: Labelled documents.
+            predictions: Prediction for each document.
+            labels: Label of each output of the model; empty if it has none.
+        """
+
+    @abstractmethod
+    def find_fault(self, outcomes: Outcomes) -> str | None:
+        """Find what is impossible in stored outcomes, which would win or lose by accident; or return None."""
+
+    @abstractmethod
+    def count_equal(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> tuple[int, int]:
+        """Count the equal units of two sets of predictions, and all units: words, or documents."""
+
+    @abstractmethod
+    def list_labels(self, documents: Sequence[Document]) -> tuple[str, ...]:
+        """List the labels of a new model for these documents, in the order of its outputs."""
+
+    @abstractmethod
+    def make_targets(
+        self, documents: Sequence[Document], encodings: Sequence[Encoding], labels: Sequence[str]
+    ) -> NDArray[Any]:
+        """Return what the training loss compares the logits of a batch with.
+
+        Args:
+            documents: Labelled documents of the batch.
+            encodings: The same documents as token ids.
+            labels: Label of each output.
+        """
+
+    @property
+    def training_config(self) -> dict[str, Any]:
+        """Settings of a new model's configuration, besides its labels."""
+        return {}
+
+    @property
+    @abstractmethod
+    def request_columns(self) -> tuple[Column, ...]:
+        """Columns of the requests to a served model."""
+
+    @property
+    @abstractmethod
+    def answer_columns(self) -> tuple[Column, ...]:
+        """Columns of its answers."""
+
+    @property
+    @abstractmethod
+    def request_example(self) -> dict[str, Any]:
+        """Example of a request."""
+
+    @abstractmethod
+    def read_request(self, number: int, row: Mapping[str, object]) -> Request:
+        """Read one row of a request.
+
+        Args:
+            number: Number of the row, for messages.
+            row: Values by column.
+
+        Raises:
+            DataError: The row holds no document.
+        """
+
+    @abstractmethod
+    def write_answer(
+        self, request: Request, encoding: Encoding | None, logits: Logits | None, labels: Sequence[str]
+    ) -> dict[str, Any]:
+        """Write the answer to one row.
+
+        Args:
+            request: The row.
+            encoding: Its document as token ids; None if it holds nothing to read.
+            logits: Output of the model for it, without the axis of the documents; None likewise.
+            labels: Label of each output.
+        """
+
+    @abstractmethod
+    def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
+        """Check that a model knows every label of the documents.
+
+        Args:
+            model: Name of the model, for the message.
+            labels: Label of each of its outputs.
+            documents: Labelled documents.
+
+        Raises:
+            UnknownLabelsError: The documents have a label that the model cannot predict.
+        """
+
+    def require_head(self, checkpoint: Checkpoint) -> None:
+        """Check that a checkpoint has the head of this task.
+
+        Raises:
+            CheckpointError: It has another one, or none.
+        """
+        if self.head is None or checkpoint.head != self.head:
+            raise CheckpointError(
+                checkpoint.folder,
+                found=f"the architecture {checkpoint.architecture}, but data.task is {self.kind}",
+                fix=f"give a model with a head for {self.kind}, or correct data.task.kind",
+            )
+
+    def name_outputs(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the label of each output; a subclass may name outputs that the model leaves unnamed."""
+        return tuple(labels)
+
+    def find_metric(self, name: str | None) -> Metric:
+        """Return a metric by its name; None is the default of the task.
+
+        Raises:
+            KeyError: The task has no such metric.
+        """
+        return self.metrics[name if name is not None else next(iter(self.metrics))]
