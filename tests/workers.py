@@ -13,7 +13,7 @@ from bakeoff.disk.digest import digest_folder
 from bakeoff.measure.backends import Noop
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.run.machine import processes
 from bakeoff.run.measuring.orders import TimedOrder
 from bakeoff.run.measuring.resident import ResidentWorker
@@ -51,7 +51,7 @@ sys.exit(worker.main(sys.argv[1:]))
 @pytest.fixture
 def make_worker(
     champion_copy: Path,
-    documents: tuple[Document, ...],
+    documents: tuple[TaggedDocument, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[MakeWorker]:

@@ -21,7 +21,7 @@ from bakeoff.core.config.data import DataSettings
 from bakeoff.core.records import Champion
 from bakeoff.disk.digest import digest_folder
 from bakeoff.measure.heats import run as heat_run
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
 from bakeoff.orchestrator.bench import execute
 from bakeoff.run.machine.lock import LOCK_VARIABLE
@@ -256,9 +256,10 @@ def make_project(empty_store: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def documents(shipped: Path) -> tuple[Document, ...]:
+def documents(shipped: Path) -> tuple[TaggedDocument, ...]:
     """The shipped project's test documents."""
-    return read_documents(shipped / "data" / "test.jsonl", DataSettings(train="", test=""))
+    found = read_documents(shipped / "data" / "test.jsonl", DataSettings(train="", test=""))
+    return tuple(document for document in found if isinstance(document, TaggedDocument))
 
 
 @pytest.fixture

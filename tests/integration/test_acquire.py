@@ -25,6 +25,7 @@ from bakeoff.run.measuring.orders import PrepareOrder, run_in_fresh_process
 from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.tracking import Tracker
 from disks import small_disk
+from samples import sample_of
 
 ARCHIVE = "best_trial_checkpoint.tar.gz"
 N_PROCESSES = 3
@@ -239,10 +240,11 @@ def test_an_export_that_changed_on_disk_is_not_taken_and_is_made_again(
         checkpoint=tiny_classifier,
         checkpoint_digest=digest_folder(tiny_classifier),
         destination=prepared,
-        texts=(("Anna", "lives", "in", "Rome"), ("Yes",)),
+        documents=(),
     )
     checkpoint = open_checkpoint(tiny_classifier)
-    build_folder(prepared, lambda aside: order.runtime.prepare(checkpoint, aside, order.texts))
+    sample = sample_of(checkpoint, (("Anna", "lives", "in", "Rome"), ("Yes",)))
+    build_folder(prepared, lambda aside: order.runtime.prepare(checkpoint, aside, sample))
     model = prepared / "model.onnx"
     assert find_whole(prepared, rehash=True) is not None
     model.write_bytes(model.read_bytes()[:-1])

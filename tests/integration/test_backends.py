@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import Backend, Noop, OnnxRuntime, OpenVino, Torch
 from bakeoff.measure.backends.availability import require_bf16
-from bakeoff.measure.backends.parity import MAX_ABS_DIFFERENCE, MIN_TAG_AGREEMENT
+from bakeoff.measure.backends.parity import MAX_ABS_DIFFERENCE
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Batch, Encoder
+from bakeoff.measure.tasks.token_classification import TokenClassification
+from samples import sample_of
 
 SHAPES = ((1, 3), (3, 17), (8, 32))  # documents × tokens; none of them is what an export is traced with
 COMPILED = Torch(threads=1, compile=True)
@@ -72,7 +74,7 @@ def prepare_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoi
         if runtime.prepare_settings() is None:
             return None
         folder = tmp_path_factory.mktemp(f"prepared-{runtime.label}")
-        runtime.prepare(checkpoint, folder, read_texts())
+        runtime.prepare(checkpoint, folder, sample_of(checkpoint, read_texts()))
         return folder
 
     return prepare
@@ -111,7 +113,7 @@ def assert_near(runtime: Backend, found: NDArray[np.float32], wanted: NDArray[np
     else:
         assert np.isfinite(found).all()
         agreement = (found.argmax(-1) == wanted.argmax(-1)).mean()
-        assert agreement >= MIN_TAG_AGREEMENT
+        assert agreement >= TokenClassification.least_agreement
 
 
 def run_fresh(program: str, *arguments: str, **environment: str) -> str:
@@ -355,12 +357,16 @@ from pydantic import TypeAdapter
 from bakeoff.errors import MissingExtraError
 from bakeoff.measure.backends import Backend
 from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.backends.parity import CHECK_MAX_LENGTH, Sample
+from bakeoff.measure.model.tokenizer import Encoder
+from bakeoff.measure.tasks import TokenClassification
 runtime = TypeAdapter(Backend).validate_json(sys.argv[1])
 checkpoint = open_checkpoint(Path(sys.argv[2]))
+sample = Sample(TokenClassification(), (Encoder(checkpoint, CHECK_MAX_LENGTH).encode(("play", "music")),))
 steps = (
     lambda: runtime.require_installed(),
     lambda: runtime.import_libraries(),
-    lambda: runtime.prepare(checkpoint, Path(sys.argv[3]), [("play", "music")]),
+    lambda: runtime.prepare(checkpoint, Path(sys.argv[3]), sample),
     lambda: runtime.load(checkpoint, Path(sys.argv[3])),
 )
 said = []
@@ -436,7 +442,7 @@ def test_cuda_is_refused_where_there_is_none(exported: tuple[Checkpoint, Path]) 
     with pytest.raises(
         UnsupportedRuntimeError, match=r"torch-fp32-cuda: .*; it needs a CUDA device; set device: cpu"
     ):
-        Torch(device="cuda").prepare(checkpoint, folder, read_texts())
+        Torch(device="cuda").prepare(checkpoint, folder, sample_of(checkpoint, read_texts()))
 
 
 @pytest.mark.slow
@@ -449,9 +455,14 @@ import sys
 from pathlib import Path
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import Torch
+from bakeoff.measure.backends.parity import CHECK_MAX_LENGTH, Sample
 from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.tokenizer import Encoder
+from bakeoff.measure.tasks import TokenClassification
 try:
-    Torch(threads=1, compile=True).prepare(open_checkpoint(Path(sys.argv[1])), Path(sys.argv[2]), [("play",)])
+    checkpoint = open_checkpoint(Path(sys.argv[1]))
+    sample = Sample(TokenClassification(), (Encoder(checkpoint, CHECK_MAX_LENGTH).encode(("play",)),))
+    Torch(threads=1, compile=True).prepare(checkpoint, Path(sys.argv[2]), sample)
 except UnsupportedRuntimeError as error:
     print(error)
 """

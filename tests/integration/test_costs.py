@@ -15,6 +15,7 @@ from bakeoff.core.records import Measurement
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.tokenizer import Encoder
+from bakeoff.measure.tasks import TokenClassification
 from bakeoff.orchestrator import Project, bench, decide, open_project, sweep
 from bakeoff.run.machine.hardware import detect_hardware
 from bakeoff.run.training.hugging_face import HuggingFaceTrainer
@@ -131,7 +132,7 @@ def test_training_cuts_at_the_maximum_of_the_backbone(tiny_backbone: Path, proje
     outcome = HuggingFaceTrainer().train(
         TrainingOrder(
             pretrained=tiny_backbone,
-            labels=("O", *sorted({tag for row in documents for tag in row.tags} - {"O"})),
+            labels=TokenClassification().list_labels(documents),
             train=documents,
             evaluation=documents[:2],
             hyper_parameters={"epochs": 1},

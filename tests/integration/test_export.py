@@ -17,7 +17,10 @@ from bakeoff.errors import CheckpointError, WorkerError
 from bakeoff.measure.backends import Backend, OnnxRuntime, OpenVino, Torch
 from bakeoff.measure.backends.parity import Agreement, compare, read_check, write_check
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
+from bakeoff.measure.tasks.documents import TaggedDocument
+from bakeoff.measure.tasks.token_classification import TokenClassification
 from bakeoff.run.measuring.orders import PrepareOrder, run_in_fresh_process
+from samples import sample_of
 
 Weights = NDArray[np.float32]
 Texts = tuple[tuple[str, ...], ...]
@@ -38,7 +41,7 @@ def checkpoint(make_classifier: Callable[[str], Path]) -> Checkpoint:
 @pytest.fixture(scope="session")
 def exported(checkpoint: Checkpoint, texts: Texts, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    OnnxRuntime(threads=1).prepare(checkpoint, folder, texts)
+    OnnxRuntime(threads=1).prepare(checkpoint, folder, sample_of(checkpoint, texts))
     return folder
 
 
@@ -51,8 +54,8 @@ def test_the_check_says_how_far_the_outputs_are_from_pytorchs_and_who_made_them(
     check = json.loads((exported / "check.json").read_text())
     assert check["runtime"] == "onnxruntime-fp32"
     assert 0 < check["max_abs_difference"] <= 1e-4
-    assert check["tag_agreement"] == 1
-    assert (check["n_texts"], check["n_words"] > 24) == (24, True)
+    assert check["agreement"] == 1
+    assert (check["n_texts"], check["n_units"] > 24) == (24, True)
     assert check["files"] == {"model.onnx": digest_file(exported / "model.onnx")}
     assert check["versions"].keys() == {"torch", "transformers", "onnx", "onnxruntime"}
     assert "n/a" not in check["versions"].values()
@@ -96,6 +99,7 @@ def keep(agreement: Agreement, folder: Path, checkpoint: Checkpoint, precision: 
         checkpoint,
         runtime=f"onnxruntime-{precision}",
         precision=precision,
+        task=TokenClassification(),
         made_by="a test",
         versions={},
     )
@@ -109,7 +113,9 @@ def compare_spoilt(checkpoint: Checkpoint, exported: Path, texts: Texts, tmp_pat
     def compare_copy(change: Change) -> Agreement:
         copy = Path(shutil.copytree(exported, tmp_path / "spoilt", dirs_exist_ok=True))
         spoil(copy, change)
-        return compare(reference, OnnxRuntime(threads=1).load(checkpoint, copy), checkpoint, texts)
+        return compare(
+            reference, OnnxRuntime(threads=1).load(checkpoint, copy), checkpoint, sample_of(checkpoint, texts)
+        )
 
     return compare_copy
 
@@ -139,9 +145,11 @@ def test_fewer_bits_may_move_logits_but_not_tags(
     shifted = compare_spoilt(shift_bias(2))  # all labels alike
     assert shifted.max_abs_difference == pytest.approx(2, abs=1e-3)
     keep(shifted, tmp_path / "kept", checkpoint, "int8")
-    assert read_check(tmp_path / "kept").tag_agreement == 1
+    assert read_check(tmp_path / "kept").agreement == 1
 
-    with pytest.raises(CheckpointError, match=r"give 0\.\d{4} of \d+ words PyTorch's tag \(limit 0\.98\)"):
+    with pytest.raises(
+        CheckpointError, match=r"equal PyTorch's in 0\.\d{4} of \d+ predictions \(limit 0\.98\)"
+    ):
         keep(compare_spoilt(swap_labels), tmp_path, checkpoint, "int8")
     with pytest.raises(CheckpointError, match=r"by nan \(limit: any finite number\)"):
         keep(compare_spoilt(lambda weights: weights * np.float32("nan")), tmp_path, checkpoint, "bf16")
@@ -156,7 +164,7 @@ def test_logits_of_another_shape_are_refused(compare_spoilt: CompareSpoilt) -> N
 def test_without_texts_nothing_is_taken_for_equal(checkpoint: Checkpoint) -> None:
     session = Torch(threads=1).load(checkpoint, None)
     with pytest.raises(ValueError, match="no texts"):
-        compare(session, session, checkpoint, [])
+        compare(session, session, checkpoint, sample_of(checkpoint, []))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +190,7 @@ def test_a_checkpoint_that_answers_nan_is_refused_and_leaves_nothing(
         checkpoint=spoilt,
         checkpoint_digest=digest_folder(spoilt),
         destination=tmp_path / "out" / "prepared",
-        texts=texts[:4],
+        documents=tuple(TaggedDocument(tokens=words) for words in texts[:4]),
     )
     (tmp_path / "work").mkdir()
     said = rf"outputs of {runtime.label} differ from PyTorch's by nan \(limit"

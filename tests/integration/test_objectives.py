@@ -9,7 +9,8 @@ import pytest
 
 from bakeoff.core.config.settings import FloatRange
 from bakeoff.errors import ConfigError, WorkerError
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks.documents import TaggedDocument
+from bakeoff.measure.tasks.token_classification import TokenClassification
 from bakeoff.run.training import cross_validate
 from bakeoff.run.training.process import TrainingProcess
 from bakeoff.run.training.search import StudyPlan
@@ -31,8 +32,9 @@ class Broken:
 def make_plan(tmp_path: Path, metric: str, trainer: str = "Quick") -> cross_validate.TrainingPlan:
     return cross_validate.TrainingPlan(
         pretrained=tmp_path,
+        task=TokenClassification(),
         labels=("O",),
-        documents=(Document(tokens=("a",), tags=("O",)),) * 4,
+        documents=(TaggedDocument(tokens=("a",), tags=("O",)),) * 4,
         trainer=f"quick_trainer:{trainer}",
         metric=metric,
         fixed={},

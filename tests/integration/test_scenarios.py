@@ -18,7 +18,8 @@ from bakeoff.measure.scenarios.subject import NO_COUNTERS, TimedSubject
 from bakeoff.measure.statistics.readings import MAX_RATE, PROBE, RESPONSE, Reading, merge_repeats
 from bakeoff.measure.statistics.response_limits import slo_is_met
 from bakeoff.measure.system.memory import CacheFlush, read_cache_bytes
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks.documents import TaggedDocument
+from bakeoff.measure.tasks.token_classification import TokenClassification
 from clocks import VirtualClock
 
 MakeSubject = Callable[..., TimedSubject]
@@ -46,7 +47,7 @@ class Recording:
 
 
 @pytest.fixture
-def make_subject(champion_copy: Path, documents: tuple[Document, ...]) -> MakeSubject:
+def make_subject(champion_copy: Path, documents: tuple[TaggedDocument, ...]) -> MakeSubject:
     checkpoint = open_checkpoint(champion_copy)
     encoder = Encoder(checkpoint, 32)
 
@@ -62,6 +63,7 @@ def make_subject(champion_copy: Path, documents: tuple[Document, ...]) -> MakeSu
             session=session,  # type: ignore[arg-type]
             checkpoint=checkpoint,
             encoder=encoder,
+            task=TokenClassification(),
             documents=documents,
             encodings=tuple(encoder.encode(document.tokens) for document in documents),
             protocol=TimingProtocol.model_validate(PATIENT | protocol),
@@ -100,11 +102,11 @@ def test_all_candidates_of_a_repeat_see_one_order_and_the_next_another(make_subj
 
 def test_end_to_end_latency_tokenises_inside_the_call(make_subject: MakeSubject) -> None:
     subject = make_subject()
-    (variant,) = Latency(batch_sizes=(2,), region="e2e").variants(subject)
+    (variant,) = Latency(batch_sizes=(2,), region="end_to_end").variants(subject)
     tags = variant.call(0)
     rows = subject.draw_batches(2)[0]
     assert isinstance(tags, list)
-    assert [len(row) for row in tags] == [len(subject.documents[row].tokens) for row in rows]
+    assert [len(row) for row in tags] == [subject.documents[row].length for row in rows]
 
 
 def test_a_throughput_sample_is_a_pass_over_all_texts(make_subject: MakeSubject) -> None:

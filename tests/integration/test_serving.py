@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ import pytest
 from bakeoff.core.records import Measurement
 from bakeoff.disk.durable import write_json
 from bakeoff.errors import CheckpointError, DataError
-from bakeoff.measure.statistics.readings import ENTITIES
+from bakeoff.measure.statistics.readings import OUTCOMES
+from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.measure.tasks.label_schemes import read_entities
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks.token_classification import read_tags
 from bakeoff.orchestrator import (
     Project,
     bench,
@@ -31,7 +32,7 @@ from bakeoff.orchestrator import (
     promote,
     save_decision,
 )
-from bakeoff.serving import SETTINGS_FILE, EntityTagger, ServingOptions, load_served_model
+from bakeoff.serving import SETTINGS_FILE, Predictor, ServingOptions, load_served_model
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
 from copies import copy_project
@@ -66,29 +67,33 @@ def quality_of(project: Project) -> Measurement:
     assert winner is not None
     for row in project.results.list_existing([winner.champion_run_id]):
         found = project.results.load(row.key or "", row.attempt) if row.key in winner.benchmark_keys else None
-        if isinstance(found, Measurement) and found.reading(ENTITIES) is not None:
+        if isinstance(found, Measurement) and found.reading(OUTCOMES) is not None:
             return found
     raise AssertionError("the winner has no quality measurement")
+
+
+def tagged(project: Project) -> list[TaggedDocument]:
+    return [document for document in project.corpus.test if isinstance(document, TaggedDocument)]
 
 
 def benchmarked_entities(project: Project) -> list[list[tuple[str, int, int]]]:
     """The entities of each test document through the runtime as the quality scenario runs it."""
     from bakeoff.measure.model.checkpoint import open_checkpoint
-    from bakeoff.measure.model.tokenizer import Encoder, read_tags
+    from bakeoff.measure.model.tokenizer import Encoder
 
     job = quality_of(project).job
     checkpoint = open_checkpoint(project.root / ".cache" / "checkpoints" / job.champion_run_id / "checkpoint")
     settings = job.runtime.prepare_settings()
     prepared = settings and project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
     encoder, session = Encoder(checkpoint, job.max_length), job.runtime.load(checkpoint, prepared or None)
-    encodings = [encoder.encode(document.tokens) for document in project.corpus.test]
+    encodings = [encoder.encode(document.tokens) for document in tagged(project)]
     found = read_tags(session.infer(encoder.pad(encodings)), encodings, checkpoint.labels)
     return [read_entities(row) for row in found]
 
 
 def check_answers(project: Project, answers: list[Answer]) -> None:
     """The answers are those of the benchmarked runtime, and give the very counts that were measured."""
-    documents = project.corpus.test
+    documents = tagged(project)
     placed = [
         [(entity["type"], entity["first_word"], entity["last_word"]) for entity in answer["entities"]]
         for answer in answers
@@ -99,18 +104,18 @@ def check_answers(project: Project, answers: list[Answer]) -> None:
         for entity in answer["entities"]:
             words = document.tokens[entity["first_word"] : entity["last_word"] + 1]
             assert entity["text"] == " ".join(words) == text[entity["start"] : entity["end"]]
-    reading = quality_of(project).reading(ENTITIES)
+    reading = quality_of(project).reading(OUTCOMES)
     assert reading is not None
     assert [len(row) for row in placed] == list(reading.columns["predicted"])
     hits = [
         len(set(row) & set(read_entities(document.tags)))
         for row, document in zip(placed, documents, strict=True)
     ]
-    assert hits == [int(value) for value in reading.values]
+    assert hits == list(reading.columns["true_positives"])
     assert sum(hits) > 0, "a model that finds nothing proves nothing"
 
 
-def texts_of(documents: tuple[Document, ...]) -> list[str]:
+def texts_of(documents: Sequence[TaggedDocument]) -> list[str]:
     return [" ".join(document.tokens) for document in documents]
 
 
@@ -155,7 +160,7 @@ def test_mlflow_serves_the_promoted_model_and_it_answers_as_the_benchmarked_runt
     kind: str, promote_runtime: Promote, tmp_path: Path
 ) -> None:
     project = promote_runtime(kind)
-    documents = project.corpus.test
+    documents = tagged(project)
     with served(project, tmp_path, "models:/bakeoff-model@champion") as uri:
         code, reply = ask(uri, {"dataframe_records": [{"text": text} for text in texts_of(documents)]})
         assert code == 200, reply
@@ -174,9 +179,7 @@ def test_a_server_may_set_other_threads_than_were_measured(promote_runtime: Prom
     project = promote_runtime("onnxruntime")
     options = json.dumps({"threads": 1, "batch_size": 8})
     with served(project, tmp_path, "models:/bakeoff-model@champion", SERVING_MODEL_CONFIG=options) as uri:
-        code, reply = ask(
-            uri, {"dataframe_records": [{"text": text} for text in texts_of(project.corpus.test)]}
-        )
+        code, reply = ask(uri, {"dataframe_records": [{"text": text} for text in texts_of(tagged(project))]})
         assert code == 200, reply
         check_answers(project, reply["predictions"])
 
@@ -189,7 +192,7 @@ def test_pyfunc_predicts_with_the_promoted_model_as_the_benchmarked_runtime(
 
     project = promote_runtime(kind)
     model = load(project)
-    check_answers(project, model.predict(pd.DataFrame({"text": texts_of(project.corpus.test)})))
+    check_answers(project, model.predict(pd.DataFrame({"text": texts_of(tagged(project))})))
 
 
 def test_the_promoted_model_has_signature_example_pinned_requirements_and_no_pickle(
@@ -255,13 +258,13 @@ def test_an_answer_depends_on_its_text_alone_also_in_eight_bits(reopen: Reopen) 
     project = reopen(IN_EIGHT_BITS, "benchmark.scenarios=[{kind: quality}]")
     assert bench(project).failed == ()
     tagger = tagger_of(project)
-    texts = texts_of(project.corpus.test)
+    texts = texts_of(tagged(project))
     together = tagger.predict({"text": texts})
     assert together == [tagger.predict({"text": [text]})[0] for text in texts]
     assert any(answer["entities"] for answer in together)
 
 
-def tagger_of(project: Project) -> EntityTagger:
+def tagger_of(project: Project) -> Predictor:
     from bakeoff.measure.model.checkpoint import open_checkpoint
     from bakeoff.orchestrator.checkpoints import find_champions
     from bakeoff.orchestrator.plan import build_jobs
@@ -271,7 +274,7 @@ def tagger_of(project: Project) -> EntityTagger:
     settings = job.runtime.prepare_settings()
     assert settings is not None
     prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
-    return EntityTagger(job.runtime.load(checkpoint, prepared), checkpoint, max_length=job.max_length)
+    return Predictor(job.task, job.runtime.load(checkpoint, prepared), checkpoint, max_length=job.max_length)
 
 
 def test_a_text_beyond_the_token_limit_is_cut_and_says_so(shipped: Path) -> None:

@@ -13,7 +13,7 @@ from bakeoff.core.config.data import DataSettings
 from bakeoff.errors import CheckpointError, ConfigError
 from bakeoff.measure.backends.torch import load_model
 from bakeoff.measure.model.checkpoint import open_checkpoint
-from bakeoff.measure.tasks.token_classification import label_list
+from bakeoff.measure.tasks.token_classification import TokenClassification
 from bakeoff.run.training.hugging_face import HuggingFaceTrainer, HyperParameters, build_model
 from bakeoff.run.training.trainer import TrainingOrder, TrainingStopped, load_trainer
 from bakeoff.stores.documents import read_documents
@@ -26,7 +26,7 @@ def order(tiny_backbone: Path, shipped: Path) -> TrainingOrder:
     test = read_documents(shipped / "data" / "test.jsonl", data)
     return TrainingOrder(
         pretrained=tiny_backbone,
-        labels=label_list((*train, *test)),
+        labels=TokenClassification().list_labels((*train, *test)),
         train=train,
         evaluation=test,
         hyper_parameters={"learning_rate": 0.01, "epochs": 2},
@@ -43,7 +43,7 @@ def test_a_searched_dropout_is_the_dropout_of_every_layer(tiny_backbone: Path) -
     import torch
 
     for rate in (0.0, 0.37):
-        model = build_model(tiny_backbone, ("O", "B-x", "I-x"), dropout=rate)
+        model = build_model(tiny_backbone, TokenClassification(), ("O", "B-x", "I-x"), dropout=rate)
         rates = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
         assert rates == {rate}
 

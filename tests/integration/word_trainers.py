@@ -21,7 +21,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from bakeoff.errors import ConfigError
-from bakeoff.measure.tasks.token_classification import Document, count_entities, micro_f1
+from bakeoff.measure.tasks import Document
+from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.run.training.trainer import Report, TrainingOrder, TrainingOutcome
 
 N_BUCKETS = 512
@@ -49,7 +50,7 @@ def fit(order: TrainingOrder, report: Callable[[Mapping[str, float]], None]) -> 
     if given:
         raise ConfigError([f"hyper-parameters {', '.join(given)} are unknown"])
     words = rows_of(order.train)
-    targets = np.array([order.labels.index(tag) for row in order.train for tag in row.tags])
+    targets = np.array([order.labels.index(tag) for row in tagged(order.train) for tag in row.tags])
     weights = np.zeros((N_BUCKETS, len(order.labels)))
     score = 0.0
     for _ in range(epochs):
@@ -59,7 +60,7 @@ def fit(order: TrainingOrder, report: Callable[[Mapping[str, float]], None]) -> 
         log(rate)
         wait_until(is_whole_team_here)
         wait_until(is_released)
-        score = judge(weights, order.evaluation, order.labels)
+        score = judge(weights, order)
         report({"f1": score})
     if order.checkpoint is not None:
         save(weights, order)
@@ -67,7 +68,9 @@ def fit(order: TrainingOrder, report: Callable[[Mapping[str, float]], None]) -> 
 
 
 def rows_of(documents: Sequence[Document]) -> Rows:
-    return np.array([zlib.crc32(word.encode()) % N_BUCKETS for row in documents for word in row.tokens])
+    return np.array(
+        [zlib.crc32(word.encode()) % N_BUCKETS for row in tagged(documents) for word in row.tokens]
+    )
 
 
 def softmax(logits: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -76,14 +79,17 @@ def softmax(logits: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np
     return shares
 
 
-def judge(
-    weights: np.ndarray[Any, np.dtype[np.float64]], documents: Sequence[Document], labels: Sequence[str]
-) -> float:
-    counts = []
-    for document in documents:
+def tagged(documents: Sequence[Document]) -> list[TaggedDocument]:
+    return [document for document in documents if isinstance(document, TaggedDocument)]
+
+
+def judge(weights: np.ndarray[Any, np.dtype[np.float64]], order: TrainingOrder) -> float:
+    predictions = []
+    for document in order.evaluation:
         best = weights[rows_of([document])].argmax(axis=1)
-        counts.append(count_entities(document.tags, tuple(labels[number] for number in best)))
-    return micro_f1(counts)
+        predictions.append([order.labels[number] for number in best])
+    outcomes = order.task.compare(order.evaluation, predictions, order.labels)
+    return order.task.find_metric("f1").value_of(outcomes)
 
 
 def log(rate: float) -> None:
@@ -117,7 +123,11 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 def save(weights: np.ndarray[Any, np.dtype[np.float64]], order: TrainingOrder) -> None:
     assert order.checkpoint is not None
     order.checkpoint.mkdir(parents=True)
-    config = {"model_type": "bert", "id2label": dict(enumerate(order.labels))}
+    config = {
+        "model_type": "bert",
+        "architectures": ["BertForTokenClassification"],
+        "id2label": dict(enumerate(order.labels)),
+    }
     (order.checkpoint / "config.json").write_text(json.dumps(config))
     shutil.copyfile(order.pretrained / "tokenizer.json", order.checkpoint / "tokenizer.json")
     save_file({"weights": weights}, order.checkpoint / "model.safetensors", metadata={"format": "pt"})

@@ -80,7 +80,11 @@ def _write_safetensors(path: Path, tensors: Mapping[str, bytes]) -> None:
 
 def _write_checkpoint(folder: Path, tensors: Mapping[str, bytes] | None = None, **config: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"model_type": "bert", "id2label": {"0": "O", "1": "B-PER"}} | config
+    settings = {
+        "model_type": "bert",
+        "architectures": ["BertForTokenClassification"],
+        "id2label": {"0": "O", "1": "B-PER"},
+    } | config
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
     _write_safetensors(folder / "model.safetensors", tensors or {"classifier.weight": bytes(range(256)) * 4})

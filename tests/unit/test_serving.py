@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.serving import join_words, split_words
+from bakeoff.measure.tasks.served_entities import join_words, split_words
 
 words = st.text(min_size=1).filter(lambda text: not any(character.isspace() for character in text))
 

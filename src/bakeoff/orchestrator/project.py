@@ -227,7 +227,7 @@ class Project:
                 files={role: digest_data(path) for role, path in paths.items()},
                 label_map={label: number for number, label in enumerate(labels)},
                 split={
-                    "task": data.task.model_dump(mode="json"),
+                    "task": data.task.reading,
                     "search_examples": hpo.search_examples,
                     "folds": hpo.folds,
                     "seed": hpo.seed,

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
+from bakeoff.core.quality import measure_quality
 from bakeoff.errors import DataError, UnknownLabelsError
 from bakeoff.measure.backends import Torch
 from bakeoff.measure.model.checkpoint import open_checkpoint
-from bakeoff.measure.scenarios.quality import f1_of
-from bakeoff.measure.statistics.readings import ENTITIES
+from bakeoff.measure.statistics.readings import OUTCOMES
 from bakeoff.measure.tasks.label_schemes import read_entities
+from bakeoff.measure.tasks.token_classification import TokenClassification
 from bakeoff.orchestrator import Project, bench, benchmark_champions, decide, plan, select_champions
 from bakeoff.orchestrator.setup.doctor import Check, check_project, worst_exit_code
-from bakeoff.serving import EntityTagger
+from bakeoff.serving import Predictor
 from command_line import bakeoff
 
 from .conftest import Store, write_code_sweep
@@ -61,7 +62,11 @@ def open_with(store: Store, checkpoint: Path) -> Open:
             "protocol": PROTOCOL,
             "accept_contended": True,
         }
-        changes = {"max_length": 32, "train": "missing.jsonl", **more}
+        changes = {
+            "max_length": 32,
+            "train": "missing.jsonl",
+            "task": {"kind": "token_classification", **more},
+        }
         return store.project("code", {"distilbert": {}}, data=changes, benchmark=benchmark)
 
     return reopen
@@ -70,8 +75,8 @@ def open_with(store: Store, checkpoint: Path) -> Open:
 def entity_counts(project: Project) -> tuple[float, int]:
     """F1 and number of labelled entities of the one quality measurement."""
     (measured,) = bench(project).measured
-    (reading,) = (reading for reading in measured.readings if reading.quantity == ENTITIES)
-    return f1_of(reading), sum(reading.columns["actual"])
+    (reading,) = (reading for reading in measured.readings if reading.quantity == OUTCOMES)
+    return measure_quality(reading, TokenClassification().find_metric("f1")), sum(reading.columns["actual"])
 
 
 def checks(project: Project, *names: str) -> Iterator[Check]:
@@ -88,9 +93,9 @@ def test_plain_labels_go_through_plan_bench_and_decide(open_with: Open, rows: li
     result = bench(project)
     assert (len(result.measured), result.failed) == (2, ())
     (reading,) = (
-        reading for row in result.measured for reading in row.readings if reading.quantity == ENTITIES
+        reading for row in result.measured for reading in row.readings if reading.quantity == OUTCOMES
     )
-    assert f1_of(reading) > 0.9
+    assert measure_quality(reading, TokenClassification().find_metric("f1")) > 0.9
     assert list(reading.columns["actual"]) == [len(read_entities(row["ner_tags"], "io")) for row in rows]
     assert [planned.action for planned in plan(project).jobs] == ["reuse"] * 2
     assert len(decide(project).standings) == 1
@@ -133,7 +138,7 @@ def test_a_served_model_with_plain_labels_answers_with_their_runs(
     checkpoint: Path, rows: list[dict[str, Any]]
 ) -> None:
     model, runtime = open_checkpoint(checkpoint), Torch(threads=1)
-    tagger = EntityTagger(runtime.load(model, None), model, max_length=32)
+    tagger = Predictor(TokenClassification(), runtime.load(model, None), model, max_length=32)
     answers = tagger.predict({"tokens": [row["tokens"] for row in rows]})
     found = [[(e["type"], e["first_word"], e["last_word"]) for e in row["entities"]] for row in answers]
     wanted = [read_entities(row["ner_tags"], "io") for row in rows]

@@ -36,7 +36,7 @@ from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality
 
 GOLDEN: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "golden" / "keys_v3.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "golden" / "keys_v4.json").read_text(encoding="utf-8")
 )
 CASES: dict[str, list[dict[str, Any]]] = GOLDEN["cases"]
 QUICK = settings(max_examples=100)
@@ -102,13 +102,14 @@ def test_a_benchmark_key_is_what_hashlib_makes_of_hand_written_json() -> None:
         '"hardware":{"accelerators":[],"cpu_model":"AMD EPYC","machine":"x86_64","physical_cores":2,'
         '"usable_cpus":2},'
         '"inputs_digest":"' + job.inputs_digest + '",'
-        '"key_version":3,"max_length":128,'
+        '"key_version":4,"max_length":128,'
         '"protocol":{"block_s":0.05,"iterations":0,"max_calls":200,"max_repeats":20,"min_calls":5,'
         '"min_repeats":5,"rounds":10,"seed":0,'
         '"targets":{"p50":0.02,"p95":0.05,"p99":0.1,"ratio":0.015},'
         '"time_budget_s":300,"version":2,"warmup_iterations":0,"warmup_max_s":10,"warmup_min_s":0.5},'
         '"runtime":{"compile":false,"device":"cpu","kind":"torch","precision":"fp32","threads":2},'
-        '"scenario":{"batch_sizes":[1,8],"kind":"latency","padding":"longest","region":"model"}}'
+        '"scenario":{"batch_sizes":[1,8],"kind":"latency","padding":"longest","region":"model"},'
+        '"task":{"kind":"token_classification"}}'
     )
     config_hash = hashlib.sha256(written.encode()).hexdigest()
     assert job.key == f"{job.champion_run_id}:{job.data_fingerprint}:{job.eval_fingerprint}:{config_hash}"
@@ -275,8 +276,8 @@ def change_leaf(job: Job, path: LeafPath) -> Job:
     match value:
         case "cpu" | "cuda":
             changed: Any = {"cpu": "cuda", "cuda": "cpu"}[value]
-        case "model" | "e2e":
-            changed = {"model": "e2e", "e2e": "model"}[value]
+        case "model" | "end_to_end":
+            changed = {"model": "end_to_end", "end_to_end": "model"}[value]
         case "fp32" | "bf16" | "int8":
             reduced = "bf16" if parent["kind"] == "torch" else "int8"
             changed = reduced if value == "fp32" else "fp32"

@@ -23,7 +23,11 @@ def write(tmp_path: Path) -> Write:
     def write_one(place: str, metrics: object = None, *, is_broken: bool = False) -> Path:
         folder = tmp_path / place / "checkpoint"
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps({"id2label": {"0": "O", "1": "B-CITY"}}))
+        (folder / "config.json").write_text(
+            json.dumps(
+                {"architectures": ["BertForTokenClassification"], "id2label": {"0": "O", "1": "B-CITY"}}
+            )
+        )
         (folder / "tokenizer.json").write_text("{}")
         save_file({"bias": np.zeros(2, dtype=np.float32)}, folder / "model.safetensors")
         if is_broken:

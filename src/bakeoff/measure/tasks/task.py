@@ -65,6 +65,11 @@ class BaseTask(Record):
         """Settings that decide the numbers: part of the benchmark key. Names of fields are not."""
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """Settings that decide how rows are read: part of the fingerprint of the data."""
+        return {"kind": self.kind, **self.model_dump(mode="json", exclude_defaults=True)}
+
+    @property
     def evaluator(self) -> str:
         """Definition of the metrics, with version, for every evaluation fingerprint."""
         return f"bakeoff {METRICS_VERSION}"

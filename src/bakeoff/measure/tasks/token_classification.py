@@ -92,6 +92,11 @@ class TokenClassification(BaseTask):
         return {"kind": self.kind}
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """Settings that decide how rows are read; the scheme is in the labels."""
+        return {name: value for name, value in super().reading.items() if name != "scheme"}
+
+    @property
     def evaluator(self) -> str:
         """Library that reads the entities, with version."""
         return f"{super().evaluator}, seqeval {version('seqeval')}"

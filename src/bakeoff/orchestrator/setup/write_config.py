@@ -98,7 +98,7 @@ def _draft_data(proposal: Proposal) -> str:
     ]
     if proposal.layout == OWN_LAYOUT:
         lines += ["# TODO: set this to run `bakeoff sweep`.", "# train: data/train.jsonl"]
-    lines += ["tokens_field: tokens", "tags_field: ner_tags", "max_length: 128", ""]
+    lines += ["task: token_classification", "max_length: 128", ""]
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff.errors import UnknownLabelsError
+from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.measure.tasks.label_schemes import (
     Entity,
     Scheme,
@@ -20,15 +21,9 @@ from bakeoff.measure.tasks.label_schemes import (
     read_entities,
     write_bio,
 )
-from bakeoff.measure.tasks.token_classification import (
-    Document,
-    EntityCounts,
-    count_entities,
-    label_list,
-    list_types,
-    require_known_labels,
-)
+from bakeoff.measure.tasks.token_classification import TokenClassification, list_types
 
+TASK = TokenClassification()
 SCHEMES: tuple[Scheme, ...] = ("io", "bio", "iob1", "iob2", "bioes")
 TYPES = ("PERSON", "SKILL", "E-MAIL", "x-y z")
 
@@ -152,27 +147,35 @@ def test_wrong_prefixes_are_forgiven_as_conlleval_forgives_them() -> None:
 
 
 def test_entities_are_compared_across_schemes() -> None:
-    actual = ["B-A", "I-A", "O", "B-B", "O"]
-    whole = EntityCounts(true_positives=2, predicted=2, actual=2)
-    assert count_entities(actual, ["A", "A", "O", "B", "O"], "io") == whole
-    assert count_entities(actual, ["B-A", "E-A", "O", "S-B", "O"], "bioes") == whole
-    assert count_entities(actual, ["I-A", "I-A", "O", "I-B", "O"]) == whole
-    assert count_entities(actual, ["A", "O", "O", "B", "B"], "io").true_positives == 0
+    actual = ["B-A", "I-A", "O", "B-C", "O"]
+    document = TaggedDocument(tokens=tuple("abcde"), tags=tuple(actual))
+
+    def count(tags: list[str], labels: tuple[str, ...]) -> tuple[float, ...]:
+        found = TASK.compare([document], [tags], labels)
+        return tuple(float(found[name][0]) for name in ("true_positives", "predicted", "actual", "exact"))
+
+    assert count(["A", "A", "O", "C", "O"], ("O", "A", "C")) == (2, 2, 2, 5)
+    assert count(["B-A", "E-A", "O", "S-C", "O"], ("O", "B-A", "E-A", "S-C")) == (2, 2, 2, 5)
+    assert count(["I-A", "I-A", "O", "I-C", "O"], ("O", "I-A", "I-C")) == (2, 2, 2, 5)
+    assert count(["A", "O", "O", "C", "C"], ("O", "A", "C")) == (0, 2, 2, 3)
 
 
 def test_models_of_bioes_data_have_all_four_prefixes() -> None:
-    one = Document(tokens=("a", "b"), tags=("S-A", "O"))
-    assert label_list([one]) == ("O", "B-A", "E-A", "I-A", "S-A")
-    assert label_list([one.replace(tags=("I-A", "O"))]) == ("O", "B-A", "I-A")
+    one = TaggedDocument(tokens=("a", "b"), tags=("S-A", "O"))
+    assert TASK.list_labels([one]) == ("O", "B-A", "E-A", "I-A", "S-A")
+    assert TASK.list_labels([one.replace(tags=("I-A", "O"))]) == ("O", "B-A", "I-A")
 
 
 def test_labels_are_matched_by_type_and_unknown_ones_are_named() -> None:
-    documents = [Document(tokens=("a", "b"), tags=("B-SKILL", "B-PERSON")), Document(tokens=("a",))]
+    documents = [
+        TaggedDocument(tokens=("a", "b"), tags=("B-SKILL", "B-PERSON")),
+        TaggedDocument(tokens=("a",)),
+    ]
     assert list_types(documents) == ("PERSON", "SKILL")
-    require_known_labels("tiny", ("O", "SKILL", "PERSON"), documents)
-    require_known_labels("tiny", ("O", "I-SKILL", "S-PERSON"), documents)
+    TASK.require_labels_known("tiny", ("O", "SKILL", "PERSON"), documents)
+    TASK.require_labels_known("tiny", ("O", "I-SKILL", "S-PERSON"), documents)
     with pytest.raises(UnknownLabelsError) as caught:
-        require_known_labels("tiny", ("O", "SKILL", "LABEL_7"), documents)
+        TASK.require_labels_known("tiny", ("O", "SKILL", "LABEL_7"), documents)
     assert str(caught.value) == (
         "tiny: found labels in data.test that the model does not know: PERSON; it knows LABEL_7, SKILL; "
         "measure it on data with its labels, rename the labels of the data, or remove quality from "

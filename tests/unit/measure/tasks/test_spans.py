@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff.measure.tasks.label_schemes import read_entities
+from bakeoff.measure.tasks.served_entities import split_words as split_as_served
 from bakeoff.measure.tasks.spans import Span, align_spans, split_words
-from bakeoff.serving import split_words as split_as_served
 
 TEXTS = st.text("ab é/.,+हि \n\u2028", max_size=30)
 

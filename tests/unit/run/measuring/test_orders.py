@@ -16,8 +16,8 @@ from bakeoff.run.machine import processes
 from bakeoff.run.measuring.orders import (
     OUTCOME_FILE,
     Done,
+    PendingOrder,
     PrepareOrder,
-    Task,
     environment_for,
     run_in_fresh_process,
     run_side_by_side,
@@ -52,7 +52,7 @@ def make_order(folder: Path) -> PrepareOrder:
         checkpoint=folder,
         checkpoint_digest="3" * 64,
         destination=folder / "out",
-        texts=(),
+        documents=(),
     )
 
 
@@ -151,7 +151,7 @@ def run_three(folder: Path, n_at_once: int, timeout_s: float) -> dict[int, Done 
         assert wall_s > 0
         outcomes[number] = outcome
 
-    tasks = [Task(make_order(folder), folder / str(number), timeout_s) for number in range(3)]
+    tasks = [PendingOrder(make_order(folder), folder / str(number), timeout_s) for number in range(3)]
     run_side_by_side(tasks, n_at_once, end, worker="misbehaving")
     return outcomes
 
@@ -187,7 +187,7 @@ def test_side_by_side_an_interrupt_leaves_no_process(folder: Path, monkeypatch: 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    tasks = [Task(make_order(folder), folder / str(number), PATIENCE_S) for number in range(3)]
+    tasks = [PendingOrder(make_order(folder), folder / str(number), PATIENCE_S) for number in range(3)]
     with pytest.raises(KeyboardInterrupt):
         run_side_by_side(tasks, 2, lambda *_: None, interrupt, worker="misbehaving")
     lines = [line for each in psutil.process_iter() for line in cmdline_of(each) if is_alive(each)]

@@ -10,18 +10,20 @@ import pytest
 
 from bakeoff.core.config.data import DataSettings
 from bakeoff.errors import DataError
-from bakeoff.measure.tasks.token_classification import Document
+from bakeoff.measure.tasks.documents import TaggedDocument
+from bakeoff.measure.tasks.task import DocumentSet
+from bakeoff.measure.tasks.token_classification import TokenClassification
 from bakeoff.orchestrator.plan import digest_documents
-from bakeoff.stores.documents import DocumentFile, read_document_file, require_labels
+from bakeoff.stores.documents import read_document_file, require_labels
 
-ADA = Document(tokens=("Ada", "Lovelace", "left"), tags=("B-PER", "I-PER", "O"))
+ADA = TaggedDocument(tokens=("Ada", "Lovelace", "left"), tags=("B-PER", "I-PER", "O"))
 
 
-def read(folder: Path, content: str | list[Any], **settings: Any) -> DocumentFile:
+def read(folder: Path, content: str | list[Any], **settings: Any) -> DocumentSet:
     text = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
     path = folder / "test.jsonl"
     path.write_bytes(text.encode())
-    return read_document_file(path, DataSettings(**settings))
+    return read_document_file(path, DataSettings(task=TokenClassification(**settings)))
 
 
 def tagged(*tags: object) -> dict[str, Any]:
@@ -63,11 +65,11 @@ def test_every_form_gives_the_same_document(
 def test_tags_with_prefixes_stay_as_they_are(tmp_path: Path) -> None:
     for scheme, tags in (("iob1", ("I-PER", "I-PER", "O")), ("bioes", ("B-PER", "E-PER", "O"))):
         found = read(tmp_path, [tagged(*tags)])
-        assert (found.scheme, found.documents[0].tags) == (scheme, tags)
+        assert (found.form, found.documents[0]) == (f"tags in {scheme}", ADA.replace(tags=tags))
 
 
 def test_texts_without_labels_are_documents(tmp_path: Path) -> None:
-    bare = (Document(tokens=("Ada", "left", ".")),)
+    bare = (TaggedDocument(tokens=("Ada", "left", ".")),)
     for content in (
         json.dumps(["Ada left."]),
         '"Ada left."\n',
@@ -87,7 +89,7 @@ def test_texts_without_labels_are_documents(tmp_path: Path) -> None:
 
 def test_separators_of_lines_within_a_text_do_not_divide_it(tmp_path: Path) -> None:
     line = json.dumps({"tokens": ["a\u2028b", "c\x85d"], "ner_tags": ["O", "O"]}, ensure_ascii=False)
-    assert read(tmp_path, f"{line}\n\n{line}\n").documents[1].tokens == ("a\u2028b", "c\x85d")
+    assert read(tmp_path, f"{line}\n\n{line}\n").documents[1].inputs == ["a\u2028b", "c\x85d"]
 
 
 def test_changes_to_spans_are_remarked_once_with_their_numbers(tmp_path: Path) -> None:
@@ -108,11 +110,11 @@ def test_changes_to_spans_are_remarked_once_with_their_numbers(tmp_path: Path) -
             "'E-PER' in 'ner_tags'; expected O, B-TYPE or I-TY",
         ),
         ([tagged("B", "I", "O")], {}, "found tag 'B'"),
-        ([tagged(1, 1, 0)], {}, "found integers; expected tags as text; set data.labels"),
+        ([tagged(1, 1, 0)], {}, "found integers; expected tags as text; set data.task.labels"),
         (
             [tagged(1, -100, 0)],
             {"labels": ["O", "PER"]},
-            "found -100; expected 0 to 1, the numbers of data.labels",
+            "found -100; expected 0 to 1, the numbers of data.task.labels",
         ),
         ([tagged(True, 1, 0)], {"labels": ["O", "PER"]}, "expected a non-empty list of words"),
         ([tagged("PER", "O")], {}, "expected one tag for each word"),

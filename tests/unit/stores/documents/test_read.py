@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from bakeoff.core.config.data import DataFormat, DataSettings
 from bakeoff.errors import DataError
-from bakeoff.measure.tasks.documents import TaggedDocument as Document
+from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.stores.documents import Fields, digest_data, read_document_file, read_rows, write_rows
 
 FILES = Path(__file__).parent / "files"
-ADA = Document(tokens=("Ada", "Lovelace", "left"), tags=("B-PER", "I-PER", "O"))
-RAIN = Document(tokens=("Rain", "in", "Oslo"), tags=("O", "O", "B-LOC"))
+ADA = TaggedDocument(tokens=("Ada", "Lovelace", "left"), tags=("B-PER", "I-PER", "O"))
+RAIN = TaggedDocument(tokens=("Rain", "in", "Oslo"), tags=("O", "O", "B-LOC"))
 TABLE = pd.DataFrame([{"tokens": list(each.tokens), "ner_tags": list(each.tags)} for each in (ADA, RAIN)])
 CONLL = "-DOCSTART- -X- -X- O\n\n" + "\n\n".join(
     "\n".join(f"{word} NN B-NP {tag}" for word, tag in zip(each.tokens, each.tags, strict=True))
@@ -119,6 +119,7 @@ def test_exports_of_annotation_tools_have_spans(name: str, annotations: list[Any
     assert [values.get("spans") for values in values_of(rows)] == annotations
     documents = read_document_file(FILES / name, DataSettings()).documents
     for document, spans in zip(documents, annotations, strict=True):
+        assert isinstance(document, TaggedDocument)
         named = [word for word, tag in zip(document.tokens, document.tags, strict=False) if tag != "O"]
         assert named == (["Ada", "Lovelace"] if spans else [])
         assert bool(document.tags) == (spans is not None)

@@ -235,11 +235,11 @@ def test_a_second_scenario_of_a_kind_stands_beside_the_first_and_replaces_nothin
     tmp_path: Path, make_job: Callable[..., Job], make_measurement: Callable[..., Measurement]
 ) -> None:
     model = make_measurement(make_job(scenario=Latency(batch_sizes=(1,))), latency(1, 1000))
-    e2e = make_measurement(make_job(scenario=Latency(batch_sizes=(1,), region="e2e")), latency(1, 100))
+    e2e = make_measurement(make_job(scenario=Latency(batch_sizes=(1,), region="end_to_end")), latency(1, 100))
     written = json.loads(ResultStore(tmp_path).write_champion([model, e2e]).read_text())
     (found,) = written["runtimes"].values()
     assert (found["batch_1"]["n"], found["latency"]["scenario"]["region"]) == (1000, "model")
     (other,) = found["more"]
-    assert (other["batch_1"]["n"], other["latency"]["scenario"]["region"]) == (100, "e2e")
+    assert (other["batch_1"]["n"], other["latency"]["scenario"]["region"]) == (100, "end_to_end")
     assert other["latency"]["benchmark_key"] == e2e.job.key
     assert written["batch_1"]["n"] == 1000
