@@ -252,7 +252,9 @@ class TextClassification(BaseTask):
 
     def _read_label(self, place: str, value: object) -> str:
         if isinstance(value, str) and value:
-            return value
+            if self.labels is None or value in self.labels or not (value.isascii() and value.isdecimal()):
+                return value
+            value = int(value)  # a table holds numbers as text
         if type(value) is bool:
             return str(value).lower()
         if type(value) is not int:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bakeoff.core.config.data import DataFormat, DataSettings
 from bakeoff.errors import DataError
-from bakeoff.measure.tasks.documents import TaggedDocument
+from bakeoff.measure.tasks.documents import TaggedDocument, TextDocument
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.stores.documents import Fields, digest_data, read_document_file, read_rows, write_rows
 
@@ -152,6 +152,21 @@ def test_cells_of_a_table_are_text_or_missing(tmp_path: Path) -> None:
     first, second = read_rows(path)
     assert first == (f"{path}:2", {"text": 'a, "b"\nc', "label": None, "n": "1"})
     assert second == (f"{path}:5", {"text": "NaN", "label": "[1]", "n": "-0.5"})
+
+
+def test_texts_of_a_table_have_labels_lists_of_labels_and_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    table = {"text": ["Rain", "Sun"], "label": [1, 0], "labels": [["wet", "cold"], []], "degrees": [3, 21.5]}
+    pd.DataFrame(table).to_csv(path)
+    single = {"kind": "text_classification", "labels": ["dry", "wet"]}
+    multi = {"kind": "text_classification", "label_field": "labels", "multi_label": True}
+    number = {"kind": "text_regression", "target_field": "degrees"}
+    read = [read_document_file(path, DataSettings(task=task)).documents for task in (single, multi, number)]
+    assert read == [
+        (TextDocument(text="Rain", labels=("wet",)), TextDocument(text="Sun", labels=("dry",))),
+        (TextDocument(text="Rain", labels=("cold", "wet")), TextDocument(text="Sun", labels=())),
+        (TextDocument(text="Rain", number=3.0), TextDocument(text="Sun", number=21.5)),
+    ]
 
 
 def test_values_of_arrow_become_json(tmp_path: Path) -> None:
