@@ -26,7 +26,7 @@ class Assignment(Record):
     Attributes:
         project: Token of the project; nodes keep the results of projects apart.
         settings: Settings of the project, with URIs as the nodes must use them.
-        test: Text of the file with the test documents.
+        test: Rows of the file with the test documents, as JSON Lines.
         jobs: Jobs with their models, the reference of a heat first. A node that can see the folder of a
             checkpoint reads it there.
         received: Attempts that the node may remove, by key digest and number.
@@ -70,7 +70,7 @@ def assign(
     return Assignment(
         project=project.results.token,
         settings=project.settings_for_nodes,
-        test=project.test_path.read_text(encoding="utf-8"),
+        test=project.encode_test_file(),
         jobs=tuple(jobs),
         received=tuple(received),
         is_offline=project.is_offline,
