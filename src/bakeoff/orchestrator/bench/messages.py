@@ -11,7 +11,7 @@ from bakeoff.core.config.settings import Settings
 from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.core.records import Attempt, FailedAttempt
 from bakeoff.errors import DataError, WorkerError
-from bakeoff.orchestrator.bench.prepare import Outcomes
+from bakeoff.orchestrator.bench.prepare import JobOutcomes
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.stores.results.attempt_files import parse_attempt
@@ -91,7 +91,7 @@ def unpack(packed: PackedAttempt) -> Attempt:
 
 
 def receive(
-    project: Project, jobs: Sequence[PlannedJob], delivery: object, outcomes: Outcomes
+    project: Project, jobs: Sequence[PlannedJob], delivery: object, outcomes: JobOutcomes
 ) -> Delivery | None:
     """Keep what a node sent for some jobs; a job without its attempt gets a failed one.
 
