@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision
-from bakeoff.core.records import BackboneSelection, Measurement
+from bakeoff.core.records import BackboneSelection, Flag, Measurement
 from bakeoff.report import render_html
 from bakeoff.report.figures.scatter import draw_plot
 from unit.report.figures.test_raw_measurements import contend, decide_on, with_rates
@@ -155,7 +155,7 @@ def test_hostile_names_are_shown_as_text_and_do_nothing(
     text: str,
 ) -> None:
     candidates = [
-        make_candidate(f"a {text}", f"r {text}", 0.84, 8.0, flags=(f"flag: {text}",)),
+        make_candidate(f"a {text}", f"r {text}", 0.84, 8.0, flags=(Flag(name=f"flag: {text}", detail=text),)),
         make_candidate(f"b {text}", f"r {text}", 0.70, 3.0),
     ]
     decision = make_decision(candidates, [f"left out: {text}"])

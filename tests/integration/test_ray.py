@@ -158,11 +158,10 @@ def test_a_command_that_is_killed_leaves_nobody_measuring_and_the_next_one_goes_
 
 
 def test_an_error_on_a_node_is_a_recorded_failure_of_its_jobs_alone(cluster: Nodes, config: Path) -> None:
-    test = config.parent / "data" / "test.jsonl"
-    test.write_text(json.dumps({"tokens": ["To", "Oslo"], "ner_tags": ["O", "B-unheard-of"]}) + "\n")
-    result = bench(open_project(config, cluster.overrides(*QUICK)))
-    assert (result.measured, len(result.failed)) == ((), N_JOBS)
-    assert all("B-unheard-of" in each.reason for each in result.failed)
+    too_short = ("benchmark.scenarios=[{kind: quality}]", "benchmark.timeout_s=0.01")
+    result = bench(open_project(config, (*cluster.overrides(*QUICK), *too_short)))
+    assert (result.measured, len(result.failed)) == ((), 2)
+    assert {each.reason for each in result.failed} == {"no outcome after 0.01 s"}
 
 
 def test_a_resource_that_no_node_has_is_told_and_not_waited_for(cluster: Nodes, config: Path) -> None:
@@ -182,7 +181,9 @@ def test_hardware_that_no_node_is_of_is_told_with_what_there_is(cluster: Nodes, 
 
 def test_an_address_where_nobody_answers_is_told(config: Path) -> None:
     settings = "benchmark.execution={kind: ray, address: 'localhost:9', wait_s: 0.1}"
-    with pytest.raises(ClusterError, match=r"cannot be reached: .*Connection refused; nothing was measured"):
+    with pytest.raises(
+        ClusterError, match=r"cannot be reached: .*Connection refused; .*; nothing was measured"
+    ):
         bench(open_project(config, (settings,)))
 
 

@@ -232,5 +232,7 @@ def test_a_driver_that_is_missing_is_named_with_its_extra(
     make_plan: MakePlan, postgres_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingExtraError, match=r"needs psycopg.*pip install 'bakeoff\[postgres\]'"):
+    with pytest.raises(
+        MissingExtraError, match=r"psycopg is not installed.*pip install 'bakeoff\[postgres\]'"
+    ):
         SharedStudy(make_plan(postgres_uri))

@@ -11,7 +11,6 @@ from bakeoff.measure.heats.records import Stop, Unmet
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.record import Record
 
-Direction = Literal["maximize", "minimize"]
 # How a trial got its metric, as far as the store shows it.
 Evaluation = Literal["cross-validation", "single split", "not recorded"]
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bakeoff.core.records import Direction
 from bakeoff.core.selection.study_groups import is_valid_metric
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.tasks.metrics import Direction
 
 CHECKPOINT = "checkpoint"
 _USUAL_METRICS = ("macro-f1", "f1")

@@ -9,7 +9,7 @@ from typing import Any
 
 from bakeoff.core import run_mode as modes
 from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import Champion, Direction
+from bakeoff.core.records import Champion
 from bakeoff.core.run_mode import DEFAULT_RUN_MODE, RunMode
 from bakeoff.errors import NoChampionError, UserError
 from bakeoff.legacy import completion, files, hashes
@@ -27,6 +27,7 @@ from bakeoff.legacy.sections import (
     read_objective,
 )
 from bakeoff.legacy.shapes import OldTrial, make_champion, read_trial, show_selection
+from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.orchestrator import Project
 from bakeoff.orchestrator.champions import read_sweep, select_from
 from bakeoff.orchestrator.plan import find_existing

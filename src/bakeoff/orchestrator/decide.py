@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from bakeoff.core.config.settings import RunSettings
 from bakeoff.core.decision import decide as deciding
 from bakeoff.core.decision.candidates import assemble_candidates
-from bakeoff.core.decision.decide import Decision, digest_inputs, list_used
+from bakeoff.core.decision.decide import Decision, digest_inputs, list_used, read_decision
 from bakeoff.core.decision.production import Production
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import (
@@ -32,7 +32,6 @@ from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
-from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.stores.tracking import decisions, registry
 
@@ -204,20 +203,13 @@ def load_decision(project: Project) -> Decision:
     """Load the last decision of the project.
 
     Raises:
-        DataError: The file is broken.
+        DataError: The file is broken, or of another version of bakeoff.
         UserError: No decision exists.
     """
     path = project.decision_path
     if not path.is_file():
         raise UserError(f"{path}: no decision was made yet; run `bakeoff decide`")
-    try:
-        return Decision.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise DataError(
-            str(path),
-            found=count(error.error_count(), "fault"),
-            expected="a file that `bakeoff decide` wrote",
-        ) from error
+    return read_decision(path.read_bytes(), str(path))
 
 
 def recall_measurements(project: Project, decision: Decision) -> tuple[Measurement, ...]:

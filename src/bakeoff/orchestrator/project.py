@@ -15,7 +15,6 @@ from bakeoff.core.config.settings import Settings
 from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
 from bakeoff.core.run_mode import RunMode, inherit_mode
 from bakeoff.disk import durable
-from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError
 from bakeoff.measure.tasks import Document
 from bakeoff.orchestrator.progress import Progress, Quiet, warn
@@ -24,7 +23,14 @@ from bakeoff.run.machine import lock as machine_lock
 from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.claims.claims import Claims
 from bakeoff.stores.claims.ledger import Ledger
-from bakeoff.stores.documents import read_document_file, require_labels
+from bakeoff.stores.documents import (
+    digest_data,
+    name_fields,
+    read_document_file,
+    read_rows,
+    require_labels,
+    write_rows,
+)
 from bakeoff.stores.results.store import ResultStore
 from bakeoff.stores.tracking import Tracker
 from bakeoff.uris import is_database
@@ -122,7 +128,7 @@ class Project:
 
     @property
     def test_path(self) -> Path:
-        """File with the test documents.
+        """File or folder with the test documents.
 
         Raises:
             ConfigError: The configuration names no test file.
@@ -130,6 +136,16 @@ class Project:
         if self.settings.data.test is None:
             raise ConfigError([self.missing("data.test", "sweep, plan, bench and decide")])
         return self.root / self.settings.data.test
+
+    def encode_test_file(self) -> str:
+        """Write the rows of the test file as JSON Lines, for machines that do not have it.
+
+        Raises:
+            ConfigError: The configuration names no test file.
+            DataError: The file is missing or broken, or JSON cannot hold one of its values.
+        """
+        data = self.settings.data
+        return write_rows(read_rows(self.test_path, data.format, name_fields(data)))
 
     @property
     def sweep_mode(self) -> RunMode:
@@ -208,7 +224,7 @@ class Project:
             test=test,
             labels=labels,
             data_fingerprint=compute_data_fingerprint(
-                files={role: digest_file(path) for role, path in paths.items()},
+                files={role: digest_data(path) for role, path in paths.items()},
                 label_map={label: number for number, label in enumerate(labels)},
                 split={
                     "task": data.task.reading,

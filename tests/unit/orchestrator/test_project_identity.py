@@ -246,6 +246,21 @@ def test_the_names_of_integer_tags_are_in_the_data_fingerprint(fresh: Path) -> N
     assert changed_parts(jobs, others) == {"data_fingerprint", "inputs_digest"}
 
 
+def test_a_folder_of_datasets_is_train_and_test_data(fresh: Path) -> None:
+    saved = Path(__file__).parents[1] / "stores" / "documents" / "files" / "saved_by_datasets"
+    folder = write_project(fresh)
+    shutil.copytree(saved, folder / "saved")
+    project = open_in(folder, "data.train=saved", "data.test=saved")
+    study, _ = identity_of(project)
+    assert project.corpus.labels == ("O", "B-PER", "I-PER")
+    (folder / "saved" / "cache-0a1b.arrow").write_bytes(b"a cache of datasets")
+    other, _ = identity_of(open_in(folder, "data.train=saved", "data.test=saved"))
+    assert other == study
+    (folder / "sent.jsonl").write_text(project.encode_test_file())
+    sent = open_in(folder, "data.test=sent.jsonl")
+    assert sent.test_documents == project.test_documents
+
+
 @pytest.mark.parametrize("mode", ["reuse_if_exists", "force_new", "resume_if_incomplete"])
 @pytest.mark.parametrize("stage", ["hpo", "benchmark", "decision"])
 def test_no_run_mode_is_in_any_key(base: Path, stage: str, mode: str) -> None:

@@ -13,11 +13,11 @@ from bakeoff.core.config.decision_rules import Constraint, Objective, Weighted
 from bakeoff.core.config.execution import Execution, LocalExecution
 from bakeoff.core.config.pruners import Pruner
 from bakeoff.core.config.quality_limits import find_misfits
-from bakeoff.core.records import Direction
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality, Scenario, Server
+from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.record import Record
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate, find_fault
@@ -23,7 +23,7 @@ from bakeoff.core.job import Environment
 from bakeoff.core.quality import QualityMetric
 from bakeoff.core.records import Measurement
 from bakeoff.disk.digest import digest_json
-from bakeoff.errors import CannotTellError
+from bakeoff.errors import CannotTellError, DataError
 from bakeoff.plural import count
 from bakeoff.record import Record
 
@@ -161,6 +161,28 @@ def decide(
         incomplete=unranked,
         not_done=tuple(candidate.label for candidate in sound if not candidate.is_done),
     )
+
+
+def read_decision(document: bytes, place: str) -> Decision:
+    """Read a stored decision.
+
+    Args:
+        document: Content of its file.
+        place: Origin of the bytes, for the message.
+
+    Raises:
+        DataError: It is not a decision, or one of another version of bakeoff.
+    """
+    try:
+        return Decision.model_validate_json(document)
+    except ValidationError as error:
+        found, expected = count(error.error_count(), "fault"), "a file that `bakeoff decide` wrote"
+        now = Decision.model_fields["format_version"].default
+        other = [each["input"] for each in error.errors() if each["loc"] == ("format_version",)]
+        if other:
+            found = f"a decision of format {other[0]}"
+            expected = f"format {now}; run `bakeoff decide` again"
+        raise DataError(place, found=found, expected=expected) from error
 
 
 def list_used(measurements: Sequence[Measurement]) -> tuple[UsedMeasurement, ...]:

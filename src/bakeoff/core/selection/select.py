@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import BackboneSelection, Champion, Direction, Flag, Refit, StudyGroup, Trial
+from bakeoff.core.records import BackboneSelection, Champion, Flag, Refit, StudyGroup, Trial
 from bakeoff.core.selection.study_groups import (
     WHOLE,
     Coverage,
@@ -21,6 +21,7 @@ from bakeoff.core.selection.study_groups import (
 )
 from bakeoff.core.validity.flags import METRIC_OF_OTHER_WEIGHTS
 from bakeoff.errors import ConfigError
+from bakeoff.measure.tasks.metrics import Direction
 
 FINISHED = "FINISHED"
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import Direction, StudyGroup, Trial
+from bakeoff.core.records import StudyGroup, Trial
+from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.plural import count
 from bakeoff.record import Record
 

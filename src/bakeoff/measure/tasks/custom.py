@@ -24,7 +24,7 @@ from bakeoff.measure.tasks.served import Column, Request
 from bakeoff.measure.tasks.task import BaseTask, DocumentSet, Logits, Prediction
 from bakeoff.plural import count
 
-Judge = Callable[[list[Mapping[str, Any]], list[Any]], Sequence[float]]
+ScoreFunction = Callable[[list[Mapping[str, Any]], list[Any]], Sequence[float]]
 _TENSORS = "a custom task has models that read rows; it encodes nothing"
 
 
@@ -169,7 +169,7 @@ class Custom(BaseTask):
     def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
         """Return: only the function knows what is right."""
 
-    def _load(self) -> Judge:
+    def _load(self) -> ScoreFunction:
         module, _, name = self.function.partition(":")
         try:
             found = getattr(importlib.import_module(module), name)
@@ -177,7 +177,7 @@ class Custom(BaseTask):
             raise ConfigError([f"data.task.function: {self.function!r} cannot be used: {error}"]) from error
         if not callable(found):
             raise ConfigError([f"data.task.function: {self.function!r} is not a function"])
-        judge: Judge = found
+        judge: ScoreFunction = found
         return judge
 
     @cached_property

@@ -12,6 +12,7 @@ from bakeoff.errors import CheckpointError, DataError, UnknownLabelsError
 from bakeoff.measure.model.checkpoint import Checkpoint, Head
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
 from bakeoff.measure.tasks import metrics, served
+from bakeoff.measure.tasks.cells import read_list
 from bakeoff.measure.tasks.documents import Document, TextDocument
 from bakeoff.measure.tasks.metrics import Metric, Outcomes, name_class
 from bakeoff.measure.tasks.rows import Row
@@ -242,6 +243,7 @@ class TextClassification(BaseTask):
         if value is None:
             return TextDocument(text=text, second=second)
         if self.multi_label:
+            value = read_list(value)
             if not isinstance(value, list):
                 raise DataError(
                     place,
@@ -254,7 +256,9 @@ class TextClassification(BaseTask):
 
     def _read_label(self, place: str, value: object) -> str:
         if isinstance(value, str) and value:
-            return value
+            if self.labels is None or value in self.labels or not (value.isascii() and value.isdecimal()):
+                return value
+            value = int(value)  # a table holds numbers as text
         if type(value) is bool:
             return str(value).lower()
         if type(value) is not int:

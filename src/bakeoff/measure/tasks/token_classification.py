@@ -15,6 +15,7 @@ from bakeoff.errors import DataError, UnknownLabelsError
 from bakeoff.measure.model.checkpoint import Head
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
 from bakeoff.measure.tasks import metrics, served_entities
+from bakeoff.measure.tasks.cells import read_list
 from bakeoff.measure.tasks.documents import Document, TaggedDocument
 from bakeoff.measure.tasks.label_schemes import (
     OUTSIDE,
@@ -271,7 +272,7 @@ class TokenClassification(BaseTask):
     def _name_numbers(self, place: str, row: Mapping[str, object]) -> Mapping[str, object]:
         """Replace integer tags by their names."""
         field, names = self.tags_field, self.labels
-        tags = row[field]
+        tags = read_list(row[field])
         if not isinstance(tags, list) or not all(type(tag) is int for tag in tags):
             return row
         place = f"{place}: field {field!r}"
@@ -299,7 +300,7 @@ class TokenClassification(BaseTask):
         return write_bio(read_entities(row.tags, "io"), len(row.tags)) if scheme == "io" else row.tags
 
     def _parse_text(self, place: str, row: Mapping[str, object]) -> _Parsed:
-        text, annotations = row[self.text_field], row.get(self.annotations_field)
+        text, annotations = row[self.text_field], read_list(row.get(self.annotations_field))
         if not isinstance(text, str):
             raise DataError(f"{place}: field {self.text_field!r}", found=repr(text)[:60], expected="a text")
         tokens = _words_of(place, text)
@@ -372,7 +373,7 @@ def _list_remarks(rows: Sequence[_Parsed]) -> tuple[str, ...]:
 
 
 def _read_words(place: str, row: Mapping[str, object], field: str) -> tuple[str, ...]:
-    value = row.get(field)
+    value = read_list(row.get(field))
     if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
         found = "nothing" if field not in row else repr(value)[:60]
         raise DataError(f"{place}: field {field!r}", found=found, expected="a non-empty list of words")

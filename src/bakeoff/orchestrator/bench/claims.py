@@ -14,7 +14,7 @@ from bakeoff.core.records import Attempt, FailedAttempt
 from bakeoff.core.run_mode import RunMode
 from bakeoff.errors import TrackingError
 from bakeoff.measure.scenarios import Interleaved
-from bakeoff.orchestrator.bench.prepare import Outcomes
+from bakeoff.orchestrator.bench.prepare import JobOutcomes
 from bakeoff.orchestrator.bench.upload import send
 from bakeoff.orchestrator.bench.work_units import WorkUnit
 from bakeoff.orchestrator.progress import warn
@@ -43,14 +43,14 @@ class BenchClaims:
         is_asking: Whether to ask the ledger before measuring. If not, every job is taken.
 
     Attributes:
-        outcomes: Outcomes of the jobs that were taken.
+        outcomes: JobOutcomes of the jobs that were taken.
         deferred: Jobs that other commands measure, or have measured meanwhile, by key digest.
     """
 
     def __init__(self, project: Project, *, is_asking: bool = True) -> None:
         self._project = project
         self._is_asking = is_asking and not project.is_offline
-        self.outcomes = Outcomes()
+        self.outcomes = JobOutcomes()
         self._claims: dict[str, Claim] = {}
         self._taken: dict[str, PlannedJob] = {}
         self._sent: set[tuple[str, int]] = set()

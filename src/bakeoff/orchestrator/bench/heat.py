@@ -37,7 +37,7 @@ from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.prepare import (
     EndsOneJob,
-    Outcomes,
+    JobOutcomes,
     PreparedJob,
     acquire_job,
     flag_mixed,
@@ -209,7 +209,7 @@ class _Described:
         )
 
 
-def _keep_results(project: Project, described: _Described, outcomes: Outcomes) -> None:
+def _keep_results(project: Project, described: _Described, outcomes: JobOutcomes) -> None:
     """Keep the measurement or the failed attempt of each job that was to be measured."""
     heat = described.heat
     calls = assemble_calls(heat, find_left_out(heat.repeats), _quantity_of(described.ready[0].job))

@@ -11,7 +11,7 @@ from bakeoff.core.config.settings import Settings
 from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.core.records import Attempt, FailedAttempt
 from bakeoff.errors import DataError, WorkerError
-from bakeoff.orchestrator.bench.prepare import Outcomes
+from bakeoff.orchestrator.bench.prepare import JobOutcomes
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.stores.results.attempt_files import parse_attempt
@@ -26,7 +26,7 @@ class Assignment(Record):
     Attributes:
         project: Token of the project; nodes keep the results of projects apart.
         settings: Settings of the project, with URIs as the nodes must use them.
-        test: Text of the file with the test documents.
+        test: Rows of the file with the test documents, as JSON Lines.
         jobs: Jobs with their models, the reference of a heat first. A node that can see the folder of a
             checkpoint reads it there.
         received: Attempts that the node may remove, by key digest and number.
@@ -70,7 +70,7 @@ def assign(
     return Assignment(
         project=project.results.token,
         settings=project.settings_for_nodes,
-        test=project.test_path.read_text(encoding="utf-8"),
+        test=project.encode_test_file(),
         jobs=tuple(jobs),
         received=tuple(received),
         is_offline=project.is_offline,
@@ -91,7 +91,7 @@ def unpack(packed: PackedAttempt) -> Attempt:
 
 
 def receive(
-    project: Project, jobs: Sequence[PlannedJob], delivery: object, outcomes: Outcomes
+    project: Project, jobs: Sequence[PlannedJob], delivery: object, outcomes: JobOutcomes
 ) -> Delivery | None:
     """Keep what a node sent for some jobs; a job without its attempt gets a failed one.
 

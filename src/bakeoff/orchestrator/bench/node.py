@@ -106,7 +106,7 @@ def _open_project(order: Assignment, notes: Notes) -> Project:
     test = f"data/{digest_json(order.test)}.jsonl"
     if not (root / test).is_file():
         durable.write_bytes(root / test, order.test.encode())
-    data = order.settings.data.replace(test=test, train=None)
+    data = order.settings.data.replace(test=test, train=None, format=None)
     settings = order.settings.replace(data=data)
     return Project(root, settings, notes, is_offline=order.is_offline)
 

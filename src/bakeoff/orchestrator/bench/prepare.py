@@ -141,8 +141,8 @@ def make_order(
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """Outcomes of the jobs so far.
+class JobOutcomes:
+    """JobOutcomes of the jobs so far.
 
     Attributes:
         kept: Attempts on disk, measured or failed.

@@ -13,10 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from bakeoff.core.comparison.gate import Side
-from bakeoff.core.decision.decide import Decision
+from bakeoff.core.decision.decide import Decision, read_decision
 from bakeoff.core.decision.standings import Standing
 from bakeoff.core.identity import BenchmarkKey, is_run_id
 from bakeoff.core.job import Job
@@ -31,7 +29,6 @@ from bakeoff.orchestrator.checkpoints import find_champions
 from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
-from bakeoff.plural import count
 from bakeoff.stores.results.attempt_files import read_attempt
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import benchmarks
@@ -189,13 +186,7 @@ class Finder:
             return self._open(files[0])
 
     def _read_decision(self, path: Path) -> Named:
-        try:
-            decision = Decision.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            expected = "a file that `bakeoff decide` wrote"
-            raise DataError(
-                str(path), found=count(error.error_count(), "fault"), expected=expected
-            ) from error
+        decision = read_decision(path.read_bytes(), str(path))
         sides = [
             self._gather(row.label, {key: _shown_by(row, decision) for key in row.benchmark_keys})
             for row in decision.standings

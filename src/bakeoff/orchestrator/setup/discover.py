@@ -9,10 +9,11 @@ from itertools import chain
 from pathlib import Path
 
 from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import Direction, Trial
+from bakeoff.core.records import Trial
 from bakeoff.core.selection.select import FINISHED, hold_contests, leaders_of
 from bakeoff.core.selection.study_groups import SelectionRules, is_valid_metric, merge_duplicates
 from bakeoff.errors import UserError
+from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.orchestrator.champions import SAMPLE_RUNS
 from bakeoff.orchestrator.setup.guess_layout import LayoutGuess, guess_layout
 from bakeoff.orchestrator.setup.observe import SeenExperiment, describe_varying, observe, own_tags
@@ -22,7 +23,7 @@ from bakeoff.stores.layouts import (
     BUILT_IN,
     Layout,
     Recognition,
-    Row,
+    RunRow,
     Sweep,
     count_metrics,
     count_objectives,
@@ -143,7 +144,7 @@ def propose(
             f"experiment {unknown[0]!r} is not in {tracker.shown_uri}; it holds: {', '.join(names) or 'none'}"
         )
     layouts = layouts or [load_layout(name, Path()) for name in BUILT_IN]
-    samples: dict[str, list[Row]] = {}
+    samples: dict[str, list[RunRow]] = {}
     ids: dict[str, str] = {}
     for name in only or names:
         experiment_id = tracker.find_experiment(name)
@@ -195,7 +196,7 @@ def _describe_unnamed(experiment: str, trials: Sequence[Trial]) -> str:
 
 
 def _describe_unknown(
-    tracker: Tracker, experiments: tuple[FoundExperiment, ...], samples: Mapping[str, Sequence[Row]]
+    tracker: Tracker, experiments: tuple[FoundExperiment, ...], samples: Mapping[str, Sequence[RunRow]]
 ) -> Proposal:
     """Describe the runs of unknown writers, and guess a layout for the experiment with the most metrics."""
     artifacts = {
@@ -213,10 +214,10 @@ def _describe_unknown(
     return Proposal(experiments=experiments, seen=seen, guess=guess)
 
 
-def _likely_holders(rows: Sequence[Row]) -> list[Row]:
+def _likely_holders(rows: Sequence[RunRow]) -> list[RunRow]:
     """Return some runs that may hold a checkpoint: a refit, and finished runs with the most values."""
 
-    def rank(row: Row) -> tuple[bool, int, tuple[int, str]]:
+    def rank(row: RunRow) -> tuple[bool, int, tuple[int, str]]:
         return (row.status == FINISHED, len(row.metrics) + len(row.params), row.age)
 
     order = sorted(rows, key=rank, reverse=True)
@@ -231,7 +232,7 @@ def _pick_layout(recognised: Sequence[Recognition], layouts: Sequence[Layout]) -
     return max(layouts, key=lambda layout: trials[layout.name]) if trials else None
 
 
-def _rank_metrics(samples: Sequence[Sequence[Row]], layout: Layout) -> list[str]:
+def _rank_metrics(samples: Sequence[Sequence[RunRow]], layout: Layout) -> list[str]:
     """List the metrics that may be the objective, the likeliest first, bookkeeping last."""
     counts: Counter[str] = Counter()
     named: set[str] = set()

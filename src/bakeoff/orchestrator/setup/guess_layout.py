@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from bakeoff.orchestrator.setup.observe import describe_varying, own_tags
 from bakeoff.record import Record
-from bakeoff.stores.layouts import Row
+from bakeoff.stores.layouts import RunRow
 from bakeoff.stores.layouts.layout import Source
 
 # Names under which training code records the pretrained model, the likeliest first.
@@ -84,7 +84,7 @@ class LayoutGuess(Record):
 
 
 def guess_layout(
-    experiment: str, rows: Sequence[Row], metrics: Sequence[str], artifacts: Sequence[str]
+    experiment: str, rows: Sequence[RunRow], metrics: Sequence[str], artifacts: Sequence[str]
 ) -> LayoutGuess:
     """Guess the layout of some runs.
 
@@ -123,13 +123,13 @@ def guess_layout(
     )
 
 
-def _find_fold(rows: Sequence[Row]) -> str | None:
+def _find_fold(rows: Sequence[RunRow]) -> str | None:
     return next(
         (name for row in rows for name, text in own_tags(row).items() if _FOLD.search(name) and text), None
     )
 
 
-def _find_refits(rows: Sequence[Row]) -> RefitGuess | None:
+def _find_refits(rows: Sequence[RunRow]) -> RefitGuess | None:
     ids = {row.run_id for row in rows}
     for row in rows:
         for name, text in own_tags(row).items():
@@ -139,7 +139,7 @@ def _find_refits(rows: Sequence[Row]) -> RefitGuess | None:
     return None
 
 
-def _find_kind(trials: Sequence[Row], others: Sequence[Row]) -> TagValues | None:
+def _find_kind(trials: Sequence[RunRow], others: Sequence[RunRow]) -> TagValues | None:
     """Find a tag whose few values all trials have and no other run has."""
     names = set(own_tags(trials[0])) if trials else set()
     for name in sorted(names, key=lambda name: (_KIND.search(name) is None, name)):
@@ -150,7 +150,7 @@ def _find_kind(trials: Sequence[Row], others: Sequence[Row]) -> TagValues | None
     return None
 
 
-def _find_name_of(metric: str | None, above: Sequence[Row]) -> Source | None:
+def _find_name_of(metric: str | None, above: Sequence[RunRow]) -> Source | None:
     """Find the param or tag of a parent that names the objective."""
     for row in above:
         for name, text in row.params.items():
@@ -162,7 +162,7 @@ def _find_name_of(metric: str | None, above: Sequence[Row]) -> Source | None:
     return None
 
 
-def _find_number(trials: Sequence[Row]) -> Source | None:
+def _find_number(trials: Sequence[RunRow]) -> Source | None:
     for row in trials:
         for name, text in own_tags(row).items():
             if _NUMBER.search(name) and text.isdecimal():
@@ -173,7 +173,7 @@ def _find_number(trials: Sequence[Row]) -> Source | None:
     return None
 
 
-def _find_backbones(trials: Sequence[Row], above: Sequence[Row]) -> Iterator[Source]:
+def _find_backbones(trials: Sequence[RunRow], above: Sequence[RunRow]) -> Iterator[Source]:
     for name in BACKBONE_NAMES:
         tags = [texts for row in trials if (texts := row.tags.get(name))]
         if tags:

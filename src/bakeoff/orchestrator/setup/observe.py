@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bakeoff.plural import count
 from bakeoff.record import Record
-from bakeoff.stores.layouts import Row
+from bakeoff.stores.layouts import RunRow
 
 MAX_NAMES = 100
 MAX_EXAMPLES = 4
@@ -51,7 +51,7 @@ class SeenExperiment(Record):
     artifacts: tuple[str, ...]
 
 
-def observe(name: str, rows: Sequence[Row], artifacts: Iterable[str]) -> SeenExperiment:
+def observe(name: str, rows: Sequence[RunRow], artifacts: Iterable[str]) -> SeenExperiment:
     """Count what a sample of runs holds; MLflow's own tags do not count."""
     parents = [row.parent for row in rows if row.parent is not None]
     metrics = Counter(metric for row in rows for metric in row.metrics)
@@ -67,7 +67,7 @@ def observe(name: str, rows: Sequence[Row], artifacts: Iterable[str]) -> SeenExp
     )
 
 
-def own_tags(row: Row) -> dict[str, str]:
+def own_tags(row: RunRow) -> dict[str, str]:
     """Return the tags of a run without those of MLflow itself."""
     return {name: text for name, text in row.tags.items() if not name.startswith(_BOOKKEEPING)}
 

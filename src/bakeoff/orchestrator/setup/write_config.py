@@ -91,7 +91,8 @@ def _draft_tracking(proposal: Proposal, uri: str, layout: str | None) -> str:
 
 def _draft_data(proposal: Proposal) -> str:
     lines = [
-        "# One JSON object a line: a list of words with a list of tags, or a text with character spans.",
+        "# JSON Lines, CSV, Parquet, CoNLL columns, or a folder that datasets saved.",
+        "# Each document is a list of words with a list of tags, or a text with character spans.",
         "# TODO: name your labelled documents, on which bakeoff measures champions.",
         "# test: data/test.jsonl",
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from bakeoff.core.config.pruners import AshaPruner, MedianPruner, Pruner
 from bakeoff.core.config.settings import Choice, Distribution, FloatRange, WorkerSettings
-from bakeoff.core.records import Direction
+from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.record import Record
 
 Params = Mapping[str, bool | int | float | str]

@@ -11,14 +11,14 @@ from bakeoff.stores.layouts.recognition import (
     name_by_parents,
     recognise,
 )
-from bakeoff.stores.layouts.row import Row
+from bakeoff.stores.layouts.row import RunRow
 
 __all__ = [
     "BUILT_IN",
     "OWN_LAYOUT",
     "Layout",
     "Recognition",
-    "Row",
+    "RunRow",
     "Sweep",
     "count_metrics",
     "count_objectives",

@@ -12,7 +12,7 @@ from bakeoff.core.selection.study_groups import OLDEST_SCHEMA
 from bakeoff.disk.digest import digest_json
 from bakeoff.record import Record
 from bakeoff.stores.layouts.layout import Layout, Source, Sources
-from bakeoff.stores.layouts.row import Row
+from bakeoff.stores.layouts.row import RunRow
 
 FINISHED = "FINISHED"
 _DIRECTIONS = {"max": "maximize", "min": "minimize"}
@@ -44,7 +44,7 @@ class Sweep(Record):
     n_runs: int
 
 
-def read_rows(rows: Iterable[Row], layout: Layout, metric: str) -> Sweep:
+def read_rows(rows: Iterable[RunRow], layout: Layout, metric: str) -> Sweep:
     """Read trials and refits.
 
     Args:
@@ -68,7 +68,7 @@ def read_rows(rows: Iterable[Row], layout: Layout, metric: str) -> Sweep:
     return Sweep(trials=trials, refits=tuple(refits), n_runs=table.n_runs)
 
 
-def sort_rows(rows: Iterable[Row], layout: Layout) -> Parts:
+def sort_rows(rows: Iterable[RunRow], layout: Layout) -> Parts:
     """Sort runs into trials and refits."""
     return Parts(rows, layout, "")
 
@@ -81,27 +81,27 @@ class Parts:
         refits: Refit runs, the earliest first.
     """
 
-    def __init__(self, rows: Iterable[Row], layout: Layout, metric: str) -> None:
+    def __init__(self, rows: Iterable[RunRow], layout: Layout, metric: str) -> None:
         ordered = sorted(rows, key=lambda row: row.age)
         self.layout = layout
         self.n_runs = len(ordered)
         self._metric = metric
         self._by_id = {row.run_id: row for row in ordered}
-        self._children: dict[str, list[Row]] = defaultdict(list)
+        self._children: dict[str, list[RunRow]] = defaultdict(list)
         for row in ordered:
             if row.parent is not None:
                 self._children[row.parent].append(row)
         self.trials = [row for row in ordered if self._is_trial(row)]
         match = layout.refit.match
         self.refits = [row for row in ordered if match is not None and row.plays(match)]
-        self._refits_below: dict[str, list[Row]] = defaultdict(list)
+        self._refits_below: dict[str, list[RunRow]] = defaultdict(list)
         for row in self.refits:
             if row.parent is not None:
                 self._refits_below[row.parent].append(row)
         self._refit_of = {
             named: row for row in reversed(self.refits) if (named := self._trial_named_by(row)) is not None
         }
-        self._folds_beside: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        self._folds_beside: dict[tuple[str, str], list[RunRow]] = defaultdict(list)
         if layout.fold is not None and layout.fold.by_trial_number:
             for row in ordered:
                 number = self._text(row, layout.trial_number)
@@ -118,15 +118,15 @@ class Parts:
         below = (row for trial in self.trials for row in (*self.below(trial), *self._folds_of(trial)))
         return ids | {row.run_id for row in below}
 
-    def below(self, trial: Row) -> Sequence[Row]:
+    def below(self, trial: RunRow) -> Sequence[RunRow]:
         """Return the runs nested in a trial, the earliest first."""
         return self._children[trial.run_id]
 
-    def above(self, trial: Row) -> Row | None:
+    def above(self, trial: RunRow) -> RunRow | None:
         """Return the run around a trial, if it was read."""
         return self._by_id.get(trial.parent or "")
 
-    def _folds_of(self, trial: Row) -> Sequence[Row]:
+    def _folds_of(self, trial: RunRow) -> Sequence[RunRow]:
         """Return the fold runs of a trial: those nested in it, or else those next to it with its number."""
         fold = self.layout.fold
         if fold is None:
@@ -135,7 +135,7 @@ class Parts:
         number = self._text(trial, self.layout.trial_number)
         return nested or self._folds_beside.get((trial.parent or "", number), ())
 
-    def _trial_named_by(self, refit: Row) -> str | None:
+    def _trial_named_by(self, refit: RunRow) -> str | None:
         """Return the run id of the trial that a refit names; it may name a run nested in the trial."""
         named = _first(refit, self.layout.refit.of_trial)
         run = self._by_id.get(named or "")
@@ -144,16 +144,16 @@ class Parts:
         around = self._by_id.get(run.parent or "")
         return around.run_id if around is not None and self._is_trial(around) else named
 
-    def _looks_like_trial(self, row: Row) -> bool:
+    def _looks_like_trial(self, row: RunRow) -> bool:
         is_fold = self.layout.fold is not None and row.plays(self.layout.fold)
         return not is_fold and row.plays(self.layout.trial)
 
-    def _is_trial(self, row: Row) -> bool:
+    def _is_trial(self, row: RunRow) -> bool:
         """Return whether a run is a trial; a run nested in a trial only holds its values."""
         parent = self._by_id.get(row.parent or "")
         return self._looks_like_trial(row) and not (parent is not None and self._looks_like_trial(parent))
 
-    def _find(self, row: Row, sources: Sources) -> _Found | None:
+    def _find(self, row: RunRow, sources: Sources) -> _Found | None:
         """Find the first text."""
         for source in sources:
             text = self._look_at(row, source)
@@ -162,7 +162,7 @@ class Parts:
                 return _Found(text, counts, source)
         return None
 
-    def _look_at(self, row: Row, source: Source) -> str | None:
+    def _look_at(self, row: RunRow, source: Source) -> str | None:
         if source.of == "run":
             return row.find(source)
         if source.of == "parent":
@@ -172,11 +172,11 @@ class Parts:
         candidates = [own] if own else self._refits_below[row.parent or ""]
         return next((text for refit in candidates if (text := refit.find(source))), None)
 
-    def _text(self, row: Row, sources: Sources, default: str = "") -> str:
+    def _text(self, row: RunRow, sources: Sources, default: str = "") -> str:
         found = self._find(row, sources)
         return found.counts.strip() if found else default
 
-    def _holder(self, trial: Row, metric: str) -> Row:
+    def _holder(self, trial: RunRow, metric: str) -> RunRow:
         """Find the run with metric and params: the trial, or the last finished run nested in it."""
         if not self.layout.values_on_child or metric in trial.metrics:
             return trial
@@ -188,7 +188,7 @@ class Parts:
         ]
         return children[-1] if children else trial
 
-    def _fold_metrics(self, trial: Row, metric: str) -> tuple[float, ...]:
+    def _fold_metrics(self, trial: RunRow, metric: str) -> tuple[float, ...]:
         if self.layout.fold_metric is not None:
             values: list[float] = []
             while (name := _fill(self.layout.fold_metric, metric, len(values))) in trial.metrics:
@@ -206,11 +206,11 @@ class Parts:
         numbers = sorted(folds, key=lambda text: (not text.isdecimal(), int(text) if text.isdecimal() else 0))
         return tuple(folds[number] for number in numbers)
 
-    def name_objective(self, trial: Row) -> str:
+    def name_objective(self, trial: RunRow) -> str:
         """Return the objective's name as recorded; an empty text if it was not."""
         return self._text(trial, self.layout.metric)
 
-    def read_trial(self, row: Row) -> Trial:
+    def read_trial(self, row: RunRow) -> Trial:
         """Read a trial from its run."""
         layout = self.layout
         metric = self._text(row, layout.metric, self._metric)
@@ -247,7 +247,7 @@ class Parts:
             number=self._text(row, layout.trial_number) or None,
         )
 
-    def find_trials_of(self, refit: Row, by_key: Mapping[str, Sequence[Trial]]) -> Sequence[str]:
+    def find_trials_of(self, refit: RunRow, by_key: Mapping[str, Sequence[Trial]]) -> Sequence[str]:
         """Find the run ids of a refit's trials: the one that it names, else those with its key."""
         named = self._trial_named_by(refit)
         if named or not self.layout.refit.by_trial_key:
@@ -256,7 +256,7 @@ class Parts:
         same = by_key.get(key, ()) if key else ()
         return [trial.run_id for trial in same if study in ("", trial.study_key_hash)]
 
-    def read_refit(self, row: Row, trial_run_id: str) -> Refit:
+    def read_refit(self, row: RunRow, trial_run_id: str) -> Refit:
         """Read the refit of a trial from its run."""
         checkpoint, test_metric = self.layout.checkpoint, self.layout.refit.test_metric
         metric = self._text(row, self.layout.metric, self._metric)
@@ -273,7 +273,7 @@ class Parts:
         )
 
 
-def _derive_study_key(layout: Layout, row: Row, backbone: str) -> str:
+def _derive_study_key(layout: Layout, row: RunRow, backbone: str) -> str:
     """Derive a key from what makes trials comparable, for a writer that records none."""
     return digest_json(
         {
@@ -292,7 +292,7 @@ def _name_evaluation(n_folds: int, layout: Layout) -> Evaluation:
     return "single split" if n_folds else layout.evaluation
 
 
-def _first(row: Row, sources: Sources) -> str | None:
+def _first(row: RunRow, sources: Sources) -> str | None:
     return next((text.strip() for source in sources if (text := row.find(source))), None)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from bakeoff.record import Record
 from bakeoff.stores.layouts.layout import Layout, Match
 from bakeoff.stores.layouts.reading import sort_rows
-from bakeoff.stores.layouts.row import Row
+from bakeoff.stores.layouts.row import RunRow
 
 SURE_SHARE = 0.5
 _FOLD = re.compile(r"(?:^|[^a-z])(?:fold|split)[^a-z0-9]?\d+(?:$|[^0-9])", re.IGNORECASE)
@@ -35,7 +35,7 @@ class Recognition(Record):
     why: str
 
 
-def recognise(rows: Sequence[Row], layouts: Sequence[Layout]) -> Recognition | None:
+def recognise(rows: Sequence[RunRow], layouts: Sequence[Layout]) -> Recognition | None:
     """Find the layout that fits a sample best, or None if no layout finds a trial.
 
     Args:
@@ -74,13 +74,13 @@ def describe(match: Match) -> str:
     return ", ".join(words)
 
 
-def count_objectives(rows: Iterable[Row], layout: Layout) -> Counter[str]:
+def count_objectives(rows: Iterable[RunRow], layout: Layout) -> Counter[str]:
     """Count the trials that record each name of the objective."""
     parts = sort_rows(rows, layout)
     return Counter(name for trial in parts.trials if (name := parts.name_objective(trial)))
 
 
-def count_own_metrics(rows: Sequence[Row]) -> Counter[str]:
+def count_own_metrics(rows: Sequence[RunRow]) -> Counter[str]:
     """Count the runs with a finite value of each metric, without metrics of single folds."""
     return Counter(
         name
@@ -90,14 +90,14 @@ def count_own_metrics(rows: Sequence[Row]) -> Counter[str]:
     )
 
 
-def name_by_parents(rows: Sequence[Row], layout: Layout) -> frozenset[str]:
+def name_by_parents(rows: Sequence[RunRow], layout: Layout) -> frozenset[str]:
     """Collect the texts of params and tags of the trials' parents, one of which may name the objective."""
     parts = sort_rows(rows, layout)
     parents = {row.run_id: row for trial in parts.trials if (row := parts.above(trial)) is not None}
     return frozenset(text for row in parents.values() for text in (*row.params.values(), *row.tags.values()))
 
 
-def count_metrics(rows: Sequence[Row], layout: Layout) -> Counter[str]:
+def count_metrics(rows: Sequence[RunRow], layout: Layout) -> Counter[str]:
     """Count the trials with a finite value of each metric, on the trial or on a run below it.
 
     Metrics of single folds do not count.

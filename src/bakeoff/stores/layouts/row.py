@@ -1,4 +1,4 @@
-"""Row: the parts of a run that a layout reads."""
+"""RunRow: the parts of a run that a layout reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bakeoff.stores.tags import PARENT_RUN_ID
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RunRow:
     """One active run of the tracking store, as plain values.
 
     Attributes:

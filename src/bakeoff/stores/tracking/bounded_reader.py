@@ -10,7 +10,7 @@ from bakeoff.core.selection.query import FieldName, ReadTrials, SearchRules, Tri
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.core.selection.trial_search import search_contest
-from bakeoff.stores.layouts import Layout, Row, read_rows
+from bakeoff.stores.layouts import Layout, RunRow, read_rows
 from bakeoff.stores.layouts.layout import Match, Sources
 from bakeoff.stores.tracking import queries
 from bakeoff.stores.tracking.client import Tracker
@@ -111,9 +111,9 @@ class BoundedReader:
                 rows += self._read_rows([queries.equals(tag, trial.run_id), *stage])[0]
         return list(read_rows(rows, self._layout, self._objective.metric).refits)
 
-    def _read_rows(self, conditions: Sequence[str], max_runs: int | None = None) -> tuple[list[Row], bool]:
+    def _read_rows(self, conditions: Sequence[str], max_runs: int | None = None) -> tuple[list[RunRow], bool]:
         """Read runs that meet conditions, until there are enough; return whether there are more."""
-        rows: list[Row] = []
+        rows: list[RunRow] = []
         query = Query(tuple(self._experiments), conditions, page_size=max_runs)
         for page in self._tracker.read_pages(query):
             rows += self._rows(page)
@@ -121,7 +121,7 @@ class BoundedReader:
                 return rows, not page.is_last
         return rows, False
 
-    def _rows(self, page: Page) -> list[Row]:
+    def _rows(self, page: Page) -> list[RunRow]:
         return [read_row(run, self._experiments[run.info.experiment_id]) for run in page.runs]
 
     def _answer(self, query: TrialQuery) -> TrialPage:
@@ -163,7 +163,7 @@ class BoundedReader:
         ]
         return conditions
 
-    def _leave_out_nested(self, rows: Sequence[Row]) -> list[Row]:
+    def _leave_out_nested(self, rows: Sequence[RunRow]) -> list[RunRow]:
         """Drop runs nested in a trial, which are not trials; look up each parent once."""
         unknown = sorted({row.parent for row in rows if row.parent} - self._is_trial.keys())
         for start in range(0, len(unknown), MAX_RUN_IDS):

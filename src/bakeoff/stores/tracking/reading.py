@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.core.records import BestCheckpoint, Refit, Trial
-from bakeoff.stores.layouts import Layout, Row, Sweep, read_rows
+from bakeoff.stores.layouts import Layout, RunRow, Sweep, read_rows
 from bakeoff.stores.tracking.artifacts import find_absent_folder
 from bakeoff.stores.tracking.client import Tracker
 from bakeoff.stores.tracking.trainer_state import (
@@ -49,7 +49,7 @@ def read_sweep(
         metric: The objective's name, for writers that do not record it.
         more_tags: Further tags that a run must have.
     """
-    found: dict[str, Row] = {}
+    found: dict[str, RunRow] = {}
     for experiment_id, name in experiments.items():
         for tags in layout.queries():
             for run in tracker.search_runs(experiment_id, {**tags, **(more_tags or {})}):
@@ -57,7 +57,7 @@ def read_sweep(
     return read_rows(found.values(), layout, metric)
 
 
-def sample_rows(tracker: Tracker, experiment_id: str, name: str, n: int) -> list[Row]:
+def sample_rows(tracker: Tracker, experiment_id: str, name: str, n: int) -> list[RunRow]:
     """Read at most ``n`` of the oldest runs of an experiment, enough to recognise its writer."""
     return [read_row(run, name) for run in islice(tracker.search_runs(experiment_id, {}), n)]
 
@@ -268,9 +268,9 @@ def _by_number(path: str) -> tuple[list[int], str]:
     return [int(digits) for digits in re.findall(r"\d+", path.rpartition("/")[2])], path
 
 
-def read_row(run: Run, experiment_name: str) -> Row:
+def read_row(run: Run, experiment_name: str) -> RunRow:
     """Read a run as plain values."""
-    return Row(
+    return RunRow(
         run_id=run.info.run_id,
         name=run.info.run_name or "",
         status=run.info.status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from bakeoff.core.config.decision_rules import LatencyLimit, QualityFloor
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate, assemble_candidates
-from bakeoff.core.decision.decide import Decision, decide
+from bakeoff.core.decision.decide import Decision, decide, read_decision
 from bakeoff.core.job import Environment, Job
 from bakeoff.core.records import Flag, Measurement
 from bakeoff.core.validity.flags import FEW_REPEATS, NO_REFIT_METRIC
-from bakeoff.errors import CannotTellError
+from bakeoff.errors import CannotTellError, DataError
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.scenarios import Latency, Quality
 from bakeoff.measure.statistics.readings import Reading
@@ -509,3 +510,18 @@ def test_latencies_over_unlike_texts_are_not_ranked(make_job: Callable[..., Job]
     )
     with pytest.raises(CannotTellError):
         rule(candidates)
+
+
+def test_a_decision_of_another_format_is_refused_with_what_to_do() -> None:
+    decision = rule([make_candidate("one"), make_candidate("two")])
+    document = decision.model_dump_json().encode()
+    assert read_decision(document, "decision.json") == decision
+    older = {**decision.model_dump(mode="json"), "format_version": 4}
+    del older["metric"]
+    with pytest.raises(DataError) as caught:
+        read_decision(json.dumps(older).encode(), "decision.json")
+    assert str(caught.value).splitlines()[0] == (
+        "decision.json: found a decision of format 4; expected format 5; run `bakeoff decide` again"
+    )
+    with pytest.raises(DataError, match="expected a file that `bakeoff decide` wrote"):
+        read_decision(b"{}", "decision.json")

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import BackboneSelection, Direction, Refit, Trial
+from bakeoff.core.records import BackboneSelection, Refit, Trial
 from bakeoff.core.selection import trial_search
 from bakeoff.core.selection.query import FieldName, ReadTrials, SearchRules, TrialPage, TrialQuery
 from bakeoff.core.selection.select import crown_champions, hold_contests, leaders_of
 from bakeoff.core.selection.study_groups import OLDEST_SCHEMA, SelectionRules
 from bakeoff.core.selection.trial_search import search_contest
 from bakeoff.errors import ConfigError
+from bakeoff.measure.tasks.metrics import Direction
 
 FIELDS: frozenset[FieldName] = frozenset({"backbone", "study_key", "schema_version", "metric", "direction"})
 # As MLflow's SQL store keeps infinity.

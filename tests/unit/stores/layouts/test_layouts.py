@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.errors import ConfigError
-from bakeoff.stores.layouts import BUILT_IN, Row, Sweep, load_layout, read_rows, recognise
+from bakeoff.stores.layouts import BUILT_IN, RunRow, Sweep, load_layout, read_rows, recognise
 from bakeoff.stores.tags import PARENT_RUN_ID
 
 METRIC = "macro-f1"
@@ -25,7 +25,7 @@ def run_id(number: int) -> str:
 
 def make_row(
     number: int, tags: Mapping[str, str] | None = None, parent: int | None = None, **more: Any
-) -> Row:
+) -> RunRow:
     values: dict[str, Any] = {
         "run_id": run_id(number),
         "name": f"run {number}",
@@ -35,10 +35,10 @@ def make_row(
         "start_time_ms": 1000 + number,
         "tags": {**(tags or {}), **({PARENT_RUN_ID: run_id(parent)} if parent is not None else {})},
     }
-    return Row(**values | more)
+    return RunRow(**values | more)
 
 
-def read(layout: str, rows: Sequence[Row], metric: str = METRIC) -> Sweep:
+def read(layout: str, rows: Sequence[RunRow], metric: str = METRIC) -> Sweep:
     return read_rows(rows, load_layout(layout, Path()), metric)
 
 
@@ -48,7 +48,7 @@ def code_sweep(
     first: int = 0,
     backbone: str = "distilbert",
     parent_tags: Mapping[str, str] | None = None,
-) -> list[Row]:
+) -> list[RunRow]:
     """A parent, two trials with two folds or one training each, and the refit of the second."""
     shared = {"code.study_key_hash": "a" * 64}
     rows = [
@@ -272,7 +272,7 @@ def test_the_queries_of_a_layout_bring_every_run_that_it_reads(name: str) -> Non
     assert all_read.trials
 
 
-def own_sweep() -> list[Row]:
+def own_sweep() -> list[RunRow]:
     shared = {"bakeoff.backbone": "b", "bakeoff.objective.metric": "f1", "bakeoff.study_key_hash": "a" * 64}
     return [
         make_row(700, {**shared, "bakeoff.stage": "hpo_sweep"}),
@@ -289,7 +289,7 @@ def own_sweep() -> list[Row]:
     ]
 
 
-def others() -> list[Row]:
+def others() -> list[RunRow]:
     optuna = dict.fromkeys(("number", "datetime_start", "datetime_complete", "direction"), "0")
     return [
         make_row(800, {**optuna, "state": "COMPLETE"}, metrics={"f1": 0.5}),
@@ -318,7 +318,7 @@ def test_what_bakeoff_writes_is_read_with_folds_and_the_metric_of_the_refit() ->
         (others()[2:], "huggingface"),
     ],
 )
-def test_a_writer_is_recognised_by_its_runs(rows: list[Row], expected: str) -> None:
+def test_a_writer_is_recognised_by_its_runs(rows: list[RunRow], expected: str) -> None:
     found = recognise(rows, [load_layout(name, Path()) for name in BUILT_IN])
     assert found is not None
     assert (found.layout, found.is_sure) == (expected, True)
