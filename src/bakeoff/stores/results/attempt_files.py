@@ -29,6 +29,8 @@ def detach_arrays(document: dict[str, Any]) -> bytes:
         arrays[f"{number}.repeats"] = np.asarray(reading.pop("repeats"), dtype=np.int64)
         for name, column in reading.pop("columns").items():
             arrays[f"{number}.columns.{name}"] = np.asarray(column, dtype=np.int64)
+        for name, column in reading.pop("numbers").items():
+            arrays[f"{number}.numbers.{name}"] = np.asarray(column, dtype=np.float64)
         reading["n"] = len(arrays[f"{number}.values"])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -44,12 +46,13 @@ def _attach_arrays(document: dict[str, Any], packed: bytes | None) -> None:
         del reading["n"]
         reading["values"] = arrays[f"{number}.values"].tolist() if arrays else []
         reading["repeats"] = arrays[f"{number}.repeats"].tolist() if arrays else []
-        prefix = f"{number}.columns."
-        reading["columns"] = {
-            name.removeprefix(prefix): column.tolist()
-            for name, column in arrays.items()
-            if name.startswith(prefix)
-        }
+        for field in ("columns", "numbers"):
+            prefix = f"{number}.{field}."
+            reading[field] = {
+                name.removeprefix(prefix): column.tolist()
+                for name, column in arrays.items()
+                if name.startswith(prefix)
+            }
 
 
 def read_attempt(path: Path, *, with_arrays: bool = True) -> Measurement | FailedAttempt:
