@@ -57,15 +57,18 @@ class BaseJob(Record):
     Attributes:
         inputs_digest: Digest of exactly the documents that the model is fed.
         max_length: Tokens at which a document is cut.
+        champion_run_id: Id of the model: the refit run of a champion, the content digest of a named model.
+        trial_run_id: Trial of a champion; empty for a named model, as are sweep and hashes.
         refit_metric: Score that the refit logged, to be reproduced; not part of the identity.
+        source: Source of a named model, for lineage; None for a champion. Not part of the identity.
     """
 
     backbone: str
     champion_run_id: str
-    trial_run_id: str
-    sweep_run_id: str
-    study_key_hash: str
-    trial_key_hash: str
+    trial_run_id: str = ""
+    sweep_run_id: str = ""
+    study_key_hash: str = ""
+    trial_key_hash: str = ""
     checkpoint_digest: str
     data_fingerprint: str
     eval_fingerprint: str
@@ -76,6 +79,7 @@ class BaseJob(Record):
     max_length: int
     metric_name: str
     refit_metric: float | None = None
+    source: str | None = None
 
     def __copy__(self) -> Self:
         """Copy without the cached key: the copy may be about to change."""

@@ -22,12 +22,12 @@ from bakeoff.core.plan.existing import (
     invalid_attempts,
     valid_attempts,
 )
-from bakeoff.core.records import Measurement
+from bakeoff.core.records import Champion, Measurement
 from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import CannotTellError, DataError, TrackingError, UserError
-from bakeoff.orchestrator.checkpoints import find_champions
+from bakeoff.orchestrator.checkpoints import find_models
 from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
 from bakeoff.orchestrator.progress import warn
@@ -60,7 +60,7 @@ def decide(project: Project) -> Decision:
         TrackingError: The store does not answer.
         UserError: The run mode only resumes, and no decision exists.
     """
-    champions = find_champions(project)
+    champions = find_models(project)
     jobs = [asked.job for asked in build_jobs(project, champions, recall_hardware(project))]
     existing = find_existing(project, champions)
     found = [
@@ -87,7 +87,9 @@ def decide(project: Project) -> Decision:
             )
         project.progress.say(f"{project.decision_path}: reused, its inputs have not changed")
         return stored
-    folds = {champion.run_id: champion.fold_metrics for champion in champions}
+    folds = {
+        champion.run_id: champion.fold_metrics for champion in champions if isinstance(champion, Champion)
+    }
     candidates, incomplete = assemble_candidates(measurements, settings, folds)
     if not candidates:
         missing = [job for job, measurement in zip(jobs, found, strict=True) if measurement is None]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bakeoff.core.records import Champion
+from bakeoff.core.records import AnyModel
 from bakeoff.errors import UnknownLabelsError
 from bakeoff.measure.model.checkpoint import read_labels
 from bakeoff.measure.tasks.token_classification import require_known_labels
 from bakeoff.orchestrator.project import Project
 
 
-def check_labels(project: Project, champions: Iterable[Champion]) -> None:
+def check_labels(project: Project, champions: Iterable[AnyModel]) -> None:
     """Check that the champions know the labels of the test documents, if a scenario compares with them.
 
     Only ``config.json`` of checkpoints that are on this machine is read. ``bench`` checks each other one as
@@ -41,7 +41,7 @@ def needs_labels(project: Project) -> bool:
     return any(scenario.needs_labels for scenario in project.settings.benchmark.scenarios)
 
 
-def compare_labels(project: Project, champion: Champion) -> tuple[str, ...] | None:
+def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | None:
     """Check one champion, and return its labels; None if its checkpoint is not on this machine.
 
     Raises:

@@ -222,16 +222,20 @@ class Project:
                     "seed": hpo.seed,
                 },
             ),
-            eval_fingerprint=compute_eval_fingerprint(
-                metric=hpo.objective.metric,
-                options={
-                    "average": "micro",
-                    "scheme": "BIO",
-                    "mode": "conlleval",
-                    "max_length": data.max_length,
-                },
-                evaluator=evaluator_version(),
-            ),
+            eval_fingerprint=self.fingerprint_evaluation(hpo.objective.metric),
+        )
+
+    def fingerprint_evaluation(self, metric: str) -> str:
+        """Fingerprint the evaluation of quality by a metric."""
+        return compute_eval_fingerprint(
+            metric=metric,
+            options={
+                "average": "micro",
+                "scheme": "BIO",
+                "mode": "conlleval",
+                "max_length": self.settings.data.max_length,
+            },
+            evaluator=evaluator_version(),
         )
 
     def warn_once(self, line: str) -> None:
