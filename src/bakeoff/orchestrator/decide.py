@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -77,7 +77,9 @@ def decide(project: Project) -> Decision:
     step = choose_step(
         project.decision_mode,
         exists=stored is not None,
-        is_complete=stored is not None and stored.inputs_digest == inputs,
+        is_complete=stored is not None
+        and stored.inputs_digest == inputs
+        and has_names(stored, {job.champion_run_id: job.backbone for job in jobs}),
     )
     if step in (Step.REUSE, Step.LEAVE):
         if stored is None:
@@ -96,6 +98,16 @@ def decide(project: Project) -> Decision:
         raise CannotTellError(_explain_missing(missing, existing))
     made = deciding.decide(candidates, settings, incomplete, production)
     return made.replace(inputs_digest=inputs, measurements=used, versions=versions)
+
+
+def has_names(decision: Decision, names: Mapping[str, str]) -> bool:
+    """Return whether a decision calls its models so; a named model may be renamed, which measures nothing.
+
+    Args:
+        decision: Decision to check.
+        names: Name of each model by its id.
+    """
+    return all(names.get(row.champion_run_id, row.backbone) == row.backbone for row in decision.standings)
 
 
 def _find_production(project: Project, stored: Decision | None) -> Production:
