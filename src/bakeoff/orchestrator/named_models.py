@@ -84,7 +84,10 @@ def identify_model(project: Project, name: str, source: ModelSource) -> NamedMod
         if project.is_offline:
             raise _never_fetched(place)
         download = project.tracker.download
-        model = project.checkpoints.acquire_source(seen.location, seen.content, download, place)
+        try:
+            model = project.checkpoints.acquire_source(seen.location, seen.content, download, place)
+        except CheckpointError as error:
+            raise ModelSourceError(place, found=error.found, fix=error.fix) from error
     return model.replace(backbone=name, source=source.source)
 
 

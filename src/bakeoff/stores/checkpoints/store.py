@@ -9,39 +9,38 @@ prepared/              files that backends made
 from __future__ import annotations
 
 import os
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from bakeoff.core.identity import is_run_id
-from bakeoff.core.records import AnyModel, Champion, NamedModel, SourceKind
-from bakeoff.disk import durable
-from bakeoff.disk.digest import digest_folder, digest_json, list_files, shorten
+from bakeoff.core.records import AnyModel, Champion, NamedModel
+from bakeoff.disk.digest import digest_json
 from bakeoff.disk.folders import Manifest, build_folder, find_whole, look_at
-from bakeoff.disk.names import NameRegister, find_path_fault
-from bakeoff.errors import FULL_OR_READ_ONLY, CheckpointError, ModelSourceError, StorageError, TrackingError
-from bakeoff.measure.model.checkpoint import CONFIG_FILE, open_checkpoint
-from bakeoff.stores.checkpoints.archives import find_checkpoint_folder, unpack
+from bakeoff.disk.names import find_path_fault
+from bakeoff.errors import CheckpointError, ModelSourceError
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.stores.checkpoints.fetch import (
+    CONTENT,
+    INNER,
+    Download,
+    check_checkpoint,
+    describe,
+    fetch_checkpoint,
+    fetch_source,
+    finish_source,
+    make_model,
+)
 from bakeoff.stores.checkpoints.sources import (
-    MLMODEL_FILE,
     Content,
     assemble,
-    read_content,
     require_checkpoint,
 )
 from bakeoff.stores.tags import CHECKPOINT_ARTIFACT
 
 SomeModel = TypeVar("SomeModel", Champion, AnyModel)
-Download = Callable[[str, str, Path], Path]
-
-_INNER = "checkpoint"
-_CONTENT = "content.json"
-_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 class CheckpointStore:
@@ -84,12 +83,12 @@ class CheckpointStore:
         """
         if model.checkpoint_path is not None:
             found = self._look_at_given(model.checkpoint_path, rehash=rehash).digest()
-            _check(model.checkpoint_path, found, model.checkpoint_digest)
+            check_checkpoint(model.checkpoint_path, found, model.checkpoint_digest)
             return model.checkpoint_path
         return self._keep(
             self._cached_folder(model),
-            lambda aside: _fetch(model, download, aside),
-            place=_describe(model),
+            lambda aside: fetch_checkpoint(model, download, aside),
+            place=describe(model),
             expected=model.checkpoint_digest,
             rehash=rehash,
         )
@@ -109,7 +108,7 @@ class CheckpointStore:
         final = self._named_folder(location)
         self._keep(
             final,
-            lambda aside: _fetch_source(location, content, download, aside, place=place, expected=None),
+            lambda aside: fetch_source(location, content, download, aside, place=place, expected=None),
             place=place,
         )
         return self._as_model(final, location, place)
@@ -133,14 +132,14 @@ class CheckpointStore:
         if list(parts) == [""]:
             open_checkpoint(folder)
             digest = self._look_at_given(folder, rehash=False).digest()
-            return _make_model(place, folder, digest, content.kind)
+            return make_model(place, folder, digest, content.kind)
         looks = [self._look_at_given(part, rehash=False) for part in parts.values()]
         digests = {name: digest for look in looks for name, digest in look.digests.items()}
         final = self.folder / "named" / digest_json(digests)
 
         def build(aside: Path) -> None:
-            assemble(parts, aside / _INNER, place)
-            _finish_source(aside, content, place, None)
+            assemble(parts, aside / INNER, place)
+            finish_source(aside, content, place, None)
 
         self._keep(final, build, place=place)
         return self._as_model(final, "", place)
@@ -148,14 +147,14 @@ class CheckpointStore:
     def _as_model(self, final: Path, location: str, place: str) -> NamedModel:
         whole = find_whole(final, rehash=False)
         try:
-            content = Content.model_validate_json((final / _CONTENT).read_bytes())
+            content = Content.model_validate_json((final / CONTENT).read_bytes())
         except (OSError, ValidationError):
             content = None
         if whole is None or content is None:
             raise ModelSourceError(
                 place, found=f"{final} changed while it was read", fix="repeat the command"
             )
-        return _make_model(place, final / _INNER, whole.digest(_INNER), content.kind, location)
+        return make_model(place, final / INNER, whole.digest(INNER), content.kind, location)
 
     def _keep(
         self,
@@ -169,7 +168,7 @@ class CheckpointStore:
         """Return the checkpoint in a folder of the cache; fetch it if it is missing or has changed."""
 
         def fits(manifest: Manifest) -> bool:
-            return expected in {None, manifest.digest(_INNER)}
+            return expected in {None, manifest.digest(INNER)}
 
         def build(aside: Path) -> None:
             self._notify(f"{place}: fetching it")
@@ -177,8 +176,8 @@ class CheckpointStore:
 
         cached = find_whole(final, rehash=rehash)
         if cached is not None and fits(cached):
-            open_checkpoint(final / _INNER)
-            return final / _INNER
+            open_checkpoint(final / INNER)
+            return final / INNER
         if final.exists():
             self._warn(f"{place}: the cached copy has changed; fetching it again")
         build_folder(
@@ -187,7 +186,7 @@ class CheckpointStore:
             accept=fits,
             on_wait=lambda holder: self._warn(f"{place}: waiting for another process to fetch it: {holder}"),
         )
-        return final / _INNER
+        return final / INNER
 
     def find_digest(self, model: AnyModel) -> str | None:
         """Find the content digest of a model's checkpoint without network, mostly without reading it.
@@ -206,7 +205,7 @@ class CheckpointStore:
         if model.checkpoint_path is not None:
             return self._look_at_given(model.checkpoint_path, rehash=False).digest()
         cached = find_whole(self._cached_folder(model), rehash=False)
-        return cached.digest(_INNER) if cached else None
+        return cached.digest(INNER) if cached else None
 
     def find_local(self, model: AnyModel) -> Path | None:
         """Find the folder of a model's checkpoint on this machine, without reading it.
@@ -217,7 +216,7 @@ class CheckpointStore:
         if model.checkpoint_path is not None:
             return model.checkpoint_path
         cached = self._cached_folder(model)
-        return cached / _INNER if find_whole(cached, rehash=False) else None
+        return cached / INNER if find_whole(cached, rehash=False) else None
 
     def identify(self, model: SomeModel, download: Download) -> SomeModel:
         """Return the model with its content digest, which a plan needs and older writers did not record.
@@ -250,7 +249,7 @@ class CheckpointStore:
         if isinstance(model, NamedModel):
             if not model.location:
                 raise ModelSourceError(
-                    _describe(model),
+                    describe(model),
                     found="the folder is not on this machine",
                     fix="keep it on storage that all nodes reach, or log it with MLflow",
                 )
@@ -271,155 +270,3 @@ class CheckpointStore:
             )
         other = "" if artifact == CHECKPOINT_ARTIFACT else f"-{digest_json(artifact)}"
         return self.folder / "checkpoints" / f"{run_id}{other}"
-
-
-def _describe(model: AnyModel) -> str:
-    if isinstance(model, NamedModel):
-        return f"models.{model.backbone} ({model.source})"
-    return f"{model.checkpoint_artifact!r} of run {model.refit_run_id}"
-
-
-def _make_model(place: str, folder: Path, digest: str, kind: SourceKind, location: str = "") -> NamedModel:
-    return NamedModel(
-        backbone=place,
-        run_id=digest,
-        source=place,
-        location=location,
-        kind=kind,
-        checkpoint_path=folder,
-        checkpoint_digest=digest,
-    )
-
-
-def _fetch(model: AnyModel, download: Download, aside: Path) -> None:
-    """Put the checked checkpoint into a folder, alone and under its fixed name."""
-    place = _describe(model)
-    if isinstance(model, NamedModel):
-        content = Content(kind=model.kind, parts=("",))
-        if model.kind is not SourceKind.CHECKPOINT:
-            content = _fetch_content(model.location, download, aside / "mlmodel", place)
-        _fetch_source(model.location, content, download, aside, place=place, expected=model.checkpoint_digest)
-        return
-    with _receiving(aside) as (received, unpacked):
-        _download(download, model.refit_run_id, model.checkpoint_artifact, received, place)
-        found = received / model.checkpoint_artifact
-        if found.is_symlink() or not found.exists():
-            raise _nothing_there(place)
-        inner = _open_received(found, unpacked, place).rename(aside / _INNER)
-    try:
-        _check_names(inner)
-        _check(inner, digest_folder(inner), model.checkpoint_digest)
-    except CheckpointError as error:  # the message is true of the artifact, which remains
-        raise CheckpointError(place, found=error.found, fix=error.fix) from error
-
-
-def _fetch_content(location: str, download: Download, folder: Path, place: str) -> Content:
-    """Read what a location with an ``MLmodel`` file holds."""
-    folder.mkdir()
-    try:
-        return read_content(
-            [MLMODEL_FILE], lambda name: _download(download, location, name, folder, place), place
-        )
-    finally:
-        shutil.rmtree(folder)
-
-
-def _fetch_source(
-    location: str, content: Content, download: Download, aside: Path, *, place: str, expected: str | None
-) -> None:
-    """Put the checkpoint of a location into a folder, with a note of what the location holds."""
-    parts = require_checkpoint(content, place)
-    with _receiving(aside) as (received, unpacked):
-        found = {part: _download(download, location, part, received, place) for part in parts}
-        if parts == ("",):
-            found = {"": _open_received(found[""], unpacked, place)}
-        assemble(found, aside / _INNER, place)
-    _finish_source(aside, content, place, expected)
-
-
-def _finish_source(aside: Path, content: Content, place: str, expected: str | None) -> None:
-    inner = aside / _INNER
-    try:
-        _check_names(inner)
-        open_checkpoint(inner)
-    except CheckpointError as error:  # the message is true of the source, which remains
-        raise ModelSourceError(place, found=error.found, fix=error.fix) from error
-    found = digest_folder(inner)
-    if expected not in {None, found}:
-        raise ModelSourceError(
-            place,
-            found=f"its content has digest {shorten(found)}, planned was {shorten(str(expected))}",
-            fix="run `bakeoff plan` again",
-        )
-    durable.write_json(aside / _CONTENT, content.model_dump(mode="json"))
-
-
-@contextmanager
-def _receiving(aside: Path) -> Iterator[tuple[Path, Path]]:
-    """Make the folder for a download, name the one for its unpacked content, and remove both."""
-    received, unpacked = aside / "received", aside / "unpacked"
-    received.mkdir()
-    yield received, unpacked
-    for rest in (received, unpacked):
-        shutil.rmtree(rest, ignore_errors=True)
-
-
-def _download(download: Download, holder: str, path: str, folder: Path, place: str) -> Path:
-    try:
-        return download(holder, path, folder)
-    except TrackingError as error:
-        if fault := _find_disk_fault(error):
-            raise StorageError(
-                folder.parent.parent, action="downloading a checkpoint", error=fault
-            ) from error
-        if getattr(error.__cause__, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-            raise _nothing_there(place) from error
-        raise
-
-
-def _open_received(found: Path, unpacked: Path, place: str) -> Path:
-    """Return the folder of the checkpoint in what was fetched: a folder or an archive."""
-    found = _unwrap(found)
-    if found.is_file():
-        unpacked.mkdir()
-        unpack(found, unpacked, place)
-        return find_checkpoint_folder(unpacked, place)
-    return found if (found / CONFIG_FILE).is_file() else find_checkpoint_folder(found, place)
-
-
-def _unwrap(found: Path) -> Path:
-    """Return the one file in a folder: ``log_artifact(archive, NAME)`` puts it into a folder NAME."""
-    inside = list(found.iterdir()) if found.is_dir() else []
-    is_wrapped = len(inside) == 1 and inside[0].is_file() and not inside[0].is_symlink()
-    return inside[0] if is_wrapped and inside[0].name != CONFIG_FILE else found
-
-
-def _nothing_there(place: str) -> CheckpointError:
-    return CheckpointError(
-        place, found="the run holds no such artifact", fix="log it, or name it as it was logged"
-    )
-
-
-def _check_names(folder: Path) -> None:
-    names = NameRegister()
-    for name in list_files(folder):
-        if fault := names.find_fault(name, is_folder=False):
-            raise CheckpointError(folder, found=f"a file's name: {fault}", fix="rename it and log it again")
-
-
-def _check(folder: Path, found: str, expected: str | None) -> None:
-    open_checkpoint(folder)
-    if expected not in {None, found}:
-        raise CheckpointError(
-            folder,
-            found=f"its content has digest {shorten(found)}, the refit recorded {shorten(str(expected))}",
-            fix="restore the trained files, or run the refit again",
-        )
-
-
-def _find_disk_fault(error: TrackingError) -> OSError | None:
-    """Find a full disk behind a failed download: MLflow mentions it only in the text of its error."""
-    cause = error.__cause__
-    numbers = {cause.errno} if isinstance(cause, OSError) else {int(n) for n in _ERRNO.findall(str(cause))}
-    number = next((number for number in numbers if number in FULL_OR_READ_ONLY), None)
-    return None if number is None else OSError(number, os.strerror(number))
