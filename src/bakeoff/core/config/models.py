@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from bakeoff.core.identity import is_run_id
 from bakeoff.disk.names import find_path_fault
@@ -40,15 +40,6 @@ class ModelSource(Record):
     """
 
     source: Annotated[str, Field(min_length=1, max_length=4096)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_short_form(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"source": value}
-        if isinstance(value, (dict, ModelSource)):
-            return value
-        raise ValueError(f"set {ALLOWED}")
 
     @field_validator("source")
     @classmethod
@@ -85,3 +76,17 @@ class ModelSource(Record):
         if found is None or _LOGGED.fullmatch(self.source):
             return None
         return RegisteredModel(found["name"], found["version"], found["alias"])
+
+
+def _read_short_form(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"source": value}
+    if isinstance(value, (dict, ModelSource)):
+        return value
+    raise ValueError(f"set {ALLOWED}")
+
+
+# A source as the configuration may write it: a text alone, or a mapping.
+NamedSource = Annotated[
+    ModelSource, BeforeValidator(_read_short_form, json_schema_input_type=str | ModelSource)
+]

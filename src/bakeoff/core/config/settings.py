@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from bakeoff.core.config.data import DataSettings
 from bakeoff.core.config.decision_rules import Constraint, Objective, Weighted
 from bakeoff.core.config.execution import Execution, LocalExecution
-from bakeoff.core.config.models import ModelSource
+from bakeoff.core.config.models import NamedSource
 from bakeoff.core.config.pruners import Pruner
 from bakeoff.core.records import Direction
 from bakeoff.core.run_mode import RunMode
@@ -368,7 +368,7 @@ class Settings(Record):
     tracking: TrackingSettings = TrackingSettings()
     data: DataSettings = DataSettings()
     hpo: HpoSettings = HpoSettings()
-    models: Mapping[Name, ModelSource] = {}
+    models: Mapping[Name, NamedSource] = {}
     selection: SelectionSettings = SelectionSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
     decision: DecisionSettings = DecisionSettings()
