@@ -12,7 +12,9 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
+from bakeoff.core.config.settings import HpoSettings, ObjectiveSettings, Settings
 from bakeoff.core.records import Champion, NamedModel, SourceKind
+from bakeoff.disk.digest import digest_folder
 from bakeoff.errors import (
     BakeoffError,
     ConfigError,
@@ -34,6 +36,7 @@ from bakeoff.orchestrator.checkpoints import find_models
 from bakeoff.orchestrator.setup.doctor import check_project
 from bakeoff.serving import load_served_model
 from bakeoff.stores import tags
+from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.tracking import Tracker, create_client
 from command_line import bakeoff
 from copies import copy_project
@@ -486,3 +489,39 @@ def test_an_outage_is_no_wrong_name(write: Write) -> None:
     )
     with pytest.raises(TrackingError):
         plan(down)
+
+
+def test_a_node_without_the_folder_fetches_the_model_by_its_location(
+    write: Write, small: Path, tmp_path: Path
+) -> None:
+    project = write({"new": str(small), "prod": "models:/ner@live"})
+    local, remote = find_models(project)
+    node = CheckpointStore(tmp_path / "node")
+    folder = node.acquire(remote.replace(checkpoint_path=None), project.tracker.download)
+    assert folder.is_relative_to(tmp_path / "node")
+    assert digest_folder(folder) == remote.checkpoint_digest
+    with pytest.raises(ModelSourceError, match="the folder is not on this machine; keep it on storage"):
+        node.acquire(local.replace(checkpoint_path=None), project.tracker.download)
+    changed = remote.replace(checkpoint_path=None, checkpoint_digest="0" * 64)
+    with pytest.raises(ModelSourceError, match="its content has digest .* planned was 000000000000"):
+        node.acquire(changed, project.tracker.download)
+
+
+def test_a_sweep_in_the_configuration_changes_no_key_of_a_named_model(write: Write, small: Path) -> None:
+    project = write({"new": str(small)})
+    keys = [planned.job.key for planned in plan(project).jobs]
+    hpo = HpoSettings(objective=ObjectiveSettings(metric="eval_loss", direction="minimize"), seed=7)
+    other = Project(project.root, project.settings.replace(hpo=hpo))
+    assert [planned.job.key for planned in plan(other).jobs] == keys
+
+
+def test_a_project_of_named_models_needs_no_file(small: Path, shipped: Path, tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {
+            "data": {"test": str(shipped / "data" / "test.jsonl"), "max_length": 32},
+            "models": {"new": str(small)},
+            "benchmark": FAST,
+        }
+    )
+    project = Project(tmp_path / "results", settings, is_offline=True)
+    assert [planned.job.candidate for planned in plan(project).jobs] == ["new × noop"] * 2

@@ -138,11 +138,12 @@ def build_jobs(
     runtimes = [fix_threads(runtime, hardware) for runtime in settings.runtimes]
     inputs = [digest_documents(documents_for(project, scenario)) for scenario in settings.scenarios]
     digests = [_digest_of(champion) for champion in champions]
+    described = _describe_models(project, champions)
     return [
         AskedJob(
             JOB.validate_python(
                 {
-                    **_describe_model(project, champion),
+                    **description,
                     "champion_run_id": champion.run_id,
                     "checkpoint_digest": digest,
                     "runtime": runtime,
@@ -155,7 +156,7 @@ def build_jobs(
             ),
             champion,
         )
-        for champion, digest in zip(champions, digests, strict=True)
+        for champion, digest, description in zip(champions, digests, described, strict=True)
         for runtime in runtimes
         for scenario, inputs_digest in zip(settings.scenarios, inputs, strict=True)
     ]
@@ -242,17 +243,21 @@ def _correct(benchmark: ExistingBenchmark, lifecycle: str | None) -> ExistingBen
     return benchmark.replace(state="deleted", reason=reason)
 
 
-def _describe_model(project: Project, model: AnyModel) -> dict[str, object]:
-    """Return what a job takes over from its model; data and evaluation of a named model are the test's."""
-    if isinstance(model, Champion):
-        return {name: getattr(model, name) for name in _FROM_CHAMPION}
-    return {
-        "backbone": model.backbone,
-        "source": model.source,
-        "data_fingerprint": digest_json({"test": digest_documents(project.test_documents)}),
-        "eval_fingerprint": project.fingerprint_evaluation(ENTITY_F1),
-        "metric_name": ENTITY_F1,
-    }
+def _describe_models(project: Project, models: Sequence[AnyModel]) -> list[dict[str, object]]:
+    """Return what jobs take over from each model; data and evaluation of a named model are the test's."""
+    of_test: dict[str, object] = {}
+    if not all(isinstance(model, Champion) for model in models):
+        of_test = {
+            "data_fingerprint": digest_json({"test": digest_documents(project.test_documents)}),
+            "eval_fingerprint": project.fingerprint_evaluation(ENTITY_F1),
+            "metric_name": ENTITY_F1,
+        }
+    return [
+        {name: getattr(model, name) for name in _FROM_CHAMPION}
+        if isinstance(model, Champion)
+        else {"backbone": model.backbone, "source": model.source, **of_test}
+        for model in models
+    ]
 
 
 def _digest_of(champion: AnyModel) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.decision.production import Production
 from bakeoff.core.decision.standings import Standing
-from bakeoff.core.identity import is_run_id
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.records import AnyModel, Measurement
@@ -142,7 +141,7 @@ def _find_other_libraries(winner: Standing, decision: Decision, job: Job) -> Ite
 
 def _find_model(project: Project, winner: Standing) -> AnyModel:
     """Find the winner's model, and give it the digest of the measured checkpoint."""
-    if not is_run_id(winner.champion_run_id):
+    if winner.is_named:
         return _find_named(project, winner)
     for selection in select_champions(project).values():
         if selection.champion is not None and selection.champion.run_id == winner.champion_run_id:

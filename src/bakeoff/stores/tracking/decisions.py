@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.decision.standings import Standing
-from bakeoff.core.identity import flatten, is_run_id
+from bakeoff.core.identity import flatten
 from bakeoff.disk.digest import digest_json
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
@@ -73,7 +73,7 @@ def _more_tags(decision: Decision) -> dict[str, str]:
         tags.RUNTIME: winner.runtime,
         tags.CHECKPOINT_DIGEST: winner.checkpoint_digest,
         # A named model comes from no run: its id is the digest of its content.
-        **({tags.LINEAGE_REFIT: winner.champion_run_id} if is_run_id(winner.champion_run_id) else {}),
+        **({} if winner.is_named else {tags.LINEAGE_REFIT: winner.champion_run_id}),
         tags.BENCHMARK_KEYS: "\n".join(winner.benchmark_keys)[:_LONGEST_TAG],
     }
 
