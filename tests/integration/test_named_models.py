@@ -503,7 +503,7 @@ def test_a_node_without_the_folder_fetches_the_model_by_its_location(
     with pytest.raises(ModelSourceError, match="the folder is not on this machine; keep it on storage"):
         node.acquire(local.replace(checkpoint_path=None), project.tracker.download)
     changed = remote.replace(checkpoint_path=None, checkpoint_digest="0" * 64)
-    with pytest.raises(ModelSourceError, match="its content has digest .* planned was 000000000000"):
+    with pytest.raises(ModelSourceError, match=r"its content has digest .* planned was 000000000000"):
         node.acquire(changed, project.tracker.download)
 
 
