@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
 from bakeoff.core.identity import KEY_VERSION, BenchmarkKey, build_benchmark_key, flatten
 from bakeoff.disk.digest import digest_json
@@ -80,6 +80,14 @@ class BaseJob(Record):
     metric_name: str
     refit_metric: float | None = None
     source: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_source(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the job of a champion as before named models, since stored formats are kept."""
+        values: dict[str, Any] = write(self)
+        if values.get("source", "") is None:
+            del values["source"]
+        return values
 
     def __copy__(self) -> Self:
         """Copy without the cached key: the copy may be about to change."""
