@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from bakeoff.core.job import Environment, Job
 from bakeoff.measure.heats.records import Stop, Unmet
@@ -221,6 +221,8 @@ class Champion(Model):
 
 # The closed list of what can be measured; the kinds differ in their fields.
 AnyModel = Champion | NamedModel
+# A model whose kind a function keeps.
+SomeModel = TypeVar("SomeModel", Champion, AnyModel)
 
 
 class BackboneSelection(Record):

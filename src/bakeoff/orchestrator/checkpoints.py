@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
 
 from bakeoff.core.plan.jobs import Plan
-from bakeoff.core.records import AnyModel, Champion
+from bakeoff.core.records import AnyModel, Champion, SomeModel
 from bakeoff.errors import BakeoffError, ConfigError, NoChampionError, UserError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.orchestrator.champions import require_champions, select_champions
@@ -16,7 +15,6 @@ from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 
 OnSkip = Callable[[AnyModel, BakeoffError], None]
-SomeModel = TypeVar("SomeModel", Champion, AnyModel)
 
 
 def _describe_skip(model: AnyModel, error: BakeoffError) -> str:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import ValidationError
 
 from bakeoff.core.identity import is_run_id
-from bakeoff.core.records import AnyModel, Champion, NamedModel
+from bakeoff.core.records import AnyModel, NamedModel, SomeModel
 from bakeoff.disk.digest import digest_json
 from bakeoff.disk.folders import Manifest, build_folder, find_whole, look_at
 from bakeoff.disk.names import find_path_fault
@@ -39,8 +38,6 @@ from bakeoff.stores.checkpoints.sources import (
     require_checkpoint,
 )
 from bakeoff.stores.tags import CHECKPOINT_ARTIFACT
-
-SomeModel = TypeVar("SomeModel", Champion, AnyModel)
 
 
 class CheckpointStore:
