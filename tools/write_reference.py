@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from bakeoff.cli.main import cli
 from bakeoff.core.config.settings import Settings
@@ -49,12 +49,12 @@ def make_documents() -> dict[Path, str]:
 
 def make_schema(stage: str) -> Schema:
     """Make the JSON Schema of one stage's file, with the docstrings of its records."""
-    model = Settings.model_fields[stage].annotation
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise TypeError(f"{stage} is no record")
-    schema = model.model_json_schema()
+    model: Any = Settings.model_fields[stage].annotation
+    schema = TypeAdapter(model).json_schema()
     models = {each.__name__: each for each in walk_models(model)}
-    for name, inner in [(model.__name__, schema), *schema.get("$defs", {}).items()]:
+    if "properties" not in schema:  # a mapping of names that you choose
+        schema["description"] = read_docstring(Settings)[1][stage]
+    for name, inner in [(getattr(model, "__name__", ""), schema), *schema.get("$defs", {}).items()]:
         if name in models:
             describe(inner, models[name])
     return {"$schema": SCHEMA_DIALECT, **schema, "title": f"{stage}.yaml of bakeoff"}
@@ -112,7 +112,8 @@ def write_configuration(schemas: Mapping[str, Schema]) -> str:
     told: set[str] = set()
     for stage, schema in schemas.items():
         defs = schema.get("$defs", {})
-        page += [f"## {stage}.yaml", "", schema["description"], "", *write_table(schema, defs)]
+        page += [f"## {stage}.yaml", "", schema["description"], ""]
+        page += write_table(schema, defs) if "properties" in schema else write_mapping(schema, defs)
         for name, inner in defs.items():
             if "properties" in inner and name not in told:
                 page += [f"### {name}", "", inner["description"], "", *write_table(inner, defs)]
@@ -139,6 +140,12 @@ def write_table(schema: Schema, defs: Mapping[str, Schema]) -> list[str]:
         cells = (f"`{name}`", name_type(field, defs), default, name_bounds(field), meaning)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return [*rows, ""]
+
+
+def write_mapping(schema: Schema, defs: Mapping[str, Schema]) -> list[str]:
+    """Write the type of a stage whose keys are names that you choose."""
+    text = name_type(schema, defs)
+    return [f"{text[0].upper()}{text[1:]}.", ""]
 
 
 def name_default(field: Schema, *, is_required: bool) -> str:

@@ -9,6 +9,7 @@
     │   ├── CheckpointError
     │   ├── JobNotFoundError
     │   ├── MissingExtraError
+    │   ├── ModelSourceError
     │   ├── NoSweepError
     │   ├── UnknownLabelsError
     │   ├── UnsuitableLibraryError
@@ -126,6 +127,13 @@ class MissingExtraError(UserError):
 
     def __init__(self, part: str, *, library: str, extra: str) -> None:
         super().__init__(f"{part}: {library} is not installed; run `pip install 'bakeoff[{extra}]'`")
+
+
+class ModelSourceError(UserError):
+    """A source of a named model that is missing, or holds no model that bakeoff measures."""
+
+    def __init__(self, place: str, *, found: str, fix: str) -> None:
+        super().__init__(f"{place}: {found}; {fix}")
 
 
 class UnknownLabelsError(UserError):

@@ -56,9 +56,17 @@ def test_every_setting_says_what_it_means() -> None:
     assert [row[0] for row in settings if not row[-1].removesuffix("|").strip()] == []
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "models"])
 def test_an_editor_accepts_the_example_configuration(stage: str) -> None:
     assert faults(stage, (ROOT / "src/bakeoff/demo/config" / f"{stage}.yaml").read_text()) == []
+
+
+def test_an_editor_accepts_the_models_of_the_how_to() -> None:
+    page = (ROOT / "docs/how-to/models-without-a-sweep.md").read_text()
+    text = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0]
+    assert faults("models", text) == []
+    assert len(yaml.safe_load(text)) > 1
+    assert faults("models", "new: {}") != []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def write_report(project: Project, decision: Decision, selections: Mapping[str, 
         "bakeoff": version("bakeoff"),
         "mlflow": version("mlflow"),
         "tracking store": project.tracker.shown_uri,
-        "sweep experiment": ", ".join(project.settings.tracking.sweep_experiments),
+        **_name_sweep(project),
         "benchmark experiment": project.settings.tracking.benchmark_experiment,
         "decision digest": digest_json(decision.model_dump(mode="json")),
     }
@@ -31,14 +31,21 @@ def write_report(project: Project, decision: Decision, selections: Mapping[str, 
         facts,
         measurements=recall_measurements(project, decision),
         commands=_list_commands(project, decision),
+        sources={name: model.source for name, model in project.settings.models.items()},
     )
     write_bytes(project.report_path, page.encode())
     save_decision(project, decision, [project.report_path])
     return project.report_path
 
 
+def _name_sweep(project: Project) -> dict[str, str]:
+    names = project.settings.tracking.sweep_experiments
+    return {"sweep experiment": ", ".join(names)} if project.settings.hpo.backbones else {}
+
+
 def _list_commands(project: Project, decision: Decision) -> tuple[str, ...]:
     """List the commands that repeat the decision in the project folder."""
-    stages = ("champions", "plan", "bench", "decide", "report", *(("promote",) if decision.winner else ()))
+    first = ("champions",) if project.settings.hpo.backbones else ()
+    stages = (*first, "plan", "bench", "decide", "report", *(("promote",) if decision.winner else ()))
     option = f" --config {shlex.quote(project.config_name)}" if project.config_name else ""
     return tuple(f"bakeoff {stage}{option}" for stage in stages)

@@ -9,7 +9,6 @@ import click
 
 from bakeoff.cli import output
 from bakeoff.cli.options import config_option, find_config, json_option, overrides_option, quiet_option
-from bakeoff.core.config.parse import STAGES
 from bakeoff.disk.durable import write_bytes
 from bakeoff.errors import ConfigError, UserError
 from bakeoff.orchestrator import open_project
@@ -24,7 +23,7 @@ from bakeoff.orchestrator.setup.doctor import (
 )
 from bakeoff.orchestrator.setup.draft_layout import draft_layout
 from bakeoff.orchestrator.setup.observe import describe_seen
-from bakeoff.orchestrator.setup.write_config import draft_config, holds_password, relate_uri
+from bakeoff.orchestrator.setup.write_config import DRAFTED, draft_config, holds_password, relate_uri
 from bakeoff.plural import count
 from bakeoff.report.text.units import clean
 from bakeoff.stores.layouts import BUILT_IN, load_layout
@@ -79,7 +78,7 @@ def init(
     Exit code 3: no layout fits, or the store has no runs. 2: the store's file does not exist.
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    targets = {stage: folder / f"{stage}.yaml" for stage in STAGES}
+    targets = {stage: folder / f"{stage}.yaml" for stage in DRAFTED}
     there = [str(path) for path in targets.values() if path.exists()]
     if there and not force:
         raise UserError(

@@ -131,16 +131,37 @@ def sweep(project: Project, *, as_json: bool, is_worker: bool) -> int:
 @_stage
 def champions(project: Project, *, as_json: bool) -> int:
     """Select each backbone's champion from the tracking store."""
-    return show_champions(select_champions(project), as_json=as_json)
+    selections, sources = select_champions(project), _list_sources(project)
+    if as_json:
+        return show_champions(selections, as_json=True, models=sources)
+    code = show_champions(selections, as_json=False) if project.settings.hpo.backbones else 0
+    _say_models(project)
+    return code
 
 
-def show_champions(selections: dict[str, BackboneSelection], *, as_json: bool) -> int:
+def _list_sources(project: Project) -> dict[str, str]:
+    return {name: model.source for name, model in project.settings.models.items()}
+
+
+def _say_models(project: Project) -> None:
+    """Print the named models; without a sweep, say that there is none."""
+    if not project.settings.hpo.backbones:
+        click.echo("no sweep, since hpo.backbones is empty")
+    for name, source in _list_sources(project).items():
+        click.echo(clean(f"named model {name}: {source}"))
+
+
+def show_champions(
+    selections: dict[str, BackboneSelection], *, as_json: bool, models: dict[str, str] | None = None
+) -> int:
     """Print the selection; return 3 if no backbone has a champion."""
     if as_json:
-        output.show_json("champions", {name: row.model_dump(mode="json") for name, row in selections.items()})
+        rows = {name: row.model_dump(mode="json") for name, row in selections.items()}
+        output.show_json("champions", rows, models=models or {})
     else:
         output.show(tables.table_of_champions(selections))
-    return 0 if any(row.champion for row in selections.values()) else EXIT_ANSWER_IS_NO
+    has_champion = any(row.champion for row in selections.values())
+    return 0 if has_champion or not selections else EXIT_ANSWER_IS_NO
 
 
 @_stage
@@ -194,12 +215,16 @@ def _remarks(project: Project) -> dict[str, Any]:
     """Return what a document says about the origin of its result."""
     if not project.is_offline:
         return {"offline": None}
+    if not project.settings.hpo.backbones:
+        return {"offline": {}}
     kept = recall_selection(project)
     return {"offline": {"champions_selected_at": kept.selected_at, "champions_from": kept.store}}
 
 
 def _say_offline(project: Project) -> None:
-    if project.is_offline:
+    if project.is_offline and not project.settings.hpo.backbones:
+        click.echo("offline: used only this disk")
+    elif project.is_offline:
         kept = recall_selection(project)
         click.echo(
             clean(f"offline: used only this disk, with the champions of {kept.store} on {kept.selected_at}")
@@ -319,7 +344,9 @@ def run(project: Project, *, as_json: bool) -> int:
     """Run champions, plan, bench, decide and report; never promotes."""
     selections = select_champions(project)
     if not as_json:
-        show_champions(selections, as_json=False)
+        if selections:
+            show_champions(selections, as_json=False)
+        _say_models(project)
     result = run_bench(project)
     if not as_json:
         show_bench(project, result, as_json=False)

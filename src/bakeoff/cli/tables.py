@@ -109,7 +109,7 @@ def _show_part(value: str | None) -> str:
 
 def _describe_nearest(nearest: ExistingBenchmark | None) -> str:
     if nearest is None:
-        return "none of this champion"
+        return "none of this model"
     where = f"run {nearest.run_id}" if nearest.run_id else "only on this disk"
     reason = f": {nearest.reason}" if nearest.reason and nearest.state != "valid" else ""
     return f"{where}, {nearest.measured_at}, attempt {nearest.attempt}, {nearest.state}{reason}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
 from bakeoff.core.identity import KEY_VERSION, BenchmarkKey, build_benchmark_key, flatten
 from bakeoff.disk.digest import digest_json
@@ -59,15 +59,18 @@ class BaseJob(Record):
         task: What the model does; its ``identity`` is part of the identity.
         inputs_digest: Digest of exactly the documents that the model is fed.
         max_length: Tokens at which a document is cut.
+        champion_run_id: Id of the model: the refit run of a champion, the content digest of a named model.
+        trial_run_id: Trial of a champion; empty for a named model, as are sweep and hashes.
         refit_metric: Score that the refit logged, to be reproduced; not part of the identity.
+        source: Source of a named model, for lineage; None for a champion. Not part of the identity.
     """
 
     backbone: str
     champion_run_id: str
-    trial_run_id: str
-    sweep_run_id: str
-    study_key_hash: str
-    trial_key_hash: str
+    trial_run_id: str = ""
+    sweep_run_id: str = ""
+    study_key_hash: str = ""
+    trial_key_hash: str = ""
     checkpoint_digest: str
     data_fingerprint: str
     eval_fingerprint: str
@@ -79,6 +82,15 @@ class BaseJob(Record):
     max_length: int
     metric_name: str
     refit_metric: float | None = None
+    source: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_source(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the job of a champion as before named models, since stored formats are kept."""
+        values: dict[str, Any] = write(self)
+        if values.get("source", "") is None:
+            del values["source"]
+        return values
 
     def __copy__(self) -> Self:
         """Copy without the cached key: the copy may be about to change."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from bakeoff.core.job import Environment, Job
 from bakeoff.measure.heats.records import Stop, Unmet
@@ -136,7 +137,53 @@ class StudyGroup(Record):
     key_is_derived: bool = False
 
 
-class Champion(Record):
+class Model(Record):
+    """What is measured: a champion of a sweep, or a model that you name.
+
+    Attributes:
+        backbone: Name in tables and labels: the backbone of a champion, the name of a named model.
+        run_id: Id of the model; part of the benchmark key.
+        checkpoint_path: Path of the checkpoint on this machine; None until it is fetched.
+        checkpoint_digest: Digest of the checkpoint's content; None until it is known.
+    """
+
+    backbone: str
+    run_id: str
+    checkpoint_path: Path | None = None
+    checkpoint_digest: str | None = None
+
+
+class SourceKind(StrEnum):
+    """What the source of a named model holds; ``stores.checkpoints.sources.read_content`` decides it.
+
+    The first three hold a checkpoint, which every backend loads.
+    """
+
+    CHECKPOINT = "checkpoint"  # a folder that save_pretrained wrote
+    TRANSFORMERS = "transformers"  # what mlflow.transformers logs
+    PROMOTED = "promoted"  # a model that `bakeoff promote` registered
+    PYFUNC = "pyfunc"  # any other flavor of MLflow
+    ONNX = "onnx"  # a graph without tokenizer and labels
+
+
+class NamedModel(Model):
+    """Model that you name in the configuration; no sweep made it.
+
+    Attributes:
+        run_id: The content digest, so the same content under another name or path is the same model.
+        source: Source as the configuration names it, such as ``models:/ner/3``; for lineage, not identity.
+        location: URI of the artifact that the source means, which never changes: ``runs:/RUN/PATH``,
+            ``models:/m-ID`` or the artifact's own URI. Empty for a folder of this machine.
+        kind: What the source holds.
+    """
+
+    source: str
+    location: str = ""
+    kind: SourceKind = SourceKind.CHECKPOINT
+    checkpoint_digest: str
+
+
+class Champion(Model):
     """Best trial of the best study group of a backbone, with a refit that is certain.
 
     Attributes:
@@ -148,11 +195,8 @@ class Champion(Record):
         flags: What the reader must know about metric and checkpoint.
         refit_metric: Metric that the refit logged for the test split; None if it logged none.
         checkpoint_artifact: Artifact of the run that holds the checkpoint: a folder or a tar archive.
-        checkpoint_path: Path of the checkpoint on this machine; None until it is fetched.
     """
 
-    backbone: str
-    run_id: str
     trial_run_id: str
     refit_run_id: str
     sweep_run_id: str
@@ -170,10 +214,14 @@ class Champion(Record):
     eval_fingerprint: str
     refit_metric: float | None = None
     checkpoint_artifact: str = "checkpoint"
-    checkpoint_path: Path | None = None
-    checkpoint_digest: str | None = None
     experiment_id: str
     experiment_name: str
+
+
+# The closed list of what can be measured; the kinds differ in their fields.
+AnyModel = Champion | NamedModel
+# A model whose kind a function keeps.
+SomeModel = TypeVar("SomeModel", Champion, AnyModel)
 
 
 class BackboneSelection(Record):

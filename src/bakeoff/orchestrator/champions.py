@@ -45,12 +45,16 @@ class KeptSelection(Record):
 def select_champions(project: Project) -> dict[str, BackboneSelection]:
     """Select the champion of every backbone of the configuration; offline, recall the last selection.
 
+    Without a backbone nothing is asked, and the answer is empty.
+
     Raises:
         ConfigError: A run's objective has the opposite direction, or the layout is unknown.
         NoChampionError: An experiment does not exist.
         TrackingError: The store does not answer.
         UserError: Offline, and no selection for this configuration was kept.
     """
+    if not project.settings.hpo.backbones:
+        return {}
     if project.is_offline:
         return recall_selection(project).selections
     layout = load_layout(project.settings.tracking.layout, project.root)

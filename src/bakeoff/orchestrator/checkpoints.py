@@ -1,4 +1,4 @@
-"""Checkpoints of champions: use the given folder, or fetch it; a failure skips one champion only."""
+"""Models to measure, and their checkpoints: given or fetched; a failure skips one model only."""
 
 from __future__ import annotations
 
@@ -6,22 +6,69 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bakeoff.core.plan.jobs import Plan
-from bakeoff.core.records import Champion
-from bakeoff.errors import BakeoffError, NoChampionError, UserError
+from bakeoff.core.records import AnyModel, Champion, SomeModel
+from bakeoff.errors import BakeoffError, ConfigError, NoChampionError, UserError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.named_models import identify_models
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 
-OnSkip = Callable[[Champion, BakeoffError], None]
+OnSkip = Callable[[AnyModel, BakeoffError], None]
 
 
-def _describe_skip(champion: Champion, error: BakeoffError) -> str:
-    return f"{champion.backbone}: skipped, since it has no checkpoint: {error}"
+def _describe_skip(model: AnyModel, error: BakeoffError) -> str:
+    return f"{model.backbone}: skipped, since it has no checkpoint: {error}"
 
 
-def _warn_skipped(champion: Champion, error: BakeoffError) -> None:
-    warn(_describe_skip(champion, error))
+def _warn_skipped(model: AnyModel, error: BakeoffError) -> None:
+    warn(_describe_skip(model, error))
+
+
+def find_models(project: Project) -> tuple[AnyModel, ...]:
+    """Find every model to measure: the champions of the backbones, then the named models.
+
+    A model that cannot be had is reported and skipped, as long as another one is left. A named model with the
+    content of a champion is skipped too, so that one content is measured once.
+
+    Raises:
+        ConfigError: Two names have the same content.
+        ModelSourceError: No backbone is configured, and the only named model cannot be had.
+        NoChampionError: No backbone has a champion with a checkpoint, and no named model is left.
+        TrackingError: The store does not answer.
+    """
+    settings, no_champion = project.settings, None
+    champions: tuple[Champion, ...] = ()
+    if settings.hpo.backbones:
+        try:
+            champions = find_champions(project)
+        except NoChampionError as error:
+            if not settings.models:
+                raise
+            no_champion = error
+    named, errors = identify_models(project)
+    twins = {champion.checkpoint_digest: champion.backbone for champion in champions}
+    if not champions and not named:
+        raise no_champion or _join(list(errors.values()))
+    if no_champion is not None:
+        project.warn_once("; ".join(line.strip() for line in str(no_champion).splitlines()))
+    for name, fault in errors.items():
+        project.warn_once(f"{name}: skipped: {fault}")
+    for model in named:
+        if model.checkpoint_digest in twins:
+            other = twins[model.checkpoint_digest]
+            project.warn_once(
+                f"{model.backbone}: skipped, since the champion of {other} has the same content"
+            )
+    return (*champions, *(model for model in named if model.checkpoint_digest not in twins))
+
+
+def _join(errors: list[BakeoffError]) -> BakeoffError:
+    """Return one error for all; an outage comes first, since the others may be its consequence."""
+    worst = max(errors, key=lambda error: error.exit_code)
+    if len(errors) == 1 or not isinstance(worst, UserError):
+        return worst
+    return ConfigError([str(error) for error in errors])
 
 
 def find_champions(project: Project) -> tuple[Champion, ...]:
@@ -46,7 +93,7 @@ def find_champions(project: Project) -> tuple[Champion, ...]:
     return identified
 
 
-def acquire_checkpoints(champions: Iterable[Champion], project: Project) -> tuple[Champion, ...]:
+def acquire_checkpoints(champions: Iterable[SomeModel], project: Project) -> tuple[SomeModel, ...]:
     """Give each champion the folder of its checkpoint on this machine, and its digest.
 
     Args:
@@ -60,8 +107,8 @@ def acquire_checkpoints(champions: Iterable[Champion], project: Project) -> tupl
 
 
 def identify_checkpoints(
-    champions: Iterable[Champion], project: Project, on_skip: OnSkip = _warn_skipped
-) -> tuple[Champion, ...]:
+    champions: Iterable[SomeModel], project: Project, on_skip: OnSkip = _warn_skipped
+) -> tuple[SomeModel, ...]:
     """Give each champion the digest of its checkpoint, which identifies its jobs.
 
     A checkpoint is read, or acquired, only if its writer recorded no digest.
@@ -69,7 +116,7 @@ def identify_checkpoints(
     Args:
         champions: Champions, with or without a digest.
         project: Project with the cache and the tracking store.
-        on_skip: Called with each champion that has no checkpoint, and the reason.
+        on_skip: Called with each model that has no checkpoint, and the reason.
 
     Returns:
         The champions with a digest; each other one is reported and skipped.
@@ -83,7 +130,7 @@ def acquire_for(plan: Plan, project: Project, on_skip: OnSkip = _warn_skipped) -
     Args:
         plan: Plan of all jobs.
         project: Project with the cache and the tracking store.
-        on_skip: Called with each champion that has no checkpoint, and the reason.
+        on_skip: Called with each model that has no checkpoint, and the reason.
 
     Returns:
         The plan, with the checkpoint in the model of each job to measure.
@@ -99,8 +146,8 @@ def acquire_for(plan: Plan, project: Project, on_skip: OnSkip = _warn_skipped) -
     )
 
 
-def find_checkpoint(champion: Champion, project: Project) -> Path:
-    """Return the folder of a champion's checkpoint; acquire it if necessary.
+def find_checkpoint(model: AnyModel, project: Project) -> Path:
+    """Return the folder of a model's checkpoint; acquire it if necessary.
 
     If both folder and digest are given, only the form is checked here. The worker compares the content with
     the digest right before it loads it.
@@ -108,34 +155,34 @@ def find_checkpoint(champion: Champion, project: Project) -> Path:
     Raises:
         CheckpointError: The folder is not a checkpoint, or not the one that the refit logged.
     """
-    if champion.checkpoint_path is not None and champion.checkpoint_digest is not None:
-        return open_checkpoint(champion.checkpoint_path).folder
-    return project.checkpoints.acquire(champion, project.tracker.download)
+    if model.checkpoint_path is not None and model.checkpoint_digest is not None:
+        return open_checkpoint(model.checkpoint_path).folder
+    return project.checkpoints.acquire(model, project.tracker.download)
 
 
-def _acquire(champion: Champion, project: Project) -> Champion:
-    identified = _identify(champion, project)
+def _acquire(model: SomeModel, project: Project) -> SomeModel:
+    identified = _identify(model, project)
     return identified.replace(checkpoint_path=find_checkpoint(identified, project))
 
 
-def _identify(champion: Champion, project: Project) -> Champion:
-    if project.is_offline and project.checkpoints.find_digest(champion) is None:
+def _identify(model: SomeModel, project: Project) -> SomeModel:
+    if project.is_offline and project.checkpoints.find_digest(model) is None:
         raise UserError(
             "it was never acquired, and bakeoff is offline; run `bakeoff plan` once while the store answers"
         )
-    return project.checkpoints.identify(champion, project.tracker.download)
+    return project.checkpoints.identify(model, project.tracker.download)
 
 
 def _keep_able(
-    act: Callable[[Champion, Project], Champion],
-    champions: Iterable[Champion],
+    act: Callable[[SomeModel, Project], SomeModel],
+    models: Iterable[SomeModel],
     project: Project,
     on_skip: OnSkip,
-) -> tuple[Champion, ...]:
+) -> tuple[SomeModel, ...]:
     able = []
-    for champion in champions:
+    for model in models:
         try:
-            able.append(act(champion, project))
+            able.append(act(model, project))
         except BakeoffError as error:
-            on_skip(champion, error)
+            on_skip(model, error)
     return tuple(able)

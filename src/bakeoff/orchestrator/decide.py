@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -22,12 +22,12 @@ from bakeoff.core.plan.existing import (
     invalid_attempts,
     valid_attempts,
 )
-from bakeoff.core.records import Measurement
+from bakeoff.core.records import Champion, Measurement
 from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import CannotTellError, DataError, TrackingError, UserError
-from bakeoff.orchestrator.checkpoints import find_champions
+from bakeoff.orchestrator.checkpoints import find_models
 from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
 from bakeoff.orchestrator.progress import warn
@@ -59,7 +59,7 @@ def decide(project: Project) -> Decision:
         TrackingError: The store does not answer.
         UserError: The run mode only resumes, and no decision exists.
     """
-    champions = find_champions(project)
+    champions = find_models(project)
     jobs = [asked.job for asked in build_jobs(project, champions, recall_hardware(project))]
     existing = find_existing(project, champions)
     found = [
@@ -76,7 +76,9 @@ def decide(project: Project) -> Decision:
     step = choose_step(
         project.decision_mode,
         exists=stored is not None,
-        is_complete=stored is not None and stored.inputs_digest == inputs,
+        is_complete=stored is not None
+        and stored.inputs_digest == inputs
+        and has_names(stored, {job.champion_run_id: job.backbone for job in jobs}),
     )
     if step in (Step.REUSE, Step.LEAVE):
         if stored is None:
@@ -86,13 +88,25 @@ def decide(project: Project) -> Decision:
             )
         project.progress.say(f"{project.decision_path}: reused, its inputs have not changed")
         return stored
-    folds = {champion.run_id: champion.fold_metrics for champion in champions}
+    folds = {
+        champion.run_id: champion.fold_metrics for champion in champions if isinstance(champion, Champion)
+    }
     candidates, incomplete = assemble_candidates(measurements, settings, folds)
     if not candidates:
         missing = [job for job, measurement in zip(jobs, found, strict=True) if measurement is None]
         raise CannotTellError(_explain_missing(missing, existing))
     made = deciding.decide(candidates, settings, incomplete, production)
     return made.replace(inputs_digest=inputs, measurements=used, versions=versions)
+
+
+def has_names(decision: Decision, names: Mapping[str, str]) -> bool:
+    """Return whether a decision calls its models so; a named model may be renamed, which measures nothing.
+
+    Args:
+        decision: Decision to check.
+        names: Name of each model by its id.
+    """
+    return all(names.get(row.champion_run_id, row.backbone) == row.backbone for row in decision.standings)
 
 
 def _find_production(project: Project, stored: Decision | None) -> Production:

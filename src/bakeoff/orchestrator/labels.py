@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bakeoff.core.records import Champion
+from bakeoff.core.records import AnyModel
 from bakeoff.errors import UnknownLabelsError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.orchestrator.project import Project
 
 
-def check_labels(project: Project, champions: Iterable[Champion]) -> None:
-    """Check that the champions know the labels of the test documents, if a scenario compares with them.
+def check_labels(project: Project, champions: Iterable[AnyModel]) -> None:
+    """Check that the models fit the task, and know the labels that a scenario compares with.
 
     Only ``config.json`` of checkpoints that are on this machine is read. ``bench`` checks each other one as
     soon as it is fetched.
 
     Raises:
-        CheckpointError: A champion's folder names no labels.
-        UnknownLabelsError: A champion cannot predict a label of the data; the error names all such champions.
+        CheckpointError: A model has another head than the task, or names no labels.
+        UnknownLabelsError: A model cannot predict a label of the data; the error names all such models.
     """
-    if not needs_labels(project):
-        return
     errors = []
     for champion in champions:
         try:
@@ -40,11 +38,11 @@ def needs_labels(project: Project) -> bool:
     return any(scenario.needs_labels for scenario in project.settings.benchmark.scenarios)
 
 
-def compare_labels(project: Project, champion: Champion) -> tuple[str, ...] | None:
-    """Check one champion, and return its labels; None if its checkpoint is not on this machine.
+def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | None:
+    """Check one model, and return its labels; None if its checkpoint is not on this machine.
 
     Raises:
-        CheckpointError: Its folder names no labels.
+        CheckpointError: It has another head than the task, or names no labels.
         UnknownLabelsError: It cannot predict a label of the data.
     """
     folder = project.checkpoints.find_local(champion)
@@ -52,5 +50,6 @@ def compare_labels(project: Project, champion: Champion) -> tuple[str, ...] | No
         return None
     checkpoint, task = open_checkpoint(folder), project.settings.data.task
     task.require_head(checkpoint)
-    task.require_labels_known(champion.backbone, checkpoint.labels, project.test_documents)
+    if needs_labels(project):
+        task.require_labels_known(champion.backbone, checkpoint.labels, project.test_documents)
     return task.name_outputs(checkpoint.labels)

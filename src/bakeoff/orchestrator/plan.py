@@ -19,13 +19,13 @@ from bakeoff.core.plan.jobs import (
     find_planned,
     plan_jobs,
 )
-from bakeoff.core.records import Champion
+from bakeoff.core.records import AnyModel, Champion
 from bakeoff.core.selection.given_champions import GivenChampions, parse_champions
 from bakeoff.disk.digest import digest_folder, digest_json
 from bakeoff.errors import UserError
 from bakeoff.measure.scenarios import Scenario
 from bakeoff.measure.tasks import Document
-from bakeoff.orchestrator.checkpoints import find_champions, identify_checkpoints
+from bakeoff.orchestrator.checkpoints import find_models, identify_checkpoints
 from bakeoff.orchestrator.hardware import find_hardware, fix_threads
 from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.progress import warn
@@ -48,7 +48,7 @@ def plan(project: Project) -> Plan:
         TrackingError: The store does not answer; bakeoff never takes that for "nothing exists".
         UnknownLabelsError: A champion cannot predict a label of the test documents.
     """
-    champions = find_champions(project)
+    champions = find_models(project)
     check_labels(project, champions)
     return plan_for(project, champions)
 
@@ -65,7 +65,7 @@ def explain(project: Project, text: str) -> Explanation:
         NoChampionError: No backbone has a champion.
         TrackingError: The store does not answer.
     """
-    champions = find_champions(project)
+    champions = find_models(project)
     existing = find_existing(project, champions)
     return explain_job(find_planned(plan_against(project, champions, existing), text), existing)
 
@@ -85,16 +85,17 @@ def filter_missing_benchmarks(champions: GivenChampions, project: Project) -> li
         TrackingError: The store does not answer; bakeoff never takes that for "nothing exists".
     """
     known = identify_checkpoints(parse_champions(champions, warn), project)
-    return list(plan_for(project, known).models_to_measure) if known else []
+    left = plan_for(project, known).models_to_measure if known else ()
+    return [model for model in left if isinstance(model, Champion)]
 
 
-def plan_for(project: Project, champions: Sequence[Champion]) -> Plan:
+def plan_for(project: Project, champions: Sequence[AnyModel]) -> Plan:
     """Plan the jobs of these champions against tracking store and disk."""
     return plan_against(project, champions, find_existing(project, champions))
 
 
 def plan_against(
-    project: Project, champions: Sequence[Champion], existing: Sequence[ExistingBenchmark]
+    project: Project, champions: Sequence[AnyModel], existing: Sequence[ExistingBenchmark]
 ) -> Plan:
     """Plan the jobs of these champions against what is known to exist."""
     return plan_jobs(
@@ -106,7 +107,7 @@ def plan_against(
     )
 
 
-def find_existing(project: Project, champions: Sequence[Champion]) -> list[ExistingBenchmark]:
+def find_existing(project: Project, champions: Sequence[AnyModel]) -> list[ExistingBenchmark]:
     """Find all benchmarks of these champions in tracking store and disk; offline on the disk only."""
     on_disk = project.results.list_existing(champion.run_id for champion in champions)
     if project.is_offline:
@@ -117,7 +118,7 @@ def find_existing(project: Project, champions: Sequence[Champion]) -> list[Exist
 
 
 def build_jobs(
-    project: Project, champions: Sequence[Champion], hardware: Hardware | None = None
+    project: Project, champions: Sequence[AnyModel], hardware: Hardware | None = None
 ) -> list[AskedJob]:
     """Build a job for every champion × runtime × scenario on one hardware.
 
@@ -137,11 +138,12 @@ def build_jobs(
     runtimes = [fix_threads(runtime, hardware) for runtime in settings.runtimes]
     inputs = [digest_documents(documents_for(project, scenario)) for scenario in settings.scenarios]
     digests = [_digest_of(champion) for champion in champions]
+    described = _describe_models(project, champions)
     return [
         AskedJob(
             JOB.validate_python(
                 {
-                    **{name: getattr(champion, name) for name in _FROM_CHAMPION},
+                    **description,
                     "champion_run_id": champion.run_id,
                     "checkpoint_digest": digest,
                     "runtime": runtime,
@@ -155,7 +157,7 @@ def build_jobs(
             ),
             champion,
         )
-        for champion, digest in zip(champions, digests, strict=True)
+        for champion, digest, description in zip(champions, digests, described, strict=True)
         for runtime in runtimes
         for scenario, inputs_digest in zip(settings.scenarios, inputs, strict=True)
     ]
@@ -242,7 +244,26 @@ def _correct(benchmark: ExistingBenchmark, lifecycle: str | None) -> ExistingBen
     return benchmark.replace(state="deleted", reason=reason)
 
 
-def _digest_of(champion: Champion) -> str:
+def _describe_models(project: Project, models: Sequence[AnyModel]) -> list[dict[str, object]]:
+    """Return what jobs take over from each model; data and evaluation of a named model are the test's."""
+    of_test: dict[str, object] = {}
+    if not all(isinstance(model, Champion) for model in models):
+        # The task's own metric, whichever the decision is about: outcomes serve every metric.
+        metric = project.settings.data.task.find_metric(None).name
+        of_test = {
+            "data_fingerprint": digest_json({"test": digest_documents(project.test_documents)}),
+            "eval_fingerprint": project.fingerprint_evaluation(metric),
+            "metric_name": metric,
+        }
+    return [
+        {name: getattr(model, name) for name in _FROM_CHAMPION}
+        if isinstance(model, Champion)
+        else {"backbone": model.backbone, "source": model.source, **of_test}
+        for model in models
+    ]
+
+
+def _digest_of(champion: AnyModel) -> str:
     if champion.checkpoint_digest is not None:
         return champion.checkpoint_digest
     if champion.checkpoint_path is not None:

@@ -233,11 +233,16 @@ class Project:
                     "seed": hpo.seed,
                 },
             ),
-            eval_fingerprint=compute_eval_fingerprint(
-                metric=hpo.objective.metric,
-                options={"task": data.task.identity, "max_length": data.max_length},
-                evaluator=data.task.evaluator,
-            ),
+            eval_fingerprint=self.fingerprint_evaluation(hpo.objective.metric),
+        )
+
+    def fingerprint_evaluation(self, metric: str) -> str:
+        """Fingerprint the evaluation of quality by a metric."""
+        data = self.settings.data
+        return compute_eval_fingerprint(
+            metric=metric,
+            options={"task": data.task.identity, "max_length": data.max_length},
+            evaluator=data.task.evaluator,
         )
 
     def warn_once(self, line: str) -> None:

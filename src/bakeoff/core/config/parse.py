@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from bakeoff.core.config.settings import Settings
+from bakeoff.core.config.settings import NOTHING_TO_MEASURE, Settings
 from bakeoff.errors import ConfigError
 from bakeoff.record import Record
 
@@ -188,6 +188,8 @@ def _explain(
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
         return f"{place}: {dotted}: unknown key {name!r}; {hint}"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == NOTHING_TO_MEASURE:
+        return f"{files[0] if len(files) == 1 else place}: {message}"
     return f"{place}: {dotted}: found {_show(fault['input'])}; {message[0].lower()}{message[1:]}"
 
 

@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from bakeoff.core.config.data import DataSettings
 from bakeoff.core.config.decision_rules import Constraint, Objective, Weighted
 from bakeoff.core.config.execution import Execution, LocalExecution
+from bakeoff.core.config.models import NamedSource
 from bakeoff.core.config.pruners import Pruner
 from bakeoff.core.config.quality_limits import find_misfits
 from bakeoff.core.run_mode import RunMode
@@ -22,6 +23,7 @@ from bakeoff.record import Record
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Scalar = bool | int | float | str
+NOTHING_TO_MEASURE = "nothing_to_measure"  # kind of the error for settings without any model
 BUILT_IN_TRAINER = "bakeoff.run.training.hugging_face:HuggingFaceTrainer"
 
 
@@ -175,7 +177,7 @@ class HpoSettings(Record):
 
     Attributes:
         run: Run mode for a study that exists.
-        backbones: Backbones to fine-tune, by name.
+        backbones: Backbones to fine-tune, by name. You can leave them out if ``models`` names a model.
         trainer: ``package.module:name`` of a class with a ``train`` method.
         objective: Metric to optimise.
         n_trials: Trials per study. A pruned trial counts; a retried trial counts once.
@@ -193,7 +195,7 @@ class HpoSettings(Record):
     """
 
     run: RunSettings = RunSettings()
-    backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
+    backbones: Mapping[Name, BackboneSettings] = {}
     trainer: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = BUILT_IN_TRAINER
     objective: ObjectiveSettings = ObjectiveSettings()
     n_trials: Annotated[int, Field(ge=1, le=100_000)] = 20
@@ -358,11 +360,16 @@ class DecisionSettings(Record):
 
 
 class Settings(Record):
-    """Settings of all stages."""
+    """Settings of all stages.
+
+    Attributes:
+        models: Models to measure without a sweep, by name. They may stand next to champions of a sweep.
+    """
 
     tracking: TrackingSettings = TrackingSettings()
     data: DataSettings = DataSettings()
-    hpo: HpoSettings
+    hpo: HpoSettings = HpoSettings()
+    models: Mapping[Name, NamedSource] = {}
     selection: SelectionSettings = SelectionSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
     decision: DecisionSettings = DecisionSettings()
@@ -382,4 +389,29 @@ class Settings(Record):
         ]
         if misfits:
             raise ValidationError.from_exception_data("settings", misfits)
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> Self:
+        both = [name for name in self.models if name in self.hpo.backbones]
+        faults = [
+            InitErrorDetails(
+                type=PydanticCustomError(
+                    "named_twice", "hpo.backbones has the same name; rename one of the two"
+                ),
+                loc=("models", name),
+                input=name,
+            )
+            for name in both
+        ]
+        if not self.models and not self.hpo.backbones:
+            message = (
+                "found neither hpo.backbones nor models; add hpo.backbones to measure the champions of a "
+                "sweep, or models to measure models that you name"
+            )
+            faults = [
+                InitErrorDetails(type=PydanticCustomError(NOTHING_TO_MEASURE, message), loc=(), input={})
+            ]
+        if faults:
+            raise ValidationError.from_exception_data("settings", faults)
         return self

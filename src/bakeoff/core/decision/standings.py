@@ -81,6 +81,11 @@ class Standing(Record):
     flags: tuple[Flag, ...]
     benchmark_keys: tuple[str, ...]
 
+    @property
+    def is_named(self) -> bool:
+        """Whether it is a named model: its id is the digest of its content."""
+        return self.champion_run_id == self.checkpoint_digest
+
 
 def order_of_places(contest: Contest, winner: int | None) -> list[int]:
     """Order the candidates by place, then by the objective's key, then by name."""

@@ -14,7 +14,7 @@ from bakeoff.core.plan.existing import (
     find_differences,
     find_nearest,
 )
-from bakeoff.core.records import Champion
+from bakeoff.core.records import AnyModel, Champion
 from bakeoff.core.run_mode import RunMode, Step, choose_step
 from bakeoff.disk.digest import shorten
 from bakeoff.errors import JobNotFoundError
@@ -27,7 +27,7 @@ class AskedJob(NamedTuple):
     """A job that is asked for, with the model that it measures."""
 
     job: Job
-    model: Champion
+    model: AnyModel
 
 
 class PlannedJob(Record):
@@ -45,7 +45,7 @@ class PlannedJob(Record):
     """
 
     job: Job
-    model: Champion
+    model: AnyModel
     action: Action
     reason: str
     attempt: int
@@ -65,12 +65,12 @@ class Plan(Record):
     jobs: tuple[PlannedJob, ...]
 
     @property
-    def models(self) -> tuple[Champion, ...]:
+    def models(self) -> tuple[AnyModel, ...]:
         """Every model once, in the order of the jobs."""
         return _once(self.jobs)
 
     @property
-    def models_to_measure(self) -> tuple[Champion, ...]:
+    def models_to_measure(self) -> tuple[AnyModel, ...]:
         """Models with a job that will be measured."""
         return _once(self.todo)
 
@@ -231,10 +231,10 @@ def _plan_job(
             job=job, model=model, action="leave", reason=reason, attempt=last, last_reason=why.reason
         )
     if step is Step.LEAVE:
-        reason = "run.mode is resume_if_incomplete, and no job of this champion was begun"
+        reason = f"run.mode is resume_if_incomplete, and no job of this {_name_kind(model)} was begun"
         return PlannedJob(job=job, model=model, action="leave", reason=reason, attempt=last)
     return PlannedJob(
-        job=job, model=model, action="measure", reason=_why(job, same, existing), attempt=last + 1
+        job=job, model=model, action="measure", reason=_why(asked, same, existing), attempt=last + 1
     )
 
 
@@ -269,19 +269,24 @@ def _reuse(asked: AskedJob, done: Sequence[ExistingBenchmark]) -> PlannedJob:
     return PlannedJob(job=asked.job, model=asked.model, action="log", reason=reason, attempt=newest.attempt)
 
 
-def _why(job: Job, same: Sequence[ExistingBenchmark], existing: Sequence[ExistingBenchmark]) -> str:
+def _why(asked: AskedJob, same: Sequence[ExistingBenchmark], existing: Sequence[ExistingBenchmark]) -> str:
     """Return why a job is measured again."""
+    job = asked.job
     if same:
         last = _last(same)
         return last.reason if last.state == "deleted" else f"earlier attempt {last.state}: {last.reason}"
     nearest = find_nearest(job, existing)
     if nearest is None:
-        return "new champion"
+        return f"new {_name_kind(asked.model)}"
     differences = find_differences(job.parts, nearest.parts)
     return describe_differences(job, differences)
 
 
-def _once(jobs: Sequence[PlannedJob]) -> tuple[Champion, ...]:
+def _name_kind(model: AnyModel) -> str:
+    return "champion" if isinstance(model, Champion) else "model"
+
+
+def _once(jobs: Sequence[PlannedJob]) -> tuple[AnyModel, ...]:
     return tuple({planned.model.run_id: planned.model for planned in jobs}.values())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark, count_failed_or_invalid, valid_attempts
 from bakeoff.core.plan.jobs import Plan, PlannedJob
-from bakeoff.core.records import Champion, FailedAttempt, Measurement
+from bakeoff.core.records import AnyModel, Champion, FailedAttempt, Measurement
 from bakeoff.core.selection.given_champions import GivenChampions, parse_champions
 from bakeoff.core.validity.flags import CONTENDED
 from bakeoff.core.validity.noise import is_only_contended
@@ -23,7 +23,7 @@ from bakeoff.orchestrator.bench.execute import measure_here
 from bakeoff.orchestrator.bench.executors import reaching_nodes
 from bakeoff.orchestrator.bench.schedule import measure_on_nodes
 from bakeoff.orchestrator.bench.upload import describe_run, is_waiting, send_waiting
-from bakeoff.orchestrator.checkpoints import acquire_for, find_champions, identify_checkpoints
+from bakeoff.orchestrator.checkpoints import acquire_for, find_models, identify_checkpoints
 from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.plan import find_existing, plan_against
 from bakeoff.orchestrator.progress import warn
@@ -55,14 +55,14 @@ class BenchResult(Record):
 
 
 def bench(project: Project) -> BenchResult:
-    """Measure the missing jobs of every champion, log them, and write the result files.
+    """Measure the missing jobs of every champion and named model, log them, and write the result files.
 
     Raises:
         NoChampionError: No backbone has a champion.
         TrackingError: The store does not answer.
         UnknownLabelsError: A champion cannot predict a label of the test documents; nothing was measured.
     """
-    champions = find_champions(project)
+    champions = find_models(project)
     check_labels(project, champions)
     with waiting_to_measure(project), reaching_nodes(project):
         if not project.is_offline:
@@ -96,7 +96,7 @@ def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str
     with waiting_to_measure(project), reaching_nodes(project):
         skipped = dict[str, str]()
 
-        def skip(champion: Champion, error: BakeoffError) -> None:
+        def skip(champion: AnyModel, error: BakeoffError) -> None:
             skipped[champion.backbone] = f"skipped, since it has no checkpoint: {error}"
 
         identified = identify_checkpoints(parsed, project, skip)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bakeoff.core.records import Champion
+from bakeoff.core.records import AnyModel
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import BakeoffError, UserError
@@ -142,8 +142,8 @@ def _refuse_other_jobs(project: Project, order: Assignment) -> None:
             )
 
 
-def _as_seen_here(champion: Champion) -> Champion:
-    """Return the champion without its checkpoint folder, if this node cannot see that."""
+def _as_seen_here(champion: AnyModel) -> AnyModel:
+    """Return the model without its checkpoint folder, if this node cannot see that."""
     if champion.checkpoint_path is None or champion.checkpoint_path.is_dir():
         return champion
     return champion.replace(checkpoint_path=None)

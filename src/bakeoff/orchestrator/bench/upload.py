@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bakeoff.core.plan.existing import ExistingBenchmark
-from bakeoff.core.records import Attempt, Champion
+from bakeoff.core.records import AnyModel, Attempt
 from bakeoff.errors import TrackingError
 from bakeoff.orchestrator.decide import find_unsent_decision, send_decision
 from bakeoff.orchestrator.plan import find_existing
@@ -89,9 +89,9 @@ def describe_run(project: Project, experiment_id: str, run_id: str) -> LoggedRun
 
 
 def send_waiting(
-    project: Project, champions: Sequence[Champion], existing: Sequence[ExistingBenchmark]
+    project: Project, champions: Sequence[AnyModel], existing: Sequence[ExistingBenchmark]
 ) -> list[ExistingBenchmark]:
-    """Upload results of some champions that the store does not have, and return what exists then."""
+    """Upload results of some models that the store does not have, and return what exists then."""
     sent, was_superseded = list(existing), False
     for number, benchmark in enumerate(existing):
         if project.is_offline or not is_waiting(benchmark) or benchmark.key is None:

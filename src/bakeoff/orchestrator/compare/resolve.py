@@ -20,12 +20,12 @@ from bakeoff.core.identity import BenchmarkKey, is_run_id
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark, invalid_attempts, sound_attempts, valid_attempts
 from bakeoff.core.quality import measure_quality
-from bakeoff.core.records import Champion, FailedAttempt, Measurement
+from bakeoff.core.records import AnyModel, FailedAttempt, Measurement
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.errors import CandidateNotFoundError, DataError, UserError
 from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, OUTCOMES
-from bakeoff.orchestrator.checkpoints import find_champions
+from bakeoff.orchestrator.checkpoints import find_models
 from bakeoff.orchestrator.hardware import recall_hardware
 from bakeoff.orchestrator.plan import build_jobs, find_existing
 from bakeoff.orchestrator.project import Project
@@ -75,18 +75,18 @@ class Finder:
     def _candidates(self) -> dict[tuple[str, str, str], list[Job]]:
         """Planned jobs of each candidate."""
         grouped: dict[tuple[str, str, str], list[Job]] = {}
-        for job, _ in build_jobs(self._project, self._champions, recall_hardware(self._project)):
+        for job, _ in build_jobs(self._project, self._models, recall_hardware(self._project)):
             identity = job.candidate, job.champion_run_id, job.runtime.model_dump_json()
             grouped.setdefault(identity, []).append(job)
         return grouped
 
     @cached_property
-    def _champions(self) -> tuple[Champion, ...]:
-        return find_champions(self._project)
+    def _models(self) -> tuple[AnyModel, ...]:
+        return find_models(self._project)
 
     @cached_property
     def _existing(self) -> list[ExistingBenchmark]:
-        return find_existing(self._project, self._champions)
+        return find_existing(self._project, self._models)
 
     def find(self, text: str) -> Named:
         """Find what a text names, with its raw values.

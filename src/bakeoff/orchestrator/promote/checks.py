@@ -10,7 +10,8 @@ from bakeoff.core.decision.production import Production
 from bakeoff.core.decision.standings import Standing
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark
-from bakeoff.core.records import Champion, Measurement
+from bakeoff.core.records import AnyModel, Measurement
+from bakeoff.disk.digest import shorten
 from bakeoff.errors import (
     AnswerIsNoError,
     BakeoffError,
@@ -23,7 +24,8 @@ from bakeoff.errors import (
 )
 from bakeoff.measure.backends.availability import library_versions
 from bakeoff.orchestrator.champions import select_champions
-from bakeoff.orchestrator.decide import decide
+from bakeoff.orchestrator.decide import decide, has_names
+from bakeoff.orchestrator.named_models import identify_models
 from bakeoff.orchestrator.project import Project
 from bakeoff.serving import LIBRARIES
 
@@ -34,13 +36,13 @@ class PromotionEvidence:
 
     Attributes:
         job: One of the winner's jobs; it names the runtime, checkpoint and token limit.
-        champion: Champion with the checkpoint to promote.
+        model: Champion or named model with the checkpoint to promote.
         faults: Reasons against the promotion; empty if there are none.
     """
 
     winner: Standing
     job: Job
-    champion: Champion
+    model: AnyModel
     faults: tuple[BakeoffError, ...]
 
 
@@ -49,7 +51,7 @@ def gather_evidence(project: Project, decision: Decision) -> PromotionEvidence:
 
     Raises:
         NoWinnerError: The decision names no winner.
-        StaleDecisionError: The winner's run is no longer a champion.
+        StaleDecisionError: The winner's run is no longer a champion, or no named model has its content.
         UserError: No measurement of the winner is on this disk, so its runtime and checkpoint are unknown.
     """
     winner = decision.winning_standing
@@ -72,7 +74,7 @@ def gather_evidence(project: Project, decision: Decision) -> PromotionEvidence:
         *_find_invalid(winner, existing),
         *_find_other_libraries(winner, decision, job),
     )
-    return PromotionEvidence(winner=winner, job=job, champion=_find_champion(project, winner), faults=faults)
+    return PromotionEvidence(winner=winner, job=job, model=_find_model(project, winner), faults=faults)
 
 
 def _find_stale(project: Project, decision: Decision) -> Iterator[BakeoffError]:
@@ -88,6 +90,8 @@ def _find_stale(project: Project, decision: Decision) -> Iterator[BakeoffError]:
         return
     if _inputs(now) != _inputs(decision):
         yield StaleDecisionError(path, found="measurements, champions or settings have changed since")
+    elif not has_names(decision, {row.champion_run_id: row.backbone for row in now.standings}):
+        yield StaleDecisionError(path, found="a model has another name since")
     elif now.winner != decision.winner and not _has_own_winner(decision, now.production):
         found = f"version {now.production.version} is in production now, and changes the winner"
         yield StaleDecisionError(path, found=found)
@@ -135,13 +139,28 @@ def _find_other_libraries(winner: Standing, decision: Decision, job: Job) -> Ite
         )
 
 
-def _find_champion(project: Project, winner: Standing) -> Champion:
-    """Find the winner's champion, and give it the digest of the measured checkpoint."""
+def _find_model(project: Project, winner: Standing) -> AnyModel:
+    """Find the winner's model, and give it the digest of the measured checkpoint."""
+    if winner.is_named:
+        return _find_named(project, winner)
     for selection in select_champions(project).values():
         if selection.champion is not None and selection.champion.run_id == winner.champion_run_id:
             return selection.champion.replace(checkpoint_digest=winner.checkpoint_digest)
     found = f"{winner.label}: run {winner.champion_run_id} is no longer a champion"
     raise StaleDecisionError(project.decision_path, found=found, can_be_forced=False)
+
+
+def _find_named(project: Project, winner: Standing) -> AnyModel:
+    models, errors = identify_models(project)
+    found = next((model for model in models if model.run_id == winner.champion_run_id), None)
+    if found is not None:
+        return found
+    if winner.backbone in errors:
+        raise errors[winner.backbone]
+    content = f"no model of {project.place('models')} has its content {shorten(winner.checkpoint_digest)}"
+    raise StaleDecisionError(
+        project.decision_path, found=f"{winner.label}: {content} any more", can_be_forced=False
+    )
 
 
 def _load(project: Project, row: ExistingBenchmark) -> Measurement:

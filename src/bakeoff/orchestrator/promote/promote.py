@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.plan.jobs import PlannedJob
+from bakeoff.core.records import NamedModel
 from bakeoff.disk.digest import digest_folder, digest_json, shorten
 from bakeoff.disk.folders import build_folder, take_manifest
 from bakeoff.errors import UserError
@@ -100,7 +101,7 @@ def promote(
     overridden = tuple(str(fault) for fault in evidence.faults)
     for fault in overridden:
         warn(f"overridden by --force: {fault}")
-    checkpoint = find_checkpoint(evidence.champion, project)
+    checkpoint = find_checkpoint(evidence.model, project)
     model, identity = project.settings.tracking.registered_model, _identify(evidence)
     versions = registry.find_versions(project.tracker, model, identity)
     found = versions[0] if versions else None
@@ -216,7 +217,7 @@ def _register(
         tags.CHECKPOINT_DIGEST: winner.checkpoint_digest,
         tags.BACKBONE: winner.backbone,
         tags.RUNTIME: winner.runtime,
-        tags.LINEAGE_REFIT: winner.champion_run_id,
+        **_lineage(evidence),
     }
     if evidence.faults and force is not None:
         described[tags.FORCED] = "\n".join([force.strip(), *(f"past: {fault}" for fault in evidence.faults)])
@@ -232,10 +233,20 @@ def _register(
     return registry.ensure_version(project.tracker, model, run_id, identity | described)
 
 
+def _lineage(evidence: PromotionEvidence) -> dict[str, str]:
+    """Return the tags that say where the model comes from: its refit run, or the source that you named."""
+    model = evidence.model
+    if isinstance(model, NamedModel):
+        return {tags.LINEAGE_SOURCE: model.source} | (
+            {tags.LINEAGE_LOCATION: model.location} if model.location else {}
+        )
+    return {tags.LINEAGE_REFIT: evidence.winner.champion_run_id}
+
+
 def _build(project: Project, evidence: PromotionEvidence, checkpoint: Path) -> Path:
     """Build the model in the cache, so that an interrupted upload continues with the same bytes."""
     job = evidence.job
-    planned = PlannedJob(job=job, model=evidence.champion, action="reuse", reason="it is promoted", attempt=1)
+    planned = PlannedJob(job=job, model=evidence.model, action="reuse", reason="it is promoted", attempt=1)
     prepared = prepare_job(project, planned).prepared
     served = ServedModel(
         runtime=job.runtime,

@@ -11,13 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from bakeoff.core.records import BackboneSelection, Champion
+from bakeoff.core.records import AnyModel, BackboneSelection, Champion, NamedModel
 from bakeoff.core.selection.select import FINISHED
+from bakeoff.disk.digest import shorten
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
 from bakeoff.measure.tasks.task import DocumentSet
 from bakeoff.orchestrator.champions import SAMPLE_RUNS, find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.hardware import ask_nodes
 from bakeoff.orchestrator.labels import compare_labels, needs_labels
+from bakeoff.orchestrator.named_models import look_at_source
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.setup.discover import NAME_FIX, find_experiment_names
 from bakeoff.plural import count
@@ -61,15 +63,21 @@ class Check(Record):
 
 def check_project(project: Project) -> Iterator[Check]:
     """Check everything that the pipeline needs; yield each check as soon as it is done."""
-    backbones = count(len(project.settings.hpo.backbones), "backbone")
-    yield _ok("configuration", f"{backbones}; all keys are valid")
+    settings = project.settings
+    counts = [
+        count(len(found), noun)
+        for found, noun in ((settings.hpo.backbones, "backbone"), (settings.models, "named model"))
+        if found
+    ]
+    yield _ok("configuration", f"{', '.join(counts)}; all keys are valid")
     is_up = True
     for check in _check_store(project):
         is_up = is_up and check.state != "fault"
         yield check
-    champions = (yield from _check_sweep(project)) if is_up else ()
+    champions = (yield from _check_sweep(project)) if is_up and settings.hpo.backbones else ()
+    named = yield from _check_named(project, is_up=is_up)
     if (yield from _check_data(project)):
-        yield from _check_labels(project, champions)
+        yield from _check_labels(project, (*champions, *named))
     yield from _check_runtimes(project)
     yield from _check_disk(project)
 
@@ -105,6 +113,9 @@ def _check_store(project: Project) -> Iterator[Check]:
         yield from fault_from("MLflow", error)
         return
     tracker, ours = project.tracker, version("mlflow")
+    if not tracker.is_there and not project.settings.hpo.backbones:
+        yield _ok("tracking store", f"{tracker.shown_uri}: not there yet; the first bench creates it")
+        return
     if not tracker.is_there:
         fix = "run `bakeoff sweep` to create it, or correct tracking.uri"
         yield _fault("tracking store", f"{tracker.shown_uri}: no such file", fix, EXIT_ANSWER_IS_NO)
@@ -191,6 +202,28 @@ def _check_sweep(project: Project) -> Generator[Check, None, tuple[Champion, ...
         yield from fault_from("selection", error)
         return ()
     return tuple(selection.champion for selection in selections.values() if selection.champion)
+
+
+def _check_named(project: Project, *, is_up: bool) -> Generator[Check, None, tuple[NamedModel, ...]]:
+    """Check every named model without fetching weights, and return those that are on this machine."""
+    here = list[NamedModel]()
+    for name, source in project.settings.models.items():
+        title = f"model {name}"
+        if source.is_uri and not is_up:
+            yield _warning(title, f"{source.source}: not checked", "correct the tracking store first")
+            continue
+        try:
+            seen = look_at_source(project, name, source)
+        except BakeoffError as error:
+            yield from fault_from(title, error)
+            continue
+        found = f"{source.source}: {seen.content.kind}"
+        if seen.model is None:
+            yield _ok(title, f"{found}; bench fetches it")
+        else:
+            here.append(seen.model.replace(backbone=name))
+            yield _ok(title, f"{found}, content {shorten(seen.model.run_id)}")
+    return tuple(here)
 
 
 def _check_layout(project: Project, sweep: Sweep, experiments: dict[str, str]) -> Check:
@@ -294,8 +327,8 @@ def _describe_file(found: DocumentSet) -> str:
     return f"{count(len(found.documents), 'document')}, {found.form}{labels}"
 
 
-def _check_labels(project: Project, champions: Iterable[Champion]) -> Iterator[Check]:
-    """Check that champions whose checkpoint is here know the labels of the test documents."""
+def _check_labels(project: Project, champions: Iterable[AnyModel]) -> Iterator[Check]:
+    """Check that models whose checkpoint is here know the labels of the test documents."""
     for champion in champions:
         name = f"labels of {champion.backbone}"
         try:

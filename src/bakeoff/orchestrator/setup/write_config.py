@@ -39,7 +39,7 @@ def draft_config(proposal: Proposal, uri: str, layout: str | None = None) -> dic
         "benchmark": _BENCHMARK,
         "decision": _DECISION,
     }
-    return {stage: drafts[stage] for stage in STAGES}
+    return {stage: drafts[stage] for stage in DRAFTED}
 
 
 def relate_uri(uri: str, root: Path) -> str:
@@ -157,6 +157,8 @@ def _draft_selection(proposal: Proposal) -> str:
     return "\n".join(lines)
 
 
+# A sweep names no models of yours: `init` neither writes nor replaces models.yaml.
+DRAFTED = tuple(stage for stage in STAGES if stage != "models")
 _BENCHMARK = """\
 run:
   mode: null # inherits the one of hpo.yaml

@@ -22,6 +22,7 @@ def check_sweep_settings(project: Project) -> None:
         for key, is_there in {
             "data.train": project.settings.data.train is not None,
             "data.test": project.settings.data.test is not None,
+            "hpo.backbones": bool(hpo.backbones),
             "hpo.search_space": bool(hpo.search_space),
             **{f"hpo.backbones.{name}.pretrained": row.pretrained for name, row in hpo.backbones.items()},
         }.items()

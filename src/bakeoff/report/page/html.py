@@ -40,6 +40,7 @@ def render_html(
     *,
     measurements: Iterable[Measurement] = (),
     commands: Sequence[str] = (),
+    sources: Mapping[str, str] | None = None,
 ) -> str:
     """Render the page; equal values give an equal page, byte for byte.
 
@@ -50,6 +51,7 @@ def render_html(
         measurements: Measurements behind the decision, with their raw values. If some are missing, the page
             says so and shows what the decision holds.
         commands: Shell commands that make this page again.
+        sources: Source of each named model, by name.
     """
     from bakeoff.measure.statistics.intervals import minimum_samples
 
@@ -63,6 +65,8 @@ def render_html(
         decision=decision,
         metric=decision.metric,
         selections=selections,
+        sources=sources or {},
+        digests={row.backbone: row.checkpoint_digest for row in decision.standings},
         facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
         commands=commands,
         settings_lines=_write_settings(decision),

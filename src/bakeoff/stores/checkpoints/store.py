@@ -1,27 +1,43 @@
-"""Acquire a champion's checkpoint: from the given folder, the cache or the tracking store, then verify it."""
+"""Acquire a model's checkpoint: from the given folder, the cache or the tracking store, then verify it.
+
+checkpoints/RUN/       the checkpoint of a champion
+named/DIGEST/          the checkpoint of a named model, and what its source holds
+given/                 looks at folders of the user
+prepared/              files that backends made
+"""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from bakeoff.core.identity import is_run_id
-from bakeoff.core.records import Champion
-from bakeoff.disk.digest import digest_folder, digest_json, list_files, shorten
+from bakeoff.core.records import AnyModel, NamedModel, SomeModel
+from bakeoff.disk.digest import digest_json
 from bakeoff.disk.folders import Manifest, build_folder, find_whole, look_at
-from bakeoff.disk.names import NameRegister, find_path_fault
-from bakeoff.errors import FULL_OR_READ_ONLY, CheckpointError, StorageError, TrackingError
-from bakeoff.measure.model.checkpoint import CONFIG_FILE, open_checkpoint
-from bakeoff.stores.checkpoints.archives import find_checkpoint_folder, unpack
+from bakeoff.disk.names import find_path_fault
+from bakeoff.errors import CheckpointError, ModelSourceError
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.stores.checkpoints.fetch import (
+    CONTENT,
+    INNER,
+    Download,
+    check_checkpoint,
+    describe,
+    fetch_checkpoint,
+    fetch_source,
+    finish_source,
+    make_model,
+)
+from bakeoff.stores.checkpoints.sources import (
+    Content,
+    assemble,
+    require_checkpoint,
+)
 from bakeoff.stores.tags import CHECKPOINT_ARTIFACT
-
-Download = Callable[[str, str, Path], Path]
-
-_INNER = "checkpoint"
-_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 class CheckpointStore:
@@ -43,50 +59,134 @@ class CheckpointStore:
         self._notify = notify
         self._warn = warn
 
-    def acquire(self, champion: Champion, download: Download, *, rehash: bool = True) -> Path:
-        """Return a folder with the champion's complete checkpoint, checked against the refit's digest.
+    def acquire(self, model: AnyModel, download: Download, *, rehash: bool = True) -> Path:
+        """Return a folder with the model's complete checkpoint, checked against its digest.
 
-        If the refit recorded no digest, bakeoff keeps the digest of the fetched files, to notice changes.
+        If a refit recorded no digest, bakeoff keeps the digest of the fetched files, to notice changes.
 
         Args:
-            champion: With ``checkpoint_path`` if the folder is known.
-            download: Fetches an artifact of a run into a folder; called only if the checkpoint is neither
-                given nor cached.
+            model: With ``checkpoint_path`` if the folder is known.
+            download: Fetches an artifact of a run or location into a folder; called only if the checkpoint is
+                neither given nor cached.
             rehash: Whether to read every file again, as a measurement requires. Otherwise files with the same
                 size, times and inode count as unchanged, which is enough for a plan.
 
         Raises:
             CheckpointError: It is not a checkpoint, not the one that the refit logged, or tries to leave its
                 folder.
+            ModelSourceError: A named model is a folder of another machine, or its artifact has changed.
             StorageError: The disk is full, or the cache cannot be written.
             TrackingError: The download failed.
         """
-        if champion.checkpoint_path is not None:
-            found = self._look_at_given(champion.checkpoint_path, rehash=rehash).digest()
-            _check(champion.checkpoint_path, found, champion.checkpoint_digest)
-            return champion.checkpoint_path
-        final, place = self._cached_folder(champion), _describe(champion)
+        if model.checkpoint_path is not None:
+            found = self._look_at_given(model.checkpoint_path, rehash=rehash).digest()
+            check_checkpoint(model.checkpoint_path, found, model.checkpoint_digest)
+            return model.checkpoint_path
+        return self._keep(
+            self._cached_folder(model),
+            lambda aside: fetch_checkpoint(model, download, aside),
+            place=describe(model),
+            expected=model.checkpoint_digest,
+            rehash=rehash,
+        )
+
+    def acquire_source(self, location: str, content: Content, download: Download, place: str) -> NamedModel:
+        """Return a named model, without its name, whose checkpoint lies at a location of MLflow.
+
+        Args:
+            location: URI of the artifact, which never changes.
+            content: What it holds.
+            download: Fetches an artifact of a location into a folder.
+            place: Setting of the source, for messages; it becomes name and source of the model.
+
+        Raises:
+            BakeoffError: As ``acquire`` does.
+        """
+        final = self._named_folder(location)
+        self._keep(
+            final,
+            lambda aside: fetch_source(location, content, download, aside, place=place, expected=None),
+            place=place,
+        )
+        return self._as_model(final, location, place)
+
+    def find_source(self, location: str, place: str) -> NamedModel | None:
+        """Find a named model that was fetched from a location, as ``acquire_source`` returns it."""
+        final = self._named_folder(location)
+        return self._as_model(final, location, place) if find_whole(final, rehash=False) else None
+
+    def look_at_source(self, folder: Path, content: Content, place: str) -> NamedModel:
+        """Return a named model, without its name, from a folder of this machine.
+
+        A checkpoint stays where it is. Several folders that are one together become a view in the cache.
+
+        Raises:
+            CheckpointError: The folder is not a checkpoint.
+            ModelSourceError: Its folders do not make one checkpoint.
+            StorageError: A folder cannot be read, or the cache cannot be written.
+        """
+        parts = {part: folder / part if part else folder for part in require_checkpoint(content, place)}
+        if list(parts) == [""]:
+            open_checkpoint(folder)
+            digest = self._look_at_given(folder, rehash=False).digest()
+            return make_model(place, folder, digest, content.kind)
+        looks = [self._look_at_given(part, rehash=False) for part in parts.values()]
+        digests = {name: digest for look in looks for name, digest in look.digests.items()}
+        final = self.folder / "named" / digest_json(digests)
+
+        def build(aside: Path) -> None:
+            assemble(parts, aside / INNER, place)
+            finish_source(aside, content, place, None)
+
+        self._keep(final, build, place=place)
+        return self._as_model(final, "", place)
+
+    def _as_model(self, final: Path, location: str, place: str) -> NamedModel:
+        whole = find_whole(final, rehash=False)
+        try:
+            content = Content.model_validate_json((final / CONTENT).read_bytes())
+        except (OSError, ValidationError):
+            content = None
+        if whole is None or content is None:
+            raise ModelSourceError(
+                place, found=f"{final} changed while it was read", fix="repeat the command"
+            )
+        return make_model(place, final / INNER, whole.digest(INNER), content.kind, location)
+
+    def _keep(
+        self,
+        final: Path,
+        fetch: Callable[[Path], None],
+        *,
+        place: str,
+        expected: str | None = None,
+        rehash: bool = False,
+    ) -> Path:
+        """Return the checkpoint in a folder of the cache; fetch it if it is missing or has changed."""
+
+        def fits(manifest: Manifest) -> bool:
+            return expected in {None, manifest.digest(INNER)}
+
+        def build(aside: Path) -> None:
+            self._notify(f"{place}: fetching it")
+            fetch(aside)
+
         cached = find_whole(final, rehash=rehash)
-        if cached is not None and _fits(cached, champion):
-            open_checkpoint(final / _INNER)
-            return final / _INNER
+        if cached is not None and fits(cached):
+            open_checkpoint(final / INNER)
+            return final / INNER
         if final.exists():
             self._warn(f"{place}: the cached copy has changed; fetching it again")
-
-        def fetch(aside: Path) -> None:
-            self._notify(f"{place}: fetching it")
-            _fetch(champion, download, aside)
-
         build_folder(
             final,
-            fetch,
-            accept=lambda standing: _fits(standing, champion),
+            build,
+            accept=fits,
             on_wait=lambda holder: self._warn(f"{place}: waiting for another process to fetch it: {holder}"),
         )
-        return final / _INNER
+        return final / INNER
 
-    def find_digest(self, champion: Champion) -> str | None:
-        """Find the content digest of a champion's checkpoint without network, mostly without reading it.
+    def find_digest(self, model: AnyModel) -> str | None:
+        """Find the content digest of a model's checkpoint without network, mostly without reading it.
 
         Returns:
             The digest that the refit recorded, or else that of the given or cached folder. None if the
@@ -94,38 +194,38 @@ class CheckpointStore:
 
         Raises:
             CheckpointError: The given folder is missing or holds links or special files, or an id or name of
-                the champion cannot be a path.
+                the model cannot be a path.
             StorageError: The folder cannot be read.
         """
-        if champion.checkpoint_digest is not None:
-            return champion.checkpoint_digest
-        if champion.checkpoint_path is not None:
-            return self._look_at_given(champion.checkpoint_path, rehash=False).digest()
-        cached = find_whole(self._cached_folder(champion), rehash=False)
-        return cached.digest(_INNER) if cached else None
+        if model.checkpoint_digest is not None:
+            return model.checkpoint_digest
+        if model.checkpoint_path is not None:
+            return self._look_at_given(model.checkpoint_path, rehash=False).digest()
+        cached = find_whole(self._cached_folder(model), rehash=False)
+        return cached.digest(INNER) if cached else None
 
-    def find_local(self, champion: Champion) -> Path | None:
-        """Find the folder of a champion's checkpoint on this machine, without reading it.
+    def find_local(self, model: AnyModel) -> Path | None:
+        """Find the folder of a model's checkpoint on this machine, without reading it.
 
         Returns:
             The given folder, or the cached one if it is complete; None if the checkpoint has to be fetched.
         """
-        if champion.checkpoint_path is not None:
-            return champion.checkpoint_path
-        cached = self._cached_folder(champion)
-        return cached / _INNER if find_whole(cached, rehash=False) else None
+        if model.checkpoint_path is not None:
+            return model.checkpoint_path
+        cached = self._cached_folder(model)
+        return cached / INNER if find_whole(cached, rehash=False) else None
 
-    def identify(self, champion: Champion, download: Download) -> Champion:
-        """Return the champion with its content digest, which a plan needs and older writers did not record.
+    def identify(self, model: SomeModel, download: Download) -> SomeModel:
+        """Return the model with its content digest, which a plan needs and older writers did not record.
 
         From then on the checkpoint must have this digest, also if it has to be fetched again.
 
         Raises:
             BakeoffError: As ``acquire`` does, if the digest is unknown until the checkpoint is acquired.
         """
-        if self.find_digest(champion) is None:
-            self.acquire(champion, download, rehash=False)
-        return champion.replace(checkpoint_digest=self.find_digest(champion))
+        if self.find_digest(model) is None:
+            self.acquire(model, download, rehash=False)
+        return model.replace(checkpoint_digest=self.find_digest(model))
 
     def prepared_folder(self, checkpoint_digest: str, settings: dict[str, str]) -> Path:
         """Return the folder for the export of a checkpoint, which may not exist yet."""
@@ -138,8 +238,20 @@ class CheckpointStore:
         name = digest_json(os.fsencode(folder.absolute()).hex())  # a path need not be text
         return look_at(folder, self.folder / "given" / f"{name}.json", rehash=rehash)
 
-    def _cached_folder(self, champion: Champion) -> Path:
+    def _named_folder(self, location: str) -> Path:
+        return self.folder / "named" / digest_json({"location": location})
+
+    def _cached_folder(self, model: AnyModel) -> Path:
         """Return the folder for a run and artifact, after a check that both names are safe as a path."""
+        if isinstance(model, NamedModel):
+            if not model.location:
+                raise ModelSourceError(
+                    describe(model),
+                    found="the folder is not on this machine",
+                    fix="keep it on storage that all nodes reach, or log it with MLflow",
+                )
+            return self._named_folder(model.location)
+        champion = model
         run_id, artifact = champion.refit_run_id, champion.checkpoint_artifact
         if not is_run_id(run_id):
             raise CheckpointError(
@@ -155,82 +267,3 @@ class CheckpointStore:
             )
         other = "" if artifact == CHECKPOINT_ARTIFACT else f"-{digest_json(artifact)}"
         return self.folder / "checkpoints" / f"{run_id}{other}"
-
-
-def _describe(champion: Champion) -> str:
-    return f"{champion.checkpoint_artifact!r} of run {champion.refit_run_id}"
-
-
-def _fits(manifest: Manifest, champion: Champion) -> bool:
-    return champion.checkpoint_digest in {None, manifest.digest(_INNER)}
-
-
-def _fetch(champion: Champion, download: Download, aside: Path) -> None:
-    """Put the checked checkpoint into a folder, alone and under its fixed name."""
-    place = _describe(champion)
-    received, unpacked = aside / "received", aside / "unpacked"
-    received.mkdir()
-    try:
-        download(champion.refit_run_id, champion.checkpoint_artifact, received)
-    except TrackingError as error:
-        if fault := _find_disk_fault(error):
-            raise StorageError(aside.parent, action="downloading a checkpoint", error=fault) from error
-        if getattr(error.__cause__, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-            raise _nothing_there(place) from error
-        raise
-    found = received / champion.checkpoint_artifact
-    if found.is_symlink() or not found.exists():
-        raise _nothing_there(place)
-    found = _unwrap(found)
-    if found.is_file():
-        unpacked.mkdir()
-        unpack(found, unpacked, place)
-        found = find_checkpoint_folder(unpacked, place)
-    elif not (found / CONFIG_FILE).is_file():
-        found = find_checkpoint_folder(found, place)
-    inner = found.rename(aside / _INNER)
-    for rest in (received, unpacked):
-        shutil.rmtree(rest, ignore_errors=True)
-    try:
-        _check_names(inner)
-        _check(inner, digest_folder(inner), champion.checkpoint_digest)
-    except CheckpointError as error:  # the message is true of the artifact, which remains
-        raise CheckpointError(place, found=error.found, fix=error.fix) from error
-
-
-def _unwrap(found: Path) -> Path:
-    """Return the one file in a folder: ``log_artifact(archive, NAME)`` puts it into a folder NAME."""
-    inside = list(found.iterdir()) if found.is_dir() else []
-    is_wrapped = len(inside) == 1 and inside[0].is_file() and not inside[0].is_symlink()
-    return inside[0] if is_wrapped and inside[0].name != CONFIG_FILE else found
-
-
-def _nothing_there(place: str) -> CheckpointError:
-    return CheckpointError(
-        place, found="the run holds no such artifact", fix="log it, or name it as it was logged"
-    )
-
-
-def _check_names(folder: Path) -> None:
-    names = NameRegister()
-    for name in list_files(folder):
-        if fault := names.find_fault(name, is_folder=False):
-            raise CheckpointError(folder, found=f"a file's name: {fault}", fix="rename it and log it again")
-
-
-def _check(folder: Path, found: str, expected: str | None) -> None:
-    open_checkpoint(folder)
-    if expected not in {None, found}:
-        raise CheckpointError(
-            folder,
-            found=f"its content has digest {shorten(found)}, the refit recorded {shorten(str(expected))}",
-            fix="restore the trained files, or run the refit again",
-        )
-
-
-def _find_disk_fault(error: TrackingError) -> OSError | None:
-    """Find a full disk behind a failed download: MLflow mentions it only in the text of its error."""
-    cause = error.__cause__
-    numbers = {cause.errno} if isinstance(cause, OSError) else {int(n) for n in _ERRNO.findall(str(cause))}
-    number = next((number for number in numbers if number in FULL_OR_READ_ONLY), None)
-    return None if number is None else OSError(number, os.strerror(number))

@@ -38,6 +38,7 @@ def describe_champion(measurements: Sequence[Measurement]) -> dict[str, Any]:
         "format_version": 1,
         "backbone": job.backbone,
         "champion_run_id": job.champion_run_id,
+        **({"source": job.source} if job.source is not None else {}),
         "checkpoint_digest": job.checkpoint_digest,
         **reference,
         "runtimes": runtimes,

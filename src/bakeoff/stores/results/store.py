@@ -119,7 +119,7 @@ class ResultStore:
                 continue
             attempt = read_attempt(path)
             if isinstance(attempt, Measurement) and attempt.is_valid:
-                return attempt
+                return _name_as(attempt, job)
         return None
 
     def load_contended(self, job: Job, among: Collection[int]) -> Measurement | None:
@@ -132,7 +132,7 @@ class ResultStore:
         for path in sorted(self._attempt_files(job), reverse=True):
             attempt = read_attempt(path) if path.stem in {f"{number:03d}" for number in among} else None
             if isinstance(attempt, Measurement) and is_only_contended(attempt):
-                return attempt
+                return _name_as(attempt, job)
         return None
 
     def load(self, key: str, attempt: int) -> Measurement | FailedAttempt:
@@ -321,3 +321,18 @@ def _summarize(attempt: Measurement | FailedAttempt, logged: LoggedRun | None) -
             "on_disk": True,
         }
     )
+
+
+def _name_as(measurement: Measurement, job: Job) -> Measurement:
+    """Give a measurement of a named model its present name and source, which are no part of the key."""
+    measured = measurement.job
+    if job.source is None or (measured.backbone, measured.source) == (job.backbone, job.source):
+        return measurement
+    named, heat = measured.replace(backbone=job.backbone, source=job.source), measurement.heat
+    if heat is not None:
+        candidates = tuple(
+            named.candidate if each == measured.candidate else each for each in heat.candidates
+        )
+        reference = named.candidate if heat.reference_key == measured.key else heat.reference
+        heat = heat.replace(candidates=candidates, reference=reference)
+    return measurement.replace(job=named, heat=heat)

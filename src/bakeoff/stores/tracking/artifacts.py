@@ -1,11 +1,15 @@
-"""List and fetch artifacts of a run, and report the true reason of a failure."""
+"""List and fetch artifacts of a run or at a location, and report the true reason of a failure.
+
+A location is the URI of a model that MLflow keeps: ``runs:/RUN/PATH``, ``models:/m-ID``, or the URI of the
+artifact itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -13,6 +17,8 @@ from bakeoff.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+RUNS, LOGGED = "runs:/", "models:/"
 
 
 def download_artifact(run_id: str, artifact_path: str, destination: str, client: MlflowClient) -> str:
@@ -55,6 +61,55 @@ def list_artifacts(run_id: str, artifact_path: str, client: MlflowClient) -> dic
     with _as_own_store(client):
         found = client.list_artifacts(run_id, artifact_path or None)
     return {entry.path: bool(entry.is_dir) for entry in found}
+
+
+def download_from(location: str, path: str, destination: str, client: MlflowClient) -> str:
+    """Fetch a folder or file below a location into a folder; return its new path. An empty path means all.
+
+    Raises:
+        CheckpointError: The artifact location of the run does not exist.
+        MlflowException: The download failed; it carries the true reason and its code.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+
+    if location.startswith(RUNS):
+        run_id, artifact = _split(location)
+        return download_artifact(run_id, _join(artifact, path), destination, client)
+    try:
+        found: str = _open_location(location, client).download_artifacts(path, destination)
+    except MlflowException as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise MlflowException(reason, ErrorCode.Value(error.error_code)) from error
+    return found
+
+
+def list_at(location: str, path: str, client: MlflowClient) -> dict[str, bool]:
+    """List the names directly below a path of a location, each with whether it is a folder."""
+    if location.startswith(RUNS):
+        run_id, artifact = _split(location)
+        found = list_artifacts(run_id, _join(artifact, path), client)
+    else:
+        entries = _open_location(location, client).list_artifacts(path)
+        found = {entry.path: bool(entry.is_dir) for entry in entries}
+    return {name.rpartition("/")[2]: is_folder for name, is_folder in found.items()}
+
+
+def _split(location: str) -> tuple[str, str]:
+    run_id, _, artifact = location.removeprefix(RUNS).partition("/")
+    return run_id, artifact
+
+
+def _join(folder: str, path: str) -> str:
+    return f"{folder}/{path}" if path else folder
+
+
+def _open_location(location: str, client: MlflowClient) -> Any:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if location.startswith(LOGGED):
+        location = client.get_logged_model(location.removeprefix(LOGGED)).artifact_location
+    return get_artifact_repository(location, client.tracking_uri)
 
 
 def find_absent_folder(artifact_uri: str, run_id: str) -> str | None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from bakeoff.core.comparison.reference import compare_to_reference
 from bakeoff.core.decision.costs import Costs, measure_costs
 from bakeoff.core.estimate import Estimate, summarize_calls
+from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import BenchmarkState, ExistingBenchmark
-from bakeoff.core.records import Attempt, Champion, FailedAttempt, Measurement
+from bakeoff.core.records import AnyModel, Attempt, Champion, FailedAttempt, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.statistics.outcomes import outcomes_of
 from bakeoff.measure.statistics.readings import LATENCY, OUTCOMES, PASS
@@ -31,19 +32,19 @@ NOT_ONE_FIGURE = ("first_call_ms", "warmup_ms", "throughput_batch_size", "served
 
 
 def find_benchmarks(
-    tracker: Tracker, experiment_id: str, champions: Collection[Champion]
+    tracker: Tracker, experiment_id: str, models: Collection[AnyModel]
 ) -> list[ExistingBenchmark]:
-    """Find all ended benchmark runs of some champions, in one paged query.
+    """Find all ended benchmark runs of some models, in one paged query.
 
     MLflow's filters have no "or" for the tags of two writers, so this reads all runs of the experiment:
     benchmarks, decisions and the ledger. If the ledger names a run for a key, only that run counts, even if
     its publisher died before closing it. Other runs that are RUNNING or KILLED are not evidence.
     """
-    run_ids = {champion.run_id for champion in champions}
+    model_ids = {model.run_id for model in models}
     by_hashes = {
-        (champion.study_key_hash, champion.trial_key_hash): champion.run_id
-        for champion in champions
-        if champion.study_key_hash and champion.trial_key_hash
+        (model.study_key_hash, model.trial_key_hash): model.run_id
+        for model in models
+        if isinstance(model, Champion) and model.study_key_hash and model.trial_key_hash
     }
     runs = list(tracker.search_runs(experiment_id, {}))
     accepted = find_accepted(run.data.params for run in runs if run.data.tags.get(tags.STAGE) == Stage.CLAIMS)
@@ -53,11 +54,17 @@ def find_benchmarks(
         if run.info.status not in ("FINISHED", "FAILED") and run.info.run_id not in counting:
             continue
         if key := run.data.tags.get(tags.BENCHMARK_KEY):
-            if run.data.tags.get(tags.LINEAGE_REFIT) in run_ids:
+            if _model_of(run) in model_ids:
                 found.append(_read_benchmark(run, accepted.get(digest_json(key))))
         elif (older := _read_keyless(run, by_hashes)) is not None:
             found.append(older)
     return found
+
+
+def _model_of(run: Run) -> str:
+    """Return the id of the measured model: its refit run, or for a named model the digest of its content."""
+    found = run.data.tags
+    return str(found.get(tags.LINEAGE_REFIT) or found.get(tags.CHECKPOINT_DIGEST, ""))
 
 
 def find_stage(tracker: Tracker, run_id: str) -> str | None:
@@ -173,7 +180,7 @@ def _read_benchmark(run: Run, accepted: str | None) -> ExistingBenchmark:
     attempt = found.get(tags.ATTEMPT, "1")
     return ExistingBenchmark(
         key=found[tags.BENCHMARK_KEY],
-        champion_run_id=found[tags.LINEAGE_REFIT],
+        champion_run_id=_model_of(run),
         parts=dict(run.data.params),
         state=state,
         attempt=int(attempt) if attempt.isdecimal() and len(attempt) < MAX_DIGITS else 1,
@@ -216,23 +223,32 @@ def _more_tags(attempt: Attempt) -> dict[str, str]:
         tags.ATTEMPT: str(attempt.attempt),
         tags.MEASURED_AT: _when(attempt),
         tags.BACKBONE: job.backbone,
-        tags.STUDY_KEY_HASH: job.study_key_hash,
-        tags.TRIAL_KEY_HASH: job.trial_key_hash,
         tags.DATA_FINGERPRINT: job.data_fingerprint,
         tags.EVAL_FINGERPRINT: job.eval_fingerprint,
         tags.CHECKPOINT_DIGEST: job.checkpoint_digest,
         tags.CONFIG_HASH: job.key.rsplit(":", 1)[-1],
-        tags.LINEAGE_TRIAL: job.trial_run_id,
-        tags.LINEAGE_REFIT: job.champion_run_id,
-        tags.LINEAGE_SWEEP: job.sweep_run_id,
         tags.HARDWARE: job.hardware.label,
         tags.RUNTIME: job.runtime.label,
         tags.SCENARIO: job.scenario.kind,
+        **_lineage(job),
     }
     if isinstance(attempt, FailedAttempt):
         return more | {tags.VALIDITY: FAILED, tags.NOTE: f"{attempt.reason} {attempt.detail}".strip()[:4000]}
     flags = "; ".join(f"{flag.label}: {flag.detail}" for flag in attempt.flags)
     return more | {tags.VALIDITY: attempt.validity} | ({tags.NOTE: flags[:4000]} if flags else {})
+
+
+def _lineage(job: Job) -> dict[str, str]:
+    """Return the tags that say where the model comes from: a sweep, or a source that someone named."""
+    if job.source is not None:
+        return {tags.LINEAGE_SOURCE: job.source}
+    return {
+        tags.STUDY_KEY_HASH: job.study_key_hash,
+        tags.TRIAL_KEY_HASH: job.trial_key_hash,
+        tags.LINEAGE_TRIAL: job.trial_run_id,
+        tags.LINEAGE_REFIT: job.champion_run_id,
+        tags.LINEAGE_SWEEP: job.sweep_run_id,
+    }
 
 
 def _metrics(attempt: Attempt) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
-from bakeoff.stores.tracking.artifacts import download_artifact, list_artifacts
+from bakeoff.stores.tracking.artifacts import download_artifact, download_from, list_artifacts, list_at
 from bakeoff.stores.tracking.connection import BUDGET_S, create_client
 from bakeoff.stores.tracking.databases import is_unmade
 from bakeoff.stores.tracking.experiments import create_experiment
@@ -326,17 +326,26 @@ class Tracker:
         """Set a run back to RUNNING, to continue it."""
         self.call("reopening a run", lambda client: client.update_run(run_id, status="RUNNING"))
 
-    def download(self, run_id: str, artifact_path: str, destination: Path) -> Path:
-        """Fetch an artifact of a run into a folder; return its new path."""
+    def download(self, holder: str, artifact_path: str, destination: Path) -> Path:
+        """Fetch an artifact into a folder; return its new path.
+
+        Args:
+            holder: Run id, or location of a model: a URI.
+            artifact_path: Path below the run or the location.
+            destination: Folder that exists.
+        """
+        fetch = download_from if ":" in holder else download_artifact
         return Path(
-            self.call(
-                "downloading", functools.partial(download_artifact, run_id, artifact_path, str(destination))
-            )
+            self.call("downloading", functools.partial(fetch, holder, artifact_path, str(destination)))
         )
 
     def list_artifacts(self, run_id: str, artifact_path: str) -> list[str]:
         """List the paths directly below an artifact path of a run."""
         return list(self.browse(run_id, artifact_path))
+
+    def list_at(self, location: str, path: str = "") -> dict[str, bool]:
+        """List the names directly below a path of a model's location, each with whether it is a folder."""
+        return self.call("listing artifacts", functools.partial(list_at, location, path))
 
     def browse(self, run_id: str, artifact_path: str = "") -> dict[str, bool]:
         """List the paths directly below an artifact path of a run, each with whether it is a folder."""

@@ -73,7 +73,8 @@ def _more_tags(decision: Decision) -> dict[str, str]:
         tags.BACKBONE: winner.backbone,
         tags.RUNTIME: winner.runtime,
         tags.CHECKPOINT_DIGEST: winner.checkpoint_digest,
-        tags.LINEAGE_REFIT: winner.champion_run_id,
+        # A named model comes from no run: its id is the digest of its content.
+        **({} if winner.is_named else {tags.LINEAGE_REFIT: winner.champion_run_id}),
         tags.BENCHMARK_KEYS: "\n".join(winner.benchmark_keys)[:_LONGEST_TAG],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,8 +154,11 @@ def test_an_unknown_key_inside_a_list_is_told_with_its_place() -> None:
     )
 
 
+RECORDS = [stage for stage in STAGES if stage != "models"]  # which maps names that you choose
+
+
 @settings(max_examples=60)
-@given(stage=st.sampled_from(STAGES), key=st.text(alphabet="abcdefgh_", min_size=1, max_size=8))
+@given(stage=st.sampled_from(RECORDS), key=st.text(alphabet="abcdefgh_", min_size=1, max_size=8))
 def test_no_unknown_key_passes_in_any_stage(stage: str, key: str) -> None:
     texts = {"data": DATA, "hpo": HPO}
     text = f"{texts.get(stage, '')}{key}_: 1\n"
@@ -308,24 +312,85 @@ def test_broken_yaml_of_several_files_is_told_at_once() -> None:
 # --- missing ----------------------------------------------------------------------------------------------
 
 
-def test_a_missing_section_is_told_by_name() -> None:
+NOTHING = (
+    "found neither hpo.backbones nor models; add hpo.backbones to measure the champions of a sweep, or "
+    "models to measure models that you name"
+)
+
+
+@pytest.mark.parametrize("text", ["data: {train: a, test: b}\n", "", "hpo: {n_trials: 3}\nmodels: {}\n"])
+def test_settings_without_any_model_name_both_ways(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_settings({"": ("bakeoff.yaml", "data: {train: a, test: b}\n")})
-    assert caught.value.faults == ("bakeoff.yaml:1:1: hpo is missing; add it",)
+        parse_settings({"": ("bakeoff.yaml", text)})
+    assert caught.value.faults == (f"bakeoff.yaml: {NOTHING}",)
+
+
+def test_a_folder_without_any_model_names_both_ways() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings({"data": ("config/data.yaml", "test: a\n"), "hpo": ("config/hpo.yaml", "")})
+    assert caught.value.faults == (f"configuration: {NOTHING}",)
 
 
 def test_a_missing_key_is_told_with_the_place_of_its_section() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_settings(
-            {"": ("bakeoff.yaml", WHOLE.replace("  backbones:\n    minilm-l6:", "  refit:\n    x:"))}
-        )
-    assert "bakeoff.yaml:4:1: hpo.backbones is missing; add it" in caught.value.faults
+        parse_settings({"": ("bakeoff.yaml", "models:\n  a: {}\n")})
+    assert caught.value.faults == ("bakeoff.yaml:2:3: models.a.source is missing; add it",)
 
 
-def test_an_empty_file_lacks_what_has_no_default() -> None:
+def test_models_are_texts_or_mappings() -> None:
+    text = "models: {new: ./out, prod: {source: models:/ner/3}, live: models:/ner@live}\n"
+    models = parse_settings({"": ("bakeoff.yaml", text)}).models
+    assert {name: model.source for name, model in models.items()} == {
+        "new": "./out",
+        "prod": "models:/ner/3",
+        "live": "models:/ner@live",
+    }
+    assert [model.is_uri for model in models.values()] == [False, True, True]
+    assert models["prod"].registered == ("ner", "3", None)
+    assert models["live"].registered == ("ner", None, "live")
+    assert models["new"].registered is None
+    assert Settings(models=models) == Settings.model_validate({"models": {**models, "new": "./out"}})
+
+
+def test_a_model_file_of_its_own_is_read_as_the_stage() -> None:
+    assert parse_settings({"models": ("config/models.yaml", "new: ./out\n")}).models["new"].source == "./out"
+
+
+def test_a_name_is_a_backbone_or_a_model() -> None:
+    text = "models:\n  a: ./out\nhpo: {backbones: {a: {}, b: {}}}\n"
     with pytest.raises(ConfigError) as caught:
-        parse_settings({"": ("bakeoff.yaml", "")})
-    assert caught.value.faults == ("bakeoff.yaml: hpo is missing; add it",)
+        parse_settings({"": ("bakeoff.yaml", text)})
+    assert caught.value.faults == (
+        "bakeoff.yaml:2:3: models.a: found 'a'; hpo.backbones has the same name; rename one of the two",
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("http://example.org/model", "http: is not a scheme that bakeoff reads"),
+        ("s3://bucket/model", "s3: is not a scheme that bakeoff reads"),
+        ("models:/ner", "set models:/NAME/VERSION with a number, models:/NAME@ALIAS or models:/m-ID"),
+        ("models:/ner/latest", "set models:/NAME/VERSION with a number"),
+        ("models:/ner/0", "set models:/NAME/VERSION with a number"),
+        ("models:/a/b/1", "set models:/NAME/VERSION with a number"),
+        ("runs:/abc/model", "set runs:/RUN/PATH"),
+        (f"runs:/{'0' * 32}/../other", "'..' is not a name; name an artifact below the run"),
+        (f"runs:/{'0' * 32}/", "set runs:/RUN/PATH"),
+        ("a\x1b[31mb", "it holds a control or invisible character; write the name without it"),
+        ("", "string should have at least 1 character"),
+        (3, "set a folder, models:/NAME/VERSION"),
+        ([], "set a folder, models:/NAME/VERSION"),
+    ],
+)
+def test_a_source_that_bakeoff_does_not_read_is_refused(source: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings({"": ("bakeoff.yaml", json.dumps({"models": {"a": source}}))})
+    (fault,) = caught.value.faults
+    assert fault.startswith("bakeoff.yaml:1:")
+    assert f": models.a: found {source!r:.80}" in fault
+    assert message in fault
+    assert "\x1b" not in fault
 
 
 def test_to_read_a_sweep_that_another_program_wrote_the_names_of_its_backbones_suffice() -> None:

@@ -1,0 +1,177 @@
+"""Sources of named models: what kind each one is, and which of its folders are the checkpoint.
+
+``read_content`` is the one place where the kind of a source is decided. It reads names and the small file
+``MLmodel``, never weights, so that a model that does not fit is refused before anything is fetched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bakeoff.core.records import SourceKind
+from bakeoff.disk.digest import digest_file, list_files
+from bakeoff.disk.folders import COMPLETE_MARKER
+from bakeoff.disk.names import NameRegister, find_path_fault
+from bakeoff.errors import ModelSourceError
+from bakeoff.record import Record
+
+MLMODEL_FILE = "MLmodel"
+ONNX_SUFFIX = ".onnx"
+MAX_MLMODEL_BYTES = 5_000_000  # an MLmodel file has some kilobytes; one with an input example some hundred
+SERVING_LOADER = "bakeoff.serving"
+TOKENIZER_FOLDER = "components/tokenizer"
+_CHECKPOINT = "checkpoint"
+_PYFUNC = "python_function"
+_LOG_AGAIN = "log the model with mlflow.transformers.log_model, with its weights and its fast tokenizer"
+_NEEDS = "bakeoff reads checkpoints that save_pretrained wrote and models of the flavor transformers"
+
+
+class Content(Record):
+    """What a source holds.
+
+    Attributes:
+        kind: Kind of the source.
+        flavors: Flavors that its ``MLmodel`` names; empty without one.
+        parts: Folders of the source that together are the checkpoint; ``""`` is the source itself. Empty for
+            a kind without a checkpoint.
+    """
+
+    kind: SourceKind
+    flavors: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+
+def read_content(names: Collection[str], read: Callable[[str], Path], place: str) -> Content:
+    """Decide what kind a source is.
+
+    Args:
+        names: Names of the files and folders directly in the source; for a source that is a file, its name.
+        read: Returns a local copy of one of these files.
+        place: Setting of the source, for messages.
+
+    Raises:
+        ModelSourceError: Its ``MLmodel`` cannot be read, or names a checkpoint that is not there.
+    """
+    if MLMODEL_FILE in names:
+        return _read_flavors(_load(read(MLMODEL_FILE), place), place)
+    if len(names) == 1 and next(iter(names)).endswith(ONNX_SUFFIX):
+        return Content(kind=SourceKind.ONNX)
+    return Content(kind=SourceKind.CHECKPOINT, parts=("",))
+
+
+def require_checkpoint(content: Content, place: str) -> tuple[str, ...]:
+    """Return the folders that are the checkpoint of a source.
+
+    Raises:
+        ModelSourceError: It is of a kind that holds none.
+    """
+    if content.kind is SourceKind.ONNX:
+        raise ModelSourceError(
+            place,
+            found=f"a bare ONNX graph, without tokenizer and labels; {_NEEDS}",
+            fix="name the folder of the checkpoint that the graph was exported from",
+        )
+    if content.kind is SourceKind.PYFUNC:
+        named = ", ".join(content.flavors)
+        raise ModelSourceError(
+            place, found=f"an MLflow model of the flavor {named}; {_NEEDS}", fix=_LOG_AGAIN
+        )
+    return content.parts
+
+
+def assemble(parts: Mapping[str, Path], target: Path, place: str) -> None:
+    """Put the files of several folders into one new folder, as hard links where the file system has them.
+
+    Args:
+        parts: Folders by their name in messages.
+        target: Folder to make.
+        place: Setting of the source, for messages.
+
+    Raises:
+        ModelSourceError: Two folders hold different files of one name, or a name is unsafe.
+        OSError: The disk is full or cannot be written.
+    """
+    names = NameRegister()
+    target.mkdir(parents=True)
+    for part, folder in parts.items():
+        for name, path in list_files(folder).items():
+            if name == COMPLETE_MARKER:  # the marker belongs to the cache
+                continue
+            copy = target / name
+            if copy.is_file():
+                if digest_file(copy) != digest_file(path):
+                    raise ModelSourceError(
+                        place, found=f"{part!r} holds another {name!r} than the other folders", fix=_LOG_AGAIN
+                    )
+                continue
+            if fault := names.find_fault(name, is_folder=False):
+                raise ModelSourceError(place, found=f"a file's name: {fault}", fix="rename the file")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            _link(path, copy)
+
+
+def _link(path: Path, copy: Path) -> None:
+    try:
+        os.link(path, copy)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(path, copy)
+
+
+def _load(path: Path, place: str) -> Mapping[Any, Any]:
+    try:
+        is_small = path.stat().st_size <= MAX_MLMODEL_BYTES
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if is_small else None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise _unreadable(place, f"it cannot be read: {reason!r}") from None
+    flavors = found.get("flavors") if isinstance(found, dict) else None
+    if not isinstance(flavors, dict) or not flavors:
+        raise _unreadable(
+            place, "it names no flavors" if is_small else f"more than {MAX_MLMODEL_BYTES} bytes"
+        )
+    return flavors
+
+
+def _unreadable(place: str, reason: str) -> ModelSourceError:
+    return ModelSourceError(place, found=f"a broken {MLMODEL_FILE} ({reason})", fix="log the model again")
+
+
+def _read_flavors(flavors: Mapping[Any, Any], place: str) -> Content:
+    function = flavors.get(_PYFUNC)
+    names = tuple(sorted(repr(str(name)[:40])[1:-1] for name in flavors if name != _PYFUNC)) or (_PYFUNC,)
+    transformers = flavors.get("transformers")
+    if isinstance(transformers, dict):
+        parts = _find_parts(transformers, place)
+        return Content(kind=SourceKind.TRANSFORMERS, flavors=names, parts=parts)
+    if isinstance(function, dict) and function.get("loader_module") == SERVING_LOADER:
+        data = function.get("data")
+        if not isinstance(data, str) or find_path_fault(data):
+            raise ModelSourceError(place, found=f"its {MLMODEL_FILE} names no data", fix="promote it again")
+        parts = (f"{data}/{_CHECKPOINT}",)
+        return Content(kind=SourceKind.PROMOTED, flavors=names, parts=parts)
+    return Content(kind=SourceKind.PYFUNC, flavors=names)
+
+
+def _find_parts(flavor: Mapping[Any, Any], place: str) -> tuple[str, ...]:
+    """Find the folders with the weights and the tokenizer of a transformers model."""
+    if flavor.get("peft_adaptor"):
+        raise ModelSourceError(
+            place,
+            found="an adapter (PEFT) without merged weights",
+            fix="merge it into its model, and log that",
+        )
+    weights = flavor.get("model_binary")
+    if not isinstance(weights, str) or find_path_fault(weights):
+        base = str(flavor.get("source_model_name"))[:80]
+        found = f"no weights, only the name of a model elsewhere ({base!r})"
+        raise ModelSourceError(place, found=found, fix=_LOG_AGAIN)
+    components = flavor.get("components")
+    if not isinstance(components, list) or "tokenizer" not in components:
+        raise ModelSourceError(place, found="weights without a tokenizer", fix=_LOG_AGAIN)
+    return (weights, TOKENIZER_FOLDER)
