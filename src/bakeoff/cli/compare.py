@@ -18,7 +18,7 @@ from bakeoff.cli.options import (
     quiet_option,
 )
 from bakeoff.cli.stages import EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL
-from bakeoff.core.comparison.gate import ComparisonSettings, GateResult, Metric
+from bakeoff.core.comparison.gate import ComparedQuantity, ComparisonSettings, GateResult
 from bakeoff.orchestrator import compare as compare_sides
 from bakeoff.orchestrator import open_project
 from bakeoff.report.text.comparison import render_comparison, render_markdown
@@ -73,7 +73,7 @@ class FiniteRange(click.FloatRange):
     "--metric",
     "metrics",
     multiple=True,
-    type=click.Choice(get_args(Metric)),
+    type=click.Choice(get_args(ComparedQuantity)),
     help="Gate on this metric; repeat for several [latency, quality].",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table for a pull request.")
@@ -96,7 +96,7 @@ def compare(
     quality_metric: str | None,
     batch_size: int | None,
     quantile: float | None,
-    metrics: tuple[Metric, ...],
+    metrics: tuple[ComparedQuantity, ...],
     as_markdown: bool,
     as_json: bool,
     allow_unlike_environments: bool,

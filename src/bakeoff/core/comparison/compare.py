@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from bakeoff.core.comparison.gate import (
     METRICS,
+    ComparedQuantity,
     ComparisonSettings,
     GateResult,
-    Metric,
     MetricComparison,
     Side,
 )
@@ -16,7 +16,7 @@ from bakeoff.core.comparison.metrics import compare_quantity
 from bakeoff.measure.statistics.ratios import adjusted_confidence
 from bakeoff.record import Record
 
-GATED: tuple[Metric, ...] = ("latency", "quality")
+GATED: tuple[ComparedQuantity, ...] = ("latency", "quality")
 UNGATED = "{}: the gate has neither latency nor quality; name another quantity with --metric"
 
 
@@ -111,14 +111,16 @@ def compare(baseline: Sequence[Side], candidate: Sequence[Side], settings: Compa
     )
 
 
-def _choose_gated(baseline: Side, candidate: Side, settings: ComparisonSettings) -> tuple[Metric, ...]:
+def _choose_gated(
+    baseline: Side, candidate: Side, settings: ComparisonSettings
+) -> tuple[ComparedQuantity, ...]:
     if settings.metrics:
         return settings.metrics
     return tuple(metric for metric in GATED if baseline.find(metric) or candidate.find(metric))
 
 
 def _compare(
-    baseline: Side, candidate: Side, settings: ComparisonSettings, gated: Sequence[Metric]
+    baseline: Side, candidate: Side, settings: ComparisonSettings, gated: Sequence[ComparedQuantity]
 ) -> Iterator[MetricComparison]:
     """Compare each metric that is gated, or measured on both sides."""
     for metric in METRICS:

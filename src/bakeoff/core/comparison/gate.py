@@ -18,10 +18,10 @@ from bakeoff.core.records import Measurement
 from bakeoff.measure.statistics.intervals import MEDIAN
 from bakeoff.record import Record
 
-Metric = Literal["latency", "throughput", "quality", "memory", "size"]
+ComparedQuantity = Literal["latency", "throughput", "quality", "memory", "size"]
 ChangeVerdict = Literal["better", "worse", "equivalent", "cannot tell"]
 GateResult = Literal["pass", "fail", "cannot tell"]
-METRICS: tuple[Metric, ...] = ("latency", "throughput", "quality", "memory", "size")
+METRICS: tuple[ComparedQuantity, ...] = ("latency", "throughput", "quality", "memory", "size")
 POINTS = 100  # a share in points
 DEFAULT_POINTS = 1.0
 
@@ -47,7 +47,7 @@ class ComparisonSettings(Record):
     margin: Annotated[float, Field(ge=0, le=10)] = 0.05
     quality_margin: Annotated[float, Field(ge=0)] | None = None
     quality_metric: str | None = None
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple[ComparedQuantity, ...] = ()
     batch_size: Annotated[int, Field(ge=1)] = 1
     quantile: Annotated[float, Field(gt=0, lt=1)] = MEDIAN
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -85,7 +85,7 @@ class MetricComparison(Record):
         remark: Reason why the verdict is missing, or a limit of the interval.
     """
 
-    metric: Metric
+    metric: ComparedQuantity
     what: str
     unit: Literal["ms", "quality", "bytes"]
     quality: QualityMetric | None = None

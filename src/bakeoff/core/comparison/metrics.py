@@ -10,8 +10,8 @@ import numpy as np
 from bakeoff.core.comparison.gate import (
     DEFAULT_POINTS,
     POINTS,
+    ComparedQuantity,
     ComparisonSettings,
-    Metric,
     MetricComparison,
     Side,
     gate_regression,
@@ -32,7 +32,7 @@ BUSY = "the machine was too busy (contended), so the ratio proves nothing; measu
 
 
 def compare_quantity(
-    metric: Metric, baseline: Side, candidate: Side, settings: ComparisonSettings
+    metric: ComparedQuantity, baseline: Side, candidate: Side, settings: ComparisonSettings
 ) -> MetricComparison:
     """Compare two candidates in one quantity.
 
@@ -131,7 +131,9 @@ def _judge(line: MetricComparison, ratio: Interval, margin: float) -> MetricComp
     )
 
 
-def _find_place(metric: Metric, measurement: Measurement | None, settings: ComparisonSettings) -> TimingPoint:
+def _find_place(
+    metric: ComparedQuantity, measurement: Measurement | None, settings: ComparisonSettings
+) -> TimingPoint:
     if metric == "latency":
         return TimingPoint(LATENCY, settings.batch_size, settings.quantile)
     passes = [r for r in measurement.readings if r.quantity == PASS] if measurement else []
@@ -190,8 +192,11 @@ def _find_metric(measurement: Measurement, settings: ComparisonSettings) -> metr
 
 def _find_quality_margin(metric: metrics.Metric, settings: ComparisonSettings) -> tuple[float, str]:
     """Return the allowed loss, with a remark if none is set and the metric is not a share."""
-    if settings.quality_margin is not None:
-        return settings.quality_margin, ""
+    margin = settings.quality_margin
+    if margin is not None:
+        if metric.is_share and margin > POINTS:
+            raise UserError(f"quality margin: found {margin:g}; {metric.label} has {POINTS} points")
+        return margin, ""
     if metric.is_share:
         return DEFAULT_POINTS, ""
     return 0.0, f"no loss is allowed; set --quality-margin in units of {metric.label} to allow some"

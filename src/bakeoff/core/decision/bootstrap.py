@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate, estimate_of
+from bakeoff.core.quality import Draws
 from bakeoff.core.validity.noise import ComparedTime
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import CannotTellError
@@ -27,7 +27,6 @@ from bakeoff.measure.statistics.moderation import HeatDraws, Of, Prior, moderate
 from bakeoff.measure.statistics.ratios import LogRatios, ratio_interval
 from bakeoff.measure.statistics.readings import NS_PER_MS, find_log_ratios
 
-Draws = NDArray[np.float64]
 _ROUNDING = 1e-9  # 0.05 is a little less than a twentieth
 
 

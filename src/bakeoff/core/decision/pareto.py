@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.core.config.settings import DecisionSettings
-from bakeoff.core.decision.bootstrap import Draws, count_exceptions
+from bakeoff.core.decision.bootstrap import count_exceptions
+from bakeoff.core.quality import Draws
 
 _CHUNK = 32
 

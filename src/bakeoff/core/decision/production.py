@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from bakeoff.core.config.decision_rules import Basis
 from bakeoff.core.config.settings import DecisionSettings
-from bakeoff.core.decision.bootstrap import Draws, RelativeLatency, estimate_all
+from bakeoff.core.decision.bootstrap import RelativeLatency, estimate_all
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
+from bakeoff.core.quality import Draws
 from bakeoff.record import Record
 
 NOT_ASKED = "the registry was not asked for the version in production"

@@ -16,9 +16,10 @@ import numpy as np
 
 from bakeoff.core.config.decision_rules import Anchors, Cost, Lexicographic, Weighted
 from bakeoff.core.config.settings import DecisionSettings
-from bakeoff.core.decision.bootstrap import Draws, RelativeLatency, draw_log_normal
+from bakeoff.core.decision.bootstrap import RelativeLatency, draw_log_normal
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
+from bakeoff.core.quality import Draws
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.tasks.metrics import Metric
 

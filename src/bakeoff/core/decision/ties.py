@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bakeoff.core.config.decision_rules import Lexicographic, Weighted
-from bakeoff.core.decision.bootstrap import Draws
 from bakeoff.core.decision.ranking import Contest
 from bakeoff.core.decision.scoring import find_tolerance
+from bakeoff.core.quality import Draws
 from bakeoff.record import Record
 
 # Beyond this factor, more measurements are not an option.

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.core.config.settings import DecisionSettings
-from bakeoff.core.decision.bootstrap import Draws, count_exceptions
+from bakeoff.core.decision.bootstrap import count_exceptions
 from bakeoff.core.decision.pareto import find_front
+from bakeoff.core.quality import Draws
 
 
 def compare_all_pairs(quality: Draws, relative_latency: Draws, made: DecisionSettings) -> list[bool]:
