@@ -166,7 +166,8 @@ def save_decision(
     """
     durable.write_json(project.decision_path, decision.model_dump(mode="json"))
     if project.is_offline:
-        project.progress.say("offline: the decision is on disk; run `bakeoff sync` later to log it")
+        if not project.is_trial:
+            project.progress.say("offline: the decision is on disk; run `bakeoff sync` later to log it")
         return None
     return send_decision(project, decision, files, is_new=is_new)
 

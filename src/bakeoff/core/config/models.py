@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bakeoff.core.identity import is_run_id
 from bakeoff.disk.names import find_path_fault
-from bakeoff.measure.model.user_code import PATTERN as FUNCTION
+from bakeoff.measure.model.user_code import FUNCTION
 from bakeoff.record import Record
 
 ALLOWED = "a folder, an .onnx file, models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH"

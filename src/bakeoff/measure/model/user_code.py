@@ -13,7 +13,7 @@ from typing import Any
 from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError
 
-PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
 def load_function(reference: str, place: str) -> Callable[..., Any]:
