@@ -142,6 +142,7 @@ def make_environment() -> Environment:
         "finding": decision_text.describe_finding,
         "key_figures": decision_text.list_key_figures,
         "latency_name": decision_text.name_latency,
+        "name_quality": decision_text.name_quality,
         "met_mark": decision_text.MET_MARK,
         "production": decision_text.describe_production,
         "rates_explained": rates.explain_rates,
