@@ -21,6 +21,7 @@ from bakeoff.report.text.decision import (
     describe_trade_off,
     headline,
     name_quality,
+    quality_cells,
 )
 from bakeoff.report.text.flags import group_flags
 from bakeoff.report.text.objective import describe_sensitivity, explain_objective, name_score, name_unit
@@ -32,7 +33,6 @@ from bakeoff.report.text.units import (
     format_number_of_ms,
     format_percent,
     latency_interval,
-    quality_with_interval,
     shorten_ids,
 )
 
@@ -140,7 +140,7 @@ def _standings(decision: Decision) -> Table:
             FRONT_MARK if row.is_on_front else " ",
             row.place,
             clean(row.label),
-            *(quality_with_interval(row.quality, decision.metric) for _ in name_quality(decision)),
+            *quality_cells(decision, row),
             format_latency(row.latency_ms),
             f"{row.score.value:.3f}" if row.score else ABSENT,
             format_percent(row.p_best),
@@ -151,7 +151,7 @@ def _standings(decision: Decision) -> Table:
 
 def _narrow_standings(decision: Decision) -> Table:
     """Draw place, intervals and P(best) below label, figures and score."""
-    settings, metric = decision.settings, decision.metric
+    settings = decision.settings
     table = _make_table("")
     table.add_column("candidate", overflow="fold", ratio=1)
     for name in name_quality(decision):
@@ -162,7 +162,7 @@ def _narrow_standings(decision: Decision) -> Table:
         cells = (
             FRONT_MARK if row.is_on_front else " ",
             f"{clean(row.label)}\n{row.place}",
-            *(quality_with_interval(row.quality, metric).replace(" ", "\n", 1) for _ in name_quality(decision)),
+            *(cell.replace(" ", "\n", 1) for cell in quality_cells(decision, row)),
             f"{format_number_of_ms(row.latency_ms.value)}\n{latency_interval(row.latency_ms)}",
             f"{f'{row.score.value:.3f}' if row.score else ABSENT}\n{format_percent(row.p_best)}",
         )

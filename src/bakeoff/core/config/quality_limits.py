@@ -17,7 +17,6 @@ from bakeoff.measure.scenarios import Scenario
 from bakeoff.measure.tasks import Task
 from bakeoff.measure.tasks.metrics import Metric
 
-
 FASTEST = "{kind: fastest}"  # the objective that needs no quality, as one writes it
 
 

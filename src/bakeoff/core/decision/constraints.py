@@ -67,9 +67,7 @@ def check_constraint(
             return _check_rate(candidate, limit)
 
 
-def _check_quality(
-    found: Estimate | None, limit: QualityFloor, metric: Metric | None
-) -> ConstraintResult:
+def _check_quality(found: Estimate | None, limit: QualityFloor, metric: Metric | None) -> ConstraintResult:
     if found is None or metric is None:
         name = metric.label if metric is not None else "quality"
         return ConstraintResult(result="cannot tell", text=f"{name}: {NOT_MEASURED}")

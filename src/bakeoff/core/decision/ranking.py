@@ -257,7 +257,9 @@ def _gather_quality(
 ) -> Quantity:
     values = np.full(len(candidates), np.nan)
     draws = np.full((settings.resamples, len(candidates)), np.nan)
-    outcomes = {n: outcomes_of(each.outcomes) for n, each in enumerate(candidates) if each.outcomes is not None}
+    outcomes = {
+        n: outcomes_of(each.outcomes) for n, each in enumerate(candidates) if each.outcomes is not None
+    }
     if outcomes and metric is not None:
         judged = list(outcomes)
         values[judged] = [metric.value_of(each) for each in outcomes.values()]
@@ -292,9 +294,7 @@ def _check(
     }
 
     def gaps_of(n: int) -> Gaps:
-        return {
-            name: gaps[name][n] or NOT_MEASURED if name in gaps else production.reason for name in wanted
-        }
+        return {name: gaps[name][n] or NOT_MEASURED if name in gaps else production.reason for name in wanted}
 
     return tuple(
         tuple(

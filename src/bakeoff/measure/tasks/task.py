@@ -45,11 +45,15 @@ class BaseTask(Record):
 
     Attributes:
         head: Head of the checkpoints that fit; None if no checkpoint does.
+        reads_tensors: Whether its documents are rows of a file of arrays.
+        serves_requests: Whether its models can be promoted to answer requests.
         least_agreement: Least share of predictions that a runtime with fewer bits must have in common with
             PyTorch. It finds broken conversions; the quality scenario measures what the others cost.
     """
 
     head: ClassVar[Head | None]
+    reads_tensors: ClassVar[bool] = False
+    serves_requests: ClassVar[bool] = True
     # A whole text counts once, and its label flips near a boundary: of 64 texts, six may.
     least_agreement: ClassVar[float] = 0.9
     kind: str
@@ -57,7 +61,12 @@ class BaseTask(Record):
     @property
     @abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
-        """Metrics by name; the first one is the default."""
+        """Metrics by name; the first one is the default. Empty if nothing can be judged."""
+
+    @property
+    def default_metric(self) -> str:
+        """Name of the default metric; empty if the task has none."""
+        return next(iter(self.metrics), "")
 
     @property
     @abstractmethod
@@ -223,6 +232,10 @@ class BaseTask(Record):
         """Return a metric by its name; None is the default of the task.
 
         Raises:
-            KeyError: The task has no such metric.
+            KeyError: The task has no such metric, or none at all.
         """
-        return self.metrics[name if name is not None else next(iter(self.metrics))]
+        wanted = self.default_metric if name is None else name
+        if wanted not in self.metrics:
+            known = ", ".join(self.metrics) or "none"
+            raise KeyError(f"{wanted or 'default'}: not a metric of {self.kind} (known: {known})")
+        return self.metrics[wanted]

@@ -31,7 +31,7 @@ class GateChip(NamedTuple):
 
 
 def list_gates(decision: Decision) -> tuple[GateChip, ...]:
-    """List the constraints of the winner or else of all, missing quality, and whether measurements are valid."""
+    """List the constraints, of the winner or else of all, missing quality, and the state of measurements."""
     return (*_list_constraints(decision), *_list_missing_quality(decision), _judge_measurements(decision))
 
 

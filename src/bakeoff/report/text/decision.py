@@ -20,6 +20,7 @@ from bakeoff.report.text.units import (
     latency_interval,
     quality_decimals,
     quality_interval,
+    quality_with_interval,
     ratio_interval,
     score_interval,
 )
@@ -56,6 +57,11 @@ def name_latency(settings: DecisionSettings) -> str:
 def name_quality(decision: Decision) -> tuple[str, ...]:
     """Return the heading of the column of quality; none if the quality of no candidate was measured."""
     return (decision.metric.label,) if decision.metric is not None and decision.has_quality else ()
+
+
+def quality_cells(decision: Decision, row: Standing) -> tuple[str, ...]:
+    """Return the cell of a candidate in the column of quality; none without that column."""
+    return tuple(quality_with_interval(row.quality, decision.metric) for _ in name_quality(decision))
 
 
 def describe_constraint(limit: Constraint, metric: QualityMetric | None) -> str:
@@ -206,7 +212,8 @@ def _figure_of_quality(decision: Decision, rows: Sequence[Standing], note: str) 
     found = [row.quality for row in rows if row.quality is not None]
     if metric is None or not found:
         name = metric.label if metric is not None else "Quality"
-        return KeyFigure(name, NOT_MEASURED, "this ranking is by speed alone" if not decision.has_quality else "")
+        note = "" if decision.has_quality else "this ranking is by speed alone"
+        return KeyFigure(name, NOT_MEASURED, note)
     values = [format_quality(value, metric) for value in sorted(each.value for each in found)]
     if len(rows) == 1:
         note = f"{note} {quality_interval(found[0], metric)}"
