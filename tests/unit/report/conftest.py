@@ -19,6 +19,7 @@ from bakeoff.core.records import BackboneSelection, Champion, StudyGroup
 from bakeoff.core.validity.flags import UNSUPPORTED
 from bakeoff.measure.statistics.readings import LATENCY, Reading
 from bakeoff.measure.tasks import TextRegression
+from judged import quality_of
 from unit.outcomes import count_entities, predict_numbers
 
 N_DOCUMENTS = 300
@@ -245,7 +246,7 @@ def nobody(field: list[Candidate]) -> Decision:
 def undecided() -> Decision:
     """The data leave open whether the second candidate meets the constraint."""
     candidates = [make_candidate("a", "r", 0.84, 8.0), make_candidate("b", "r", 0.70, 3.0)]
-    floor = next(row.quality.value for row in make_decision(candidates).standings if row.backbone == "b")
+    floor = next(quality_of(row).value for row in make_decision(candidates).standings if row.backbone == "b")
     return make_decision(candidates, constraints=[{"kind": "quality", "at_least": floor}])
 
 

@@ -100,19 +100,22 @@ class Plot(NamedTuple):
     limits: tuple[LimitLine, ...]
 
 
-def draw_plot(decision: Decision, *, width: int, height: int) -> Plot | None:
-    """Lay out the plot of a decision; None if the quality of no candidate was measured.
+def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
+    """Lay out the plot of a decision in which the quality of a candidate was measured.
 
     Args:
         decision: Decision whose standings with a quality become the points.
         width: Width of the drawing; labels take the same room in a small one as in a large one.
         height: Height of the drawing.
+
+    Raises:
+        ValueError: The quality of no candidate was measured.
     """
     area = Box(48, 30, width - 16, height - 50)
     metric = decision.metric
     judged = [(row, row.quality) for row in decision.standings if row.quality is not None]
     if metric is None or not judged:
-        return None
+        raise ValueError("a decision without quality has no plot")
     x_axis, y_axis = _axes(judged, metric, area)
     looks = choose_looks(decision)
     points = tuple(

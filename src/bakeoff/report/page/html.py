@@ -73,7 +73,11 @@ def render_html(
         winner=decision.winning_standing,
         gates=list_gates(decision),
         order=fold(decision),
-        plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
+        plots={
+            name: draw_plot(decision, width=w, height=h)
+            for name, (w, h) in _PLOT_SIZES.items()
+            if decision.has_quality
+        },
         legend=draw_legend(decision),
         strips=intervals.draw_strips(decision.standings),
         strip_size=(intervals.WIDTH, intervals.HEIGHT),
