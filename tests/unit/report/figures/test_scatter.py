@@ -84,7 +84,7 @@ def test_whiskers_end_at_the_ends_of_the_intervals(any_decision: Decision, size:
     plot = draw(any_decision, size)
     across, along = scales(plot)
     for point in plot.points:
-        latency, quality = point.standing.latency_ms, point.standing.quality
+        latency, quality = point.standing.latency_ms, quality_of(point.standing)
         assert latency.high is not None
         assert quality.high is not None
         for whisker, scale, low, high in (
