@@ -99,11 +99,14 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             }
     except FileNotFoundError:
         raise DataError(str(path), found="no such file", expected="an .npz file; correct its path") from None
-    except zipfile.BadZipFile as error:
-        found = f"a damaged ZIP file ({error})" if zipfile.is_zipfile(path) else "no ZIP file, or half of one"
-        raise DataError(str(path), found=found, expected=f"an .npz file; {_WRITE}") from error
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(str(path), found=str(error), expected="a readable file") from error
+    except Exception as error:  # a damaged directory raises errors of zipfile, struct and decoding
+        found = f"a damaged ZIP file ({_shorten(error)})"
+        found = found if zipfile.is_zipfile(path) else "no ZIP file, or half of one"
+        raise DataError(str(path), found=found, expected=f"an .npz file; {_WRITE}") from error
     _check_rows(path, arrays)
     return arrays
 
@@ -138,7 +141,7 @@ def _read_array(path: Path, file: zipfile.ZipFile, member: zipfile.ZipInfo) -> N
                 array = npy.read_array(whole, allow_pickle=False)
             return np.asarray(array, dtype=dtype.newbyteorder("="))
     except Exception as error:  # a damaged member raises errors of zipfile, zlib and numpy
-        found = f"a damaged array ({type(error).__name__}: {error})"[:200]
+        found = f"a damaged array ({_shorten(error)})"
         raise DataError(place, found=found, expected=f"numbers; {_WRITE}") from error
     if dtype is not None and dtype.hasobject:
         raise DataError(place, found="Python objects, a pickle that could run code", expected="numbers")
@@ -151,6 +154,10 @@ def _read_dtype(file: IO[bytes]) -> np.dtype[Any] | None:
     if version == (1, 0):
         return npy.read_array_header_1_0(file)[2]
     return npy.read_array_header_2_0(file)[2] if version == (2, 0) else None
+
+
+def _shorten(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
 
 
 def _check_rows(path: Path, arrays: Arrays) -> None:
