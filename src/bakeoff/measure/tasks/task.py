@@ -46,11 +46,10 @@ class BaseTask(Record):
 
     Attributes:
         head: Head of the checkpoints that fit; None if no checkpoint does.
-        reads_tensors: Whether its documents are rows of a file of arrays.
+        reads_tensors: Whether its documents are rows of a file of arrays, which need no tokenizer.
         serves_requests: Whether its models can be promoted to answer requests.
         least_agreement: Least share of predictions that a runtime with fewer bits must have in common with
             PyTorch. It finds broken conversions; the quality scenario measures what the others cost.
-        reads_tensors: Whether its documents are tensors, which need no tokenizer.
     """
 
     head: ClassVar[Head | None]
@@ -58,7 +57,6 @@ class BaseTask(Record):
     serves_requests: ClassVar[bool] = True
     # A whole text counts once, and its label flips near a boundary: of 64 texts, six may.
     least_agreement: ClassVar[float] = 0.9
-    reads_tensors: ClassVar[bool] = False
     kind: str
 
     @property

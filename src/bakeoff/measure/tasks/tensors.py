@@ -19,6 +19,7 @@ from bakeoff.measure.tasks.served import Column, Request
 from bakeoff.measure.tasks.task import BaseTask, DocumentSet, Logits, Prediction
 
 _NO_LABELS = "tensors have no labels"
+_NO_ROWS = "a model that reads rows reads no tensors"
 _NOT_SERVED = "a model that reads tensors serves no requests"
 
 
@@ -128,6 +129,14 @@ class Tensors(BaseTask):
     ) -> dict[str, Any]:
         """Refuse: nothing is served."""
         raise TypeError(_NOT_SERVED)
+
+    def write_row(self, document: Document) -> dict[str, Any]:
+        """Refuse: a row of arrays is not a row of JSON values."""
+        raise TypeError(_NO_ROWS)
+
+    def read_answer(self, place: str, answer: Any, document: Document) -> Prediction:
+        """Refuse: no model that reads rows gets here."""
+        raise TypeError(_NO_ROWS)
 
     def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
         """Return: there are no labels to know."""
