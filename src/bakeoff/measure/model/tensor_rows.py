@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bakeoff.disk.digest import canonical_json, shorten
 from bakeoff.errors import DataError
+from bakeoff.measure.model.graph import Graph
 from bakeoff.measure.model.tokenizer import INPUT_NAMES, Batch, Encoding
 from bakeoff.plural import count
 
@@ -51,6 +52,30 @@ class TensorRows:
     def n_rows(self) -> int:
         """Number of rows."""
         return count_rows(self._arrays)
+
+    def require_inputs(self, graph: Graph, path: Path) -> None:
+        """Check that there is an array for every input of a graph, with its dtype and the shape of its rows.
+
+        Args:
+            graph: Graph that reads the rows.
+            path: Path of the file, for messages.
+
+        Raises:
+            DataError: An array is missing or does not fit.
+        """
+        for value in graph.inputs:
+            array = self._arrays.get(value.name)
+            if array is None:
+                found, wanted = ", ".join(map(repr, self._arrays)), value.described
+                raise DataError(str(path), found=f"arrays {found}", expected=f"one for the input {wanted}")
+            place, dtype = f"{path}: array {value.name!r}", str(array.dtype)
+            # Sessions make ids of 32 bits themselves.
+            if dtype != value.dtype and (dtype, value.dtype) != ("int64", "int32"):
+                raise DataError(place, found=f"dtype {dtype}", expected=f"{value.dtype}, as the graph reads")
+            sizes = zip(value.shape[1:], array.shape[1:], strict=False)
+            if array.ndim != len(value.shape) or any(size not in {None, there} for size, there in sizes):
+                found = f"[{', '.join(['rows', *map(str, array.shape[1:])])}]"
+                raise DataError(place, found=found, expected=f"the shape of {value.described}")
 
     def encode_row(self, row: int) -> Encoding:
         """Encode one row as its number."""

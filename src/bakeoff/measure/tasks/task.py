@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.checkpoint import Checkpoint, Head
-from bakeoff.measure.model.tokenizer import Encoder, Encoding
+from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding
 from bakeoff.measure.tasks.documents import Document
 from bakeoff.measure.tasks.metrics import METRICS_VERSION, Metric, Outcomes
 from bakeoff.measure.tasks.row_answers import name_place, require_one_a_row
@@ -39,6 +40,18 @@ class DocumentSet:
     form: str
     labels: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+
+class TaskEncoder(NamedTuple):
+    """Encoder of documents, as a task uses the tokenizer of a model.
+
+    Attributes:
+        encode: Makes the encoding of one document.
+        pad: Makes a batch of encodings.
+    """
+
+    encode: Callable[[Document], Encoding]
+    pad: Callable[[Sequence[Encoding]], Batch]
 
 
 class BaseTask(Record):
@@ -100,6 +113,20 @@ class BaseTask(Record):
     @abstractmethod
     def encode(self, encoder: Encoder, document: Document) -> Encoding:
         """Turn a document into token ids."""
+
+    def make_encoder(
+        self, checkpoint: Checkpoint, max_length: int, documents: Sequence[Document]
+    ) -> TaskEncoder:
+        """Make the encoder of a model.
+
+        Args:
+            checkpoint: The model, with its tokenizer.
+            max_length: Tokens after which a document is cut.
+            documents: Documents to encode.
+        """
+        del documents
+        encoder = Encoder(checkpoint, max_length)
+        return TaskEncoder(partial(self.encode, encoder), encoder.pad)
 
     @abstractmethod
     def read_predictions(
@@ -253,6 +280,13 @@ class BaseTask(Record):
                 found=f"{checkpoint.described}, but data.task is {self.kind}",
                 fix=f"give a model with a head for {self.kind}, or correct data.task.kind",
             )
+
+    def require_inputs(self, checkpoint: Checkpoint, documents: Sequence[Document]) -> None:
+        """Check that a model reads these documents; a tokenizer makes its inputs of any text.
+
+        Raises:
+            DataError: They are tensors that the model does not read.
+        """
 
     def name_outputs(self, labels: Sequence[str]) -> tuple[str, ...]:
         """Return the label of each output; a subclass may name outputs that the model leaves unnamed."""

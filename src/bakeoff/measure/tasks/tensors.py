@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from bakeoff.measure.tasks.documents import Document, TensorDocument
 from bakeoff.measure.tasks.metrics import Metric, Outcomes
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.measure.tasks.served import Column, Request
-from bakeoff.measure.tasks.task import BaseTask, DocumentSet, Logits, Prediction
+from bakeoff.measure.tasks.task import BaseTask, DocumentSet, Logits, Prediction, TaskEncoder
 
 _NO_LABELS = "tensors have no labels"
 _NO_ROWS = "a model that reads rows reads no tensors"
@@ -142,13 +144,45 @@ class Tensors(BaseTask):
         """Return: there are no labels to know."""
 
     def require_head(self, checkpoint: Checkpoint) -> None:
-        """Refuse a checkpoint, which reads text.
+        """Check that a model is a graph; a checkpoint reads text.
 
         Raises:
-            CheckpointError: Always.
+            CheckpointError: It is not a graph.
         """
-        raise CheckpointError(
-            checkpoint.folder,
-            found=f"the architecture {checkpoint.architecture}, which reads text, but data.task is tensors",
-            fix="name an .onnx file, or correct data.task.kind",
-        )
+        if checkpoint.graph is None:
+            raise CheckpointError(
+                checkpoint.folder,
+                found=f"{checkpoint.described}, which reads text, but data.task is tensors",
+                fix="name an .onnx file, or correct data.task.kind",
+            )
+
+    def require_inputs(self, checkpoint: Checkpoint, documents: Sequence[Document]) -> None:
+        """Check that the arrays have the names, dtypes and shapes of the graph's inputs.
+
+        Raises:
+            DataError: One of them does not fit, or the file has changed.
+        """
+        rows, path = _open_rows(documents)
+        if checkpoint.graph is not None:
+            rows.require_inputs(checkpoint.graph, path)
+
+    def make_encoder(
+        self, checkpoint: Checkpoint, max_length: int, documents: Sequence[Document]
+    ) -> TaskEncoder:
+        """Make the encoder that stacks the rows of the documents' file.
+
+        Raises:
+            DataError: The file has changed, or does not fit the inputs of the graph.
+        """
+        del max_length
+        rows, path = _open_rows(documents)
+        if checkpoint.graph is not None:
+            rows.require_inputs(checkpoint.graph, path)
+        return TaskEncoder(partial(self.encode, rows), rows.pad)
+
+
+def _open_rows(documents: Sequence[Document]) -> tuple[TensorRows, Path]:
+    first = documents[0]
+    if not isinstance(first, TensorDocument):
+        raise TypeError(f"expected rows of a file of arrays, found {type(first).__name__}")
+    return TensorRows(first.path, first.digest), first.path
