@@ -51,6 +51,10 @@ class ModelSource(Record):
             flavor but `transformers`. Such code can do all that you can do.
     """
 
+    model_config = Record.model_config | {
+        "json_schema_extra": {"anyOf": [{"required": ["source"]}, {"required": ["factory"]}]}
+    }
+
     source: Annotated[str, Field(max_length=4096)] = ""
     factory: Annotated[str, Field(pattern=FUNCTION)] | None = None
     files: tuple[str, ...] = ()

@@ -82,7 +82,7 @@ class TensorModel:
         return self.encoder.pad([self.encodings[number] for number in numbers])
 
     def bind(self, numbers: Sequence[int], region: Region) -> BoundCall:
-        """Prepare a call on some of the documents, as far as the region leaves out."""
+        """Prepare a call on some of the documents, up to the part that is timed."""
         batch = self.batch(numbers)
         run: Callable[[], object]
         if region == "model":

@@ -240,14 +240,14 @@ class BaseTask(Record):
             document: The document.
 
         Raises:
-            DataError: The answer is no prediction of this task.
+            DataError: The answer is not a prediction of this task.
         """
 
     def read_answers(self, answers: Sequence[Any], documents: Sequence[Document]) -> list[Prediction]:
         """Read the answers to several rows.
 
         Raises:
-            DataError: The model gave more or fewer answers than rows, or one is no prediction of this task.
+            DataError: The model gave more or fewer answers than rows, or one is not a prediction of this task.
         """
         require_one_a_row(answers, len(documents))
         return [

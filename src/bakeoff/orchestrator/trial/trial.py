@@ -123,7 +123,7 @@ def open_trial(request: TrialRequest, folder: Path, progress: Progress | None = 
         remarks.append(_EXPLAINED)
     else:
         config["decision"] = {"objective": {"kind": "fastest"}}
-        remarks.append("no labels: nobody judges quality, so the fastest is the best")
+        remarks.append("no labels: quality is not measured, so the fastest is the best")
     config["benchmark"]["scenarios"] = scenarios
     text = _write(config)
     settings = parse_settings({"": (_SETTINGS, text)}, request.overrides)
@@ -229,14 +229,13 @@ def _describe_source(source: str, request: TrialRequest) -> dict[str, Any]:
 
 def _read_runtime(label: str) -> dict[str, Any]:
     """Read a runtime such as ``onnxruntime-int8``."""
-    known = {}
+    known: dict[str, dict[str, Any]] = {}
     for backend in (Torch, OnnxRuntime, OpenVino):
-        kind = str(backend.model_fields["kind"].default)
-        precisions = [
-            each for each in get_args(backend.model_fields["precision"].annotation) if each != "given"
-        ]
-        known |= {kind: {"kind": kind}}
-        known |= {f"{kind}-{each}": {"kind": kind, "precision": each} for each in precisions}
+        kind, precisions = (backend.model_fields[name] for name in ("kind", "precision"))
+        known[kind.default] = {"kind": kind.default}
+        for precision in get_args(precisions.annotation):
+            if precision != "given":
+                known[f"{kind.default}-{precision}"] = {"kind": kind.default, "precision": precision}
     if label.strip() not in known:
         raise ConfigError([f"--runtimes: found {label!r}; allowed are {', '.join(known)}"])
     return known[label.strip()]

@@ -83,7 +83,7 @@ def require_trust(content: Content, place: str, *, is_trusted: bool) -> None:
         raise ModelSourceError(
             place,
             found=f"an MLflow model of the flavor {named}, which loads pickles or code of the artifact",
-            fix="if you trust whoever logged it, set trust_code: true for it, or --trust-code: that code can "
+            fix="if you trust its author, set trust_code: true for it, or --trust-code: that code can "
             "do all that you can do",
         )
 
