@@ -132,9 +132,9 @@ def write_served_model(folder: Path, served: ServedModel, checkpoint: Path, prep
     Raises:
         CheckpointError: A copy differs from the measured files.
     """
-    _copy(checkpoint, folder / _CHECKPOINT)
+    copy_files(checkpoint, folder / _CHECKPOINT)
     if prepared is not None:
-        _copy(prepared, folder / _PREPARED)
+        copy_files(prepared, folder / _PREPARED)
     durable.write_json(folder / SETTINGS_FILE, served.model_dump(mode="json"))
     _open_parts(folder, served)
 
@@ -203,7 +203,8 @@ def _open_parts(folder: Path, served: ServedModel) -> tuple[Checkpoint, Path | N
     return checkpoint, prepared
 
 
-def _copy(source: Path, destination: Path) -> None:
+def copy_files(source: Path, destination: Path) -> None:
+    """Copy all files of a folder into a new one, without the marker of the cache."""
     for name, path in list_files(source).items():
         if name != COMPLETE_MARKER:  # the marker belongs to the cache
             target = destination / name

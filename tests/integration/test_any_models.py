@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from bakeoff.core.records import Measurement
-from bakeoff.errors import BakeoffError, ConfigError
+from bakeoff.errors import BakeoffError, ConfigError, PromotionRefusedError
 from bakeoff.measure.statistics.outcomes import outcomes_of
 from bakeoff.measure.statistics.readings import LATENCY, OUTCOMES
-from bakeoff.orchestrator import Project, bench, decide, open_project, plan
+from bakeoff.orchestrator import Project, bench, decide, open_project, plan, promote, save_decision
 from bakeoff.orchestrator.checkpoints import find_models
 from integration.tasks.test_text_tasks import read_lines, single
+from integration.test_serving import ask, served
 from once import make_once
 
 LABELS = ["book", "music", "other"]
@@ -465,3 +466,68 @@ def test_the_same_function_is_the_same_model_until_its_file_changes(write: Calla
         file.write("\n# changed\n")
     (other,) = find_models(project)
     assert other.run_id != one.run_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["graph", "selecting", "piped"])
+def test_what_is_promoted_is_served_by_mlflow_and_answers_as_measured(
+    write: Callable[..., Project], ids: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    models: dict[str, Any] = {
+        "graph": "graph/model.onnx",
+        "selecting": {"source": ids["selecting"], "trust_code": True},
+        "piped": ids["transformers"],
+    }
+    project = write({kind: models[kind]}, runtimes=[{"kind": "onnxruntime"}])
+    assert bench(project).failed == ()
+    save_decision(project, decide(project))
+    assert promote(project).is_new
+    rows = [json.loads(line) for line in (project.root / "test.jsonl").read_text().splitlines()]
+    with served(project, tmp_path, "models:/bakeoff-model@champion") as uri:
+        code, reply = ask(uri, {"dataframe_records": [{"text": row["text"]} for row in rows]})
+    assert code == 200, reply
+    answers = [answer["label"] if isinstance(answer, dict) else answer for answer in reply["predictions"]]
+    right = [answer == row["label"] for answer, row in zip(answers, rows, strict=True)]
+    (accuracy,) = accuracies(project).values()
+    assert np.mean(right) == pytest.approx(accuracy)
+    assert promote(open_project(project.root / "bakeoff.yaml")).is_new is False
+
+
+def test_an_object_of_python_is_not_promoted(write: Callable[..., Project]) -> None:
+    project = write({"rules": {"factory": "factories:rules", "trust_code": True}})
+    assert bench(project).failed == ()
+    save_decision(project, decide(project))
+    with pytest.raises(
+        PromotionRefusedError, match=r"an object of Python, .* log it with mlflow\.pyfunc\.log"
+    ):
+        promote(project)
+
+
+def test_a_pipeline_of_spacy_is_measured_as_mlflow_loads_it(
+    write: Callable[..., Project], tmp_path: Path
+) -> None:
+    import spacy
+    from spacy.training import Example
+
+    nlp = spacy.blank("en")
+    categories = nlp.add_pipe("textcat")
+    for label in LABELS:
+        categories.add_label(label)
+    rows = [single(words) for words in read_lines("train.jsonl", 60)]
+    examples = [
+        Example.from_dict(
+            nlp.make_doc(row["text"]), {"cats": {name: float(name == row["label"]) for name in LABELS}}
+        )
+        for row in rows
+    ]
+    nlp.initialize(lambda: examples)
+    for _ in range(8):
+        nlp.update(examples)
+    mlflow.spacy.save_model(nlp, str(tmp_path / "spacy-model"))
+    model = {"source": str(tmp_path / "spacy-model"), "trust_code": True}
+    project = write({"spacy": model}, scenarios=[{"kind": "quality"}])
+    assert bench(project).failed == ()
+    rows = [json.loads(line) for line in (project.root / "test.jsonl").read_text().splitlines()]
+    best = [max(cats, key=cats.get) for cats in (nlp(row["text"]).cats for row in rows)]
+    wanted = np.mean([one == row["label"] for one, row in zip(best, rows, strict=True)])
+    assert accuracies(project)["spacy × pyfunc"] == pytest.approx(wanted)

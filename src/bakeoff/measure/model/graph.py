@@ -161,5 +161,6 @@ def _list_values(values: Any) -> Iterator[dict[str, Any]]:
             dtype = str(tensor_dtype_to_np_dtype(tensor.elem_type))
         except (KeyError, ValueError, TypeError):  # a sequence or a map has no element type
             dtype = "unknown"
-        shape = [each.dim_value if each.HasField("dim_value") else None for each in tensor.shape.dim]
+        # Some converters write -1 for an axis that they leave open.
+        shape = [each.dim_value if each.dim_value > 0 else None for each in tensor.shape.dim]
         yield {"name": value.name, "dtype": dtype, "shape": shape}

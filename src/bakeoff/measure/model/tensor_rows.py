@@ -64,6 +64,12 @@ class TensorRows:
             DataError: An array is missing or does not fit.
         """
         for value in graph.inputs:
+            if not value.shape or (value.shape[0] or 1) > 1:
+                raise DataError(
+                    str(path),
+                    found=f"a graph with the input {value.described}, whose first axis is not the batch",
+                    expected="inputs with a leading batch axis; export the graph with one",
+                )
             array = self._arrays.get(value.name)
             if array is None:
                 found, wanted = ", ".join(map(repr, self._arrays)), value.described

@@ -247,7 +247,8 @@ class BaseTask(Record):
         """Read the answers to several rows.
 
         Raises:
-            DataError: The model gave more or fewer answers than rows, or one is not a prediction of this task.
+            DataError: The model gave more or fewer answers than rows, or one is not a prediction of the
+                task.
         """
         require_one_a_row(answers, len(documents))
         return [

@@ -13,7 +13,9 @@ from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.core.records import NamedModel
 from bakeoff.disk.digest import digest_folder, digest_json, shorten
 from bakeoff.disk.folders import build_folder, take_manifest
-from bakeoff.errors import UserError
+from bakeoff.errors import PromotionRefusedError, UserError
+from bakeoff.measure.backends import RowBackend
+from bakeoff.measure.model.row_model import open_row_model
 from bakeoff.orchestrator.bench.prepare import prepare_job
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.decide import load_decision
@@ -21,7 +23,7 @@ from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.promote.checks import PromotionEvidence, gather_evidence
 from bakeoff.record import Record
-from bakeoff.serving import ServedModel, ServingOptions, write_served_model
+from bakeoff.serving import ServedModel, ServingOptions, copy_files, write_served_model
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import aliases, packaging, registry
 from bakeoff.stores.tracking.aliases import Expected
@@ -246,8 +248,13 @@ def _lineage(evidence: PromotionEvidence) -> dict[str, str]:
 
 
 def _build(project: Project, evidence: PromotionEvidence, checkpoint: Path) -> Path:
-    """Build the model in the cache, so that an interrupted upload continues with the same bytes."""
+    """Build the model in the cache, so that an interrupted upload continues with the same bytes.
+
+    A model that MLflow logged is served by its own loader, as it was measured.
+    """
     job = evidence.job
+    if isinstance(job.runtime, RowBackend):
+        return _copy_logged(project, evidence, checkpoint)
     planned = PlannedJob(job=job, model=evidence.model, action="reuse", reason="it is promoted", attempt=1)
     prepared = prepare_job(project, planned).prepared
     served = ServedModel(
@@ -273,6 +280,18 @@ def _build(project: Project, evidence: PromotionEvidence, checkpoint: Path) -> P
             _fill, served=served, checkpoint=checkpoint, prepared=prepared, requirements=requirements
         ),
     )
+    return final / _MODEL
+
+
+def _copy_logged(project: Project, evidence: PromotionEvidence, logged: Path) -> Path:
+    if open_row_model(logged).factory is not None:
+        raise PromotionRefusedError(
+            evidence.winner.label,
+            found="an object of Python, which the registry cannot hold",
+            fix="log it with mlflow.pyfunc.log_model, and name that model",
+        )
+    final = project.root / ".cache" / "served" / digest_json({"as_logged": digest_folder(logged)})
+    build_folder(final, lambda aside: copy_files(logged, aside / _MODEL))
     return final / _MODEL
 
 
