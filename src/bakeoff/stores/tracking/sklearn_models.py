@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.measure.backends.availability import library_versions
@@ -50,8 +51,13 @@ def _log(uri: str, experiment_id: str, name: str, model: Any, example: Any) -> N
     from mlflow.models import infer_signature
 
     # Without the requirements, mlflow would start a process to find them.
-    pinned = [f"{library}=={version}" for library, version in library_versions("scikit-learn", "pandas").items()]
-    with _tracking_at(uri), mlflow.start_run(experiment_id=experiment_id, run_name=name):
+    versions = library_versions("scikit-learn", "skops", "pandas")
+    pinned = [f"{library}=={version}" for library, version in versions.items()]
+    with (
+        redirect_stderr(io.StringIO()),  # mlflow prints what it does; its errors are raised
+        _tracking_at(uri),
+        mlflow.start_run(experiment_id=experiment_id, run_name=name),
+    ):
         mlflow.sklearn.log_model(
             model,
             name=name,
