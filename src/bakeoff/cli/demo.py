@@ -31,9 +31,10 @@ from bakeoff.report.text.units import clean
 def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     """Fine-tune three small backbones for two tasks, measure them, decide, report and promote.
 
-    The first act labels the slots of sentences. The second one, in FOLDER/intents, classifies the same kind
-    of sentences by intent, with a scikit-learn baseline next to the backbones. A setting of --set changes
-    both. A second run measures nothing again and gives the reason for each job.
+    Act 1 labels the slots of sentences. Act 2, in FOLDER/intents, finds their intents; a scikit-learn
+    baseline competes there. --set changes both acts.
+
+    A second run measures nothing again and gives the reason for each job.
     """
     progress = output.StderrProgress(is_quiet=quiet)
     configs = make_workspace(folder)
