@@ -10,16 +10,23 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from bakeoff.errors import CheckpointError
+from bakeoff.errors import CheckpointError, DataError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions
-from bakeoff.measure.backends.row_sessions import describe_threads, list_answers
+from bakeoff.measure.backends.row_sessions import describe_failure, describe_threads, list_answers
 from bakeoff.measure.model.row_model import RowModel
 from bakeoff.measure.model.session import ModelKind
+from bakeoff.plural import count
 from bakeoff.record import Record
 
 LIBRARIES = ("mlflow",)
 _REQUIREMENTS = "requirements.txt"
+_SELECT = (
+    "a vectorizer of scikit-learn reads a table as its column names, so select the text first, with "
+    "ColumnTransformer([('text', TfidfVectorizer(), 'text')]), and log the pipeline again"
+)
+# Flavors whose loader wants a table in any case.
+_TABLES = frozenset({"spacy", "lightgbm", "xgboost", "catboost", "statsmodels", "h2o"})
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
 
 
@@ -112,16 +119,28 @@ class PyFuncSession:
         self._pins = pins
         schema = model.metadata.get_input_schema()
         self._columns = schema.input_names() if schema is not None and schema.has_input_names() else None
-        self._is_unnamed = schema is None or not schema.has_input_names()
+        # Without named columns, a pipeline of scikit-learn or transformers expects the texts themselves: of a
+        # table it would read the names of the columns.
+        self._is_sklearn = "sklearn" in model.metadata.flavors
+        self._takes_texts = self._columns is None and not _TABLES.intersection(model.metadata.flavors)
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return the answers to rows: those of a table, or of a list of texts for a model without columns."""
-        return list_answers(self._model.predict(self._make_input(rows)))
+        given = self._make_input(rows)
+        try:
+            answers = self._model.predict(given)
+        except Exception as error:  # code of the model
+            form = "a list" if isinstance(given, list) else f"a table with {', '.join(given.columns)}"
+            hint = f"; {_SELECT}" if self._is_sklearn else ""
+            raise describe_failure(error, f"it was given {form}, as its signature asks{hint}") from error
+        found = list_answers(answers)
+        if self._is_sklearn and len(found) != len(rows):
+            told = f"{count(len(found), 'prediction')} for {count(len(rows), 'row')}"
+            raise DataError("predictions of the model", found=told, expected=f"one a row; {_SELECT}")
+        return found
 
     def _make_input(self, rows: Sequence[Mapping[str, Any]]) -> Any:
-        if self._is_unnamed and rows and all(len(row) == 1 for row in rows):
-            # Without named columns, a pipeline of scikit-learn or transformers expects the texts themselves:
-            # of a table it would read the names of the columns.
+        if self._takes_texts and all(len(row) == 1 for row in rows):
             return [next(iter(row.values())) for row in rows]
         import pandas as pd
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.backends import parity
-from bakeoff.measure.backends.row_sessions import describe_threads, list_answers
+from bakeoff.measure.backends.row_sessions import describe_failure, describe_threads, list_answers
 from bakeoff.measure.model.row_model import Factory, RowModel
 from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.user_code import digest_source, load_function
@@ -91,7 +91,11 @@ class PythonSession:
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return the object's answers to rows."""
-        return list_answers(self._model.predict(list(rows)))
+        try:
+            answers = self._model.predict(list(rows))
+        except Exception as error:  # code of the user
+            raise describe_failure(error, "it was given a list of mappings, one a row") from error
+        return list_answers(answers)
 
     def describe(self) -> Mapping[str, str]:
         """Return the class of the object, and threads in force."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bakeoff.errors import DataError
+
 
 def list_answers(found: Any) -> list[Any]:
     """Return the answers of any container as a list of plain values, one a row.
@@ -23,6 +25,17 @@ def list_answers(found: Any) -> list[Any]:
     if isinstance(found, (list, tuple)):
         return [_unwrap(value) for value in found]
     return [found]
+
+
+def describe_failure(error: Exception, given: str) -> DataError:
+    """Return the error of a model whose code raised another one.
+
+    Args:
+        error: The error.
+        given: What the model was given.
+    """
+    reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+    return DataError("predictions of the model", found=reason, expected=f"an answer a row; {given}")
 
 
 def describe_threads() -> dict[str, str]:

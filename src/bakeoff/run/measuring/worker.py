@@ -166,7 +166,8 @@ def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: in
     marks["load"] = memory.read_peak_bytes()
     memory.reset_peak()
     variants = {variant.number: variant for variant in order.scenario.variants(subject)}
-    tokenize_ns = time_each(subject.model.list_preparations())
+    preparations = subject.model.list_preparations()
+    tokenize_ns = time_each(preparations) if preparations else ()
     warm_ups = warm_up_all(list(variants.values()), subject.protocol)
     started = Started(
         warm_ups=warm_ups,
