@@ -227,7 +227,7 @@ def time_each(calls: Sequence[Callable[[], object]], wall: Clock = time.perf_cou
     """Time each call, one after the other, in ns of wall time; the first also runs once before, untimed."""
     times = []
     with _GarbageCollectionPaused():
-        for call in (*calls[:1], *calls):
+        for call in (calls[0], *calls):
             begin = wall()
             call()
             times.append(wall() - begin)

@@ -19,7 +19,6 @@ from bakeoff.measure.heats.timing import (
     Variant,
     run_block,
     time_calibration_loop,
-    time_each,
     time_instrument,
     warm_up,
 )
@@ -223,11 +222,3 @@ def test_a_spun_duration_is_recorded_and_no_shorter_than_it_really_was() -> None
 def test_the_instrument_and_the_calibration_loop_read_something_that_is_not_zero() -> None:
     assert np.median(time_instrument()) > 0
     assert min(time_calibration_loop()) > 0
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_calls_are_timed_one_by_one_after_the_first_ran_once(count: int) -> None:
-    made: list[int] = []
-    times = time_each([lambda number=number: made.append(number) for number in range(count)])  # type: ignore[misc]
-    assert made == [*range(count)[:1], *range(count)]
-    assert len(times) == count
