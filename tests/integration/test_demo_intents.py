@@ -49,11 +49,14 @@ def test_the_second_act_trains_on_every_intent_that_it_tests(project: Project) -
     assert len(seen) == 7
 
 
-def test_the_baseline_is_logged_once_and_is_the_model_that_is_named(project: Project) -> None:
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+def test_the_baseline_is_logged_once_and_is_the_model_that_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mine.db")
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
     assert log_baseline(project) is True
     assert log_baseline(project) is False
-    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == before
+    assert mlflow.get_tracking_uri() == mlflow.get_registry_uri() == "sqlite:///mine.db"
     client = create_client(project.tracker.uri)
     assert [int(version.version) for version in client.search_model_versions()] == [1]
     source = project.settings.models["tfidf"]

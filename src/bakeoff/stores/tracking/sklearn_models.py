@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from bakeoff.stores.tracking.queries import quote_filter_value
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
 
 def log_sklearn_once(
@@ -69,14 +72,22 @@ def _log(uri: str, experiment_id: str, name: str, model: Any, example: Any) -> N
 
 @contextmanager
 def _tracking_at(uri: str) -> Iterator[None]:
-    """Point mlflow's functions, which know no client, at a store for a while."""
+    """Point mlflow's functions, which know no client, at a store for a while.
+
+    mlflow keeps a URI in a module and in a variable. The variable alone says the same afterwards.
+    """
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before = {name: os.environ.get(name) for name in _VARIABLES}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
