@@ -158,6 +158,7 @@ def test_the_second_act_measures_the_backbones_and_a_scikit_learn_baseline(demo:
     assert {row.backbone for row in decision.standings} == {*LAYERS, "tfidf"}
     assert decision.incomplete == ()
     for row in decision.standings:
+        assert row.quality is not None
         assert 0.8 < row.quality.value <= 1.0
 
 
