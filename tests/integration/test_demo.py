@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from bakeoff.core.decision.decide import Decision
+from bakeoff.demo import BASELINE
 from bakeoff.demo.backbones import LAYERS
 from bakeoff.orchestrator import load_decision, open_project, plan
 from bakeoff.stores import tags
@@ -20,24 +21,28 @@ from bakeoff.stores.tracking import create_client
 # Two runs of minutes each, on a machine that may have other work.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-STAGES = ("sweep", "champions", "plan", "bench", "decide", "report", "promote")
+STAGES = ("sweep", "champions", "plan", "bench", "decide", "report")
+SLOTS, INTENTS = Path("config"), Path("intents", "bakeoff.yaml")
 N_JOBS = len(LAYERS) * 2 * 2  # backbones × runtimes × scenarios
+N_INTENTS_JOBS = (len(LAYERS) + 1) * 2  # backbones in one runtime, and the baseline
 # Without the latency limit: on a machine that is busy with other things nobody may be known to keep it.
 ONLY_QUALITY = "--set=decision.constraints=[{kind: quality, at_least: 0.5}]"
 
 
 class Run(NamedTuple):
-    """One run of the demo, with what it left behind."""
+    """One run of the demo, with what both acts left behind."""
 
     code: int
     stdout: str
     stderr: str
     decision: bytes
     page: str
+    intents_decision: bytes
+    intents_page: str
 
-    def stage(self, name: str) -> str:
+    def stage(self, name: str, config: Path = SLOTS) -> str:
         """What was printed below the command of a stage."""
-        pattern = rf"^\$ bakeoff {name} --config \S+\n(.*?)(?=^\$ bakeoff |\Z)"
+        pattern = rf"^\$ bakeoff {name} --config \S+/{config}\n(.*?)(?=^\$ bakeoff |^Act |^slots |\Z)"
         (found,) = re.findall(pattern, self.stdout, re.DOTALL | re.MULTILINE)
         return str(found)
 
@@ -68,20 +73,22 @@ def run_demo(root: Path) -> Run:
         env=os.environ | {"NO_COLOR": "1"},
     )
     assert "Traceback" not in done.stderr, done.stderr
-    results = root / "demo" / "results"
-    assert results.is_dir(), done.stderr
+    results, intents = root / "demo" / "results", root / "demo" / "intents" / "results"
+    assert intents.is_dir(), done.stderr
     return Run(
         done.returncode,
         done.stdout,
         done.stderr,
         (results / "decision.json").read_bytes(),
         (results / "report.html").read_text(encoding="utf-8"),
+        (intents / "decision.json").read_bytes(),
+        (intents / "report.html").read_text(encoding="utf-8"),
     )
 
 
 def test_the_demo_goes_through_every_stage_and_ends_well(demo: Demo) -> None:
     assert demo.first.code == 0, demo.first.stderr
-    assert re.findall(r"^\$ bakeoff (\w+)", demo.first.stdout, re.MULTILINE) == list(STAGES)
+    assert re.findall(r"^\$ bakeoff (\w+)", demo.first.stdout, re.MULTILINE) == [*STAGES, "promote", *STAGES]
 
 
 def test_the_demo_measures_every_candidate_once(demo: Demo) -> None:
@@ -117,9 +124,11 @@ def test_a_second_run_measures_nothing_and_says_so_job_by_job(demo: Demo) -> Non
     labels = [planned.job.label for planned in plan(open_project(demo.folder / "config")).jobs]
     assert len(labels) == N_JOBS
     said = re.findall(r"^(.+): reuse: measured \S+, run [0-9a-f]{32}$", demo.second.stderr, re.MULTILINE)
-    assert said == labels
+    assert said[:N_JOBS] == labels
+    assert len(said) == N_JOBS + N_INTENTS_JOBS
     for backbone in LAYERS:
-        assert f"{backbone}: found 3 finished trials; nothing to run" in demo.second.stderr
+        for trials in ("3 finished trials", "1 finished trial"):
+            assert f"{backbone}: found {trials}; nothing to run" in demo.second.stderr
 
 
 def test_a_second_run_decides_the_same_and_knows_what_the_first_one_promoted(demo: Demo) -> None:
@@ -141,3 +150,33 @@ def test_a_second_run_promotes_no_second_version(demo: Demo) -> None:
     assert "demo-slot-filler version 1 is @champion" in demo.second.stage("promote")
     client = create_client(f"sqlite:///{demo.folder / 'mlflow.db'}")
     assert len(client.search_model_versions("name = 'demo-slot-filler'")) == 1
+
+
+def test_the_second_act_measures_the_backbones_and_a_scikit_learn_baseline(demo: Demo) -> None:
+    assert f"{N_INTENTS_JOBS} measured, 0 failed, 0 reused" in demo.first.stage("bench", INTENTS)
+    decision = Decision.model_validate_json(demo.first.intents_decision)
+    assert {row.backbone for row in decision.standings} == {*LAYERS, "tfidf"}
+    assert decision.incomplete == ()
+    for row in decision.standings:
+        assert row.quality is not None
+        assert 0.8 < row.quality.value <= 1.0
+
+
+def test_a_second_run_logs_no_second_baseline_and_measures_no_intent_again(demo: Demo) -> None:
+    assert [BASELINE in run.stdout for run in (demo.first, demo.second)] == [True, False]
+    assert f"0 measured, 0 failed, {N_INTENTS_JOBS} reused" in demo.second.stage("bench", INTENTS)
+    client = create_client(f"sqlite:///{demo.folder / 'mlflow.db'}")
+    assert len(client.search_model_versions("name = 'demo-tfidf'")) == 1
+    assert demo.third.intents_decision == demo.second.intents_decision == demo.first.intents_decision
+    assert demo.third.intents_page == demo.second.intents_page
+
+
+def test_the_demo_ends_with_both_decisions_and_their_pages(demo: Demo) -> None:
+    last = demo.first.stdout.splitlines()[-2:]
+    decisions = (demo.first.decision, demo.first.intents_decision)
+    folders = (demo.folder, demo.folder / "intents")
+    for line, name, stored, folder in zip(last, ("slots", "intents"), decisions, folders, strict=True):
+        winner = Decision.model_validate_json(stored).winner
+        assert winner
+        assert line.split("  ")[0].strip() == name
+        assert line.endswith(f"{winner}  {folder / 'results' / 'report.html'}")

@@ -46,8 +46,11 @@ def test_the_wheel_holds_the_whole_package_byte_for_byte(wheel: dict[str, bytes]
         "demo/config/decision.yaml",
         "demo/data/LICENSE",
         "demo/data/SOURCE.md",
+        "demo/data/intents_test.jsonl",
+        "demo/data/intents_train.jsonl",
         "demo/data/test.jsonl",
         "demo/data/train.jsonl",
+        "demo/intents/bakeoff.yaml",
     ],
 )
 def test_the_wheel_holds_what_no_import_would_miss(wheel: dict[str, bytes], name: str) -> None:

@@ -1,5 +1,6 @@
-"""The demo: three backbones, labelled text and a configuration, all from installed packages."""
+"""The demo: three backbones, labelled text and two configurations, all from installed packages."""
 
+from bakeoff.demo.baseline import BASELINE, log_baseline
 from bakeoff.demo.workspace import make_workspace
 
-__all__ = ["make_workspace"]
+__all__ = ["BASELINE", "log_baseline", "make_workspace"]

@@ -65,8 +65,6 @@ def _cut_weights(source: Path, destination: Path, layers: Sequence[int]) -> None
         raise MissingExtraError("the demo", library="safetensors", extra="demo") from error
     kept = {}
     for name, tensor in load_file(source).items():
-        if name.startswith("pooler."):
-            continue  # a token classifier has none
         match = _LAYER.fullmatch(name)
         if match is None:
             kept[name] = tensor
