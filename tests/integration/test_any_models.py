@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
+from rich.console import Console, Group, RenderableType
 
+from bakeoff.cli.bench_tables import tables_of_measured
 from bakeoff.core.records import Measurement
 from bakeoff.errors import BakeoffError, ConfigError, PromotionRefusedError
 from bakeoff.measure.statistics.outcomes import outcomes_of
@@ -236,6 +239,12 @@ def ids(zoo: Path) -> dict[str, str]:
     return dict(json.loads((zoo / "ids.json").read_text()))
 
 
+def show(shown: Iterable[RenderableType]) -> str:
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(Group(*shown))
+    return console.export_text()
+
+
 def accuracies(project: Project) -> dict[str, float]:
     found = {}
     for attempt in project.results.list_attempts():
@@ -276,6 +285,8 @@ def test_models_of_every_kind_stand_in_one_decision(
     timed = [each for each in done.measured if each.reading(LATENCY, batch_size=1)]
     assert {each.job.scenario.model_dump()["region"] for each in timed} == {"end_to_end"}
     assert len({each.heat.heat_id for each in timed if each.heat}) == 1
+    assert "latency is end to end: from a row to its prediction, tokenisation included" in decision.reasons
+    assert "End to end: a call is from a row to its prediction" in show(tables_of_measured(done.measured))
     # Every form of a model answers as its own library does.
     found, wanted = accuracies(project), compute_accuracies(zoo, ids)
     for label, accuracy in found.items():
@@ -497,9 +508,7 @@ def test_an_object_of_python_is_not_promoted(write: Callable[..., Project]) -> N
     project = write({"rules": {"factory": "factories:rules", "trust_code": True}})
     assert bench(project).failed == ()
     save_decision(project, decide(project))
-    with pytest.raises(
-        PromotionRefusedError, match=r"an object of Python, .* log it with mlflow\.pyfunc"
-    ):
+    with pytest.raises(PromotionRefusedError, match=r"an object of Python, .* log it with mlflow\.pyfunc"):
         promote(project)
 
 

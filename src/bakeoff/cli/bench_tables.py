@@ -16,6 +16,7 @@ from bakeoff.core.records import Measurement
 from bakeoff.core.validity.flags import CONTENDED, DISTURBED
 from bakeoff.core.validity.noise import clock_of, is_contended
 from bakeoff.disk.digest import SHOWN_DIGITS
+from bakeoff.measure.scenarios import is_end_to_end
 from bakeoff.measure.statistics.intervals import MEDIAN
 from bakeoff.measure.statistics.readings import LATENCY, MAX_RATE, NS_PER_MS, PASS, Reading
 from bakeoff.report.text.units import (
@@ -34,6 +35,7 @@ _CONTENDED = (
     f"{CONTENDED.name}: other work disturbed more than half of the rounds. No absolute figure is shown; "
     "ratio and verdict have low confidence."
 )
+_END_TO_END = "End to end: a call is from a row to its prediction, tokenisation included."
 _CONTENDED_SERVER = (
     f"{CONTENDED.name}: other work disturbed more than half of the time in which the server worked. "
     "No rate is shown."
@@ -83,10 +85,9 @@ def add_row(table: Table, *cells: str) -> None:
 
 def _table_of_calls(measured: Sequence[Measurement], quantity: str, figure: str) -> tuple[Table, list[str]]:
     """Make one row a batch size: the figure with its interval, and how it compares with the reference."""
-    table = make_table(
-        "latency" if quantity == LATENCY else "throughput", "batch", figure, "time ÷ reference", "verdict"
-    )
-    are_contended = by_cpu = False
+    name = "latency" if quantity == LATENCY else "throughput"
+    table = make_table(name, "batch", figure, "time ÷ reference", "verdict")
+    are_contended = by_cpu = is_whole = False
     for measurement, reading in _find(measured, quantity):
         size = reading.at["batch_size"]
         comparison = compare_to_reference(measurement, size)
@@ -98,6 +99,7 @@ def _table_of_calls(measured: Sequence[Measurement], quantity: str, figure: str)
         if ratio != ABSENT and clock_of(measurement) == "CPU time":
             ratio, by_cpu = f"{ratio} CPU time", True
         are_contended |= is_contended(measurement)
+        is_whole |= is_end_to_end(measurement.job.scenario)
         add_row(
             table,
             measurement.job.candidate,
@@ -106,7 +108,8 @@ def _table_of_calls(measured: Sequence[Measurement], quantity: str, figure: str)
             ratio,
             (comparison.verdict if comparison else None) or ABSENT,
         )
-    return table, [*([_CONTENDED] if are_contended else []), *([_CPU_TIME] if by_cpu else [])]
+    told = {_END_TO_END: is_whole, _CONTENDED: are_contended, _CPU_TIME: by_cpu}
+    return table, [note for note, holds in told.items() if holds]
 
 
 def _write_figure(reading: Reading) -> str:

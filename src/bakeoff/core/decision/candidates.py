@@ -14,6 +14,7 @@ from bakeoff.core.job import Environment, Job
 from bakeoff.core.records import Flag, Measurement
 from bakeoff.core.validity.noise import is_contended
 from bakeoff.errors import CannotTellError
+from bakeoff.measure.scenarios import is_end_to_end
 from bakeoff.measure.statistics.outcomes import outcomes_of
 from bakeoff.measure.statistics.readings import LATENCY, OUTCOMES, REFERENCE, Reading
 from bakeoff.measure.tasks import Task, TokenClassification
@@ -36,6 +37,7 @@ class Candidate(Record):
         reference_key: Benchmark key of the reference; empty if it was measured without one.
         heat_id: Id that all candidates of the heat share; empty if it was timed alone.
         latency_key: Benchmark key of its own latency.
+        is_end_to_end: Whether its latency is from a row to a prediction, and not of the model alone.
         uses_one_thread: Whether it, its reference and all others of its heat are known to use one thread.
         costs: Costs from all its measurements; None if they were not read.
         is_contended: Whether the machine was too busy, so that absolute latencies are upper bounds only.
@@ -59,6 +61,7 @@ class Candidate(Record):
     reference_key: str = ""
     heat_id: str = ""
     latency_key: str = ""
+    is_end_to_end: bool = False
     uses_one_thread: bool = False
     costs: Costs | None = None
     is_contended: bool = False
@@ -207,6 +210,7 @@ def _assemble(
         reference_key=latency.heat.reference_key if latency.heat else "",
         heat_id=latency.heat.heat_id if latency.heat else "",
         latency_key=latency.job.key,
+        is_end_to_end=is_end_to_end(latency.job.scenario),
         uses_one_thread=all(each.heat is not None and each.heat.uses_one_thread for each in latencies),
         costs=measure_costs(parts, settings),
         is_contended=is_contended(*latencies),

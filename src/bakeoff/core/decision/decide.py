@@ -158,6 +158,7 @@ def decide(
         reasons=(
             *_judge(contest, winner, tie),
             *_note_missing_quality(contest),
+            *_note_end_to_end(contest),
             *_low_confidence(contest),
             *unranked,
         ),
@@ -334,6 +335,12 @@ def _note_missing_quality(contest: Contest) -> tuple[str, ...]:
     if len(missing) == len(contest.labels):
         return ("quality was not measured: this ranking is by speed alone",)
     return (f"the quality of {_join(missing)} was not measured",)
+
+
+def _note_end_to_end(contest: Contest) -> tuple[str, ...]:
+    if not any(candidate.is_end_to_end for candidate in contest.evidence.candidates):
+        return ()
+    return ("latency is end to end: from a row to its prediction, tokenisation included",)
 
 
 def _low_confidence(contest: Contest) -> tuple[str, ...]:

@@ -19,6 +19,12 @@ Alone = Quality | Server
 Timed = Latency | Server | Throughput
 Untimed = Quality
 
+
+def is_end_to_end(scenario: Scenario) -> bool:
+    """Return whether calls are timed from a row to a prediction, and not of the model alone."""
+    return isinstance(scenario, Timed) and scenario.region == "end_to_end"
+
+
 __all__ = [
     "Alone",
     "Interleaved",
@@ -29,4 +35,5 @@ __all__ = [
     "Throughput",
     "Timed",
     "Untimed",
+    "is_end_to_end",
 ]
