@@ -19,8 +19,10 @@ from bakeoff.measure.tasks.metrics import METRICS_VERSION, Metric, Outcomes
 from bakeoff.measure.tasks.row_answers import name_place, require_one_a_row
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.measure.tasks.served import Column, Request
+from bakeoff.plural import count
 from bakeoff.record import Record
 
+_SHOWN_LABELS = 5
 # Tags of a document, its label or labels, a number, or anything that a custom task judges.
 Prediction = Any
 Logits = NDArray[np.floating]
@@ -40,6 +42,14 @@ class DocumentSet:
     form: str
     labels: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> str:
+        """Documents and labels, for people."""
+        more = ", …" if len(self.labels) > _SHOWN_LABELS else ""
+        shown = f": {', '.join(self.labels[:_SHOWN_LABELS])}{more}"
+        labels = f"; {count(len(self.labels), 'label')}{shown}" if self.labels else ""
+        return f"{count(len(self.documents), 'document')}, {self.form}{labels}"
 
 
 class TaskEncoder(NamedTuple):

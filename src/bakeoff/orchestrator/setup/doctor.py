@@ -15,7 +15,7 @@ from bakeoff.core.records import AnyModel, BackboneSelection, Champion, NamedMod
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.disk.digest import shorten
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
-from bakeoff.measure.tasks.task import DocumentSet
+from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.orchestrator.champions import SAMPLE_RUNS, find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.hardware import ask_nodes
 from bakeoff.orchestrator.labels import compare_labels, needs_labels
@@ -40,7 +40,6 @@ from bakeoff.stores.tracking.versions import (
 # The disk holds a checkpoint up to three times: fetched, exported, and a half-made copy of either.
 LOW_SPACE_BYTES = 5 * 1024**3
 NO_SPACE_BYTES = 256 * 1024**2
-SHOWN_LABELS = 5
 
 EXIT_CONFIG, EXIT_ANSWER_IS_NO, EXIT_TRACKING = 2, 3, 5
 
@@ -313,23 +312,17 @@ def _check_data(project: Project) -> Generator[Check, None, bool]:
             yield _fault(name, str(error), "correct the file or its name")
             continue
         is_comparable = is_comparable or (role == "test" and needs_labels(project))
-        yield _ok(name, f"{path}: {_describe_file(found)}")
+        yield _ok(name, f"{path}: {found.described}")
         for remark in found.remarks:
             yield _warning(name, remark, "correct the spans, or ignore this")
     return is_comparable
 
 
-def _describe_file(found: DocumentSet) -> str:
-    """Describe documents and labels of a file."""
-    more = ", …" if len(found.labels) > SHOWN_LABELS else ""
-    shown = f": {', '.join(found.labels[:SHOWN_LABELS])}{more}"
-    labels = f"; {count(len(found.labels), 'label')}{shown}" if found.labels else ""
-    return f"{count(len(found.documents), 'document')}, {found.form}{labels}"
-
-
 def _check_labels(project: Project, champions: Iterable[AnyModel]) -> Iterator[Check]:
     """Check that models whose checkpoint is here know the labels of the test documents."""
     for champion in champions:
+        if champion.loads_as in READS_ROWS:
+            continue  # only its answers name labels
         name = f"labels of {champion.backbone}"
         try:
             known = compare_labels(project, champion)
