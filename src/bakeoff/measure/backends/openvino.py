@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,10 +14,9 @@ from pydantic import Field
 from bakeoff.errors import UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions, require_bf16, require_libraries
-from bakeoff.measure.backends.onnx_export import OPSET, export_onnx
-from bakeoff.measure.backends.torch import TorchSession, load_model
+from bakeoff.measure.backends.onnx_export import OPSET, make_and_compare
 from bakeoff.measure.model.checkpoint import Checkpoint
-from bakeoff.measure.model.tokenizer import Batch
+from bakeoff.measure.model.tokenizer import INPUT_NAMES, Batch
 from bakeoff.record import Record
 
 EXTRA = "openvino"
@@ -96,7 +94,7 @@ class OpenVino(Record):
             "format": "openvino",
             "opset": str(OPSET),
             "precision": self.precision,
-            "version": "1",
+            "version": "2",
             **library_versions(*MADE_WITH),
         }
 
@@ -109,14 +107,14 @@ class OpenVino(Record):
         """
         needed = ("openvino", "onnx", *(("nncf",) if self.precision == "int8" else ()))
         require_libraries("conversion to OpenVINO", extra=EXTRA, libraries=needed)
-        model = load_model(checkpoint)
-        batch = sample.first_batch(checkpoint)
-        with TemporaryDirectory(dir=folder) as aside:
-            exported = Path(aside) / "model.onnx"
-            export_onnx(model, batch, exported)
+
+        def make(exported: Path) -> OpenVinoSession:
             self._convert(exported, folder / MODEL_FILE)
-        session = self._open(folder / MODEL_FILE)
-        found = parity.compare(TorchSession(model, "cpu"), session, checkpoint, sample)
+            return self._open(folder / MODEL_FILE)
+
+        found, exporter = make_and_compare(
+            checkpoint, sample, folder, make, runtime=self.label, precision=self.precision
+        )
         parity.write_check(
             found,
             folder,
@@ -124,7 +122,7 @@ class OpenVino(Record):
             runtime=self.label,
             precision=self.precision,
             task=sample.task,
-            made_by=f"torch.onnx.export, opset {OPSET}; openvino.convert_model"
+            made_by=f"{exporter}; openvino.convert_model"
             + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
             versions=library_versions(*MADE_WITH),
         )
@@ -186,7 +184,8 @@ class OpenVinoSession:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        self._names = [entry.get_any_name() for entry in compiled.inputs]
+        # An input also has the names of its copies in the graph, if the converter removed copies.
+        self._names = [next(iter(entry.get_names() & set(INPUT_NAMES))) for entry in compiled.inputs]
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Return logits: [documents, tokens, labels] or [documents, labels], copied out of the request."""

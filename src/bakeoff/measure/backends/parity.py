@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from bakeoff.disk import durable
@@ -36,6 +37,9 @@ _SIZE = 8
 # of two, three and six layers, and changed no tag. OpenVINO computes in bf16 by default, which gave 0.06 and
 # more. This limit separates the two.
 MAX_ABS_DIFFERENCE = 1e-4
+# Padding that the attention mask hides changes nothing but the order of sums. Padding that leaks into a
+# document changed logits by PLACEHOLDER and more in every class of transformers in which it does.
+MAX_PADDING_DIFFERENCE = 1e-3
 # For bf16 and int8 the predictions count, and the task has the limit. Logits may be far off (int8: up to 2.5
 # on those models) and give the user the same predictions. The quality scenario measures
 # what the others cost.
@@ -149,6 +153,54 @@ def compare(reference: Session, session: Session, checkpoint: Checkpoint, sample
         theirs += sample.task.read_predictions(wanted, encodings, checkpoint.labels)
     n_equal, n_units = sample.task.count_equal(ours, theirs)
     return Agreement(worst, n_equal / n_units if n_units else 1.0, len(sample.encodings), n_units)
+
+
+def require_padding_hidden(reference: Session, checkpoint: Checkpoint, sample: Sample) -> None:
+    """Check that PyTorch's logits for a document are the same alone and in a padded batch.
+
+    Otherwise the quality of the model would depend on which documents happen to be in one batch.
+
+    Args:
+        reference: Session of PyTorch in fp32, eager.
+        checkpoint: Checkpoint of the session.
+        sample: Documents to run.
+
+    Raises:
+        CheckpointError: Padding changes the logits, or PyTorch cannot run a document or a batch.
+    """
+    encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
+    worst = 0.0
+    for encodings in _split(sample.encodings):
+        alone = [_infer(reference, checkpoint, encoder.pad([each]))[0] for each in encodings]
+        padded = _infer(reference, checkpoint, encoder.pad(encodings))
+        for one, row in zip(alone, padded, strict=True):
+            kept = row[: len(one)] if row.ndim > 1 else row
+            worst = float(np.maximum(worst, np.abs(one - kept).max()))
+    if not worst <= MAX_PADDING_DIFFERENCE:
+        raise CheckpointError(
+            checkpoint.folder,
+            found=f"its logits for a document alone and in a padded batch differ by {worst:.3g} "
+            f"(limit {MAX_PADDING_DIFFERENCE:g}), so padding changes its answers",
+            fix="use an architecture whose attention mask hides padding",
+        )
+
+
+def describe_error(error: Exception) -> str:
+    """Return the class and the first line of a library's error, for a message of one line."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _infer(reference: Session, checkpoint: Checkpoint, batch: Batch) -> NDArray[np.float32]:
+    try:
+        return reference.infer(batch)
+    except Exception as error:
+        shape = "{} x {} tokens".format(*batch.arrays["input_ids"].shape)
+        raise CheckpointError(
+            checkpoint.folder,
+            found=f"transformers cannot run it on a batch of {shape} ({describe_error(error)})",
+            fix="use a model that takes token ids and an attention mask alone, or correct its config.json",
+        ) from error
 
 
 def write_check(
