@@ -35,8 +35,8 @@ SIZES: dict[str, int] = {
         (
             "intermediate_size", "d_ff", "dff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "hidden_dim",
             "n_inner", "d_inner", "ffn_hidden_size", "moe_intermediate_size", "feed_forward_size",
-            "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "shared_intermediate_size",
-            "intermediate_size_mlp", "dense_intermediate_size",
+            "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size",
+            "shared_intermediate_size", "intermediate_size_mlp", "dense_intermediate_size",
         ),
         64,
     ),
@@ -58,7 +58,8 @@ SIZES: dict[str, int] = {
     **dict.fromkeys(
         (
             "head_dim", "d_kv", "d_head", "v_head_dim", "qk_rope_head_dim", "qk_nope_head_dim", "kv_channels",
-            "linear_key_head_dim", "linear_value_head_dim", "index_head_dim", "swa_head_dim", "attention_head_dim",
+            "linear_key_head_dim", "linear_value_head_dim", "index_head_dim", "swa_head_dim",
+            "attention_head_dim",
         ),
         8,
     ),
@@ -71,8 +72,9 @@ SIZES: dict[str, int] = {
     **dict.fromkeys(("vocab_size", "src_vocab_size", "decoder_vocab_size", "n_tokens"), N_TOKENS),
     **dict.fromkeys(
         (
-            "max_position_embeddings", "n_positions", "max_seq_len", "max_source_positions", "max_2d_position_embeddings",
-            "max_encoder_position_embeddings", "max_decoder_position_embeddings",
+            "max_position_embeddings", "n_positions", "max_seq_len", "max_source_positions",
+            "max_2d_position_embeddings", "max_encoder_position_embeddings",
+            "max_decoder_position_embeddings",
         ),
         MAX_POSITIONS,
     ),
@@ -80,18 +82,16 @@ SIZES: dict[str, int] = {
 }  # fmt: skip
 SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id",
                   "decoder_start_token_id", "mask_token_id")  # fmt: skip
-# What the names of the fields do not say.
+# What the names of the fields do not say: numbers of heads that must agree, layers of several kinds.
 ALL_HEADS = {"num_key_value_heads": 4}
 HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
+ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 SPECIAL_FIELDS: dict[str, dict[str, Any]] = {
     "axk1": ALL_HEADS,
     "axk2": ALL_HEADS,
     "cohere_compass_text": {
         "layer_types": ["sliding_attention", "full_attention"],
-        "rope_parameters": {
-            kind: {"rope_type": "default", "rope_theta": 10000.0}
-            for kind in ("sliding_attention", "full_attention")
-        },
+        "rope_parameters": {"sliding_attention": ROPE, "full_attention": ROPE},
     },
     "deepseek_v2": ALL_HEADS | {"num_experts_per_tok": 2},
     "deepseek_v3": ALL_HEADS,
@@ -107,19 +107,55 @@ SPECIAL_FIELDS: dict[str, dict[str, Any]] = {
     "luke": {"entity_vocab_size": 20, "entity_emb_size": 16},
     "minicpm3": ALL_HEADS,
     "ministral": {"head_dim": 8},
-    "mistral4": ALL_HEADS | {"head_dim": 8, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0, "llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 8192}},
+    "mistral4": ALL_HEADS
+    | {
+        "head_dim": 8,
+        "rope_parameters": ROPE
+        | {
+            "partial_rotary_factor": 1.0,
+            "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 8192,
+        },
+    },
     "nemotron": {"num_key_value_heads": 2},
-    "perceiver": {"num_latents": 8, "d_latents": 32, "num_self_attends_per_block": 2, "num_self_attention_heads": 4, "num_cross_attention_heads": 4},
+    "perceiver": {
+        "num_latents": 8,
+        "d_latents": 32,
+        "num_self_attends_per_block": 2,
+        "num_self_attention_heads": 4,
+        "num_cross_attention_heads": 4,
+    },
     "qwen3_5_text": HYBRID,
     "qwen3_next": HYBRID,
-    "reformer": {"axial_pos_embds_dim": [8, 24], "axial_pos_shape": [8, 8], "attn_layers": ["local", "lsh"], "attention_head_size": 8, "num_buckets": 2, "local_attn_chunk_length": 8, "lsh_attn_chunk_length": 8},
+    "reformer": {
+        "axial_pos_embds_dim": [8, 24],
+        "axial_pos_shape": [8, 8],
+        "attn_layers": ["local", "lsh"],
+        "attention_head_size": 8,
+        "num_buckets": 2,
+        "local_attn_chunk_length": 8,
+        "lsh_attn_chunk_length": 8,
+    },
     "t5": {"decoder_start_token_id": 0},
     "xmod": {"default_language": "en_XX"},
-    "zamba": {"num_hidden_layers": 4, "layer_types": ["linear_attention", "hybrid"] * 2, "mamba_dt_rank": 4, "attention_hidden_size": 64, "attention_head_dim": 16},
-    "zamba2": {"layer_types": ["linear_attention", "hybrid"], "hybrid_layer_ids": [1], "attention_hidden_size": 64, "attention_head_dim": 16, "mamba_d_state": 8, "n_mamba_heads": 4, "mamba_headdim": 16, "adapter_rank": 4},
+    "zamba": {
+        "num_hidden_layers": 4,
+        "layer_types": ["linear_attention", "hybrid"] * 2,
+        "mamba_dt_rank": 4,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
+    "zamba2": {
+        "layer_types": ["linear_attention", "hybrid"],
+        "hybrid_layer_ids": [1],
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+        "mamba_d_state": 8,
+        "n_mamba_heads": 4,
+        "mamba_headdim": 16,
+        "adapter_rank": 4,
+    },
 }
-# Models that need more than text: no trial on documents says anything about them.
-OTHER_INPUTS: dict[str, str] = {}
 
 
 class NotTriedError(Exception):
@@ -135,8 +171,6 @@ def make_tiny(head: Head, model_type: str, folder: Path) -> None:
     import torch
     import transformers
 
-    if model_type in OTHER_INPUTS:
-        raise NotTriedError(OTHER_INPUTS[model_type])
     torch.manual_seed(SEED)
     try:
         config = shrink(transformers.CONFIG_MAPPING[model_type], model_type)
@@ -184,7 +218,9 @@ def shrink(config_class: Any, model_type: str, given: Mapping[str, Any] | None =
 def choose_special_tokens(default: Any) -> dict[str, int]:
     """Choose the ids of special tokens below the first word; a small one of the class stays."""
     found = {name: getattr(default, name, None) for name in SPECIAL_TOKENS if hasattr(default, name)}
-    kept = {name: value for name, value in found.items() if isinstance(value, int) and 0 <= value < N_RESERVED}
+    kept = {
+        name: value for name, value in found.items() if isinstance(value, int) and 0 <= value < N_RESERVED
+    }
     free = iter(sorted(set(range(N_RESERVED)) - set(kept.values())))
     return kept | {name: next(free) for name in found if name not in kept}
 
@@ -195,7 +231,10 @@ def make_tokenizer(config: Any) -> Any:
 
     tokenizer = Tokenizer(
         models.WordLevel(
-            {**{f"[{number}]": number for number in range(N_RESERVED)}, **dict(zip(WORDS, range(N_RESERVED, N_TOKENS), strict=True))},
+            {
+                **{f"[{number}]": number for number in range(N_RESERVED)},
+                **dict(zip(WORDS, range(N_RESERVED, N_TOKENS), strict=True)),
+            },
             unk_token=f"[{N_RESERVED - 1}]",
         )
     )

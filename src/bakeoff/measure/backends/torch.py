@@ -235,7 +235,7 @@ def load_model(checkpoint: Checkpoint) -> Any:
         )
     for module in model.modules():  # also those of an encoder or a text model inside
         config = getattr(module, "config", None)
-        if getattr(config, "use_cache", False):
+        if config is not None and getattr(config, "use_cache", False):
             config.use_cache = False  # a document is read in one call, so no later token needs the cache
     return model.eval()
 
@@ -339,4 +339,3 @@ def _compile_errors() -> tuple[type[Exception], ...]:
     from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 
     return (TorchDynamoException, CppCompileError, InvalidCxxCompiler)
-
