@@ -52,7 +52,7 @@ class Checkpoint:
         weight_files: Names of the safetensors files: one file or several shards.
         architecture: Class of transformers that saved it.
         problem_type: Kind of the loss that it was trained with; None if it was not recorded.
-        has_token_types: Whether the model tells the two texts of a pair apart by token types. Some models
+        has_token_types: Whether token types mark the two texts of a pair for the model. Some models
             without them take such an input too, and read its numbers as tokens.
     """
 
