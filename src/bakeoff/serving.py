@@ -22,7 +22,7 @@ from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_folder, list_files, shorten
 from bakeoff.disk.folders import COMPLETE_MARKER
 from bakeoff.errors import CheckpointError, DataError
-from bakeoff.measure.backends import Backend
+from bakeoff.measure.backends import TensorBackend
 from bakeoff.measure.model.checkpoint import Checkpoint, open_verified_checkpoint
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Encoder
@@ -48,7 +48,7 @@ class ServedModel(Record):
     """
 
     format_version: Literal[2] = 2
-    runtime: Backend
+    runtime: TensorBackend = Field(discriminator="kind")
     task: Task
     max_length: int
     checkpoint_digest: str

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
-from bakeoff.measure.backends import Backend, Noop, OnnxRuntime, OpenVino, Torch
+from bakeoff.measure.backends import Noop, OnnxRuntime, OpenVino, TensorBackend, Torch
 from bakeoff.measure.backends.availability import require_bf16
 from bakeoff.measure.backends.parity import MAX_ABS_DIFFERENCE
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
@@ -28,7 +28,7 @@ from samples import sample_of
 
 SHAPES = ((1, 3), (3, 17), (8, 32))  # documents × tokens; none of them is what an export is traced with
 COMPILED = Torch(threads=1, compile=True)
-RUNTIMES: tuple[Backend, ...] = (
+RUNTIMES: tuple[TensorBackend, ...] = (
     Torch(threads=1),
     Torch(threads=1, precision="bf16"),
     COMPILED,
@@ -55,8 +55,8 @@ PARAMETERS = [pytest.param(one, marks=pytest.mark.slow if one == COMPILED else (
 
 
 @pytest.fixture(scope="session", params=PARAMETERS, ids=lambda runtime: runtime.label)
-def runtime(request: pytest.FixtureRequest) -> Backend:
-    found: Backend = request.param
+def runtime(request: pytest.FixtureRequest) -> TensorBackend:
+    found: TensorBackend = request.param
     if found.precision == "bf16":
         try:
             require_bf16(found.label)
@@ -66,11 +66,13 @@ def runtime(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture(scope="session")
-def prepare_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoint, Backend], Path | None]:
+def prepare_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Checkpoint, TensorBackend], Path | None]:
     """Prepare each checkpoint for each runtime once, whatever tests ask for it in which order."""
 
     @functools.cache
-    def prepare(checkpoint: Checkpoint, runtime: Backend) -> Path | None:
+    def prepare(checkpoint: Checkpoint, runtime: TensorBackend) -> Path | None:
         if runtime.prepare_settings() is None:
             return None
         folder = tmp_path_factory.mktemp(f"prepared-{runtime.label}")
@@ -83,14 +85,14 @@ def prepare_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoi
 @pytest.fixture(scope="session")
 def prepared(
     checkpoint: Checkpoint,
-    runtime: Backend,
-    prepare_once: Callable[[Checkpoint, Backend], Path | None],
+    runtime: TensorBackend,
+    prepare_once: Callable[[Checkpoint, TensorBackend], Path | None],
 ) -> Path | None:
     return prepare_once(checkpoint, runtime)
 
 
 @pytest.fixture(scope="session")
-def session(checkpoint: Checkpoint, runtime: Backend, prepared: Path | None) -> Session:
+def session(checkpoint: Checkpoint, runtime: TensorBackend, prepared: Path | None) -> Session:
     return runtime.load(checkpoint, prepared)
 
 
@@ -106,7 +108,7 @@ def make_batch(n_documents: int, n_tokens: int, n_ids: int = 100) -> Batch:
     return Batch(arrays, n_tokens=ids.size)
 
 
-def assert_near(runtime: Backend, found: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
+def assert_near(runtime: TensorBackend, found: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
     """The promise of the precision: logits for fp32, tags for what computes in fewer bits."""
     if runtime.precision == "fp32":
         np.testing.assert_allclose(found, wanted, rtol=0, atol=MAX_ABS_DIFFERENCE)
@@ -134,7 +136,11 @@ def run_fresh(program: str, *arguments: str, **environment: str) -> str:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_it_answers_as_pytorch_does_at_shapes_it_was_not_traced_with(
-    session: Session, reference: Session, runtime: Backend, checkpoint: Checkpoint, shape: tuple[int, int]
+    session: Session,
+    reference: Session,
+    runtime: TensorBackend,
+    checkpoint: Checkpoint,
+    shape: tuple[int, int],
 ) -> None:
     batch = make_batch(*shape)
     found = session.infer(batch)
@@ -151,7 +157,7 @@ def test_it_answers_a_question_twice_the_same(session: Session) -> None:
 
 
 def test_padding_does_not_change_what_a_document_is_answered(
-    session: Session, runtime: Backend, checkpoint: Checkpoint
+    session: Session, runtime: TensorBackend, checkpoint: Checkpoint
 ) -> None:
     encoder = Encoder(checkpoint, 32)
     encodings = [encoder.encode(tokens) for tokens in read_texts()]
@@ -165,7 +171,7 @@ def test_padding_does_not_change_what_a_document_is_answered(
     assert_near(runtime, np.concatenate(together), np.concatenate(alone))
 
 
-def test_it_can_be_asked_again_after_a_question_that_failed(session: Session, runtime: Backend) -> None:
+def test_it_can_be_asked_again_after_a_question_that_failed(session: Session, runtime: TensorBackend) -> None:
     batch = make_batch(2, 9)
     before = session.infer(batch)
     flat = {name: array[0] for name, array in batch.arrays.items()}
@@ -185,7 +191,7 @@ def test_it_leaves_the_batch_as_it_was(session: Session) -> None:
 
 
 def test_it_knows_the_size_of_what_it_loads(
-    runtime: Backend, checkpoint: Checkpoint, prepared: Path | None
+    runtime: TensorBackend, checkpoint: Checkpoint, prepared: Path | None
 ) -> None:
     loaded = [checkpoint.folder / "model.safetensors"]
     if prepared is not None and not isinstance(runtime, Torch):
@@ -202,7 +208,7 @@ def test_its_memory_on_a_cpu_is_not_that_of_a_device(session: Session) -> None:
     "runtime", [RUNTIMES[0], RUNTIMES[3], RUNTIMES[5]], indirect=True, ids=lambda one: one.kind
 )
 def test_its_threads_are_those_that_were_asked_for(
-    runtime: Backend, checkpoint: Checkpoint, prepared: Path | None
+    runtime: TensorBackend, checkpoint: Checkpoint, prepared: Path | None
 ) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU: no second thread to ask for")
@@ -232,10 +238,10 @@ import json, os, sys
 from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
-from bakeoff.measure.backends import Backend
+from bakeoff.measure.backends import TensorBackend
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.tokenizer import Batch
-runtime = TypeAdapter(Backend).validate_json(sys.argv[1])
+runtime = TypeAdapter(TensorBackend).validate_json(sys.argv[1])
 session = runtime.load(open_checkpoint(Path(sys.argv[2])), Path(sys.argv[3]) if sys.argv[3] else None)
 ones = np.ones((64, 64), dtype=np.int64)
 session.infer(Batch({"input_ids": ones, "attention_mask": ones, "token_type_ids": ones * 0}, ones.size))
@@ -263,7 +269,7 @@ def test_settings_that_decide_no_file_share_one_export(exported: tuple[Checkpoin
 
 
 def test_runtimes_that_differ_in_more_than_threads_have_labels_of_their_own() -> None:
-    more: tuple[Backend, ...] = (
+    more: tuple[TensorBackend, ...] = (
         OnnxRuntime(precision="int8"),
         OnnxRuntime(spinning=False),
         Torch(device="cuda"),
@@ -280,7 +286,7 @@ def test_runtimes_that_differ_in_more_than_threads_have_labels_of_their_own() ->
 
 @pytest.fixture(scope="session")
 def exported(
-    make_classifier: Callable[[str], Path], prepare_once: Callable[[Checkpoint, Backend], Path | None]
+    make_classifier: Callable[[str], Path], prepare_once: Callable[[Checkpoint, TensorBackend], Path | None]
 ) -> tuple[Checkpoint, Path]:
     checkpoint = open_checkpoint(make_classifier("bert"))
     folder = prepare_once(checkpoint, OnnxRuntime(threads=1))
@@ -288,7 +294,9 @@ def exported(
     return checkpoint, folder
 
 
-def test_the_precision_in_force_is_the_one_that_was_asked_for(session: Session, runtime: Backend) -> None:
+def test_the_precision_in_force_is_the_one_that_was_asked_for(
+    session: Session, runtime: TensorBackend
+) -> None:
     facts = session.describe()
     if isinstance(runtime, Torch):
         assert facts["dtype"] == {"fp32": "float32", "bf16": "bfloat16"}[runtime.precision]
@@ -303,7 +311,9 @@ def test_the_precision_in_force_is_the_one_that_was_asked_for(session: Session, 
 @pytest.mark.parametrize(
     "runtime", [one for one in RUNTIMES if one.precision == "int8"], indirect=True, ids=lambda one: one.label
 )
-def test_weights_in_eight_bits_are_smaller(runtime: Backend, checkpoint: Checkpoint, prepared: Path) -> None:
+def test_weights_in_eight_bits_are_smaller(
+    runtime: TensorBackend, checkpoint: Checkpoint, prepared: Path
+) -> None:
     assert runtime.model_size_bytes(prepared, checkpoint) < checkpoint.size_bytes
 
 
@@ -324,9 +334,9 @@ import sys
 import bakeoff.run.measuring.worker
 from pathlib import Path
 from pydantic import TypeAdapter
-from bakeoff.measure.backends import Backend
+from bakeoff.measure.backends import TensorBackend
 from bakeoff.measure.model.checkpoint import open_checkpoint
-runtime = TypeAdapter(Backend).validate_json(sys.argv[1])
+runtime = TypeAdapter(TensorBackend).validate_json(sys.argv[1])
 runtime.import_libraries()
 session = runtime.load(open_checkpoint(Path(sys.argv[2])), Path(sys.argv[3]))
 session.describe()
@@ -336,7 +346,7 @@ session.describe()
 @pytest.mark.parametrize("checkpoint", ["bert"], indirect=True)
 @pytest.mark.parametrize("runtime", RUNTIMES[3:], indirect=True, ids=lambda one: one.label)
 def test_an_exported_model_runs_without_pytorch(
-    runtime: Backend, checkpoint: Checkpoint, prepared: Path | None, tmp_path: Path
+    runtime: TensorBackend, checkpoint: Checkpoint, prepared: Path | None, tmp_path: Path
 ) -> None:
     foreign = ("torch", "transformers", "onnx", "nncf", "mlflow", "optuna")
     program = LOAD + f"print([name for name in {foreign} if name in sys.modules])"
@@ -355,12 +365,12 @@ sys.meta_path.insert(0, Absent())
 from pathlib import Path
 from pydantic import TypeAdapter
 from bakeoff.errors import MissingExtraError
-from bakeoff.measure.backends import Backend
+from bakeoff.measure.backends import TensorBackend
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.backends.parity import CHECK_MAX_LENGTH, Sample
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.tasks import TokenClassification
-runtime = TypeAdapter(Backend).validate_json(sys.argv[1])
+runtime = TypeAdapter(TensorBackend).validate_json(sys.argv[1])
 checkpoint = open_checkpoint(Path(sys.argv[2]))
 sample = Sample(TokenClassification(), (Encoder(checkpoint, CHECK_MAX_LENGTH).encode(("play", "music")),))
 steps = (
@@ -390,7 +400,7 @@ print(said)
     ids=["onnxruntime", "openvino", "torch", "transformers"],
 )
 def test_a_library_that_is_not_installed_is_named_with_its_extra_at_every_step(
-    exported: tuple[Checkpoint, Path], runtime_: Backend, library: str, said: str
+    exported: tuple[Checkpoint, Path], runtime_: TensorBackend, library: str, said: str
 ) -> None:
     checkpoint, folder = exported
     program = f"BLOCKED = {(library,)}\n" + BLOCK
@@ -411,7 +421,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra_at_every_step(
     ids=["torch", "onnx", "nncf"],
 )
 def test_a_library_that_only_preparing_needs_is_asked_for_then(
-    exported: tuple[Checkpoint, Path], runtime_: Backend, library: str, extra: str
+    exported: tuple[Checkpoint, Path], runtime_: TensorBackend, library: str, extra: str
 ) -> None:
     checkpoint, folder = exported
     program = f"BLOCKED = {(library,)}\n" + BLOCK.replace("in steps:", "in steps[:3]:")
@@ -480,6 +490,6 @@ except UnsupportedRuntimeError as error:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES[1:], indirect=True, ids=lambda one: one.label)
-def test_what_was_not_compared_is_not_loaded(checkpoint: Checkpoint, runtime: Backend) -> None:
+def test_what_was_not_compared_is_not_loaded(checkpoint: Checkpoint, runtime: TensorBackend) -> None:
     with pytest.raises(CheckpointError, match="nothing was prepared"):
         runtime.load(checkpoint, None)

@@ -14,7 +14,7 @@ from bakeoff.measure.heats.timing import Counters
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.tokenizer import Batch, Encoder
 from bakeoff.measure.scenarios import Latency, Server, Throughput
-from bakeoff.measure.scenarios.subject import NO_COUNTERS, TimedSubject
+from bakeoff.measure.scenarios.subject import NO_COUNTERS, TensorModel, TimedSubject
 from bakeoff.measure.statistics.readings import MAX_RATE, PROBE, RESPONSE, Reading, merge_repeats
 from bakeoff.measure.statistics.response_limits import slo_is_met
 from bakeoff.measure.system.memory import CacheFlush, read_cache_bytes
@@ -59,13 +59,18 @@ def make_subject(champion_copy: Path, documents: tuple[TaggedDocument, ...]) -> 
         **protocol: float,
     ) -> TimedSubject:
         session = Recording(len(checkpoint.labels), call_s, size_s)
-        return TimedSubject(
+        model = TensorModel(
             session=session,  # type: ignore[arg-type]
             checkpoint=checkpoint,
             encoder=encoder,
             task=TokenClassification(),
             documents=documents,
             encodings=tuple(encoder.encode(document.tokens) for document in documents),
+        )
+        return TimedSubject(
+            model=model,
+            task=TokenClassification(),
+            documents=documents,
             protocol=TimingProtocol.model_validate(PATIENT | protocol),
             repeat=repeat,
             lengths=tuple(len(document.tokens) for document in documents),
@@ -78,16 +83,22 @@ def make_subject(champion_copy: Path, documents: tuple[TaggedDocument, ...]) -> 
     return make
 
 
+def tensors_of(subject: TimedSubject) -> TensorModel:
+    assert isinstance(subject.model, TensorModel)
+    return subject.model
+
+
 def batches_of(subject: TimedSubject) -> list[Batch]:
-    assert isinstance(subject.session, Recording)
-    return subject.session.batches
+    session = subject.model.session
+    assert isinstance(session, Recording)
+    return session.batches
 
 
 def test_latency_feeds_real_lengths_padded_to_the_longest_of_the_batch(make_subject: MakeSubject) -> None:
     subject = make_subject()
     one, eight = Latency(batch_sizes=(1, 8)).variants(subject)
     assert (one.number, eight.number) == (1, 8)
-    assert sorted(one.n_tokens) == sorted(len(encoding.ids) for encoding in subject.encodings)
+    assert sorted(one.n_tokens) == sorted(len(encoding.ids) for encoding in tensors_of(subject).encodings)
     assert one.n_tokens == one.n_padded_tokens
     eight.call(0)
     (batch,) = batches_of(subject)
@@ -289,8 +300,9 @@ def test_a_model_too_slow_for_a_single_trial_is_told_so_and_costs_no_time(make_s
 
 
 def clock_of(subject: TimedSubject) -> VirtualClock:
-    assert isinstance(subject.session, Recording)
-    return subject.session.clock
+    session = subject.model.session
+    assert isinstance(session, Recording)
+    return session.clock
 
 
 def clock_s(subject: TimedSubject) -> float:
@@ -350,7 +362,9 @@ def test_each_response_says_which_text_it_answers_and_what_it_cost(make_subject:
     n = len(subject.documents)
     assert list(columns["input"][:n]) == subject.arrivals
     assert columns["input"][n] == subject.arrivals[0]
-    assert list(columns["n_tokens"]) == [len(subject.encodings[row].ids) for row in columns["input"]]
+    assert list(columns["n_tokens"]) == [
+        len(tensors_of(subject).encodings[row].ids) for row in columns["input"]
+    ]
     for cpu_ns, service_ns in zip(columns["cpu_ns"], columns["service_ns"], strict=True):
         assert cpu_ns == pytest.approx(0.7 * service_ns, rel=0.01)
 

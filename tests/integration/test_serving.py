@@ -19,6 +19,7 @@ import pytest
 from bakeoff.core.records import Measurement
 from bakeoff.disk.durable import write_json
 from bakeoff.errors import CheckpointError, DataError
+from bakeoff.measure.backends import RowBackend
 from bakeoff.measure.statistics.readings import OUTCOMES
 from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.measure.tasks.label_schemes import read_entities
@@ -85,6 +86,7 @@ def benchmarked_entities(project: Project) -> list[list[tuple[str, int, int]]]:
     checkpoint = open_checkpoint(project.root / ".cache" / "checkpoints" / job.champion_run_id / "checkpoint")
     settings = job.runtime.prepare_settings()
     prepared = settings and project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
+    assert not isinstance(job.runtime, RowBackend)
     encoder, session = Encoder(checkpoint, job.max_length), job.runtime.load(checkpoint, prepared or None)
     encodings = [encoder.encode(document.tokens) for document in tagged(project)]
     found = read_tags(session.infer(encoder.pad(encodings)), encodings, checkpoint.labels)
@@ -274,6 +276,7 @@ def tagger_of(project: Project) -> Predictor:
     settings = job.runtime.prepare_settings()
     assert settings is not None
     prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
+    assert not isinstance(job.runtime, RowBackend)
     return Predictor(job.task, job.runtime.load(checkpoint, prepared), checkpoint, max_length=job.max_length)
 
 

@@ -31,7 +31,7 @@ def write_report(project: Project, decision: Decision, selections: Mapping[str, 
         facts,
         measurements=recall_measurements(project, decision),
         commands=_list_commands(project, decision),
-        sources={name: model.source for name, model in project.settings.models.items()},
+        sources={name: model.shown for name, model in project.settings.models.items()},
     )
     write_bytes(project.report_path, page.encode())
     save_decision(project, decision, [project.report_path])

@@ -140,7 +140,7 @@ def champions(project: Project, *, as_json: bool) -> int:
 
 
 def _list_sources(project: Project) -> dict[str, str]:
-    return {name: model.source for name, model in project.settings.models.items()}
+    return {name: model.shown for name, model in project.settings.models.items()}
 
 
 def _say_models(project: Project) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from bakeoff.core.job import Environment, Job
 from bakeoff.measure.heats.records import Stop, Unmet
+from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.record import Record
 
@@ -154,16 +155,24 @@ class Model(Record):
 
 
 class SourceKind(StrEnum):
-    """What the source of a named model holds; ``stores.checkpoints.sources.read_content`` decides it.
-
-    The first three hold a checkpoint, which every backend loads.
-    """
+    """What the source of a named model holds; ``stores.checkpoints.sources.read_content`` decides it."""
 
     CHECKPOINT = "checkpoint"  # a folder that save_pretrained wrote
     TRANSFORMERS = "transformers"  # what mlflow.transformers logs
     PROMOTED = "promoted"  # a model that `bakeoff promote` registered
     PYFUNC = "pyfunc"  # any other flavor of MLflow
-    ONNX = "onnx"  # a graph without tokenizer and labels
+    ONNX = "onnx"  # a graph
+    PYTHON = "python"  # a function that makes the model
+
+    @property
+    def loads_as(self) -> ModelKind:
+        """What a backend loads; the first three hold a checkpoint."""
+        others: dict[SourceKind, ModelKind] = {
+            SourceKind.PYFUNC: "pyfunc",
+            SourceKind.ONNX: "graph",
+            SourceKind.PYTHON: "python",
+        }
+        return others.get(self, "checkpoint")
 
 
 class NamedModel(Model):
@@ -181,6 +190,11 @@ class NamedModel(Model):
     location: str = ""
     kind: SourceKind = SourceKind.CHECKPOINT
     checkpoint_digest: str
+
+    @property
+    def loads_as(self) -> ModelKind:
+        """What a backend loads."""
+        return self.kind.loads_as
 
 
 class Champion(Model):
@@ -216,6 +230,11 @@ class Champion(Model):
     checkpoint_artifact: str = "checkpoint"
     experiment_id: str
     experiment_name: str
+
+    @property
+    def loads_as(self) -> ModelKind:
+        """What a backend loads: always a checkpoint, never code."""
+        return "checkpoint"
 
 
 # The closed list of what can be measured; the kinds differ in their fields.

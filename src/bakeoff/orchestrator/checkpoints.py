@@ -8,7 +8,7 @@ from pathlib import Path
 from bakeoff.core.plan.jobs import Plan
 from bakeoff.core.records import AnyModel, Champion, SomeModel
 from bakeoff.errors import BakeoffError, ConfigError, NoChampionError, UserError
-from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.opening import open_model
 from bakeoff.orchestrator.champions import require_champions, select_champions
 from bakeoff.orchestrator.named_models import identify_models
 from bakeoff.orchestrator.progress import warn
@@ -156,7 +156,8 @@ def find_checkpoint(model: AnyModel, project: Project) -> Path:
         CheckpointError: The folder is not a checkpoint, or not the one that the refit logged.
     """
     if model.checkpoint_path is not None and model.checkpoint_digest is not None:
-        return open_checkpoint(model.checkpoint_path).folder
+        open_model(model.checkpoint_path, model.loads_as)
+        return model.checkpoint_path
     return project.checkpoints.acquire(model, project.tracker.download)
 
 

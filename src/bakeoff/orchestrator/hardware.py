@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from bakeoff.core.config.execution import Node, choose_nodes
 from bakeoff.core.config.settings import BenchmarkSettings, Settings
 from bakeoff.core.job import Hardware
+from bakeoff.core.records import AnyModel
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import ClusterError, ConfigError, UserError
-from bakeoff.measure.backends import Backend
+from bakeoff.measure.backends import Backend, OnnxRuntime, PyFunc, Python
+from bakeoff.measure.model.session import ModelKind
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
@@ -93,6 +95,37 @@ def fix_threads(runtime: Backend, hardware: Hardware) -> Backend:
         )
         raise ConfigError([fault])
     return runtime.replace(threads=runtime.threads or default_threads(hardware))
+
+
+def choose_runtimes(runtimes: Sequence[Backend], model: AnyModel, hardware: Hardware) -> tuple[Backend, ...]:
+    """Choose the runtimes that load a model, with their threads.
+
+    A given graph runs in each runtime that runs graphs. A model that reads rows, or a graph without such a
+    runtime, gets its own runtime even if the settings do not list it.
+
+    Args:
+        runtimes: Runtimes of the settings.
+        model: Model to measure.
+        hardware: Hardware that the threads must fit.
+
+    Raises:
+        ConfigError: A runtime asks for more threads than this process may use.
+        MissingExtraError: A library of a runtime that the settings do not list is not installed.
+    """
+    kind = model.loads_as
+    if kind == "checkpoint":
+        return tuple(fix_threads(runtime, hardware) for runtime in runtimes if runtime.runs == kind)
+    given = [runtime.for_graph() if kind == "graph" else runtime for runtime in runtimes]
+    able = [runtime for runtime in given if runtime is not None and runtime.runs == kind]
+    if not able:
+        own: dict[ModelKind, Backend] = {
+            "graph": OnnxRuntime(precision="given"),
+            "pyfunc": PyFunc(),
+            "python": Python(),
+        }
+        able = [own[kind]]
+        able[0].require_installed()
+    return tuple(dict.fromkeys(fix_threads(runtime, hardware) for runtime in able))
 
 
 def ask_nodes(project: Project, cluster: RayCluster) -> tuple[Node, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from bakeoff.core.records import AnyModel
 from bakeoff.errors import UnknownLabelsError
 from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.orchestrator.project import Project
 
 
@@ -41,6 +42,8 @@ def needs_labels(project: Project) -> bool:
 def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | None:
     """Check one model, and return its labels; None if its checkpoint is not on this machine.
 
+    A model that reads rows names its labels only in its answers, so it has none here.
+
     Raises:
         CheckpointError: It has another head than the task, or names no labels.
         UnknownLabelsError: It cannot predict a label of the data.
@@ -48,6 +51,8 @@ def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | No
     folder = project.checkpoints.find_local(champion)
     if folder is None:
         return None
+    if champion.loads_as in READS_ROWS:
+        return ()
     checkpoint, task = open_checkpoint(folder), project.settings.data.task
     task.require_head(checkpoint)
     if needs_labels(project):

@@ -23,10 +23,11 @@ from bakeoff.core.records import AnyModel, Champion
 from bakeoff.core.selection.given_champions import GivenChampions, parse_champions
 from bakeoff.disk.digest import digest_folder, digest_json
 from bakeoff.errors import UserError
-from bakeoff.measure.scenarios import Scenario
+from bakeoff.measure.model.session import READS_ROWS
+from bakeoff.measure.scenarios import Scenario, Timed
 from bakeoff.measure.tasks import Document
 from bakeoff.orchestrator.checkpoints import find_models, identify_checkpoints
-from bakeoff.orchestrator.hardware import find_hardware, fix_threads
+from bakeoff.orchestrator.hardware import choose_runtimes, find_hardware
 from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
@@ -124,7 +125,8 @@ def build_jobs(
 
     Args:
         project: Names runtimes, scenarios and documents.
-        champions: Models to measure.
+        champions: Models to measure. As soon as one of them reads rows, all of them are timed end to end,
+            from row to prediction.
         hardware: Hardware of the jobs; None is the hardware at hand, this machine or the cluster's nodes.
 
     Raises:
@@ -135,8 +137,9 @@ def build_jobs(
         MissingExtraError: A runtime's library is not installed.
     """
     settings, hardware = project.settings.benchmark, hardware or find_hardware(project)
-    runtimes = [fix_threads(runtime, hardware) for runtime in settings.runtimes]
-    inputs = [digest_documents(documents_for(project, scenario)) for scenario in settings.scenarios]
+    runtimes = [choose_runtimes(settings.runtimes, champion, hardware) for champion in champions]
+    scenarios = _choose_regions(settings.scenarios, champions)
+    inputs = [digest_documents(documents_for(project, scenario)) for scenario in scenarios]
     digests = [_digest_of(champion) for champion in champions]
     described = _describe_models(project, champions)
     return [
@@ -157,9 +160,19 @@ def build_jobs(
             ),
             champion,
         )
-        for champion, digest, description in zip(champions, digests, described, strict=True)
-        for runtime in runtimes
-        for scenario, inputs_digest in zip(settings.scenarios, inputs, strict=True)
+        for champion, digest, description, mine in zip(champions, digests, described, runtimes, strict=True)
+        for runtime in mine
+        for scenario, inputs_digest in zip(scenarios, inputs, strict=True)
+    ]
+
+
+def _choose_regions(scenarios: Sequence[Scenario], models: Sequence[AnyModel]) -> list[Scenario]:
+    """Time all models end to end as soon as one of them reads rows, since all must do the same work."""
+    if not any(model.loads_as in READS_ROWS for model in models):
+        return [*scenarios]
+    return [
+        scenario.replace(region="end_to_end") if isinstance(scenario, Timed) else scenario
+        for scenario in scenarios
     ]
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bakeoff.core.identity import is_run_id
 from bakeoff.disk.names import find_path_fault
+from bakeoff.measure.model.user_code import PATTERN as FUNCTION
 from bakeoff.record import Record
 
-ALLOWED = "a folder, models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH"
+ALLOWED = "a folder, an .onnx file, models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH"
 # A scheme has two letters at least: "C:" is a drive of Windows.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _LOGGED = re.compile(r"models:/(?P<model_id>m-[0-9a-f]{32})")
@@ -34,12 +35,43 @@ class ModelSource(Record):
     """Source of a model that you name; in YAML a text alone is short for `{source: TEXT}`.
 
     Attributes:
-        source: Folder that `save_pretrained` wrote or that holds an `MLmodel` file, relative to the project
-            folder; or a URI of MLflow: `models:/NAME/VERSION`, `models:/NAME@ALIAS`, `models:/m-ID` or
-            `runs:/RUN/PATH`.
+        source: Folder that `save_pretrained` wrote or that holds an `MLmodel` file, or an `.onnx` file, each
+            relative to the project folder; or a URI of MLflow: `models:/NAME/VERSION`, `models:/NAME@ALIAS`,
+            `models:/m-ID` or `runs:/RUN/PATH`. Empty if `factory` is set.
+        factory: Function that makes the model, `package.module:function`: it takes nothing and returns an
+            object with `predict(rows)`. The module is installed, or lies in the folder where you start
+            bakeoff.
+        files: Files that the factory reads, relative to the project folder; their content is part of the
+            model's identity, as the source of its module is.
+        tokenizer: Folder with the `tokenizer.json` of an ONNX graph, relative to the project folder. Null
+            looks next to the graph, then one folder above.
+        labels: Labels of the outputs of an ONNX graph, in their order. Null takes those of the
+            `config.json` next to the tokenizer.
+        trust_code: Whether bakeoff may run code of the model: of a factory, or of an MLflow model of any
+            flavor but `transformers`. Such code can do all that you can do.
     """
 
-    source: Annotated[str, Field(min_length=1, max_length=4096)]
+    source: Annotated[str, Field(max_length=4096)] = ""
+    factory: Annotated[str, Field(pattern=FUNCTION)] | None = None
+    files: tuple[str, ...] = ()
+    tokenizer: str | None = None
+    labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None
+    trust_code: bool = False
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if bool(self.source) == (self.factory is not None):
+            raise ValueError("set exactly one of `source` and `factory`")
+        if self.factory is not None and not self.trust_code:
+            raise ValueError(
+                f"{self.factory} is code that bakeoff would run; set trust_code: true if you trust it"
+            )
+        return self
+
+    @property
+    def shown(self) -> str:
+        """Source or factory, as it is written."""
+        return self.factory or self.source
 
     @field_validator("source")
     @classmethod
@@ -79,7 +111,7 @@ class ModelSource(Record):
 
 
 def _read_short_form(value: Any) -> Any:
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return {"source": value}
     if isinstance(value, (dict, ModelSource)):
         return value

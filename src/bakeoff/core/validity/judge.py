@@ -128,6 +128,8 @@ def _judge_quality(job: Job, scenario: Quality, reading: Reading) -> list[Flag]:
         detail = f"the sweep's {job.metric_name} is none of the metrics measured here ({measured_here})"
         return [NO_REFIT_METRIC.raised(detail)]
     measured = measure_quality(reading, metric)
+    if job.refit_metric is None and job.source is not None:
+        return []  # you named this model: nothing claims a score for it
     if job.refit_metric is None:
         detail = f"no test {job.metric_name} was logged with the checkpoint to compare {measured:.4f} with"
         return [NO_REFIT_METRIC.raised(detail)]

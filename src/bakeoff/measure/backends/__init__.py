@@ -13,10 +13,15 @@ from pydantic import Field
 from bakeoff.measure.backends.noop import Noop
 from bakeoff.measure.backends.onnxruntime import OnnxRuntime
 from bakeoff.measure.backends.openvino import OpenVino
+from bakeoff.measure.backends.pyfunc import PyFunc
+from bakeoff.measure.backends.python import Python
 from bakeoff.measure.backends.torch import Torch
 
-Backend = Annotated[Noop | OnnxRuntime | OpenVino | Torch, Field(discriminator="kind")]
-BACKENDS = (Noop, OnnxRuntime, OpenVino, Torch)
+TensorBackend = Noop | OnnxRuntime | OpenVino | Torch
+# Backends of models that read rows; each runs the one kind that it is named after.
+RowBackend = PyFunc | Python
+Backend = Annotated[TensorBackend | RowBackend, Field(discriminator="kind")]
+BACKENDS = (Noop, OnnxRuntime, OpenVino, PyFunc, Python, Torch)
 
 
 def list_libraries() -> tuple[str, ...]:
@@ -24,4 +29,16 @@ def list_libraries() -> tuple[str, ...]:
     return tuple(sorted({name for each in BACKENDS for name in (*each.libraries, *each.build_libraries)}))
 
 
-__all__ = ["BACKENDS", "Backend", "Noop", "OnnxRuntime", "OpenVino", "Torch", "list_libraries"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Noop",
+    "OnnxRuntime",
+    "OpenVino",
+    "PyFunc",
+    "Python",
+    "RowBackend",
+    "TensorBackend",
+    "Torch",
+    "list_libraries",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from bakeoff.measure.backends import parity
 from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
 
@@ -35,9 +36,18 @@ class Noop(Record):
     threads: Annotated[int, Field(ge=1)] | None = None
 
     @property
+    def runs(self) -> ModelKind:
+        """Kind of the models that it loads."""
+        return "checkpoint"
+
+    @property
     def label(self) -> str:
         """Short name for tables."""
         return "noop"
+
+    def for_graph(self) -> Self | None:
+        """Return None: it runs no graph."""
+        return None
 
     def require_installed(self) -> None:
         """Do nothing: no library is needed."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from bakeoff.errors import CheckpointError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions, require_libraries
 from bakeoff.measure.backends.onnx_export import OPSET, make_and_compare, move_export
 from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.graph import LOGITS
+from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
 
@@ -35,7 +38,7 @@ class OnnxRuntime(Record):
         extras: Extras of bakeoff that bring all of them.
         precision: Type of weights and arithmetic. ``int8`` keeps the weights in eight bits and quantises
             activations at every call, each tensor as a whole. So the output for a document depends slightly
-            on the other documents in its batch.
+            on the other documents in its batch. ``given`` runs a given ONNX graph as it is.
         device: The CPU only.
         threads: Intra-op threads; null means all physical cores that this process may use.
         spinning: Whether idle threads of the pool busy-wait for the next operator. This is faster, but idle
@@ -57,19 +60,28 @@ class OnnxRuntime(Record):
     extras: ClassVar[tuple[str, ...]] = ("torch", "onnx")
 
     kind: Literal["onnxruntime"] = "onnxruntime"
-    precision: Literal["fp32", "int8"] = "fp32"
+    precision: Literal["fp32", "int8", "given"] = "fp32"
     device: Literal["cpu"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
     spinning: bool = True
     memory_arena: bool = True
 
     @property
+    def runs(self) -> ModelKind:
+        """Kind of the models that it loads."""
+        return "graph" if self.precision == "given" else "checkpoint"
+
+    @property
     def label(self) -> str:
         """Short name for tables: ``onnxruntime-fp32``, ``onnxruntime-int8-nospin``."""
-        parts: list[str] = [self.kind, self.precision]
+        parts: list[str] = [self.kind] if self.precision == "given" else [self.kind, self.precision]
         parts += [] if self.spinning else ["nospin"]
         parts += [] if self.memory_arena else ["noarena"]
         return "-".join(parts)
+
+    def for_graph(self) -> Self | None:
+        """Return the settings that run a given graph as it is."""
+        return self.replace(precision="given")
 
     def require_installed(self) -> None:
         """Refuse to go on if onnxruntime is not installed, before anything is measured."""
@@ -83,8 +95,11 @@ class OnnxRuntime(Record):
     def prepare_settings(self) -> dict[str, str] | None:
         """Return the settings that decide the exported file: the key of its cache.
 
-        They include library versions, so that outputs are compared again after an upgrade.
+        They include library versions, so that outputs are compared again after an upgrade. A given graph
+        needs no file.
         """
+        if self.precision == "given":
+            return None
         return {
             "format": "onnx",
             "opset": str(OPSET),
@@ -130,14 +145,19 @@ class OnnxRuntime(Record):
         """Load the exported model.
 
         Raises:
-            CheckpointError: Nothing was prepared, or its files changed since the comparison.
+            CheckpointError: Nothing was prepared, or its files changed since the comparison; or the runtime
+                cannot run the given graph.
         """
         self.import_libraries()
+        if self.precision == "given":
+            return self._open(checkpoint.graph_path)
         folder = parity.find(prepared, checkpoint, is_verified=is_verified)
         return self._open(folder / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
-        """Return the size of the exported files, graph and weights."""
+        """Return the size of the exported or given files, graph and weights."""
+        if self.precision == "given":
+            return checkpoint.size_bytes
         return parity.checked_size_bytes(prepared, checkpoint)
 
     @property
@@ -155,9 +175,16 @@ class OnnxRuntime(Record):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.enable_cpu_mem_arena = self.memory_arena
         options.add_session_config_entry(_SPINNING, str(int(self.spinning)))
-        return OnnxSession(
-            onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
-        )
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the library has a class for each of its states
+            reason = str(error).partition("\n")[0][:200]
+            raise CheckpointError(
+                path, found=f"ONNX Runtime cannot load it ({reason})", fix="use another runtime"
+            ) from error
+        return OnnxSession(session)
 
 
 class OnnxSession:
@@ -166,12 +193,19 @@ class OnnxSession:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._names = [entry.name for entry in session.get_inputs()]
+        outputs = [entry.name for entry in session.get_outputs()]
+        self._outputs = [LOGITS if LOGITS in outputs else outputs[0]]
+        # A given graph may want ids of 32 bits.
+        self._types = {
+            entry.name: np.int32 for entry in session.get_inputs() if entry.type == "tensor(int32)"
+        }
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Return logits: [documents, tokens, labels], or [documents, labels]."""
-        logits: NDArray[np.float32] = self._session.run(
-            None, {name: batch.arrays[name] for name in self._names}
-        )[0]
+        inputs = {name: batch.arrays[name] for name in self._names}
+        for name, kind in self._types.items():
+            inputs[name] = inputs[name].astype(kind)
+        logits: NDArray[np.float32] = self._session.run(self._outputs, inputs)[0]
         return logits
 
     def describe(self) -> Mapping[str, str]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bakeoff.errors import UnsupportedRuntimeError
+from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions, require_bf16, require_libraries
 from bakeoff.measure.backends.onnx_export import OPSET, make_and_compare
 from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.graph import LOGITS
+from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.tokenizer import INPUT_NAMES, Batch
 from bakeoff.record import Record
 
@@ -25,7 +27,7 @@ MODEL_FILE = "model.xml"  # its weights are in model.bin
 MADE_WITH = ("torch", "transformers", "onnx", "openvino", "nncf")
 _INT8_METHOD = "nncf compress_weights, INT8_SYM"
 # By default it computes in bf16 if the CPU can, so the hint is always given.
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "given": "f32"}
 _DESCRIBED = {
     "execution_devices": "EXECUTION_DEVICES",
     "threads": "INFERENCE_NUM_THREADS",
@@ -51,7 +53,8 @@ class OpenVino(Record):
         extras: Extras of bakeoff that bring all of them.
         precision: Type of weights and arithmetic. ``bf16`` is arithmetic in bfloat16 on fp32 weights.
             ``int8`` keeps the weights in eight bits (nncf) and lets the library quantise activations at every
-            call; the rest is fp32.
+            call; the rest is fp32. ``given`` runs a given ONNX graph as it is, with arithmetic in fp32 where
+            the graph leaves it open.
         device: The CPU only.
         threads: Threads of a call; null means all physical cores that this process may use.
     """
@@ -70,14 +73,25 @@ class OpenVino(Record):
     extras: ClassVar[tuple[str, ...]] = ("torch", "openvino")
 
     kind: Literal["openvino"] = "openvino"
-    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    precision: Literal["fp32", "bf16", "int8", "given"] = "fp32"
     device: Literal["cpu"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
 
     @property
+    def runs(self) -> ModelKind:
+        """Kind of the models that it loads."""
+        return "graph" if self.precision == "given" else "checkpoint"
+
+    @property
     def label(self) -> str:
         """Short name for tables: ``openvino-fp32``."""
+        if self.precision == "given":
+            return self.kind
         return f"{self.kind}-{self.precision}"
+
+    def for_graph(self) -> Self | None:
+        """Return the settings that run a given graph as it is."""
+        return self.replace(precision="given")
 
     def require_installed(self) -> None:
         """Refuse to go on if openvino is not installed, before anything is measured."""
@@ -89,7 +103,12 @@ class OpenVino(Record):
         _import_openvino()
 
     def prepare_settings(self) -> dict[str, str] | None:
-        """Return the settings that decide the converted file and the comparison: the key of its cache."""
+        """Return the settings that decide the converted file and the comparison: the key of its cache.
+
+        A given graph needs no file.
+        """
+        if self.precision == "given":
+            return None
         return {
             "format": "openvino",
             "opset": str(OPSET),
@@ -133,15 +152,20 @@ class OpenVino(Record):
         """Compile the converted model for this CPU.
 
         Raises:
-            CheckpointError: Nothing was prepared, or its files changed since the comparison.
+            CheckpointError: Nothing was prepared, or its files changed since the comparison; or the runtime
+                cannot run the given graph.
             UnsupportedRuntimeError: The CPU does not compute in this precision.
         """
         self.import_libraries()
+        if self.precision == "given":
+            return self._open(checkpoint.graph_path)
         folder = parity.find(prepared, checkpoint, is_verified=is_verified)
         return self._open(folder / MODEL_FILE)
 
     def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
-        """Return the size of the converted files, graph and weights."""
+        """Return the size of the converted or given files, graph and weights."""
+        if self.precision == "given":
+            return checkpoint.size_bytes
         return parity.checked_size_bytes(prepared, checkpoint)
 
     def _convert(self, source: Path, destination: Path) -> None:
@@ -166,7 +190,14 @@ class OpenVino(Record):
         }
         if self.threads is not None:
             settings["INFERENCE_NUM_THREADS"] = self.threads
-        compiled = _import_openvino().Core().compile_model(str(path), "CPU", settings)
+        try:
+            compiled = _import_openvino().Core().compile_model(str(path), "CPU", settings)
+        except RuntimeError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = (lines[-1] if lines else type(error).__name__)[:200]
+            raise CheckpointError(
+                path, found=f"OpenVINO cannot convert it ({reason})", fix="use another runtime"
+            ) from error
         session = OpenVinoSession(compiled)
         if session.precision != hint:
             raise UnsupportedRuntimeError(
@@ -184,13 +215,22 @@ class OpenVinoSession:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        # An input also has the names of its copies in the graph, if the converter removed copies.
-        self._names = [next(iter(entry.get_names() & set(INPUT_NAMES))) for entry in compiled.inputs]
+        self._names = [_name_of(entry) for entry in compiled.inputs]
+        # A given graph may want ids of 32 bits.
+        self._types = {
+            name: np.int32
+            for name, entry in zip(self._names, compiled.inputs, strict=True)
+            if entry.get_element_type().get_type_name() == "i32"
+        }
+        names = [output.get_names() for output in compiled.outputs]
+        self._output = next((at for at, known in enumerate(names) if LOGITS in known), 0)
 
     def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Return logits: [documents, tokens, labels] or [documents, labels], copied out of the request."""
         inputs = {name: batch.arrays[name] for name in self._names}
-        logits: NDArray[np.float32] = self._request.infer(inputs, share_inputs=True)[0]
+        for name, kind in self._types.items():
+            inputs[name] = inputs[name].astype(kind)
+        logits: NDArray[np.float32] = self._request.infer(inputs, share_inputs=True)[self._output]
         return logits
 
     @property
@@ -211,6 +251,12 @@ class OpenVinoSession:
     def device_memory_bytes(self) -> Mapping[str, int]:
         """Return nothing: it runs on the CPU."""
         return {}
+
+
+def _name_of(entry: Any) -> str:
+    """Return the name of an input; it also has the names of its copies, if the converter removed copies."""
+    known = [name for name in INPUT_NAMES if name in entry.get_names()]
+    return known[0] if known else str(entry.get_any_name())
 
 
 def _import_openvino() -> Any:

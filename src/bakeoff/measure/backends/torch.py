@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import importing, library_versions, require_bf16, require_libraries
 from bakeoff.measure.model.checkpoint import Checkpoint, Head
+from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
 
@@ -58,12 +59,21 @@ class Torch(Record):
     compile: bool = False
 
     @property
+    def runs(self) -> ModelKind:
+        """Kind of the models that it loads."""
+        return "checkpoint"
+
+    @property
     def label(self) -> str:
         """Short name for tables: ``torch-fp32``, ``torch-bf16-compile``."""
         parts: list[str] = [self.kind, self.precision]
         parts += ["compile"] if self.compile else []
         parts += ["cuda"] if self.device == "cuda" else []
         return "-".join(parts)
+
+    def for_graph(self) -> Self | None:
+        """Return None: it runs no graph."""
+        return None
 
     def require_installed(self) -> None:
         """Refuse to go on if a library of the ``torch`` extra is missing, before anything is measured."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from bakeoff.disk.digest import digest_as, shorten
 from bakeoff.errors import CheckpointError
+from bakeoff.measure.model.graph import GRAPH_FILE, Graph, load_graph
 from bakeoff.measure.model.safetensors import WEIGHTS_FILE, check_weights, read_json
 
 CONFIG_FILE = "config.json"
@@ -54,6 +55,7 @@ class Checkpoint:
         problem_type: Kind of the loss that it was trained with; None if it was not recorded.
         has_token_types: Whether token types mark the two texts of a pair for the model. Some models
             without them take such an input too, and read its numbers as tokens.
+        graph: The ONNX graph, if the folder holds one instead of weights.
     """
 
     folder: Path
@@ -64,11 +66,32 @@ class Checkpoint:
     architecture: str = ""
     problem_type: str | None = None
     has_token_types: bool = True
+    graph: Graph | None = None
 
     @property
     def head(self) -> Head | None:
-        """Head of the architecture; None if it is none that a task of ours has."""
+        """Head of the architecture, or of the graph's output; None if no task of ours has it."""
+        if self.graph is not None:
+            return self.graph.head
         return next((head for name, head in HEADS.items() if self.architecture.endswith(name)), None)
+
+    @property
+    def described(self) -> str:
+        """Architecture, or output of the graph, for messages."""
+        if self.graph is None:
+            return f"the architecture {self.architecture}"
+        return f"an ONNX graph with the output {self.graph.output.described}"
+
+    @property
+    def graph_path(self) -> Path:
+        """Path of the ONNX graph.
+
+        Raises:
+            CheckpointError: The folder holds weights instead.
+        """
+        if self.graph is None:
+            raise CheckpointError(self.folder, found="no ONNX graph", fix="use precision: fp32 or int8")
+        return self.folder / self.graph.file
 
     @property
     def tokenizer_file(self) -> Path:
@@ -95,6 +118,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """
     if not folder.is_dir():
         raise CheckpointError(folder, found="no such folder", fix="give the folder that holds config.json")
+    if (folder / GRAPH_FILE).is_file():
+        return _open_graph(folder)
     config = _read_config(folder)
     if not (folder / TOKENIZER_FILE).is_file():
         raise CheckpointError(
@@ -111,6 +136,51 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         architecture=_read_architecture(folder, config),
         problem_type=_read_problem_type(folder, config),
         has_token_types=bool(_find(config, "type_vocab_size")) or config.get("model_type") in TYPED_MODELS,
+    )
+
+
+def _open_graph(folder: Path) -> Checkpoint:
+    graph = load_graph(folder)
+    files = (graph.file, *graph.data_files)
+    for name in files:
+        if not (folder / name).is_file():
+            raise CheckpointError(folder, found=f"no {name}", fix="remove the folder")
+    return Checkpoint(
+        folder,
+        graph.labels,
+        pad_token_id=graph.pad_token_id,
+        max_positions=graph.max_positions,
+        weight_files=files,
+        graph=graph,
+    )
+
+
+@dataclass(frozen=True)
+class ConfigFacts:
+    """What a configuration says about a model that is not a checkpoint of transformers.
+
+    Attributes:
+        labels: Label of each output; empty if none are named.
+        pad_token_id: Token that fills shorter rows of a batch.
+        max_positions: Most tokens that the model accepts; None if no maximum is set.
+    """
+
+    labels: tuple[str, ...] = ()
+    pad_token_id: int = 0
+    max_positions: int | None = None
+
+
+def read_config(folder: Path) -> ConfigFacts:
+    """Read what the ``config.json`` of a folder says about labels, padding and the longest text.
+
+    Raises:
+        CheckpointError: The file is broken.
+    """
+    config = _read_config(folder)
+    return ConfigFacts(
+        labels=_labels(folder, config) if config.get("id2label") is not None else (),
+        pad_token_id=_pad_token_id(folder, config),
+        max_positions=read_max_positions(folder, config),
     )
 
 

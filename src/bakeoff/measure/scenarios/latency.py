@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from bakeoff.measure.heats.timing import Variant
-from bakeoff.measure.model.tokenizer import Batch
-from bakeoff.measure.scenarios.subject import TimedSubject
+from bakeoff.measure.scenarios.subject import Region, TimedSubject
 from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.measure.system.memory import CacheFlush
 from bakeoff.record import Record
@@ -23,8 +21,8 @@ class Latency(Record):
     Attributes:
         batch_sizes: Documents per call; each size is measured.
         region: Part of a call that is timed. ``model`` is from padded tensors to logits in host memory;
-            ``end_to_end`` is from a document to its prediction, tokenisation included. Tokenisation alone is
-            always measured too.
+            ``end_to_end`` is from a document to its prediction, tokenisation included. It holds for all
+            candidates as soon as one of them reads rows. Tokenisation alone is always measured too.
         padding: Padding of a batch; ``longest`` fills every row up to the longest one.
         cold_cache: Whether to overwrite the CPU's caches, untimed, before every timed call, as other work
             would. Otherwise a call follows similar calls.
@@ -32,7 +30,7 @@ class Latency(Record):
 
     kind: Literal["latency"] = "latency"
     batch_sizes: Annotated[tuple[BatchSize, ...], Field(min_length=1)] = (1, 8)
-    region: Literal["model", "end_to_end"] = "model"
+    region: Region = "model"
     padding: Literal["longest"] = "longest"
     cold_cache: bool = False
 
@@ -71,25 +69,13 @@ class Latency(Record):
         return tuple(self._variant(subject, size) for size in self.batch_sizes)
 
     def _variant(self, subject: TimedSubject, size: int) -> Variant:
-        rows = subject.draw_batches(size)
-        batches = [subject.batch(row) for row in rows]
-        is_whole = self.region == "end_to_end"
-        call = _from_documents(subject, rows) if is_whole else _from_tensors(subject, batches)
+        calls = [subject.model.bind(numbers, self.region) for numbers in subject.draw_batches(size)]
+        runs = [call.run for call in calls]
         return Variant(
             number=size,
-            call=call,
-            n_tokens=tuple(batch.n_tokens for batch in batches),
-            n_padded_tokens=tuple(batch.n_padded_tokens for batch in batches),
+            call=lambda number: runs[number](),
+            n_tokens=tuple(call.n_tokens for call in calls),
+            n_padded_tokens=tuple(call.n_padded_tokens for call in calls),
             n_documents=size,
             before=CacheFlush() if self.cold_cache else None,
         )
-
-
-def _from_tensors(subject: TimedSubject, batches: list[Batch]) -> Callable[[int], object]:
-    infer = subject.session.infer
-    return lambda number: infer(batches[number])
-
-
-def _from_documents(subject: TimedSubject, rows: list[list[int]]) -> Callable[[int], object]:
-    documents = [[subject.documents[index] for index in row] for row in rows]
-    return lambda number: subject.answer(documents[number])

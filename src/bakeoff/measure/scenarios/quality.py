@@ -39,9 +39,9 @@ class Quality(Record):
     def measure(self, subject: Subject) -> tuple[Reading, ...]:
         """Predict every document once, and return the outcome of each."""
         found: dict[int, Prediction] = {}
-        order = sorted(range(len(subject.documents)), key=subject.size_of)
+        order = sorted(range(len(subject.documents)), key=subject.model.size_of)
         for start in range(0, len(order), self.batch_size):
             picked = order[start : start + self.batch_size]
-            found |= zip(picked, subject.predict(picked), strict=True)
+            found |= zip(picked, subject.model.predict(picked), strict=True)
         predictions = [found[number] for number in range(len(subject.documents))]
-        return (read_outcomes(subject.task.compare(subject.documents, predictions, subject.labels)),)
+        return (read_outcomes(subject.task.compare(subject.documents, predictions, subject.model.labels)),)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.heats.disturbed_rounds import MAX_RUN_DELAY_SHARE
@@ -29,7 +29,7 @@ from bakeoff.measure.scenarios.open_loop import (
     poisson_arrivals_ns,
     serve_open_loop,
 )
-from bakeoff.measure.scenarios.subject import TimedSubject
+from bakeoff.measure.scenarios.subject import Region, TimedSubject
 from bakeoff.measure.statistics.readings import MAX_RATE, NS_PER_MS, NS_PER_S, PROBE, RESPONSE, Reading
 from bakeoff.measure.statistics.response_limits import least_responses, most_over, slo_is_met, slo_is_missed
 from bakeoff.record import Record
@@ -56,6 +56,7 @@ class Server(Record):
             than 473. One above 0.993 needs more than 700, and its default is higher.
         batch_max: Most requests that are answered together; the server never waits for more.
         precision: Precision of the search, relative to the rate.
+        region: Part of the service that counts, as in the latency scenario; padding always does.
         padding: Padding of a batch; ``longest`` fills every row up to the longest one.
     """
 
@@ -65,7 +66,16 @@ class Server(Record):
     n_queries: Annotated[int, Field(ge=LEAST_QUERIES, le=1_000_000)] = DEFAULT_QUERIES
     batch_max: Annotated[int, Field(ge=1, le=1024)] = 1
     precision: Annotated[float, Field(ge=0.005, le=0.5)] = 0.05
+    region: Region = "model"
     padding: Literal["longest"] = "longest"
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit a newer field at its default, so that earlier keys stay the same."""
+        written: dict[str, Any] = write(self)
+        if self.region == "model":
+            written.pop("region", None)  # it may be absent already
+        return written
 
     @model_validator(mode="before")
     @classmethod
@@ -163,7 +173,7 @@ class Server(Record):
         Sizes in between cost no more than the next larger one.
         """
         sizes = {1, self.batch_max, *(1 << power for power in range(self.batch_max.bit_length()))}
-        variants = Latency(batch_sizes=tuple(sizes)).variants(subject)
+        variants = Latency(batch_sizes=tuple(sizes), region=self.region).variants(subject)
         warm_ups = warm_up_all(variants, subject.protocol, subject.clock)
         durations_ns: dict[int, NDArray[np.float64]] = {}
         for variant, warm in zip(variants, warm_ups, strict=True):
@@ -187,11 +197,11 @@ class Server(Record):
         return poisson_arrivals_ns(rate_per_s, self.n_queries, int(seed[:12], 16))
 
     def _try(self, subject: TimedSubject, arrivals_ns: NDArray[np.int64]) -> _Trial:
-        order, infer = subject.arrivals, subject.session.infer
+        order, serve = subject.arrivals, subject.model.serve
         most_late = most_over(self.n_queries, self.quantile)
 
         def answer(requests: range) -> None:
-            infer(subject.batch([order[number % len(order)] for number in requests]))
+            serve([order[number % len(order)] for number in requests], self.region)
 
         subject.counters.begin()
         begin_ns = subject.clock()
@@ -308,7 +318,7 @@ def _responses(served: ServedRequests | None, subject: TimedSubject) -> Reading:
         "cpu_ns": arrays.cpu_ns.tolist(),
         "batch": arrays.batch.tolist(),
         "input": inputs,
-        "n_tokens": [len(subject.encodings[row].ids) for row in inputs],
+        "n_tokens": [subject.model.size_of(row) for row in inputs],
     }
     return Reading(
         quantity=RESPONSE,

@@ -5,32 +5,49 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any, Literal, NamedTuple
 
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.timing import Counters, NoCounters
 from bakeoff.measure.model.checkpoint import Checkpoint
-from bakeoff.measure.model.session import Session
+from bakeoff.measure.model.session import RowSession, Session
 from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding
 from bakeoff.measure.scenarios.batching import balance_order, draw_batches, shuffle_order
 from bakeoff.measure.tasks import Document, Task
 from bakeoff.measure.tasks.task import Prediction
 
+# Part of a call that is timed: from padded tensors to logits in host memory, or from a document to its
+# prediction, tokenisation included.
+Region = Literal["model", "end_to_end"]
 NO_COUNTERS = NoCounters()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """Everything that one process of one job works on.
+class BoundCall(NamedTuple):
+    """A call on some documents, with what it needs at hand.
 
     Attributes:
-        session: Loaded model.
-        checkpoint: Checkpoint of the model, with its labels.
-        encoder: Tokenizer of the model.
-        task: What the model does with a document.
+        run: Makes the call.
+        n_tokens: Tokens without padding; words, for a model that reads rows.
+        n_padded_tokens: Tokens with padding.
+    """
+
+    run: Callable[[], object]
+    n_tokens: int
+    n_padded_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorModel:
+    """Loaded model that reads tensors.
+
+    Attributes:
+        session: The model.
+        checkpoint: Its checkpoint, with the labels.
+        encoder: Its tokenizer.
+        task: What it does with a document.
         documents: Documents in a fixed order.
         encodings: The same documents as token ids.
-        repeat: Number of this process among those of the job, from 0.
     """
 
     session: Session
@@ -39,24 +56,48 @@ class Subject:
     task: Task
     documents: tuple[Document, ...]
     encodings: tuple[Encoding, ...]
-    repeat: int
-
-    def batch(self, rows: list[int]) -> Batch:
-        """Return some of the documents as a batch, padded to the longest of them."""
-        return self.encoder.pad([self.encodings[row] for row in rows])
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Label of each output of the model."""
         return self.task.name_outputs(self.checkpoint.labels)
 
-    def size_of(self, row: int) -> int:
-        """Return the size of a document, by which documents of one batch are chosen: its tokens."""
-        return len(self.encodings[row].ids)
+    @property
+    def n_truncated(self) -> int:
+        """Number of documents that were cut."""
+        return sum(encoding.is_truncated for encoding in self.encodings)
 
-    def predict(self, rows: list[int]) -> list[Prediction]:
+    def size_of(self, number: int) -> int:
+        """Return the size of a document: its tokens."""
+        return len(self.encodings[number].ids)
+
+    def list_preparations(self) -> list[Callable[[], object]]:
+        """List the calls that make token ids, one a document, to time them."""
+        return [partial(self.task.encode, self.encoder, document) for document in self.documents]
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """Return some of the documents as a batch, padded to the longest of them."""
+        return self.encoder.pad([self.encodings[number] for number in numbers])
+
+    def bind(self, numbers: Sequence[int], region: Region) -> BoundCall:
+        """Prepare a call on some of the documents, as far as the region leaves out."""
+        batch = self.batch(numbers)
+        run: Callable[[], object]
+        if region == "model":
+            run = partial(self.session.infer, batch)
+        else:
+            run = partial(self.answer, [self.documents[number] for number in numbers])
+        return BoundCall(run, batch.n_tokens, batch.n_padded_tokens)
+
+    def serve(self, numbers: Sequence[int], region: Region) -> object:
+        """Answer requests for some of the documents, which form a batch only now."""
+        if region == "model":
+            return self.session.infer(self.batch(numbers))
+        return self.answer([self.documents[number] for number in numbers])
+
+    def predict(self, numbers: Sequence[int]) -> list[Prediction]:
         """Predict some of the documents, in one call, from their token ids."""
-        return self._predict([self.encodings[row] for row in rows])
+        return self._predict([self.encodings[number] for number in numbers])
 
     def answer(self, documents: Sequence[Document]) -> list[Prediction]:
         """Predict documents in one call; tokenisation is part of it."""
@@ -65,6 +106,77 @@ class Subject:
     def _predict(self, encodings: Sequence[Encoding]) -> list[Prediction]:
         logits = self.session.infer(self.encoder.pad(encodings))
         return self.task.read_predictions(logits, encodings, self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowReader:
+    """Loaded model that reads rows; its calls are always end to end.
+
+    Attributes:
+        session: The model.
+        task: What it does with a document.
+        documents: Documents in a fixed order.
+    """
+
+    session: RowSession
+    task: Task
+    documents: tuple[Document, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """No labels: only its answers name any."""
+        return ()
+
+    @property
+    def n_truncated(self) -> int:
+        """Number of documents that were cut: unknown, so none."""
+        return 0
+
+    def size_of(self, number: int) -> int:
+        """Return the size of a document: its words."""
+        return self.documents[number].length
+
+    def list_preparations(self) -> list[Callable[[], object]]:
+        """List no calls: what a model does before it computes is part of each call."""
+        return []
+
+    def bind(self, numbers: Sequence[int], region: Region) -> BoundCall:
+        """Prepare a call on some of the documents."""
+        del region
+        documents = [self.documents[number] for number in numbers]
+        n_words = sum(document.length for document in documents)
+        return BoundCall(partial(self.answer, documents), n_words, n_words)
+
+    def serve(self, numbers: Sequence[int], region: Region) -> object:
+        """Answer requests for some of the documents."""
+        del region
+        return self.predict(numbers)
+
+    def predict(self, numbers: Sequence[int]) -> list[Prediction]:
+        """Predict some of the documents in one call."""
+        return self.answer([self.documents[number] for number in numbers])
+
+    def answer(self, documents: Sequence[Document]) -> list[Prediction]:
+        """Predict documents in one call; making rows and reading answers are part of it."""
+        rows: list[dict[str, Any]] = [self.task.write_row(document) for document in documents]
+        return self.task.read_answers(self.session.answer(rows), documents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Everything that one process of one job works on.
+
+    Attributes:
+        model: Loaded model.
+        task: What the model does with a document.
+        documents: Documents in a fixed order.
+        repeat: Number of this process among those of the job, from 0.
+    """
+
+    model: TensorModel | RowReader
+    task: Task
+    documents: tuple[Document, ...]
+    repeat: int
 
 
 @dataclass(frozen=True, kw_only=True)

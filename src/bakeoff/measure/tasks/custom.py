@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError, DataError
 from bakeoff.measure.model.checkpoint import Head
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
+from bakeoff.measure.model.user_code import digest_source, load_function
 from bakeoff.measure.tasks import metrics
 from bakeoff.measure.tasks.documents import Document, RowDocument
 from bakeoff.measure.tasks.metrics import Direction, Metric, Outcomes
@@ -166,24 +165,24 @@ class Custom(BaseTask):
         """Refuse: a model that reads rows is served as it is."""
         raise TypeError(_TENSORS)
 
+    def write_row(self, document: Document) -> dict[str, Any]:
+        """Return the row as it is."""
+        if not isinstance(document, RowDocument):
+            raise TypeError(f"expected a row, found {type(document).__name__}")
+        return dict(document.row)
+
+    def read_answer(self, place: str, answer: Any, document: Document) -> Prediction:
+        """Return the answer as it is."""
+        del place, document
+        return answer
+
     def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
         """Return: only the function knows what is right."""
 
     def _load(self) -> ScoreFunction:
-        module, _, name = self.function.partition(":")
-        try:
-            found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError([f"data.task.function: {self.function!r} cannot be used: {error}"]) from error
-        if not callable(found):
-            raise ConfigError([f"data.task.function: {self.function!r} is not a function"])
-        judge: ScoreFunction = found
+        judge: ScoreFunction = load_function(self.function, "data.task.function")
         return judge
 
     @cached_property
     def _source_digest(self) -> str:
-        self._load()
-        source = importlib.import_module(self.function.partition(":")[0]).__file__
-        from pathlib import Path
-
-        return digest_file(Path(source)) if source else ""
+        return digest_source(self.function, "data.task.function")

@@ -15,6 +15,7 @@ from bakeoff.measure.model.checkpoint import Checkpoint, Head
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
 from bakeoff.measure.tasks.documents import Document
 from bakeoff.measure.tasks.metrics import METRICS_VERSION, Metric, Outcomes
+from bakeoff.measure.tasks.row_answers import name_place, require_one_a_row
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.measure.tasks.served import Column, Request
 from bakeoff.record import Record
@@ -47,11 +48,13 @@ class BaseTask(Record):
         head: Head of the checkpoints that fit; None if no checkpoint does.
         least_agreement: Least share of predictions that a runtime with fewer bits must have in common with
             PyTorch. It finds broken conversions; the quality scenario measures what the others cost.
+        reads_tensors: Whether its documents are tensors, which need no tokenizer.
     """
 
     head: ClassVar[Head | None]
     # A whole text counts once, and its label flips near a boundary: of 64 texts, six may.
     least_agreement: ClassVar[float] = 0.9
+    reads_tensors: ClassVar[bool] = False
     kind: str
 
     @property
@@ -190,6 +193,35 @@ class BaseTask(Record):
         """
 
     @abstractmethod
+    def write_row(self, document: Document) -> dict[str, Any]:
+        """Write what a model reads of a document as a row, with the names of the data's fields."""
+
+    @abstractmethod
+    def read_answer(self, place: str, answer: Any, document: Document) -> Prediction:
+        """Read the answer of a model that reads rows.
+
+        Args:
+            place: Name of the answer, for messages.
+            answer: Answer to the row of the document.
+            document: The document.
+
+        Raises:
+            DataError: The answer is no prediction of this task.
+        """
+
+    def read_answers(self, answers: Sequence[Any], documents: Sequence[Document]) -> list[Prediction]:
+        """Read the answers to several rows.
+
+        Raises:
+            DataError: The model gave more or fewer answers than rows, or one is no prediction of this task.
+        """
+        require_one_a_row(answers, len(documents))
+        return [
+            self.read_answer(name_place(number), answer, document)
+            for number, (answer, document) in enumerate(zip(answers, documents, strict=True))
+        ]
+
+    @abstractmethod
     def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
         """Check that a model knows every label of the documents.
 
@@ -211,7 +243,7 @@ class BaseTask(Record):
         if self.head is None or checkpoint.head != self.head:
             raise CheckpointError(
                 checkpoint.folder,
-                found=f"the architecture {checkpoint.architecture}, but data.task is {self.kind}",
+                found=f"{checkpoint.described}, but data.task is {self.kind}",
                 fix=f"give a model with a head for {self.kind}, or correct data.task.kind",
             )
 

@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 from bakeoff.errors import CheckpointError, DataError, UnknownLabelsError
 from bakeoff.measure.model.checkpoint import Checkpoint, Head
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
-from bakeoff.measure.tasks import metrics, served
+from bakeoff.measure.tasks import metrics, row_answers, served
 from bakeoff.measure.tasks.cells import read_list
 from bakeoff.measure.tasks.documents import Document, TextDocument
 from bakeoff.measure.tasks.metrics import Metric, Outcomes, name_class
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.measure.tasks.served import TRUNCATED, Column, Request
 from bakeoff.measure.tasks.task import BaseTask, DocumentSet, Logits, Prediction
-from bakeoff.measure.tasks.text_documents import encode_text, read_texts, require_text_document
+from bakeoff.measure.tasks.text_documents import (
+    encode_text,
+    read_texts,
+    require_text_document,
+    write_text_row,
+)
 from bakeoff.measure.tasks.token_classification import NO_LABELS, Names
 
 _SINGLE = metrics.by_name(
@@ -210,6 +215,17 @@ class TextClassification(BaseTask):
         best = int(logits.argmax())
         score = float(served.softmax(logits)[best])
         return {"label": labels[best], "score": score, TRUNCATED: encoding.is_truncated}
+
+    def write_row(self, document: Document) -> dict[str, Any]:
+        """Write a text, or a pair."""
+        return write_text_row(document, self.text_field, self.pair_field)
+
+    def read_answer(self, place: str, answer: Any, document: Document) -> Prediction:
+        """Read a label, or labels."""
+        del document
+        if self.multi_label:
+            return row_answers.read_labels(place, answer, self.labels)
+        return (row_answers.read_label(place, answer, self.labels),)
 
     def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
         """Check that a model knows every label of the documents."""

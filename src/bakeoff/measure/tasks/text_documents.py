@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from bakeoff.errors import DataError
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
@@ -63,3 +64,9 @@ def _require_text(place: str, text: str) -> str:
     if not text.strip():
         raise DataError(place, found="an empty text", expected="a text; remove the row")
     return text
+
+
+def write_text_row(document: Document, text_field: str, pair_field: str | None) -> dict[str, Any]:
+    """Write a text, or a pair, as a row with the names of the data's fields."""
+    text = require_text_document(document)
+    return {text_field: text.text, **({} if pair_field is None else {pair_field: text.second})}

@@ -15,10 +15,16 @@ from bakeoff.measure.model.tokenizer import Encoder, Encoding
 from bakeoff.measure.tasks import metrics, served
 from bakeoff.measure.tasks.documents import Document, TextDocument
 from bakeoff.measure.tasks.metrics import Metric, Outcomes
+from bakeoff.measure.tasks.row_answers import read_number
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.measure.tasks.served import TRUNCATED, Column, Request
 from bakeoff.measure.tasks.task import BaseTask, DocumentSet, Logits, Prediction
-from bakeoff.measure.tasks.text_documents import encode_text, read_texts, require_text_document
+from bakeoff.measure.tasks.text_documents import (
+    encode_text,
+    read_texts,
+    require_text_document,
+    write_text_row,
+)
 from bakeoff.measure.tasks.token_classification import NO_LABELS
 
 METRICS = metrics.by_name(
@@ -151,6 +157,15 @@ class TextRegression(BaseTask):
         if encoding is None or logits is None:
             raise TypeError("a text has an encoding and logits")
         return {"value": float(logits[0]), TRUNCATED: encoding.is_truncated}
+
+    def write_row(self, document: Document) -> dict[str, Any]:
+        """Write a text, or a pair."""
+        return write_text_row(document, self.text_field, self.pair_field)
+
+    def read_answer(self, place: str, answer: Any, document: Document) -> Prediction:
+        """Read a number."""
+        del document
+        return read_number(place, answer)
 
     def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
         """Return: numbers are not labels, so every model knows them."""

@@ -29,10 +29,12 @@ from bakeoff.measure.tasks.label_schemes import (
     write_bio,
 )
 from bakeoff.measure.tasks.metrics import Metric, Outcomes, name_class
+from bakeoff.measure.tasks.row_answers import read_word_tags
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.measure.tasks.served import EXAMPLE_TEXT, TEXT, TRUNCATED, Column, Request
-from bakeoff.measure.tasks.spans import Span, align_spans, split_words
+from bakeoff.measure.tasks.spans import align_spans
 from bakeoff.measure.tasks.task import BaseTask, DocumentSet, Logits, Prediction
+from bakeoff.measure.tasks.word_fields import read_span, read_words, words_of
 from bakeoff.plural import count
 
 NO_LABELS = "no labels"
@@ -243,6 +245,15 @@ class TokenClassification(BaseTask):
         entities = served_entities.place_entities(request, tags, name_scheme(labels))
         return {"entities": entities, TRUNCATED: encoding.is_truncated}
 
+    def write_row(self, document: Document) -> dict[str, Any]:
+        """Write the words, and the text of the words joined by blanks."""
+        tokens = list(_tagged(document).tokens)
+        return {self.tokens_field: tokens, self.text_field: " ".join(tokens)}
+
+    def read_answer(self, place: str, answer: Any, document: Document) -> Prediction:
+        """Read a tag for each word, or spans of the text that ``write_row`` writes."""
+        return list(read_word_tags(place, answer, _tagged(document).tokens))
+
     def require_labels_known(self, model: str, labels: Sequence[str], documents: Sequence[Document]) -> None:
         """Check that a model knows every entity type of the documents, in any schemes of both."""
         known = find_types(labels, name_scheme(labels))
@@ -253,13 +264,13 @@ class TokenClassification(BaseTask):
     def _parse(self, row: Row) -> _Parsed:
         place, value = row
         if isinstance(value, str):
-            return _Parsed(place, _words_of(place, value), tags=None)
+            return _Parsed(place, words_of(place, value), tags=None)
         if self.tokens_field not in value and self.text_field in value:
             return self._parse_text(place, value)
-        tokens = _read_words(place, value, self.tokens_field)
+        tokens = read_words(place, value, self.tokens_field)
         if value.get(self.tags_field) is None:
             return _Parsed(place, tokens, tags=None)
-        tags = _read_words(place, self._name_numbers(place, value), self.tags_field)
+        tags = read_words(place, self._name_numbers(place, value), self.tags_field)
         if len(tokens) != len(tags):
             raise DataError(
                 place,
@@ -303,13 +314,13 @@ class TokenClassification(BaseTask):
         text, annotations = row[self.text_field], read_list(row.get(self.annotations_field))
         if not isinstance(text, str):
             raise DataError(f"{place}: field {self.text_field!r}", found=repr(text)[:60], expected="a text")
-        tokens = _words_of(place, text)
+        tokens = words_of(place, text)
         if annotations is None:
             return _Parsed(place, tokens, tags=None)
         place = f"{place}: field {self.annotations_field!r}"
         if not isinstance(annotations, list):
             raise DataError(place, found=repr(annotations)[:60], expected="a list of spans")
-        aligned = align_spans(text, [_parse_span(place, span, len(text)) for span in annotations])
+        aligned = align_spans(text, [read_span(place, span, len(text)) for span in annotations])
         return _Parsed(
             place,
             aligned.tokens,
@@ -370,30 +381,3 @@ def _list_remarks(rows: Sequence[_Parsed]) -> tuple[str, ...]:
         f"{dropped} excluded: another span has the word, or the span has none": n_dropped,
     }
     return tuple(remark for remark, number in found.items() if number)
-
-
-def _read_words(place: str, row: Mapping[str, object], field: str) -> tuple[str, ...]:
-    value = read_list(row.get(field))
-    if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
-        found = "nothing" if field not in row else repr(value)[:60]
-        raise DataError(f"{place}: field {field!r}", found=found, expected="a non-empty list of words")
-    return tuple(value)
-
-
-def _parse_span(place: str, value: object, length: int) -> Span:
-    parts = [value.get(name) for name in Span._fields] if isinstance(value, dict) else value
-    match parts:
-        case [int(start), int(end), str(label)] if 0 <= start < end <= length and label:
-            return Span(start, end, label)
-    raise DataError(
-        place,
-        found=repr(value)[:60],
-        expected=f"[start, end, LABEL] with 0 <= start < end <= {length}, the length of the text",
-    )
-
-
-def _words_of(place: str, text: str) -> tuple[str, ...]:
-    words = tuple(text[word.start : word.end] for word in split_words(text))
-    if not words:
-        raise DataError(place, found="a text without a word", expected="a text; remove the document")
-    return words

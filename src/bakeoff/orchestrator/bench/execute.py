@@ -13,7 +13,6 @@ from bakeoff.core.job import Job, TimedJob
 from bakeoff.core.plan.jobs import Plan, PlannedJob
 from bakeoff.core.records import Measurement
 from bakeoff.core.validity.judge import judge_measurement
-from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.scenarios import Interleaved, Server
 from bakeoff.measure.statistics.readings import merge_repeats
 from bakeoff.orchestrator.bench.claims import BenchClaims
@@ -107,7 +106,7 @@ def _measure_alone(project: Project, planned: PlannedJob, claims: BenchClaims, a
         readings,
         done[0].environment,
         n_truncated=done[0].n_truncated,
-        token_limit=open_checkpoint(prepared.checkpoint).token_limit(job.max_length),
+        token_limit=prepared.token_limit,
         accepts_contention=project.settings.benchmark.accept_contended,
     )
     measurement = Measurement(

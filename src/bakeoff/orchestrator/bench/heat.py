@@ -20,6 +20,7 @@ from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.errors import BakeoffError, WorkerError
+from bakeoff.measure.backends import RowBackend
 from bakeoff.measure.heats.assemble import (
     Calls,
     assemble_calls,
@@ -29,7 +30,8 @@ from bakeoff.measure.heats.assemble import (
 )
 from bakeoff.measure.heats.records import Heat, Part, Repeat
 from bakeoff.measure.heats.run import run_heat
-from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
+from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.row_model import open_row_model
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.measure.statistics.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
@@ -255,8 +257,7 @@ def _assemble(
     facts = described.facts_for(job)
     parts = [part for each in heat.repeats for part in each.parts if part.name == job.key]
     first = parts[0]
-    checkpoint = open_checkpoint(ready.checkpoint)
-    model_size = _read_model_size(ready, checkpoint)
+    model_size = _read_model_size(ready)
     readings = (*assemble_readings(heat, job.key, _quantity_of(job), calls), model_size)
     flags = judge_measurement(
         job,
@@ -264,7 +265,7 @@ def _assemble(
         environments[0],
         heat=facts,
         n_truncated=first.started.n_truncated,
-        token_limit=checkpoint.token_limit(job.max_length),
+        token_limit=ready.token_limit,
         accepts_contention=project.settings.benchmark.accept_contended,
     )
     return Measurement(
@@ -304,8 +305,13 @@ def _graphs(facts: Mapping[str, str]) -> str:
     return facts.get("compiled_graphs", "")
 
 
-def _read_model_size(ready: PreparedJob, checkpoint: Checkpoint) -> Reading:
-    size_bytes = ready.job.runtime.model_size_bytes(ready.prepared, checkpoint)
+def _read_model_size(ready: PreparedJob) -> Reading:
+    runtime = ready.job.runtime
+    size_bytes = (
+        open_row_model(ready.checkpoint).size_bytes
+        if isinstance(runtime, RowBackend)
+        else runtime.model_size_bytes(ready.prepared, open_checkpoint(ready.checkpoint))
+    )
     return Reading(quantity=MODEL_SIZE, unit="bytes", values=(float(size_bytes),), repeats=(0,))
 
 

@@ -16,7 +16,10 @@ from bakeoff.core.run_mode import RunMode
 from bakeoff.core.validity.flags import MIXED_ENVIRONMENTS
 from bakeoff.disk.folders import find_whole
 from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
-from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.backends import RowBackend
+from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.model.opening import open_model
+from bakeoff.measure.model.row_model import RowModel
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.plan import documents_for
@@ -54,6 +57,16 @@ class PreparedJob:
         """The job."""
         return self.planned.job
 
+    def open(self) -> Checkpoint | RowModel:
+        """Open the model, as its runtime loads it."""
+        return open_model(self.checkpoint, self.job.runtime.runs)
+
+    @property
+    def token_limit(self) -> int:
+        """Tokens after which a document is cut, by the job or by the model."""
+        opened, most = self.open(), self.job.max_length
+        return opened.token_limit(most) if isinstance(opened, Checkpoint) else most
+
 
 def prepare_job(project: Project, planned: PlannedJob) -> PreparedJob:
     """Acquire the checkpoint, and let the backend make its files, once for each checkpoint.
@@ -79,10 +92,11 @@ def acquire_job(project: Project, planned: PlannedJob) -> PreparedJob:
     """
     job = planned.job
     checkpoint = find_checkpoint(planned.model, project)
-    opened = open_checkpoint(checkpoint)
-    job.task.require_head(opened)
-    if job.scenario.needs_labels:
-        job.task.require_labels_known(job.backbone, opened.labels, project.test_documents)
+    opened = open_model(checkpoint, job.runtime.runs)
+    if isinstance(opened, Checkpoint):
+        job.task.require_head(opened)
+        if job.scenario.needs_labels:
+            job.task.require_labels_known(job.backbone, opened.labels, project.test_documents)
     settings = job.runtime.prepare_settings()
     if settings is None:
         return PreparedJob(planned, checkpoint, prepared=None)
@@ -92,12 +106,14 @@ def acquire_job(project: Project, planned: PlannedJob) -> PreparedJob:
 
 def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | None:
     """Return the task that makes the backend's files; None if they exist, or none are needed."""
-    job = ready.job
-    if ready.prepared is None or find_whole(ready.prepared, rehash=True) is not None:
+    job, runtime = ready.job, ready.job.runtime
+    if ready.prepared is None or isinstance(runtime, RowBackend):
+        return None
+    if find_whole(ready.prepared, rehash=True) is not None:
         return None
     project.progress.say(f"{job.candidate}: preparing, and comparing the outputs with PyTorch's")
     order = PrepareOrder(
-        runtime=job.runtime,
+        runtime=runtime,
         checkpoint=ready.checkpoint,
         checkpoint_digest=job.checkpoint_digest,
         destination=ready.prepared,

@@ -12,7 +12,6 @@ from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.core.records import Measurement
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.errors import WorkerError
-from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.prepare import (
     EndsOneJob,
@@ -141,7 +140,7 @@ class _Parallel:
             outcome.readings,
             outcome.environment,
             n_truncated=outcome.n_truncated,
-            token_limit=open_checkpoint(ready.checkpoint).token_limit(job.max_length),
+            token_limit=ready.token_limit,
             accepts_contention=project.settings.benchmark.accept_contended,
         )
         measurement = Measurement(
@@ -166,7 +165,7 @@ def _count_at_once(project: Project, ready: Sequence[PreparedJob]) -> int:
     if any(getattr(each.job.runtime, "device", "cpu") != "cpu" for each in ready):
         return 1
     threads = max(each.job.runtime.threads or 1 for each in ready)
-    weights_bytes = max(open_checkpoint(each.checkpoint).size_bytes for each in ready)
+    weights_bytes = max(each.open().size_bytes for each in ready)
     needs_bytes = settings.memory_limit_bytes or PROCESS_BYTES + BYTES_PER_WEIGHT_BYTE * weights_bytes
     free_bytes = MEMORY_SHARE * min(psutil.virtual_memory().available, read_memory_left_bytes())
     return max(1, min(detect_hardware(settings.cpus).usable_cpus // threads, int(free_bytes // needs_bytes)))

@@ -210,14 +210,14 @@ def _check_named(project: Project, *, is_up: bool) -> Generator[Check, None, tup
     for name, source in project.settings.models.items():
         title = f"model {name}"
         if source.is_uri and not is_up:
-            yield _warning(title, f"{source.source}: not checked", "correct the tracking store first")
+            yield _warning(title, f"{source.shown}: not checked", "correct the tracking store first")
             continue
         try:
             seen = look_at_source(project, name, source)
         except BakeoffError as error:
             yield from fault_from(title, error)
             continue
-        found = f"{source.source}: {seen.content.kind}"
+        found = f"{source.shown}: {seen.content.kind}"
         if seen.model is None:
             yield _ok(title, f"{found}; bench fetches it")
         else:

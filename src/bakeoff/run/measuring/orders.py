@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from bakeoff.core.job import Environment
 from bakeoff.disk import durable
 from bakeoff.errors import WorkerError
-from bakeoff.measure.backends import Backend
+from bakeoff.measure.backends import Backend, TensorBackend
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Scenario, Timed, Untimed
 from bakeoff.measure.statistics.readings import Reading
@@ -33,7 +33,7 @@ class PrepareOrder(Record):
     """Order to make the files that a backend runs from a checkpoint, and to check them."""
 
     kind: Literal["prepare"] = "prepare"
-    runtime: Backend
+    runtime: TensorBackend = Field(discriminator="kind")
     checkpoint: Path
     checkpoint_digest: str
     destination: Path

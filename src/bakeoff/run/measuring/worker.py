@@ -8,7 +8,6 @@ those heavy libraries that the ordered runtime needs.
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import resource
 import signal
@@ -23,7 +22,7 @@ from pydantic import TypeAdapter
 from bakeoff.disk import durable
 from bakeoff.disk.folders import build_folder
 from bakeoff.errors import BakeoffError
-from bakeoff.measure.backends import parity
+from bakeoff.measure.backends import RowBackend, TensorBackend, parity
 from bakeoff.measure.backends.availability import importing
 from bakeoff.measure.heats.records import Finished, Started
 from bakeoff.measure.heats.timing import (
@@ -36,9 +35,16 @@ from bakeoff.measure.heats.timing import (
     warm_up_all,
 )
 from bakeoff.measure.model.checkpoint import open_checkpoint, open_verified_checkpoint
+from bakeoff.measure.model.row_model import open_row_model
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Interleaved
-from bakeoff.measure.scenarios.subject import NO_COUNTERS, Subject, TimedSubject
+from bakeoff.measure.scenarios.subject import (
+    NO_COUNTERS,
+    RowReader,
+    Subject,
+    TensorModel,
+    TimedSubject,
+)
 from bakeoff.measure.statistics.readings import CALIBRATION, OVERHEAD, Reading, read_each
 from bakeoff.measure.system import memory
 from bakeoff.measure.system.kernel_counters import KernelCounters
@@ -117,8 +123,8 @@ def _measure(order: TimedOrder | UntimedOrder) -> Done:
     return Done(
         readings=(*readings, *calibration),
         environment=record_environment(before),
-        n_truncated=_count_truncated(subject),
-        facts=subject.session.describe(),
+        n_truncated=subject.model.n_truncated,
+        facts=subject.model.session.describe(),
     )
 
 
@@ -160,9 +166,8 @@ def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: in
     marks["load"] = memory.read_peak_bytes()
     memory.reset_peak()
     variants = {variant.number: variant for variant in order.scenario.variants(subject)}
-    tokenize_ns = time_each(
-        [functools.partial(subject.task.encode, subject.encoder, each) for each in subject.documents]
-    )
+    preparations = subject.model.list_preparations()
+    tokenize_ns = time_each(preparations) if preparations else ()
     warm_ups = warm_up_all(list(variants.values()), subject.protocol)
     started = Started(
         warm_ups=warm_ups,
@@ -173,10 +178,10 @@ def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: in
         overhead_ns=overhead_ns,
         calibration_ns=calibration_ns,
         tokenize_ns=tokenize_ns,
-        n_truncated=_count_truncated(subject),
+        n_truncated=subject.model.n_truncated,
         resident_bytes=memory.read_resident_bytes(),
         memory_bytes=marks,
-        facts=dict(subject.session.describe()),
+        facts=dict(subject.model.session.describe()),
     )
     _reply(replies, Ready(started=started, environment=record_environment(load_before)))
     _answer_blocks(asked, replies, subject, order, variants, epoch_ns=epoch_ns)
@@ -197,9 +202,9 @@ def _answer_blocks(
         command = Command.validate_json(line)
         if isinstance(command, Finish):
             finished = Finished(
-                memory_bytes={"run": memory.read_peak_bytes(), **subject.session.device_memory_bytes()},
+                memory_bytes={"run": memory.read_peak_bytes(), **subject.model.session.device_memory_bytes()},
                 energy_uj=energy_uj if energy_uj else None,
-                facts=subject.session.describe(),
+                facts=subject.model.session.describe(),
                 system=read_load(),
             )
             _reply(replies, Ended(finished=finished))
@@ -227,6 +232,26 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
 
     Our own work is not timed: hashing files, and making token ids of all texts at once.
     """
+    order.runtime.import_libraries()
+    model, load_ns = (
+        _load_row_model(order, order.runtime)
+        if isinstance(order.runtime, RowBackend)
+        else _load_tensor_model(order, order.runtime)
+    )
+    subject = Subject(model=model, task=order.task, documents=order.documents, repeat=order.repeat)
+    return subject, load_ns
+
+
+def _load_row_model(order: MeasureOrder, runtime: RowBackend) -> tuple[RowReader, int]:
+    # Hashing the files once a job is enough.
+    opened = open_row_model(order.checkpoint, order.checkpoint_digest if order.repeat == 0 else None)
+    begin_ns = time.perf_counter_ns()
+    session = runtime.load(opened, order.prepared)
+    load_ns = time.perf_counter_ns() - begin_ns
+    return RowReader(session=session, task=order.task, documents=order.documents), load_ns
+
+
+def _load_tensor_model(order: MeasureOrder, runtime: TensorBackend) -> tuple[TensorModel, int]:
     if order.repeat == 0:
         checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
     else:  # hashing the weights once a job is enough
@@ -237,20 +262,18 @@ def _load(order: MeasureOrder) -> tuple[Subject, int]:
     encoder = Encoder(checkpoint, order.max_length)
     if order.prepared is not None:
         parity.verify(order.prepared, checkpoint)
-    order.runtime.import_libraries()
     begin_ns = time.perf_counter_ns()
-    session = order.runtime.load(checkpoint, order.prepared, is_verified=order.prepared is not None)
+    session = runtime.load(checkpoint, order.prepared, is_verified=order.prepared is not None)
     load_ns = time.perf_counter_ns() - begin_ns
-    subject = Subject(
+    loaded = TensorModel(
         session=session,
         checkpoint=checkpoint,
         encoder=encoder,
         task=order.task,
         documents=order.documents,
         encodings=tuple(order.task.encode(encoder, document) for document in order.documents),
-        repeat=order.repeat,
     )
-    return subject, load_ns
+    return loaded, load_ns
 
 
 def _time(order: TimedOrder, subject: Subject, counters: Counters = NO_COUNTERS) -> TimedSubject:
@@ -268,10 +291,6 @@ def _read(order: TimedOrder | UntimedOrder, subject: Subject, counters: Counters
     if isinstance(order.scenario, Interleaved):
         raise TypeError(f"scenario {order.scenario.kind} runs in a heat, not alone")
     return order.scenario.measure(_time(order, subject, counters))
-
-
-def _count_truncated(subject: Subject) -> int:
-    return sum(encoding.is_truncated for encoding in subject.encodings)
 
 
 def _die_with_parent(parent_pid: int) -> None:

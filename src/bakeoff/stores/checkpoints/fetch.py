@@ -14,14 +14,15 @@ from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_folder, list_files, shorten
 from bakeoff.disk.names import NameRegister
 from bakeoff.errors import FULL_OR_READ_ONLY, CheckpointError, ModelSourceError, StorageError, TrackingError
-from bakeoff.measure.model.checkpoint import CONFIG_FILE, open_checkpoint
+from bakeoff.measure.model.checkpoint import CONFIG_FILE
+from bakeoff.measure.model.graph import GRAPH_FILE
+from bakeoff.measure.model.opening import open_model
 from bakeoff.stores.checkpoints.archives import find_checkpoint_folder, unpack
 from bakeoff.stores.checkpoints.sources import (
     MLMODEL_FILE,
     Content,
     assemble,
     read_content,
-    require_checkpoint,
 )
 
 Download = Callable[[str, str, Path], Path]
@@ -40,6 +41,8 @@ def describe(model: AnyModel) -> str:
 
 def make_model(place: str, folder: Path, digest: str, kind: SourceKind, location: str = "") -> NamedModel:
     """Make a named model from what its source holds; its place stands for name and source."""
+    if (folder / GRAPH_FILE).is_file():  # also in a model that `bakeoff promote` registered
+        kind = SourceKind.ONNX
     return NamedModel(
         backbone=place,
         run_id=digest,
@@ -68,7 +71,7 @@ def fetch_checkpoint(model: AnyModel, download: Download, aside: Path) -> None:
         inner = _open_received(found, unpacked, place).rename(aside / INNER)
     try:
         _check_names(inner)
-        check_checkpoint(inner, digest_folder(inner), model.checkpoint_digest)
+        check_model(model, inner, digest_folder(inner))
     except CheckpointError as error:  # the message is true of the artifact, which remains
         raise CheckpointError(place, found=error.found, fix=error.fix) from error
 
@@ -88,10 +91,9 @@ def fetch_source(
     location: str, content: Content, download: Download, aside: Path, *, place: str, expected: str | None
 ) -> None:
     """Put the checkpoint of a location into a folder, with a note of what the location holds."""
-    parts = require_checkpoint(content, place)
     with _receiving(aside) as (received, unpacked):
-        found = {part: _download(download, location, part, received, place) for part in parts}
-        if parts == ("",):
+        found = {part: _download(download, location, part, received, place) for part in content.parts}
+        if content.kind is SourceKind.CHECKPOINT:
             found = {"": _open_received(found[""], unpacked, place)}
         assemble(found, aside / INNER, place)
     finish_source(aside, content, place, expected)
@@ -102,7 +104,7 @@ def finish_source(aside: Path, content: Content, place: str, expected: str | Non
     inner = aside / INNER
     try:
         _check_names(inner)
-        open_checkpoint(inner)
+        open_content(inner, content.kind)
     except CheckpointError as error:  # the message is true of the source, which remains
         raise ModelSourceError(place, found=error.found, fix=error.fix) from error
     found = digest_folder(inner)
@@ -113,6 +115,15 @@ def finish_source(aside: Path, content: Content, place: str, expected: str | Non
             fix="run `bakeoff plan` again",
         )
     durable.write_json(aside / CONTENT, content.model_dump(mode="json"))
+
+
+def open_content(folder: Path, kind: SourceKind) -> None:
+    """Check the form of what a source held; run none of its code.
+
+    Raises:
+        CheckpointError: A file is missing or broken.
+    """
+    open_model(folder, kind.loads_as)
 
 
 @contextmanager
@@ -168,9 +179,10 @@ def _check_names(folder: Path) -> None:
             raise CheckpointError(folder, found=f"a file's name: {fault}", fix="rename it and log it again")
 
 
-def check_checkpoint(folder: Path, found: str, expected: str | None) -> None:
-    """Check the form of a checkpoint, and its digest against the one that the refit recorded."""
-    open_checkpoint(folder)
+def check_model(model: AnyModel, folder: Path, found: str) -> None:
+    """Check the form of a model's folder, and its digest against the one that is known."""
+    expected = model.checkpoint_digest
+    open_content(folder, model.kind if isinstance(model, NamedModel) else SourceKind.CHECKPOINT)
     if expected not in {None, found}:
         raise CheckpointError(
             folder,

@@ -29,7 +29,8 @@ TOKENIZER_FOLDER = "components/tokenizer"
 _CHECKPOINT = "checkpoint"
 _PYFUNC = "python_function"
 _LOG_AGAIN = "log the model with mlflow.transformers.log_model, with its weights and its fast tokenizer"
-_NEEDS = "bakeoff reads checkpoints that save_pretrained wrote and models of the flavor transformers"
+# Files of a checkpoint: next to them, a graph is only another form of the same model.
+_WEIGHTS = (".safetensors", ".safetensors.index.json")
 
 
 class Content(Record):
@@ -38,13 +39,14 @@ class Content(Record):
     Attributes:
         kind: Kind of the source.
         flavors: Flavors that its ``MLmodel`` names; empty without one.
-        parts: Folders of the source that together are the checkpoint; ``""`` is the source itself. Empty for
-            a kind without a checkpoint.
+        parts: Folders of the source that together are the model; ``""`` is the source itself.
+        graph: Name of the ONNX graph; empty for another kind.
     """
 
     kind: SourceKind
     flavors: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ("",)
+    graph: str = ""
 
 
 def read_content(names: Collection[str], read: Callable[[str], Path], place: str) -> Content:
@@ -56,33 +58,34 @@ def read_content(names: Collection[str], read: Callable[[str], Path], place: str
         place: Setting of the source, for messages.
 
     Raises:
-        ModelSourceError: Its ``MLmodel`` cannot be read, or names a checkpoint that is not there.
+        ModelSourceError: Its ``MLmodel`` cannot be read, or names a checkpoint that is not there. Or it holds
+            several ONNX graphs.
     """
     if MLMODEL_FILE in names:
         return _read_flavors(_load(read(MLMODEL_FILE), place), place)
-    if len(names) == 1 and next(iter(names)).endswith(ONNX_SUFFIX):
-        return Content(kind=SourceKind.ONNX)
-    return Content(kind=SourceKind.CHECKPOINT, parts=("",))
+    graphs = sorted(name for name in names if name.endswith(ONNX_SUFFIX))
+    if not graphs or any(name.endswith(_WEIGHTS) for name in names):
+        return Content(kind=SourceKind.CHECKPOINT)
+    if len(graphs) > 1:
+        found = f"several ONNX graphs ({', '.join(graphs[:4])})"
+        raise ModelSourceError(place, found=found, fix="name one of these files")
+    return Content(kind=SourceKind.ONNX, graph=graphs[0])
 
 
-def require_checkpoint(content: Content, place: str) -> tuple[str, ...]:
-    """Return the folders that are the checkpoint of a source.
+def require_trust(content: Content, place: str, *, is_trusted: bool) -> None:
+    """Check that code of a model may run, if it runs any.
 
     Raises:
-        ModelSourceError: It is of a kind that holds none.
+        ModelSourceError: It would run code, and you did not say that you trust it.
     """
-    if content.kind is SourceKind.ONNX:
+    if content.kind is SourceKind.PYFUNC and not is_trusted:
+        named = ", ".join(content.flavors) or _PYFUNC
         raise ModelSourceError(
             place,
-            found=f"a bare ONNX graph, without tokenizer and labels; {_NEEDS}",
-            fix="name the folder of the checkpoint that the graph was exported from",
+            found=f"an MLflow model of the flavor {named}, which loads pickles or code of the artifact",
+            fix="set trust_code: true for it if you trust whoever logged it, since that code can do all that "
+            "you can do",
         )
-    if content.kind is SourceKind.PYFUNC:
-        named = ", ".join(content.flavors)
-        raise ModelSourceError(
-            place, found=f"an MLflow model of the flavor {named}; {_NEEDS}", fix=_LOG_AGAIN
-        )
-    return content.parts
 
 
 def assemble(parts: Mapping[str, Path], target: Path, place: str) -> None:
@@ -113,10 +116,11 @@ def assemble(parts: Mapping[str, Path], target: Path, place: str) -> None:
             if fault := names.find_fault(name, is_folder=False):
                 raise ModelSourceError(place, found=f"a file's name: {fault}", fix="rename the file")
             copy.parent.mkdir(parents=True, exist_ok=True)
-            _link(path, copy)
+            link(path, copy)
 
 
-def _link(path: Path, copy: Path) -> None:
+def link(path: Path, copy: Path) -> None:
+    """Make a hard link, or a copy where the file system has none."""
     try:
         os.link(path, copy)
     except OSError:  # another file system, or one without hard links

@@ -9,34 +9,35 @@ prepared/              files that backends made
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from bakeoff.core.identity import is_run_id
-from bakeoff.core.records import AnyModel, NamedModel, SomeModel
-from bakeoff.disk.digest import digest_json
+from bakeoff.core.records import AnyModel, NamedModel, SomeModel, SourceKind
+from bakeoff.disk import durable
+from bakeoff.disk.digest import digest_file, digest_json
+from bakeoff.disk.durable import storage_faults
 from bakeoff.disk.folders import Manifest, build_folder, find_whole, look_at
 from bakeoff.disk.names import find_path_fault
 from bakeoff.errors import CheckpointError, ModelSourceError
 from bakeoff.measure.model.checkpoint import open_checkpoint
+from bakeoff.measure.model.graph import GRAPH_FILE, Graph
+from bakeoff.measure.model.row_model import FACTORY_FILE, Factory
 from bakeoff.stores.checkpoints.fetch import (
     CONTENT,
     INNER,
     Download,
-    check_checkpoint,
+    check_model,
     describe,
     fetch_checkpoint,
     fetch_source,
     finish_source,
     make_model,
+    open_content,
 )
-from bakeoff.stores.checkpoints.sources import (
-    Content,
-    assemble,
-    require_checkpoint,
-)
+from bakeoff.stores.checkpoints.sources import Content, assemble, link
 from bakeoff.stores.tags import CHECKPOINT_ARTIFACT
 
 
@@ -80,12 +81,13 @@ class CheckpointStore:
         """
         if model.checkpoint_path is not None:
             found = self._look_at_given(model.checkpoint_path, rehash=rehash).digest()
-            check_checkpoint(model.checkpoint_path, found, model.checkpoint_digest)
+            check_model(model, model.checkpoint_path, found)
             return model.checkpoint_path
         return self._keep(
             self._cached_folder(model),
             lambda aside: fetch_checkpoint(model, download, aside),
             place=describe(model),
+            kind=model.kind if isinstance(model, NamedModel) else SourceKind.CHECKPOINT,
             expected=model.checkpoint_digest,
             rehash=rehash,
         )
@@ -107,6 +109,7 @@ class CheckpointStore:
             final,
             lambda aside: fetch_source(location, content, download, aside, place=place, expected=None),
             place=place,
+            kind=content.kind,
         )
         return self._as_model(final, location, place)
 
@@ -118,16 +121,16 @@ class CheckpointStore:
     def look_at_source(self, folder: Path, content: Content, place: str) -> NamedModel:
         """Return a named model, without its name, from a folder of this machine.
 
-        A checkpoint stays where it is. Several folders that are one together become a view in the cache.
+        It stays where it is. Several folders that are one together become a view in the cache.
 
         Raises:
             CheckpointError: The folder is not a checkpoint.
             ModelSourceError: Its folders do not make one checkpoint.
             StorageError: A folder cannot be read, or the cache cannot be written.
         """
-        parts = {part: folder / part if part else folder for part in require_checkpoint(content, place)}
+        parts = {part: folder / part if part else folder for part in content.parts}
         if list(parts) == [""]:
-            open_checkpoint(folder)
+            open_content(folder, content.kind)
             digest = self._look_at_given(folder, rehash=False).digest()
             return make_model(place, folder, digest, content.kind)
         looks = [self._look_at_given(part, rehash=False) for part in parts.values()]
@@ -138,7 +141,55 @@ class CheckpointStore:
             assemble(parts, aside / INNER, place)
             finish_source(aside, content, place, None)
 
-        self._keep(final, build, place=place)
+        self._keep(final, build, place=place, kind=content.kind)
+        return self._as_model(final, "", place)
+
+    def keep_graph(self, files: Mapping[str, Path], graph: Graph, place: str) -> NamedModel:
+        """Return a named model, without its name, from an ONNX graph of this machine.
+
+        Args:
+            files: Files of the model by their names in its folder: graph, weights, tokenizer.
+            graph: What is known of the graph.
+            place: Setting of the source, for messages.
+
+        Raises:
+            StorageError: A file cannot be read, or the cache cannot be written.
+        """
+        with storage_faults(self.folder, "reading"):
+            digests = {name: digest_file(path) for name, path in files.items()}
+
+        def fill(inner: Path) -> None:
+            for name, path in files.items():
+                (inner / name).parent.mkdir(parents=True, exist_ok=True)
+                link(path, inner / name)
+            durable.write_json(inner / GRAPH_FILE, graph.model_dump(mode="json"))
+
+        name = digest_json({"files": digests, "graph": graph.model_dump(mode="json")})
+        return self._keep_made(name, fill, Content(kind=SourceKind.ONNX, graph=graph.file), place)
+
+    def keep_factory(self, factory: Factory, place: str) -> NamedModel:
+        """Return a named model, without its name, that a function makes.
+
+        Raises:
+            StorageError: The cache cannot be written.
+        """
+        known = factory.model_dump(mode="json")
+
+        def fill(inner: Path) -> None:
+            durable.write_json(inner / FACTORY_FILE, known)
+
+        return self._keep_made(digest_json(known), fill, Content(kind=SourceKind.PYTHON), place)
+
+    def _keep_made(self, name: str, fill: Callable[[Path], None], content: Content, place: str) -> NamedModel:
+        """Return a named model whose folder is made here, under a name that its content decides."""
+        final = self.folder / "named" / name
+
+        def build(aside: Path) -> None:
+            (aside / INNER).mkdir()
+            fill(aside / INNER)
+            finish_source(aside, content, place, None)
+
+        self._keep(final, build, place=place, kind=content.kind, says_so=False)
         return self._as_model(final, "", place)
 
     def _as_model(self, final: Path, location: str, place: str) -> NamedModel:
@@ -159,21 +210,24 @@ class CheckpointStore:
         fetch: Callable[[Path], None],
         *,
         place: str,
+        kind: SourceKind,
         expected: str | None = None,
         rehash: bool = False,
+        says_so: bool = True,
     ) -> Path:
-        """Return the checkpoint in a folder of the cache; fetch it if it is missing or has changed."""
+        """Return the model in a folder of the cache; fetch it if it is missing or has changed."""
 
         def fits(manifest: Manifest) -> bool:
             return expected in {None, manifest.digest(INNER)}
 
         def build(aside: Path) -> None:
-            self._notify(f"{place}: fetching it")
+            if says_so:
+                self._notify(f"{place}: fetching it")
             fetch(aside)
 
         cached = find_whole(final, rehash=rehash)
         if cached is not None and fits(cached):
-            open_checkpoint(final / INNER)
+            open_content(final / INNER, kind)
             return final / INNER
         if final.exists():
             self._warn(f"{place}: the cached copy has changed; fetching it again")

@@ -334,7 +334,9 @@ def test_a_folder_without_any_model_names_both_ways() -> None:
 def test_a_missing_key_is_told_with_the_place_of_its_section() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_settings({"": ("bakeoff.yaml", "models:\n  a: {}\n")})
-    assert caught.value.faults == ("bakeoff.yaml:2:3: models.a.source is missing; add it",)
+    assert caught.value.faults == (
+        "bakeoff.yaml:2:3: models.a: found {}; set exactly one of `source` and `factory`",
+    )
 
 
 def test_models_are_texts_or_mappings() -> None:
@@ -378,9 +380,9 @@ def test_a_name_is_a_backbone_or_a_model() -> None:
         (f"runs:/{'0' * 32}/../other", "'..' is not a name; name an artifact below the run"),
         (f"runs:/{'0' * 32}/", "set runs:/RUN/PATH"),
         ("a\x1b[31mb", "it holds a control or invisible character; write the name without it"),
-        ("", "string should have at least 1 character"),
-        (3, "set a folder, models:/NAME/VERSION"),
-        ([], "set a folder, models:/NAME/VERSION"),
+        ("", "set a folder, an .onnx file, models:/NAME/VERSION"),
+        (3, "set a folder, an .onnx file, models:/NAME/VERSION"),
+        ([], "set a folder, an .onnx file, models:/NAME/VERSION"),
     ],
 )
 def test_a_source_that_bakeoff_does_not_read_is_refused(source: object, message: str) -> None:
