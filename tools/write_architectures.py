@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from architectures_page import Kept, Outcome, write_page
 from bakeoff.errors import BakeoffError
-from bakeoff.measure.backends import Backend, OnnxRuntime, OpenVino, Torch
+from bakeoff.measure.backends import OnnxRuntime, OpenVino, TensorBackend, Torch
 from bakeoff.measure.backends.parity import CHECK_MAX_LENGTH, MAX_ABS_DIFFERENCE, Sample
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.model.session import Session
@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "architectures.md"
 KEPT = ROOT / "tools" / "architectures.json"
 LIBRARIES = ("transformers", "torch", "onnxruntime", "openvino")
-BACKENDS: dict[str, Backend] = {
+BACKENDS: dict[str, TensorBackend] = {
     "torch": Torch(threads=1),
     "onnxruntime": OnnxRuntime(threads=1),
     "openvino": OpenVino(threads=1),
@@ -158,7 +158,7 @@ def run_plainly(head: Head, folder: Path) -> list[Logits | None]:
 
 
 def try_backend(
-    head: Head, folder: Path, backend: Backend, prepared: Path, expected: Sequence[Logits | None]
+    head: Head, folder: Path, backend: TensorBackend, prepared: Path, expected: Sequence[Logits | None]
 ) -> Outcome:
     """Take a checkpoint through a backend as ``bakeoff bench`` does, and compare with plain transformers.
 

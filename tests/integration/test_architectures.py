@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bakeoff.errors import CheckpointError
-from bakeoff.measure.backends import Backend, OnnxRuntime, OpenVino, Torch
+from bakeoff.measure.backends import OnnxRuntime, OpenVino, TensorBackend, Torch
 from bakeoff.measure.backends.parity import Sample, read_check
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.model.tokenizer import Encoder
@@ -83,7 +83,7 @@ def test_the_script_tries_a_right_one_a_refused_one_and_an_impossible_one(tmp_pa
 
 
 @pytest.mark.parametrize("runtime", BACKENDS, ids=lambda one: one.kind)
-def test_a_model_whose_answers_padding_changes_is_refused(tmp_path: Path, runtime: Backend) -> None:
+def test_a_model_whose_answers_padding_changes_is_refused(tmp_path: Path, runtime: TensorBackend) -> None:
     checkpoint = make(tmp_path, WORDWISE, "convbert")
     (tmp_path / "prepared").mkdir()
     said = r"alone and in a padded batch differ by 0\.\d+ \(limit 0\.001\), so padding changes its answers"
