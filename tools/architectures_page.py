@@ -63,7 +63,7 @@ class Kept:
                 name: {backend: Outcome(**outcome) for backend, outcome in row.items()}
                 for name, row in rows.items()
             }
-            for head, rows in values["outcomes"].items()
+            for head, rows in sorted(values["outcomes"].items(), key=lambda item: [*HEADS].index(item[0]))
         }
         return cls(values["versions"], values["cpu_minutes"], tuple(values["slow_tokenizers"]), outcomes)
 
@@ -170,6 +170,6 @@ def shorten(reason: str) -> str:
     """Return a reason that is the same for the same cause, without what only this model has."""
     cause = re.sub(r"[; ]+use another precision or runtime, or report the architecture$", "", reason)
     cause = re.sub(r"(differ) by [\d.e+-]+|(PyTorch's) by [\d.e+-]+", r"\1\2", cause)
-    cause = re.sub(r"Name:'[^']*'\s*|/onnxruntime_src/\S+\s*|model/\S+", "", cause)
+    cause = re.sub(r"Name:'\S*'\s*|Operation name: \S+|Node \(\S+\) |/onnxruntime_src/\S+\s*", "", cause)
     cause = cause if len(cause) <= MOST_REASON else cause[: MOST_REASON - 1].rstrip() + "…"
     return cause.replace("|", "\\|").replace("<", "&lt;")
