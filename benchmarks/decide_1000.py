@@ -44,7 +44,7 @@ def main() -> int:
             times.append(time.perf_counter() - begin)
             cpu_times.append(time.process_time() - cpu)
         medians[kind] = float(np.median(times))
-        n_front = sum(row.is_on_front for row in decision.standings)
+        n_front = sum(bool(row.is_on_front) for row in decision.standings)
         print(
             f"{kind}: {medians[kind]:.2f} s, {np.median(cpu_times):.2f} s of CPU; "
             f"outcome {decision.outcome}, {n_front} on the front"

@@ -219,10 +219,11 @@ class NothingToUndoError(AnswerIsNoError):
 
 
 class PromotionRefusedError(AnswerIsNoError):
-    """A promotion of a winner with unsound evidence."""
+    """A promotion of a winner with unsound evidence, or of a model that cannot be served."""
 
-    def __init__(self, winner: str, *, found: str, fix: str) -> None:
-        super().__init__(f"{winner} is not promoted: {found}; {fix}, or add --force REASON")
+    def __init__(self, winner: str, *, found: str, fix: str, can_be_forced: bool = True) -> None:
+        more = ", or add --force REASON" if can_be_forced else ""
+        super().__init__(f"{winner} is not promoted: {found}; {fix}{more}")
 
 
 class CannotTellError(BakeoffError):

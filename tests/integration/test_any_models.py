@@ -401,7 +401,7 @@ def test_a_model_that_answers_wrongly_fails_in_one_line_and_the_others_go_on(
         ({"source": "graph/model.onnx", "labels": ["a", "b"]}, "2 labels for the output logits [?, 3]"),
         ("fixed/model.onnx", "the fixed shape of the input input_ids [2, 4]; export it with free axes"),
         ("renamed/model.onnx", "the input ids [?, ?], which no tokenizer makes"),
-        ("broken.onnx", "broken.onnx is no ONNX graph"),
+        ("broken.onnx", "broken.onnx is not an ONNX graph"),
         ("two", "several ONNX graphs (a.onnx, b.onnx); name one of these files"),
     ],
 )

@@ -14,6 +14,7 @@ from bakeoff.errors import CannotTellError, DataError
 from bakeoff.orchestrator import Project, bench, decide, load_decision, open_project, promote, save_decision
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client, registry
+from judged import quality_of
 
 Reopen = Callable[..., Project]
 DROP = "decision.constraints=[{kind: quality_drop, against: production, at_most: 0.005}]"
@@ -36,7 +37,7 @@ def test_what_was_promoted_is_in_production_and_meets_the_limit_that_it_sets(reo
     (own,) = (row for row in decision.standings if row.label == winner)
     assert own.constraints[0].result == "met"
     assert own.versus_production is not None
-    assert own.versus_production.quality.value == 0
+    assert quality_of(own.versus_production).value == 0
     assert decision.winner is not None
 
 
@@ -72,7 +73,7 @@ def test_the_decision_run_holds_settings_figures_of_the_winner_versions_and_the_
     assert winner is not None
     assert run.data.params == flatten(decision.settings.model_dump(mode="json", exclude={"run"}))
     assert run.data.params["confidence"] == "0.9"
-    assert run.data.metrics["quality"] == winner.quality.value
+    assert run.data.metrics["quality"] == quality_of(winner).value
     assert run.data.metrics["latency_ms.low"] == winner.latency_ms.low
     assert run.data.tags[tags.OUTCOME] == "winner"
     assert run.data.tags[tags.HOW] == decision.how

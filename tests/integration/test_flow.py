@@ -42,6 +42,7 @@ from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 from command_line import Command, start
 from halting import halt_before_repeat, halt_in_repeat, wait_until_halted
+from judged import quality_of
 from living import find_survivors
 from reckoning import Raw, reckon_interval, reckon_ratio, reckon_verdict
 from replies import LosesFirstReply
@@ -108,7 +109,7 @@ def test_the_quality_job_reproduces_the_metric_of_the_refit_in_both_runtimes(
     assert champion.refit_metric is not None
     assert {standing.runtime for standing in decision.standings} == {"torch-fp32", "onnxruntime-fp32"}
     for standing in decision.standings:
-        assert standing.quality.value == pytest.approx(champion.refit_metric, abs=0.002)
+        assert quality_of(standing).value == pytest.approx(champion.refit_metric, abs=0.002)
         assert not any(flag.name == "metric_not_reproduced" for flag in standing.flags)
 
 

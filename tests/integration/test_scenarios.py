@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.timing import Counters
 from bakeoff.measure.model.checkpoint import open_checkpoint
-from bakeoff.measure.model.tokenizer import Batch, Encoder
+from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.measure.scenarios import Latency, Server, Throughput
 from bakeoff.measure.scenarios.subject import NO_COUNTERS, TensorModel, TimedSubject
 from bakeoff.measure.statistics.readings import MAX_RATE, PROBE, RESPONSE, Reading, merge_repeats
@@ -49,7 +49,7 @@ class Recording:
 @pytest.fixture
 def make_subject(champion_copy: Path, documents: tuple[TaggedDocument, ...]) -> MakeSubject:
     checkpoint = open_checkpoint(champion_copy)
-    encoder = Encoder(checkpoint, 32)
+    encoder = TokenClassification().make_encoder(checkpoint, 32, documents)
 
     def make(
         repeat: int = 0,
@@ -65,7 +65,7 @@ def make_subject(champion_copy: Path, documents: tuple[TaggedDocument, ...]) -> 
             encoder=encoder,
             task=TokenClassification(),
             documents=documents,
-            encodings=tuple(encoder.encode(document.tokens) for document in documents),
+            encodings=tuple(map(encoder.encode, documents)),
         )
         return TimedSubject(
             model=model,

@@ -1,4 +1,4 @@
-"""Closed lists: every backend, scenario and flag is known to everything that must know about it."""
+"""Closed lists: every backend, task, scenario and flag is known to everything that must know about it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import get_args
 
 import pytest
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 
 from bakeoff.cli.bench_tables import tables_of_measured
 from bakeoff.cli.main import cli
 from bakeoff.cli.tables import name_flags
+from bakeoff.core.config.quality_limits import find_misfits, find_unfit_scenarios
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import decide, list_used
@@ -22,7 +24,8 @@ from bakeoff.core.tables import tabulate_measurements, tabulate_samples
 from bakeoff.core.validity.flags import FLAGS, FlagKind
 from bakeoff.demo import make_workspace
 from bakeoff.measure.backends import BACKENDS, Backend
-from bakeoff.measure.scenarios import Scenario
+from bakeoff.measure.scenarios import Latency, Quality, Scenario
+from bakeoff.measure.tasks import Task
 from bakeoff.report import render_html
 from bakeoff.report.page.gates import list_gates
 from bakeoff.run.machine.hardware import record_environment
@@ -32,6 +35,13 @@ from unit.report.measured import measure_field, measure_rates
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+DECIDING = Path(__file__).parents[2] / "docs" / "explanation" / "deciding.md"
+NEEDED = {"custom": {"function": "math:fsum"}}
+TASKS: list[Task] = [
+    TypeAdapter(Task).validate_python({"kind": kind, **NEEDED.get(kind, {})})
+    for member in get_args(get_args(Task)[0])
+    for kind in get_args(member.model_fields["kind"].annotation)
+]
 KINDS = [kind.model_fields["kind"].default for kind in get_args(get_args(Scenario)[0])]
 
 
@@ -81,6 +91,33 @@ def test_doctor_checks_a_runtime_of_each_backend(backend: type[Backend], tmp_pat
     words = ["doctor", "--config", config, "--set", f"benchmark.runtimes=[{runtime}]"]
     done = CliRunner().invoke(cli, words)
     assert re.search(rf"runtime {kind_of(backend)}\S*: (installed|not installed)", done.output), done.output
+
+
+# --- tasks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
+def test_a_task_is_decided_by_one_of_its_metrics_or_by_speed_alone(task: Task) -> None:
+    settings = DecisionSettings.model_validate({"objective": {"kind": "fastest"}})
+    assert find_misfits(settings.metric, settings.objective, (), task) == ()
+    refused = find_misfits(None, DecisionSettings().objective, (), task)
+    assert bool(refused) == (not task.metrics)
+    assert bool(find_unfit_scenarios((Quality(), Latency()), task)) == (not task.metrics)
+    if task.metrics:
+        assert task.find_metric(None).name == task.default_metric
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
+def test_the_explanation_of_decisions_lists_the_metrics_of_a_task(task: Task) -> None:
+    text = DECIDING.read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{task.kind}` |")]
+    if task.kind != "custom":
+        assert all(f"`{name}`" in row for name in task.metrics)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
+def test_a_task_has_columns_of_requests_if_it_serves_any(task: Task) -> None:
+    assert task.serves_requests or not (task.request_columns or task.answer_columns)
 
 
 # --- scenarios --------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from bakeoff.errors import FULL_OR_READ_ONLY, BakeoffError, StorageError
 EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
+    "try": "Compare models without a configuration: which is better, faster, how sure?",
     "init": "Look at a tracking store and write a configuration for its sweeps.",
     "doctor": "Check everything that the pipeline needs.",
     "sweep": "Search each backbone's hyper-parameters and refit the best trial.",
@@ -51,7 +52,10 @@ _HOMES = {
     "compare": "bakeoff.cli.compare",
     "export": "bakeoff.cli.export",
     "demo": "bakeoff.cli.demo",
+    "try": "bakeoff.cli.trial",
 }
+# A function cannot have the name of a keyword.
+_NAMES = {"try": "trial"}
 
 
 class _LazyGroup(click.Group):
@@ -64,7 +68,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         home = _HOMES.get(cmd_name, "bakeoff.cli.stages")
-        command: click.Command = getattr(importlib.import_module(home), cmd_name)
+        command: click.Command = getattr(importlib.import_module(home), _NAMES.get(cmd_name, cmd_name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

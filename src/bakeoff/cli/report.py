@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,8 +15,21 @@ from bakeoff.orchestrator import Project, recall_measurements, save_decision
 from bakeoff.report import render_html
 
 
-def write_report(project: Project, decision: Decision, selections: Mapping[str, BackboneSelection]) -> Path:
-    """Write the HTML page and log it with the decision."""
+def write_report(
+    project: Project,
+    decision: Decision,
+    selections: Mapping[str, BackboneSelection],
+    *,
+    commands: Sequence[str] | None = None,
+) -> Path:
+    """Write the HTML page and log it with the decision.
+
+    Args:
+        project: Project of the decision.
+        decision: What the page shows.
+        selections: Selection of champions that it rests on.
+        commands: Commands that repeat the decision; None lists those of the project's stages.
+    """
     facts = {
         "bakeoff": version("bakeoff"),
         "mlflow": version("mlflow"),
@@ -30,7 +43,7 @@ def write_report(project: Project, decision: Decision, selections: Mapping[str, 
         selections,
         facts,
         measurements=recall_measurements(project, decision),
-        commands=_list_commands(project, decision),
+        commands=_list_commands(project, decision) if commands is None else commands,
         sources={name: model.shown for name, model in project.settings.models.items()},
     )
     write_bytes(project.report_path, page.encode())

@@ -260,19 +260,19 @@ def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
     else:
         output.show(tables.table_of_bench(result))
         if result.contended:
-            click.echo(_describe_contended(project, result))
+            click.echo(describe_contended(project, result))
         _say_offline(project)
-    return _code_of_bench(result)
+    return code_of_bench(result)
 
 
-def _code_of_bench(result: BenchResult) -> int:
+def code_of_bench(result: BenchResult) -> int:
     """Return the exit code; a busy machine is never a pass, since its measurements may be far off."""
     if result.failed:
         return EXIT_ANSWER_IS_NO
     return EXIT_CANNOT_TELL if result.contended else 0
 
 
-def _describe_contended(project: Project, result: BenchResult) -> str:
+def describe_contended(project: Project, result: BenchResult) -> str:
     """Say what to do about measurements that a busy machine invalidated."""
     jobs = count(len(result.contended), "job")
     most = count(project.settings.benchmark.max_attempts, "attempt")
@@ -314,6 +314,11 @@ def show_decision(project: Project, decision: Decision, *, as_json: bool) -> int
     else:
         output.show(render_terminal(decision))
         _say_offline(project)
+    return code_of_decision(decision)
+
+
+def code_of_decision(decision: Decision) -> int:
+    """Return the exit code: 3 if no candidate may win, 4 for a tie or invalid measurements."""
     if decision.outcome == "none":
         return EXIT_ANSWER_IS_NO
     return 0 if decision.is_pass else EXIT_CANNOT_TELL
@@ -357,4 +362,4 @@ def run(project: Project, *, as_json: bool) -> int:
     code = show_decision(project, decision, as_json=as_json)
     if not as_json:
         click.echo(f"report: {path}")
-    return code or _code_of_bench(result)
+    return code or code_of_bench(result)

@@ -38,7 +38,7 @@ class FlatTable(NamedTuple):
 
 def tabulate_decision(decision: Decision) -> FlatTable:
     """Return one row per candidate, in the order of the standings; names end with their unit."""
-    metric = decision.metric.name
+    metric = decision.metric.name if decision.metric is not None else None
     return _tabulate(_row_of_standing(row, n, metric) for n, row in enumerate(decision.standings, start=1))
 
 
@@ -78,7 +78,7 @@ def _extend(columns: dict[str, list[Cell]], n_rows: int, more: Mapping[str, Sequ
         column.extend(more.get(name, [None] * count))
 
 
-def _row_of_standing(standing: Standing, number: int, metric: str) -> dict[str, Cell]:
+def _row_of_standing(standing: Standing, number: int, metric: str | None) -> dict[str, Cell]:
     row: dict[str, Cell] = {
         "rank": number,
         "candidate": standing.label,

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from bakeoff.core.config.quality_limits import FASTEST
 from bakeoff.core.config.settings import RunSettings
 from bakeoff.core.decision import decide as deciding
 from bakeoff.core.decision.candidates import assemble_candidates
@@ -34,6 +35,8 @@ from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
 from bakeoff.stores.tracking import decisions, registry
+
+_BY_SPEED = f"; or set decision.objective to {FASTEST}, which ranks by speed alone"
 
 
 class SentDecision(Record):
@@ -94,7 +97,7 @@ def decide(project: Project) -> Decision:
     candidates, incomplete = assemble_candidates(measurements, settings, folds)
     if not candidates:
         missing = [job for job, measurement in zip(jobs, found, strict=True) if measurement is None]
-        raise CannotTellError(_explain_missing(missing, existing))
+        raise CannotTellError(_explain_missing(missing, existing, measurements))
     made = deciding.decide(candidates, settings, incomplete, production)
     return made.replace(inputs_digest=inputs, measurements=used, versions=versions)
 
@@ -133,12 +136,20 @@ def _list_versions() -> dict[str, str]:
     return {name: version(name) for name in ("bakeoff", "numpy", "scipy")}
 
 
-def _explain_missing(missing: Sequence[Job], existing: Sequence[ExistingBenchmark]) -> str:
+def _explain_missing(
+    missing: Sequence[Job], existing: Sequence[ExistingBenchmark], measured: Sequence[Measurement]
+) -> str:
     """Name what is not measured, and the preset with which it was measured, if there is one."""
+    kinds = {measurement.job.scenario.kind for measurement in measured}
+    for kind in ("latency", "quality"):
+        if measured and kind not in kinds and not any(job.scenario.kind == kind for job in missing):
+            line = f"no candidate has a {kind} measurement; add {kind} to benchmark.scenarios, and run "
+            return f"{line}`bakeoff bench`{_BY_SPEED if kind == 'quality' else ''}"
     labels = ", ".join(job.label for job in missing)
     presets = sorted({preset for job in missing for preset in find_other_presets(job, existing)})
     if not presets:
-        return f"no candidate is measured on this hardware (missing: {labels}); run `bakeoff bench`"
+        fix = _BY_SPEED if "latency" in kinds and "quality" not in kinds else ""
+        return f"no candidate is measured on this hardware (missing: {labels}); run `bakeoff bench`{fix}"
     preset = presets[0]
     flag = f"with --{preset}" if preset != STANDARD else "without --quick and --rigorous"
     return (
@@ -166,7 +177,8 @@ def save_decision(
     """
     durable.write_json(project.decision_path, decision.model_dump(mode="json"))
     if project.is_offline:
-        project.progress.say("offline: the decision is on disk; run `bakeoff sync` later to log it")
+        if not project.is_trial:
+            project.progress.say("offline: the decision is on disk; run `bakeoff sync` later to log it")
         return None
     return send_decision(project, decision, files, is_new=is_new)
 

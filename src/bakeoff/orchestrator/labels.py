@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bakeoff.core.records import AnyModel
-from bakeoff.errors import UnknownLabelsError
+from bakeoff.errors import UnknownLabelsError, UserError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.orchestrator.project import Project
@@ -46,15 +46,22 @@ def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | No
 
     Raises:
         CheckpointError: It has another head than the task, or names no labels.
+        DataError: It does not read the tensors of the test file.
         UnknownLabelsError: It cannot predict a label of the data.
+        UserError: It reads rows, and the documents are tensors.
     """
     folder = project.checkpoints.find_local(champion)
     if folder is None:
         return None
+    task = project.settings.data.task
     if champion.loads_as in READS_ROWS:
+        if task.reads_tensors:
+            found = f"{champion.backbone}: found a model that reads rows, but data.task is {task.kind}"
+            raise UserError(f"{found}; name an .onnx file, or correct data.task.kind")
         return ()
-    checkpoint, task = open_checkpoint(folder), project.settings.data.task
+    checkpoint = open_checkpoint(folder)
     task.require_head(checkpoint)
+    task.require_inputs(checkpoint, project.test_documents)
     if needs_labels(project):
         task.require_labels_known(champion.backbone, checkpoint.labels, project.test_documents)
     return task.name_outputs(checkpoint.labels)

@@ -262,7 +262,7 @@ def _describe_models(project: Project, models: Sequence[AnyModel]) -> list[dict[
     of_test: dict[str, object] = {}
     if not all(isinstance(model, Champion) for model in models):
         # The task's own metric, whichever the decision is about: outcomes serve every metric.
-        metric = project.settings.data.task.find_metric(None).name
+        metric = project.settings.data.task.default_metric
         of_test = {
             "data_fingerprint": digest_json({"test": digest_documents(project.test_documents)}),
             "eval_fingerprint": project.fingerprint_evaluation(metric),

@@ -61,6 +61,7 @@ class Project:
             in either case.
         config: Folder or file of the configuration, for messages.
         is_offline: Whether to use the disk alone and never ask the tracking store.
+        is_trial: Whether results stay on this disk on purpose, so that nothing reminds of the tracking store.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class Project:
         *,
         config: Path | None = None,
         is_offline: bool = False,
+        is_trial: bool = False,
     ) -> None:
         self.root = root
+        self.is_trial = is_trial
         self.is_offline = is_offline
         self._config = config
         self.settings = settings

@@ -142,7 +142,7 @@ def _show_decision(decision: Decision) -> Shown:
         columns=(
             "Candidate",
             "Place",
-            decision.metric.label,
+            *decision_text.name_quality(decision),
             f"{decision_text.name_latency(decision.settings)}, ms",
             objective.name_score(decision.settings).capitalize(),
             "P(best)",
@@ -158,7 +158,7 @@ def _standing_cells(standing: Standing, decision: Decision) -> tuple[str, ...]:
     return (
         standing.label,
         standing.place,
-        units.quality_with_interval(standing.quality, decision.metric),
+        *decision_text.quality_cells(decision, standing),
         units.format_latency(standing.latency_ms),
         f"{standing.score.value:.3f}" if standing.score else units.ABSENT,
         units.format_percent(standing.p_best),

@@ -20,6 +20,8 @@ from bakeoff.report.text.decision import (
     describe_production,
     describe_trade_off,
     headline,
+    name_quality,
+    quality_cells,
 )
 from bakeoff.report.text.flags import group_flags
 from bakeoff.report.text.objective import describe_sensitivity, explain_objective, name_score, name_unit
@@ -30,10 +32,7 @@ from bakeoff.report.text.units import (
     format_latency,
     format_number_of_ms,
     format_percent,
-    format_quality,
     latency_interval,
-    quality_interval,
-    quality_with_interval,
     shorten_ids,
 )
 
@@ -131,7 +130,8 @@ def _standings(decision: Decision) -> Table:
     settings = decision.settings
     table = _make_table("", "place")
     table.add_column("candidate", overflow="fold", ratio=1)
-    table.add_column(decision.metric.label, no_wrap=True)
+    for name in name_quality(decision):
+        table.add_column(name, no_wrap=True)
     table.add_column(_name_latency(settings), no_wrap=True)
     table.add_column(name_score(settings), justify="right", no_wrap=True)
     table.add_column("P(best)", justify="right", no_wrap=True)
@@ -140,7 +140,7 @@ def _standings(decision: Decision) -> Table:
             FRONT_MARK if row.is_on_front else " ",
             row.place,
             clean(row.label),
-            quality_with_interval(row.quality, decision.metric),
+            *quality_cells(decision, row),
             format_latency(row.latency_ms),
             f"{row.score.value:.3f}" if row.score else ABSENT,
             format_percent(row.p_best),
@@ -151,17 +151,18 @@ def _standings(decision: Decision) -> Table:
 
 def _narrow_standings(decision: Decision) -> Table:
     """Draw place, intervals and P(best) below label, figures and score."""
-    settings, metric = decision.settings, decision.metric
+    settings = decision.settings
     table = _make_table("")
     table.add_column("candidate", overflow="fold", ratio=1)
-    table.add_column(decision.metric.label, no_wrap=True)
+    for name in name_quality(decision):
+        table.add_column(name, no_wrap=True)
     table.add_column(_name_latency(settings).replace(", ", ",\n"))
     table.add_column(f"{name_score(settings)}\nP(best)", justify="right", no_wrap=True)
     for row in decision.standings:
         cells = (
             FRONT_MARK if row.is_on_front else " ",
             f"{clean(row.label)}\n{row.place}",
-            f"{format_quality(row.quality.value, metric)}\n{quality_interval(row.quality, metric)}",
+            *(cell.replace(" ", "\n", 1) for cell in quality_cells(decision, row)),
             f"{format_number_of_ms(row.latency_ms.value)}\n{latency_interval(row.latency_ms)}",
             f"{f'{row.score.value:.3f}' if row.score else ABSENT}\n{format_percent(row.p_best)}",
         )
@@ -226,11 +227,10 @@ def _list_figures(
 
 def _key(decision: Decision) -> Text:
     settings = decision.settings
-    front = (
-        f"{FRONT_MARK} on the Pareto front: no other is certain to be at least as good and as fast. "
-        f"Intervals hold with {settings.confidence * 100:g}% confidence; {clean(name_unit(decision))}."
-    )
-    return Text("\n".join((front, *_contention_lines(decision))), style="dim")
+    front = f"{FRONT_MARK} on the Pareto front: no other is certain to be at least as good and as fast. "
+    held = f"Intervals hold with {settings.confidence * 100:g}% confidence; {clean(name_unit(decision))}."
+    first = f"{front if decision.has_quality else ''}{held}"
+    return Text("\n".join((first, *_contention_lines(decision))), style="dim")
 
 
 def _contention_lines(decision: Decision) -> Iterator[str]:

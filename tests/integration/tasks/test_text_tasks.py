@@ -29,6 +29,7 @@ from bakeoff.orchestrator import (
     sweep,
 )
 from bakeoff.orchestrator.checkpoints import find_checkpoint
+from judged import quality_of
 from once import make_once
 
 Row = dict[str, Any]
@@ -233,8 +234,8 @@ def test_the_decision_is_by_the_metric_of_the_settings_and_names_a_winner(projec
     winner = decision.winning_standing
     assert winner is not None
     metric = project.settings.decision.metric
-    assert winner.quality.value == pytest.approx(expected(project)[str(metric)], abs=1e-4)
-    assert winner.quality.low <= winner.quality.value
+    assert quality_of(winner).value == pytest.approx(expected(project)[str(metric)], abs=1e-4)
+    assert quality_of(winner).low <= quality_of(winner).value
 
 
 def test_a_model_that_learnt_beats_a_constant_answer(project: Project, folder: Path) -> None:

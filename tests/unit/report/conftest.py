@@ -13,12 +13,14 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.costs import Costs
 from bakeoff.core.decision.decide import Decision, decide
+from bakeoff.core.decision.production import Production
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.job import Environment, Hardware
 from bakeoff.core.records import BackboneSelection, Champion, StudyGroup
 from bakeoff.core.validity.flags import UNSUPPORTED
 from bakeoff.measure.statistics.readings import LATENCY, Reading
 from bakeoff.measure.tasks import TextRegression
+from judged import quality_of
 from unit.outcomes import count_entities, predict_numbers
 
 N_DOCUMENTS = 300
@@ -245,8 +247,31 @@ def nobody(field: list[Candidate]) -> Decision:
 def undecided() -> Decision:
     """The data leave open whether the second candidate meets the constraint."""
     candidates = [make_candidate("a", "r", 0.84, 8.0), make_candidate("b", "r", 0.70, 3.0)]
-    floor = next(row.quality.value for row in make_decision(candidates).standings if row.backbone == "b")
+    floor = next(quality_of(row).value for row in make_decision(candidates).standings if row.backbone == "b")
     return make_decision(candidates, constraints=[{"kind": "quality", "at_least": floor}])
+
+
+def without_quality(candidate: Candidate) -> Candidate:
+    """The same candidate, whose quality nobody measured."""
+    return candidate.replace(
+        outcomes=None, quality_inputs_digest="", benchmark_keys=candidate.benchmark_keys[1:]
+    )
+
+
+@pytest.fixture(scope="session")
+def blind(field: list[Candidate]) -> Decision:
+    """Ranked by speed alone; no quality was measured. One of them is in production."""
+    made = DecisionSettings.model_validate({"resamples": 400, "objective": {"kind": "fastest"}})
+    keys = field[0].benchmark_keys[1:]
+    production = Production(model="m", version="3", benchmark_keys=keys, reason="")
+    return decide([without_quality(each) for each in field], made, production=production)
+
+
+@pytest.fixture(scope="session")
+def mixed(field: list[Candidate]) -> Decision:
+    """Ranked by speed alone; the quality of the fastest and of another one was not measured."""
+    candidates = [without_quality(each) if n in {2, 5} else each for n, each in enumerate(field)]
+    return make_decision(candidates, objective={"kind": "fastest"})
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from bakeoff.core.records import Flag
 from bakeoff.core.validity.flags import CONTENDED, UNSUPPORTED
 from bakeoff.report import render_terminal
 from bakeoff.report.text.units import format_number_of_ms, latency_interval
+from judged import quality_of
 from unit.report.figures.test_raw_measurements import contend, decide_on, with_rates
 from unit.report.measured import measure_field
 
@@ -67,7 +68,7 @@ def test_every_candidate_has_its_place_its_numbers_and_its_reason(
     table = text.partition("Reasons")[0].splitlines()
     for row in decision.standings:
         (line,) = (line for line in table if f" {row.place} " in line and f" {row.label} " in line[:60])
-        assert f"{row.quality.value:.3f} [{row.quality.low:.3f}, {row.quality.high:.3f}]" in line
+        assert f"{quality_of(row).value:.3f} [{quality_of(row).low:.3f}, {quality_of(row).high:.3f}]" in line
         assert row.score is not None
         assert f"{row.score.value:.3f}" in line
         assert line.lstrip().startswith("◆") == row.is_on_front
@@ -216,7 +217,10 @@ def test_a_narrow_terminal_breaks_no_number_and_no_name(priced: Decision, width:
     assert max(map(len, lines)) <= width
     text = flat("\n".join(lines))
     for row in priced.standings:
-        for figure in (f"{row.quality.value:.3f}", f"[{row.quality.low:.3f}, {row.quality.high:.3f}]"):
+        for figure in (
+            f"{quality_of(row).value:.3f}",
+            f"[{quality_of(row).low:.3f}, {quality_of(row).high:.3f}]",
+        ):
             assert f" {figure} " in text
         assert f" {latency_interval(row.latency_ms)} " in text
         assert {row.backbone, row.runtime} <= set(text.split())

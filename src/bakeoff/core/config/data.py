@@ -9,8 +9,8 @@ from pydantic import Field, field_validator
 from bakeoff.measure.tasks import Task, TokenClassification
 from bakeoff.record import Record
 
-DataFormat = Literal["jsonl", "json", "csv", "parquet", "datasets", "conll"]
-TaskKind = Literal["token_classification", "text_classification", "text_regression"]
+DataFormat = Literal["jsonl", "json", "csv", "parquet", "datasets", "conll", "npz"]
+TaskKind = Literal["token_classification", "text_classification", "text_regression", "tensors"]
 DEFAULT_KIND: TaskKind = "token_classification"
 
 
@@ -25,7 +25,8 @@ class DataSettings(Record):
         test: Held-out file or folder that models are scored on. Every stage that trains or measures needs it.
         format: Format of both. `jsonl` and `json` read one JSON value a line or one JSON list. `csv` reads
             commas, semicolons or tabs. `datasets` reads a folder of `save_to_disk`. `conll` reads a word and
-            its tag on each line. Null takes the format from the suffix.
+            its tag on each line. `npz` reads the arrays of `numpy.savez`, for the task `tensors`. Null takes
+            the format from the suffix.
         max_length: Maximum tokens per document, in training and in measuring; the rest is cut off.
     """
 

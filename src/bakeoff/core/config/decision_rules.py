@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -172,7 +172,17 @@ class Anchors(Record):
     latency_ms: LatencyAnchors
 
 
-class Weighted(Record):
+class BaseObjective(Record):
+    """Rule that ranks the candidates.
+
+    Attributes:
+        needs_quality: Whether only candidates with a quality measurement are ranked.
+    """
+
+    needs_quality: ClassVar[bool] = True
+
+
+class Weighted(BaseObjective):
     """Weighted score of quality and latency: the best score wins.
 
     Without anchors, the score is the weighted geometric mean of two ratios to the reference candidate. Where
@@ -190,7 +200,7 @@ class Weighted(Record):
     anchors: Anchors | None = None
 
 
-class Lexicographic(Record):
+class Lexicographic(BaseObjective):
     """Quality first: of the candidates about as accurate as the best, the fastest wins.
 
     Attributes:
@@ -211,7 +221,7 @@ class Lexicographic(Record):
         return self
 
 
-class Cost(Record):
+class Cost(BaseObjective):
     """Least money per million wins, among candidates that meet the constraints. Set a quality floor, too.
 
     Attributes:
@@ -223,4 +233,15 @@ class Cost(Record):
     per: Literal["documents", "requests"] = "documents"
 
 
-Objective = Annotated[Weighted | Lexicographic | Cost, Field(discriminator="kind")]
+class Fastest(BaseObjective):
+    """Least latency wins, among candidates that meet the constraints. It needs no quality measurement.
+
+    Quality is shown if it was measured, and does not count. Set a quality floor to make it count.
+    """
+
+    needs_quality: ClassVar[bool] = False
+
+    kind: Literal["fastest"]
+
+
+Objective = Annotated[Weighted | Lexicographic | Cost | Fastest, Field(discriminator="kind")]

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bakeoff.core.identity import is_run_id
 from bakeoff.disk.names import find_path_fault
-from bakeoff.measure.model.user_code import PATTERN as FUNCTION
+from bakeoff.measure.model.user_code import FUNCTION
 from bakeoff.record import Record
 
 ALLOWED = "a folder, an .onnx file, models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH"
@@ -50,6 +50,10 @@ class ModelSource(Record):
         trust_code: Whether bakeoff may run code of the model: of a factory, or of an MLflow model of any
             flavor but `transformers`. Such code can do all that you can do.
     """
+
+    model_config = Record.model_config | {
+        "json_schema_extra": {"anyOf": [{"required": ["source"]}, {"required": ["factory"]}]}
+    }
 
     source: Annotated[str, Field(max_length=4096)] = ""
     factory: Annotated[str, Field(pattern=FUNCTION)] | None = None

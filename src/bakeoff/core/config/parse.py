@@ -178,7 +178,7 @@ def _explain(
     location: tuple[str | int, ...] = fault["loc"]
     path = _written_path(location, places)
     place = places[path] if path in places else (files[0] if len(files) == 1 else "configuration")
-    dotted = ".".join(str(step) for step in path)
+    dotted = ".".join(str(step) for step in path or location)  # a default is written nowhere
     if fault["type"] == "missing":
         return f"{place}: {'.'.join(map(str, _without_tags(location, places)))} is missing; add it"
     if fault["type"] == "extra_forbidden":

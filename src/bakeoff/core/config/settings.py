@@ -13,7 +13,7 @@ from bakeoff.core.config.decision_rules import Constraint, Objective, Weighted
 from bakeoff.core.config.execution import Execution, LocalExecution
 from bakeoff.core.config.models import NamedSource
 from bakeoff.core.config.pruners import Pruner
-from bakeoff.core.config.quality_limits import find_misfits
+from bakeoff.core.config.quality_limits import find_misfits, find_unfit_scenarios
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
@@ -375,16 +375,17 @@ class Settings(Record):
     decision: DecisionSettings = DecisionSettings()
 
     @model_validator(mode="after")
-    def _decision_fits_the_task(self) -> Self:
-        decision = self.decision
+    def _decision_and_scenarios_fit_the_task(self) -> Self:
+        decision, task = self.decision, self.data.task
         misfits = [
             InitErrorDetails(
                 type=PydanticCustomError("misfit", "{fix}", {"fix": each.fix}),
-                loc=("decision", *each.place),
+                loc=each.place,
                 input=each.found,
             )
-            for each in find_misfits(
-                decision.metric, decision.objective, decision.constraints, self.data.task
+            for each in (
+                *find_unfit_scenarios(self.benchmark.scenarios, task),
+                *find_misfits(decision.metric, decision.objective, decision.constraints, task),
             )
         ]
         if misfits:

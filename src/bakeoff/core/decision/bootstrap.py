@@ -258,6 +258,13 @@ def count_exceptions(settings: DecisionSettings) -> int:
     return math.floor((1 - settings.confidence) / 2 * (settings.resamples - 1) + _ROUNDING)
 
 
+def estimate_known(values: Draws, draws: Draws, settings: DecisionSettings) -> list[Estimate | None]:
+    """Return what ``estimate_all`` does, and None for a candidate whose value is not a number."""
+    known = [n for n, value in enumerate(values) if math.isfinite(value)]
+    found = dict(zip(known, estimate_all(values[known], draws[:, known], settings), strict=True))
+    return [found.get(n) for n in range(len(values))]
+
+
 def estimate_all(values: Draws, draws: Draws, settings: DecisionSettings) -> list[Estimate]:
     """Return values [candidates] with the percentile intervals of their draws [resamples, candidates]."""
     left, right = count_exceptions(settings), draws.shape[0] - 1 - count_exceptions(settings)

@@ -28,7 +28,8 @@ class Candidate(Record):
         fold_metrics: Metric of each fold of the champion's trial; empty if unknown.
         fold_metric_name: Name of that metric; empty if unknown.
         task: What the model does.
-        outcomes: Outcome of each document of the evaluation split.
+        quality_inputs_digest: Digest of the documents that its quality was measured on; empty without.
+        outcomes: Outcome of each document of the evaluation split; None if quality was not measured.
         latency: Service times by batch size.
         references: Service times of the reference in the same rounds, by batch size; empty for the reference
             itself.
@@ -47,12 +48,12 @@ class Candidate(Record):
     runtime: str
     champion_run_id: str
     checkpoint_digest: str
-    quality_inputs_digest: str
+    quality_inputs_digest: str = ""
     latency_inputs_digest: str = ""
     fold_metrics: tuple[float, ...] = ()
     fold_metric_name: str = ""
     task: Task = TokenClassification()
-    outcomes: Reading
+    outcomes: Reading | None
     latency: Mapping[int, Reading]
     references: Mapping[int, Reading] = {}
     reference_key: str = ""
@@ -73,8 +74,8 @@ class Candidate(Record):
 
     @property
     def n_documents(self) -> int:
-        """Number of documents that its quality was measured on."""
-        return len(self.outcomes.values)
+        """Number of documents that its quality was measured on; 0 without."""
+        return len(self.outcomes.values) if self.outcomes is not None else 0
 
     def count_repeats(self, batch_size: int) -> int:
         """Count the fresh processes in which one batch size was timed."""
@@ -114,8 +115,8 @@ def assemble_candidates(
     return tuple(candidates), tuple(incomplete)
 
 
-def metric_of(candidates: Sequence[Candidate], settings: DecisionSettings) -> Metric:
-    """Return the metric that a decision is about.
+def metric_of(candidates: Sequence[Candidate], settings: DecisionSettings) -> Metric | None:
+    """Return the metric that a decision is about; None if the task has none.
 
     Args:
         candidates: Candidates of one task.
@@ -128,7 +129,7 @@ def metric_of(candidates: Sequence[Candidate], settings: DecisionSettings) -> Me
     faults = find_misfits(settings.metric, settings.objective, settings.constraints, task)
     if faults:
         raise CannotTellError("\n".join(fault.line for fault in faults))
-    return task.find_metric(settings.metric)
+    return task.find_metric(settings.metric) if task.metrics else None
 
 
 def name_runtimes(jobs: Iterable[Job]) -> dict[str, str]:
@@ -160,7 +161,8 @@ def find_fault(candidate: Candidate) -> str | None:
 
     A value that is not a number, or a time that is not above 0, would win or lose by accident.
     """
-    fault = candidate.task.find_fault(outcomes_of(candidate.outcomes))
+    outcomes = candidate.outcomes
+    fault = candidate.task.find_fault(outcomes_of(outcomes)) if outcomes is not None else None
     if fault is not None:
         return f"the quality measurement holds {fault}"
     for name, readings in (("latency", candidate.latency), ("the reference's latency", candidate.references)):
@@ -180,23 +182,25 @@ def _assemble(
     qualities, latencies = group.get("quality", ()), group.get("latency", ())
     some = next(each for each in (*qualities, *latencies, *(part for row in group.values() for part in row)))
     name = f"{some.job.backbone} × {runtime}"
-    if not qualities or not latencies:
-        return f"{name}: no {'latency' if qualities else 'quality'} measurement"
-    quality, latency = qualities[0], latencies[0]
-    outcomes = quality.reading(OUTCOMES)
-    if outcomes is None:
+    if settings.objective.needs_quality and not qualities:
+        return f"{name}: no quality measurement"
+    if not latencies:
+        return f"{name}: no latency measurement"
+    latency = latencies[0]
+    outcomes = qualities[0].reading(OUTCOMES) if qualities else None
+    if qualities and outcomes is None:
         return f"{name}: the quality measurement holds no outcomes"
-    parts = (quality, *latencies, *group.get("throughput", ()), *group.get("server", ()))
+    parts = (*qualities[:1], *latencies, *group.get("throughput", ()), *group.get("server", ()))
     return Candidate(
-        backbone=quality.job.backbone,
+        backbone=latency.job.backbone,
         runtime=runtime,
-        champion_run_id=quality.job.champion_run_id,
-        checkpoint_digest=quality.job.checkpoint_digest,
-        quality_inputs_digest=quality.job.inputs_digest,
+        champion_run_id=latency.job.champion_run_id,
+        checkpoint_digest=latency.job.checkpoint_digest,
+        quality_inputs_digest=qualities[0].job.inputs_digest if qualities else "",
         latency_inputs_digest=latency.job.inputs_digest,
-        fold_metric_name=quality.job.metric_name,
+        fold_metric_name=latency.job.metric_name,
         fold_metrics=tuple(metric for metric in fold_metrics if metric is not None),
-        task=quality.job.task,
+        task=latency.job.task,
         outcomes=outcomes,
         latency=_by_batch_size(latencies, LATENCY),
         references=_by_batch_size(latencies, REFERENCE),

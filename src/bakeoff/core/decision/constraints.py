@@ -18,7 +18,7 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import find_latency
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.costs import NO_MEMORY, NO_SERVER, NO_THROUGHPUT
-from bakeoff.core.decision.production import NOT_ASKED, Gaps
+from bakeoff.core.decision.production import NOT_ASKED, NOT_MEASURED, Gaps
 from bakeoff.core.estimate import Estimate
 from bakeoff.measure.tasks.metrics import Metric
 from bakeoff.record import Record
@@ -38,10 +38,10 @@ class ConstraintResult(Record):
 def check_constraint(
     candidate: Candidate,
     limit: Constraint,
-    quality: Estimate,
+    quality: Estimate | None,
     gaps: Gaps,
     *,
-    metric: Metric,
+    metric: Metric | None,
     settings: DecisionSettings,
 ) -> ConstraintResult:
     """Check one candidate against one limit.
@@ -49,9 +49,9 @@ def check_constraint(
     Args:
         candidate: Candidate with its measurements.
         limit: Limit to meet.
-        quality: Quality of the candidate.
+        quality: Quality of the candidate; None if it was not measured.
         gaps: Quality of the candidate minus that of production, and minus that of the reference.
-        metric: Metric of quality.
+        metric: Metric of quality; None if the task has none.
         settings: Settings of the decision.
     """
     match limit:
@@ -67,7 +67,10 @@ def check_constraint(
             return _check_rate(candidate, limit)
 
 
-def _check_quality(found: Estimate, limit: QualityFloor, metric: Metric) -> ConstraintResult:
+def _check_quality(found: Estimate | None, limit: QualityFloor, metric: Metric | None) -> ConstraintResult:
+    if found is None or metric is None:
+        name = metric.label if metric is not None else "quality"
+        return ConstraintResult(result="cannot tell", text=f"{name}: {NOT_MEASURED}")
     decimals = 3 if metric.is_bounded else _decimals(found.value)
     value, low, high = (f"{number:.{decimals}f}" for number in _ends(found))
     shown = f"{metric.label}: {value} [{low}, {high}]"
@@ -78,10 +81,11 @@ def _check_quality(found: Estimate, limit: QualityFloor, metric: Metric) -> Cons
     return ConstraintResult(result=_stays_below(found, most), text=f"{shown} ≤ {most:g}")
 
 
-def _check_drop(found: Estimate | str, limit: QualityDrop, metric: Metric) -> ConstraintResult:
-    name = f"{metric.label} against {limit.against}"
-    if isinstance(found, str):
-        return ConstraintResult(result="cannot tell", text=f"{name}: {found}")
+def _check_drop(found: Estimate | str, limit: QualityDrop, metric: Metric | None) -> ConstraintResult:
+    name = f"{metric.label if metric is not None else 'quality'} against {limit.against}"
+    if isinstance(found, str) or metric is None:
+        why = found if isinstance(found, str) else NOT_MEASURED
+        return ConstraintResult(result="cannot tell", text=f"{name}: {why}")
     ends = _ends(found)
     decimals = 4 if metric.is_bounded else _decimals(max(map(abs, ends)))
     value, low, high = (f"{number:+.{decimals}f}" for number in ends)

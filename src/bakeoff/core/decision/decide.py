@@ -51,7 +51,7 @@ class Decision(Record):
         inputs_digest: Digest of all inputs; empty if they were not recorded.
         how: Way in which the winner won; None without one.
         reference: Candidate that scores are relative to.
-        metric: Metric of quality.
+        metric: Metric of quality; None if the task has none.
         best_so_far: Leader while candidates are undecided; None in every other outcome.
         standings: Standings by place: winner, tied, undecided, beaten, excluded.
         tie: Tied candidates, and the effort that would break the tie; also if the fastest of them won.
@@ -63,9 +63,10 @@ class Decision(Record):
         incomplete: Candidates that could not be ranked, each with the reason.
         not_done: Candidates with a measurement that does not count as done, since the machine was too busy.
             With any of them, a winner is named for information, and no gate lets it pass.
+        without_quality: Candidates whose quality was not measured.
     """
 
-    format_version: Literal[5] = 5
+    format_version: Literal[6] = 6
     inputs_digest: str = ""
     outcome: Literal["winner", "tie", "undecided", "none"]
     how: How | None = None
@@ -73,7 +74,7 @@ class Decision(Record):
     best_so_far: str | None = None
     reasons: tuple[str, ...]
     reference: str
-    metric: QualityMetric
+    metric: QualityMetric | None
     standings: Annotated[tuple[Standing, ...], Field(min_length=1)]
     tie: Tie | None = None
     sensitivity: tuple[Sensitivity, ...] = ()
@@ -84,6 +85,7 @@ class Decision(Record):
     versions: Mapping[str, str] = {}
     incomplete: tuple[str, ...] = ()
     not_done: tuple[str, ...] = ()
+    without_quality: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _speaks_of_its_standings(self) -> Self:
@@ -104,6 +106,11 @@ class Decision(Record):
     def is_pass(self) -> bool:
         """Whether there is a winner, and all measurements count as done."""
         return self.outcome == "winner" and not self.not_done
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether the quality of any candidate was measured."""
+        return len(self.without_quality) < len(self.standings)
 
     @property
     def winning_standing(self) -> Standing | None:
@@ -131,10 +138,9 @@ def decide(
     """
     sound, unsound = _leave_out_faults(candidates)
     if not sound:
+        needed = "both a quality and" if settings.objective.needs_quality else "sound numbers of"
         raise CannotTellError(
-            "\n".join(
-                ["no candidate has both a quality and a latency measurement; run `bakeoff bench`", *unsound]
-            )
+            "\n".join([f"no candidate has {needed} a latency measurement; run `bakeoff bench`", *unsound])
         )
     _refuse_unlike(sound, settings)
     contest = hold_contest(sound, settings, production or Production())
@@ -149,9 +155,14 @@ def decide(
         best_so_far=contest.labels[contest.leader]
         if contest.undecided and contest.leader is not None
         else None,
-        reasons=(*_judge(contest, winner, tie), *_low_confidence(contest), *unranked),
+        reasons=(
+            *_judge(contest, winner, tie),
+            *_note_missing_quality(contest),
+            *_low_confidence(contest),
+            *unranked,
+        ),
         reference=sound[0].label,
-        metric=QualityMetric.of(contest.evidence.metric),
+        metric=QualityMetric.of(contest.evidence.metric) if contest.evidence.metric else None,
         standings=tuple(standings),
         tie=tie,
         sensitivity=find_sensitivity(contest),
@@ -160,6 +171,7 @@ def decide(
         environment=sound[0].environment,
         incomplete=unranked,
         not_done=tuple(candidate.label for candidate in sound if not candidate.is_done),
+        without_quality=_list_without_quality(contest),
     )
 
 
@@ -260,7 +272,7 @@ def _judge(contest: Contest, winner: int | None, tie: Tie | None) -> tuple[str, 
         return (f"no candidate meets every constraint{more}",)
     if tie is None:
         share = f"best in {contest.p_best[leader]:.1%} of resamples"
-        verb = "is" if contest.settings.objective.kind == "lexicographic" else "has"
+        verb = "is" if contest.settings.objective.kind in {"lexicographic", "fastest"} else "has"
         return (f"{contest.labels[leader]} {verb} the {name_best(contest.settings)} ({share})",)
     first = f"{_join(tie.labels)} are statistically tied"
     if winner is not None:
@@ -282,6 +294,9 @@ def _explain_undecided(contest: Contest) -> tuple[str, ...]:
         lines.append(f"{_join([labels[n] for n in others])} {may}: a constraint is undecided")
     if leader in contest.undecided and leader is not None:
         lines.append(f"{labels[leader]} itself: {'; '.join(list_open_points(contest, leader))}")
+    has_gap = any(contest.qualities[n] is None for n in contest.undecided)
+    if has_gap and any(limit.kind.startswith("quality") for limit in contest.settings.constraints):
+        return (*lines, "to settle it, measure quality (benchmark.scenarios), or change the constraint")
     is_busy = any(contest.evidence.candidates[n].is_contended for n in contest.undecided)
     more = "more repeats (benchmark.protocol.min_repeats)"
     measure = "again when the machine is quiet" if is_busy else more
@@ -290,13 +305,35 @@ def _explain_undecided(contest: Contest) -> tuple[str, ...]:
 
 def _describe_fix(tie: Tie) -> str:
     if not tie.enough:
-        return "no reasonable number of documents and repeats would break the tie"
+        what = "repeats" if tie.now.documents is None else "documents and repeats"
+        return f"no reasonable number of {what} would break the tie"
     ways = " or ".join(
-        f"{count(effort.documents, 'document')} and {count(effort.repeats, 'repeat')}"
+        " and ".join(
+            [
+                *([count(effort.documents, "document")] if effort.documents is not None else []),
+                count(effort.repeats, "repeat"),
+            ]
+        )
         for effort in tie.enough
     )
-    now = f"{tie.now.documents:,} and {tie.now.repeats:,}"
+    now = " and ".join(f"{each:,}" for each in (tie.now.documents, tie.now.repeats) if each is not None)
     return f"breaking the tie would take about {ways} (you have {now}), if the differences are as found"
+
+
+def _list_without_quality(contest: Contest) -> tuple[str, ...]:
+    return tuple(
+        label for label, found in zip(contest.labels, contest.qualities, strict=True) if found is None
+    )
+
+
+def _note_missing_quality(contest: Contest) -> tuple[str, ...]:
+    """Say that quality was not measured, of all or of some: a reader must not take speed for merit."""
+    missing = _list_without_quality(contest)
+    if not missing:
+        return ()
+    if len(missing) == len(contest.labels):
+        return ("quality was not measured: this ranking is by speed alone",)
+    return (f"the quality of {_join(missing)} was not measured",)
 
 
 def _low_confidence(contest: Contest) -> tuple[str, ...]:
@@ -328,7 +365,8 @@ def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) 
     kinds = sorted({candidate.task.kind for candidate in candidates})
     if len(kinds) > 1:
         raise CannotTellError(f"the candidates have different tasks ({', '.join(kinds)}); decide on one task")
-    if len({candidate.quality_inputs_digest for candidate in candidates}) > 1:
+    judged = [candidate for candidate in candidates if candidate.outcomes is not None]
+    if len({candidate.quality_inputs_digest for candidate in judged}) > 1:
         raise CannotTellError("the candidates were scored on different documents; run `bakeoff bench`")
     if len({candidate.latency_inputs_digest for candidate in candidates}) > 1:
         raise CannotTellError("the candidates were timed on different texts; run `bakeoff bench`")

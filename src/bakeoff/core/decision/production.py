@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from bakeoff.core.config.decision_rules import Basis
 from bakeoff.core.config.settings import DecisionSettings
-from bakeoff.core.decision.bootstrap import RelativeLatency, estimate_all
+from bakeoff.core.decision.bootstrap import RelativeLatency, estimate_all, estimate_known
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.quality import Draws
 from bakeoff.record import Record
 
+NOT_MEASURED = "not measured"
 NOT_ASKED = "the registry was not asked for the version in production"
 
 
@@ -41,11 +42,12 @@ class Distance(Record):
     """Distance of a candidate from the one in production, which itself has intervals without width.
 
     Attributes:
-        quality: Quality minus that of production, over the same documents, in units of the metric.
+        quality: Quality minus that of production, over the same documents, in units of the metric; None if
+            that of either was not measured.
         latency_ratio: Latency divided by that of production: below 1 is faster.
     """
 
-    quality: Estimate
+    quality: Estimate | None
     latency_ratio: Estimate
 
 
@@ -100,9 +102,12 @@ def measure_distances(
 
 def measure_gaps(
     quality: Draws, quality_draws: Draws, base: int, settings: DecisionSettings
-) -> list[Estimate]:
-    """Subtract the quality of one candidate from that of each, by the paired bootstrap over documents."""
-    return estimate_all(quality - quality[base], quality_draws - quality_draws[:, [base]], settings)
+) -> list[Estimate | None]:
+    """Subtract the quality of one candidate from that of each, by the paired bootstrap over documents.
+
+    None for a difference of which a side was not measured.
+    """
+    return estimate_known(quality - quality[base], quality_draws - quality_draws[:, [base]], settings)
 
 
 Gaps = Mapping[Basis, Estimate | str]

@@ -10,18 +10,20 @@ from typing import Literal
 
 import numpy as np
 
-from bakeoff.core.config.decision_rules import Lexicographic, Weighted
+from bakeoff.core.config.decision_rules import Fastest, Lexicographic, Weighted
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import (
     count_exceptions,
     draw_relative_latency,
     estimate_all,
+    estimate_known,
     require_latency,
 )
 from bakeoff.core.decision.candidates import Candidate, metric_of
 from bakeoff.core.decision.constraints import ConstraintResult, Met, check_constraint
 from bakeoff.core.decision.pareto import find_front
 from bakeoff.core.decision.production import (
+    NOT_MEASURED,
     Distance,
     Gaps,
     Production,
@@ -47,9 +49,9 @@ class Contest:
     """Facts about all candidates before they get a place; candidates are in the order of their names.
 
     Attributes:
-        qualities: Quality of each candidate, with its interval.
+        qualities: Quality of each candidate, with its interval; None if it was not measured.
         scores: Score that the objective shows for each candidate; None if unknown.
-        front: Whether each candidate is on the Pareto front.
+        front: Whether each candidate is on the Pareto front; None if its quality was not measured.
         results: Results of the constraints for each candidate.
         able: Candidates that certainly meet every constraint, and have the figures that the objective needs.
         open: Candidates that may meet every constraint, with at least one undecided.
@@ -65,9 +67,9 @@ class Contest:
     settings: DecisionSettings
     evidence: Evidence
     ranking: Ranking
-    qualities: tuple[Estimate, ...]
+    qualities: tuple[Estimate | None, ...]
     scores: tuple[Estimate | None, ...]
-    front: tuple[bool, ...]
+    front: tuple[bool | None, ...]
     results: tuple[tuple[ConstraintResult, ...], ...]
     able: tuple[int, ...]
     open: tuple[int, ...]
@@ -104,7 +106,7 @@ def hold_contest(
     known = find_production(production, ordered)
     labels = [each.label for each in ordered]
     base = labels.index(known.label) if known.label is not None else None
-    qualities = estimate_all(*evidence.quality, settings)
+    qualities = estimate_known(*evidence.quality, settings)
     results = _check(evidence, qualities, known, base, settings)
     meets = tuple(n for n, row in enumerate(results) if all(each.result == "met" for each in row))
     ranking = rank(evidence, meets, settings)
@@ -120,8 +122,8 @@ def hold_contest(
         evidence=evidence,
         ranking=ranking,
         qualities=tuple(qualities),
-        scores=tuple(_estimate_known(ranking.score, settings)),
-        front=tuple(find_front(evidence.gain.draws, evidence.relative_latency.draws, settings)),
+        scores=tuple(estimate_known(*ranking.score, settings)),
+        front=_find_front(evidence, settings),
         results=results,
         able=able,
         open=still_open,
@@ -182,6 +184,8 @@ def name_best(settings: DecisionSettings) -> str:
             return "best score"
         case Lexicographic():
             return "fastest of the most accurate"
+        case Fastest():
+            return "fastest"
         case _:
             return "least cost"
 
@@ -221,6 +225,8 @@ def _describe_lead(contest: Contest, leader: int, n: int) -> str:
             return f"score ahead by {_signed(low)} to {_signed(high)}"
         case Weighted():
             return f"score ahead by {format_share(math.expm1(low))} to {format_share(math.expm1(high))}"
+        case Fastest():
+            return f"takes {format_share(math.expm1(low))} to {format_share(math.expm1(high))} more time"
         case _:
             return f"costs {format_share(math.expm1(low))} to {format_share(math.expm1(high))} more"
 
@@ -246,17 +252,35 @@ def _gather(candidates: Sequence[Candidate], settings: DecisionSettings) -> Evid
     )
 
 
-def _gather_quality(candidates: Sequence[Candidate], metric: Metric, settings: DecisionSettings) -> Quantity:
-    outcomes = [outcomes_of(candidate.outcomes) for candidate in candidates]
-    return Quantity(
-        np.array([metric.value_of(each) for each in outcomes]),
-        draw_metric(outcomes, metric, settings.resamples, settings.seed),
-    )
+def _gather_quality(
+    candidates: Sequence[Candidate], metric: Metric | None, settings: DecisionSettings
+) -> Quantity:
+    values = np.full(len(candidates), np.nan)
+    draws = np.full((settings.resamples, len(candidates)), np.nan)
+    outcomes = {
+        n: outcomes_of(each.outcomes) for n, each in enumerate(candidates) if each.outcomes is not None
+    }
+    if outcomes and metric is not None:
+        judged = list(outcomes)
+        values[judged] = [metric.value_of(each) for each in outcomes.values()]
+        draws[:, judged] = draw_metric(list(outcomes.values()), metric, settings.resamples, settings.seed)
+    return Quantity(values, draws)
+
+
+def _find_front(evidence: Evidence, settings: DecisionSettings) -> tuple[bool | None, ...]:
+    """Find the front of the candidates whose quality was measured."""
+    judged = list(evidence.judged)
+    front: list[bool | None] = [None] * len(evidence.candidates)
+    if judged:
+        draws = (evidence.gain.draws[:, judged], evidence.relative_latency.draws[:, judged])
+        for n, is_on_front in zip(judged, find_front(*draws, settings), strict=True):
+            front[n] = is_on_front
+    return tuple(front)
 
 
 def _check(
     evidence: Evidence,
-    qualities: Sequence[Estimate],
+    qualities: Sequence[Estimate | None],
     production: Production,
     base: int | None,
     settings: DecisionSettings,
@@ -270,7 +294,7 @@ def _check(
     }
 
     def gaps_of(n: int) -> Gaps:
-        return {name: gaps[name][n] if name in gaps else production.reason for name in wanted}
+        return {name: gaps[name][n] or NOT_MEASURED if name in gaps else production.reason for name in wanted}
 
     return tuple(
         tuple(
@@ -281,10 +305,3 @@ def _check(
         )
         for n, candidate in enumerate(evidence.candidates)
     )
-
-
-def _estimate_known(score: Quantity, settings: DecisionSettings) -> list[Estimate | None]:
-    known = [n for n, value in enumerate(score.values) if math.isfinite(value)]
-    estimates = estimate_all(score.values[known], score.draws[:, known], settings)
-    found = dict(zip(known, estimates, strict=True))
-    return [found.get(n) for n in range(len(score.values))]

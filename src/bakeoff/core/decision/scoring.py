@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bakeoff.core.config.decision_rules import Anchors, Cost, Lexicographic, Weighted
+from bakeoff.core.config.decision_rules import Anchors, Cost, Fastest, Lexicographic, Weighted
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import RelativeLatency, draw_log_normal
 from bakeoff.core.decision.candidates import Candidate
@@ -49,15 +49,15 @@ class Evidence:
 
     Attributes:
         candidates: Candidates in the order of the columns.
-        metric: Metric of quality.
+        metric: Metric of quality; None if the task has none.
         reference: Number of the candidate that ratios are relative to.
         latency: Latency of each in ms, as found.
-        quality: That metric of each, in its own units.
+        quality: That metric of each, in its own units; NaN if it was not measured.
         relative_latency: Latencies on a common scale; less is better.
     """
 
     candidates: tuple[Candidate, ...]
-    metric: Metric
+    metric: Metric | None
     reference: int
     latency: tuple[Estimate, ...]
     quality: Quantity
@@ -66,7 +66,19 @@ class Evidence:
     @cached_property
     def gain(self) -> Quantity:
         """Quality on a scale of which more is better."""
-        return Quantity(*map(self.metric.gain, self.quality))
+        return Quantity(*map(self.known_metric.gain, self.quality))
+
+    @property
+    def known_metric(self) -> Metric:
+        """Metric of quality, for objectives that need quality: without one, settings refuse them."""
+        if self.metric is None:
+            raise TypeError("the task has no metric of quality")
+        return self.metric
+
+    @property
+    def judged(self) -> tuple[int, ...]:
+        """Numbers of the candidates whose quality was measured."""
+        return tuple(n for n, value in enumerate(self.quality.values) if math.isfinite(value))
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,10 @@ def rank(evidence: Evidence, able: Sequence[int], settings: DecisionSettings) ->
             return _rank_by_threshold(evidence, able, objective)
         case Cost() as objective:
             return _rank_by_cost(evidence, objective, settings)
+        case Fastest():
+            speed = _find_speed(evidence)
+            at = [evidence.reference]
+            return Ranking(speed, Quantity(*(np.exp(side - side[..., at]) for side in speed)))
 
 
 def _rank_by_score(evidence: Evidence, objective: Weighted) -> Ranking:
@@ -158,18 +174,26 @@ def _relative_sides(evidence: Evidence) -> tuple[Quantity, Quantity]:
     """
     at = [evidence.reference]
     least = LEAST_SHARE * _find_scale(evidence)
-    quality = (evidence.metric.gain(np.log(np.maximum(side, least))) for side in evidence.quality)
-    latency = (-np.log(side) for side in (evidence.relative_latency.values, evidence.relative_latency.draws))
+    quality = (evidence.known_metric.gain(np.log(np.maximum(side, least))) for side in evidence.quality)
+    latency = _find_speed(evidence)
     return (
         Quantity(*(side - side[..., at] for side in quality)),
         Quantity(*(side - side[..., at] for side in latency)),
     )
 
 
+def _find_speed(evidence: Evidence) -> Quantity:
+    """Return minus the logarithm of each relative latency."""
+    return Quantity(
+        *(-np.log(side) for side in (evidence.relative_latency.values, evidence.relative_latency.draws))
+    )
+
+
 def _find_scale(evidence: Evidence) -> float:
     """Return the greatest value of the metric; without a bound, the greatest of the candidates."""
-    if math.isfinite(evidence.metric.high):
-        return evidence.metric.high
+    metric = evidence.known_metric
+    if math.isfinite(metric.high):
+        return metric.high
     return float(evidence.quality.values.max()) or 1.0
 
 
@@ -178,7 +202,7 @@ def _require_ratios(evidence: Evidence) -> None:
 
     A resample with 0 or less counts as almost 0: a candidate that close to 0 gets a wide interval.
     """
-    metric = evidence.metric
+    metric = evidence.known_metric
     if metric.low >= 0:
         return
     for candidate, value in zip(evidence.candidates, evidence.quality.values, strict=True):
@@ -211,9 +235,7 @@ def _anchored_sides(evidence: Evidence, anchors: Anchors) -> tuple[Quantity, Qua
 
 
 def _rank_by_threshold(evidence: Evidence, able: Sequence[int], objective: Lexicographic) -> Ranking:
-    speed = Quantity(
-        *(-np.log(side) for side in (evidence.relative_latency.values, evidence.relative_latency.draws))
-    )
+    speed = _find_speed(evidence)
     within = Quantity(*(_is_within(side, able, objective) for side in evidence.gain))
     at = [evidence.reference]
     return Ranking(

@@ -142,9 +142,11 @@ def _move_floor(contest: Contest, leader: int) -> Sensitivity:
 
     A metric to minimize has a ceiling instead.
     """
-    metric, labels = contest.evidence.metric, contest.labels
+    metric, labels = contest.evidence.known_metric, contest.labels
     is_floor = metric.direction == "maximize"
-    worst = [each.low if is_floor or each.high is None else each.high for each in contest.qualities]
+    # The objective ranks only candidates whose quality was measured, so none is None.
+    qualities = [each for each in contest.qualities if each is not None]
+    worst = [each.low if is_floor or each.high is None else each.high for each in qualities]
     better = [n for n in contest.able if (worst[n] > worst[leader] if is_floor else worst[n] < worst[leader])]
     after = max(better, key=lambda n: float(contest.ranking.key.values[n])) if better else None
     turn = Turn(at=worst[leader], leader=labels[after] if after is not None else None)

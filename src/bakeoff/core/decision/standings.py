@@ -40,11 +40,13 @@ class Standing(Record):
     """Place of one candidate, with its numbers and the reason.
 
     Attributes:
-        quality: Metric of the decision on the evaluation split, with its interval over documents.
+        quality: Metric of the decision on the evaluation split, with its interval over documents; None if it
+            was not measured.
         folds: Fold scores of the trial, for information only; None with fewer than two.
         latency_ms: Latency at the quantile and batch size that count.
         score: Score that the objective compares; None if a cost is unknown. For ``weighted`` it is relative
             to the reference candidate, which has 1, or on the scale of the anchors. For ``lexicographic`` it
+            and ``fastest`` it
             is the speed relative to the reference; for ``cost`` the cheapness relative to it.
         p_best: Share of the resamples in which it is the best of all that may win, undecided ones included.
         within: Whether it is within the accuracy threshold of a ``lexicographic`` objective; else None.
@@ -54,7 +56,8 @@ class Standing(Record):
             upper bounds then, and comparisons have low confidence.
         clock: Wall time or CPU time, by which it is compared with the others.
         versus_production: Distance from the version in production; None if that was not measured.
-        is_on_front: Whether no other candidate is, with confidence, at least as good and as fast.
+        is_on_front: Whether no other candidate is, with confidence, at least as good and as fast; None if its
+            quality was not measured.
     """
 
     label: str
@@ -64,7 +67,7 @@ class Standing(Record):
     checkpoint_digest: str
     place: Place
     reason: str
-    quality: Estimate
+    quality: Estimate | None
     folds: FoldSpread | None = None
     latency_ms: Estimate
     latency_by_batch_ms: Mapping[int, Mapping[str, Estimate | None]]
@@ -72,7 +75,7 @@ class Standing(Record):
     p_best: float
     within: Within | None = None
     p_within: float | None = None
-    is_on_front: bool
+    is_on_front: bool | None
     constraints: tuple[ConstraintResult, ...]
     versus_production: Distance | None = None
     costs: Costs | None = None
@@ -148,8 +151,9 @@ def _flag_folds(contest: Contest, n: int, folds: FoldSpread | None) -> list[Flag
     Grandvalet, JMLR 5, 2004), and they score other models on other documents than the refit's.
     """
     candidate, quality, metric = contest.evidence.candidates[n], contest.qualities[n], contest.evidence.metric
-    is_other = candidate.fold_metric_name in set(candidate.task.metrics) - {metric.name}
-    if folds is None or quality.high is None or is_other:
+    if folds is None or metric is None or quality is None or quality.high is None:
+        return []
+    if candidate.fold_metric_name in set(candidate.task.metrics) - {metric.name}:
         return []
     half = (quality.high - quality.low) / 2
     if folds.deviation <= half:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bakeoff.core.config.decision_rules import Lexicographic, Weighted
+from bakeoff.core.config.decision_rules import Fastest, Lexicographic, Weighted
 from bakeoff.core.decision.ranking import Contest
 from bakeoff.core.decision.scoring import find_tolerance
 from bakeoff.core.quality import Draws
@@ -22,11 +22,11 @@ class Effort(Record):
     """Number of test documents, and of fresh processes of each candidate, in all.
 
     Attributes:
-        documents: Documents of the evaluation split.
+        documents: Documents of the evaluation split; None if the objective ranks by speed alone.
         repeats: Repeats of the latency scenario.
     """
 
-    documents: int
+    documents: int | None
     repeats: int
 
 
@@ -69,14 +69,14 @@ def explain_tie(contest: Contest) -> Tie | None:
     z = float(ndtri(0.5 + settings.confidence / 2))
     margins = [margin for n in contest.tied for margin in _find_margins(contest, leader, n)]
     candidates = [contest.evidence.candidates[n] for n in (leader, *contest.tied)]
+    is_by_speed = isinstance(settings.objective, Fastest)
     now = Effort(
-        documents=candidates[0].n_documents,
+        documents=None if is_by_speed else candidates[0].n_documents,
         repeats=min(each.count_repeats(settings.batch_size) for each in candidates),
     )
-    factors = (
-        (max(_times(m, z, of_documents=True) for m in margins), 1.0),
-        (1.0, max(_times(m, z, of_documents=False) for m in margins)),
-    )
+    of_documents = (max(_times(m, z, of_documents=True) for m in margins), 1.0)
+    of_repeats = (1.0, max(_times(m, z, of_documents=False) for m in margins))
+    factors = (of_repeats,) if is_by_speed else (of_documents, of_repeats)
     both = max(_times_of_both(margin, z) for margin in margins)
     usable = [pair for pair in factors if max(pair) <= _MOST_TIMES] or (
         [(both, both)] if both <= _MOST_TIMES else []
@@ -86,7 +86,7 @@ def explain_tie(contest: Contest) -> Tie | None:
         now=now,
         enough=tuple(
             Effort(
-                documents=_round_up(now.documents * documents),
+                documents=None if now.documents is None else _round_up(now.documents * documents),
                 repeats=math.ceil(now.repeats * repeats),
             )
             for documents, repeats in usable

@@ -108,7 +108,7 @@ def read_graph(path: Path, place: str) -> Graph:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # the parser raises errors of several libraries
         reason = str(error).partition("\n")[0][:120]
-        found = f"{path.name} is no ONNX graph ({reason})"
+        found = f"{path.name} is not an ONNX graph ({reason})"
         raise CheckpointError(place, found=found, fix="export it again") from error
     weights = {tensor.name for tensor in model.graph.initializer}
     outside = {

@@ -14,7 +14,7 @@ def open_model(folder: Path, kind: ModelKind) -> Checkpoint | RowModel:
 
     Args:
         folder: Folder of the model.
-        kind: What a backend loads from it. It is told and not guessed: a checkpoint must never turn into
+        kind: What a backend loads from it. It is given and not guessed: a checkpoint must never turn into
             code because of a file that lies in its folder.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +21,23 @@ class Batch:
 
     Attributes:
         arrays: ``input_ids``, ``attention_mask`` and, if the model has token types, ``token_type_ids``, each
-            int64 [documents, tokens].
-        n_tokens: Tokens without padding.
+            int64 [documents, tokens]; or tensors that you give, each [documents, ...] with its own dtype.
+        n_tokens: Tokens without padding; the number of documents if there are no tokens.
     """
 
-    arrays: dict[str, NDArray[np.int64]]
+    arrays: dict[str, NDArray[Any]]
     n_tokens: int
 
     @property
     def n_padded_tokens(self) -> int:
-        """Number of tokens with padding, as the model computes them."""
-        return int(self.arrays["input_ids"].size)
+        """Number of tokens with padding, as the model computes them; of documents if there are no tokens."""
+        ids = self.arrays.get(INPUT_NAMES[0])
+        return int(ids.size) if ids is not None else len(next(iter(self.arrays.values())))
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """One document as token ids.
+    """One document as token ids, or as the number of its row.
 
     Attributes:
         first_tokens: First token of each word, None if it was cut off; empty if a text is encoded as a whole.

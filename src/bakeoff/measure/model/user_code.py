@@ -13,7 +13,7 @@ from typing import Any
 from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError
 
-PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
 def load_function(reference: str, place: str) -> Callable[..., Any]:
@@ -43,7 +43,7 @@ def digest_source(reference: str, place: str) -> str:
     """Return the digest of the file that defines a function.
 
     Raises:
-        ConfigError: There is no such module, or it has no source file.
+        ConfigError: The module does not exist, or has no source file.
     """
     module = reference.partition(":")[0]
     _look_here()

@@ -12,10 +12,10 @@ from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.timing import Counters, NoCounters
 from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.session import RowSession, Session
-from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding
+from bakeoff.measure.model.tokenizer import Batch, Encoding
 from bakeoff.measure.scenarios.batching import balance_order, draw_batches, shuffle_order
 from bakeoff.measure.tasks import Document, Task
-from bakeoff.measure.tasks.task import Prediction
+from bakeoff.measure.tasks.task import Prediction, TaskEncoder
 
 # Part of a call that is timed: from padded tensors to logits in host memory, or from a document to its
 # prediction, tokenisation included.
@@ -44,7 +44,7 @@ class TensorModel:
     Attributes:
         session: The model.
         checkpoint: Its checkpoint, with the labels.
-        encoder: Its tokenizer.
+        encoder: Makes its inputs of documents.
         task: What it does with a document.
         documents: Documents in a fixed order.
         encodings: The same documents as token ids.
@@ -52,7 +52,7 @@ class TensorModel:
 
     session: Session
     checkpoint: Checkpoint
-    encoder: Encoder
+    encoder: TaskEncoder
     task: Task
     documents: tuple[Document, ...]
     encodings: tuple[Encoding, ...]
@@ -72,15 +72,17 @@ class TensorModel:
         return len(self.encodings[number].ids)
 
     def list_preparations(self) -> list[Callable[[], object]]:
-        """List the calls that make token ids, one a document, to time them."""
-        return [partial(self.task.encode, self.encoder, document) for document in self.documents]
+        """List the calls that make token ids, one a document, to time them; tensors need none."""
+        if self.task.reads_tensors:
+            return []
+        return [partial(self.encoder.encode, document) for document in self.documents]
 
     def batch(self, numbers: Sequence[int]) -> Batch:
         """Return some of the documents as a batch, padded to the longest of them."""
         return self.encoder.pad([self.encodings[number] for number in numbers])
 
     def bind(self, numbers: Sequence[int], region: Region) -> BoundCall:
-        """Prepare a call on some of the documents, as far as the region leaves out."""
+        """Prepare a call on some of the documents, up to the part that is timed."""
         batch = self.batch(numbers)
         run: Callable[[], object]
         if region == "model":
@@ -101,7 +103,7 @@ class TensorModel:
 
     def answer(self, documents: Sequence[Document]) -> list[Prediction]:
         """Predict documents in one call; tokenisation is part of it."""
-        return self._predict([self.task.encode(self.encoder, document) for document in documents])
+        return self._predict([self.encoder.encode(document) for document in documents])
 
     def _predict(self, encodings: Sequence[Encoding]) -> list[Prediction]:
         logits = self.session.infer(self.encoder.pad(encodings))

@@ -8,12 +8,22 @@ from pydantic import Field
 
 from bakeoff.measure.tasks.custom import Custom
 from bakeoff.measure.tasks.documents import Document
+from bakeoff.measure.tasks.tensors import Tensors
 from bakeoff.measure.tasks.text_classification import TextClassification
 from bakeoff.measure.tasks.text_regression import TextRegression
 from bakeoff.measure.tasks.token_classification import TokenClassification
 
 Task = Annotated[
-    TokenClassification | TextClassification | TextRegression | Custom, Field(discriminator="kind")
+    TokenClassification | TextClassification | TextRegression | Custom | Tensors,
+    Field(discriminator="kind"),
 ]
 
-__all__ = ["Custom", "Document", "Task", "TextClassification", "TextRegression", "TokenClassification"]
+__all__ = [
+    "Custom",
+    "Document",
+    "Task",
+    "Tensors",
+    "TextClassification",
+    "TextRegression",
+    "TokenClassification",
+]

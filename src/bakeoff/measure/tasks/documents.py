@@ -1,12 +1,13 @@
-"""Documents as the tasks read them: words with tags, texts with a label or number, or rows."""
+"""Documents as the tasks read them: words with tags, texts with a label or number, rows, or tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from bakeoff.record import Record
 
@@ -107,4 +108,38 @@ class RowDocument(Record):
         return dict(self.row)
 
 
-Document = TaggedDocument | TextDocument | RowDocument
+class TensorDocument(Record):
+    """A row of a file of arrays; the arrays stay in the file.
+
+    Attributes:
+        path: File; where it lies is not part of any identity.
+        digest: Digest of all arrays of the file.
+        row: Number of the row, from 0.
+    """
+
+    path: Path
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    row: Annotated[int, Field(ge=0)]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it has labels: no."""
+        return False
+
+    @property
+    def length(self) -> int:
+        """Length for the order of inputs: the same for every row."""
+        return 1
+
+    @property
+    def inputs(self) -> Any:
+        """What a model reads of it, as JSON: content of the file, and row."""
+        return [self.digest, self.row]
+
+    @property
+    def content(self) -> Any:
+        """The whole document as JSON, for digests."""
+        return self.inputs
+
+
+Document = TaggedDocument | TextDocument | RowDocument | TensorDocument

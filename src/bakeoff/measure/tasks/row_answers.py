@@ -77,7 +77,7 @@ def read_number(place: str, answer: Any) -> float:
     """Read the number of a text: alone, in a list of one, or as ``value``, ``score`` or ``prediction``.
 
     Raises:
-        DataError: It is no finite number.
+        DataError: It is not a finite number.
     """
     answer = _unwrap(answer)
     if isinstance(answer, Mapping):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.checkpoint import Checkpoint, Head
-from bakeoff.measure.model.tokenizer import Encoder, Encoding
+from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding
 from bakeoff.measure.tasks.documents import Document
 from bakeoff.measure.tasks.metrics import METRICS_VERSION, Metric, Outcomes
 from bakeoff.measure.tasks.row_answers import name_place, require_one_a_row
@@ -41,26 +42,45 @@ class DocumentSet:
     remarks: tuple[str, ...] = ()
 
 
+class TaskEncoder(NamedTuple):
+    """Encoder of documents, as a task uses the tokenizer of a model.
+
+    Attributes:
+        encode: Makes the encoding of one document.
+        pad: Makes a batch of encodings.
+    """
+
+    encode: Callable[[Document], Encoding]
+    pad: Callable[[Sequence[Encoding]], Batch]
+
+
 class BaseTask(Record):
     """What the models of a contest do.
 
     Attributes:
         head: Head of the checkpoints that fit; None if no checkpoint does.
+        reads_tensors: Whether its documents are rows of a file of arrays, which need no tokenizer.
+        serves_requests: Whether its models can be promoted to answer requests.
         least_agreement: Least share of predictions that a runtime with fewer bits must have in common with
             PyTorch. It finds broken conversions; the quality scenario measures what the others cost.
-        reads_tensors: Whether its documents are tensors, which need no tokenizer.
     """
 
     head: ClassVar[Head | None]
+    reads_tensors: ClassVar[bool] = False
+    serves_requests: ClassVar[bool] = True
     # A whole text counts once, and its label flips near a boundary: of 64 texts, six may.
     least_agreement: ClassVar[float] = 0.9
-    reads_tensors: ClassVar[bool] = False
     kind: str
 
     @property
     @abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
-        """Metrics by name; the first one is the default."""
+        """Metrics by name; the first one is the default. Empty if nothing can be judged."""
+
+    @property
+    def default_metric(self) -> str:
+        """Name of the default metric; empty if the task has none."""
+        return next(iter(self.metrics), "")
 
     @property
     @abstractmethod
@@ -93,6 +113,20 @@ class BaseTask(Record):
     @abstractmethod
     def encode(self, encoder: Encoder, document: Document) -> Encoding:
         """Turn a document into token ids."""
+
+    def make_encoder(
+        self, checkpoint: Checkpoint, max_length: int, documents: Sequence[Document]
+    ) -> TaskEncoder:
+        """Make the encoder of a model.
+
+        Args:
+            checkpoint: The model, with its tokenizer.
+            max_length: Tokens after which a document is cut.
+            documents: Documents to encode.
+        """
+        del documents
+        encoder = Encoder(checkpoint, max_length)
+        return TaskEncoder(partial(self.encode, encoder), encoder.pad)
 
     @abstractmethod
     def read_predictions(
@@ -206,14 +240,14 @@ class BaseTask(Record):
             document: The document.
 
         Raises:
-            DataError: The answer is no prediction of this task.
+            DataError: The answer is not a prediction of this task.
         """
 
     def read_answers(self, answers: Sequence[Any], documents: Sequence[Document]) -> list[Prediction]:
         """Read the answers to several rows.
 
         Raises:
-            DataError: The model gave more or fewer answers than rows, or one is no prediction of this task.
+            DataError: The model gave more or fewer answers than rows, or one is not a prediction of this task.
         """
         require_one_a_row(answers, len(documents))
         return [
@@ -247,6 +281,13 @@ class BaseTask(Record):
                 fix=f"give a model with a head for {self.kind}, or correct data.task.kind",
             )
 
+    def require_inputs(self, checkpoint: Checkpoint, documents: Sequence[Document]) -> None:
+        """Check that a model reads these documents; a tokenizer makes its inputs of any text.
+
+        Raises:
+            DataError: They are tensors that the model does not read.
+        """
+
     def name_outputs(self, labels: Sequence[str]) -> tuple[str, ...]:
         """Return the label of each output; a subclass may name outputs that the model leaves unnamed."""
         return tuple(labels)
@@ -255,6 +296,10 @@ class BaseTask(Record):
         """Return a metric by its name; None is the default of the task.
 
         Raises:
-            KeyError: The task has no such metric.
+            KeyError: The task has no such metric, or none at all.
         """
-        return self.metrics[name if name is not None else next(iter(self.metrics))]
+        wanted = self.default_metric if name is None else name
+        if wanted not in self.metrics:
+            known = ", ".join(self.metrics) or "none"
+            raise KeyError(f"{wanted or 'default'}: not a metric of {self.kind} (known: {known})")
+        return self.metrics[wanted]

@@ -26,7 +26,7 @@ def read_span(place: str, value: object, length: int) -> Span:
     """Read a labelled place in a text of a length.
 
     Raises:
-        DataError: It is no span, or lies outside.
+        DataError: It is not a span, or lies outside.
     """
     parts = [value.get(name) for name in Span._fields] if isinstance(value, dict) else value
     match parts:

@@ -32,7 +32,6 @@ from bakeoff.measure.heats.records import Heat, Part, Repeat
 from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.row_model import open_row_model
-from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.measure.statistics.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
 from bakeoff.measure.system.core_to_core import make_core_to_core_probe
@@ -242,9 +241,9 @@ def _count_tokens(project: Project, reference: PreparedJob) -> tuple[int, ...] |
     """Count the tokens of each document for the reference; they show the work better than words do."""
     job = reference.job
     try:
-        encoder = Encoder(open_checkpoint(reference.checkpoint), job.max_length)
         documents = documents_for(project, job.scenario)
-        return tuple(len(job.task.encode(encoder, document).ids) for document in documents)
+        encoder = job.task.make_encoder(open_checkpoint(reference.checkpoint), job.max_length, documents)
+        return tuple(len(encoder.encode(document).ids) for document in documents)
     except Exception:  # noqa: BLE001 - its worker will report the fault; until then words serve the others
         return None
 

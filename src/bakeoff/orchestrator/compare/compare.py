@@ -38,6 +38,9 @@ def compare(project: Project, baseline: str, candidate: str, settings: Compariso
             f"{baseline!r} and {candidate!r} name the same measurements; name an older attempt with @ATTEMPT"
         )
     made = comparing.compare(first.sides, second.sides, settings)
+    sides = () if first.is_job or second.is_job else (*first.sides, *second.sides)
+    if sides and not any(side.find("quality") for side in sides):
+        made = made.replace(remarks=("quality: not measured on either side", *made.remarks))
     if not (first.is_set and second.is_set and (first.winner or second.winner)):
         return made
     change = f"winner: {first.winner or 'none'} → {second.winner or 'none'}"

@@ -191,7 +191,8 @@ class Finder:
             self._gather(row.label, {key: _shown_by(row, decision) for key in row.benchmark_keys})
             for row in decision.standings
         ]
-        return Named(tuple(sides), is_set=True, winner=decision.winner, metric=decision.metric.name)
+        metric = decision.metric.name if decision.metric is not None else None
+        return Named(tuple(sides), is_set=True, winner=decision.winner, metric=metric)
 
     def _read_champion(self, path: Path, document: Mapping[str, Any]) -> Named:
         sides = []
@@ -277,6 +278,8 @@ def _shown_by(standing: Standing, decision: Decision) -> Accepts:
     def accepts(measurement: Measurement) -> bool:
         outcomes = measurement.reading(OUTCOMES)
         if outcomes is not None:
+            if decision.metric is None or standing.quality is None:
+                return False
             metric = measurement.job.task.find_metric(decision.metric.name)
             return measure_quality(outcomes, metric) == standing.quality.value
         calls = measurement.reading(LATENCY, batch_size=settings.batch_size)

@@ -51,6 +51,7 @@ def gather_evidence(project: Project, decision: Decision) -> PromotionEvidence:
 
     Raises:
         NoWinnerError: The decision names no winner.
+        PromotionRefusedError: Models of this task answer no requests; nothing overrides that.
         StaleDecisionError: The winner's run is no longer a champion, or no named model has its content.
         UserError: No measurement of the winner is on this disk, so its runtime and checkpoint are unknown.
     """
@@ -69,6 +70,13 @@ def gather_evidence(project: Project, decision: Decision) -> PromotionEvidence:
             "them from the tracking store"
         )
     job = _load(project, measured[-1]).job
+    if not job.task.serves_requests:
+        raise PromotionRefusedError(
+            winner.label,
+            found=f"the task {job.task.kind} serves no requests",
+            fix="deploy its file as it is",
+            can_be_forced=False,
+        )
     faults = (
         *_find_stale(project, decision),
         *_find_invalid(winner, existing),

@@ -101,6 +101,8 @@ def promote(
     overridden = tuple(str(fault) for fault in evidence.faults)
     for fault in overridden:
         warn(f"overridden by --force: {fault}")
+    if evidence.winner.quality is None:
+        warn(f"{evidence.winner.label}: quality: not measured; it won by speed alone")
     checkpoint = find_checkpoint(evidence.model, project)
     model, identity = project.settings.tracking.registered_model, _identify(evidence)
     versions = registry.find_versions(project.tracker, model, identity)

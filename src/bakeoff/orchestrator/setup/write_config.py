@@ -172,7 +172,7 @@ scenarios:
   - {kind: latency, batch_sizes: [1, 8]}
 """
 _DECISION = """\
-objective: {kind: weighted, weights: {quality: 0.8, latency: 0.2}} # or lexicographic, or cost
+objective: {kind: weighted, weights: {quality: 0.8, latency: 0.2}} # or lexicographic, cost, fastest
 batch_size: 1
 quantile: 0.5
 # constraints:

@@ -28,7 +28,13 @@ def check_sweep_settings(project: Project) -> None:
         }.items()
         if not is_there
     ]
-    if hpo.trainer == BUILT_IN_TRAINER:
+    task = project.settings.data.task
+    if not task.metrics:
+        faults.append(
+            f"{project.place('data')}: data.task: found {task.kind!r}, which has no labels to learn from; "
+            "`bakeoff sweep` trains the other tasks"
+        )
+    elif hpo.trainer == BUILT_IN_TRAINER:
         faults += _find_faults_of_objective(project)
     if tracking.layout != OWN_LAYOUT:
         faults.append(

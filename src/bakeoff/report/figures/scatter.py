@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from bakeoff.core.config.settings import DecisionSettings
     from bakeoff.core.decision.decide import Decision
     from bakeoff.core.decision.standings import Standing
+    from bakeoff.core.estimate import Estimate
+    from bakeoff.core.quality import QualityMetric
+
+    Judged = tuple[Standing, Estimate]  # a candidate with its quality
 
 _ALL_ARE_LABELLED_UP_TO, _OF_MANY = 14, 7
 _NAME_LENGTH = 24
@@ -97,20 +101,28 @@ class Plot(NamedTuple):
 
 
 def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
-    """Lay out the plot of a decision.
+    """Lay out the plot of a decision in which the quality of a candidate was measured.
 
     Args:
-        decision: Decision whose standings become the points.
+        decision: Decision whose standings with a quality become the points.
         width: Width of the drawing; labels take the same room in a small one as in a large one.
         height: Height of the drawing.
+
+    Raises:
+        ValueError: The quality of no candidate was measured.
     """
     area = Box(48, 30, width - 16, height - 50)
-    x_axis, y_axis = _axes(decision, area)
+    metric = decision.metric
+    judged = [(row, row.quality) for row in decision.standings if row.quality is not None]
+    if metric is None or not judged:
+        raise ValueError("a decision without quality has no plot")
+    x_axis, y_axis = _axes(judged, metric, area)
     looks = choose_looks(decision)
     points = tuple(
-        _point(row, decision, looks[row.backbone, row.runtime], x_axis, y_axis) for row in decision.standings
+        _point(row, quality, metric, looks[row.backbone, row.runtime], (x_axis, y_axis))
+        for row, quality in judged
     )
-    front, equal_score = _front(points, area), _equal_score(decision, x_axis, y_axis)
+    front, equal_score = _front(points, area), _equal_score(decision, metric, x_axis, y_axis)
     limits = _limits(decision, x_axis, y_axis, area)
     return Plot(
         width=width,
@@ -131,21 +143,21 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
     )
 
 
-def _axes(decision: Decision, area: Box) -> tuple[Axis, Axis]:
+def _axes(judged: Sequence[Judged], metric: QualityMetric, area: Box) -> tuple[Axis, Axis]:
     """Make the axes: better is further left, and higher up."""
-    standings = decision.standings
-    latencies = [row.latency_ms for row in standings]
+    latencies = [row.latency_ms for row, _ in judged]
     ends = [end for e in latencies for end in (e.low, e.high) if end is not None]
-    qualities = [row.quality for row in standings]
-    values = [value for e in qualities for value in (e.low, e.value, e.high) if value is not None]
+    values = [value for _, e in judged for value in (e.low, e.value, e.high) if value is not None]
     return (
         log_axis([e.value for e in latencies], ends, area.left, area.right),
-        quality_axis(values, decision.metric, worse=area.bottom, better=area.top),
+        quality_axis(values, metric, worse=area.bottom, better=area.top),
     )
 
 
-def _point(row: Standing, decision: Decision, look: Look, x_axis: Axis, y_axis: Axis) -> Point:
-    quality, latency, metric = row.quality, row.latency_ms, decision.metric
+def _point(
+    row: Standing, quality: Estimate, metric: QualityMetric, look: Look, axes: tuple[Axis, Axis]
+) -> Point:
+    latency, (x_axis, y_axis) = row.latency_ms, axes
     return Point(
         x=x_axis.place(latency.value),
         y=y_axis.place(quality.value),
@@ -227,14 +239,14 @@ def _front(points: Sequence[Point], area: Box) -> ScoreLine:
     return ScoreLine((*corners, (area.right, height)) if corners else ())
 
 
-def _equal_score(decision: Decision, x_axis: Axis, y_axis: Axis) -> ScoreLine:
+def _equal_score(decision: Decision, metric: QualityMetric, x_axis: Axis, y_axis: Axis) -> ScoreLine:
     """Draw the curve of candidates with the same score as the first: above it is better.
 
     On it, log latency = log latency of the first + slope · log (quality / quality of the first). Where less
     quality is better, that last ratio is inverse.
     """
-    first, objective, metric = decision.standings[0], decision.settings.objective, decision.metric
-    if objective.kind != "weighted" or objective.anchors is not None:
+    first, objective = decision.standings[0], decision.settings.objective
+    if objective.kind != "weighted" or objective.anchors is not None or first.quality is None:
         return ScoreLine(())
     share, own = objective.weights.quality_share, first.quality.value
     least = _LEAST_SHARE * y_axis.high

@@ -43,13 +43,13 @@ def draw_tracks(decision: Decision) -> tuple[Track, ...]:
     return tuple(_draw_track(moved, decision.metric) for moved in decision.sensitivity)
 
 
-def _draw_track(moved: Sensitivity, metric: QualityMetric) -> Track:
+def _draw_track(moved: Sensitivity, metric: QualityMetric | None) -> Track:
     known = [turn.at for turn in (moved.low, moved.high) if turn is not None]
     known += [moved.value] if moved.value is not None else []
     low, high = min([0.0, *known]) * 1.25, max([0.0, *known]) * 1.25 or 1.0
     if moved.moved == "quality share":
         low, high = 0.0, 1.0
-    elif moved.moved in {"quality floor", "quality ceiling"}:
+    elif metric is not None and moved.moved in {"quality floor", "quality ceiling"}:
         low, high = (
             metric.low if metric.low is not None else low,
             metric.high if metric.high is not None else high,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bakeoff.plural import count
 from bakeoff.report.text.decision import MET_MARK, describe_constraint
 from bakeoff.report.text.flags import group_flags
+from bakeoff.report.text.units import NOT_MEASURED
 
 if TYPE_CHECKING:
     from bakeoff.core.decision.constraints import Met
@@ -30,8 +31,8 @@ class GateChip(NamedTuple):
 
 
 def list_gates(decision: Decision) -> tuple[GateChip, ...]:
-    """List the constraints, of the winner or else of all, and whether every measurement is valid."""
-    return (*_list_constraints(decision), _judge_measurements(decision))
+    """List the constraints, of the winner or else of all, missing quality, and the state of measurements."""
+    return (*_list_constraints(decision), *_list_missing_quality(decision), _judge_measurements(decision))
 
 
 def _list_constraints(decision: Decision) -> tuple[GateChip, ...]:
@@ -49,6 +50,15 @@ def _list_constraints(decision: Decision) -> tuple[GateChip, ...]:
         word = f"met by {n_met} of {len(results)}"
         gates.append(GateChip(result, MET_MARK[result], word, text, "constraints"))
     return tuple(gates)
+
+
+def _list_missing_quality(decision: Decision) -> tuple[GateChip, ...]:
+    """Warn if the quality of the winner, or else of any candidate, was not measured."""
+    missing, winner = decision.without_quality, decision.winner
+    if not missing or (winner is not None and winner not in missing):
+        return ()
+    name = "quality" if winner is not None else f"quality of {count(len(missing), 'candidate')}"
+    return (GateChip("cannot tell", MET_MARK["cannot tell"], NOT_MEASURED, name, "candidates"),)
 
 
 def _judge_measurements(decision: Decision) -> GateChip:

@@ -73,7 +73,11 @@ def render_html(
         winner=decision.winning_standing,
         gates=list_gates(decision),
         order=fold(decision),
-        plots={name: draw_plot(decision, width=w, height=h) for name, (w, h) in _PLOT_SIZES.items()},
+        plots={
+            name: draw_plot(decision, width=w, height=h)
+            for name, (w, h) in _PLOT_SIZES.items()
+            if decision.has_quality
+        },
         legend=draw_legend(decision),
         strips=intervals.draw_strips(decision.standings),
         strip_size=(intervals.WIDTH, intervals.HEIGHT),
@@ -142,6 +146,7 @@ def make_environment() -> Environment:
         "finding": decision_text.describe_finding,
         "key_figures": decision_text.list_key_figures,
         "latency_name": decision_text.name_latency,
+        "name_quality": decision_text.name_quality,
         "met_mark": decision_text.MET_MARK,
         "production": decision_text.describe_production,
         "rates_explained": rates.explain_rates,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bakeoff.plural import count
 from bakeoff.report.text.objective import name_score
 from bakeoff.report.text.units import (
+    NOT_MEASURED,
     difference_interval,
     format_bytes,
     format_difference,
@@ -19,6 +20,7 @@ from bakeoff.report.text.units import (
     latency_interval,
     quality_decimals,
     quality_interval,
+    quality_with_interval,
     ratio_interval,
     score_interval,
 )
@@ -52,14 +54,25 @@ def name_latency(settings: DecisionSettings) -> str:
     return f"p{settings.quantile * 100:g} latency, batch size {settings.batch_size}"
 
 
-def describe_constraint(limit: Constraint, metric: QualityMetric) -> str:
+def name_quality(decision: Decision) -> tuple[str, ...]:
+    """Return the heading of the column of quality; none if the quality of no candidate was measured."""
+    return (decision.metric.label,) if decision.metric is not None and decision.has_quality else ()
+
+
+def quality_cells(decision: Decision, row: Standing) -> tuple[str, ...]:
+    """Return the cell of a candidate in the column of quality; none without that column."""
+    return tuple(quality_with_interval(row.quality, decision.metric) for _ in name_quality(decision))
+
+
+def describe_constraint(limit: Constraint, metric: QualityMetric | None) -> str:
     """Write a constraint: ``F1 ≥ 0.5``, ``p95 at batch size 1 ≤ 250 ms``, ``memory ≤ 512 MiB``."""
+    name = metric.label if metric is not None else "quality"
     if limit.kind == "quality":
         is_ceiling = limit.at_most is not None
-        return f"{metric.label} {f'≤ {limit.at_most:g}' if is_ceiling else f'≥ {limit.at_least:g}'}"
+        return f"{name} {f'≤ {limit.at_most:g}' if is_ceiling else f'≥ {limit.at_least:g}'}"
     if limit.kind == "quality_drop":
-        sides = ("≥", "-") if metric.more_is_better else ("≤", "+")
-        return f"{metric.label} {sides[0]} {limit.against} {sides[1]} {limit.at_most:g}"
+        sides = ("≥", "-") if metric is None or metric.more_is_better else ("≤", "+")
+        return f"{name} {sides[0]} {limit.against} {sides[1]} {limit.at_most:g}"
     if limit.kind == "memory":
         return f"memory ≤ {format_bytes(limit.at_most_bytes)}"
     if limit.kind == "throughput":
@@ -103,24 +116,30 @@ def describe_trade_off(decision: Decision) -> tuple[str, ...]:
     winner = decision.winning_standing
     if winner is None or len(decision.standings) == 1:
         return ()
+    metric = decision.metric
     others = [standing for standing in decision.standings if standing is not winner]
-    finest = max(others, key=lambda standing: decision.metric.gain(standing.quality.value))
     fastest = min(others, key=lambda standing: standing.latency_ms.value)
+    judged = [(row, row.quality) for row in others if row.quality is not None]
+    if metric is None or winner.quality is None or not judged:
+        return (f"The fastest of the others, {_compare(fastest, winner, metric)}.",)
+    finest, _ = max(judged, key=lambda each: metric.gain(each[1].value))
     if finest is fastest:
-        return (f"The most accurate and fastest of the others, {_compare(finest, winner, decision.metric)}.",)
+        return (f"The most accurate and fastest of the others, {_compare(finest, winner, metric)}.",)
     return (
-        f"The most accurate of the others, {_compare(finest, winner, decision.metric)}.",
-        f"The fastest of the others, {_compare(fastest, winner, decision.metric)}.",
+        f"The most accurate of the others, {_compare(finest, winner, metric)}.",
+        f"The fastest of the others, {_compare(fastest, winner, metric)}.",
     )
 
 
-def _compare(other: Standing, winner: Standing, metric: QualityMetric) -> str:
-    return f"{other.label}, has {_gap(other, winner, metric)} and is {_pace(other, winner)}"
+def _compare(other: Standing, winner: Standing, metric: QualityMetric | None) -> str:
+    if metric is None or other.quality is None or winner.quality is None:
+        return f"{other.label}, is {_pace(other, winner)}"
+    gap = _gap(other.quality.value, winner.quality.value, metric)
+    return f"{other.label}, has {gap} and is {_pace(other, winner)}"
 
 
-def _gap(other: Standing, winner: Standing, metric: QualityMetric) -> str:
+def _gap(mine: float, theirs: float, metric: QualityMetric) -> str:
     """Describe the difference in the metric: ``0.017 more F1``, ``0.12 less RMSE``."""
-    mine, theirs = other.quality.value, winner.quality.value
     # A difference of errors in units of a target has one digit more than they have.
     decimals = quality_decimals(max(abs(mine), abs(theirs)), metric) + (not metric.is_bounded)
     shown = f"{abs(mine - theirs):,.{decimals}f}"
@@ -140,7 +159,7 @@ def _pace(other: Standing, winner: Standing) -> str:
 
 def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
     """List the most important numbers, for a reader who stops there."""
-    winner, metric = decision.winning_standing, decision.metric
+    winner = decision.winning_standing
     if winner is not None:
         return _figures_of_winner(decision, winner)
     shown = [standing for standing in decision.standings if standing.place == "tied"]
@@ -150,12 +169,11 @@ def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
         shown = list(decision.standings)
         n_met = sum(all(each.result == "met" for each in row.constraints) for row in shown)
         first = KeyFigure("Meet every constraint", str(n_met), _of_all(decision))
-    qualities = [standing.quality.value for standing in shown]
     latencies = [standing.latency_ms.value for standing in shown]
     among = "among the tied" if decision.outcome == "tie" else "among all"
     return (
         first,
-        KeyFigure(metric.label, _span([format_quality(value, metric) for value in sorted(qualities)]), among),
+        _figure_of_quality(decision, shown, among),
         KeyFigure(
             name_latency(decision.settings),
             _span([format_number_of_ms(value) for value in sorted(latencies)]),
@@ -166,17 +184,13 @@ def list_key_figures(decision: Decision) -> tuple[KeyFigure, ...]:
 
 
 def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure, ...]:
-    settings, metric = decision.settings, decision.metric
+    settings = decision.settings
     level = f"{settings.confidence * 100:g}% interval"
     against = "it is the reference itself" if winner.label == decision.reference else "the reference has 1"
     if settings.objective.kind == "weighted" and settings.objective.anchors is not None:
         against = "0 and 1 are at the anchors"
     return (
-        KeyFigure(
-            metric.label,
-            format_quality(winner.quality.value, metric),
-            f"{level} {quality_interval(winner.quality, metric)}",
-        ),
+        _figure_of_quality(decision, (winner,), level),
         KeyFigure(
             name_latency(settings),
             format_number_of_ms(winner.latency_ms.value),
@@ -187,9 +201,27 @@ def _figures_of_winner(decision: Decision, winner: Standing) -> tuple[KeyFigure,
         KeyFigure(
             "P(best)",
             format_percent(winner.p_best),
-            f"of {count(settings.resamples, 'resample')} of documents and timings",
+            f"of {count(settings.resamples, 'resample')} of {_name_resampled(settings)}",
         ),
     )
+
+
+def _figure_of_quality(decision: Decision, rows: Sequence[Standing], note: str) -> KeyFigure:
+    """Show the quality of a row with its interval, or the span of several; or that it was not measured."""
+    metric = decision.metric
+    found = [row.quality for row in rows if row.quality is not None]
+    if metric is None or not found:
+        name = metric.label if metric is not None else "Quality"
+        note = "" if decision.has_quality else "this ranking is by speed alone"
+        return KeyFigure(name, NOT_MEASURED, note)
+    values = [format_quality(value, metric) for value in sorted(each.value for each in found)]
+    if len(rows) == 1:
+        note = f"{note} {quality_interval(found[0], metric)}"
+    return KeyFigure(metric.label, _span(values), note)
+
+
+def _name_resampled(settings: DecisionSettings) -> str:
+    return "timings" if settings.objective.kind == "fastest" else "documents and timings"
 
 
 def _note_contention(rows: Sequence[Standing]) -> str:
@@ -218,6 +250,8 @@ def describe_contention(decision: Decision) -> tuple[str, ...]:
 def describe_finding(decision: Decision) -> str:
     """Describe the drawing of quality against latency, for readers who do not see it."""
     name, metric = name_latency(decision.settings), decision.metric
+    if metric is None:
+        return ""
     front = sorted(
         (row for row in decision.standings if row.is_on_front), key=lambda row: row.latency_ms.value
     )
@@ -225,6 +259,7 @@ def describe_finding(decision: Decision) -> str:
         f"{row.label}, {metric.label} {format_quality(row.quality.value, metric)} at "
         f"{format_ms(row.latency_ms.value)}"
         for row in front[:_NAMED]
+        if row.quality is not None
     )
     more = f"; and {count(len(front) - _NAMED, 'other')}" if len(front) > _NAMED else ""
     first = decision.standings[0]
@@ -252,14 +287,11 @@ def describe_production(decision: Decision) -> tuple[str, ...]:
     if winner is None or distance is None or winner.label == production.label:
         return (known,)
     quality, ratio, metric = distance.quality, distance.latency_ratio, decision.metric
-    return (
-        known,
-        (
-            f"Against it the winner has {format_difference(quality, metric)} "
-            f"{difference_interval(quality, metric)} {metric.label} and takes "
-            f"{format_ratio(ratio.value)} {ratio_interval(ratio)} the time."
-        ),
-    )
+    pace = f"takes {format_ratio(ratio.value)} {ratio_interval(ratio)} the time"
+    if quality is None or metric is None:
+        return known, f"Against it the winner {pace}; the difference in quality was not measured."
+    gap = f"{format_difference(quality, metric)} {difference_interval(quality, metric)} {metric.label}"
+    return known, f"Against it the winner has {gap} and {pace}."
 
 
 def _of_all(decision: Decision) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bakeoff.core.decision.standings import Standing
     from bakeoff.core.quality import QualityMetric
 
-_SCORES = {"weighted": "score", "lexicographic": "speed", "cost": "cheapness"}
+_SCORES = {"weighted": "score", "lexicographic": "speed", "cost": "cheapness", "fastest": "speed"}
 
 
 def name_score(settings: DecisionSettings) -> str:
@@ -48,6 +48,8 @@ def name_unit(decision: Decision) -> str:
 def explain_objective(decision: Decision) -> tuple[str, ...]:
     """Explain the objective and its exchange rate, a sentence each."""
     objective, metric = decision.settings.objective, decision.metric
+    if objective.kind == "fastest" or metric is None:
+        return ("The candidate with the least latency wins.", _describe_role_of_quality(decision))
     name = metric.label
     if objective.kind == "lexicographic":
         most = f"{objective.accuracy_threshold:g}"
@@ -74,6 +76,15 @@ def explain_objective(decision: Decision) -> tuple[str, ...]:
     )
 
 
+def _describe_role_of_quality(decision: Decision) -> str:
+    """Say what quality does under an objective that needs none."""
+    if decision.metric is None or not decision.has_quality:
+        return "Quality was not measured."
+    is_limited = any(limit.kind.startswith("quality") for limit in decision.settings.constraints)
+    role = "counts only as a constraint" if is_limited else "is shown, and does not count"
+    return f"{decision.metric.label} {role}."
+
+
 def explain_score(decision: Decision, standing: Standing) -> str:
     """Work out the score of a candidate: ``(0.846 / 0.851)^0.9 × (20.3 ms / 5.12 ms)^0.1 = 1.141``.
 
@@ -83,10 +94,13 @@ def explain_score(decision: Decision, standing: Standing) -> str:
     if objective.kind != "weighted" or objective.anchors is not None or standing.score is None:
         return ""
     reference = next(row for row in decision.standings if row.label == decision.reference)
-    share, ratio = objective.weights.quality_share, [standing, reference]
-    if not decision.metric.more_is_better:
+    metric, ratio = decision.metric, [standing.quality, reference.quality]
+    if metric is None:
+        return ""
+    if not metric.more_is_better:
         ratio.reverse()
-    above, below = (format_quality(row.quality.value, decision.metric) for row in ratio)
+    share = objective.weights.quality_share
+    above, below = (format_quality(each.value, metric) for each in ratio if each is not None)
     return (
         f"({above} / {below})^{share:.3g} × "
         f"({format_ms(reference.latency_ms.value)} / {format_ms(standing.latency_ms.value)})^{1 - share:.3g} "

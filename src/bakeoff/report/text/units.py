@@ -18,6 +18,7 @@ SHARE_DECIMALS = 3
 WIDEST_FACTOR = 3.0
 TOO_WIDE = "(too few clean repeats for an interval)"
 ABSENT = "–"
+NOT_MEASURED = "not measured"
 _LEAST_MULTIPLE = 10.0  # from 1000% on a multiple is easier to read
 _ID = re.compile(r"(?<![0-9a-z])(?:[0-9a-f]{32}|[0-9a-f]{64})(?![0-9a-z])")
 
@@ -97,8 +98,10 @@ def format_quality(value: float, metric: QualityMetric) -> str:
     return _fixed(value, quality_decimals(value, metric))
 
 
-def quality_with_interval(estimate: Estimate, metric: QualityMetric) -> str:
-    """Format a quality with its interval: ``0.774 [0.751, 0.796]``."""
+def quality_with_interval(estimate: Estimate | None, metric: QualityMetric | None) -> str:
+    """Format a quality with its interval: ``0.774 [0.751, 0.796]``, or say that it was not measured."""
+    if estimate is None or metric is None:
+        return NOT_MEASURED
     return f"{format_quality(estimate.value, metric)} {quality_interval(estimate, metric)}"
 
 

@@ -259,7 +259,7 @@ def _load_tensor_model(order: MeasureOrder, runtime: TensorBackend) -> tuple[Ten
     order.task.require_head(checkpoint)
     if order.scenario.needs_labels:
         order.task.require_labels_known(str(order.checkpoint), checkpoint.labels, order.documents)
-    encoder = Encoder(checkpoint, order.max_length)
+    encoder = order.task.make_encoder(checkpoint, order.max_length, order.documents)
     if order.prepared is not None:
         parity.verify(order.prepared, checkpoint)
     begin_ns = time.perf_counter_ns()
@@ -271,7 +271,7 @@ def _load_tensor_model(order: MeasureOrder, runtime: TensorBackend) -> tuple[Ten
         encoder=encoder,
         task=order.task,
         documents=order.documents,
-        encodings=tuple(order.task.encode(encoder, document) for document in order.documents),
+        encodings=tuple(map(encoder.encode, order.documents)),
     )
     return loaded, load_ns
 

@@ -83,8 +83,8 @@ def require_trust(content: Content, place: str, *, is_trusted: bool) -> None:
         raise ModelSourceError(
             place,
             found=f"an MLflow model of the flavor {named}, which loads pickles or code of the artifact",
-            fix="set trust_code: true for it if you trust whoever logged it, since that code can do all that "
-            "you can do",
+            fix="if you trust its author, set trust_code: true for it, or --trust-code: that code can "
+            "do all that you can do",
         )
 
 

@@ -13,6 +13,7 @@ from bakeoff.measure.tasks.task import DocumentSet
 from bakeoff.plural import count
 from bakeoff.stores.documents.fields import Fields
 from bakeoff.stores.documents.read import read_rows
+from bakeoff.stores.documents.recognise import NPZ, recognise
 
 
 def read_documents(path: Path, settings: DataSettings) -> tuple[Document, ...]:
@@ -30,6 +31,9 @@ def read_document_file(path: Path, settings: DataSettings) -> DocumentSet:
     Raises:
         DataError: The file is missing, or one of its rows is not a document of the task.
     """
+    if not settings.task.reads_tensors and (look := recognise(path)) == NPZ:
+        expected = f"documents of {settings.task.kind}; correct the file, or set data.task to tensors"
+        raise DataError(str(path), found=look.words, expected=expected)
     return settings.task.read(read_rows(path, settings.format, name_fields(settings)))
 
 
@@ -48,6 +52,10 @@ def require_labels(path: Path, documents: Iterable[Document], settings: DataSett
     bare = [number for number, document in enumerate(documents, 1) if not document.is_labelled]
     if bare:
         names = settings.task.label_fields
+        if not names:
+            found = f"{count(len(bare), 'document')} without labels"
+            expected = f"documents with labels, since {needed_by} needs them; {settings.task.kind} have none"
+            raise DataError(str(path), found=found, expected=expected)
         fields = " or ".join(repr(getattr(settings.task, name)) for name in names)
         keys = " or ".join(f"data.task.{name}" for name in names)
         raise DataError(

@@ -14,6 +14,7 @@ from bakeoff.stores.documents.csv_files import read_csv
 from bakeoff.stores.documents.datasets_folder import read_datasets_folder
 from bakeoff.stores.documents.fields import Fields
 from bakeoff.stores.documents.json_files import read_json
+from bakeoff.stores.documents.npz_files import read_npz
 from bakeoff.stores.documents.recognise import TABLE_WITH_TABS, Appearance, recognise
 
 _SUFFIXES: dict[str, DataFormat] = {
@@ -27,6 +28,7 @@ _SUFFIXES: dict[str, DataFormat] = {
     ".bio": "conll",
     ".iob": "conll",
     ".iob2": "conll",
+    ".npz": "npz",
 }
 _KINDS: dict[DataFormat, str] = {
     "json": "JSON",
@@ -34,6 +36,7 @@ _KINDS: dict[DataFormat, str] = {
     "parquet": "Parquet",
     "datasets": "a folder that datasets saved",
     "conll": "CoNLL columns",
+    "npz": "arrays of NumPy",
 }
 _DEFAULTS = Fields()
 
@@ -42,8 +45,9 @@ def read_rows(path: Path, form: DataFormat | None = None, fields: Fields = _DEFA
     """Read the rows of a file or folder; their values are JSON values.
 
     Args:
-        path: File with one JSON value a line or one JSON list, CSV, Parquet or CoNLL columns; or a folder
-            that ``Dataset.save_to_disk`` wrote. Exports of doccano and Label Studio are JSON.
+        path: File with one JSON value a line or one JSON list, CSV, Parquet, CoNLL columns or arrays of
+            NumPy; or a folder that ``Dataset.save_to_disk`` wrote. Exports of doccano and Label Studio are
+            JSON. A row of arrays is a reference to its place in the file.
         form: Format; None takes it from the suffix, or from a folder. A file with another suffix is read if
             it is JSON.
         fields: Names of the fields that CoNLL columns and annotation tools fill in.
@@ -53,7 +57,9 @@ def read_rows(path: Path, form: DataFormat | None = None, fields: Fields = _DEFA
     """
     look = recognise(path)
     taken = _choose(path, form, look)
-    if look.format != taken and (look.is_certain or (look.format, taken) == ("conll", "csv")):
+    is_certain = look.is_certain or (look.format, taken) == ("conll", "csv")
+    # A damaged .npz file looks like any ZIP file: its reader knows better what is wrong.
+    if look.format != taken and is_certain and taken != "npz":
         raise _explain_mismatch(path, taken, look)  # tags without a header would pass for a table
     try:
         rows = _read(path, taken, fields)
@@ -72,7 +78,7 @@ def _choose(path: Path, form: DataFormat | None, look: Appearance) -> DataFormat
     chosen = form or (None if path.is_dir() else _SUFFIXES.get(path.suffix.lower()))
     if chosen:
         return "json" if chosen == "jsonl" else chosen
-    if look.format in {"json", "datasets"}:
+    if look.format in {"json", "datasets", "npz"}:
         return look.format
     raise DataError(
         str(path),
@@ -91,6 +97,8 @@ def _read(path: Path, form: DataFormat, fields: Fields) -> list[Row]:
             return read_datasets_folder(path)
         case "conll":
             return read_conll(path, fields)
+        case "npz":
+            return read_npz(path)
     return translate_exports(read_json(path), fields)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class Appearance(NamedTuple):
     is_certain: bool = True
 
 
+_ZIP = b"PK\x03\x04"
 _SIGNS = {
     b"PAR1": Appearance("a Parquet file", "parquet"),
     b"ARROW1": Appearance("an Arrow or Feather file", None, "write it as Parquet"),
@@ -44,7 +46,8 @@ _SIGNS = {
     b"\x28\xb5\x2f\xfd": Appearance("a zstd file", None, "unpack it"),
     b"BZh": Appearance("a bzip2 file", None, "unpack it"),
     b"\xfd7zXZ\x00": Appearance("an xz file", None, "unpack it"),
-    b"PK\x03\x04": Appearance("a ZIP file or a workbook", None, "unpack it, or save the sheet as CSV"),
+    _ZIP: Appearance("a ZIP file or a workbook", None, "unpack it, or save the sheet as CSV"),
+    b"PK\x05\x06": Appearance("an empty ZIP file", None, "write something into it"),
     b"\xff\xfe": Appearance("text in UTF-16", None, "save it in UTF-8"),
     b"\xfe\xff": Appearance("text in UTF-16", None, "save it in UTF-8"),
     b"\x80\x04\x95": Appearance("a pickle, which could run code", None, "write it as Parquet"),
@@ -52,6 +55,7 @@ _SIGNS = {
 }
 
 
+NPZ = Appearance("arrays of NumPy", "npz")
 TABLE_WITH_TABS = Appearance("a table with tabs", "csv", is_certain=False)
 
 
@@ -73,8 +77,16 @@ def recognise(path: Path) -> Appearance:
         raise DataError(str(path), found=str(error), expected="a readable file") from error
     for sign, look in _SIGNS.items():
         if head.startswith(sign):
-            return look
+            return NPZ if head.startswith(_ZIP) and _holds_arrays(path) else look
     return _recognise_text(head.removeprefix(BOM).decode(errors="replace"))
+
+
+def _holds_arrays(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return any(name.endswith(".npy") for name in file.namelist())
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):  # damaged: its reader says how
+        return False
 
 
 def _recognise_text(head: str) -> Appearance:

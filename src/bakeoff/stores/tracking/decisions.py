@@ -61,7 +61,7 @@ def _more_tags(decision: Decision) -> dict[str, str]:
         tags.SCHEMA_VERSION: tags.TAG_SCHEMA,
         tags.NOTE: "; ".join(decision.reasons)[:_LONGEST_TAG],
         tags.OUTCOME: decision.outcome,
-        tags.METRIC: decision.metric.name,
+        **({tags.METRIC: decision.metric.name} if decision.metric is not None else {}),
         tags.INPUTS_DIGEST: decision.inputs_digest,
         tags.VERSIONS: "; ".join(f"{name} {version}" for name, version in decision.versions.items()),
     }

@@ -17,6 +17,7 @@ from bakeoff.core.job import Job
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.measure.backends.onnxruntime import OnnxRuntime as Onnx
+from judged import outcomes_in
 from unit.core.field import make_candidate, make_exact, rule, standing_of
 
 
@@ -52,9 +53,9 @@ def spoil_latency(value: float) -> Candidate:
 
 def spoil_entities(value: float) -> Candidate:
     sound = make_exact("spoilt", hits=4, ms=0.1)
-    columns = sound.outcomes.columns
+    columns = outcomes_in(sound).columns
     hits = (value, *columns["true_positives"][1:])
-    spoilt = sound.outcomes.model_copy(update={"columns": {**columns, "true_positives": hits}})
+    spoilt = outcomes_in(sound).model_copy(update={"columns": {**columns, "true_positives": hits}})
     return sound.model_copy(update={"outcomes": spoilt})
 
 

@@ -21,6 +21,7 @@ from bakeoff.errors import CannotTellError, DataError
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.scenarios import Latency, Quality
 from bakeoff.measure.statistics.readings import Reading
+from judged import quality_of
 from unit.core.field import (
     ENVIRONMENT,
     FEW,
@@ -295,7 +296,7 @@ def test_a_limit_inside_the_interval_cannot_be_told() -> None:
     p95 = shown.latency_by_batch_ms[1]["p95"]
     assert p95 is not None
     for constraint in (
-        QualityFloor(kind="quality", at_least=shown.quality.value),
+        QualityFloor(kind="quality", at_least=quality_of(shown).value),
         LatencyLimit(kind="latency", at_most_ms=p95.value),
     ):
         decision = rule([GOOD], constraints=(constraint,))
@@ -307,7 +308,7 @@ def test_a_limit_inside_the_interval_cannot_be_told() -> None:
 
 def test_no_winner_is_named_over_one_that_is_undecided() -> None:
     shown = standing_of(rule([GOOD, FAST]), "good")
-    limit = QualityFloor(kind="quality", at_least=shown.quality.value)
+    limit = QualityFloor(kind="quality", at_least=quality_of(shown).value)
     low = make_candidate("low", 0.98 * 0.90, 2.0)
     decision = rule([low, GOOD], constraints=(limit,))
     places = {standing.backbone: standing.place for standing in decision.standings}
@@ -521,7 +522,7 @@ def test_a_decision_of_another_format_is_refused_with_what_to_do() -> None:
     with pytest.raises(DataError) as caught:
         read_decision(json.dumps(older).encode(), "decision.json")
     assert str(caught.value).splitlines()[0] == (
-        "decision.json: found a decision of format 4; expected format 5; run `bakeoff decide` again"
+        "decision.json: found a decision of format 4; expected format 6; run `bakeoff decide` again"
     )
     with pytest.raises(DataError, match="expected a file that `bakeoff decide` wrote"):
         read_decision(b"{}", "decision.json")

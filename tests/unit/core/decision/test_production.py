@@ -12,6 +12,7 @@ from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.decision.production import Production
 from bakeoff.core.estimate import Estimate
+from judged import quality_of
 from unit.core.field import FEW, make_candidate, make_exact, standing_of
 
 OLD = make_candidate("old", 0.80, 6.0)
@@ -60,12 +61,12 @@ def test_each_candidate_is_told_with_its_distance_from_production() -> None:
     own, other = (standing_of(decision, name).versus_production for name in ("old", "new"))
     assert own is not None
     assert other is not None
-    assert (own.quality.low, own.quality.value, own.quality.high) == (0.0, 0.0, 0.0)
+    assert (quality_of(own).low, quality_of(own).value, quality_of(own).high) == (0.0, 0.0, 0.0)
     assert (own.latency_ratio.low, own.latency_ratio.high) == (1.0, 1.0)
-    assert other.quality.value == pytest.approx(
-        standing_of(decision, "new").quality.value - standing_of(decision, "old").quality.value
+    assert quality_of(other).value == pytest.approx(
+        quality_of(standing_of(decision, "new")).value - quality_of(standing_of(decision, "old")).value
     )
-    assert other.quality.low > 0
+    assert quality_of(other).low > 0
     assert other.latency_ratio.value == pytest.approx(5 / 6, rel=0.03)
 
 
@@ -73,8 +74,8 @@ def test_the_same_documents_make_a_difference_more_certain_than_unlike_ones_woul
     decision = rule([NEW, OLD], version_of(OLD))
     new, old = (standing_of(decision, name) for name in ("new", "old"))
     assert new.versus_production is not None
-    unpaired = math.hypot(width_of(new.quality), width_of(old.quality))
-    assert width_of(new.versus_production.quality) < unpaired
+    unpaired = math.hypot(width_of(quality_of(new)), width_of(quality_of(old)))
+    assert width_of(quality_of(new.versus_production)) < unpaired
 
 
 def width_of(estimate: Estimate) -> float:

@@ -15,6 +15,7 @@ from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.costs import Costs
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.estimate import Estimate
+from judged import quality_of
 from unit.core.field import make_candidate, make_exact, order_of, rule, standing_of
 
 ANCHORS = {"quality": {"zero": 0.5, "one": 0.9}, "latency_ms": {"zero": 20.0, "one": 2.0}}
@@ -176,8 +177,8 @@ def test_a_relative_threshold_is_a_share_of_the_best_quality() -> None:
 
 
 def test_who_may_be_within_the_threshold_and_is_faster_makes_a_tie() -> None:
-    gap = standing_of(rank([GOOD, NEAR], THRESHOLD), "good").quality.value - (
-        standing_of(rank([GOOD, NEAR], THRESHOLD), "near").quality.value
+    gap = quality_of(standing_of(rank([GOOD, NEAR], THRESHOLD), "good")).value - (
+        quality_of(standing_of(rank([GOOD, NEAR], THRESHOLD), "near")).value
     )
     edge = {"kind": "lexicographic", "accuracy_threshold": abs(gap)}
     decision = rank([GOOD, NEAR], edge)

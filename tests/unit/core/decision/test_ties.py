@@ -10,6 +10,7 @@ import pytest
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.ties import Tie
 from bakeoff.measure.statistics.outcomes import outcomes_of, read_outcomes
+from judged import outcomes_in
 from unit.core.field import make_candidate, make_exact, make_latency, rule, weigh
 
 
@@ -22,7 +23,7 @@ def tie_of(*candidates: Candidate, quality: float = 1.0) -> Tie:
 
 def repeat(candidate: Candidate, times: int) -> Candidate:
     """The same documents so many times: the difference stays, its error shrinks."""
-    outcomes = {name: np.tile(values, times) for name, values in outcomes_of(candidate.outcomes).items()}
+    outcomes = {name: np.tile(values, times) for name, values in outcomes_of(outcomes_in(candidate)).items()}
     return candidate.replace(outcomes=read_outcomes(outcomes))
 
 
@@ -32,6 +33,7 @@ def test_so_many_documents_as_are_said_to_be_enough_break_the_tie_and_far_fewer_
     assert (tie.now.documents, tie.now.repeats) == (200, 5)
     enough = tie.enough[0]
     assert enough.repeats == 5
+    assert enough.documents is not None
     times = -(-enough.documents // 200)
     assert times > 1
     more = rule([repeat(one, times + 1), repeat(two, times + 1)], objective=weigh(1, 0), resamples=2000)

@@ -18,6 +18,7 @@ from bakeoff.report.figures.axes import Tick
 from bakeoff.report.figures.intervals import WIDTH, draw_strips
 from bakeoff.report.figures.markers import SHAPES, choose_looks, draw_legend
 from bakeoff.report.figures.scatter import Plot, Point, draw_plot
+from judged import quality_of
 
 SIZES = [(1040, 560), (460, 460)]
 NEAR = 0.25  # of a unit of the drawing; places are rounded to 0.1
@@ -76,14 +77,14 @@ def test_every_mark_stands_where_the_ticks_say(any_decision: Decision, size: tup
     for point in plot.points:
         row = point.standing
         assert point.x == pytest.approx(across(row.latency_ms.value), abs=NEAR)
-        assert point.y == pytest.approx(along(row.quality.value), abs=NEAR)
+        assert point.y == pytest.approx(along(quality_of(row).value), abs=NEAR)
 
 
 def test_whiskers_end_at_the_ends_of_the_intervals(any_decision: Decision, size: tuple[int, int]) -> None:
     plot = draw(any_decision, size)
     across, along = scales(plot)
     for point in plot.points:
-        latency, quality = point.standing.latency_ms, point.standing.quality
+        latency, quality = point.standing.latency_ms, quality_of(point.standing)
         assert latency.high is not None
         assert quality.high is not None
         for whisker, scale, low, high in (
@@ -135,7 +136,7 @@ def test_an_interval_far_beyond_all_marks_is_open_and_does_not_stretch_the_axis(
 def test_a_tooltip_says_name_place_and_numbers(decision: Decision) -> None:
     first = decision.standings[0]
     tooltip = point_of(draw(decision), first.label).tooltip
-    assert tooltip.startswith(f"{first.label} (winner): F1 {first.quality.value:.3f} [")
+    assert tooltip.startswith(f"{first.label} (winner): F1 {quality_of(first).value:.3f} [")
     assert tooltip.endswith("] ms")
 
 
@@ -159,7 +160,7 @@ def test_any_values_give_a_plot_whose_marks_are_in_the_order_of_the_values(
     for a, b in combinations(plot.points, 2):
         if a.standing.latency_ms.value < b.standing.latency_ms.value:
             assert a.x <= b.x
-        if a.standing.quality.value < b.standing.quality.value:
+        if quality_of(a.standing).value < quality_of(b.standing).value:
             assert a.y >= b.y
 
 
@@ -212,7 +213,7 @@ def test_every_place_on_the_curve_of_equal_score_scores_as_the_first(
     share = weights[0] / sum(weights)
     for x, y in plot.equal_score.corners:
         ms, f1 = invert(across, x, 1e-3, 1e4), invert(lambda v: -along(v), -y, 0.0, 1.0)
-        score = share * math.log(f1 / first.quality.value)
+        score = share * math.log(f1 / quality_of(first).value)
         score += (1 - share) * math.log(first.latency_ms.value / ms)
         # Half a unit of the drawing is as near as a rounded place can be.
         slack = share * math.log(1 + 2e-3) + (1 - share) * math.log(1 + 2e-3)
@@ -347,7 +348,7 @@ def test_strips_are_on_one_scale_in_the_order_of_the_scores(any_decision: Decisi
 
 def test_the_axis_of_an_error_is_turned_so_that_better_is_up(errors: Decision) -> None:
     plot = draw(errors)
-    by_error = sorted(plot.points, key=lambda point: point.standing.quality.value)
+    by_error = sorted(plot.points, key=lambda point: quality_of(point.standing).value)
     assert [point.y for point in by_error] == sorted(point.y for point in plot.points)
     (limit,) = plot.limits
     assert (limit.text, limit.is_latency) == ("RMSE ≤ 20", False)

@@ -24,6 +24,7 @@ from bakeoff.disk.digest import digest_json
 from bakeoff.report import render_html
 from bakeoff.report.figures.scatter import draw_plot
 from bakeoff.report.page.gates import list_gates
+from judged import quality_of
 
 CandidateMaker = Callable[..., Candidate]
 DecisionMaker = Callable[..., Decision]
@@ -205,7 +206,7 @@ def test_every_candidate_has_its_place_its_numbers_and_its_reason(named: tuple[D
     for standing in decision.standings:
         name = f"{standing.backbone} × {standing.runtime} {standing.place} "
         number, row = next((n, row) for n, row in enumerate(rows) if row.startswith(name))
-        quality, latency, score = standing.quality, standing.latency_ms, standing.score
+        quality, latency, score = quality_of(standing), standing.latency_ms, standing.score
         assert f" {quality.value:.3f} [{quality.low:.3f}, {quality.high:.3f}] " in row
         assert score is not None
         assert f" {score.value:.3f} [{score.low:.3f}, {score.high:.3f}] " in row

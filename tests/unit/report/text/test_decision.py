@@ -16,6 +16,7 @@ from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text import objective
+from judged import quality_of
 from unit.outcomes import F1, RMSE
 
 DecisionMaker = Callable[..., Decision]
@@ -26,8 +27,8 @@ def test_key_figures_of_a_winner_are_its_own_numbers_with_units_and_intervals(de
     row = decision.winning_standing
     assert row is not None
     f1, latency, score, best = decision_text.list_key_figures(decision)
-    assert (f1.name, f1.value) == ("F1", f"{row.quality.value:.3f}")
-    assert f1.note == f"95% interval [{row.quality.low:.3f}, {row.quality.high:.3f}]"
+    assert (f1.name, f1.value) == ("F1", f"{quality_of(row).value:.3f}")
+    assert f1.note == f"95% interval [{quality_of(row).low:.3f}, {quality_of(row).high:.3f}]"
     assert (latency.name, latency.unit) == ("p50 latency, batch size 1", "ms")
     assert latency.value == f"{row.latency_ms.value:.2f}"
     assert score.note.endswith("; the reference has 1")
@@ -42,11 +43,11 @@ def test_a_winner_that_is_the_reference_is_said_to_be(alone: Decision) -> None:
 def test_key_figures_without_a_winner_span_those_whom_they_are_about(tie: Decision, nobody: Decision) -> None:
     first, f1, latency = decision_text.list_key_figures(tie)
     assert (first.name, first.value, first.note) == ("Tied", "2", "of 3 candidates")
-    assert (f1.value, f1.note) == (f"{tie.standings[0].quality.value:.3f}", "among the tied")
+    assert (f1.value, f1.note) == (f"{quality_of(tie.standings[0]).value:.3f}", "among the tied")
     assert (latency.note, latency.unit) == ("among the tied", "ms")
     first, f1, latency = decision_text.list_key_figures(nobody)
     assert (first.name, first.value, first.note) == ("Meet every constraint", "0", "of 6 candidates")
-    values = sorted(row.quality.value for row in nobody.standings)
+    values = sorted(quality_of(row).value for row in nobody.standings)
     assert f1.value == f"{values[0]:.3f}–{values[-1]:.3f}"
     assert latency.note == "among all"
 
@@ -78,14 +79,14 @@ def test_the_trade_off_compares_the_winner_with_the_most_accurate_and_the_fastes
     rows = {row.backbone: row for row in decision.standings}
     assert decision.winner == "middle × r"
     finest, fastest = decision_text.describe_trade_off(decision)
-    more = rows["fine"].quality.value - rows["middle"].quality.value
+    more = quality_of(rows["fine"]).value - quality_of(rows["middle"]).value
     slower = rows["fine"].latency_ms.value / rows["middle"].latency_ms.value
     assert finest == (
         f"The most accurate of the others, fine × r, has {more:.3f} more F1 and is {slower:.2f}× slower."
         if slower < 10
         else f"The most accurate of the others, fine × r, has {more:.3f} more F1 and is {slower:.1f}× slower."
     )
-    less = rows["middle"].quality.value - rows["quick"].quality.value
+    less = quality_of(rows["middle"]).value - quality_of(rows["quick"]).value
     faster = rows["middle"].latency_ms.value / rows["quick"].latency_ms.value
     assert fastest == (
         f"The fastest of the others, quick × r, has {less:.3f} less F1 and is {faster:.2f}× faster."
@@ -165,7 +166,7 @@ def test_what_is_undecided_has_a_best_so_far_in_the_headline(
 ) -> None:
     candidates = [make_candidate("a", "r", 0.84, 8.0), make_candidate("b", "r", 0.70, 3.0)]
     decided = make_decision(candidates)
-    floor = next(row.quality.value for row in decided.standings if row.backbone == "b")
+    floor = next(quality_of(row).value for row in decided.standings if row.backbone == "b")
     decision = make_decision(candidates, constraints=[{"kind": "quality", "at_least": floor}])
     assert (decision.outcome, decision.winner) == ("undecided", None)
     assert decision_text.headline(decision).startswith(f"Best so far: {decision.best_so_far} (")
@@ -185,7 +186,7 @@ def test_an_error_is_told_by_its_name_and_the_most_accurate_has_the_least(errors
     winner, *others = errors.standings
     nearer, far = (next(row for row in others if row.backbone == name) for name in ("nearer", "far-off"))
     first, second = decision_text.describe_trade_off(errors)
-    more = nearer.quality.value - winner.quality.value
+    more = quality_of(nearer).value - quality_of(winner).value
     assert first.startswith(
         f"The most accurate of the others, {nearer.label}, has {more:.2f} more RMSE and is "
     )
@@ -196,8 +197,8 @@ def test_an_error_is_told_by_its_name_and_the_most_accurate_has_the_least(errors
     )
     above, below, share, *_ = map(float, re.findall(r"\d+(?:\.\d+)?", objective.explain_score(errors, far)))
     assert share == 0.8
-    assert above == pytest.approx(winner.quality.value, abs=0.01)
-    assert below == pytest.approx(far.quality.value, abs=0.1)
+    assert above == pytest.approx(quality_of(winner).value, abs=0.01)
+    assert below == pytest.approx(quality_of(far).value, abs=0.1)
 
 
 def test_a_threshold_of_an_error_lies_above_the_most_accurate(errors: Decision) -> None:
