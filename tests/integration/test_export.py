@@ -170,6 +170,7 @@ def test_without_texts_nothing_is_taken_for_equal(checkpoint: Checkpoint) -> Non
 @pytest.mark.parametrize(
     "runtime",
     [
+        Torch(),
         OnnxRuntime(precision="int8"),
         OpenVino(),
         pytest.param(Torch(compile=True), marks=pytest.mark.slow),
@@ -193,8 +194,7 @@ def test_a_checkpoint_that_answers_nan_is_refused_and_leaves_nothing(
         documents=tuple(TaggedDocument(tokens=words) for words in texts[:4]),
     )
     (tmp_path / "work").mkdir()
-    said = rf"outputs of {runtime.label} differ from PyTorch's by nan \(limit"
-    with pytest.raises(WorkerError, match=said):
+    with pytest.raises(WorkerError, match="PyTorch's logits for the documents are not all finite"):
         run_in_fresh_process(order, tmp_path / "work", timeout_s=300)
     assert [path for path in (tmp_path / "out").iterdir() if path.suffix != ".lock"] == []
 

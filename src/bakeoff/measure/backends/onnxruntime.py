@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,8 +14,7 @@ from pydantic import Field
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions, require_libraries
-from bakeoff.measure.backends.onnx_export import OPSET, export_onnx
-from bakeoff.measure.backends.torch import TorchSession, load_model
+from bakeoff.measure.backends.onnx_export import OPSET, make_and_compare, move_export
 from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.graph import LOGITS
 from bakeoff.measure.model.session import ModelKind
@@ -106,7 +104,7 @@ class OnnxRuntime(Record):
             "format": "onnx",
             "opset": str(OPSET),
             "precision": self.precision,
-            "version": "2",
+            "version": "3",
             **library_versions(*MADE_WITH),
         }
 
@@ -118,25 +116,26 @@ class OnnxRuntime(Record):
         """
         require_libraries("export to ONNX", extra=EXTRA, libraries=("onnxruntime", "onnx"))
         _import_onnxruntime()
-        model = load_model(checkpoint)
-        batch = sample.first_batch(checkpoint)
         path = folder / MODEL_FILE
-        if self.precision == "fp32":
-            export_onnx(model, batch, path)
-        else:
-            with TemporaryDirectory(dir=folder) as aside:
-                export_onnx(model, batch, Path(aside) / MODEL_FILE)
-                _quantize(Path(aside) / MODEL_FILE, path)
-        found = parity.compare(TorchSession(model, "cpu"), self._open(path), checkpoint, sample)
+
+        def make(exported: Path) -> OnnxSession:
+            if self.precision == "fp32":
+                move_export(exported, path)
+            else:
+                _quantize(exported, path)
+            return self._open(path)
+
+        found, exporter = make_and_compare(
+            checkpoint, sample, folder, make, runtime=self._file_label, precision=self.precision
+        )
         parity.write_check(
             found,
             folder,
             checkpoint,
-            runtime=f"{self.kind}-{self.precision}",  # no other setting changes the files
+            runtime=self._file_label,
             precision=self.precision,
             task=sample.task,
-            made_by=f"torch.onnx.export, opset {OPSET}"
-            + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
+            made_by=exporter + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
             versions=library_versions(*MADE_WITH),
         )
 
@@ -160,6 +159,11 @@ class OnnxRuntime(Record):
         if self.precision == "given":
             return checkpoint.size_bytes
         return parity.checked_size_bytes(prepared, checkpoint)
+
+    @property
+    def _file_label(self) -> str:
+        """Label of the files: no other setting changes them."""
+        return f"{self.kind}-{self.precision}"
 
     def _open(self, path: Path) -> OnnxSession:
         onnxruntime = _import_onnxruntime()

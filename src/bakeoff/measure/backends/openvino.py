@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,12 +14,11 @@ from pydantic import Field
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions, require_bf16, require_libraries
-from bakeoff.measure.backends.onnx_export import OPSET, export_onnx
-from bakeoff.measure.backends.torch import TorchSession, load_model
+from bakeoff.measure.backends.onnx_export import OPSET, make_and_compare
 from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.graph import LOGITS
 from bakeoff.measure.model.session import ModelKind
-from bakeoff.measure.model.tokenizer import Batch
+from bakeoff.measure.model.tokenizer import INPUT_NAMES, Batch
 from bakeoff.record import Record
 
 EXTRA = "openvino"
@@ -115,7 +113,7 @@ class OpenVino(Record):
             "format": "openvino",
             "opset": str(OPSET),
             "precision": self.precision,
-            "version": "1",
+            "version": "2",
             **library_versions(*MADE_WITH),
         }
 
@@ -128,14 +126,14 @@ class OpenVino(Record):
         """
         needed = ("openvino", "onnx", *(("nncf",) if self.precision == "int8" else ()))
         require_libraries("conversion to OpenVINO", extra=EXTRA, libraries=needed)
-        model = load_model(checkpoint)
-        batch = sample.first_batch(checkpoint)
-        with TemporaryDirectory(dir=folder) as aside:
-            exported = Path(aside) / "model.onnx"
-            export_onnx(model, batch, exported)
+
+        def make(exported: Path) -> OpenVinoSession:
             self._convert(exported, folder / MODEL_FILE)
-        session = self._open(folder / MODEL_FILE)
-        found = parity.compare(TorchSession(model, "cpu"), session, checkpoint, sample)
+            return self._open(folder / MODEL_FILE)
+
+        found, exporter = make_and_compare(
+            checkpoint, sample, folder, make, runtime=self.label, precision=self.precision
+        )
         parity.write_check(
             found,
             folder,
@@ -143,7 +141,7 @@ class OpenVino(Record):
             runtime=self.label,
             precision=self.precision,
             task=sample.task,
-            made_by=f"torch.onnx.export, opset {OPSET}; openvino.convert_model"
+            made_by=f"{exporter}; openvino.convert_model"
             + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
             versions=library_versions(*MADE_WITH),
         )
@@ -217,11 +215,11 @@ class OpenVinoSession:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        self._names = [entry.get_any_name() for entry in compiled.inputs]
+        self._names = [_name_of(entry) for entry in compiled.inputs]
         # A given graph may want ids of 32 bits.
         self._types = {
-            entry.get_any_name(): np.int32
-            for entry in compiled.inputs
+            name: np.int32
+            for name, entry in zip(self._names, compiled.inputs, strict=True)
             if entry.get_element_type().get_type_name() == "i32"
         }
         names = [output.get_names() for output in compiled.outputs]
@@ -253,6 +251,12 @@ class OpenVinoSession:
     def device_memory_bytes(self) -> Mapping[str, int]:
         """Return nothing: it runs on the CPU."""
         return {}
+
+
+def _name_of(entry: Any) -> str:
+    """Return the name of an input; it also has the names of its copies, if the converter removed copies."""
+    known = [name for name in INPUT_NAMES if name in entry.get_names()]
+    return known[0] if known else str(entry.get_any_name())
 
 
 def _import_openvino() -> Any:

@@ -85,28 +85,28 @@ class Torch(Record):
         _import_libraries()
 
     def prepare_settings(self) -> dict[str, str] | None:
-        """Return the settings that decide the comparison, as its cache key; None for plain PyTorch."""
-        if self._is_reference:
-            return None
-        return {"check": self.label, "version": "1", **library_versions("torch", "transformers")}
+        """Return the settings that decide the comparison, as its cache key."""
+        return {"check": self.label, "version": "2", **library_versions("torch", "transformers")}
 
     def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
         """Compare the outputs with those of fp32, eager, on the CPU; write only the result.
+
+        These themselves are compared too: of each document alone with the same in padded batches.
 
         Raises:
             CheckpointError: The outputs differ too much; nothing may be timed then.
             UnsupportedRuntimeError: The settings need a CPU, GPU or compiler that is missing.
         """
-        if self._is_reference:
-            return
         session = self._open(checkpoint)
+        reference = session if self._is_reference else TorchSession(load_model(checkpoint), "cpu")
+        parity.require_padding_hidden(reference, checkpoint, sample)
         try:
-            found = parity.compare(TorchSession(load_model(checkpoint), "cpu"), session, checkpoint, sample)
+            found = parity.compare(reference, session, checkpoint, sample)
         except _compile_errors() as error:
             raise UnsupportedRuntimeError(
                 self.label,
                 needs="a C++ compiler that torch.compile can use",
-                found=_first_line(error),
+                found=parity.describe_error(error),
                 fix="install g++ or set CXX, or use compile: false",
             ) from error
         parity.write_check(
@@ -243,6 +243,10 @@ def load_model(checkpoint: Checkpoint) -> Any:
             found=f"weights missing or of another shape: {shown}",
             fix="acquire or train the checkpoint again, since random values would replace them",
         )
+    for module in model.modules():  # also those of an encoder or a text model inside
+        config = getattr(module, "config", None)
+        if config is not None and getattr(config, "use_cache", False):
+            config.use_cache = False  # a document is read in one call, so no later token needs the cache
     return model.eval()
 
 
@@ -345,7 +349,3 @@ def _compile_errors() -> tuple[type[Exception], ...]:
     from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 
     return (TorchDynamoException, CppCompileError, InvalidCxxCompiler)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

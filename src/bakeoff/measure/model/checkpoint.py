@@ -23,6 +23,13 @@ OFFSET_MODELS = frozenset(
     }
 )  # fmt: skip
 OFFSET_PAD_TOKEN_ID = 1  # of all these models, if config.json does not set it
+# Fields of these models for the number of positions; of all others it is max_position_embeddings.
+POSITION_FIELDS = {
+    "ctrl": "n_positions", "gpt2": "n_positions", "gpt_bigcode": "n_positions", "gptj": "n_positions",
+    "mpt": "max_seq_len", "openai-gpt": "n_positions",
+}  # fmt: skip
+# Models with token types, but without a table of them (type_vocab_size).
+TYPED_MODELS = frozenset({"xlnet"})
 Head = Literal["token_classification", "sequence_classification"]
 # End of the class name of each head in transformers.
 HEADS: dict[str, Head] = {
@@ -46,6 +53,8 @@ class Checkpoint:
         weight_files: Names of the safetensors files: one file or several shards.
         architecture: Class of transformers that saved it.
         problem_type: Kind of the loss that it was trained with; None if it was not recorded.
+        has_token_types: Whether token types mark the two texts of a pair for the model. Some models
+            without them take such an input too, and read its numbers as tokens.
         graph: The ONNX graph, if the folder holds one instead of weights.
     """
 
@@ -56,6 +65,7 @@ class Checkpoint:
     weight_files: tuple[str, ...] = (WEIGHTS_FILE,)
     architecture: str = ""
     problem_type: str | None = None
+    has_token_types: bool = True
     graph: Graph | None = None
 
     @property
@@ -125,6 +135,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         weight_files=check_weights(folder),
         architecture=_read_architecture(folder, config),
         problem_type=_read_problem_type(folder, config),
+        has_token_types=bool(_find(config, "type_vocab_size")) or config.get("model_type") in TYPED_MODELS,
     )
 
 
@@ -259,8 +270,15 @@ def _read_problem_type(folder: Path, config: Mapping[str, Any]) -> str | None:
     return value
 
 
+def _find(config: Mapping[str, Any], name: str) -> Any:
+    """Return a field, also from the text model inside a model of several kinds of input; None without it."""
+    value = config.get(name)
+    inner = config.get("text_config")
+    return inner.get(name) if value is None and isinstance(inner, dict) else value
+
+
 def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
-    value = config.get("pad_token_id")
+    value = _find(config, "pad_token_id")
     if value is None:
         return 0
     if not isinstance(value, int) or value < 0:
@@ -279,7 +297,8 @@ def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
         folder: Checkpoint folder, for the message.
         config: Content of its ``config.json``.
     """
-    value = config.get("max_position_embeddings")
+    name = POSITION_FIELDS.get(str(config.get("model_type")), "max_position_embeddings")
+    value = _find(config, name)
     if value is None:
         return None
     offset = 0
@@ -289,7 +308,7 @@ def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool) or value <= offset:
         raise CheckpointError(
             folder,
-            found=f"{CONFIG_FILE} has the max_position_embeddings {str(value)[:40]!r}",
+            found=f"{CONFIG_FILE} has the {name} {str(value)[:40]!r}",
             fix="set it to the number of positions of the model",
         )
     return value - offset

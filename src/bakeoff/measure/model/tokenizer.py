@@ -20,8 +20,8 @@ class Batch:
     """One batch in the form that every runtime takes.
 
     Attributes:
-        arrays: ``input_ids``, ``attention_mask`` and ``token_type_ids``, each int64 [documents, tokens]; or
-            tensors that you give, each [documents, ...] with its own dtype.
+        arrays: ``input_ids``, ``attention_mask`` and, if the model has token types, ``token_type_ids``, each
+            int64 [documents, tokens]; or tensors that you give, each [documents, ...] with its own dtype.
         n_tokens: Tokens without padding; the number of documents if there are no tokens.
     """
 
@@ -74,6 +74,7 @@ class Encoder:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(checkpoint.token_limit(max_length))
         self._pad_token_id = checkpoint.pad_token_id
+        self._names = INPUT_NAMES if checkpoint.has_token_types else INPUT_NAMES[:2]
 
     def encode(self, tokens: Sequence[str]) -> Encoding:
         """Encode one document that is already split into words."""
@@ -100,4 +101,5 @@ class Encoder:
             ids[row, :length] = encoding.ids
             mask[row, :length] = 1
             types[row, :length] = encoding.type_ids
-        return Batch(dict(zip(INPUT_NAMES, (ids, mask, types), strict=True)), n_tokens=int(mask.sum()))
+        arrays = dict(zip(INPUT_NAMES, (ids, mask, types), strict=True))
+        return Batch({name: arrays[name] for name in self._names}, n_tokens=int(mask.sum()))

@@ -118,6 +118,9 @@ def test_pickled_weights_are_not_taken_and_the_message_says_to_convert_them(chec
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
         ({"model_type": "xlm-roberta", "max_position_embeddings": 514}, 512),
         ({"model_type": "camembert", "max_position_embeddings": 514, "pad_token_id": 3}, 510),
+        ({"model_type": "gpt2", "n_positions": 1024}, 1024),
+        ({"model_type": "t5", "n_positions": 512}, None),  # of which T5 makes no use
+        ({"text_config": {"max_position_embeddings": 128}}, 128),
         ({"max_position_embeddings": None}, None),
         ({}, None),
     ],
@@ -129,6 +132,28 @@ def test_the_model_says_how_many_tokens_it_takes(
     assert checkpoint.max_positions == expected
     assert checkpoint.token_limit(100_000) == (expected or 100_000)
     assert checkpoint.token_limit(8) == 8
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"model_type": "bert", "type_vocab_size": 2}, True),
+        ({"model_type": "xlnet"}, True),
+        ({"model_type": "gpt2"}, False),  # it would read token types as tokens
+        ({"model_type": "deberta-v2", "type_vocab_size": 0}, False),
+    ],
+)
+def test_only_a_model_with_token_types_gets_them(
+    tmp_path: Path, make_checkpoint: Callable[..., Path], config: dict[str, Any], expected: bool
+) -> None:
+    assert open_checkpoint(make_checkpoint(tmp_path / "model", **config)).has_token_types is expected
+
+
+def test_the_padding_token_may_be_that_of_a_text_model_inside(
+    tmp_path: Path, make_checkpoint: Callable[..., Path]
+) -> None:
+    folder = make_checkpoint(tmp_path / "model", pad_token_id=None, text_config={"pad_token_id": 7})
+    assert open_checkpoint(folder).pad_token_id == 7
 
 
 @pytest.mark.parametrize("value", [0, -1, "512", 512.5, True, [512]])
