@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.config.settings import FloatRange
+from bakeoff.core.config.search_space import FloatRange
 from bakeoff.errors import ConfigError, WorkerError
 from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.measure.tasks.token_classification import TokenClassification

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.core.config.settings import FloatRange, WorkerSettings
+from bakeoff.core.config.search_space import FloatRange
+from bakeoff.core.config.settings import WorkerSettings
 from bakeoff.errors import MissingExtraError, StudyError
 from bakeoff.run.training.search import Params, StudyPlan
 from bakeoff.run.training.study import SharedStudy, TrialClaim

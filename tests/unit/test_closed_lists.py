@@ -68,7 +68,10 @@ def test_the_list_of_backends_is_the_union() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=kind_of)
 def test_the_extras_of_a_backend_bring_its_libraries(backend: type[Backend]) -> None:
-    brought = {name_of(each) for extra in backend.extras for each in EXTRAS[extra]}
+    always = PYPROJECT["project"]["dependencies"]
+    brought = {
+        name_of(each) for each in (*always, *(each for extra in backend.extras for each in EXTRAS[extra]))
+    }
     assert {*backend.libraries, *backend.build_libraries} <= brought
 
 

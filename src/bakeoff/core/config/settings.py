@@ -14,6 +14,7 @@ from bakeoff.core.config.execution import Execution, LocalExecution
 from bakeoff.core.config.models import NamedSource
 from bakeoff.core.config.pruners import Pruner
 from bakeoff.core.config.quality_limits import find_misfits, find_unfit_scenarios
+from bakeoff.core.config.search_space import Distribution, Scalar
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
 from bakeoff.measure.heats.protocol import TimingProtocol
@@ -22,7 +23,6 @@ from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.record import Record
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-Scalar = bool | int | float | str
 NOTHING_TO_MEASURE = "nothing_to_measure"  # kind of the error for settings without any model
 BUILT_IN_TRAINER = "bakeoff.run.training.hugging_face:HuggingFaceTrainer"
 
@@ -98,50 +98,6 @@ class ObjectiveSettings(Record):
 
     metric: Annotated[str, Field(min_length=1, max_length=250)] = "f1"
     direction: Direction = "maximize"
-
-
-class FloatRange(Record):
-    """Float hyper-parameter between two bounds.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        log: Whether to search on a log scale.
-    """
-
-    kind: Literal["float"]
-    low: float
-    high: float
-    log: bool = False
-
-
-class IntRange(Record):
-    """Whole-number hyper-parameter between two bounds, both included.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        log: Whether to search on a log scale.
-    """
-
-    kind: Literal["int"]
-    low: int
-    high: int
-    log: bool = False
-
-
-class Choice(Record):
-    """Hyper-parameter from a list.
-
-    Attributes:
-        choices: Values to choose from.
-    """
-
-    kind: Literal["choice"]
-    choices: Annotated[tuple[Scalar, ...], Field(min_length=1)]
-
-
-Distribution = Annotated[FloatRange | IntRange | Choice, Field(discriminator="kind")]
 
 
 class WorkerSettings(Record):

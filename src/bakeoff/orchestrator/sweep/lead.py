@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bakeoff.core.config.settings import Choice, Distribution, FloatRange
+from bakeoff.core.config.search_space import Choice, Distribution, FloatRange
 from bakeoff.core.identity import build_study_family_hash, build_study_key_hash
 from bakeoff.core.records import Trial
 from bakeoff.core.run_mode import Step, choose_step

@@ -66,7 +66,7 @@ class TrialRequest(NamedTuple):
     overrides: Sequence[str] = ()
 
 
-class Trial(NamedTuple):
+class OpenTrial(NamedTuple):
     """A project that is ready to measure.
 
     Attributes:
@@ -80,7 +80,7 @@ class Trial(NamedTuple):
     config: str
 
 
-def open_trial(request: TrialRequest, folder: Path, progress: Progress | None = None) -> Trial:
+def open_trial(request: TrialRequest, folder: Path, progress: Progress | None = None) -> OpenTrial:
     """Fetch and identify the models, infer task and fields, and open a project for them.
 
     Args:
@@ -128,10 +128,10 @@ def open_trial(request: TrialRequest, folder: Path, progress: Progress | None = 
     text = _write(config)
     settings = parse_settings({"": (_SETTINGS, text)}, request.overrides)
     project = Project(folder.absolute(), settings, progress, is_offline=True, is_trial=True)
-    return Trial(project, tuple(remarks), text)
+    return OpenTrial(project, tuple(remarks), text)
 
 
-def save_trial(trial: Trial) -> Path:
+def save_trial(trial: OpenTrial) -> Path:
     """Write the settings of a trial as a project in its folder, where nothing is measured again.
 
     Raises:

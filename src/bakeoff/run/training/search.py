@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bakeoff.core.config.pruners import AshaPruner, MedianPruner, Pruner
-from bakeoff.core.config.settings import Choice, Distribution, FloatRange, WorkerSettings
+from bakeoff.core.config.search_space import Choice, Distribution, FloatRange
+from bakeoff.core.config.settings import WorkerSettings
 from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.record import Record
 

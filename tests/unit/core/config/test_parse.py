@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bakeoff.core.config.decision_rules import LatencyLimit
 from bakeoff.core.config.parse import STAGES, parse_settings
-from bakeoff.core.config.settings import Choice, FloatRange, Settings
+from bakeoff.core.config.search_space import Choice, FloatRange
+from bakeoff.core.config.settings import Settings
 from bakeoff.core.identity import compute_config_hash
 from bakeoff.core.run_mode import RunMode
 from bakeoff.errors import ConfigError
