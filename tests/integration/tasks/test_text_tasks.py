@@ -29,6 +29,7 @@ from bakeoff.orchestrator import (
     sweep,
 )
 from bakeoff.orchestrator.checkpoints import find_checkpoint
+from integration.test_serving import ask, served
 from judged import quality_of
 from once import make_once
 
@@ -257,7 +258,8 @@ def test_the_refit_is_reproduced(project: Project) -> None:
         assert not [flag for flag in measurement.flags if flag.name.startswith("metric_not")]
 
 
-def test_the_promoted_model_answers_what_was_measured(project: Project, folder: Path) -> None:
+def ask_promoted(project: Project) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
+    """The columns of a request with all documents, and the answers of the promoted model."""
     import mlflow
     import pandas as pd
 
@@ -268,11 +270,27 @@ def test_the_promoted_model_answers_what_was_measured(project: Project, folder: 
     columns: dict[str, list[str]] = {"text": [each.text for each in documents]}
     if documents[0].second is not None:
         columns["text_pair"] = [each.second or "" for each in documents]
-    answers = model.predict(pd.DataFrame(columns))
+    return columns, model.predict(pd.DataFrame(columns))
+
+
+@pytest.mark.slow
+def test_mlflow_serves_the_answers_of_the_promoted_model(project: Project, tmp_path: Path) -> None:
+    columns, answers = ask_promoted(project)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    with served(project, tmp_path, "models:/bakeoff-model@champion") as uri:
+        code, reply = ask(uri, {"dataframe_records": rows})
+    assert code == 200, reply
+    assert len(reply["predictions"]) == len(rows)
+    for one, other in zip(reply["predictions"], answers, strict=True):
+        assert one == pytest.approx(other) if "labels" not in other else one["labels"] == other["labels"]
+
+
+def test_the_promoted_model_answers_what_was_measured(project: Project, folder: Path) -> None:
+    columns, answers = ask_promoted(project)
     checkpoint, logits = predict_with_transformers(project)
     task = project.settings.data.task
     labels = task.name_outputs(open_checkpoint(checkpoint).labels)
-    assert len(answers) == len(documents)
+    assert len(answers) == len(columns["text"])
     for answer, row in zip(answers, logits, strict=True):
         if task.kind == "text_regression":
             assert answer["value"] == pytest.approx(float(row[0]), abs=1e-3)
