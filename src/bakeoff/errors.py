@@ -6,6 +6,7 @@
     │   ├── ChampionError
     │   ├── ConfigError
     │   ├── DataError
+    │   │   └── DamagedResultError
     │   ├── CheckpointError
     │   ├── JobNotFoundError
     │   ├── MissingExtraError
@@ -85,6 +86,14 @@ class DataError(UserError):
 
     def __init__(self, place: str, *, found: str, expected: str) -> None:
         super().__init__(f"{place}: found {found}; expected {expected}")
+
+
+class DamagedResultError(DataError):
+    """A stored result that is not as bakeoff wrote it."""
+
+    def __init__(self, place: str, *, found: str) -> None:
+        fix = "the bytes that bakeoff wrote; run `bakeoff bench`, which sets it aside and measures again"
+        super().__init__(place, found=found, expected=fix)
 
 
 class CheckpointError(UserError):

@@ -314,7 +314,7 @@ class Measurement(Record):
         timed_s: Time in s inside its own timed calls.
     """
 
-    format_version: Literal[4] = 4
+    format_version: Literal[5] = 5
     job: Job
     attempt: int
     measured_at: str
@@ -356,7 +356,7 @@ class FailedAttempt(Record):
             decision.
     """
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     job: Job
     attempt: int
     failed_at: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,7 +83,7 @@ class Project:
         self._warned = set[str]()
         uri = self.resolve_uri(settings.tracking.uri)
         self.tracker = Tracker(uri, self.artifact_location, warn, is_offline=is_offline)
-        self.results = ResultStore(root / "results")
+        self.results = ResultStore(root / "results", self.warn_once)
         self.claims = self.make_claims(self._identify_machine)
         self.checkpoints = CheckpointStore(root / ".cache", self.progress.say, warn)
 
@@ -280,12 +280,18 @@ class Project:
         return machine_lock.identify_machine(self.results.lock_path if self.cluster else None)
 
 
-def waiting_to_measure(project: Project) -> AbstractContextManager[None]:
-    """Hold the lock of the one process that measures in this project; warn of a holder to wait for."""
-    return durable.exclusive(
+@contextmanager
+def waiting_to_measure(project: Project) -> Iterator[None]:
+    """Hold the lock of the one process that measures in this project; warn of a holder to wait for.
+
+    Damaged results are set aside first, so that they are measured again.
+    """
+    with durable.exclusive(
         project.results.lock_path,
         lambda holder: warn(f"waiting for another process that measures in this project: {holder}"),
-    )
+    ):
+        project.results.set_damaged_aside()
+        yield
 
 
 def open_project(

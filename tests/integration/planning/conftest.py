@@ -14,7 +14,7 @@ from bakeoff.measure.statistics.readings import LATENCY, Reading
 from bakeoff.orchestrator import Project, open_project, select_champions
 from bakeoff.orchestrator.plan import build_jobs
 from bakeoff.stores import tags
-from bakeoff.stores.results.store import LoggedRun
+from bakeoff.stores.results.views import LoggedRun
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import Tracker, benchmarks
 from copies import copy_project

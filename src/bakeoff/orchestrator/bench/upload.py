@@ -12,7 +12,7 @@ from bakeoff.orchestrator.plan import find_existing
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project, waiting_to_measure
 from bakeoff.record import Record
-from bakeoff.stores.results.store import LoggedRun
+from bakeoff.stores.results.views import LoggedRun
 from bakeoff.stores.tracking import benchmarks
 from bakeoff.stores.tracking.benchmarks import Logged
 

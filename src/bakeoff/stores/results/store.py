@@ -5,18 +5,19 @@ results/jobs/KEY_DIGEST/ATTEMPT.npz        the raw values, written first; option
 results/jobs/KEY_DIGEST/ATTEMPT.forced     present if it was measured although an earlier attempt counted
 results/jobs/KEY_DIGEST/ATTEMPT.logged     a LoggedRun; written when the tracking store has it
 results/jobs/KEY_DIGEST/superseded/        attempts that another machine finished first; they do not count
+results/damaged/KEY_DIGEST/                attempts whose files changed after they were written; never read
 results/work/KEY_DIGEST-ATTEMPT/           parts of an attempt that is not complete yet
 results/champions/BACKBONE-RUN/benchmark.json
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
@@ -26,14 +27,24 @@ from bakeoff.core.records import FailedAttempt, Measurement
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
-from bakeoff.errors import DataError
+from bakeoff.disk.inputs import read_regular
+from bakeoff.errors import DamagedResultError, DataError
 from bakeoff.record import Record
-from bakeoff.stores.results.attempt_files import detach_arrays, read_attempt
+from bakeoff.stores.results.attempt_files import (
+    MAX_ARRAYS_BYTES,
+    MAX_DOCUMENT_BYTES,
+    encode_attempt,
+    read_attempt,
+)
 from bakeoff.stores.results.benchmark_json import describe_champion
+from bakeoff.stores.results.views import LoggedRun, name_as, summarize
 
 HEAT_PREFIX = "heat-"
 SUPERSEDED = "superseded"
+DAMAGED = "damaged"
 FORCED = ".forced"
+_SUFFIXES = (".json", ".npz", ".logged", FORCED)
+_MAX_MARK_BYTES = 1 << 16
 
 
 class PackedAttempt(Record):
@@ -51,36 +62,26 @@ class PackedAttempt(Record):
     is_forced: bool
 
 
-class LoggedRun(Record):
-    """Place of a logged attempt.
-
-    Attributes:
-        store: URI of the tracking store, without password.
-        experiment_id: Id of the run's experiment.
-        run_id: Id of the run.
-    """
-
-    format_version: Literal[1] = 1
-    store: str
-    experiment_id: str
-    run_id: str
-
-
 class ResultStore:
     """Attempts of jobs in a folder. Files are written whole, so several processes may share it.
 
+    A damaged attempt counts as missing, and a warning names its file; all others are read.
+
     Args:
         folder: Folder of the store, made with the first result.
+        notify: Receives a line for each damaged attempt.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, notify: Callable[[str], None] = lambda _: None) -> None:
         self.folder = folder
+        self._notify = notify
+        self._named = set[str]()
 
     @property
     def token(self) -> str:
         """Id of this folder for the machines that measure, made at the first use."""
         path = self.folder / ".token"
-        if not path.is_file():
+        if not path.is_file() or path.is_symlink():
             durable.write_bytes(path, uuid.uuid4().hex.encode())
         return path.read_text(encoding="ascii")
 
@@ -99,12 +100,10 @@ class ResultStore:
         path = self._path(attempt.job, attempt.attempt)
         if is_forced:
             durable.write_bytes(path.with_suffix(FORCED), b"")
-        document = attempt.model_dump(mode="json")
-        if isinstance(attempt, FailedAttempt) and not attempt.readings:
-            del document["readings"]
-        else:
-            durable.write_bytes(path.with_suffix(".npz"), detach_arrays(document))
-        durable.write_json(path, document)
+        document, arrays = encode_attempt(attempt)
+        if arrays:
+            durable.write_bytes(path.with_suffix(".npz"), arrays)
+        durable.write_bytes(path, document)
         return path
 
     def load_valid(self, job: Job, among: Collection[int] | None = None) -> Measurement | None:
@@ -117,9 +116,9 @@ class ResultStore:
         for path in sorted(self._attempt_files(job), reverse=True):
             if among is not None and path.stem not in {f"{number:03d}" for number in among}:
                 continue
-            attempt = read_attempt(path)
+            attempt = self._find(path)
             if isinstance(attempt, Measurement) and attempt.is_valid:
-                return _name_as(attempt, job)
+                return name_as(attempt, job)
         return None
 
     def load_contended(self, job: Job, among: Collection[int]) -> Measurement | None:
@@ -130,22 +129,30 @@ class ResultStore:
             among: Numbers of the attempts that may count.
         """
         for path in sorted(self._attempt_files(job), reverse=True):
-            attempt = read_attempt(path) if path.stem in {f"{number:03d}" for number in among} else None
+            attempt = self._find(path) if path.stem in {f"{number:03d}" for number in among} else None
             if isinstance(attempt, Measurement) and is_only_contended(attempt):
-                return _name_as(attempt, job)
+                return name_as(attempt, job)
         return None
 
     def load(self, key: str, attempt: int) -> Measurement | FailedAttempt:
-        """Read one attempt, with its raw values."""
-        return read_attempt(self._attempt_path(digest_json(key), attempt))
+        """Read one attempt, with its raw values.
+
+        Raises:
+            DataError: It is missing, damaged, or of another version of bakeoff.
+        """
+        path = self._attempt_path(digest_json(key), attempt)
+        try:
+            return self._read(path)
+        except FileNotFoundError:
+            raise DataError(str(path), found="no such file", expected="a measured attempt") from None
 
     def list_attempts(self) -> list[Measurement | FailedAttempt]:
         """List every attempt on this disk, without raw values, in the order of keys and attempts."""
-        return [read_attempt(path, with_arrays=False) for path in sorted(self.folder.glob("jobs/*/*.json"))]
+        return [attempt for _, attempt in self._iterate()]
 
     def holds(self, key_digest: str, attempt: int) -> bool:
-        """Return whether an attempt is here."""
-        return self._attempt_path(key_digest, attempt).is_file()
+        """Return whether an attempt is here, and undamaged."""
+        return self._find(self._attempt_path(key_digest, attempt), with_arrays=False) is not None
 
     @property
     def n_attempts(self) -> int:
@@ -154,7 +161,7 @@ class ResultStore:
 
     def list_packed(self) -> list[PackedAttempt]:
         """Pack the files of every attempt here."""
-        return [_pack(path) for path in sorted(self.folder.glob("jobs/*/*.json"))]
+        return [_pack(path) for path, _ in self._iterate()]
 
     def pack(self, job: Job, attempt: int) -> PackedAttempt:
         """Pack the files of one attempt."""
@@ -163,18 +170,17 @@ class ResultStore:
     def remove(self, key_digest: str, attempt: int) -> None:
         """Remove an attempt that is kept elsewhere, first the file that makes it count."""
         path = self._attempt_path(key_digest, attempt)
-        for suffix in (".json", ".npz", ".logged", FORCED):
+        for suffix in _SUFFIXES:
             path.with_suffix(suffix).unlink(missing_ok=True)
 
     def list_existing(self, champion_run_ids: Iterable[str]) -> list[ExistingBenchmark]:
         """List all attempts of some champions on this disk."""
         wanted = set(champion_run_ids)
-        found = []
-        for path in sorted(self.folder.glob("jobs/*/*.json")):
-            attempt = read_attempt(path, with_arrays=False)
-            if attempt.job.champion_run_id in wanted:
-                found.append(_summarize(attempt, _read_mark(path)))
-        return found
+        return [
+            summarize(attempt, _read_mark(path))
+            for path, attempt in self._iterate()
+            if attempt.job.champion_run_id in wanted
+        ]
 
     def list_interrupted(self) -> frozenset[str]:
         """List the key digests of jobs with measured parts and without a complete attempt."""
@@ -212,7 +218,7 @@ class ResultStore:
         place = path.parent / SUPERSEDED / f"{path.stem}-{logged.run_id[:12] if logged else 'unlogged'}.json"
         with durable.storage_faults(place, "setting aside"):
             durable.ensure_folder(place.parent)
-            for suffix in (".json", ".npz", ".logged", FORCED):
+            for suffix in _SUFFIXES:
                 if path.with_suffix(suffix).is_file():
                     path.with_suffix(suffix).replace(place.with_suffix(suffix))
             durable.sync(path.parent)
@@ -220,8 +226,65 @@ class ResultStore:
 
     def list_waiting(self) -> list[Measurement | FailedAttempt]:
         """List the attempts that no tracking store has, with raw values, in the order of their numbers."""
-        paths = [path for path in sorted(self.folder.glob("jobs/*/*.json")) if _read_mark(path) is None]
-        return [read_attempt(path) for path in paths]
+        return [attempt for path, attempt in self._iterate(with_arrays=True) if _read_mark(path) is None]
+
+    def set_damaged_aside(self) -> list[Path]:
+        """Move every damaged attempt to a folder where nothing reads it; return the new paths.
+
+        Call it while no other process measures in this folder.
+        """
+        moved = []
+        for path in sorted(self.folder.glob("jobs/*/*.json")):
+            try:
+                self._read(path)
+            except FileNotFoundError:
+                continue
+            except DamagedResultError as error:
+                place = self._move_damaged(path)
+                self._notify(f"{error}; moved to {place}")
+                moved.append(place)
+        return moved
+
+    def _move_damaged(self, path: Path) -> Path:
+        # What is in a linked folder belongs to others: the link goes, and they stay.
+        found = [path.parent] if path.parent.is_symlink() else [path.with_suffix(each) for each in _SUFFIXES]
+        place = self.folder / DAMAGED / path.parent.name / f"{path.stem}-{uuid.uuid4().hex[:8]}"
+        with durable.storage_faults(place, "setting aside"):
+            durable.ensure_folder(place.parent)
+            for each in found:
+                if os.path.lexists(each):
+                    os.rename(each, place.with_suffix(each.suffix))  # noqa: PTH104 - links move as they are
+            durable.sync(path.parent.parent if path.parent in found else path.parent)
+        return place.with_suffix("" if path.parent in found else path.suffix)
+
+    def _iterate(self, *, with_arrays: bool = False) -> Iterator[tuple[Path, Measurement | FailedAttempt]]:
+        """Read every undamaged attempt, in the order of keys and attempts."""
+        for path in sorted(self.folder.glob("jobs/*/*.json")):
+            attempt = self._find(path, with_arrays=with_arrays)
+            if attempt is not None:
+                yield path, attempt
+
+    def _find(self, path: Path, *, with_arrays: bool = True) -> Measurement | FailedAttempt | None:
+        """Read an attempt; None if it is missing or damaged, which is reported once."""
+        try:
+            return self._read(path, with_arrays=with_arrays)
+        except FileNotFoundError:
+            return None
+        except DamagedResultError as error:
+            if str(error) not in self._named:
+                self._named.add(str(error))
+                self._notify(str(error))
+            return None
+
+    def _read(self, path: Path, *, with_arrays: bool = True) -> Measurement | FailedAttempt:
+        """Read an attempt, and check that it lies where its job and number belong."""
+        if path.parent.is_symlink():
+            raise DamagedResultError(str(path.parent), found="a symbolic link, not a folder")
+        attempt = read_attempt(path, with_arrays=with_arrays)
+        if path != self._path(attempt.job, attempt.attempt):
+            found = f"attempt {attempt.attempt} of {attempt.job.label}, which belongs elsewhere"
+            raise DamagedResultError(str(path), found=found)
+        return attempt
 
     def attempt_files(self, attempt: Measurement | FailedAttempt) -> list[Path]:
         """List the files of an attempt, for upload."""
@@ -253,7 +316,7 @@ class ResultStore:
         found = read_attempt(source)
         if found.job.key != job.key or found.attempt != attempt:
             raise DataError(str(source), found=f"key {found.job.key}", expected=f"key {job.key}")
-        if self._path(job, attempt).is_file():
+        if self.holds(job.key_digest, attempt):
             self.set_aside(found)  # the attempt with this number here is of another run
         self.store(found)
         self.mark_logged(found, logged)
@@ -281,12 +344,15 @@ class ResultStore:
 
 
 def _pack(path: Path) -> PackedAttempt:
-    arrays = path.with_suffix(".npz")
+    try:
+        arrays = read_regular(path.with_suffix(".npz"), MAX_ARRAYS_BYTES, follows_links=False)
+    except FileNotFoundError:
+        arrays = b""
     return PackedAttempt(
         key_digest=path.parent.name,
         number=int(path.stem),
-        document=path.read_bytes(),
-        arrays=arrays.read_bytes() if arrays.is_file() else b"",
+        document=read_regular(path, MAX_DOCUMENT_BYTES, follows_links=False),
+        arrays=arrays,
         is_forced=path.with_suffix(FORCED).is_file(),
     )
 
@@ -294,45 +360,7 @@ def _pack(path: Path) -> PackedAttempt:
 def _read_mark(path: Path) -> LoggedRun | None:
     """Read a mark. An unreadable one counts as missing: logging again finds and adopts the run."""
     try:
-        return LoggedRun.model_validate_json(path.with_suffix(".logged").read_bytes())
+        mark = read_regular(path.with_suffix(".logged"), _MAX_MARK_BYTES, follows_links=False)
+        return LoggedRun.model_validate_json(mark)
     except (OSError, ValidationError):
         return None
-
-
-def _summarize(attempt: Measurement | FailedAttempt, logged: LoggedRun | None) -> ExistingBenchmark:
-    if isinstance(attempt, Measurement):
-        state, reason, when = (
-            "valid" if attempt.is_valid else "invalid",
-            "" if attempt.is_valid else attempt.validity,
-            attempt.measured_at,
-        )
-    else:
-        state, reason, when = "failed", attempt.reason, attempt.failed_at
-    return ExistingBenchmark.model_validate(
-        {
-            "key": attempt.job.key,
-            "champion_run_id": attempt.job.champion_run_id,
-            "parts": attempt.job.parts,
-            "state": state,
-            "attempt": attempt.attempt,
-            "reason": reason,
-            "measured_at": when,
-            "run_id": logged.run_id if logged else None,
-            "on_disk": True,
-        }
-    )
-
-
-def _name_as(measurement: Measurement, job: Job) -> Measurement:
-    """Give a measurement of a named model its present name and source, which are no part of the key."""
-    measured = measurement.job
-    if job.source is None or (measured.backbone, measured.source) == (job.backbone, job.source):
-        return measurement
-    named, heat = measured.replace(backbone=job.backbone, source=job.source), measurement.heat
-    if heat is not None:
-        candidates = tuple(
-            named.candidate if each == measured.candidate else each for each in heat.candidates
-        )
-        reference = named.candidate if heat.reference_key == measured.key else heat.reference
-        heat = heat.replace(candidates=candidates, reference=reference)
-    return measurement.replace(job=named, heat=heat)

@@ -55,11 +55,10 @@ def test_what_was_read_before_a_failure_comes_back_whole(
 def test_a_failure_without_readings_is_written_as_ever(
     store: ResultStore, make_job: Callable[..., Job]
 ) -> None:
-    """Older versions read it, and what they wrote is read."""
     failed = fail(make_job())
     path = store.store(failed)
     assert set(json.loads(path.read_text())) == {
-        "format_version", "job", "attempt", "failed_at", "reason", "detail",
+        "format_version", "job", "attempt", "failed_at", "reason", "detail", "sha256",
     }  # fmt: skip
     assert store.attempt_files(failed) == [path]
     assert store.load(failed.job.key, 1) == failed
@@ -70,5 +69,5 @@ def test_readings_whose_raw_values_are_lost_are_no_attempt(
 ) -> None:
     path = store.store(fail(make_job(), READING))
     path.with_suffix(".npz").unlink()
-    with pytest.raises(DataError, match="the raw values are missing"):
+    with pytest.raises(DataError, match="found no raw values"):
         store.load(make_job().key, 1)
