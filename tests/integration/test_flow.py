@@ -361,6 +361,23 @@ def test_a_bench_killed_between_repeats_measures_none_of_them_twice(
     assert not list(project.results.folder.glob("work/heat-*"))
 
 
+def test_a_damaged_repeat_is_named_and_measured_again(
+    reopen: Reopen, project_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides = (*NOOP, "benchmark.protocol.processes=3")
+    here = tmp_path / "here"
+    command = start_bench(project_folder, *overrides, prepare=partial(halt_before_repeat, 2, here))
+    wait_until_halted(command.process, here)
+    command.process.kill()
+    command.wait()
+    (kept,) = (project_folder / "results").glob("work/heat-*/repeat-001.json")
+    wall = json.loads(kept.read_bytes())["repeat"]["parts"][0]["blocks"][0]["wall_ns"]
+    kept.write_bytes(kept.read_bytes().replace(str(wall[0]).encode(), b"1000000000000007", 1))
+    (measurement,) = bench(reopen(*overrides)).measured
+    assert f"{kept}: not used (its content differs from its digest)" in caplog.text
+    assert 1000000000000007 not in [int(value) for each in measurement.readings for value in each.values]
+
+
 def test_an_interrupted_bench_leaves_no_worker_and_goes_on_from_what_it_kept(
     reopen: Reopen, project_folder: Path, tmp_path: Path
 ) -> None:

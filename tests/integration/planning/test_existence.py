@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -338,3 +339,35 @@ def test_two_machines_that_end_the_same_attempt_in_the_same_second_keep_a_run_ea
     first = log(theirs)
     loaded = project.results.load(ours.job.key, ours.attempt)
     assert log(loaded) == log(ours) != first
+
+
+def test_a_damaged_result_is_planned_again_and_the_others_are_reused(
+    open_written: Open, make_bench: MakeBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = make_bench(open_written())
+    kept = [shelf.keep(number) for number in (0, 1)]
+    path, _ = shelf.project.results.attempt_files(kept[0])
+    path.unlink()
+    os.mkfifo(path)  # which nobody writes into: reading it would wait for ever
+    plans = [facts(open_written(is_offline=is_offline)) for is_offline in (False, True)]
+    assert [[action == "measure" for action, *_ in each] for each in plans] == [[True, False]] * 2
+    assert f"{path}: found a FIFO, not a regular file" in caplog.text
+    (damaged,) = open_written().results.set_damaged_aside()
+    assert not os.path.lexists(path)
+    assert damaged.is_fifo()
+
+
+def test_a_damaged_result_that_was_logged_is_fetched_not_measured_again(
+    open_written: Open, make_bench: MakeBench
+) -> None:
+    project = open_written()
+    shelf = make_bench(project)
+    for number in (0, 1):
+        shelf.keep_and_log(number)
+    whole = project.results.load(shelf.jobs[0].key, 1)
+    path, arrays = project.results.attempt_files(whole)
+    arrays.write_bytes(arrays.read_bytes()[:-100])
+    result = bench(open_written())
+    assert result.measured == ()
+    assert open_written().results.load(shelf.jobs[0].key, 1) == whole
+    assert len(list(path.parents[2].glob("damaged/*/001-*.npz"))) == 1

@@ -14,10 +14,12 @@ import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from bakeoff.core.config.settings import NOTHING_TO_MEASURE, Settings
+from bakeoff.core.config.yaml_values import MAX_DEPTH, compose, construct, read_value, shorten
 from bakeoff.errors import ConfigError
 from bakeoff.record import Record
 
 STAGES = tuple(Settings.model_fields)
+_MOST_OF_OVERRIDE = 200
 
 
 Places = dict[tuple[str | int, ...], str]
@@ -42,11 +44,8 @@ def parse_settings(sections: Mapping[str, tuple[str, str]], overrides: Sequence[
         path = (stage,) if stage else ()
         try:
             value = _read_yaml(file, text, path, places)
-        except yaml.MarkedYAMLError as error:
+        except yaml.YAMLError as error:
             faults.append(_explain_yaml(file, error))
-            continue
-        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-            faults.append(f"{file}: invalid YAML: {error}")
             continue
         if value is None:
             continue
@@ -78,49 +77,79 @@ def parse_document(model: type[_Document], file: str, text: str) -> _Document:
     places: Places = {}
     try:
         value = _read_yaml(file, text, (), places)
-    except yaml.MarkedYAMLError as error:
+    except yaml.YAMLError as error:
         raise ConfigError([_explain_yaml(file, error)]) from None
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise ConfigError([f"{file}: invalid YAML: {error}"]) from None
     if not isinstance(value, dict):
         raise ConfigError([f"{file}:1:1: found {_show(value)}; expected a mapping"])
     return _validate(model, value, places, [file])
 
 
+class _Flag(str):
+    """``true`` or ``false`` as a text, which pydantic reads as a flag and never as a number."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str.__str__(self)
+
+
+def _flag_numbers(value: Any) -> Any:
+    """Replace every flag in a value by its text."""
+    match value:
+        case bool():
+            return _Flag(str(value).lower())
+        case dict():
+            return {name: _flag_numbers(each) for name, each in value.items()}
+        case list():
+            return [_flag_numbers(each) for each in value]
+    return value
+
+
 def _validate(
     model: type[_Document], values: Mapping[str, Any], places: Places, files: Sequence[str]
 ) -> _Document:
+    # Python counts true as 1: such a value fits as what it is, and does not fit as a text.
+    found = [fault for fault in _try(model, _flag_numbers(values))[1] if isinstance(fault["input"], _Flag)]
+    known = {fault["loc"] for fault in found}
+    read, faults = _try(model, values)
+    found += [fault for fault in faults if fault["loc"] not in known]
+    if read is not None and not found:
+        return read
+    # pydantic reports a list with a wrong entry a second time, as a list that is too short.
+    distinct = [
+        fault
+        for fault in found
+        if not any(other["loc"][: len(fault["loc"])] == fault["loc"] for other in found if other is not fault)
+    ]
+    lines = (_explain(model, fault, places, files) for fault in distinct or found)
+    raise ConfigError(tuple(dict.fromkeys(lines)))
+
+
+def _try(model: type[_Document], values: Mapping[str, Any]) -> tuple[_Document | None, list[Any]]:
     try:
-        return model.model_validate(values)
+        return model.model_validate(values), []
     except ValidationError as error:
-        found = error.errors()
-        # pydantic reports a list with a wrong entry a second time, as a list that is too short.
-        distinct = [
-            fault
-            for fault in found
-            if not any(
-                other["loc"][: len(fault["loc"])] == fault["loc"] for other in found if other is not fault
-            )
-        ]
-        raise ConfigError([_explain(model, fault, places, files) for fault in distinct or found]) from None
+        return None, list(error.errors())
 
 
-def _explain_yaml(file: str, error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
+def _explain_yaml(file: str, error: yaml.YAMLError) -> str:
+    mark = (error.problem_mark or error.context_mark) if isinstance(error, yaml.MarkedYAMLError) else None
     at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-    return f"{at}: invalid YAML: {error.problem or error.context}"
+    return f"{at}: invalid YAML: {_describe(error)}"
+
+
+def _describe(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        return shorten(error.problem or error.context or "")
+    return shorten(str(error).partition("\n")[0])
 
 
 def _read_yaml(file: str, text: str, path: tuple[str | int, ...], places: Places) -> Any:
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _note_places(file, node, path, places)
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
+    found = compose(text)
+    if found is None:
+        return None
+    _note_places(file, found[1], path, places)
+    return construct(*found)
 
 
 def _note_places(
@@ -132,7 +161,9 @@ def _note_places(
     places.setdefault(path, _place(file, node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            inner = (*path, str(key.value))
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key that is not a text", problem_mark=key.start_mark)
+            inner = (*path, key.value)
             if inner in places:
                 raise yaml.MarkedYAMLError(
                     problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark
@@ -150,9 +181,10 @@ def _place(file: str, node: yaml.Node) -> str:
 
 def _override(values: dict[str, Any], override: str, faults: list[str], places: Places) -> None:
     dotted, equals, text = override.partition("=")
-    steps = [int(step) if step.isdecimal() else step for step in dotted.split(".")]
+    steps = [int(step) if step.isdecimal() else step for step in dotted.split(".")[:MAX_DEPTH]]
+    shown = f"--set {shorten(override, _MOST_OF_OVERRIDE)}"
     if not equals or not all(step != "" for step in steps):
-        faults.append(f"--set {override}: expected stage.key=value")
+        faults.append(f"{shown}: expected stage.key=value")
         return
     try:
         target: Any = values
@@ -160,16 +192,16 @@ def _override(values: dict[str, Any], override: str, faults: list[str], places: 
             if isinstance(target, dict) and target.get(step) is None:
                 target[step] = {}
             target = target[step]
-        target[steps[-1]] = yaml.safe_load(text)
+        target[steps[-1]] = read_value(text)
         # The override replaces all that the file says below this key: no message may point there.
         for path in [path for path in places if path[: len(steps)] == tuple(steps)]:
             del places[path]
         for end in range(1, len(steps) + 1):
-            places.setdefault(tuple(steps[:end]), f"--set {override}")
+            places.setdefault(tuple(steps[:end]), shown)
     except (LookupError, TypeError, AttributeError):
-        faults.append(f"--set {override}: found no setting at {dotted}; expected stage.key=value")
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        faults.append(f"--set {override}: invalid YAML in the value: {error}")
+        faults.append(f"{shown}: found no setting at {shorten(dotted)}; expected stage.key=value")
+    except yaml.YAMLError as error:
+        faults.append(f"{shown}: invalid YAML in the value: {_describe(error)}")
 
 
 def _explain(
@@ -178,7 +210,7 @@ def _explain(
     location: tuple[str | int, ...] = fault["loc"]
     path = _written_path(location, places)
     place = places[path] if path in places else (files[0] if len(files) == 1 else "configuration")
-    dotted = ".".join(str(step) for step in path or location)  # a default is written nowhere
+    dotted = shorten(".".join(str(step) for step in path or location))  # a default is written nowhere
     if fault["type"] == "missing":
         return f"{place}: {'.'.join(map(str, _without_tags(location, places)))} is missing; add it"
     if fault["type"] == "extra_forbidden":
@@ -186,8 +218,12 @@ def _explain(
         names = _names_at(model, location[:-1])
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
-        return f"{place}: {dotted}: unknown key {name!r}; {hint}"
+        return f"{place}: {dotted}: unknown key {_show(name)}; {hint}"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    tag = str(fault.get("ctx", {}).get("tag", ""))  # pydantic repeats a kind that it does not know
+    message = message.replace(tag, shorten(tag)) if tag else message
+    if isinstance(fault["input"], _Flag) and fault["type"] in {"int_parsing", "float_parsing"}:
+        message = "Input should be a number; true and false are none"
     if fault["type"] == NOTHING_TO_MEASURE:
         return f"{files[0] if len(files) == 1 else place}: {message}"
     return f"{place}: {dotted}: found {_show(fault['input'])}; {message[0].lower()}{message[1:]}"
@@ -242,5 +278,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _show(value: JsonValue) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004
+    try:
+        return shorten(repr(value))
+    except ValueError:  # an integer that Python refuses to write in decimal
+        return "a number of too many digits"

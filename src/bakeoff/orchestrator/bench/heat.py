@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from bakeoff.core.validity.flags import RECOMPILED
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
+from bakeoff.disk.inputs import read_regular
+from bakeoff.disk.sealed import open_sealed, seal_json
 from bakeoff.errors import BakeoffError, WorkerError
 from bakeoff.measure.backends import RowBackend
 from bakeoff.measure.heats.assemble import (
@@ -57,11 +60,17 @@ from bakeoff.run.measuring.resident import ResidentWorker
 
 # Share of the free memory that the candidates of a heat may hold together.
 MEMORY_SHARE = 0.6
+MAX_REPEAT_BYTES = 1 << 30
 
 
 class KeptRepeat(Record):
-    """One repeat of a heat on disk; an interrupted heat goes on after it."""
+    """One repeat of a heat on disk; an interrupted heat goes on after it.
 
+    Attributes:
+        heat: Name of the heat's folder.
+    """
+
+    heat: str
     repeat: Repeat
     environments: Mapping[str, Environment]
 
@@ -135,12 +144,17 @@ class _HeatFiles:
         self.environments: list[Mapping[str, Environment]] = []
 
     def load(self) -> list[Repeat]:
-        """Load the repeats of an interrupted run, up to the first of another version."""
+        """Load the repeats of an interrupted run, up to the first that is damaged or of another version."""
         found: list[Repeat] = []
-        while (path := self._path(len(found))).is_file():
+        while os.path.lexists(path := self._path(len(found))):
             try:
-                kept = KeptRepeat.model_validate_json(path.read_bytes())
-            except ValidationError:
+                document = open_sealed(read_regular(path, MAX_REPEAT_BYTES, follows_links=False))
+                kept = KeptRepeat.model_validate(document)
+                if (kept.heat, kept.repeat.number) != (self.folder.name, len(found)):
+                    raise ValueError(f"it is repeat {kept.repeat.number} of {kept.heat}")  # noqa: TRY301
+            except (OSError, ValueError) as error:
+                reason = "another version" if isinstance(error, ValidationError) else str(error)
+                warn(f"{path}: not used ({reason}); this repeat is measured again")
                 break
             found.append(kept.repeat)
             self.environments.append(kept.environments)
@@ -154,8 +168,8 @@ class _HeatFiles:
             if repeat.number in each.environments
         }
         self.environments.append(seen)
-        document = KeptRepeat(repeat=repeat, environments=seen)
-        durable.write_bytes(self._path(repeat.number), document.model_dump_json().encode())
+        document = KeptRepeat(heat=self.folder.name, repeat=repeat, environments=seen)
+        durable.write_bytes(self._path(repeat.number), seal_json(document.model_dump(mode="json")))
         n_dirty = sum(repeat.rounds.values())
         remark = f", {count(n_dirty, 'round')} disturbed" if n_dirty else ""
         return f"{count(len(participants), 'candidate')}, repeat {repeat.number + 1}{remark}"

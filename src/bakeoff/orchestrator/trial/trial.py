@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 import yaml
 
 from bakeoff.core.config.parse import parse_settings
+from bakeoff.core.config.yaml_values import read_value
 from bakeoff.core.records import NamedModel
 from bakeoff.disk import durable
 from bakeoff.errors import BakeoffError, ConfigError, DataError, MissingExtraError
@@ -260,7 +261,7 @@ def _list_given(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         if match := _TASK_OVERRIDE.fullmatch(override):
             try:
-                found[match["field"]] = yaml.safe_load(match["value"])
+                found[match["field"]] = read_value(match["value"])
             except yaml.YAMLError:
                 continue  # the settings tell the fault with its place
     return found

@@ -14,9 +14,11 @@ from typing import Any
 
 import yaml
 
+from bakeoff.core.config.yaml_values import read_value
 from bakeoff.core.records import SourceKind
 from bakeoff.disk.digest import digest_file, list_files
 from bakeoff.disk.folders import COMPLETE_MARKER
+from bakeoff.disk.inputs import read_regular
 from bakeoff.disk.names import NameRegister, find_path_fault
 from bakeoff.errors import ModelSourceError
 from bakeoff.record import Record
@@ -129,16 +131,13 @@ def link(path: Path, copy: Path) -> None:
 
 def _load(path: Path, place: str) -> Mapping[Any, Any]:
     try:
-        is_small = path.stat().st_size <= MAX_MLMODEL_BYTES
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) if is_small else None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        found = read_value(read_regular(path, MAX_MLMODEL_BYTES).decode(), MAX_MLMODEL_BYTES)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise _unreadable(place, f"it cannot be read: {reason!r}") from None
     flavors = found.get("flavors") if isinstance(found, dict) else None
     if not isinstance(flavors, dict) or not flavors:
-        raise _unreadable(
-            place, "it names no flavors" if is_small else f"more than {MAX_MLMODEL_BYTES} bytes"
-        )
+        raise _unreadable(place, "it names no flavors")
     return flavors
 
 
