@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_folder, list_files, shorten
 from bakeoff.disk.folders import COMPLETE_MARKER
+from bakeoff.disk.inputs import MAX_RECORD_BYTES, read_regular
 from bakeoff.errors import CheckpointError, DataError
 from bakeoff.measure.backends import TensorBackend
 from bakeoff.measure.model.checkpoint import Checkpoint, open_verified_checkpoint
@@ -178,7 +179,7 @@ def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) 
 def _read_settings(folder: Path) -> ServedModel:
     path = folder / SETTINGS_FILE
     try:
-        return ServedModel.model_validate_json(path.read_bytes())
+        return ServedModel.model_validate_json(read_regular(path, MAX_RECORD_BYTES))
     except OSError as error:
         raise CheckpointError(
             folder, found=f"no readable {SETTINGS_FILE} ({error.strerror})", fix=_FIX

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from bakeoff.disk.digest import digest_file, digest_json, list_files
 from bakeoff.disk.durable import exclusive, storage_faults, sync, write_bytes
+from bakeoff.disk.inputs import MAX_RECORD_BYTES, UnsuitableFileError, read_regular
 from bakeoff.errors import CheckpointError, StorageError
 from bakeoff.record import Record
 
@@ -193,8 +194,8 @@ def build_folder(
 
 def _read_manifest(path: Path) -> Manifest | None:
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return Manifest.model_validate_json(read_regular(path, MAX_RECORD_BYTES))
+    except (FileNotFoundError, UnsuitableFileError, ValidationError):
         return None
 
 

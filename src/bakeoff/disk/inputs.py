@@ -18,6 +18,7 @@ _KINDS = (
 )
 # A FIFO without a writer and a device without a medium would block the open.
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+MAX_RECORD_BYTES = 64 << 20  # of a JSON document that bakeoff writes
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -63,18 +64,21 @@ def read_regular(path: Path, max_bytes: int, *, follows_links: bool = True) -> b
     return data
 
 
-def find_escape(path: Path, root: Path) -> Path | None:
-    """Find where a path below a folder really leads, if links take it out of that folder; else None.
+def refuse_escape(path: Path, root: Path) -> None:
+    """Refuse a path below a folder if links lead out of that folder.
 
     Args:
-        path: Path to check; one that is written as a place outside the folder is no escape.
+        path: Path to check; one that is written as a place outside the folder is allowed.
         root: The folder.
+
+    Raises:
+        UnsuitableFileError: The path leads out.
     """
-    written = Path(os.path.normpath(path.absolute()))
-    if not written.is_relative_to(os.path.normpath(root.absolute())):
-        return None
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(root)):
+        return
     target = Path(os.path.realpath(path))
-    return None if target.is_relative_to(os.path.realpath(root)) else target
+    if not target.is_relative_to(os.path.realpath(root)):
+        raise UnsuitableFileError(f"a link out of the project; copy the file, or name {target} itself")
 
 
 def _name(mode: int) -> str:

@@ -14,6 +14,7 @@ from bakeoff.core.selection.select import FINISHED, crown_champions, hold_contes
 from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
+from bakeoff.disk.inputs import MAX_RECORD_BYTES, UnsuitableFileError, read_regular
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
@@ -88,10 +89,12 @@ def recall_selection(project: Project) -> KeptSelection:
     if not path.is_file():
         raise UserError(f"{path}: no selection was kept for offline use; {fix}")
     try:
-        kept = KeptSelection.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        expected = f"a file that bakeoff wrote; {fix}"
-        raise DataError(str(path), found=count(error.error_count(), "fault"), expected=expected) from error
+        kept = KeptSelection.model_validate_json(read_regular(path, MAX_RECORD_BYTES))
+    except (UnsuitableFileError, ValidationError) as error:
+        found = str(error)
+        if isinstance(error, ValidationError):
+            found = count(error.error_count(), "fault")
+        raise DataError(str(path), found=found, expected=f"a file that bakeoff wrote; {fix}") from error
     if kept.settings_digest != _digest_settings(project):
         raise UserError(
             f"{path}: the selection of {kept.selected_at} was made with other settings of tracking, "

@@ -27,6 +27,7 @@ from bakeoff.core.records import Champion, Measurement
 from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
+from bakeoff.disk.inputs import MAX_RECORD_BYTES, UnsuitableFileError, read_regular
 from bakeoff.errors import CannotTellError, DataError, TrackingError, UserError
 from bakeoff.orchestrator.checkpoints import find_models
 from bakeoff.orchestrator.hardware import recall_hardware
@@ -200,7 +201,7 @@ def find_unsent_decision(project: Project) -> Decision | None:
     """Return the decision on disk if it is not in the tracking store yet."""
     decision = _find_stored(project)
     try:
-        mark = SentDecision.model_validate_json(_mark_path(project).read_bytes())
+        mark = SentDecision.model_validate_json(read_regular(_mark_path(project), MAX_RECORD_BYTES))
     except (OSError, ValidationError):
         return decision
     if decision is None:
@@ -235,7 +236,10 @@ def load_decision(project: Project) -> Decision:
     path = project.decision_path
     if not path.is_file():
         raise UserError(f"{path}: no decision was made yet; run `bakeoff decide`")
-    return read_decision(path.read_bytes(), str(path))
+    try:
+        return read_decision(read_regular(path, MAX_RECORD_BYTES), str(path))
+    except UnsuitableFileError as error:
+        raise DataError(str(path), found=str(error), expected="a file that `bakeoff decide` wrote") from None
 
 
 def recall_measurements(project: Project, decision: Decision) -> tuple[Measurement, ...]:

@@ -17,6 +17,7 @@ from bakeoff.core.job import Hardware
 from bakeoff.core.records import AnyModel
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
+from bakeoff.disk.inputs import MAX_RECORD_BYTES, read_regular
 from bakeoff.errors import ClusterError, ConfigError, UserError
 from bakeoff.measure.backends import Backend, OnnxRuntime, PyFunc, Python
 from bakeoff.measure.model.session import ModelKind
@@ -61,7 +62,7 @@ def recall_hardware(project: Project) -> Hardware:
     if cluster is None or cluster.nodes is not None:
         return find_hardware(project)
     try:
-        seen = SeenHardware.model_validate_json(_seen_path(project).read_bytes()).hardware
+        seen = SeenHardware.model_validate_json(read_regular(_seen_path(project), MAX_RECORD_BYTES)).hardware
     except (OSError, ValidationError):
         return find_hardware(project)
     return seen if cluster.settings.hardware in {None, seen.label} else find_hardware(project)

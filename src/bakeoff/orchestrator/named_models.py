@@ -13,6 +13,7 @@ from bakeoff.core.config.models import ALLOWED, ModelSource
 from bakeoff.core.records import NamedModel, SourceKind
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_file, digest_json, shorten
+from bakeoff.disk.inputs import MAX_RECORD_BYTES, read_regular
 from bakeoff.errors import (
     BakeoffError,
     CheckpointError,
@@ -250,7 +251,7 @@ def _locate(project: Project, source: ModelSource, place: str) -> str:
     path = project.checkpoints.folder / "named" / f"{name}.json"
     if project.is_offline:
         try:
-            return KnownLocation.model_validate_json(path.read_bytes()).location
+            return KnownLocation.model_validate_json(read_regular(path, MAX_RECORD_BYTES)).location
         except (OSError, ValidationError):
             raise _never_fetched(place) from None
     location = locate(project.tracker, source, place)

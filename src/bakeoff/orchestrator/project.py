@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from os.path import lexists
 from pathlib import Path
 
 from bakeoff.core.config.execution import RayExecution
 from bakeoff.core.config.parse import STAGES, parse_settings
 from bakeoff.core.config.settings import Settings
+from bakeoff.core.config.yaml_values import MAX_CHARS
 from bakeoff.core.identity import compute_data_fingerprint, compute_eval_fingerprint
 from bakeoff.core.run_mode import RunMode, inherit_mode
 from bakeoff.disk import durable
-from bakeoff.errors import ConfigError
+from bakeoff.disk.inputs import UnsuitableFileError, read_regular, refuse_escape
+from bakeoff.errors import ConfigError, DataError
 from bakeoff.measure.tasks import Document
 from bakeoff.orchestrator.progress import Progress, Quiet, warn
 from bakeoff.run.cluster import RayCluster
@@ -138,7 +141,7 @@ class Project:
         """
         if self.settings.data.test is None:
             raise ConfigError([self.missing("data.test", "sweep, plan, bench and decide")])
-        return self.root / self.settings.data.test
+        return self._locate(self.settings.data.test)
 
     def encode_test_file(self) -> str:
         """Write the rows of the test file as JSON Lines, for machines that do not have it.
@@ -203,7 +206,7 @@ class Project:
             DataError: The file is missing or broken.
         """
         path = self.settings.data.train
-        return () if path is None else self._read_documents(self.root / path)
+        return () if path is None else self._read_documents(self._locate(path))
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -216,7 +219,7 @@ class Project:
         data, hpo = self.settings.data, self.settings.hpo
         paths = {"test": self.test_path}
         if data.train is not None:
-            paths["train"] = self.root / data.train
+            paths["train"] = self._locate(data.train)
         train, test = self.train_documents, self.test_documents
         for role, documents in {"train": train, "test": test}.items():
             if role in paths:
@@ -253,6 +256,15 @@ class Project:
         if line not in self._warned:
             self._warned.add(line)
             warn(line)
+
+    def _locate(self, name: str) -> Path:
+        """Return the path of a data file; a link must not lead out of the project."""
+        path = self.root / name
+        try:
+            refuse_escape(path, self.root)
+        except UnsuitableFileError as error:
+            raise DataError(str(path), found=str(error), expected="a file in the project") from None
+        return path
 
     def _read_documents(self, path: Path) -> tuple[Document, ...]:
         found = read_document_file(path, self.settings.data)
@@ -321,13 +333,13 @@ def open_project(
             raise ConfigError(
                 [f"{config / unknown[0]}: not the name of a stage; rename it to one of {_list_files()}"]
             )
-        sections = {stage: _read(path) for stage, path in files.items() if path.is_file()}
+        sections = {stage: _read(path, config.parent) for stage, path in files.items() if lexists(path)}
         if not sections:
             raise ConfigError(
                 [f"{config}: no configuration in this folder; write at least one of {_list_files()}"]
             )
-    elif config.is_file():
-        sections = {"": _read(config)}
+    elif lexists(config):
+        sections = {"": _read(config, config.parent)}
     else:
         raise ConfigError([f"{config}: no such file or folder; name the configuration with --config"])
     settings = parse_settings(sections, overrides)
@@ -338,8 +350,9 @@ def _list_files() -> str:
     return ", ".join(f"{stage}.yaml" for stage in STAGES)
 
 
-def _read(path: Path) -> tuple[str, str]:
+def _read(path: Path, root: Path) -> tuple[str, str]:
     try:
-        return str(path), path.read_text(encoding="utf-8")
+        refuse_escape(path, root)
+        return str(path), read_regular(path, MAX_CHARS).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read: {error}"]) from error

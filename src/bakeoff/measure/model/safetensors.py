@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from bakeoff.disk.inputs import UnsuitableFileError, read_regular
 from bakeoff.disk.names import find_name_fault
 from bakeoff.errors import CheckpointError
 
@@ -47,13 +48,11 @@ def check_weights(folder: Path) -> tuple[str, ...]:
 def read_json(folder: Path, name: str, max_bytes: int) -> dict[str, Any]:
     """Read a JSON object of a checkpoint, of at most so many bytes."""
     path = folder / name
-    if path.stat().st_size > max_bytes:
-        raise CheckpointError(
-            folder,
-            found=f"{name} has {path.stat().st_size} bytes (limit {max_bytes})",
-            fix="log the checkpoint again",
-        )
-    return _parse_mapping(folder, name, path.read_bytes())
+    try:
+        text = read_regular(path, max_bytes)
+    except UnsuitableFileError as error:
+        raise CheckpointError(folder, found=f"{name} is {error}", fix="log the checkpoint again") from None
+    return _parse_mapping(folder, name, text)
 
 
 def _parse_mapping(folder: Path, name: str, text: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from bakeoff.disk.digest import canonical_json, shorten
+from bakeoff.disk.inputs import open_regular
 from bakeoff.errors import DataError
 from bakeoff.measure.model.graph import Graph
 from bakeoff.measure.model.tokenizer import INPUT_NAMES, Batch, Encoding
@@ -122,7 +123,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             with the same number of rows, or more than ``MAX_BYTES``.
     """
     try:
-        with zipfile.ZipFile(path) as file:
+        with open_regular(path, MAX_BYTES) as raw, zipfile.ZipFile(raw) as file:
             members = file.infolist()
             _check_members(path, members)
             arrays = {

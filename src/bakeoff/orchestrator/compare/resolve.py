@@ -23,6 +23,7 @@ from bakeoff.core.quality import measure_quality
 from bakeoff.core.records import AnyModel, FailedAttempt, Measurement
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk.digest import digest_json, shorten
+from bakeoff.disk.inputs import MAX_RECORD_BYTES, read_regular
 from bakeoff.errors import CandidateNotFoundError, DataError, UserError
 from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, OUTCOMES
 from bakeoff.orchestrator.checkpoints import find_models
@@ -186,7 +187,7 @@ class Finder:
             return self._open(files[0])
 
     def _read_decision(self, path: Path) -> Named:
-        decision = read_decision(path.read_bytes(), str(path))
+        decision = read_decision(read_regular(path, MAX_RECORD_BYTES), str(path))
         sides = [
             self._gather(row.label, {key: _shown_by(row, decision) for key in row.benchmark_keys})
             for row in decision.standings
@@ -297,7 +298,7 @@ def _measured_at(when: object) -> Accepts:
 
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular(path, MAX_RECORD_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             str(path), found=f"no readable JSON ({error})", expected="a file that bakeoff wrote"

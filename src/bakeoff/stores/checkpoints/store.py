@@ -20,6 +20,7 @@ from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_file, digest_json
 from bakeoff.disk.durable import storage_faults
 from bakeoff.disk.folders import Manifest, build_folder, find_whole, look_at
+from bakeoff.disk.inputs import MAX_RECORD_BYTES, read_regular
 from bakeoff.disk.names import find_path_fault
 from bakeoff.errors import CheckpointError, ModelSourceError
 from bakeoff.measure.model.checkpoint import open_checkpoint
@@ -195,7 +196,7 @@ class CheckpointStore:
     def _as_model(self, final: Path, location: str, place: str) -> NamedModel:
         whole = find_whole(final, rehash=False)
         try:
-            content = Content.model_validate_json((final / CONTENT).read_bytes())
+            content = Content.model_validate_json(read_regular(final / CONTENT, MAX_RECORD_BYTES))
         except (OSError, ValidationError):
             content = None
         if whole is None or content is None:

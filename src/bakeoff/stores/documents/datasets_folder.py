@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.disk.digest import digest_file, digest_json
+from bakeoff.disk.inputs import read_regular
 from bakeoff.errors import DataError
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.stores.documents.arrow_tables import ArrowRows, import_pyarrow, naming_faults, read_label_names
@@ -117,13 +118,9 @@ def _explain_other_folder(path: Path) -> DataError:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        size = path.stat().st_size
-        text = path.read_bytes() if size <= _MOST_BYTES else b""
+        text = read_regular(path, _MOST_BYTES)
     except OSError as error:
-        raise DataError(str(path), found=str(error), expected="a readable file") from error
-    if size > _MOST_BYTES:
-        expected = f"at most {_MOST_BYTES:,} bytes; save the dataset again"
-        raise DataError(str(path), found=f"{size:,} bytes", expected=expected)
+        raise DataError(str(path), found=str(error), expected="a file of datasets; save it again") from None
     value = load_json(str(path), text, "one JSON object")
     if not isinstance(value, dict):
         raise DataError(str(path), found="no JSON object", expected="one JSON object; save the dataset again")

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bakeoff.core.config.data import DataFormat
+from bakeoff.disk.inputs import open_regular
 from bakeoff.errors import DataError
 from bakeoff.stores.documents.conll import has_tags
 from bakeoff.stores.documents.csv_files import find_delimiter
 from bakeoff.stores.documents.json_files import BOM
 
+MAX_FILE_BYTES = 4 << 30  # the rows of a file are all held in memory
 _HEAD_BYTES = 64 << 10
 _LINES = 50
 # A bracket can be a word in CoNLL columns; then a tag follows.
@@ -68,13 +70,13 @@ def recognise(path: Path) -> Appearance:
     try:
         if path.is_dir():
             return Appearance("a folder", "datasets")
-        with path.open("rb") as file:
+        with open_regular(path, MAX_FILE_BYTES) as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         expected = "a file of documents; correct its path in data.yaml"
         raise DataError(str(path), found="no such file", expected=expected) from None
     except OSError as error:
-        raise DataError(str(path), found=str(error), expected="a readable file") from error
+        raise DataError(str(path), found=str(error), expected="a file of documents") from None
     for sign, look in _SIGNS.items():
         if head.startswith(sign):
             return NPZ if head.startswith(_ZIP) and _holds_arrays(path) else look

@@ -6,6 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from bakeoff.core.config.parse import parse_document
+from bakeoff.core.config.yaml_values import MAX_CHARS
+from bakeoff.disk.inputs import read_regular, refuse_escape
 from bakeoff.errors import ConfigError
 from bakeoff.stores.layouts.layout import Layout
 
@@ -34,7 +36,8 @@ def load_layout(name: str, root: Path) -> Layout:
             [f"tracking.layout: found {name!r}; expected {', '.join(BUILT_IN)}, or the path of a YAML file"]
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        refuse_escape(path, root)
+        text = read_regular(path, MAX_CHARS).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"tracking.layout: {path} cannot be read: {error}"]) from error
     return _read(str(path), text)
