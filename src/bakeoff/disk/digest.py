@@ -10,6 +10,7 @@ from typing import Any
 
 import rfc8785
 
+from bakeoff.disk.inputs import UnsuitableFileError, open_regular
 from bakeoff.errors import CheckpointError
 
 SHOWN_DIGITS = 12
@@ -38,9 +39,16 @@ def digest_json(value: Any) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        CheckpointError: It is not a regular file: a FIFO would never end.
+    """
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except UnsuitableFileError as error:
+        raise CheckpointError(path, found=str(error), fix="replace it by the file itself") from None
 
 
 def list_files(folder: Path) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +27,7 @@ class UnsuitableFileError(OSError):
     """Something else than a regular file of the allowed size."""
 
 
-def open_regular(path: Path, max_bytes: int, *, follows_links: bool = True) -> BinaryIO:
+def open_regular(path: Path, max_bytes: int = sys.maxsize, *, follows_links: bool = True) -> BinaryIO:
     """Open a file for reading, without ever waiting for it.
 
     Args:

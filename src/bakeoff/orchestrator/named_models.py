@@ -163,6 +163,8 @@ def _look_at_path(project: Project, source: ModelSource, place: str) -> SeenSour
 
 def _look_at_graph(project: Project, source: ModelSource, path: Path, place: str) -> NamedModel:
     """Find tokenizer and labels of an ONNX graph, and keep all of it in one folder."""
+    if not path.is_file():
+        raise ModelSourceError(place, found=f"{path.name} is not a file", fix="name the .onnx file itself")
     graph = read_graph(path, place)
     files = {name: path.parent / name for name in (graph.file, *graph.data_files)}
     if not project.settings.data.task.reads_tensors:
