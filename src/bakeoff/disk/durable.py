@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         sync(path.parent)
 
 
+def open_new(path: Path) -> BufferedWriter:
+    """Open an empty file for writing; it replaces what is there, so that no planted link is followed."""
+    path.unlink(missing_ok=True)
+    return path.open("xb")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all; refuse NaN."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
@@ -61,8 +68,8 @@ def exclusive(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> It
         except Timeout:
             on_wait(describe_holder(described, path))
             lock.acquire()
-    with suppress(OSError):
-        described.write_text(Holder.of_this_process().model_dump_json(), encoding="utf-8")
+    with suppress(OSError), open_new(described) as file:
+        file.write(Holder.of_this_process().model_dump_json().encode())
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from bakeoff.disk.inputs import read_regular
 from bakeoff.record import Record
 
 _MOST_BYTES = 4096
@@ -54,8 +55,7 @@ def find_holder(path: Path) -> Holder | None:
     import psutil
 
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            holder = Holder.model_validate_json(file.read(_MOST_BYTES))
+        holder = Holder.model_validate_json(read_regular(path, _MOST_BYTES, follows_links=False))
         began_s = psutil.Process(holder.pid).create_time()
     except (OSError, ValidationError, psutil.Error, OverflowError):
         return None

@@ -6,8 +6,8 @@ import errno
 import os
 import stat
 import sys
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -27,7 +27,7 @@ class UnsuitableFileError(OSError):
     """Something else than a regular file of the allowed size."""
 
 
-def open_regular(path: Path, max_bytes: int = sys.maxsize, *, follows_links: bool = True) -> BinaryIO:
+def open_regular(path: Path, max_bytes: int = sys.maxsize, *, follows_links: bool = True) -> BufferedReader:
     """Open a file for reading, without ever waiting for it.
 
     Args:

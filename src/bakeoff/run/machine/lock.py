@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -70,8 +71,11 @@ def _write(path: Path, held: int, text: str) -> None:
         held: The locked descriptor; another file at this path belongs to another command.
         text: New content.
     """
-    with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), "wb") as file:
-        if os.path.samestat(os.fstat(file.fileno()), os.fstat(held)):
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    with suppress(OSError), os.fdopen(os.open(path, flags), "wb") as file:
+        found = os.fstat(file.fileno())
+        # A hard link would be a second name of somebody's file.
+        if os.path.samestat(found, os.fstat(held)) and found.st_nlink == 1:
             file.truncate(0)
             file.write(text.encode())
 
@@ -101,11 +105,19 @@ def _hold(path: Path, on_wait: Callable[[], None]) -> int:
 def _open_lock(path: Path) -> int:
     while True:
         with suppress(FileNotFoundError):
-            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            return _open_regular(path)
         with suppress(FileExistsError):
             descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o644)
             os.fchmod(descriptor, 0o644)  # despite any umask: other accounts must be able to read it
             return descriptor
+
+
+def _open_regular(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(f"something else than a file lies there; remove it, or set {LOCK_VARIABLE}")
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bakeoff.disk.durable import storage_faults
+from bakeoff.disk.durable import open_new, storage_faults
 
 STDERR_FILE = "stderr.txt"
 STDOUT_FILE = "stdout.txt"
@@ -46,7 +46,7 @@ def start_process(
     with ExitStack() as files:
         with storage_faults(folder, "writing"):
             stdout, stderr = (
-                files.enter_context((folder / name).open("wb")) for name in (STDOUT_FILE, STDERR_FILE)
+                files.enter_context(open_new(folder / name)) for name in (STDOUT_FILE, STDERR_FILE)
             )
         files.enter_context(_running_on(cpus))
         return subprocess.Popen(
