@@ -42,11 +42,19 @@ import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bakeoff.uris import mask_password
+
 
 class BakeoffError(Exception):
-    """Base of every error that bakeoff raises on purpose. The CLI catches this one."""
+    """Base of every error that bakeoff raises on purpose. The CLI catches this one.
+
+    Its message shows no password, wherever it comes from.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(mask_password(message))
 
     def __reduce__(self) -> tuple[Callable[..., BakeoffError], tuple[object, ...], dict[str, object]]:
         """Pickle message and attributes, since ``args`` does not hold the arguments of ``__init__``."""
@@ -69,7 +77,7 @@ class ConfigError(UserError):
     """Unusable settings. Carries every fault, not only the first."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(map(mask_password, faults))
         super().__init__("\n".join(self.faults))
 
 
@@ -77,7 +85,7 @@ class ChampionError(UserError):
     """Unusable champions from another program. Carries every fault, not only the first."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(map(mask_password, faults))
         super().__init__("\n".join(self.faults))
 
 

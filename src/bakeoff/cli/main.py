@@ -15,8 +15,12 @@ from typing import NoReturn
 import click
 
 from bakeoff.errors import FULL_OR_READ_ONLY, BakeoffError, StorageError
+from bakeoff.uris import mask_password
 
+EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
+_MOST_OF_REASON = 300
+_MOST_READ = 10_000
 
 _COMMANDS = {
     "try": "Compare models without a configuration: which is better, faster, how sure?",
@@ -103,18 +107,40 @@ def main() -> None:
         _complain(str(error))
         code = error.exit_code
     except OSError as error:
-        if error.errno not in FULL_OR_READ_ONLY:
-            raise
-        place = error.filename or f"the output, or a file that was open in {Path.cwd()}"
-        fault = StorageError(place, action="writing", error=error)
-        _complain(str(fault))
-        code = fault.exit_code
+        if error.errno in FULL_OR_READ_ONLY:
+            place = error.filename or f"the output, or a file that was open in {Path.cwd()}"
+            fault = StorageError(place, action="writing", error=error)
+            _complain(str(fault))
+            code = fault.exit_code
+        else:
+            code = _report_bug(error)
     except (click.exceptions.Abort, KeyboardInterrupt):
         _interrupted()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
+    except Exception as error:  # noqa: BLE001 - outermost: a bug is one line, too
+        code = _report_bug(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report_bug(error: Exception) -> int:
+    """Print one line, and keep the traceback in a file of the user's own; return the exit code."""
+    import tempfile
+    import traceback
+
+    reason = " ".join(f"{type(error).__name__}: {mask_password(str(error)[:_MOST_READ])}".split())[
+        :_MOST_OF_REASON
+    ]
+    try:
+        descriptor, place = tempfile.mkstemp(prefix="bakeoff-traceback-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(mask_password("".join(traceback.format_exception(error))))
+        where = f"the traceback is in {place}; report it with that file"
+    except OSError as fault:
+        where = f"the traceback could not be kept ({fault.strerror})"
+    _complain(f"a bug in bakeoff ({reason}); results on disk are kept; {where}")
+    return EXIT_BUG
 
 
 def _complain(message: str) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from bakeoff.uris import mask_password
+
 Advance = Callable[[str], None]
 
 
@@ -28,7 +30,7 @@ class Progress(Protocol):
 
 def warn(line: str) -> None:
     """Warn of what is skipped, failed or waited for, through the ``bakeoff`` logger."""
-    logging.getLogger("bakeoff").warning("%s", line)
+    logging.getLogger("bakeoff").warning("%s", mask_password(line))
 
 
 class Quiet:

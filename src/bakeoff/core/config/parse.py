@@ -17,6 +17,7 @@ from bakeoff.core.config.settings import NOTHING_TO_MEASURE, Settings
 from bakeoff.core.config.yaml_values import MAX_DEPTH, compose, construct, read_value, shorten
 from bakeoff.errors import ConfigError
 from bakeoff.record import Record
+from bakeoff.uris import mask_password
 
 STAGES = tuple(Settings.model_fields)
 _MOST_OF_OVERRIDE = 200
@@ -182,7 +183,7 @@ def _place(file: str, node: yaml.Node) -> str:
 def _override(values: dict[str, Any], override: str, faults: list[str], places: Places) -> None:
     dotted, equals, text = override.partition("=")
     steps = [int(step) if step.isdecimal() else step for step in dotted.split(".")[:MAX_DEPTH]]
-    shown = f"--set {shorten(override, _MOST_OF_OVERRIDE)}"
+    shown = f"--set {shorten(mask_password(override), _MOST_OF_OVERRIDE)}"
     if not equals or not all(step != "" for step in steps):
         faults.append(f"{shown}: expected stage.key=value")
         return
@@ -279,6 +280,6 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _show(value: JsonValue) -> str:
     try:
-        return shorten(repr(value))
+        return shorten(mask_password(repr(value)))
     except ValueError:  # an integer that Python refuses to write in decimal
         return "a number of too many digits"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from bakeoff.core.config.data import DataSettings
@@ -21,8 +21,17 @@ from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Latency, Quality, Scenario, Server
 from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.record import Record
+from bakeoff.uris import find_uri_fault
+
+
+def _check_uri(uri: str) -> str:
+    if fault := find_uri_fault(uri):
+        raise ValueError(fault)
+    return uri
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Uri = Annotated[str, AfterValidator(_check_uri)]
 NOTHING_TO_MEASURE = "nothing_to_measure"  # kind of the error for settings without any model
 BUILT_IN_TRAINER = "bakeoff.run.training.hugging_face:HuggingFaceTrainer"
 
@@ -45,7 +54,7 @@ class TrackingSettings(Record):
             claims. Live machines report ten times as often.
     """
 
-    uri: str = "sqlite:///mlflow.db"
+    uri: Uri = "sqlite:///mlflow.db"
     artifact_location: Annotated[str, Field(min_length=1)] | None = None
     layout: str = "bakeoff"
     sweep_experiment: str | Annotated[tuple[str, ...], Field(min_length=1)] = "bakeoff-sweep"
@@ -162,7 +171,7 @@ class HpoSettings(Record):
     training: Mapping[str, Scalar] = {}
     refit: Mapping[str, Scalar] = {}
     pruner: Pruner | None = None
-    storage: str = "sqlite:///optuna.db"
+    storage: Uri = "sqlite:///optuna.db"
     workers: WorkerSettings = WorkerSettings()
 
     _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)

@@ -18,7 +18,7 @@ from bakeoff.stores.tracking.experiments import create_experiment
 from bakeoff.stores.tracking.faults import describe_fault, is_refusal, is_transient
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, Page, Query, ask, equals, list_run_ids
 from bakeoff.stores.tracking.versions import blame_server, check_installed
-from bakeoff.uris import knock, mask_password
+from bakeoff.uris import find_uri_fault, knock, mask_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -91,6 +91,8 @@ class Tracker:
         if self.is_offline:
             found = "not asked, because of --offline"
             raise TrackingError(self.shown_uri, action=action, found=found, safe="repeat without --offline")
+        if fault := find_uri_fault(self.uri):
+            raise TrackingError(self.shown_uri, action=action, found=fault, safe="correct tracking.uri")
         if self._client is None:
             check_installed()
         from mlflow.exceptions import MlflowException
