@@ -53,7 +53,7 @@ def read_attempt(path: Path, *, with_arrays: bool = True) -> Measurement | Faile
     Raises:
         DamagedResultError: A file is not as bakeoff wrote it.
         DataError: Another version of bakeoff wrote it.
-        FileNotFoundError: There is no such document.
+        FileNotFoundError: The document is missing.
         StorageError: The disk did not let it be read.
     """
     arrays = path.with_suffix(".npz")
