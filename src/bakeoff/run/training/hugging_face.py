@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError
 
 from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
 from bakeoff.measure.backends.availability import importing
-from bakeoff.measure.backends.torch import TorchSession, auto_class
+from bakeoff.measure.backends.pretrained import auto_class
+from bakeoff.measure.backends.torch import TorchSession
 from bakeoff.measure.model.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_max_positions
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
 from bakeoff.measure.tasks import Task
