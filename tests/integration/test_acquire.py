@@ -241,6 +241,7 @@ def test_an_export_that_changed_on_disk_is_not_taken_and_is_made_again(
         checkpoint=tiny_classifier,
         checkpoint_digest=digest_folder(tiny_classifier),
         destination=prepared,
+        max_length=32,
         documents=(TaggedDocument(tokens=("Anna", "lives", "in", "Rome")), TaggedDocument(tokens=("Yes",))),
     )
     checkpoint = open_checkpoint(tiny_classifier)

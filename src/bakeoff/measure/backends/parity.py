@@ -23,7 +23,6 @@ from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding
 from bakeoff.measure.tasks import Task
-from bakeoff.measure.tasks.task import Prediction
 from bakeoff.record import Record
 
 CHECK_FILE = "check.json"
@@ -57,10 +56,13 @@ class Sample:
     Attributes:
         task: Task by which predictions are read from outputs.
         encodings: At least one document, as token ids.
+        longest: The longest document that is measured, which PyTorch must be able to run; None for one of
+            those.
     """
 
     task: Task
     encodings: tuple[Encoding, ...]
+    longest: Encoding | None = None
 
     def first_batch(self, checkpoint: Checkpoint) -> Batch:
         """Return the first two documents as a batch, to trace a model with."""
@@ -140,6 +142,8 @@ def answer_all(reference: Session, checkpoint: Checkpoint, sample: Sample) -> li
     if not sample.encodings:
         raise ValueError("no texts to compare the outputs on")
     encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
+    if sample.longest is not None and len(sample.longest.ids) > CHECK_MAX_LENGTH:
+        _infer(reference, checkpoint, encoder.pad([sample.longest]))
     alone: dict[int, NDArray[np.float32]] = {}
     answers = []
     for numbers in _list_batches(len(sample.encodings)):
@@ -240,8 +244,8 @@ def _infer(reference: Session, checkpoint: Checkpoint, batch: Batch) -> NDArray[
         raise CheckpointError(
             checkpoint.folder,
             found=f"transformers cannot run it on a batch of {shape} ({describe_error(error)})",
-            fix="try it in transformers with token ids and an attention mask alone; then correct its "
-            "config.json or the documents, or use another model",
+            fix="lower data.max_length if the documents are too long for it; otherwise try it in "
+            "transformers with token ids and an attention mask alone, and correct its config.json",
         ) from error
 
 

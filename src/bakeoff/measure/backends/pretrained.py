@@ -206,11 +206,10 @@ def _require_all_weights_used(checkpoint: Checkpoint, info: Any) -> None:
             fix="acquire or train the checkpoint again, since random values would replace them",
         )
     if info["error_msgs"]:
+        reason = " ".join(str(info["error_msgs"][0]).split())[:_MAX_REASON]
         raise CheckpointError(
             checkpoint.folder,
-            found=f"weights that transformers cannot convert ({' '.join(str(info['error_msgs'][0]).split())})"[
-                :_MAX_REASON
-            ],
+            found=f"weights that transformers cannot convert ({reason})",
             fix="save the checkpoint again",
         )
     has_tokens = checkpoint.head == "token_classification"

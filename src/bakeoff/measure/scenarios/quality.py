@@ -17,7 +17,8 @@ class Quality(Record):
     """Quality on the evaluation split, by the metrics of the task.
 
     Attributes:
-        batch_size: Documents per call; it affects the speed, not the predictions.
+        batch_size: Documents per call. A model whose answers depend on it beyond the tolerance of its
+            precision is refused before.
         refit_tolerance: Largest allowed difference from the metric that the refit run logged: absolute, or a
             share of an error in units of a target.
     """

@@ -102,10 +102,12 @@ def _record(error: BaseException) -> Failed:
 
 def _prepare(order: PrepareOrder) -> Done:
     checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
-    encoder = Encoder(checkpoint, parity.CHECK_MAX_LENGTH)
-    encodings = tuple(order.task.encode(encoder, document) for document in order.documents)
     require_same_ids(checkpoint, order.task, order.documents, parity.CHECK_MAX_LENGTH)
-    sample = parity.Sample(order.task, encodings)
+    encodings, uncut = (
+        tuple(order.task.encode(encoder, document) for document in order.documents)
+        for encoder in (Encoder(checkpoint, parity.CHECK_MAX_LENGTH), Encoder(checkpoint, order.max_length))
+    )
+    sample = parity.Sample(order.task, encodings, max(uncut, key=lambda encoding: len(encoding.ids)))
     build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, sample))
     return Done(environment=record_environment())
 
