@@ -45,6 +45,10 @@ MAX_PADDING_DIFFERENCE = 1e-3
 # For bf16 and int8 the predictions count, and the task has the limit. Logits may be far off (int8: up to 2.5
 # on those models) and give the user the same predictions. The quality scenario measures
 # what the others cost.
+_TRY_ALONE = (
+    "try it in transformers with token ids and an attention mask alone; then correct its config.json or the "
+    "documents, or use another model"
+)
 # Lines of OpenVINO's errors that name the place in its own source, not the cause.
 _PLACE = re.compile(r"Exception from |Check .* failed at |FrontEnd API failed")
 
@@ -143,7 +147,8 @@ def answer_all(reference: Session, checkpoint: Checkpoint, sample: Sample) -> li
         raise ValueError("no texts to compare the outputs on")
     encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
     if sample.longest is not None and len(sample.longest.ids) > CHECK_MAX_LENGTH:
-        _infer(reference, checkpoint, encoder.pad([sample.longest]))
+        fix = "lower data.max_length, or set the number of its positions in config.json"
+        _infer(reference, checkpoint, encoder.pad([sample.longest]), fix)
     alone: dict[int, NDArray[np.float32]] = {}
     answers = []
     for numbers in _list_batches(len(sample.encodings)):
@@ -236,7 +241,9 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _infer(reference: Session, checkpoint: Checkpoint, batch: Batch) -> NDArray[np.float32]:
+def _infer(
+    reference: Session, checkpoint: Checkpoint, batch: Batch, fix: str = _TRY_ALONE
+) -> NDArray[np.float32]:
     try:
         return reference.infer(batch)
     except Exception as error:
@@ -244,8 +251,7 @@ def _infer(reference: Session, checkpoint: Checkpoint, batch: Batch) -> NDArray[
         raise CheckpointError(
             checkpoint.folder,
             found=f"transformers cannot run it on a batch of {shape} ({describe_error(error)})",
-            fix="lower data.max_length if the documents are too long for it; otherwise try it in "
-            "transformers with token ids and an attention mask alone, and correct its config.json",
+            fix=fix,
         ) from error
 
 
