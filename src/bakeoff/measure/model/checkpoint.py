@@ -131,7 +131,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(folder, found="no such folder", fix="give the folder that holds config.json")
     if (folder / GRAPH_FILE).is_file():
         return _open_graph(folder)
-    _refuse_adapter(folder)
+    refuse_adapter(folder)
     config = _read_config(folder)
     _refuse_quantization(folder, config)
     if not (folder / TOKENIZER_FILE).is_file():
@@ -241,8 +241,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _refuse_adapter(folder: Path) -> None:
-    """Refuse an adapter: whether transformers applies it depends on whether peft is installed."""
+def refuse_adapter(folder: Path) -> None:
+    """Refuse an adapter: whether transformers applies it depends on whether peft is installed.
+
+    Raises:
+        CheckpointError: The folder holds one.
+    """
     adapter = next((name for name in ADAPTER_FILES if (folder / name).exists()), None)
     if adapter is not None:
         raise CheckpointError(
