@@ -100,9 +100,9 @@ def load_reference(checkpoint: Checkpoint) -> Any:
     Raises:
         CheckpointError: It cannot be loaded, or a weight is not a finite number.
     """
+    model = load_model(checkpoint)  # which also says what is not installed
     import torch
 
-    model = load_model(checkpoint)
     wrong = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if wrong:
         raise CheckpointError(
