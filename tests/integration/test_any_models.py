@@ -402,7 +402,7 @@ def test_a_model_that_answers_wrongly_fails_in_one_line_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("SELECTING", "flavor sklearn, which loads pickles or code of the artifact; set trust_code: true"),
+        ("SELECTING", "which loads pickles or code of the artifact; if you trust its author, set trust_code"),
         ({"factory": "nowhere.at_all:make", "trust_code": True}, "'nowhere.at_all' cannot be found"),
         ({"factory": "nowhere:make", "trust_code": True}, "found no module 'nowhere'; name a module"),
         (

@@ -215,7 +215,7 @@ def test_every_measurement_has_the_calibration_loop_and_the_cost_of_the_instrume
         repeats = {0} if measurement.job.scenario.kind == "quality" else {0, 1}
         for quantity in ("calibration", "overhead"):
             (reading,) = (each for each in measurement.readings if each.quantity == quantity)
-            assert set(reading.repeats) == repeats
+            assert set(reading.repeats) >= repeats  # a heat replaces a repeat that was disturbed
             assert all(value > 0 for value in reading.values)
     (trials,) = (each for each in measured["server"].readings if each.quantity == "probed_rate")
     assert all(ns > 0 for ns in trials.columns["awake_ns"])
