@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.backends import OnnxRuntime, OpenVino, TensorBackend, Torch, onnx_export
 from bakeoff.measure.backends.parity import Sample, answer_all, compare
+from bakeoff.measure.backends.pretrained import load_model
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
+from bakeoff.measure.model.graph import read_graph
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Batch, Encoder
-from bakeoff.measure.scenarios.subject import TensorModel
+from bakeoff.measure.scenarios.quality import Quality
+from bakeoff.measure.scenarios.subject import Subject, TensorModel
 from bakeoff.measure.tasks import TokenClassification
 from bakeoff.measure.tasks.documents import TaggedDocument
 from samples import sample_of
@@ -169,6 +172,37 @@ def test_a_graph_that_fails_where_an_expert_has_no_token_is_refused(
     with pytest.raises(CheckpointError, match=r"onnxruntime-fp32 cannot run it \(.*Split"):
         OnnxRuntime(threads=1).prepare(checkpoint, tmp_path / "prepared", sample)
     assert list((tmp_path / "prepared").iterdir()) == []
+
+
+@pytest.mark.parametrize("names", [("input_ids", "attention_mask", "token_type_ids"), ("input_ids",)])
+def test_a_given_graph_must_predict_a_document_alone_as_in_a_batch(
+    checkpoint: Checkpoint, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    shutil.copyfile(checkpoint.tokenizer_file, tmp_path / "tokenizer.json")
+    batch = sample_for(checkpoint).first_batch(checkpoint)
+    taken = Batch({name: batch.arrays[name] for name in names}, batch.n_tokens)
+    onnx_export.TRACE.write(load_model(checkpoint), taken, tmp_path / "model.onnx")
+    graph = read_graph(tmp_path / "model.onnx", "a test")
+    given = Checkpoint(tmp_path, checkpoint.labels, checkpoint.pad_token_id, graph=graph)
+    task, encoder = TokenClassification(), Encoder(given, 64)
+    documents = tuple(
+        TaggedDocument(tokens=WORDS[:length], tags=("O",) * length) for length in (1, 2, 4, 8, 16, 32)
+    )
+    model = TensorModel(
+        session=OnnxRuntime(threads=1, precision="given").load(given, None),
+        checkpoint=given,
+        encoder=task.make_encoder(given, 64, documents),
+        task=task,
+        documents=documents,
+        encodings=tuple(encoder.encode(document.tokens) for document in documents),
+    )
+    subject = Subject(model=model, task=task, documents=documents, repeat=0)
+    if len(names) > 1:
+        assert len(Quality().measure(subject)) == 1
+        return
+    said = r"alone and in a padded batch agree in 0\.\d+ of 63 predictions \(limit 0\.98\)"
+    with pytest.raises(CheckpointError, match=said):
+        Quality().measure(subject)
 
 
 def test_a_prediction_from_nan_never_counts(tmp_path: Path, make_classifier: Callable[[str], Path]) -> None:

@@ -38,7 +38,13 @@ class Quality(Record):
         return False
 
     def measure(self, subject: Subject) -> tuple[Reading, ...]:
-        """Predict every document once, and return the outcome of each."""
+        """Predict every document once, and return the outcome of each.
+
+        Raises:
+            CheckpointError: An output is not a finite number, or a given graph's predictions depend on the
+                batch.
+        """
+        subject.model.require_same_alone()
         found: dict[int, Prediction] = {}
         order = sorted(range(len(subject.documents)), key=subject.model.size_of)
         for start in range(0, len(order), self.batch_size):

@@ -25,6 +25,7 @@ from bakeoff.measure.tasks.task import Logits, Prediction, TaskEncoder
 Region = Literal["model", "end_to_end"]
 NO_COUNTERS = NoCounters()
 N_FINITE_DOCUMENTS = 8  # whose outputs a given graph must show to be numbers, before it is timed
+N_ALONE_DOCUMENTS, ALONE_BATCH = 64, 32  # that a given graph predicts alone and in batches
 
 
 class BoundCall(NamedTuple):
@@ -125,6 +126,30 @@ class TensorModel:
             batch = self.batch([number])
             self._require_finite(batch, self.session.infer(batch))
 
+    def require_same_alone(self) -> None:
+        """Check that a given graph predicts a document alone as in a batch; a checkpoint was compared before.
+
+        Raises:
+            CheckpointError: Too many predictions differ, so the quality depends on the batches.
+        """
+        if self.checkpoint.graph is None:
+            return
+        numbers = range(min(N_ALONE_DOCUMENTS, len(self.documents)))
+        together = [
+            prediction
+            for start in range(0, len(numbers), ALONE_BATCH)
+            for prediction in self.predict(numbers[start : start + ALONE_BATCH])
+        ]
+        alone = [self.predict([number])[0] for number in numbers]
+        n_equal, n_units = self.task.count_equal(alone, together)
+        if n_equal < self.task.least_agreement * n_units:
+            raise CheckpointError(
+                self.checkpoint.folder,
+                found="its predictions for a document alone and in a padded batch agree in "
+                f"{n_equal / n_units:.3g} of {n_units} predictions (limit {self.task.least_agreement:g})",
+                fix="export it with the input attention_mask, of an architecture whose mask hides padding",
+            )
+
     def answer(self, documents: Sequence[Document]) -> list[Prediction]:
         """Predict documents in one call; tokenisation is part of it."""
         encodings = [self.encoder.encode(document) for document in documents]
@@ -194,6 +219,9 @@ class RowReader:
 
     def require_finite(self) -> None:
         """Check nothing: reading an answer refuses what is not a finite number."""
+
+    def require_same_alone(self) -> None:
+        """Check nothing: rows are not padded."""
 
     def answer(self, documents: Sequence[Document]) -> list[Prediction]:
         """Predict documents in one call; making rows and reading answers are part of it."""
