@@ -82,6 +82,7 @@ def make_worker(
                 destination=prepared,
                 task=TASK,
                 documents=texts[:16],
+                max_length=MAX_LENGTH,
             )
             work = folder / "work" / f"prepare-{checkpoint.name}"
             work.mkdir(parents=True, exist_ok=True)

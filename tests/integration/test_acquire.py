@@ -19,7 +19,7 @@ from bakeoff.disk.digest import digest_folder
 from bakeoff.disk.folders import build_folder, find_whole
 from bakeoff.errors import CheckpointError, StorageError, TrackingError
 from bakeoff.measure.backends import OnnxRuntime
-from bakeoff.measure.backends.torch import load_model
+from bakeoff.measure.backends.pretrained import load_model
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.run.measuring.orders import PrepareOrder, run_in_fresh_process
@@ -241,6 +241,7 @@ def test_an_export_that_changed_on_disk_is_not_taken_and_is_made_again(
         checkpoint=tiny_classifier,
         checkpoint_digest=digest_folder(tiny_classifier),
         destination=prepared,
+        max_length=32,
         documents=(TaggedDocument(tokens=("Anna", "lives", "in", "Rome")), TaggedDocument(tokens=("Yes",))),
     )
     checkpoint = open_checkpoint(tiny_classifier)

@@ -11,7 +11,7 @@ import pytest
 
 from bakeoff.core.config.data import DataSettings
 from bakeoff.errors import CheckpointError, ConfigError
-from bakeoff.measure.backends.torch import load_model
+from bakeoff.measure.backends.pretrained import load_model
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.tasks.token_classification import TokenClassification
 from bakeoff.run.training.hugging_face import HuggingFaceTrainer, HyperParameters, build_model

@@ -68,11 +68,13 @@ def _measurement(job: Job, *readings: Reading, **changes: Any) -> Measurement:
 
 
 def _write_safetensors(path: Path, tensors: Mapping[str, bytes]) -> None:
-    """Write byte tensors in the format's own layout: length of the header, header, data."""
+    """Write tensors of bytes in the format's own layout: length of the header, header, data."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, data in tensors.items():
-        header[name] = {"dtype": "U8", "shape": [len(data)], "data_offsets": [offset, offset + len(data)]}
+        kind, size = ("F32", 4) if name.endswith(".weight") else ("U8", 1)
+        span = [offset, offset + len(data)]
+        header[name] = {"dtype": kind, "shape": [len(data) // size], "data_offsets": span}
         offset += len(data)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(tensors.values()))

@@ -174,3 +174,12 @@ def test_openvino_times_the_same_rows(reopen_it: Open, region: str) -> None:
     )
     assert done.failed == ()
     assert {each.job.candidate for each in done.measured} == {"small × openvino", "large × openvino"}
+
+
+def test_a_graph_that_answers_infinity_is_not_measured(folder: Path, reopen_it: Open) -> None:
+    write_inputs(folder / "inputs.npz", {"scale": np.full((N_ROWS, 1, 1), 3e38, dtype=np.float32)})
+    done = bench(reopen_it())
+    assert done.measured == ()
+    assert len(done.failed) == 4
+    for attempt in done.failed:
+        assert "outputs with NaN or infinity for the documents; restore its weights" in attempt.reason

@@ -15,7 +15,8 @@ from typing import Any
 from bakeoff.errors import BakeoffError, CheckpointError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.parity import Agreement, Sample
-from bakeoff.measure.backends.torch import TorchSession, load_model
+from bakeoff.measure.backends.pretrained import load_reference
+from bakeoff.measure.backends.torch import TorchSession
 from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Batch
@@ -45,7 +46,8 @@ def make_and_compare(
     checkpoint: Checkpoint,
     sample: Sample,
     folder: Path,
-    make: Callable[[Path], Session],
+    make: Callable[[Path], None],
+    load: Callable[[], Session],
     *,
     runtime: str,
     precision: str,
@@ -59,7 +61,8 @@ def make_and_compare(
         checkpoint: Checkpoint to export.
         sample: Documents to trace with and to compare on.
         folder: Folder for the runtime's files; nothing else may be in it.
-        make: Makes the runtime's files in the folder from an exported graph, and opens them.
+        make: Makes the runtime's files in the folder from an exported graph.
+        load: Loads them as the measurement will.
         runtime: Name of the runtime, for messages.
         precision: Precision of the runtime.
 
@@ -69,9 +72,8 @@ def make_and_compare(
     Raises:
         CheckpointError: Padding changes PyTorch's own outputs, or no exporter's graph gives the same ones.
     """
-    model = load_model(checkpoint)
-    reference = TorchSession(model, "cpu")
-    parity.require_padding_hidden(reference, checkpoint, sample)
+    model = load_reference(checkpoint)
+    wanted = parity.answer_all(TorchSession(model, "cpu"), checkpoint, sample)
     faults = []
     for exporter in EXPORTERS:
         try:
@@ -79,8 +81,8 @@ def make_and_compare(
                 path = Path(aside) / EXPORT_FILE
                 with _exportable_experts(model):
                     exporter.write(model, sample.first_batch(checkpoint), path)
-                session = make(path)
-            found = parity.compare(reference, session, checkpoint, sample)
+                make(path)
+            found = parity.compare(wanted, load(), checkpoint, sample)
         except CheckpointError as error:
             faults.append(f"{runtime}: {error.found}")
         except BakeoffError:

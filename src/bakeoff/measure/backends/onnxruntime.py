@@ -104,7 +104,7 @@ class OnnxRuntime(Record):
             "format": "onnx",
             "opset": str(OPSET),
             "precision": self.precision,
-            "version": "3",
+            "version": "4",
             **library_versions(*MADE_WITH),
         }
 
@@ -118,15 +118,20 @@ class OnnxRuntime(Record):
         _import_onnxruntime()
         path = folder / MODEL_FILE
 
-        def make(exported: Path) -> OnnxSession:
+        def make(exported: Path) -> None:
             if self.precision == "fp32":
                 move_export(exported, path)
             else:
                 _quantize(exported, path)
-            return self._open(path)
 
         found, exporter = make_and_compare(
-            checkpoint, sample, folder, make, runtime=self._file_label, precision=self.precision
+            checkpoint,
+            sample,
+            folder,
+            make,
+            lambda: self.load(checkpoint, folder, is_verified=True),
+            runtime=self._file_label,
+            precision=self.precision,
         )
         parity.write_check(
             found,

@@ -113,7 +113,7 @@ class OpenVino(Record):
             "format": "openvino",
             "opset": str(OPSET),
             "precision": self.precision,
-            "version": "2",
+            "version": "3",
             **library_versions(*MADE_WITH),
         }
 
@@ -127,12 +127,14 @@ class OpenVino(Record):
         needed = ("openvino", "onnx", *(("nncf",) if self.precision == "int8" else ()))
         require_libraries("conversion to OpenVINO", extra=EXTRA, libraries=needed)
 
-        def make(exported: Path) -> OpenVinoSession:
-            self._convert(exported, folder / MODEL_FILE)
-            return self._open(folder / MODEL_FILE)
-
         found, exporter = make_and_compare(
-            checkpoint, sample, folder, make, runtime=self.label, precision=self.precision
+            checkpoint,
+            sample,
+            folder,
+            lambda exported: self._convert(exported, folder / MODEL_FILE),
+            lambda: self.load(checkpoint, folder, is_verified=True),
+            runtime=self.label,
+            precision=self.precision,
         )
         parity.write_check(
             found,

@@ -23,16 +23,17 @@ from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Batch, Encoder, Encoding
 from bakeoff.measure.tasks import Task
-from bakeoff.measure.tasks.task import Prediction
 from bakeoff.record import Record
 
 CHECK_FILE = "check.json"
 # The same for every job: the maximum of most encoders. Few texts are longer, so nothing is compared beyond.
 CHECK_MAX_LENGTH = 512
-# One and three documents first: compilers treat a dimension of size one differently, and odd sizes show what
-# tracing has fixed.
-_FIRST_SIZES = (1, 3)
-_SIZE = 8
+# Documents in a batch: each document runs in a batch of every size. One comes first, at many lengths, since
+# compilers treat a dimension of size one differently. Three is odd, which shows what tracing has fixed. The
+# others are what scenarios measure by default.
+_SIZES = (1, 3, 8, 32)
+# As many documents run alone again at the end: answers must not depend on what came before.
+_N_AGAIN = 3
 
 # For fp32. Reordered sums gave up to 1.3e-5 with ONNX Runtime and 3.1e-5 with OpenVINO on fine-tuned MiniLMs
 # of two, three and six layers, and changed no tag. OpenVINO computes in bf16 by default, which gave 0.06 and
@@ -44,6 +45,10 @@ MAX_PADDING_DIFFERENCE = 1e-3
 # For bf16 and int8 the predictions count, and the task has the limit. Logits may be far off (int8: up to 2.5
 # on those models) and give the user the same predictions. The quality scenario measures
 # what the others cost.
+_TRY_ALONE = (
+    "try it in transformers with token ids and an attention mask alone; then correct its config.json or the "
+    "documents, or use another model"
+)
 # Lines of OpenVINO's errors that name the place in its own source, not the cause.
 _PLACE = re.compile(r"Exception from |Check .* failed at |FrontEnd API failed")
 
@@ -55,10 +60,13 @@ class Sample:
     Attributes:
         task: Task by which predictions are read from outputs.
         encodings: At least one document, as token ids.
+        longest: The longest document that is measured, which PyTorch must be able to run; None for one of
+            those.
     """
 
     task: Task
     encodings: tuple[Encoding, ...]
+    longest: Encoding | None = None
 
     def first_batch(self, checkpoint: Checkpoint) -> Batch:
         """Return the first two documents as a batch, to trace a model with."""
@@ -121,45 +129,8 @@ class ParityCheck(Record):
     files: Mapping[str, str]
 
 
-def compare(reference: Session, session: Session, checkpoint: Checkpoint, sample: Sample) -> Agreement:
-    """Compare the outputs of two sessions on the same texts, in batches of several sizes.
-
-    Args:
-        reference: Session of PyTorch in fp32, eager.
-        session: Session to be measured.
-        checkpoint: Checkpoint of both sessions.
-        sample: Documents to compare on.
-
-    Raises:
-        CheckpointError: The logits have another shape or type than PyTorch's.
-    """
-    if not sample.encodings:
-        raise ValueError("no texts to compare the outputs on")
-    encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
-    worst = 0.0
-    ours: list[Prediction] = []
-    theirs: list[Prediction] = []
-    for encodings in _split(sample.encodings):
-        batch = encoder.pad(encodings)
-        wanted, found = reference.infer(batch), session.infer(batch)
-        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-            raise CheckpointError(
-                checkpoint.folder,
-                found=f"logits {found.dtype} {found.shape}, but PyTorch's are {wanted.dtype} {wanted.shape}",
-                fix="use another runtime, and report the architecture",
-            )
-        mask = batch.arrays["attention_mask"].astype(bool)
-        kept = mask if wanted.ndim > 2 else slice(None)  # noqa: PLR2004 - documents, tokens, labels
-        # np.maximum keeps a NaN, which max() may lose.
-        worst = float(np.maximum(worst, np.abs(wanted[kept] - found[kept]).max()))
-        ours += sample.task.read_predictions(found, encodings, checkpoint.labels)
-        theirs += sample.task.read_predictions(wanted, encodings, checkpoint.labels)
-    n_equal, n_units = sample.task.count_equal(ours, theirs)
-    return Agreement(worst, n_equal / n_units if n_units else 1.0, len(sample.encodings), n_units)
-
-
-def require_padding_hidden(reference: Session, checkpoint: Checkpoint, sample: Sample) -> None:
-    """Check that PyTorch's logits for a document are the same alone and in a padded batch.
+def answer_all(reference: Session, checkpoint: Checkpoint, sample: Sample) -> list[NDArray[np.float32]]:
+    """Return PyTorch's logits for all batches of a comparison, if a document's do not depend on the batch.
 
     Otherwise the quality of the model would depend on which documents happen to be in one batch.
 
@@ -169,29 +140,98 @@ def require_padding_hidden(reference: Session, checkpoint: Checkpoint, sample: S
         sample: Documents to run.
 
     Raises:
-        CheckpointError: Padding changes the logits, one is not finite, or PyTorch cannot run a batch.
+        CheckpointError: Padding or earlier calls change the logits, one is not finite, or PyTorch cannot run
+            a batch.
+    """
+    if not sample.encodings:
+        raise ValueError("no texts to compare the outputs on")
+    encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
+    if sample.longest is not None and len(sample.longest.ids) > CHECK_MAX_LENGTH:
+        fix = "lower data.max_length, or set the number of its positions in config.json"
+        _infer(reference, checkpoint, encoder.pad([sample.longest]), fix)
+    alone: dict[int, NDArray[np.float32]] = {}
+    answers = []
+    for numbers in _list_batches(len(sample.encodings)):
+        logits = _infer(reference, checkpoint, encoder.pad([sample.encodings[each] for each in numbers]))
+        for number, row in zip(numbers, logits, strict=True):
+            first = alone.setdefault(number, row)
+            difference = float(np.abs(first - (row[: len(first)] if row.ndim > 1 else row)).max())
+            _require_same(checkpoint, difference, is_padded=len(numbers) > 1)
+        answers.append(logits)
+    return answers
+
+
+def compare(
+    wanted: Sequence[NDArray[np.float32]], session: Session, checkpoint: Checkpoint, sample: Sample
+) -> Agreement:
+    """Compare the outputs of a session with PyTorch's, alone and in batches of several sizes.
+
+    Args:
+        wanted: PyTorch's outputs, by ``answer_all``.
+        session: Session to be measured, as ``load()`` returns it.
+        checkpoint: Checkpoint of both.
+        sample: Documents to compare on.
+
+    Returns:
+        The largest difference, and the agreement of predictions at the batch size with the least.
+
+    Raises:
+        CheckpointError: The logits have another shape or type than PyTorch's.
     """
     encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
     worst = 0.0
-    for encodings in _split(sample.encodings):
-        alone = [_infer(reference, checkpoint, encoder.pad([each]))[0] for each in encodings]
-        padded = _infer(reference, checkpoint, encoder.pad(encodings))
-        for one, row in zip(alone, padded, strict=True):
-            kept = row[: len(one)] if row.ndim > 1 else row
-            worst = float(np.maximum(worst, np.abs(one - kept).max()))
-    if not np.isfinite(worst):
+    equal: dict[int, list[int]] = {}
+    batches = _list_batches(len(sample.encodings))
+    for numbers, theirs in zip(batches, wanted, strict=True):
+        encodings = [sample.encodings[each] for each in numbers]
+        batch = encoder.pad(encodings)
+        ours = session.infer(batch)
+        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+            raise CheckpointError(
+                checkpoint.folder,
+                found=f"logits {ours.dtype} {ours.shape}, but PyTorch's are {theirs.dtype} {theirs.shape}",
+                fix="use another runtime, and report the architecture",
+            )
+        mask = batch.arrays["attention_mask"].astype(bool)
+        kept = mask if theirs.ndim > 2 else slice(None)  # noqa: PLR2004 - documents, tokens, labels
+        # np.maximum keeps a NaN, which max() may lose.
+        worst = float(np.maximum(worst, np.abs(theirs[kept] - ours[kept]).max()))
+        counts = sample.task.count_equal(
+            sample.task.read_predictions(ours, encodings, checkpoint.labels),
+            sample.task.read_predictions(theirs, encodings, checkpoint.labels),
+        )
+        size = next(each for each in _SIZES if each >= len(numbers))
+        found = equal.setdefault(size, [0, 0])
+        found[0] += counts[0]
+        found[1] += counts[1]
+    n_equal, n_units = min(equal.values(), key=lambda found: found[0] / found[1] if found[1] else 1.0)
+    return Agreement(worst, n_equal / n_units if n_units else 1.0, len(sample.encodings), n_units)
+
+
+def _require_same(checkpoint: Checkpoint, difference: float, *, is_padded: bool) -> None:
+    """Check PyTorch's logits for a document against those that it gave for it alone."""
+    if not np.isfinite(difference):
         raise CheckpointError(
             checkpoint.folder,
             found="PyTorch's logits for the documents are not all finite numbers",
             fix="restore its weights, or train it again",
         )
-    if worst > MAX_PADDING_DIFFERENCE:
+    if difference <= MAX_PADDING_DIFFERENCE:
+        return
+    figures = f"differ by {difference:.3g} (limit {MAX_PADDING_DIFFERENCE:g})"
+    if is_padded:
         raise CheckpointError(
             checkpoint.folder,
-            found=f"its logits for a document alone and in a padded batch differ by {worst:.3g} "
-            f"(limit {MAX_PADDING_DIFFERENCE:g}), so padding changes its answers",
+            found=f"its logits for a document alone and in a padded batch {figures}, so padding changes its "
+            "answers",
             fix="use an architecture whose attention mask hides padding",
         )
+    raise CheckpointError(
+        checkpoint.folder,
+        found=f"its logits for a document before and after other documents {figures}, so its answers depend "
+        "on what came before",
+        fix="use an architecture that computes the same answer every time",
+    )
 
 
 def describe_error(error: Exception) -> str:
@@ -201,7 +241,9 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _infer(reference: Session, checkpoint: Checkpoint, batch: Batch) -> NDArray[np.float32]:
+def _infer(
+    reference: Session, checkpoint: Checkpoint, batch: Batch, fix: str = _TRY_ALONE
+) -> NDArray[np.float32]:
     try:
         return reference.infer(batch)
     except Exception as error:
@@ -209,8 +251,7 @@ def _infer(reference: Session, checkpoint: Checkpoint, batch: Batch) -> NDArray[
         raise CheckpointError(
             checkpoint.folder,
             found=f"transformers cannot run it on a batch of {shape} ({describe_error(error)})",
-            fix="try it in transformers with token ids and an attention mask alone; then correct its "
-            "config.json or the documents, or use another model",
+            fix=fix,
         ) from error
 
 
@@ -302,11 +343,12 @@ def _require(prepared: Path | None, checkpoint: Checkpoint) -> Path:
     return prepared
 
 
-def _split(texts: Sequence[Encoding]) -> Iterator[Sequence[Encoding]]:
-    start = 0
-    for size in _FIRST_SIZES:
-        if start < len(texts):
-            yield texts[start : start + size]
-        start += size
-    for begin in range(start, len(texts), _SIZE):
-        yield texts[begin : begin + _SIZE]
+def _list_batches(n_documents: int) -> Iterator[range]:
+    """List the documents of each batch of a comparison, by their numbers."""
+    for size in _SIZES:
+        for start in range(0, n_documents, size):
+            yield range(start, min(start + size, n_documents))
+        if size >= n_documents:
+            break
+    for number in range(min(_N_AGAIN, n_documents)):
+        yield range(number, number + 1)

@@ -12,10 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
+from bakeoff.errors import UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
-from bakeoff.measure.backends.availability import importing, library_versions, require_bf16, require_libraries
-from bakeoff.measure.model.checkpoint import Checkpoint, Head
+from bakeoff.measure.backends.availability import library_versions, require_bf16, require_libraries
+from bakeoff.measure.backends.pretrained import (
+    EXTRA,
+    LIBRARIES,
+    import_libraries,
+    load_model,
+    load_reference,
+)
+from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.tokenizer import Batch
 from bakeoff.record import Record
@@ -23,9 +30,6 @@ from bakeoff.record import Record
 if TYPE_CHECKING:
     import torch
 
-EXTRA = "torch"
-LIBRARIES = ("torch", "transformers", "safetensors")
-SHOWN_KEYS = 3
 INTEROP_THREADS = 1  # one call after the other: nothing runs in parallel inside the model
 
 
@@ -82,11 +86,11 @@ class Torch(Record):
     def import_libraries(self) -> None:
         """Import what loading needs, so that imports and loading are timed separately."""
         self.require_installed()
-        _import_libraries()
+        import_libraries()
 
     def prepare_settings(self) -> dict[str, str] | None:
         """Return the settings that decide the comparison, as its cache key."""
-        return {"check": self.label, "version": "2", **library_versions("torch", "transformers")}
+        return {"check": self.label, "version": "3", **library_versions("torch", "transformers")}
 
     def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
         """Compare the outputs with those of fp32, eager, on the CPU; write only the result.
@@ -97,11 +101,11 @@ class Torch(Record):
             CheckpointError: The outputs differ too much; nothing may be timed then.
             UnsupportedRuntimeError: The settings need a CPU, GPU or compiler that is missing.
         """
-        session = self._open(checkpoint)
-        reference = session if self._is_reference else TorchSession(load_model(checkpoint), "cpu")
-        parity.require_padding_hidden(reference, checkpoint, sample)
+        self.import_libraries()
+        wanted = parity.answer_all(TorchSession(load_reference(checkpoint), "cpu"), checkpoint, sample)
+        session = self.load(checkpoint, folder, is_verified=True)
         try:
-            found = parity.compare(reference, session, checkpoint, sample)
+            found = parity.compare(wanted, session, checkpoint, sample)
         except _compile_errors() as error:
             raise UnsupportedRuntimeError(
                 self.label,
@@ -187,89 +191,6 @@ class Torch(Record):
                 found=torch.cuda.get_device_name(),
                 fix="use precision: fp32",
             )
-
-
-def _import_libraries() -> None:
-    """Import torch, and the parts of transformers that a model class needs.
-
-    The auto class alone imports almost nothing. Loading would then import the rest, which takes ten times as
-    long as reading the weights of a small model.
-    """
-    import torch
-    from transformers import PreTrainedModel
-    from transformers.models.auto import modeling_auto
-
-    del torch, PreTrainedModel, modeling_auto
-
-
-def load_model(checkpoint: Checkpoint) -> Any:
-    """Load a model with the head of its checkpoint in eval mode, with every weight from the checkpoint.
-
-    Raises:
-        CheckpointError: Weights are missing; transformers would silently fill them with random values.
-    """
-    require_libraries("loading a checkpoint", extra=EXTRA, libraries=LIBRARIES)
-    with importing():
-        _import_libraries()
-    import torch
-    from transformers.utils import logging as transformers_logging
-
-    # It draws progress bars and prints its own load report; the error below replaces it.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        model, info = auto_class(checkpoint.head).from_pretrained(
-            str(checkpoint.folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are listed, and refused below by name
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise CheckpointError(
-            checkpoint.folder,
-            found=f"transformers cannot load it ({error})",
-            fix="check config.json against the weights",
-        ) from error
-    missing = sorted(info["missing_keys"]) + sorted(str(key[0]) for key in info["mismatched_keys"])
-    if missing:
-        shown = ", ".join(missing[:SHOWN_KEYS])
-        if len(missing) > SHOWN_KEYS:
-            shown += f" and {len(missing) - SHOWN_KEYS} more"
-        raise CheckpointError(
-            checkpoint.folder,
-            found=f"weights missing or of another shape: {shown}",
-            fix="acquire or train the checkpoint again, since random values would replace them",
-        )
-    for module in model.modules():  # also those of an encoder or a text model inside
-        config = getattr(module, "config", None)
-        if config is not None and getattr(config, "use_cache", False):
-            config.use_cache = False  # a document is read in one call, so no later token needs the cache
-    return model.eval()
-
-
-def auto_class(head: Head | None) -> Any:
-    """Return the class of transformers that makes a model with this head.
-
-    Raises:
-        UnsupportedRuntimeError: No class does.
-    """
-    import transformers
-
-    names: dict[Head | None, str] = {
-        "token_classification": "AutoModelForTokenClassification",
-        "sequence_classification": "AutoModelForSequenceClassification",
-    }
-    if head not in names:
-        raise UnsupportedRuntimeError(
-            "torch",
-            needs="a head for token or sequence classification",
-            found="another one, or none",
-            fix="give a model with one of these heads",
-        )
-    return getattr(transformers, names[head])
 
 
 class TorchSession:

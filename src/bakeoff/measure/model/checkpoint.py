@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import Any, Literal
 from bakeoff.disk.digest import digest_as, shorten
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.graph import GRAPH_FILE, Graph, load_graph
-from bakeoff.measure.model.safetensors import WEIGHTS_FILE, check_weights, read_json
+from bakeoff.measure.model.safetensors import WEIGHTS_FILE, Weights, check_weights, read_json
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+# Fields that make transformers quantize a model while it loads.
+QUANTIZATION_FIELDS = ("quantization_config", "compression_config")
 # Positions of these models begin after the padding token's id (create_position_ids_from_input_ids in
 # transformers), so as many rows of their position table are never used.
 OFFSET_MODELS = frozenset(
@@ -28,6 +33,10 @@ POSITION_FIELDS = {
     "ctrl": "n_positions", "gpt2": "n_positions", "gpt_bigcode": "n_positions", "gptj": "n_positions",
     "mpt": "max_seq_len", "openai-gpt": "n_positions",
 }  # fmt: skip
+# Tables with a row for each position, by the end of their names, for models whose configuration sets no
+# maximum. Those named embed_positions begin with two rows that no token uses.
+POSITION_TABLES = re.compile(r"(^|\.)(position_embeddings|wpe|positions_embed|embed_positions)\.weight$")
+PADDING_TABLE, N_PADDING_ROWS = "embed_positions.weight", 2
 # Models with token types, but without a table of them (type_vocab_size).
 TYPED_MODELS = frozenset({"xlnet"})
 Head = Literal["token_classification", "sequence_classification"]
@@ -55,6 +64,7 @@ class Checkpoint:
         problem_type: Kind of the loss that it was trained with; None if it was not recorded.
         has_token_types: Whether token types mark the two texts of a pair for the model. Some models
             without them take such an input too, and read its numbers as tokens.
+        vocab_size: Number of token ids that the model knows; None if it is not recorded.
         graph: The ONNX graph, if the folder holds one instead of weights.
     """
 
@@ -66,6 +76,7 @@ class Checkpoint:
     architecture: str = ""
     problem_type: str | None = None
     has_token_types: bool = True
+    vocab_size: int | None = None
     graph: Graph | None = None
 
     @property
@@ -120,22 +131,26 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(folder, found="no such folder", fix="give the folder that holds config.json")
     if (folder / GRAPH_FILE).is_file():
         return _open_graph(folder)
+    refuse_adapter(folder)
     config = _read_config(folder)
+    _refuse_quantization(folder, config)
     if not (folder / TOKENIZER_FILE).is_file():
         raise CheckpointError(
             folder,
             found=f"no {TOKENIZER_FILE}",
             fix="save the fast tokenizer next to the weights: tokenizer.save_pretrained(folder)",
         )
+    weights = check_weights(folder)
     return Checkpoint(
         folder,
         _labels(folder, config),
         pad_token_id=_pad_token_id(folder, config),
-        max_positions=read_max_positions(folder, config),
-        weight_files=check_weights(folder),
+        max_positions=read_max_positions(folder, config) or _count_positions(folder, config, weights),
+        weight_files=weights.files,
         architecture=_read_architecture(folder, config),
         problem_type=_read_problem_type(folder, config),
         has_token_types=bool(_find(config, "type_vocab_size")) or config.get("model_type") in TYPED_MODELS,
+        vocab_size=_read_vocab_size(folder, config),
     )
 
 
@@ -226,6 +241,34 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def refuse_adapter(folder: Path) -> None:
+    """Refuse an adapter: whether transformers applies it depends on whether peft is installed.
+
+    Raises:
+        CheckpointError: The folder holds one.
+    """
+    adapter = next((name for name in ADAPTER_FILES if (folder / name).exists()), None)
+    if adapter is not None:
+        raise CheckpointError(
+            folder,
+            found=f"{adapter}, an adapter that may or may not be applied to the weights",
+            fix="merge it and save the whole model into an empty folder: "
+            "model.merge_and_unload().save_pretrained(folder)",
+        )
+
+
+def _refuse_quantization(folder: Path, config: Mapping[str, Any]) -> None:
+    field = next((name for name in QUANTIZATION_FIELDS if _find(config, name) is not None), None)
+    if field is not None:
+        found = _find(config, field)
+        method = found.get("quant_method") if isinstance(found, dict) else None
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} has the {field} {str(method or found)[:40]!r}",
+            fix="dequantize the model and save it again; runtimes with int8 quantize it themselves",
+        )
+
+
 def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     table = config.get("id2label")
     names = config.get("architectures")
@@ -290,6 +333,29 @@ def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
     return value
 
 
+def _read_vocab_size(folder: Path, config: Mapping[str, Any]) -> int | None:
+    value = _find(config, "vocab_size")
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise CheckpointError(
+            folder,
+            found=f"{CONFIG_FILE} has the vocab_size {str(value)[:40]!r}",
+            fix="set it to the number of rows of the token embeddings",
+        )
+    return value
+
+
+def _count_positions(folder: Path, config: Mapping[str, Any], weights: Weights) -> int | None:
+    """Return the positions that the weights have rows for; None if no table of positions is found."""
+    counts = [
+        shape[0] - (N_PADDING_ROWS if name.endswith(PADDING_TABLE) else 0)
+        for name, shape in weights.shapes.items()
+        if POSITION_TABLES.search(name) and len(shape) == 2  # noqa: PLR2004 - rows and columns
+    ]
+    if not counts:
+        return None
+    return read_max_positions(folder, {**config, _position_field(config): min(counts)})
+
+
 def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
     """Return the most tokens that a model has positions for; None if its configuration sets no maximum.
 
@@ -297,7 +363,7 @@ def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
         folder: Checkpoint folder, for the message.
         config: Content of its ``config.json``.
     """
-    name = POSITION_FIELDS.get(str(config.get("model_type")), "max_position_embeddings")
+    name = _position_field(config)
     value = _find(config, name)
     if value is None:
         return None
@@ -312,3 +378,7 @@ def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
             fix="set it to the number of positions of the model",
         )
     return value - offset
+
+
+def _position_field(config: Mapping[str, Any]) -> str:
+    return POSITION_FIELDS.get(str(config.get("model_type")), "max_position_embeddings")

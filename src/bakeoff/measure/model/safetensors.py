@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +24,33 @@ _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000  # the limit that the safetensors format itself sets
 MAX_INDEX_BYTES = 20_000_000  # twice the index of a model of 100,000 tensors
 _METADATA = "__metadata__"
+# Types that hold a weight as it is. All others need scales, by which nothing here multiplies.
+_PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 _AGAIN = "acquire the checkpoint again"
 
 
-def check_weights(folder: Path) -> tuple[str, ...]:
-    """Check the weights of a checkpoint and return the names of their files.
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a checkpoint, by what their headers say.
+
+    Attributes:
+        files: Names of the files: one, or several shards.
+        shapes: Shape of each tensor, by its name.
+    """
+
+    files: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def check_weights(folder: Path) -> Weights:
+    """Check the weights of a checkpoint by their headers.
 
     Raises:
-        CheckpointError: The weights are missing, pickled or truncated, or the index does not fit the files.
+        CheckpointError: The weights are missing, pickled, truncated or quantized, or the index does not fit
+            the files.
     """
     if (folder / WEIGHTS_FILE).is_file():  # transformers prefers it to an index too
-        _read_tensors(folder, WEIGHTS_FILE)
-        return (WEIGHTS_FILE,)
+        return Weights((WEIGHTS_FILE,), _read_tensors(folder, WEIGHTS_FILE))
     if (folder / INDEX_FILE).is_file():
         return _check_shards(folder)
     pickled = next((name for name in PICKLED_FILES if (folder / name).exists()), None)
@@ -69,7 +86,7 @@ def _parse_mapping(folder: Path, name: str, text: bytes) -> dict[str, Any]:
     return value
 
 
-def _check_shards(folder: Path) -> tuple[str, ...]:
+def _check_shards(folder: Path) -> Weights:
     table = read_json(folder, INDEX_FILE, MAX_INDEX_BYTES).get("weight_map")
     if not isinstance(table, dict) or not table or not all(isinstance(file, str) for file in table.values()):
         raise CheckpointError(
@@ -99,11 +116,12 @@ def _check_shards(folder: Path) -> tuple[str, ...]:
             found=f"{missing[0]!r} is not in its file of {INDEX_FILE} (missing tensors: {len(missing)})",
             fix="acquire the checkpoint again, since shards of two checkpoints are mixed",
         )
-    return tuple(shards)
+    shapes = {name: shape for tensors in held.values() for name, shape in tensors.items()}
+    return Weights(tuple(shards), shapes)
 
 
-def _read_tensors(folder: Path, name: str) -> frozenset[str]:
-    """Return the names of the tensors in a file, after a check of its length against its header."""
+def _read_tensors(folder: Path, name: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in a file, after a check of its length against its header."""
     path = folder / name
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
@@ -121,7 +139,15 @@ def _read_tensors(folder: Path, name: str) -> frozenset[str]:
         raise CheckpointError(
             folder, found=f"{name} has {size_bytes} bytes, its header says {expected_bytes}", fix=_AGAIN
         )
-    return frozenset(tensors)
+    for tensor, entry in tensors.items():
+        kind = entry.get("dtype")
+        if tensor.endswith(".weight") and kind not in _PLAIN_TYPES:
+            raise CheckpointError(
+                folder,
+                found=f"{name} has {tensor} as {str(kind)[:20]}, which is quantized",
+                fix=f"dequantize the model and save it as one of {', '.join(sorted(_PLAIN_TYPES))}",
+            )
+    return {tensor: _shape_of(entry) for tensor, entry in tensors.items()}
 
 
 def _end_of(entry: object) -> int | None:
@@ -131,3 +157,11 @@ def _end_of(entry: object) -> int | None:
         case [int(begin), int(end)] if 0 <= begin <= end:
             return end
     return None
+
+
+def _shape_of(entry: dict[str, Any]) -> tuple[int, ...]:
+    """Return a tensor's shape; empty if it is not stated."""
+    shape = entry.get("shape")
+    if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
+        return ()
+    return tuple(shape)

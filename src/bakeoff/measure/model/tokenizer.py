@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.errors import MissingExtraError
+from bakeoff.errors import CheckpointError, MissingExtraError
 from bakeoff.measure.model.checkpoint import Checkpoint
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -62,14 +62,14 @@ class Encoder:
         checkpoint: Checkpoint with the tokenizer file.
         max_length: Tokens, special ones included, after which a document is cut; the model's own maximum
             applies too.
+        tokenizer: Tokenizer of the ``tokenizers`` library to use instead of the file.
+
+    Raises:
+        CheckpointError: The tokenizer file is broken, or has tokens that the model does not know.
     """
 
-    def __init__(self, checkpoint: Checkpoint, max_length: int) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise MissingExtraError("encoding text", library="tokenizers", extra="onnx") from error
-        self._tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
+    def __init__(self, checkpoint: Checkpoint, max_length: int, tokenizer: Any = None) -> None:
+        self._tokenizer = _read_tokenizer(checkpoint) if tokenizer is None else tokenizer
         # A tokenizer file may set its own padding; pad() pads to the longest of the batch instead.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(checkpoint.token_limit(max_length))
@@ -103,3 +103,28 @@ class Encoder:
             types[row, :length] = encoding.type_ids
         arrays = dict(zip(INPUT_NAMES, (ids, mask, types), strict=True))
         return Batch({name: arrays[name] for name in self._names}, n_tokens=int(mask.sum()))
+
+
+def _read_tokenizer(checkpoint: Checkpoint) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise MissingExtraError("encoding text", library="tokenizers", extra="onnx") from error
+    name = checkpoint.tokenizer_file.name
+    try:
+        tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
+    except Exception as error:  # the library raises Exception itself
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(
+            checkpoint.folder, found=f"{name} cannot be read ({reason})", fix="save the tokenizer again"
+        ) from error
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if checkpoint.vocab_size is not None and largest >= checkpoint.vocab_size:
+        raise CheckpointError(
+            checkpoint.folder,
+            found=f"{name} has the token id {largest}, but the model knows {checkpoint.vocab_size} ids "
+            "(vocab_size)",
+            fix="save the tokenizer that the model was trained with, or call "
+            "model.resize_token_embeddings(len(tokenizer)) and train it again",
+        )
+    return tokenizer

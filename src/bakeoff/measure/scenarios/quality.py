@@ -17,7 +17,8 @@ class Quality(Record):
     """Quality on the evaluation split, by the metrics of the task.
 
     Attributes:
-        batch_size: Documents per call; it affects the speed, not the predictions.
+        batch_size: Documents per call. A model whose answers depend on it beyond the tolerance of its
+            precision is refused before.
         refit_tolerance: Largest allowed difference from the metric that the refit run logged: absolute, or a
             share of an error in units of a target.
     """
@@ -37,7 +38,13 @@ class Quality(Record):
         return False
 
     def measure(self, subject: Subject) -> tuple[Reading, ...]:
-        """Predict every document once, and return the outcome of each."""
+        """Predict every document once, and return the outcome of each.
+
+        Raises:
+            CheckpointError: An output is not a finite number, or a given graph's predictions depend on the
+                batch.
+        """
+        subject.model.require_same_alone()
         found: dict[int, Prediction] = {}
         order = sorted(range(len(subject.documents)), key=subject.model.size_of)
         for start in range(0, len(order), self.batch_size):

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
+from bakeoff.errors import CheckpointError
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.timing import Counters, NoCounters
 from bakeoff.measure.model.checkpoint import Checkpoint
@@ -15,12 +18,14 @@ from bakeoff.measure.model.session import RowSession, Session
 from bakeoff.measure.model.tokenizer import Batch, Encoding
 from bakeoff.measure.scenarios.batching import balance_order, draw_batches, shuffle_order
 from bakeoff.measure.tasks import Document, Task
-from bakeoff.measure.tasks.task import Prediction, TaskEncoder
+from bakeoff.measure.tasks.task import Logits, Prediction, TaskEncoder
 
 # Part of a call that is timed: from padded tensors to logits in host memory, or from a document to its
 # prediction, tokenisation included.
 Region = Literal["model", "end_to_end"]
 NO_COUNTERS = NoCounters()
+N_FINITE_DOCUMENTS = 8  # whose outputs a given graph must show to be numbers, before it is timed
+N_ALONE_DOCUMENTS, ALONE_BATCH = 64, 32  # that a given graph predicts alone and in batches
 
 
 class BoundCall(NamedTuple):
@@ -98,16 +103,70 @@ class TensorModel:
         return self.answer([self.documents[number] for number in numbers])
 
     def predict(self, numbers: Sequence[int]) -> list[Prediction]:
-        """Predict some of the documents, in one call, from their token ids."""
-        return self._predict([self.encodings[number] for number in numbers])
+        """Predict some of the documents, in one call, from their token ids.
+
+        Raises:
+            CheckpointError: An output is not a finite number, so the prediction means nothing.
+        """
+        encodings = [self.encodings[number] for number in numbers]
+        batch = self.encoder.pad(encodings)
+        logits = self.session.infer(batch)
+        self._require_finite(batch, logits)
+        return self.task.read_predictions(logits, encodings, self.labels)
+
+    def require_finite(self) -> None:
+        """Check the outputs of a given graph for some documents; those of a checkpoint were compared before.
+
+        Raises:
+            CheckpointError: One is not a finite number.
+        """
+        if self.checkpoint.graph is None:
+            return
+        for number in range(min(N_FINITE_DOCUMENTS, len(self.documents))):
+            batch = self.batch([number])
+            self._require_finite(batch, self.session.infer(batch))
+
+    def require_same_alone(self) -> None:
+        """Check that a given graph predicts a document alone as in a batch; a checkpoint was compared before.
+
+        Raises:
+            CheckpointError: Too many predictions differ, so the quality depends on the batches.
+        """
+        if self.checkpoint.graph is None:
+            return
+        numbers = range(min(N_ALONE_DOCUMENTS, len(self.documents)))
+        together = [
+            prediction
+            for start in range(0, len(numbers), ALONE_BATCH)
+            for prediction in self.predict(numbers[start : start + ALONE_BATCH])
+        ]
+        alone = [self.predict([number])[0] for number in numbers]
+        n_equal, n_units = self.task.count_equal(alone, together)
+        if n_equal < self.task.least_agreement * n_units:
+            raise CheckpointError(
+                self.checkpoint.folder,
+                found="its predictions for a document alone and in a padded batch agree in "
+                f"{n_equal / n_units:.3g} of {n_units} predictions (limit {self.task.least_agreement:g})",
+                fix="export it with the input attention_mask, of an architecture whose mask hides padding",
+            )
 
     def answer(self, documents: Sequence[Document]) -> list[Prediction]:
         """Predict documents in one call; tokenisation is part of it."""
-        return self._predict([self.encoder.encode(document) for document in documents])
+        encodings = [self.encoder.encode(document) for document in documents]
+        return self.task.read_predictions(
+            self.session.infer(self.encoder.pad(encodings)), encodings, self.labels
+        )
 
-    def _predict(self, encodings: Sequence[Encoding]) -> list[Prediction]:
-        logits = self.session.infer(self.encoder.pad(encodings))
-        return self.task.read_predictions(logits, encodings, self.labels)
+    def _require_finite(self, batch: Batch, logits: Logits) -> None:
+        mask = batch.arrays.get("attention_mask")
+        # At padding, an output may be anything.
+        kept = logits[mask.astype(bool)] if mask is not None and logits.shape[:2] == mask.shape else logits
+        if kept.dtype.kind == "f" and not np.isfinite(kept).all():
+            raise CheckpointError(
+                self.checkpoint.folder,
+                found="outputs with NaN or infinity for the documents",
+                fix="restore its weights, or export or train it again",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +216,12 @@ class RowReader:
     def predict(self, numbers: Sequence[int]) -> list[Prediction]:
         """Predict some of the documents in one call."""
         return self.answer([self.documents[number] for number in numbers])
+
+    def require_finite(self) -> None:
+        """Check nothing: reading an answer refuses what is not a finite number."""
+
+    def require_same_alone(self) -> None:
+        """Check nothing: rows are not padded."""
 
     def answer(self, documents: Sequence[Document]) -> list[Prediction]:
         """Predict documents in one call; making rows and reading answers are part of it."""

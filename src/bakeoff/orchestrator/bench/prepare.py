@@ -17,10 +17,12 @@ from bakeoff.core.validity.flags import MIXED_ENVIRONMENTS
 from bakeoff.disk.folders import find_whole
 from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
 from bakeoff.measure.backends import RowBackend
+from bakeoff.measure.backends.parity import CHECK_MAX_LENGTH
 from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.opening import open_model
 from bakeoff.measure.model.row_model import RowModel
 from bakeoff.measure.statistics.readings import Reading
+from bakeoff.measure.tasks import Document
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.plan import documents_for
 from bakeoff.orchestrator.progress import warn
@@ -100,6 +102,8 @@ def acquire_job(project: Project, planned: PlannedJob) -> PreparedJob:
     settings = job.runtime.prepare_settings()
     if settings is None:
         return PreparedJob(planned, checkpoint, prepared=None)
+    if job.max_length > CHECK_MAX_LENGTH:  # then the longest document is tried, too
+        settings["max_length"] = str(job.max_length)
     folder = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
     return PreparedJob(planned, checkpoint, folder)
 
@@ -118,11 +122,19 @@ def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | Non
         checkpoint_digest=job.checkpoint_digest,
         destination=ready.prepared,
         task=job.task,
-        documents=project.test_documents[:N_CHECK_TEXTS],
+        documents=pick_check_documents(project.test_documents),
+        max_length=job.max_length,
         memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
     )
     folder = project.results.work_folder(job, ready.planned.attempt, "prepare")
     return PendingOrder(order, folder, project.settings.benchmark.timeout_s)
+
+
+def pick_check_documents(documents: Sequence[Document]) -> tuple[Document, ...]:
+    """Pick the first documents and the longest one, which shows whether the model accepts its length."""
+    first = documents[: N_CHECK_TEXTS - 1]
+    longest = max(documents, key=lambda document: document.length)
+    return tuple(first) if longest in first else (*first, longest)
 
 
 def make_order(

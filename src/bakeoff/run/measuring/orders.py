@@ -30,7 +30,12 @@ WORKER = "bakeoff.run.measuring.worker"
 
 
 class PrepareOrder(Record):
-    """Order to make the files that a backend runs from a checkpoint, and to check them."""
+    """Order to make the files that a backend runs from a checkpoint, and to check them.
+
+    Attributes:
+        documents: Documents on which outputs are compared.
+        max_length: Tokens after which the measurement cuts a document.
+    """
 
     kind: Literal["prepare"] = "prepare"
     runtime: TensorBackend = Field(discriminator="kind")
@@ -39,6 +44,7 @@ class PrepareOrder(Record):
     destination: Path
     task: Task = TokenClassification()
     documents: tuple[Document, ...]
+    max_length: int
     memory_limit_bytes: int | None = None
 
 

@@ -24,6 +24,7 @@ from bakeoff.disk.folders import build_folder
 from bakeoff.errors import BakeoffError
 from bakeoff.measure.backends import RowBackend, TensorBackend, parity
 from bakeoff.measure.backends.availability import importing
+from bakeoff.measure.backends.pretrained import require_same_ids
 from bakeoff.measure.heats.records import Finished, Started
 from bakeoff.measure.heats.timing import (
     Counters,
@@ -101,9 +102,12 @@ def _record(error: BaseException) -> Failed:
 
 def _prepare(order: PrepareOrder) -> Done:
     checkpoint = open_verified_checkpoint(order.checkpoint, order.checkpoint_digest)
-    encoder = Encoder(checkpoint, parity.CHECK_MAX_LENGTH)
-    encodings = tuple(order.task.encode(encoder, document) for document in order.documents)
-    sample = parity.Sample(order.task, encodings)
+    require_same_ids(checkpoint, order.task, order.documents, parity.CHECK_MAX_LENGTH)
+    encodings, uncut = (
+        tuple(order.task.encode(encoder, document) for document in order.documents)
+        for encoder in (Encoder(checkpoint, parity.CHECK_MAX_LENGTH), Encoder(checkpoint, order.max_length))
+    )
+    sample = parity.Sample(order.task, encodings, max(uncut, key=lambda encoding: len(encoding.ids)))
     build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, sample))
     return Done(environment=record_environment())
 
@@ -120,6 +124,7 @@ def _measure(order: TimedOrder | UntimedOrder) -> Done:
     subject, _ = _load(order)
     before = read_load()
     readings = _read(order, subject, counters)
+    subject.model.require_finite()
     return Done(
         readings=(*readings, *calibration),
         environment=record_environment(before),
@@ -169,6 +174,7 @@ def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: in
     preparations = subject.model.list_preparations()
     tokenize_ns = time_each(preparations) if preparations else ()
     warm_ups = warm_up_all(list(variants.values()), subject.protocol)
+    subject.model.require_finite()  # only now, since the warm-up reports the first call
     started = Started(
         warm_ups=warm_ups,
         at_ns=unix_ns,

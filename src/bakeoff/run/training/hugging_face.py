@@ -15,8 +15,15 @@ from pydantic import Field, ValidationError
 
 from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
 from bakeoff.measure.backends.availability import importing
-from bakeoff.measure.backends.torch import TorchSession, auto_class
-from bakeoff.measure.model.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_max_positions
+from bakeoff.measure.backends.pretrained import auto_class
+from bakeoff.measure.backends.torch import TorchSession
+from bakeoff.measure.model.checkpoint import (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    Checkpoint,
+    read_max_positions,
+    refuse_adapter,
+)
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
 from bakeoff.measure.tasks import Task
 from bakeoff.measure.tasks.task import Prediction
@@ -154,7 +161,8 @@ def build_model(pretrained: Path, task: Task, labels: Sequence[str], dropout: fl
 
 
 def check_backbone(folder: Path) -> None:
-    """Raise CheckpointError if a folder is missing a file that training needs."""
+    """Raise CheckpointError if a folder is missing a file that training needs, or holds an adapter."""
+    refuse_adapter(folder)
     for name in (CONFIG_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
             raise CheckpointError(

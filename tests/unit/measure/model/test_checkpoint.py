@@ -156,6 +156,71 @@ def test_the_padding_token_may_be_that_of_a_text_model_inside(
     assert open_checkpoint(folder).pad_token_id == 7
 
 
+def write_header(folder: Path, name: str, kind: str, shape: list[int]) -> None:
+    """Replace the weights by one tensor of zeros."""
+    n_bytes = shape[0] * shape[1] * (1 if kind.startswith(("F8", "I8", "U8")) else 4)
+    header = json.dumps({name: {"dtype": kind, "shape": shape, "data_offsets": [0, n_bytes]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(n_bytes))
+
+
+@pytest.mark.parametrize(
+    ("config", "table", "expected"),
+    [
+        ({}, "bert.embeddings.position_embeddings.weight", 48),
+        ({"model_type": "gpt2"}, "transformer.wpe.weight", 48),
+        ({"model_type": "roberta"}, "roberta.embeddings.position_embeddings.weight", 46),
+        ({"model_type": "opt"}, "model.decoder.embed_positions.weight", 46),
+        ({"max_position_embeddings": 40}, "bert.embeddings.position_embeddings.weight", 40),
+        ({"model_type": "t5"}, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", None),
+    ],
+)
+def test_without_a_maximum_in_the_config_the_table_of_positions_has_it(
+    checkpoint: Path,
+    make_checkpoint: Callable[..., Path],
+    config: dict[str, Any],
+    table: str,
+    expected: int | None,
+) -> None:
+    make_checkpoint(checkpoint, **config)
+    write_header(checkpoint, table, "F32", [48, 2])
+    assert open_checkpoint(checkpoint).max_positions == expected
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "I8", "U8"])
+def test_weights_of_a_type_that_needs_scales_are_refused(checkpoint: Path, kind: str) -> None:
+    write_header(checkpoint, "bert.pooler.dense.weight", kind, [2, 2])
+    with pytest.raises(
+        CheckpointError, match=rf"has bert\.pooler\.dense\.weight as {kind}, which is quantized"
+    ):
+        open_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_next_to_the_weights_is_refused(checkpoint: Path, name: str) -> None:
+    (checkpoint / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=rf"{name}, an adapter .*; merge it and save"):
+        open_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("place", [None, "text_config"])
+@pytest.mark.parametrize("field", ["quantization_config", "compression_config"])
+def test_a_config_that_quantizes_while_loading_is_refused(
+    tmp_path: Path, make_checkpoint: Callable[..., Path], field: str, place: str | None
+) -> None:
+    asked = {field: {"quant_method": "bitsandbytes", "load_in_8bit": True}}
+    folder = make_checkpoint(tmp_path / "model", **(asked if place is None else {place: asked}))
+    with pytest.raises(CheckpointError, match=rf"has the {field} 'bitsandbytes'; dequantize"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("value", [0, -1, "512", 512.5, True])
+def test_a_vocabulary_size_that_cannot_be_one_is_refused(
+    tmp_path: Path, make_checkpoint: Callable[..., Path], value: object
+) -> None:
+    with pytest.raises(CheckpointError, match="has the vocab_size"):
+        open_checkpoint(make_checkpoint(tmp_path / "model", vocab_size=value))
+
+
 @pytest.mark.parametrize("value", [0, -1, "512", 512.5, True, [512]])
 def test_a_number_of_positions_that_cannot_be_one_is_refused(
     tmp_path: Path, make_checkpoint: Callable[..., Path], value: object

@@ -52,6 +52,7 @@ def make_order(folder: Path) -> PrepareOrder:
         checkpoint=folder,
         checkpoint_digest="3" * 64,
         destination=folder / "out",
+        max_length=32,
         documents=(),
     )
 
