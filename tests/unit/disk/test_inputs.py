@@ -60,7 +60,7 @@ def _loop(path: Path) -> None:
     path.symlink_to(path)
 
 
-KINDS = {
+KINDS: dict[Callable[[Path], None], str] = {
     _fifo: "a FIFO, not a regular file",
     _folder: "a folder, not a regular file",
     _socket: "a socket, not a regular file",
@@ -68,7 +68,7 @@ KINDS = {
     _large: "bytes; at most",
     _loop: "a symbolic link, not a regular file",
 }
-ESCAPES = {
+ESCAPES: dict[Callable[[Path], None], str] = {
     _link_out: "a link out of the project; copy the file, or name ",
     _device: "a link out of the project",
 }

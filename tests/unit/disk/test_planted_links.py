@@ -41,7 +41,10 @@ def write_file(folder: Path) -> None:
 
 
 def build(folder: Path) -> None:
-    build_folder(folder / "built", lambda aside: (aside / "x").write_text("x") and None)
+    def fill(aside: Path) -> None:
+        (aside / "x").write_text("x")
+
+    build_folder(folder / "built", fill)
 
 
 def remember(folder: Path) -> None:

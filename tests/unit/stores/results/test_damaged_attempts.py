@@ -287,7 +287,7 @@ def _header(shape: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
-ARCHIVES = {
+ARCHIVES: dict[str, Callable[[], bytes]] = {
     "a pickle": lambda: _pack(**{"0.values": np.array([{}], dtype=object)}),
     "a shape of a petabyte": lambda: _zip(("0.values.npy", _header("(125000000000000,)"))),
     "a negative shape": lambda: _zip(("0.values.npy", _header("(-40,)"))),
