@@ -269,7 +269,8 @@ def test_broken_files_get_one_clear_line(project_folder: Path) -> None:
         path.write_bytes(spoilt)
         done = bakeoff(project_folder, "compare", torch.job.key_digest, f"{torch.job.key_digest}@1")
         assert done.returncode == 2, done.stderr
-        assert "found no readable attempt" in done.stderr
+        assert f"{path.name}: found " in done.stderr
+        assert "expected the bytes that bakeoff wrote" in done.stderr
     for text in ("[]", "null", "{", '{"standings": 3}', '{"runtimes": 3}', '{"runtimes": {"a": {"b": {}}}}'):
         (project_folder / "odd.json").write_text(text)
         done = bakeoff(project_folder, "compare", "odd.json", "tiny x onnx")

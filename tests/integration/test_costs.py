@@ -165,7 +165,7 @@ def test_a_roberta_takes_as_many_tokens_as_its_encoder_lets_through_and_not_one_
 
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     model = RobertaForTokenClassification(
-        RobertaConfig(vocab_size=2000, max_position_embeddings=34, num_labels=3, **shape)
+        RobertaConfig(vocab_size=4000, max_position_embeddings=34, num_labels=3, **shape)
     )
     model.save_pretrained(tmp_path, safe_serialization=True)
     shutil.copyfile(champion_copy / "tokenizer.json", tmp_path / "tokenizer.json")

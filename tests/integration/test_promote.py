@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bakeoff.disk.durable import write_json
+from bakeoff.disk.sealed import open_sealed, seal_json
 from bakeoff.errors import (
     AliasMovedError,
     BakeoffError,
@@ -389,14 +390,14 @@ def spoil_measurement(project: Project) -> None:
     winner = load_decision(project).winning_standing
     assert winner is not None
     for path in (project.root / "results" / "jobs").glob("*/*.json"):
-        document = json.loads(path.read_bytes())
+        document = open_sealed(path.read_bytes())
         for flag in document["flags"]:
             if flag["name"] == "contended":
                 flag["invalidates"] = True
                 break
         else:
             document["flags"].append({"name": "contended", "detail": "busy", "invalidates": True})
-        write_json(path, document)
+        path.write_bytes(seal_json(document))
 
 
 def change_library(project: Project) -> None:

@@ -83,8 +83,7 @@ def parse_attempt(
     try:
         values = open_sealed(document)
     except ValueError as error:
-        _refuse_older(document, place)
-        raise DamagedResultError(place, found=f"a damaged file ({error})") from error
+        raise DamagedResultError(place, found=_explain_unsealed(document, place, error)) from error
     _refuse_other_version(values, place)
     wanted = values.pop(ARRAYS_SEAL, None)
     if wanted is not None and hashlib.sha256(packed).hexdigest() != wanted:
@@ -161,14 +160,19 @@ def _unpack(packed: bytes, lengths: list[int]) -> Mapping[str, NDArray[Any]]:
     return arrays
 
 
-def _refuse_older(document: bytes, place: str) -> None:
-    """Refuse a document of a version without digests, which counts as neither damaged nor read."""
+def _explain_unsealed(document: bytes, place: str, error: ValueError) -> str:
+    """Explain what is wrong with a document; refuse one of a version without digests, which is whole."""
+    damaged = f"a damaged file ({error})"
     try:
         values = json.loads(document)
     except (ValueError, RecursionError):
-        return
-    if isinstance(values, dict) and SEAL not in values:
-        _refuse_other_version(values, place)
+        return damaged
+    if not isinstance(values, dict) or SEAL in values:
+        return damaged
+    if "job" not in values:
+        return "no readable attempt (a file of another kind)"
+    _refuse_other_version(values, place)
+    return damaged
 
 
 def _refuse_other_version(values: Mapping[str, Any], place: str) -> None:
