@@ -11,7 +11,7 @@ from typing import Any, Literal
 from bakeoff.disk.digest import digest_as, shorten
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.model.graph import GRAPH_FILE, Graph, load_graph
-from bakeoff.measure.model.safetensors import WEIGHTS_FILE, Weights, check_weights, read_json
+from bakeoff.measure.model.safetensors import WEIGHTS_FILE, WeightFiles, check_weights, read_json
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -344,7 +344,7 @@ def _read_vocab_size(folder: Path, config: Mapping[str, Any]) -> int | None:
     return value
 
 
-def _count_positions(folder: Path, config: Mapping[str, Any], weights: Weights) -> int | None:
+def _count_positions(folder: Path, config: Mapping[str, Any], weights: WeightFiles) -> int | None:
     """Return the positions that the weights have rows for; None if no table of positions is found."""
     counts = [
         shape[0] - (N_PADDING_ROWS if name.endswith(PADDING_TABLE) else 0)

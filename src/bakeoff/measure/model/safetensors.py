@@ -30,7 +30,7 @@ _AGAIN = "acquire the checkpoint again"
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightFiles:
     """Weights of a checkpoint, by what their headers say.
 
     Attributes:
@@ -42,7 +42,7 @@ class Weights:
     shapes: Mapping[str, tuple[int, ...]]
 
 
-def check_weights(folder: Path) -> Weights:
+def check_weights(folder: Path) -> WeightFiles:
     """Check the weights of a checkpoint by their headers.
 
     Raises:
@@ -50,7 +50,7 @@ def check_weights(folder: Path) -> Weights:
             the files.
     """
     if (folder / WEIGHTS_FILE).is_file():  # transformers prefers it to an index too
-        return Weights((WEIGHTS_FILE,), _read_tensors(folder, WEIGHTS_FILE))
+        return WeightFiles((WEIGHTS_FILE,), _read_tensors(folder, WEIGHTS_FILE))
     if (folder / INDEX_FILE).is_file():
         return _check_shards(folder)
     pickled = next((name for name in PICKLED_FILES if (folder / name).exists()), None)
@@ -86,7 +86,7 @@ def _parse_mapping(folder: Path, name: str, text: bytes) -> dict[str, Any]:
     return value
 
 
-def _check_shards(folder: Path) -> Weights:
+def _check_shards(folder: Path) -> WeightFiles:
     table = read_json(folder, INDEX_FILE, MAX_INDEX_BYTES).get("weight_map")
     if not isinstance(table, dict) or not table or not all(isinstance(file, str) for file in table.values()):
         raise CheckpointError(
@@ -117,7 +117,7 @@ def _check_shards(folder: Path) -> Weights:
             fix="acquire the checkpoint again, since shards of two checkpoints are mixed",
         )
     shapes = {name: shape for tensors in held.values() for name, shape in tensors.items()}
-    return Weights(tuple(shards), shapes)
+    return WeightFiles(tuple(shards), shapes)
 
 
 def _read_tensors(folder: Path, name: str) -> dict[str, tuple[int, ...]]:
