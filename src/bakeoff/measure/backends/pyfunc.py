@@ -118,11 +118,13 @@ class PyFuncSession:
         self._model = model
         self._pins = pins
         schema = model.metadata.get_input_schema()
-        self._columns = schema.input_names() if schema is not None and schema.has_input_names() else None
+        has_columns = schema is not None and schema.has_input_names()
+        # Looked up here, since calls are timed.
+        self._required = tuple(schema.required_input_names()) if has_columns else ()
         # Without named columns, a pipeline of scikit-learn or transformers expects the texts themselves: of a
         # table it would read the names of the columns.
         self._is_sklearn = "sklearn" in model.metadata.flavors
-        self._takes_texts = self._columns is None and not _TABLES.intersection(model.metadata.flavors)
+        self._takes_texts = not has_columns and not _TABLES.intersection(model.metadata.flavors)
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return the answers to rows: those of a table, or of a list of texts for a model without columns."""
@@ -145,15 +147,13 @@ class PyFuncSession:
         import pandas as pd
 
         table = pd.DataFrame(list(rows))
-        if self._columns is not None:
-            absent = [name for name in self._columns if name not in table.columns]
-            required = set(self._model.metadata.get_input_schema().required_input_names())
-            if required.intersection(absent):
-                raise CheckpointError(
-                    "of an MLflow model",
-                    found=f"its signature has the column {absent[0]!r}; rows have {', '.join(table.columns)}",
-                    fix="set the fields of data.task to its columns, or log it with those of the data",
-                )
+        absent = [name for name in self._required if name not in table.columns]
+        if absent:
+            raise CheckpointError(
+                "of an MLflow model",
+                found=f"its signature has the column {absent[0]!r}; rows have {', '.join(table.columns)}",
+                fix="set the fields of data.task to its columns, or log it with those of the data",
+            )
         return table
 
     def describe(self) -> Mapping[str, str]:
