@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
@@ -118,6 +119,14 @@ def short_waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """A tracking store that is down is tried again at once; slow tests wait as users do."""
     if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr(client_module, "RETRY_WAITS_S", (0.01,) * len(client_module.RETRY_WAITS_S))
+
+
+@pytest.fixture(autouse=True)
+def own_tracking_uri() -> Iterator[None]:
+    """The store that a test names to MLflow is named to no later test, and to no command of one."""
+    yield
+    if mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -296,12 +296,14 @@ class Project:
 def waiting_to_measure(project: Project) -> Iterator[None]:
     """Hold the lock of the one process that measures in this project; warn of a holder to wait for.
 
-    Damaged results are set aside first, so that they are measured again.
+    Damaged results are set aside first, so that they are measured again; what a killed process left half
+    written is removed.
     """
     with durable.exclusive(
         project.results.lock_path,
         lambda holder: warn(f"waiting for another process that measures in this project: {holder}"),
     ):
+        project.results.remove_leftovers()
         project.results.set_damaged_aside()
         yield
 

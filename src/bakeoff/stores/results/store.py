@@ -13,6 +13,7 @@ results/champions/BACKBONE-RUN/benchmark.json
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -45,6 +46,8 @@ DAMAGED = "damaged"
 FORCED = ".forced"
 _SUFFIXES = (".json", ".npz", ".logged", FORCED)
 _MAX_MARK_BYTES = 1 << 16
+# What ``durable.write_bytes`` leaves of an attempt's file when its process is killed before the file is whole.
+_LEFTOVERS = re.compile(r"\.\d+\.(json|npz|forced)\.[0-9a-f]{32}")
 
 
 class PackedAttempt(Record):
@@ -244,6 +247,13 @@ class ResultStore:
                 self._notify(f"{error}; moved to {place}")
                 moved.append(place)
         return moved
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left half written. Call it while no other process measures in this folder."""
+        for path in self.folder.glob("jobs/*/.*"):
+            if _LEFTOVERS.fullmatch(path.name) and not path.parent.is_symlink():
+                with durable.storage_faults(path, "removing"):
+                    path.unlink(missing_ok=True)
 
     def _move_damaged(self, path: Path) -> Path:
         # What is in a linked folder belongs to others: the link goes, and they stay.

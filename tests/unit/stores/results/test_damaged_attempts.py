@@ -122,6 +122,23 @@ def test_a_file_from_before_digests_is_called_older_not_damaged(shelf: Shelf) ->
         shelf.standing()
 
 
+def test_what_killed_processes_left_half_written_goes_and_nothing_else_does(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(shelf.folder.rglob("*"))
+    with monkeypatch.context() as patch:
+        # A killed process does not tidy up: neither the replacement nor the removal of the part happens.
+        patch.setattr(Path, "replace", lambda *_: None)
+        patch.setattr("bakeoff.disk.durable.sync", lambda _: None)
+        shelf.open().store(shelf.made[0].replace(attempt=2), is_forced=True)
+    (shelf.paths[1].parent / ".notes").write_text("mine")
+    left = set(shelf.folder.rglob("*")) - set(before)
+    assert sorted(path.name.split(".")[2] for path in left if path.name != ".notes") == ["forced", "json", "npz"]
+    shelf.open().remove_leftovers()
+    assert sorted(shelf.folder.rglob("*")) == sorted([*before, shelf.paths[1].parent / ".notes"])
+    assert shelf.standing() == [0, 1, 2]
+
+
 # --- what something changed -------------------------------------------------------------------------------
 
 
