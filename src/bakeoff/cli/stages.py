@@ -24,6 +24,7 @@ from bakeoff.core.decision.decide import Decision
 from bakeoff.core.plan.jobs import Explanation, PlannedJob
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.run_mode import RunMode
+from bakeoff.measure.heats.protocol import DECIDED
 from bakeoff.orchestrator import (
     Project,
     load_decision,
@@ -352,7 +353,7 @@ def run(project: Project, *, as_json: bool) -> int:
         if selections:
             show_champions(selections, as_json=False)
         _say_models(project)
-    result = run_bench(project)
+    result = run_bench(project, DECIDED)
     if not as_json:
         show_bench(project, result, as_json=False)
     decision = make_decision(project)

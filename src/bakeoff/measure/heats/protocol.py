@@ -14,6 +14,11 @@ NS_PER_S = 1_000_000_000
 # Shorter calls are timed several at a time: the clock itself costs about 0.1 µs.
 SHORTEST_SAMPLE_NS = 100_000
 
+# What ends a heat: the decision that it is for, or the targets of all intervals.
+Until = Literal["decided", "intervals"]
+DECIDED: Until = "decided"
+INTERVALS: Until = "intervals"
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -170,15 +170,17 @@ def make_order(
 
 @dataclass(frozen=True)
 class JobOutcomes:
-    """JobOutcomes of the jobs so far.
+    """Outcomes of the jobs so far.
 
     Attributes:
         kept: Attempts on disk, measured or failed.
         unready: Jobs that were not tried, because their checkpoint could not be fetched; not on disk.
+        unneeded: Reason for each job that a race leaves out, by key.
     """
 
     kept: list[Attempt] = field(default_factory=list)
     unready: list[FailedAttempt] = field(default_factory=list)
+    unneeded: dict[str, str] = field(default_factory=dict)
 
     def keep(self, project: Project, attempt: Attempt) -> None:
         """Store an attempt."""
