@@ -91,6 +91,8 @@ def write_project(folder: Path, backbones: Mapping[str, Path], changes: Mapping[
         "benchmark": {
             # The tests ask what becomes of a measurement, on whatever machine they run.
             "accept_contended": True,
+            # All candidates get all repeats, however clear the decision; the race has tests of its own.
+            "until": "intervals",
             "protocol": QUICK_PROTOCOL,
             "scenarios": [{"kind": "quality"}, {"kind": "latency", "batch_sizes": [1, 2]}],
         },

@@ -121,7 +121,8 @@ def plan_against(
 ) -> Plan:
     """Plan the jobs of these champions against what is known to exist."""
     asked = build_jobs(project, champions)
-    if until == DECIDED:
+    has_rivals = len({identify_candidate(job) for job, _ in asked}) > 1
+    if until == DECIDED and has_rivals:
         asked = [AskedJob(race(job), model) for job, model in asked]
     made = plan_jobs(
         asked,
