@@ -30,6 +30,7 @@ from bakeoff.core.decision import race
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.production import Production
 from bakeoff.core.job import Environment, Hardware
+from bakeoff.measure.heats.run import FIRST_LOOK
 from bakeoff.measure.statistics.readings import COUNTED, LATENCY, OUTCOMES, REFERENCE, Reading
 from bakeoff.measure.statistics.spreads import find_spreads
 from bakeoff.measure.tasks import TextClassification
@@ -96,9 +97,9 @@ def list_truths() -> list[Truth]:
         Truth("6 equal, heavy tails", np.zeros(6), None, _even(0.04), is_heavy=True),
         Truth("6, clear", steps, None, _mixed),
         Truth("18, 2 % steps", np.arange(18) * 0.02, None, _mixed),
-        Truth("40, equal pairs", np.repeat(np.arange(20) * 0.05, 2), None, _even(0.04)),
+        Truth("40, equal pairs", np.sort(np.tile(np.arange(20) * 0.05, 2)), None, _even(0.04)),
         Truth("6, weighted", steps, np.array([0.90, 0.93, 0.94, 0.94, 0.95, 0.95]), _mixed),
-        Truth("18, weighted", np.tile(steps, 3), np.repeat([0.93, 0.94, 0.945], 6), _even(0.04)),
+        Truth("18, weighted", np.tile(steps, 3), np.repeat(np.array([0.93, 0.94, 0.945]), 6), _even(0.04)),
     ]
 
 
@@ -185,7 +186,7 @@ def run_race(truth: Truth, random: np.random.Generator, settings: DecisionSettin
         luck = random.random((count, N_DOCUMENTS))
         rights = (0.7 * hard + 0.3 * luck < truth.accuracies[order][:, np.newaxis]).astype(np.float64)
     dropped: dict[int, int] = {}
-    for repeats in range(race.FIRST_LOOK, MAX_REPEATS):
+    for repeats in range(FIRST_LOOK, MAX_REPEATS):
         racing = [n for n in range(count) if n not in dropped]
         found = race.hold_look(
             assemble(calls[:, :repeats], rights, dropped),
@@ -217,7 +218,7 @@ def simulate_unspent(truth: Truth, n_races: int) -> float:
     spent, at_level = race.spend, race._at_level
     try:
         race.spend = lambda *_: 1 - CONFIDENCE
-        race._at_level = lambda error, _, settings: at_level(error, 2, settings)
+        race._at_level = lambda error, n_candidates, settings: at_level(error, min(n_candidates, 2), settings)
         return float(np.mean([raced.dropped for raced in simulate(truth, n_races)]))
     finally:
         race.spend, race._at_level = spent, at_level

@@ -135,7 +135,7 @@ def plan_against(
 
 
 def load_reused(project: Project, plan: Plan) -> list[Measurement]:
-    """Load the measurements that a race needs to know and that are on this disk; none if it is no race."""
+    """Load the measurements that a race needs to know and that are on this disk; none without a race."""
     if not any(is_race(planned.job) for planned in plan.todo):
         return []
     found = (project.results.load_valid(planned.job, {planned.attempt}) for planned in plan.reused)

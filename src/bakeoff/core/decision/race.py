@@ -3,13 +3,13 @@
 Quality is measured first, and needs one process. Who certainly fails a limit of quality, or cannot win even
 if it took no time at all, is not timed. The others are timed together. After each repeat from the third on,
 the contest is held on what is there. A candidate that the leader beats, or that fails a constraint, is
-measured no further. The heat ends when nobody but the leader is left, or when only more documents would tell
-the others from it.
+measured no further. The heat ends when only the leader is left, or when the rest is tied because documents
+are too few.
 
 Every look is a chance to be wrong, and so is every rival. The error of the decision, 1 − confidence, is
 therefore spent: over the looks by the spending function of Pocock's type (Lan and DeMets, Discrete sequential
-boundaries for clinical trials, Biometrika 70, 1983), and evenly over the rivals (Bonferroni). Whatever the
-number of looks and candidates, the truly best is dropped in at most 1 − confidence of all races.
+boundaries for clinical trials, Biometrika 70, 1983), and evenly over the rivals (Bonferroni). For any number
+of looks and candidates, the truly best is dropped in at most 1 − confidence of all races.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Judged(NamedTuple):
 
 
 class RaceLook(NamedTuple):
-    """What the contest tells after some repeats.
+    """Result of the contest after some repeats.
 
     Attributes:
         dropped: Reason for each candidate that is measured no further, by label.
@@ -95,9 +95,9 @@ def spend(look: int, most_looks: int, confidence: float) -> float:
 
 
 def find_hopeless(judged: Sequence[Judged], task: Task, settings: DecisionSettings) -> dict[int, str]:
-    """Find the candidates that cannot win, whatever their latency, and why.
+    """Find the candidates that cannot win at any latency, and why.
 
-    Only an objective that ranks quality first can tell before anything is timed, and only if no other
+    Only an objective that ranks quality first can show it before anything is timed, and only if no other
     constraint may exclude the most accurate. Any objective can exclude who fails a limit of quality.
 
     Args:
@@ -216,7 +216,7 @@ def _at_level(error: float, n_candidates: int, settings: DecisionSettings) -> De
 
 
 def _find_dropped(contest: Contest, racing: Sequence[str]) -> dict[str, str]:
-    """Find who needs no further repeat; a leader that may itself be excluded beats nobody yet."""
+    """Find who needs no further repeat; a leader that may itself be excluded beats no other yet."""
     leader, dropped = contest.leader, {}
     has_leader = leader is not None and leader in contest.able
     for n, label in enumerate(contest.labels):
@@ -234,7 +234,7 @@ def _find_dropped(contest: Contest, racing: Sequence[str]) -> dict[str, str]:
 def _find_stop(
     candidates: Sequence[Candidate], settings: DecisionSettings, production: Production, left: set[str]
 ) -> tuple[Stop | None, str]:
-    """Find whether more repeats would be in vain: one is left, or all that are left lack documents."""
+    """Find whether more repeats would be in vain: one is left, or the rest has too few documents."""
     contest = hold_contest(candidates, settings, production)
     leader = contest.leader
     if leader is None or leader not in contest.able or contest.undecided:
@@ -251,5 +251,7 @@ def _find_stop(
     tie = explain_tie(known)
     enough = next((each.documents for each in tie.enough if each.documents), None) if tie else None
     now = tie.now.documents if tie else None
-    more = f"about {count(enough - now, 'more document')} would tell" if enough and now else "more would not"
-    return "documents", f"{', '.join(sorted(level))} are tied for lack of documents: {more}"
+    more = "more would not decide"
+    if enough is not None and now is not None:
+        more = f"about {count(enough - now, 'more document')} would decide"
+    return "documents", f"{', '.join(sorted(level))} are tied because documents are too few: {more}"

@@ -102,7 +102,7 @@ def hold_contest(
         settings: Settings of the decision.
         production: Version in production.
         is_latency_known: Whether to take latencies as found, as if they had no uncertainty. What is tied then
-            is tied for lack of documents.
+            is tied because documents are too few.
 
     Raises:
         CannotTellError: A candidate has no latency, or too few samples of it; or the objective or a limit

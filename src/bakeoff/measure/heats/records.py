@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from bakeoff.record import Record
 
-# ``decided``: nobody but the leader may still win. ``documents``: only more documents would tell.
+# ``decided``: only the leader may still win. ``documents``: more repeats would break no tie.
 Stop = Literal["targets", "budget", "repeats", "decided", "documents"]
 
 
@@ -201,7 +201,7 @@ class Unmet(Record):
 
 
 class Look(NamedTuple):
-    """What a look at a heat in progress tells.
+    """Result of a look at a heat in progress.
 
     Attributes:
         dropped: Names of the participants that are measured no further.

@@ -60,8 +60,8 @@ def bench(project: Project, until: Until = INTERVALS) -> BenchResult:
 
     Args:
         project: Project of the models.
-        until: What ends a heat, if the settings do not say it: ``decided`` leaves out and drops candidates
-            that cannot win; ``intervals`` measures all of them to their targets.
+        until: What ends a heat, if the settings do not say it: ``decided`` skips or drops candidates that
+            cannot win; ``intervals`` measures all of them to their targets.
 
     Raises:
         NoChampionError: No backbone has a champion.

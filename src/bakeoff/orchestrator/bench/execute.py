@@ -43,7 +43,7 @@ def measure_here(project: Project, plan: Plan, claims: BenchClaims, used_up: Map
     race = Race(project, plan, claims.outcomes)
     with measuring(warn), project.progress.track("bench", sum(map(count_steps, units))) as advance:
         for unit in units:
-            wanted = race.leave_out(unit)
+            wanted = race.skip_hopeless(unit)
             if wanted and (taken := claims.take_unit(wanted)):
                 measure_unit(project, taken, claims, advance, race)
                 claims.settle(taken)

@@ -175,7 +175,7 @@ class JobOutcomes:
     Attributes:
         kept: Attempts on disk, measured or failed.
         unready: Jobs that were not tried, because their checkpoint could not be fetched; not on disk.
-        unneeded: Reason for each job that a race leaves out, by key.
+        unneeded: Reason for each job that a race skips, by key.
     """
 
     kept: list[Attempt] = field(default_factory=list)

@@ -23,7 +23,7 @@ from bakeoff.plural import count
 
 
 class Race:
-    """What a bench knows of its candidates while it measures; a plan that is no race leaves nothing out.
+    """What a bench knows of its candidates while it measures; any other plan is measured whole.
 
     Args:
         project: Project of the jobs.
@@ -44,8 +44,8 @@ class Race:
         self._out: dict[CandidateId, str] = {}
         self.dropped: dict[str, str] = {}
 
-    def leave_out(self, unit: WorkUnit) -> WorkUnit:
-        """Leave out the timed jobs of candidates that cannot win; the reference of a heat stays.
+    def skip_hopeless(self, unit: WorkUnit) -> WorkUnit:
+        """Skip the timed jobs of candidates that cannot win; the reference of a heat stays.
 
         Returns:
             The rest of the unit; empty if nothing in it is to be measured.

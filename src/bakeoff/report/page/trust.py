@@ -212,7 +212,7 @@ def _describe_heat(facts: HeatFacts, members: Sequence[Measurement]) -> HeatRow:
             "budget": "the time budget ran out",
             "repeats": "the largest number of repeats was reached",
             "decided": "the decision was known: no other candidate could still win",
-            "documents": "only more documents would tell the leading candidates apart",
+            "documents": "the rest is tied, and more repeats would not break the tie",
         }[facts.stopped],
         wall=format_duration(facts.wall_s),
         calibration=draw_calibration(facts.calibration_ns),
