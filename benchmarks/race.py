@@ -96,8 +96,8 @@ def list_truths() -> list[Truth]:
         Truth("6 equal", np.zeros(6), None, _even(0.04)),
         Truth("6 equal, heavy tails", np.zeros(6), None, _even(0.04), is_heavy=True),
         Truth("6, clear", steps, None, _mixed),
-        Truth("18, 2 % steps", np.arange(18) * 0.02, None, _mixed),
-        Truth("40, equal pairs", np.sort(np.tile(np.arange(20) * 0.05, 2)), None, _even(0.04)),
+        Truth("18, 2 % steps", np.linspace(0, 0.34, 18), None, _mixed),
+        Truth("40, equal pairs", np.sort(np.tile(np.linspace(0, 0.95, 20), 2)), None, _even(0.04)),
         Truth("6, weighted", steps, np.array([0.90, 0.93, 0.94, 0.94, 0.95, 0.95]), _mixed),
         Truth("18, weighted", np.tile(steps, 3), np.repeat(np.array([0.93, 0.94, 0.945]), 6), _even(0.04)),
     ]
@@ -122,7 +122,7 @@ def _row(quantity: str, logs: Floats) -> Reading:
     )
 
 
-def _outcomes(right: Floats) -> Reading:
+def make_outcomes(right: Floats) -> Reading:
     """Make outcomes of documents of which each has one label, with the right one as number 1."""
     numbers = right.astype(int)
     return Reading(
@@ -147,7 +147,7 @@ def assemble(times: Floats, rights: Floats | None, dropped: dict[int, int]) -> l
             checkpoint_digest="c" * 64,
             quality_inputs_digest="q",
             task=TASK,
-            outcomes=None if rights is None else _outcomes(rights[n]),
+            outcomes=None if rights is None else make_outcomes(rights[n]),
             latency={1: own[name][1].replace(spreads=spreads)},
             references={} if n == 0 else {1: _row(REFERENCE, times[0, : len(rows[n])])},
             reference_key="k00",
@@ -160,12 +160,18 @@ def assemble(times: Floats, rights: Floats | None, dropped: dict[int, int]) -> l
     ]
 
 
+def weigh(settings: DecisionSettings, accuracy: float, ms: float) -> float:
+    """Return the logarithm of the weighted score, but for the reference's part."""
+    share = settings.objective.weights.quality_share if isinstance(settings.objective, Weighted) else 1.0
+    return share * math.log(accuracy) - (1 - share) * math.log(ms)
+
+
 def find_best(truth: Truth, settings: DecisionSettings) -> NDArray[np.bool_]:
     """Return whether each candidate is truly best."""
     scores = -truth.logs
     if truth.accuracies is not None:
-        share = settings.objective.weights.quality_share if isinstance(settings.objective, Weighted) else 1.0
-        scores = share * np.log(truth.accuracies) - (1 - share) * truth.logs
+        both = zip(truth.accuracies, np.exp(truth.logs), strict=True)
+        scores = np.array([weigh(settings, accuracy, ms) for accuracy, ms in both])
     best: NDArray[np.bool_] = scores == scores.max()
     return best
 
