@@ -12,7 +12,16 @@ from bakeoff.cli.options import overrides_option, quiet_option
 from bakeoff.cli.report import write_report
 from bakeoff.core.decision.decide import Decision
 from bakeoff.demo import BASELINE, log_baseline, make_workspace
-from bakeoff.orchestrator import Project, bench, decide, open_project, promote, select_champions, sweep
+from bakeoff.orchestrator import (
+    Project,
+    bench,
+    decide,
+    estimate_time,
+    open_project,
+    promote,
+    select_champions,
+    sweep,
+)
 from bakeoff.orchestrator import plan as make_plan
 from bakeoff.report.text.decision import headline
 from bakeoff.report.text.units import clean
@@ -80,7 +89,8 @@ def _play(project: Project, config: Path, *, has_promotion: bool = False) -> _En
     if code:
         return _Ending(None, code)
     _head("plan", config)
-    output.show(tables.table_of_plan(make_plan(project)))
+    made = make_plan(project)
+    output.show(tables.table_of_plan(made, estimate_time(project, made)))
     _head("bench", config)
     benched = bench(project)
     stages.show_bench(project, benched, as_json=False)

@@ -27,6 +27,7 @@ from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.heats.protocol import DECIDED
 from bakeoff.orchestrator import (
     Project,
+    estimate_time,
     load_decision,
     open_project,
     recall_selection,
@@ -180,11 +181,13 @@ def plan(project: Project, *, as_json: bool, exit_code: bool, text: str | None) 
     if text is not None:
         return show_explanation(project, explain_job(project, text), as_json=as_json)
     made = make_plan(project)
+    wall_time = estimate_time(project, made)
     if as_json:
         rows = [_row_of(planned) for planned in made.jobs]
-        output.show_json("plan", rows, **_remarks(project))
+        time = wall_time.model_dump(mode="json") if wall_time else None
+        output.show_json("plan", rows, **_remarks(project), estimate=time)
     else:
-        output.show(tables.table_of_plan(made))
+        output.show(tables.table_of_plan(made, wall_time))
         _say_offline(project)
     return EXIT_HAS_WORK if exit_code and made.todo else 0
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import identify_candidate
 from bakeoff.core.decision.race import find_hopeless_among
@@ -24,11 +26,13 @@ from bakeoff.core.plan.jobs import (
     find_planned,
     plan_jobs,
 )
+from bakeoff.core.plan.wall_time import WallTime, estimate_wall_time
 from bakeoff.core.records import AnyModel, Champion, Measurement
 from bakeoff.core.selection.given_champions import GivenChampions, parse_champions
 from bakeoff.disk.digest import digest_folder, digest_json
 from bakeoff.errors import UserError
 from bakeoff.measure.heats.protocol import DECIDED, INTERVALS, Until
+from bakeoff.measure.heats.timing import time_calibration_loop
 from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.measure.scenarios import Scenario, Timed
 from bakeoff.measure.tasks import Document
@@ -37,6 +41,7 @@ from bakeoff.orchestrator.hardware import choose_runtimes, find_hardware
 from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
+from bakeoff.run.machine.hardware import detect_hardware
 from bakeoff.stores.documents import require_labels
 from bakeoff.stores.tracking import benchmarks
 
@@ -132,6 +137,20 @@ def plan_against(
         project.results.list_interrupted(),
     )
     return leave_untimed(made, load_reused(project, made), project.settings.decision)
+
+
+def estimate_time(project: Project, plan: Plan) -> WallTime | None:
+    """Estimate how long this machine takes to measure a plan; None on a cluster, or without work."""
+    if project.cluster is not None or not plan.todo:
+        return None
+    settings = project.settings.benchmark
+    threads = max(planned.job.runtime.threads or 1 for planned in plan.todo)
+    return estimate_wall_time(
+        plan,
+        project.results.list_attempts(),
+        probe_ns=float(np.median(time_calibration_loop())),
+        n_at_once=max(1, detect_hardware(settings.cpus).usable_cpus // threads),
+    )
 
 
 def load_reused(project: Project, plan: Plan) -> list[Measurement]:
