@@ -6,8 +6,8 @@ order; the others are stopped meanwhile. Slow drift of the machine then affects 
 cancels in the ratio of two candidates within a round.
 
     stop rule: run the least number of repeats. Then stop when every interval is within its target, or when
-    the time budget is spent; the record says which. At twice the budget the heat ends in any case: a repeat
-    in progress then ends after four rounds.
+    the time budget is spent; the record says which. At 1.5 times the budget the heat ends in any
+    case: a repeat in progress then ends after four rounds.
 
 The caller may look at the heat after each repeat from the third on: it drops participants that need no more
 repeats, and ends the heat when its question is answered.
@@ -50,6 +50,7 @@ from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.measure.system.kernel_counters import TICKED_NS
 
 # A heat ends in any case after this many time budgets, or this many times ``max_repeats``.
+LONGEST = 1.5
 PATIENCE = 2.0
 # But never with a single repeat, which gives no interval of a ratio.
 LEAST_REPEATS = 2
@@ -102,7 +103,7 @@ def run_heat(
         pause,
         probe,
         n_importing=n_importing,
-        is_spent=lambda: now_s() - begin_s > PATIENCE * protocol.time_budget_s,
+        is_spent=lambda: now_s() - begin_s > LONGEST * protocol.time_budget_s,
     )
     repeats: list[Repeat] = []
     waiting = deque(earlier)
@@ -139,7 +140,7 @@ class _State:
 
     Attributes:
         alive: Participants that have not failed.
-        is_spent: Whether ``PATIENCE`` times the time budget is spent.
+        is_spent: Whether ``LONGEST`` times the time budget is spent.
         shapes: Samples per block and calls per sample of each variant, fixed by its first warm-up.
     """
 
@@ -213,7 +214,7 @@ def _find_stop(state: _State, heat: Heat, quantity: str, *, spent_s: float, long
     is_late = (
         spent_s + longest_s > protocol.time_budget_s
         if n_repeats >= protocol.min_repeats
-        else n_repeats >= LEAST_REPEATS and spent_s > PATIENCE * protocol.time_budget_s
+        else n_repeats >= LEAST_REPEATS and spent_s > LONGEST * protocol.time_budget_s
     )
     return "budget" if is_late else None
 

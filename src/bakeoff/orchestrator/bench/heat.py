@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -33,8 +34,10 @@ from bakeoff.measure.heats.assemble import (
     find_counted,
     find_left_out,
 )
+from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.heats.records import Heat, Look, Part, Repeat
 from bakeoff.measure.heats.run import run_heat
+from bakeoff.measure.heats.stopping import find_unmet
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.row_model import open_row_model
 from bakeoff.measure.scenarios import Interleaved
@@ -120,13 +123,14 @@ def measure_heat(
 
     protocol = _timed(ready[0].job).protocol
     may_race = race is not None and any(is_race(each.job) for each in ready)
+    width = _Width(protocol, _quantity_of(ready[0].job), ready[0].job.key, begin_s)
     heat = run_heat(
         participants,
         protocol,
         now_s=time.monotonic,
         memory_budget_bytes=MEMORY_SHARE * min(psutil.virtual_memory().available, read_memory_left_bytes()),
-        earlier=files.load(),
-        keep=lambda repeat: advance(files.keep(repeat, participants)),
+        earlier=width.recall(files.load()),
+        keep=lambda repeat: advance(files.keep(repeat, participants) + width.describe(repeat)),
         pause=claims.beat,
         probe=_choose_probe(project, ready),
         quantity=_quantity_of(ready[0].job),
@@ -157,6 +161,47 @@ def _prepare_all(project: Project, unit: Sequence[PlannedJob], claims: BenchClai
         else:
             warn(f"{planned.job.candidate} cannot be the reference: {why}")
     return [each for each in found if each.prepared not in broken]
+
+
+class _Width:
+    """Progress of a heat in words: its widest interval next to the target, and the time left at most.
+
+    Args:
+        protocol: Settings of the heat.
+        quantity: Quantity that its calls measure.
+        reference: Name of the participant that the others are compared with.
+        begin_s: Start of the heat, on the monotonic clock.
+    """
+
+    def __init__(self, protocol: TimingProtocol, quantity: str, reference: str, begin_s: float) -> None:
+        self._protocol = protocol
+        self._quantity = quantity
+        self._reference = reference
+        self._begin_s = begin_s
+        self._repeats: list[Repeat] = []
+
+    def recall(self, earlier: list[Repeat]) -> list[Repeat]:
+        """Take over the repeats of an interrupted run, and return them."""
+        self._repeats += earlier
+        return earlier
+
+    def describe(self, repeat: Repeat) -> str:
+        """Describe the state after a repeat; with all targets met, only the time."""
+        self._repeats.append(repeat)
+        protocol = self._protocol
+        names = {part.name for part in repeat.parts}
+        heat = Heat(reference=self._reference, repeats=tuple(self._repeats))
+        left_out = find_left_out(self._repeats)
+        unmet = list(find_unmet(heat, protocol.targets, left_out, self._quantity, among=names))
+        spent_s = time.monotonic() - self._begin_s
+        n_left = max(protocol.max_repeats - len(self._repeats), 0)
+        left_s = min(max(protocol.time_budget_s - spent_s, 0.0), n_left * spent_s / len(self._repeats))
+        remark = f"; at most {left_s:.0f} s more"
+        if not unmet:
+            return remark
+        widest = max(unmet, key=lambda each: (each.half_width or math.inf) / each.target)
+        found = "no interval yet" if widest.half_width is None else f"±{widest.half_width:.0%}"
+        return f"; widest interval: {found} of {widest.metric} (target ±{widest.target:.1%}){remark}"
 
 
 class _HeatFiles:

@@ -279,7 +279,7 @@ def test_a_repeat_of_which_no_round_counts_is_not_done() -> None:
     assert len(reading_of(heat, "b").by_repeat()) == 3
 
 
-def test_a_machine_so_busy_that_twice_the_budget_is_gone_ends_the_heat_early() -> None:
+def test_a_machine_so_busy_that_the_budget_is_long_gone_ends_the_heat_early() -> None:
     world = World()
     protocol = make_protocol(min_repeats=5, max_repeats=20, time_budget_s=30.0)
     heat = hold(world, Simulated(world, "a", start_s=40.0), protocol=protocol)
@@ -287,7 +287,7 @@ def test_a_machine_so_busy_that_twice_the_budget_is_gone_ends_the_heat_early() -
 
 
 def test_a_repeat_that_outlasts_the_patience_ends_after_four_rounds() -> None:
-    # A call of a second: ten rounds of two candidates would take 220 s where 2 × 20 s are allowed.
+    # A call of a second: ten rounds of two candidates would take 220 s where 1.5 × 20 s are allowed.
     world = World()
     slow = [Simulated(world, name, call_ns=1e9) for name in ("a", "b")]
     protocol = make_protocol(min_repeats=3, rounds=10, min_calls=10, max_calls=10, time_budget_s=20.0)
