@@ -38,15 +38,40 @@ class Trainer:
 """
 
 
-@pytest.fixture
-def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[psutil.Process]]:
+class Family:
     """What a command started, and what that started, wherever it went: they carry a mark."""
-    monkeypatch.setenv(MARK, str(tmp_path))
 
-    def find() -> list[psutil.Process]:
-        return [each for each in psutil.process_iter() if _mark_of(each) == str(tmp_path) and is_alive(each)]
+    def __init__(self, place: Path) -> None:
+        self._mark = str(place)
+        self._commands: list[Command] = []
 
-    return find
+    def start(self, folder: Path, *words: str, prepare: Callable[[], object] = int) -> Command:
+        """Start a command that ends with the test."""
+        command = start(folder, *words, prepare=partial(_mark, self._mark, prepare))
+        self._commands.append(command)
+        return command
+
+    def find(self) -> list[psutil.Process]:
+        """Find those that are alive."""
+        return [each for each in psutil.process_iter() if _mark_of(each) == self._mark and is_alive(each)]
+
+    def kill(self) -> None:
+        """End the commands."""
+        for each in self._commands:
+            each.process.kill()
+            each.process.join()
+
+
+def _mark(mark: str, prepare: Callable[[], object]) -> None:
+    os.environ[MARK] = mark
+    prepare()
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    family = Family(tmp_path)
+    yield family
+    family.kill()
 
 
 def _mark_of(process: psutil.Process) -> str | None:
@@ -75,32 +100,32 @@ def wait_until(is_so: Callable[[], bool], command: Command) -> None:
 
 
 def said_by(command: Command) -> str:
-    return Path(command.said.name, "stderr").read_text(encoding="utf-8")
+    path = Path(command.said.name, "stderr")  # the command makes it
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def options(*overrides: str) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 
 
-def test_a_terminated_bench_leaves_no_worker(
-    project_folder: Path, tmp_path: Path, family: Callable[[], list[psutil.Process]]
-) -> None:
+def test_a_terminated_bench_leaves_no_worker(project_folder: Path, tmp_path: Path, family: Family) -> None:
     here = tmp_path / "here"
-    command = start(project_folder, "bench", "-q", *options(*NOOP), prepare=partial(halt_in_repeat, 0, here))
+    prepare = partial(halt_in_repeat, 0, here)
+    command = family.start(project_folder, "bench", "-q", *options(*NOOP), prepare=prepare)
     wait_until_halted(command.process, here)
-    found = family()
+    found = family.find()
     assert len(found) == 1
     code, said = stop(command, signal.SIGTERM)
     assert (code, said[-1]) == (143, "terminated; finished work is kept: run the same command again to go on")
     assert find_survivors(found) == []
-    assert family() == []
+    assert family.find() == []
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_stopped_sweep_leaves_no_training_and_nothing_that_it_started(
     tmp_path: Path,
     make_project: Callable[..., Path],
-    family: Callable[[], list[psutil.Process]],
+    family: Family,
     number: int,
     code: int,
 ) -> None:
@@ -112,21 +137,21 @@ def test_a_stopped_sweep_leaves_no_training_and_nothing_that_it_started(
         tmp_path / "project", {"tiny": pretrained}, {"hpo": {"trainer": "stuck:Trainer"}}
     ).parent
     (folder / "stuck.py").write_text(STUCK)
-    command = start(folder, "sweep", "-q")
+    command = family.start(folder, "sweep", "-q")
     wait_until((folder / "trains").exists, command)
-    found = family()
+    found = family.find()
     assert {"sleep"} < {each.name() for each in found}
     assert stop(command, number)[0] == code
     assert find_survivors(found) == []
-    assert family() == []
+    assert family.find() == []
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_command_that_waits_for_the_machine_lock_can_be_stopped(
-    project_folder: Path, number: int, code: int
+    project_folder: Path, family: Family, number: int, code: int
 ) -> None:
     with measuring(print):
-        command = start(project_folder, "bench", "-q", *options(*NOOP, "benchmark.max_attempts=9"))
+        command = family.start(project_folder, "bench", "-q", *options(*NOOP, "benchmark.max_attempts=9"))
         wait_until(lambda: "waiting for the machine lock" in said_by(command), command)
         assert stop(command, number)[0] == code
 
@@ -138,8 +163,10 @@ def deaf_store() -> Iterator[str]:
         yield f"http://{HOST}:{server.getsockname()[1]}"
 
 
-def test_a_command_whose_store_never_answers_can_be_stopped(project_folder: Path, deaf_store: str) -> None:
-    command = start(project_folder, "sync", *options(f"tracking.uri={deaf_store}"))
+def test_a_command_whose_store_never_answers_can_be_stopped(
+    project_folder: Path, family: Family, deaf_store: str
+) -> None:
+    command = family.start(project_folder, "sync", *options(f"tracking.uri={deaf_store}"))
     connected: Any = lambda: any(  # noqa: E731
         each.raddr and each.raddr.port == int(deaf_store.rpartition(":")[2])
         for each in psutil.Process(command.process.pid).net_connections()

@@ -16,7 +16,7 @@ from bakeoff.errors import ConfigError
 FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 # Child processes run in a folder of their own; this names the folders in which theirs and our code lies.
 CODE_PATH_VARIABLE = "BAKEOFF_CODE_PATH"
-_added: list[str] = []
+_added: set[str] = set()
 
 
 def load_function(reference: str, place: str) -> Callable[..., Any]:
@@ -68,11 +68,11 @@ def find_user_code() -> None:
     package, for everything else that this process imports.
     """
     folders = [str(folder) for folder in list_code_folders()]
-    for left in [folder for folder in _added if folder not in folders]:  # the working folder has changed
-        _added.remove(left)
-        sys.path.remove(left)
+    left = _added.difference(folders)  # the working folder has changed
+    _added.difference_update(left)
+    sys.path[:] = [folder for folder in sys.path if folder not in left]
     missing = [folder for folder in folders if folder not in sys.path and os.path.isdir(folder)]  # noqa: PTH112
-    _added.extend(missing)
+    _added.update(missing)
     sys.path += missing
     if missing:
         importlib.invalidate_caches()

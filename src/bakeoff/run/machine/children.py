@@ -1,4 +1,4 @@
-"""Process groups that this process started: whatever ends it in a hurry can end them too.
+"""Process groups that this process started, so that a hurried end of it ends them too.
 
 Imports next to nothing, since every command imports it.
 """

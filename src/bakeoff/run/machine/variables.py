@@ -1,6 +1,7 @@
 """Environment variables of child processes: those that runtimes need, and no secret of the caller.
 
-Foreign models run in these processes, and some bring code. An allowlist keeps out what nobody thought of.
+Foreign models run in these processes, and some bring code. Secrets have too many names for a list, so the
+names that pass are listed instead.
 """
 
 from __future__ import annotations
