@@ -20,7 +20,7 @@ from bakeoff.run.training.trainer import TrainingOrder
 from command_line import bakeoff
 
 # Modules that what we start imports, of the standard library and of others; one need not be installed.
-PLANTED = ("logging", "random", "json", "typing", "torch", "numpy", "psutil", "sentencepiece", "sitecustomize")
+PLANTED = ("logging", "random", "json", "typing", "torch", "numpy", "psutil", "sentencepiece")
 PLANT = """
 import os
 with open({ran!r}, "a") as file:

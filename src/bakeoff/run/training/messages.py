@@ -10,7 +10,7 @@ from bakeoff.run.training.trainer import TrainingOrder, TrainingOutcome
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadTrainer:
     """Request to import a trainer."""
 
     trainer: str

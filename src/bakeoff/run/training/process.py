@@ -18,7 +18,7 @@ from typing import Any, Self
 from bakeoff.disk import durable
 from bakeoff.errors import WorkerError
 from bakeoff.run.machine import processes
-from bakeoff.run.training.messages import Broke, Load, Loaded, Reported, Train, Trained
+from bakeoff.run.training.messages import Broke, Loaded, LoadTrainer, Reported, Train, Trained
 from bakeoff.run.training.trainer import TrainingOrder, TrainingOutcome
 
 Judge = Callable[[Mapping[str, float]], bool]
@@ -58,11 +58,11 @@ class TrainingProcess:
         self.close()
 
     def load(self, trainer: str) -> bool:
-        """Load a trainer there and return whether it can report.
+        """LoadTrainer a trainer there and return whether it can report.
 
         This comes before the first trial, since a broken trainer would use it up.
         """
-        answer = self._ask(Load(trainer))
+        answer = self._ask(LoadTrainer(trainer))
         return isinstance(answer, Loaded) and answer.can_report
 
     def train(self, trainer: str, order: TrainingOrder) -> TrainingOutcome:
@@ -85,7 +85,7 @@ class TrainingProcess:
             processes.end_process(self._process, grace_s=0.0)
         self._process = self._pipe = None
 
-    def _ask(self, question: Load | Train, judge: Judge | None = None) -> Loaded | Trained:
+    def _ask(self, question: LoadTrainer | Train, judge: Judge | None = None) -> Loaded | Trained:
         pipe = self._open()
         try:
             pipe.send(question)

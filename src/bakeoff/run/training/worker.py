@@ -16,7 +16,7 @@ from typing import Any
 
 from bakeoff.errors import BakeoffError, WorkerError
 from bakeoff.run.machine.processes import die_with_parent
-from bakeoff.run.training.messages import Broke, Load, Loaded, Reported, Train, Trained
+from bakeoff.run.training.messages import Broke, Loaded, LoadTrainer, Reported, Train, Trained
 from bakeoff.run.training.trainer import TrainingStopped, can_report, load_trainer, run_training
 
 _LOOK_S = 1.0
@@ -37,14 +37,14 @@ def main(words: list[str]) -> int:
             return 0
 
 
-def _answer(question: Load | Train, pipe: Connection[Any, Any]) -> Loaded | Trained | Broke:
+def _answer(question: LoadTrainer | Train, pipe: Connection[Any, Any]) -> Loaded | Trained | Broke:
     def report(metrics: Mapping[str, float]) -> None:
         pipe.send(Reported({name: float(value) for name, value in metrics.items()}))
         if not pipe.recv():
             raise TrainingStopped
 
     try:
-        if isinstance(question, Load):
+        if isinstance(question, LoadTrainer):
             return Loaded(can_report(load_trainer(question.trainer)))
         given = report if question.is_judged else None
         return Trained(run_training(question.trainer, question.order, given))
