@@ -31,6 +31,7 @@ def _check_uri(uri: str) -> str:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Uri = Annotated[str, AfterValidator(_check_uri)]
 NOTHING_TO_MEASURE = "nothing_to_measure"  # kind of the error for settings without any model
 BUILT_IN_TRAINER = "bakeoff.run.training.hugging_face:HuggingFaceTrainer"
@@ -157,6 +158,8 @@ class HpoSettings(Record):
         storage: Optuna storage. A relative SQLite path starts at the project folder. Workers on several
             machines need a database server.
         workers: Heartbeats, retries and waits of the processes that share a sweep.
+        environment: Names of environment variables that the training process gets besides those that
+            libraries need, such as ``WANDB_API_KEY``. It is not part of the study key.
     """
 
     run: RunSettings = RunSettings()
@@ -173,6 +176,7 @@ class HpoSettings(Record):
     pruner: Pruner | None = None
     storage: Uri = "sqlite:///optuna.db"
     workers: WorkerSettings = WorkerSettings()
+    environment: tuple[VariableName, ...] = ()
 
     _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)
 
@@ -237,6 +241,8 @@ class BenchmarkSettings(Record):
             as well.
         memory_limit_bytes: Memory that one worker process may allocate; a job that needs more fails alone.
             Null leaves the limit to the system.
+        environment: Names of environment variables that worker processes get besides those that runtimes
+            need, such as ``NLTK_DATA``. It is not part of the benchmark key.
         max_attempts: Number of failed or invalid attempts after which bakeoff skips a job.
         accept_contended: Whether a measurement counts as done although other work disturbed most of its
             rounds. It has a flag in either case, and only its ratios are ranked.
@@ -252,6 +258,7 @@ class BenchmarkSettings(Record):
     execution: Execution = LocalExecution()
     timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     memory_limit_bytes: Annotated[int, Field(ge=1 << 26)] | None = None
+    environment: tuple[VariableName, ...] = ()
     max_attempts: Annotated[int, Field(ge=1)] = 3
     accept_contended: bool = False
 

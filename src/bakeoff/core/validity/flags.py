@@ -103,6 +103,16 @@ THERMAL = FlagKind(
     "The processor slowed itself down because it was hot.",
     "Cool the machine or lower its clock, and measure again. Until then read the ratios.",
 )
+THROTTLED = FlagKind(
+    "throttled",
+    "machine",
+    "the CPU quota of a container or control group stopped the process for more than 1 % of the time in its "
+    "blocks; for a server, of its time awake",
+    "Times hold the pauses that the quota makes. A service under the same quota has them too; under another "
+    "quota it is slower or faster.",
+    "Raise the CPU quota, or lower `threads` below it, and measure again. Keep the quota if it is that of "
+    "production.",
+)
 NO_FREEZE = FlagKind(
     "no_freeze",
     "machine",
@@ -305,6 +315,7 @@ FLAGS: Mapping[str, FlagKind] = {
         DRIFT,
         CPUS_APART,
         THERMAL,
+        THROTTLED,
         NO_FREEZE,
         NOT_RESIDENT,
         NO_REFERENCE,

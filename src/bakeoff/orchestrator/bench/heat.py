@@ -42,6 +42,7 @@ from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.row_model import open_row_model
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.measure.statistics.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
+from bakeoff.measure.system.cgroups import read_memory_left_bytes
 from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.prepare import (
@@ -60,7 +61,6 @@ from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
-from bakeoff.run.machine.cgroups import read_memory_left_bytes
 from bakeoff.run.machine.hardware import add_load_after, default_threads, detect_hardware
 from bakeoff.run.measuring.resident import ResidentWorker
 

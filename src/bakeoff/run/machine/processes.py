@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bakeoff.disk.durable import open_new, storage_faults
+from bakeoff.run.machine import children
+from bakeoff.run.machine.variables import choose_variables
 
 STDERR_FILE = "stderr.txt"
 STDOUT_FILE = "stdout.txt"
@@ -21,6 +24,7 @@ GRACE_S = 2.0
 LOOK_S = 0.01
 # Interval of the calls to ``on_wait`` during a wait for a process.
 CALL_S = 1.0
+_PR_SET_PDEATHSIG = 1
 CAN_FREEZE = hasattr(signal, "SIGSTOP")
 
 
@@ -30,16 +34,19 @@ def start_process(
     folder: Path,
     environment: Mapping[str, str],
     *,
+    named: Collection[str] = (),
     pass_fds: Sequence[int] = (),
     cpus: Sequence[int] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``python -m module`` in its own session.
+    """Start ``python -m module`` in its own session, in a folder of its own.
 
     Args:
         module: Module to run.
         words: Arguments of the module.
-        folder: Folder for the files with its output.
-        environment: Variables added to ours; thread pools must be sized before libraries are imported.
+        folder: Folder for the files with its output; it also becomes its working folder.
+        environment: Variables added to those that it gets from us; thread pools must be sized before
+            libraries are imported.
+        named: Names of variables that it gets from us besides the usual ones.
         pass_fds: Descriptors that it inherits.
         cpus: CPUs on which it may run from its first instruction on; None means ours.
     """
@@ -49,15 +56,55 @@ def start_process(
                 files.enter_context(open_new(folder / name)) for name in (STDOUT_FILE, STDERR_FILE)
             )
         files.enter_context(_running_on(cpus))
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=os.environ | dict(environment),
-            start_new_session=True,
+        return start_python(
+            module,
+            words,
+            folder,
+            environment,
+            named=named,
             pass_fds=pass_fds,
+            stdout=stdout.fileno(),
+            stderr=stderr.fileno(),
         )
+
+
+def start_python(
+    module: str,
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    named: Collection[str],
+    pass_fds: Sequence[int],
+    stdout: int,
+    stderr: int,
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m module`` isolated from the folder and the variables of our caller.
+
+    With ``-P`` the working folder is not searched for modules: a ``random.py`` in it would run.
+
+    Args:
+        module: Module to run.
+        words: Arguments of the module.
+        folder: Its working folder.
+        environment: Variables added to those that it gets from us.
+        named: Names of variables that it gets from us besides the usual ones.
+        pass_fds: Descriptors that it inherits.
+        stdout: Descriptor of its output.
+        stderr: Descriptor of its messages.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *words],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env=choose_variables(os.environ, named) | dict(environment),
+        start_new_session=True,
+        pass_fds=pass_fds,
+    )
+    children.add(process.pid)
+    return process
 
 
 @contextmanager
@@ -83,6 +130,7 @@ def thread_environment(threads: int, hash_seed: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONHASHSEED": str(hash_seed),
     }
 
@@ -173,6 +221,16 @@ def end_process(process: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -
     deadline = time.monotonic() + GRACE_S
     while _signal(process, 0) and time.monotonic() < deadline:
         time.sleep(LOOK_S)  # dying takes a moment and must not disturb the next measurement
+    children.discard(process.pid)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to kill this process with its parent: an orphan would disturb later measurements."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def describe_end(process: subprocess.Popen[bytes]) -> str:

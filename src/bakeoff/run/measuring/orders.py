@@ -21,7 +21,7 @@ from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Scenario, Timed, Untimed
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.measure.tasks import Document, Task, TokenClassification
-from bakeoff.record import Record
+from bakeoff.record import AbsolutePath, Record
 from bakeoff.run.machine import processes
 
 ORDER_FILE = "order.json"
@@ -35,17 +35,19 @@ class PrepareOrder(Record):
     Attributes:
         documents: Documents on which outputs are compared.
         max_length: Tokens after which the measurement cuts a document.
+        variables: Names of environment variables that the process gets besides the usual ones.
     """
 
     kind: Literal["prepare"] = "prepare"
     runtime: TensorBackend = Field(discriminator="kind")
-    checkpoint: Path
+    checkpoint: AbsolutePath
     checkpoint_digest: str
-    destination: Path
+    destination: AbsolutePath
     task: Task = TokenClassification()
     documents: tuple[Document, ...]
     max_length: int
     memory_limit_bytes: int | None = None
+    variables: tuple[str, ...] = ()
 
 
 class MeasureOrder(Record):
@@ -56,13 +58,14 @@ class MeasureOrder(Record):
             order of inputs. None means lengths in words.
         cpus: CPUs on which the process may run; None means ours.
         memory_limit_bytes: Most that it may allocate, in bytes; None sets no limit.
+        variables: Names of environment variables that the process gets besides the usual ones.
     """
 
     runtime: Backend
     scenario: Scenario
-    checkpoint: Path
+    checkpoint: AbsolutePath
     checkpoint_digest: str
-    prepared: Path | None
+    prepared: AbsolutePath | None
     task: Task = TokenClassification()
     documents: tuple[Document, ...]
     max_length: int
@@ -70,6 +73,7 @@ class MeasureOrder(Record):
     lengths: tuple[int, ...] | None = None
     cpus: tuple[int, ...] | None = None
     memory_limit_bytes: int | None = None
+    variables: tuple[str, ...] = ()
 
 
 class UntimedOrder(MeasureOrder):
@@ -243,8 +247,10 @@ def _begin(order: PrepareOrder | MeasureOrder, folder: Path, worker: str) -> sub
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     durable.write_bytes(folder / ORDER_FILE, wanted)
     cpus = order.cpus if isinstance(order, MeasureOrder) else None
-    words = (str(folder), str(os.getpid()))
-    return processes.start_process(worker, words, folder, environment_for(order), cpus=cpus)
+    words = (str(folder.absolute()), str(os.getpid()))
+    return processes.start_process(
+        worker, words, folder, environment_for(order), named=order.variables, cpus=cpus
+    )
 
 
 def _collect(

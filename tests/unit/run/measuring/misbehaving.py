@@ -89,4 +89,4 @@ def hang_with_grandchild() -> None:
     hang_deaf()
 
 
-globals()[os.environ["MISBEHAVIOUR"]]()
+globals()[os.environ["BAKEOFF_MISBEHAVIOUR"]]()

@@ -63,7 +63,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunAs:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
 
     def run_as(behaviour: str, timeout_s: float = PATIENCE_S) -> Done:
-        monkeypatch.setenv("MISBEHAVIOUR", behaviour)
+        monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", behaviour)
         return run_in_fresh_process(make_order(folder), folder, timeout_s, worker="misbehaving")
 
     return run_as
@@ -162,7 +162,7 @@ def run_three(folder: Path, n_at_once: int, timeout_s: float) -> dict[int, Done 
 def test_side_by_side_every_order_gets_its_outcome(
     folder: Path, monkeypatch: pytest.MonkeyPatch, n_at_once: int
 ) -> None:
-    monkeypatch.setenv("MISBEHAVIOUR", "succeed")
+    monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", "succeed")
     outcomes = run_three(folder, n_at_once, PATIENCE_S)
     assert {number: type(each) for number, each in outcomes.items()} == dict.fromkeys(range(3), Done)
 
@@ -175,7 +175,7 @@ def test_side_by_side_every_order_gets_its_outcome(
 def test_side_by_side_every_bad_end_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, timeout_s: float, reason: str
 ) -> None:
-    monkeypatch.setenv("MISBEHAVIOUR", behaviour)
+    monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", behaviour)
     outcomes = run_three(folder, 3, timeout_s)
     assert sorted(outcomes) == [0, 1, 2]
     assert {each.reason for each in outcomes.values() if isinstance(each, WorkerError)} == {reason}
@@ -183,7 +183,7 @@ def test_side_by_side_every_bad_end_is_named(
 
 @pytest.mark.usefixtures("run")
 def test_side_by_side_an_interrupt_leaves_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MISBEHAVIOUR", "hang")
+    monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", "hang")
 
     def interrupt() -> None:
         raise KeyboardInterrupt
