@@ -24,10 +24,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NoReturn
 
-from bakeoff.run.machine.forked import CANNOT_FORK, HAS_THREADS, MOST_REQUEST_BYTES, Request, write_number
+from bakeoff.run.machine.forked import (
+    CANNOT_FORK,
+    HAS_THREADS,
+    MOST_DESCRIPTORS,
+    MOST_REQUEST_BYTES,
+    Request,
+    write_number,
+)
 
-# Standard output, standard error, and the pipe for the answers.
-_N_DESCRIPTORS = 3
 # Threads of allocators that prepare themselves for a fork: jemalloc's, which pyarrow brings.
 _SAFE_THREADS = frozenset({"jemalloc_bg_thd"})
 
@@ -69,15 +74,15 @@ class _Server:
     def _answer(self) -> bool:
         """Answer the next request; return False if there will be none."""
         text, descriptors, _, _ = socket.recv_fds(
-            self._requests, MOST_REQUEST_BYTES, _N_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            self._requests, MOST_REQUEST_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
         )
         if not text:
             return False
-        *outputs, pipe = descriptors
+        stdout, stderr, pipe, *passed = descriptors
         request = Request(**json.loads(text))
         self._preload(request)
-        child = None if self._has_threads else self._fork(request, outputs)
-        for descriptor in outputs:
+        child = None if self._has_threads else self._fork(request, (stdout, stderr), passed)
+        for descriptor in (stdout, stderr, *passed):
             os.close(descriptor)
         if child is None:
             self._say(pipe, HAS_THREADS if self._has_threads else CANNOT_FORK)
@@ -109,9 +114,9 @@ class _Server:
         gc.freeze()  # a collection in a fork would copy the memory of all modules
         self._has_threads = _has_threads()
 
-    def _fork(self, request: Request, outputs: Sequence[int]) -> BaseProcess | None:
+    def _fork(self, request: Request, outputs: Sequence[int], passed: Sequence[int]) -> BaseProcess | None:
         child = multiprocessing.get_context("fork").Process(
-            target=self._carry_out, args=(request, outputs, os.getpid())
+            target=self._carry_out, args=(request, outputs, passed, os.getpid())
         )
         try:
             child.start()
@@ -122,7 +127,9 @@ class _Server:
             os.setpgid(child.pid or 0, child.pid or 0)
         return child
 
-    def _carry_out(self, request: Request, outputs: Sequence[int], server_pid: int) -> NoReturn:
+    def _carry_out(
+        self, request: Request, outputs: Sequence[int], passed: Sequence[int], server_pid: int
+    ) -> NoReturn:
         """Run in the fork, and exit with the code of the module."""
         os.setpgid(0, 0)
         self._requests.close()
@@ -134,7 +141,7 @@ class _Server:
         os.chdir(request.cwd)
         _draw_seeds()
         main_of_module = importlib.import_module(request.module).main
-        sys.exit(main_of_module([*request.words, str(server_pid)]))
+        sys.exit(main_of_module([*request.words, *map(str, passed), str(server_pid)]))
 
     def _note_end(self, descriptor: int) -> None:
         self._poller.unregister(descriptor)

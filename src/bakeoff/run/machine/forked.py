@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MOST_REQUEST_BYTES = 1 << 16
+MOST_DESCRIPTORS = 8
 # Answers in place of a process id.
 HAS_THREADS, CANNOT_FORK = -1, -2
 _NUMBER = struct.Struct("<q")
@@ -17,13 +18,13 @@ _NUMBER = struct.Struct("<q")
 
 @dataclass(frozen=True)
 class Request:
-    """Request for a process. Its standard output and error and its pipe travel along, as descriptors.
+    """Request for a process. Descriptors travel along: standard output and error, a pipe, and any others.
 
     The server writes two numbers into the pipe: the process id, or a negative answer, then the exit code.
 
     Attributes:
         module: Module whose ``main`` the process calls; the server imports it.
-        words: Arguments of ``main``, before the process id of the parent.
+        words: Arguments of ``main``. The other descriptors and the process id of the parent follow them.
         cwd: Working folder.
         preload: Functions that the server calls once, ``package.module:function`` each.
     """

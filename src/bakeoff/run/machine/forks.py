@@ -64,7 +64,9 @@ def fork(
     folder: Path,
     environment: Mapping[str, str],
     *,
+    outputs: Sequence[int],
     named: Collection[str] = (),
+    pass_fds: Sequence[int] = (),
     cpus: Sequence[int] | None = None,
     preload: Sequence[str] = (),
     on_wait: Callable[[], None] | None = None,
@@ -73,10 +75,12 @@ def fork(
 
     Args:
         module: Module to run.
-        words: Arguments; the process id of the parent follows them.
-        folder: Folder for the files with its output; it also becomes its working folder.
+        words: Arguments. The numbers of its descriptors and the process id of its parent follow them.
+        folder: Its working folder.
         environment: Variables added to those that it gets from us.
+        outputs: Descriptors of its output and its messages.
         named: Names of variables that it gets from us besides the usual ones.
+        pass_fds: Descriptors that it gets as well, under other numbers.
         cpus: CPUs on which it may run; None means ours.
         preload: Functions that the server calls once, ``package.module:function`` each: imports.
         on_wait: Called about once a second while the server imports; it must be short.
@@ -86,9 +90,8 @@ def fork(
     """
     if not (CAN_FORK and _kept.is_open):
         return None
-    with processes.open_outputs(folder) as outputs:
-        request = Request(module, words, str(folder.absolute()), preload)
-        return _kept.fork(request, outputs, _Needs(environment, named, cpus), on_wait)
+    request = Request(module, words, str(folder.absolute()), preload)
+    return _kept.fork(request, outputs, pass_fds, _Needs(environment, named, cpus), on_wait)
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,11 @@ class _Server:
         return all(child.poll() is not None for child in self._children)
 
     def fork(
-        self, request: Request, outputs: Sequence[int], on_wait: Callable[[], None] | None
+        self,
+        request: Request,
+        outputs: Sequence[int],
+        passed: Sequence[int],
+        on_wait: Callable[[], None] | None,
     ) -> ForkedProcess:
         """Let it start a process.
 
@@ -149,7 +156,7 @@ class _Server:
         pipe, theirs = os.pipe()
         try:
             try:
-                socket.send_fds(self._requests, [text], [*outputs, theirs])
+                socket.send_fds(self._requests, [text], [*outputs, theirs, *passed])
             except OSError:
                 raise self._explain(None) from None
             finally:
@@ -218,12 +225,13 @@ class _Kept:
         self,
         request: Request,
         outputs: Sequence[int],
+        passed: Sequence[int],
         needs: _Needs,
         on_wait: Callable[[], None] | None,
     ) -> ForkedProcess | None:
         with self._lock:
             try:
-                return self._choose(needs).fork(request, outputs, on_wait)
+                return self._choose(needs).fork(request, outputs, passed, on_wait)
             except (_NoForkError, OSError) as error:
                 self._has_failed = True  # other forks may still run, so the servers stay until the end
                 logging.getLogger("bakeoff").warning(

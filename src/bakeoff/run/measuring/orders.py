@@ -256,16 +256,18 @@ def _begin(
     cpus = order.cpus if isinstance(order, MeasureOrder) else None
     place, variables = folder.absolute(), environment_for(order)
     if can_fork(order):
-        forked = forks.fork(
-            worker,
-            (str(place),),
-            folder,
-            variables,
-            named=order.variables,
-            cpus=cpus,
-            preload=_list_imports(order),
-            on_wait=on_wait,
-        )
+        with processes.open_outputs(folder) as outputs:
+            forked = forks.fork(
+                worker,
+                (str(place),),
+                folder,
+                variables,
+                outputs=outputs,
+                named=order.variables,
+                cpus=cpus,
+                preload=_list_imports(order),
+                on_wait=on_wait,
+            )
         if forked is not None:
             return forked
     words = (str(place), str(os.getpid()))

@@ -45,7 +45,9 @@ def fork(_path: None, tmp_path: Path) -> Fork:
 
     def start(action: str, **more: Any) -> ForkedProcess | None:
         environment = more.pop("environment", {"OMP_NUM_THREADS": "1"})
-        return forks.fork("forkable", (action, str(tmp_path / "found")), tmp_path, environment, **more)
+        words = (action, str(tmp_path / "found"))
+        with processes.open_outputs(tmp_path) as outputs:
+            return forks.fork("forkable", words, tmp_path, environment, outputs=outputs, **more)
 
     return start
 
@@ -164,7 +166,7 @@ from pathlib import Path
 from bakeoff.run.machine import forks
 folder = Path(sys.argv[1])
 with forks.keeping_servers():
-    child = forks.fork("forkable", ("hang", ""), folder, {"TMPDIR": str(folder)})
+    child = forks.fork("forkable", ("hang", ""), folder, {}, outputs=(1, 2))
     print(child.pid, flush=True)
     child.wait()
 """
