@@ -25,6 +25,7 @@ from bakeoff.measure.heats import run as heat_run
 from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
 from bakeoff.orchestrator.bench import execute
+from bakeoff.run.machine.forks import keeping_servers
 from bakeoff.run.machine.lock import LOCK_VARIABLE
 from bakeoff.stores.documents import read_documents
 from bakeoff.stores.tracking import Tracker
@@ -114,6 +115,13 @@ def machine_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(LOCK_VARIABLE, str(path))
         yield path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_servers() -> Iterator[None]:
+    """Untimed orders of all tests of this process share fork servers, as those of one command do."""
+    with keeping_servers():
+        yield
 
 
 @pytest.fixture(autouse=True)

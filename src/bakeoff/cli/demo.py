@@ -25,6 +25,7 @@ from bakeoff.orchestrator import (
 from bakeoff.orchestrator import plan as make_plan
 from bakeoff.report.text.decision import headline
 from bakeoff.report.text.units import clean
+from bakeoff.run.machine.forks import keeping_servers
 
 
 @click.command(short_help="Run all stages on bundled text, in a folder of its own.")
@@ -49,12 +50,13 @@ def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     configs = make_workspace(folder)
     # Opened before minutes of work, so that a wrong setting is refused at once.
     slots, intents = (open_project(config, overrides, progress) for config in configs)
-    click.echo("Act 1 of 2: the slots of a sentence (token classification)")
-    endings = [_play(slots, configs[0], has_promotion=True)]
-    click.echo("\nAct 2 of 2: the intent of a sentence (text classification)")
-    if log_baseline(intents):
-        click.echo(f"mlflow.sklearn logged the baseline, TF-IDF with logistic regression, as {BASELINE}")
-    endings.append(_play(intents, configs[1]))
+    with keeping_servers():
+        click.echo("Act 1 of 2: the slots of a sentence (token classification)")
+        endings = [_play(slots, configs[0], has_promotion=True)]
+        click.echo("\nAct 2 of 2: the intent of a sentence (text classification)")
+        if log_baseline(intents):
+            click.echo(f"mlflow.sklearn logged the baseline, TF-IDF with logistic regression, as {BASELINE}")
+        endings.append(_play(intents, configs[1]))
     click.echo()
     for name, project, ending in zip(("slots", "intents"), (slots, intents), endings, strict=True):
         page = f"  {project.report_path}" if ending.decision else ""

@@ -30,6 +30,7 @@ from bakeoff.orchestrator.plan import choose_until, find_existing, plan_against
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project, waiting_to_measure
 from bakeoff.record import Record
+from bakeoff.run.machine.forks import keeping_servers
 
 
 class BenchResult(Record):
@@ -70,7 +71,7 @@ def bench(project: Project, until: Until = INTERVALS) -> BenchResult:
     """
     champions = find_models(project)
     check_labels(project, champions)
-    with waiting_to_measure(project), reaching_nodes(project):
+    with waiting_to_measure(project), reaching_nodes(project), keeping_servers():
         if not project.is_offline:
             project.ensure_benchmark_experiment()  # a store that refuses is better known before measuring
         existing = send_waiting(project, champions, find_existing(project, champions))
@@ -100,7 +101,7 @@ def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str
         NothingMeasuredError: Every champion failed; it names the reason of each.
     """
     parsed = parse_champions(champions, warn)
-    with waiting_to_measure(project), reaching_nodes(project):
+    with waiting_to_measure(project), reaching_nodes(project), keeping_servers():
         skipped = dict[str, str]()
 
         def skip(champion: AnyModel, error: BakeoffError) -> None:

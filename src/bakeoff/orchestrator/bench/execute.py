@@ -24,7 +24,7 @@ from bakeoff.orchestrator.bench.work_units import WorkUnit, list_units
 from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.machine.lock import measuring
-from bakeoff.run.measuring.orders import Done, run_in_fresh_process
+from bakeoff.run.measuring.orders import Done, run_in_process
 
 
 def measure_here(project: Project, plan: Plan, claims: BenchClaims, used_up: Mapping[str, int]) -> None:
@@ -101,7 +101,7 @@ def _measure_alone(project: Project, planned: PlannedJob, claims: BenchClaims, a
             folder = project.results.work_folder(job, planned.attempt, f"repeat-{repeat}")
             order = make_order(project, prepared, repeat)
             timeout_s = choose_timeout_s(job, project.settings.benchmark.timeout_s)
-            done.append(run_in_fresh_process(order, folder, timeout_s, on_wait=claims.beat))
+            done.append(run_in_process(order, folder, timeout_s, on_wait=claims.beat))
             advance(f"{job.label} {repeat + 1}/{_n_repeats(job)}")
     except EndsOneJob as error:
         claims.outcomes.fail(project, planned, error, merge_repeats([each.readings for each in done]))

@@ -32,7 +32,7 @@ from bakeoff.run.measuring.orders import (
     PrepareOrder,
     TimedOrder,
     UntimedOrder,
-    run_in_fresh_process,
+    run_in_process,
 )
 
 N_CHECK_TEXTS = 64
@@ -80,7 +80,7 @@ def prepare_job(project: Project, planned: PlannedJob) -> PreparedJob:
     ready = acquire_job(project, planned)
     task = find_preparation(project, ready)
     if task is not None:
-        run_in_fresh_process(task.order, task.folder, task.timeout_s)
+        run_in_process(task.order, task.folder, task.timeout_s)
         shutil.rmtree(task.folder, ignore_errors=True)
     return ready
 

@@ -1,4 +1,4 @@
-"""Untimed work: preparation, and jobs such as quality. Several run at once, each in a fresh process."""
+"""Untimed work: preparation, and jobs such as quality. Several run at once, each in a process of its own."""
 
 from __future__ import annotations
 
