@@ -169,15 +169,15 @@ def show_champions(
 @_stage
 @offline_option
 @_presets(
-    "Plan for `bench --quick`, which uses fewer repeats.",
-    "Plan for `bench --rigorous`, which uses more repeats.",
+    "Plan for `run --quick`, which uses fewer repeats.",
+    "Plan for `run --rigorous`, which uses more repeats.",
 )
 @click.option("--exit-code", is_flag=True, help="Exit code 10 if there is something to measure, else 0.")
 @click.option(
     "--explain", "text", metavar="KEY", help="Compare one job, by label or key, with the nearest benchmark."
 )
 def plan(project: Project, *, as_json: bool, exit_code: bool, text: str | None) -> int:
-    """Show what bench would measure or reuse, and why; measures nothing."""
+    """Show what run would measure or reuse, why, and how long it takes; measures nothing."""
     if text is not None:
         return show_explanation(project, explain_job(project, text), as_json=as_json)
     made = make_plan(project)
