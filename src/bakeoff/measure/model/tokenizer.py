@@ -13,6 +13,14 @@ from bakeoff.errors import CheckpointError, MissingExtraError
 from bakeoff.measure.model.checkpoint import Checkpoint
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
+MAX_TOKENIZER_BYTES = 1 << 29  # ten times the largest that is known, of 262,000 tokens
+# A long text is first cut to so many characters a token; a token of English has four to five, of Chinese one.
+_CHARACTERS_PER_TOKEN = 16
+# The last token that is kept ends so many characters before the cut. So it stands for a word that is whole, and
+# that a tokenizer without words would split in the same way: WordPiece takes words of up to 100 characters, and
+# no token of a known vocabulary has more than 256.
+_MARGIN = 2048
+_GROWTH = 4
 
 
 @dataclass(frozen=True)
@@ -69,16 +77,18 @@ class Encoder:
     """
 
     def __init__(self, checkpoint: Checkpoint, max_length: int, tokenizer: Any = None) -> None:
-        self._tokenizer = _read_tokenizer(checkpoint) if tokenizer is None else tokenizer
+        self._tokenizer = read_tokenizer(checkpoint) if tokenizer is None else tokenizer
         # A tokenizer file may set its own padding; pad() pads to the longest of the batch instead.
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(checkpoint.token_limit(max_length))
+        limit = checkpoint.token_limit(max_length)
+        self._tokenizer.enable_truncation(limit)
+        self._n_first_characters = limit * _CHARACTERS_PER_TOKEN + _MARGIN
         self._pad_token_id = checkpoint.pad_token_id
         self._names = INPUT_NAMES if checkpoint.has_token_types else INPUT_NAMES[:2]
 
     def encode(self, tokens: Sequence[str]) -> Encoding:
         """Encode one document that is already split into words."""
-        encoded = self._tokenizer.encode(list(tokens), is_pretokenized=True)
+        encoded = self._encode_words(list(tokens))
         first_tokens: list[int | None] = [None] * len(tokens)
         for position, word in enumerate(encoded.word_ids):
             if word is not None and first_tokens[word] is None:
@@ -87,8 +97,41 @@ class Encoder:
 
     def encode_text(self, text: str, second: str | None = None) -> Encoding:
         """Encode one text, or a pair of texts; of a pair that is too long, the longer one is cut."""
-        encoded = self._tokenizer.encode(text, second)
+        encoded = self._tokenizer.encode(
+            self._cut_text(text), None if second is None else self._cut_text(second)
+        )
         return Encoding(tuple(encoded.ids), tuple(encoded.type_ids), is_cut=bool(encoded.overflowing))
+
+    def _encode_words(self, words: list[str]) -> Any:
+        """Encode words: of a long document, as many as fill the limit. No word depends on a later one."""
+        size = self._n_first_characters
+        if sum(map(len, words)) + len(words) <= size:
+            return self._tokenizer.encode(words, is_pretokenized=True)
+        while True:
+            n_words, n_characters = 0, 0
+            while n_words < len(words) and n_characters < size:
+                n_characters += len(words[n_words]) + 1
+                n_words += 1
+            first = [self._cut_text(word, is_word=True) for word in words[:n_words]]
+            encoded = self._tokenizer.encode(first, is_pretokenized=True)
+            if n_words == len(words) or encoded.overflowing:
+                return encoded
+            size *= _GROWTH
+
+    def _cut_text(self, text: str, *, is_word: bool = False) -> str:
+        """Cut a long text after enough characters for the limit, so that the tokens up to it stay the same.
+
+        The tokenizer reads a text to its end before it cuts the tokens, which takes a second for 2 MB. Blanks and
+        words that it does not know may be long and give no token or one. Then more of the text is taken.
+        """
+        size = self._n_first_characters
+        while size < len(text):
+            part = text[:size]
+            encoded = self._tokenizer.encode([part] if is_word else part, is_pretokenized=is_word)
+            if encoded.overflowing and max(end for _, end in encoded.offsets) <= size - _MARGIN:
+                return part
+            size *= _GROWTH
+        return text
 
     def pad(self, encodings: Sequence[Encoding]) -> Batch:
         """Pad documents to the longest of them."""
@@ -105,12 +148,25 @@ class Encoder:
         return Batch({name: arrays[name] for name in self._names}, n_tokens=int(mask.sum()))
 
 
-def _read_tokenizer(checkpoint: Checkpoint) -> Any:
+def read_tokenizer(checkpoint: Checkpoint) -> Any:
+    """Read the fast tokenizer of a checkpoint.
+
+    Raises:
+        CheckpointError: The file is broken, too large, or has tokens that the model does not know.
+        MissingExtraError: The library ``tokenizers`` is not installed.
+    """
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise MissingExtraError("encoding text", library="tokenizers", extra="onnx") from error
     name = checkpoint.tokenizer_file.name
+    size_bytes = checkpoint.tokenizer_file.stat().st_size
+    if size_bytes > MAX_TOKENIZER_BYTES:
+        raise CheckpointError(
+            checkpoint.folder,
+            found=f"{name} has {size_bytes:,} bytes; at most {MAX_TOKENIZER_BYTES:,} are allowed",
+            fix="save the tokenizer again",
+        )
     try:
         tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
     except Exception as error:  # the library raises Exception itself

@@ -39,6 +39,7 @@ from bakeoff.measure.scenarios import Interleaved
 from bakeoff.measure.statistics.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
 from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 from bakeoff.orchestrator.bench.claims import BenchClaims
+from bakeoff.orchestrator.bench.limits import TIMEOUT_S
 from bakeoff.orchestrator.bench.prepare import (
     EndsOneJob,
     JobOutcomes,
@@ -89,7 +90,7 @@ def measure_heat(project: Project, unit: Sequence[PlannedJob], claims: BenchClai
             each.job.key,
             make_order(project, each, 0, lengths),
             files.folder / each.job.key_digest,
-            project.settings.benchmark.timeout_s,
+            project.settings.benchmark.timeout_s or TIMEOUT_S,
             on_wait=claims.beat,
         )
         for each in ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections import deque
@@ -27,6 +28,10 @@ from bakeoff.run.machine import processes
 ORDER_FILE = "order.json"
 OUTCOME_FILE = "outcome.json"
 WORKER = "bakeoff.run.measuring.worker"
+# How Python, PyTorch, ONNX Runtime and C++ say that memory was refused.
+_OUT_OF_MEMORY = re.compile(
+    r"MemoryError|bad_?alloc|[Cc]an(no|')t allocate memory|[Ff]ailed to allocate|bad allocation"
+)
 
 
 class PrepareOrder(Record):
@@ -152,7 +157,7 @@ def run_in_fresh_process(
         ended_in_time = processes.wait_for(begun, timeout_s, on_wait)
     finally:
         processes.end_process(begun, grace_s=0.0 if begun.returncode is not None else processes.GRACE_S)
-    return _collect(begun, folder, timeout_s, ended_in_time=ended_in_time)
+    return _collect(begun, order, folder, timeout_s, ended_in_time=ended_in_time)
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,9 @@ def run_side_by_side(
                 del running[number]
                 outcome: Done | WorkerError
                 try:
-                    outcome = _collect(process, one.folder, one.timeout_s, ended_in_time=ended_in_time)
+                    outcome = _collect(
+                        process, one.order, one.folder, one.timeout_s, ended_in_time=ended_in_time
+                    )
                 except WorkerError as error:
                     outcome = error
                 on_end(number, outcome, wall_s)
@@ -248,12 +255,26 @@ def _begin(order: PrepareOrder | MeasureOrder, folder: Path, worker: str) -> sub
 
 
 def _collect(
-    process: subprocess.Popen[bytes], folder: Path, timeout_s: float, *, ended_in_time: bool
+    process: subprocess.Popen[bytes],
+    order: PrepareOrder | MeasureOrder,
+    folder: Path,
+    timeout_s: float,
+    *,
+    ended_in_time: bool,
 ) -> Done:
     tail = processes.read_tail(folder)
     if not ended_in_time:
-        raise WorkerError(f"no outcome after {timeout_s:g} s", detail=tail)
-    return _read_outcome(folder / OUTCOME_FILE, processes.describe_end(process), process.returncode, tail)
+        reason = f"no outcome after {timeout_s:g} s; set benchmark.timeout_s if it needs longer"
+        raise WorkerError(reason, detail=tail)
+    path, end = folder / OUTCOME_FILE, processes.describe_end(process)
+    try:
+        return _read_outcome(path, end, process.returncode, tail)
+    except WorkerError as error:
+        limit_bytes = order.memory_limit_bytes
+        if limit_bytes is None or not _OUT_OF_MEMORY.search(f"{error.reason}\n{error.detail}"):
+            raise
+        more = f"the limit is {limit_bytes:,} bytes; set benchmark.memory_limit_bytes if it needs more"
+        raise WorkerError(f"{error.reason}; {more}", detail=error.detail) from None
 
 
 def environment_for(order: PrepareOrder | MeasureOrder) -> dict[str, str]:

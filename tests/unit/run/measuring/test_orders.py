@@ -46,8 +46,9 @@ def is_alive_in(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def make_order(folder: Path) -> PrepareOrder:
+def make_order(folder: Path, limit_bytes: int | None = None) -> PrepareOrder:
     return PrepareOrder(
+        memory_limit_bytes=limit_bytes,
         runtime=Noop(),
         checkpoint=folder,
         checkpoint_digest="3" * 64,
@@ -62,9 +63,10 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunAs:
     paths = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
 
-    def run_as(behaviour: str, timeout_s: float = PATIENCE_S) -> Done:
+    def run_as(behaviour: str, timeout_s: float = PATIENCE_S, limit_bytes: int | None = None) -> Done:
         monkeypatch.setenv("MISBEHAVIOUR", behaviour)
-        return run_in_fresh_process(make_order(folder), folder, timeout_s, worker="misbehaving")
+        order = make_order(folder, limit_bytes)
+        return run_in_fresh_process(order, folder, timeout_s, worker="misbehaving")
 
     return run_as
 
@@ -89,8 +91,21 @@ def test_a_worker_that_ends_without_a_whole_outcome_is_named_by_how_it_ended(
 
 
 def test_a_worker_that_hangs_is_ended_after_its_time(run: RunAs) -> None:
-    with pytest.raises(WorkerError, match=r"no outcome after 1 s"):
+    with pytest.raises(WorkerError, match=r"no outcome after 1 s; set benchmark\.timeout_s if it needs longer"):
         run("hang", SOON_S)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        ("exhaust_memory", "; the limit is 1,000,000 bytes; set benchmark.memory_limit_bytes if it needs more"),
+        ("exit_by_number", "exit code 7 and no outcome"),
+    ],
+)
+def test_a_worker_without_memory_is_named_with_its_limit(run: RunAs, behaviour: str, said: str) -> None:
+    with pytest.raises(WorkerError) as caught:
+        run(behaviour, limit_bytes=1_000_000)
+    assert caught.value.reason.endswith(said)
 
 
 @pytest.fixture
