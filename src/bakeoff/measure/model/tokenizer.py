@@ -16,10 +16,12 @@ INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 MAX_TOKENIZER_BYTES = 1 << 29  # ten times the largest that is known, of 262,000 tokens
 # A long text is first cut to so many characters a token; a token of English has four to five, of Chinese one.
 _CHARACTERS_PER_TOKEN = 16
-# The last token that is kept ends so many characters before the cut. So it stands for a word that is whole, and
-# that a tokenizer without words would split in the same way: WordPiece takes words of up to 100 characters, and
-# no token of a known vocabulary has more than 256.
-_MARGIN = 2048
+# The tokens that are kept are those of the whole text if they end so many characters before the cut, and if two more
+# words or so many more tokens stand between. A cut changes the word that it divides. In a text without words it
+# changes the tokens around it: those of known vocabularies have at most 256 characters.
+_MARGIN = 1024
+_N_TOKENS_BETWEEN, _N_WORDS_BETWEEN = 256, 2
+_N_TOKENS_AFTER = 8  # of a text in a pair; whether its tokens stay the same is tried then
 _GROWTH = 4
 
 
@@ -97,9 +99,10 @@ class Encoder:
 
     def encode_text(self, text: str, second: str | None = None) -> Encoding:
         """Encode one text, or a pair of texts; of a pair that is too long, the longer one is cut."""
-        encoded = self._tokenizer.encode(
-            self._cut_text(text), None if second is None else self._cut_text(second)
-        )
+        if second is None:
+            encoded = self._tokenizer.encode(self._cut_text(text))
+        else:
+            encoded = self._tokenizer.encode(self._cut_pair_text(text), self._cut_pair_text(second))
         return Encoding(tuple(encoded.ids), tuple(encoded.type_ids), is_cut=bool(encoded.overflowing))
 
     def _encode_words(self, words: list[str]) -> Any:
@@ -121,16 +124,33 @@ class Encoder:
     def _cut_text(self, text: str, *, is_word: bool = False) -> str:
         """Cut a long text after enough characters for the limit, so that the tokens up to it stay the same.
 
-        The tokenizer reads a text to its end before it cuts the tokens, which takes a second for 2 MB. Blanks and
-        words that it does not know may be long and give no token or one. Then more of the text is taken.
+        The tokenizer would read the text to its end before it cuts the tokens. Blanks and unknown words may be
+        long and give no token or one. Then more of the text is taken.
         """
         size = self._n_first_characters
         while size < len(text):
             part = text[:size]
             encoded = self._tokenizer.encode([part] if is_word else part, is_pretokenized=is_word)
-            if encoded.overflowing and max(end for _, end in encoded.offsets) <= size - _MARGIN:
+            if _is_settled(encoded, size):
                 return part
             size *= _GROWTH
+        return text
+
+    def _cut_pair_text(self, text: str) -> str:
+        """Cut a long text of a pair soon after the tokens that are kept of it.
+
+        The tokenizer combines each part that it cuts off of one text with each part of the other. Two texts of a
+        megabyte would take all memory.
+        """
+        if len(text) <= self._n_first_characters:
+            return text
+        text = self._cut_text(text)
+        encoded = self._tokenizer.encode(text)
+        ends = [end for part in encoded.overflowing for _, end in part.offsets if end]
+        for place in range(_N_TOKENS_AFTER, len(ends), len(encoded.ids)):
+            shorter = self._tokenizer.encode(text[: ends[place]])
+            if shorter.ids == encoded.ids and shorter.overflowing:
+                return text[: ends[place]]
         return text
 
     def pad(self, encodings: Sequence[Encoding]) -> Batch:
@@ -146,6 +166,17 @@ class Encoder:
             types[row, :length] = encoding.type_ids
         arrays = dict(zip(INPUT_NAMES, (ids, mask, types), strict=True))
         return Batch({name: arrays[name] for name in self._names}, n_tokens=int(mask.sum()))
+
+
+def _is_settled(encoded: Any, n_characters: int) -> bool:
+    """Return whether the kept tokens of the beginning of a text are those of the whole text."""
+    kept_end = max((end for _, end in encoded.offsets), default=0)
+    if not encoded.overflowing or kept_end + _MARGIN > n_characters:
+        return False
+    kept = [word for word in encoded.word_ids if word is not None]
+    more = [word for part in encoded.overflowing for word in part.word_ids if word is not None]
+    n_words = max(more, default=0) - max(kept, default=0)
+    return n_words >= _N_WORDS_BETWEEN or len(more) >= _N_TOKENS_BETWEEN
 
 
 def read_tokenizer(checkpoint: Checkpoint) -> Any:
