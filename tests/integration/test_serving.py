@@ -173,7 +173,7 @@ def test_mlflow_serves_the_promoted_model_and_it_answers_as_the_benchmarked_runt
         assert (code, by_words) == (200, reply)
         refusals = {
             "no column text or tokens": [{"sentence": "no such column"}],
-            "half of a surrogate pair": [{"tokens": ["in", "\ud800"]}],
+            "surrogate": [{"tokens": ["in", "\ud800"]}],  # MLflow may see it first
             "1,000,001 characters": [{"text": "a" * 1_000_001}],
             "10,001 rows": [{"text": "a"}] * 10_001,
         }
@@ -183,7 +183,9 @@ def test_mlflow_serves_the_promoted_model_and_it_answers_as_the_benchmarked_runt
         for odd in ("\ud800", 7, {"a": 1}, ["a", ["b"]], None, True, 1e999):
             code, refused = ask(uri, {"dataframe_records": [{"text": odd}]})
             assert 400 <= code < 600, refused
-        code, answered = ask(uri, {"dataframe_records": [{"text": "to \x00 Paris"}, {"text": "Paris " * 150_000}]})
+        code, answered = ask(
+            uri, {"dataframe_records": [{"text": "to \x00 Paris"}, {"text": "Paris " * 150_000}]}
+        )
         assert (code, [each["truncated"] for each in answered["predictions"]]) == (200, [False, True])
         code, reply = ask(uri, {"dataframe_records": [{"text": text} for text in texts_of(documents)]})
         assert (code, reply) == (200, by_words)
@@ -209,7 +211,9 @@ def test_pyfunc_predicts_with_the_promoted_model_as_the_benchmarked_runtime(
     model = load(project)
     check_answers(project, model.predict(pd.DataFrame({"text": texts_of(tagged(project))})))
     (folder,) = (project.root / ".cache" / "served").glob("*/model/data/served")
-    with pytest.raises(DataError, match=r"model_config: threads: found 1000000000; expected at most \d+, the CP"):
+    with pytest.raises(
+        DataError, match=r"model_config: threads: found 1000000000; expected at most \d+, the CP"
+    ):
         load_served_model(folder, ServingOptions(threads=10**9))
     short = load_served_model(folder, ServingOptions(max_tokens=8, max_rows=1))
     assert short.predict({"text": ["Paris " * 7]})[0]["truncated"]
@@ -324,9 +328,15 @@ def test_a_text_beyond_the_token_limit_is_cut_and_says_so(shipped: Path) -> None
         ({"sentence": ["a"]}, "no column text or tokens"),
         ({"tokens": [{"a": 1}]}, "row 0: found neither text nor tokens"),
         ({"tokens": [{"a", "b"}]}, "row 0: found neither text nor tokens"),
-        ({"text": ["fine", "to \ud800"]}, r"row 1: text: found half of a surrogate pair; expected text; correct"),
+        (
+            {"text": ["fine", "to \ud800"]},
+            r"row 1: text: found half of a surrogate pair; expected text; correct",
+        ),
         ({"tokens": [["fine"], ["a", "\udfff"]]}, "row 1: tokens: found half of a surrogate pair"),
-        ({"text": ["a" * 1_000_001]}, "row 0: text: found 1,000,001 characters; expected at most 1,000,000; send"),
+        (
+            {"text": ["a" * 1_000_001]},
+            "row 0: text: found 1,000,001 characters; expected at most 1,000,000; send",
+        ),
         ({"tokens": [["a"] * 500_001]}, "row 0: tokens: found 1,000,001 characters"),
         ({"text": ["a"] * 10_001}, "request: found 10,001 rows; expected at most 10,000; send several"),
         ({"text": "Paris"}, "request: text: found one text; expected a list"),

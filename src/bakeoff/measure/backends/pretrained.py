@@ -19,8 +19,8 @@ from bakeoff.measure.tasks import Document, Task
 EXTRA = "torch"
 LIBRARIES = ("torch", "transformers", "safetensors")
 SHOWN_KEYS = 3
-# A model has no more values than its weights hold, apart from tied ones and tables that it computes: GPT-2 has
-# the square of its positions in each layer, a byte each.
+# A model has no more values than its weights hold, apart from tied ones and tables that it computes: GPT-2
+# has the square of its positions in each layer, a byte each.
 MOST_TIMES, SPARE_BYTES = 2, 1 << 30
 _FLOAT_BYTES = 4  # of the values that are loaded
 _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}

@@ -137,7 +137,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         weight_files=weights.files,
         architecture=read_architecture(folder, config),
         problem_type=read_problem_type(folder, config),
-        has_token_types=bool(find_field(config, "type_vocab_size")) or config.get("model_type") in TYPED_MODELS,
+        has_token_types=bool(find_field(config, "type_vocab_size"))
+        or config.get("model_type") in TYPED_MODELS,
         vocab_size=read_vocab_size(folder, config),
     )
 

@@ -27,11 +27,11 @@ MAX_INDEX_BYTES = 20_000_000  # twice the index of a model of 100,000 tensors
 _METADATA = "__metadata__"
 # Types that hold a weight as it is. All others need scales, by which nothing here multiplies.
 _PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
-# Types of whole bytes, with their number. The shape of a tensor of another type cannot be checked, so it does
-# not count.
+# Types of whole bytes, with their number. The shape of a tensor of another type cannot be checked, so it
+# does not count.
 _TYPE_BYTES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4,
-    "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 _MAX_AXES = 64  # of a tensor of PyTorch
 _AGAIN = "acquire the checkpoint again"

@@ -14,11 +14,11 @@ from bakeoff.measure.model.checkpoint import Checkpoint
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 MAX_TOKENIZER_BYTES = 1 << 29  # ten times the largest that is known, of 262,000 tokens
-# A long text is first cut to so many characters a token; a token of English has four to five, of Chinese one.
+# A long text is first cut to so many characters a token; one of English has four to five, of Chinese one.
 _CHARACTERS_PER_TOKEN = 16
-# The tokens that are kept are those of the whole text if they end so many characters before the cut, and if two more
-# words or so many more tokens stand between. A cut changes the word that it divides. In a text without words it
-# changes the tokens around it: those of known vocabularies have at most 256 characters.
+# The tokens that are kept are those of the whole text if they end so many characters before the cut, and if
+# so many tokens or words stand between. A cut changes the word that it divides. In a text without words it
+# changes the tokens around it, and those of known vocabularies have at most 256 characters.
 _MARGIN = 1024
 _N_TOKENS_BETWEEN, _N_WORDS_BETWEEN = 256, 2
 _N_TOKENS_AFTER = 8  # of a text in a pair; whether its tokens stay the same is tried then
@@ -106,7 +106,7 @@ class Encoder:
         return Encoding(tuple(encoded.ids), tuple(encoded.type_ids), is_cut=bool(encoded.overflowing))
 
     def _encode_words(self, words: list[str]) -> Any:
-        """Encode words: of a long document, as many as fill the limit. No word depends on a later one."""
+        """Encode words: of many, as many as fill the limit. The tokens of a word depend on no later one."""
         size = self._n_first_characters
         if sum(map(len, words)) + len(words) <= size:
             return self._tokenizer.encode(words, is_pretokenized=True)
@@ -122,10 +122,10 @@ class Encoder:
             size *= _GROWTH
 
     def _cut_text(self, text: str, *, is_word: bool = False) -> str:
-        """Cut a long text after enough characters for the limit, so that the tokens up to it stay the same.
+        """Cut a long text after enough characters, so that the tokens up to the limit stay the same.
 
-        The tokenizer would read the text to its end before it cuts the tokens. Blanks and unknown words may be
-        long and give no token or one. Then more of the text is taken.
+        The tokenizer would read the text to its end before it cuts the tokens. Blanks and unknown words may
+        be long and give no token or one. Then more of the text is taken.
         """
         size = self._n_first_characters
         while size < len(text):
@@ -139,8 +139,8 @@ class Encoder:
     def _cut_pair_text(self, text: str) -> str:
         """Cut a long text of a pair soon after the tokens that are kept of it.
 
-        The tokenizer combines each part that it cuts off of one text with each part of the other. Two texts of a
-        megabyte would take all memory.
+        The tokenizer combines each part that it cuts off of one text with each part of the other. Two texts
+        of a megabyte would take all memory.
         """
         if len(text) <= self._n_first_characters:
             return text

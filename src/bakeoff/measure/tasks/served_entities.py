@@ -71,4 +71,3 @@ def place_entities(request: Request, tags: Sequence[str], scheme: Scheme) -> lis
         }
         for kind, first, last in read_entities(tags, scheme)
     ]
-

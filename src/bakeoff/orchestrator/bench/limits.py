@@ -17,8 +17,8 @@ TIMEOUT_S = 1800.0
 BASE_S = 900.0
 # Export, conversion and comparison in two runtimes; compiling takes longest.
 S_PER_GIB = 1800.0
-# A document of 128 tokens is 70 GFLOP for each GiB of weights: 3.5 s on one slow core. Words cost time without
-# any weights.
+# A document of 128 tokens is 70 GFLOP for each GiB of weights: 3.5 s on one slow core. Reading it costs time
+# without any weights.
 S_PER_DOCUMENT, S_PER_DOCUMENT_AND_GIB = 0.02, 5.0
 # PyTorch and a runtime reserve several GiB as they start. An export takes three times the weights as float32,
 # and eight-bit conversion eight times; a file may hold them as float16, in half the bytes.
@@ -26,9 +26,7 @@ BASE_BYTES = 8 * GIB
 BYTES_PER_WEIGHT_BYTE = 24
 
 
-def bound_time_s(
-    settings: BenchmarkSettings, opened: Checkpoint | RowModel, n_documents: int = 0
-) -> float:
+def bound_time_s(settings: BenchmarkSettings, opened: Checkpoint | RowModel, n_documents: int = 0) -> float:
     """Choose the time after which an untimed process is killed, in s.
 
     Args:

@@ -60,7 +60,7 @@ def make(tmp_path: Path, make_checkpoint: Callable[..., Path]) -> Callable[..., 
 
 def test_sizes_that_the_weights_have_are_accepted(make: Callable[..., Path]) -> None:
     assert open_checkpoint(make()).vocab_size == 100
-    # Several layers may use the same tensors; a list has a size for each layer; null means that of another field.
+    # Several layers may use the same tensors; a list has a size for each layer; null means a default.
     open_checkpoint(make(num_hidden_layers=48, num_hidden_groups=1, intermediate_size=[16, 8], head_dim=None))
     # Rotary positions have no table: their number is no size.
     without_table = {name: shape for name, shape in SHAPES.items() if "position" not in name}
@@ -101,7 +101,9 @@ def test_a_size_beyond_the_weights_is_refused_by_its_field(
 
 
 @pytest.mark.parametrize("value", ["8", 8.0, -8, True, {}, [8, None]], ids=str)
-def test_a_size_that_is_not_a_number_is_refused_by_its_field(make: Callable[..., Path], value: object) -> None:
+def test_a_size_that_is_not_a_number_is_refused_by_its_field(
+    make: Callable[..., Path], value: object
+) -> None:
     for name in ("hidden_size", "num_hidden_layers", "num_attention_heads"):
         with pytest.raises(CheckpointError, match=rf"config\.json has the {name} .* is not a whole number"):
             open_checkpoint(make(**{name: value}))

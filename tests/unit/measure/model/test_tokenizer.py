@@ -11,9 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bakeoff.measure.model.checkpoint import Checkpoint
-from bakeoff.measure.model.tokenizer import Encoder
+from bakeoff.measure.model.tokenizer import Encoder, Encoding
 
-CORPUS = ["the quick brown fox jumps over the lazy dog", "un café crème à Paris, s'il vous plaît", "東京 大阪 京都"] * 20
+CORPUS = [
+    "the quick brown fox jumps over the lazy dog",
+    "un café crème à Paris, s'il vous plaît",
+    "東京 大阪 京都",
+] * 20
 KINDS = ("wordpiece", "bytes", "unigram", "whole text")
 SPECIAL = ["[UNK]", "[CLS]", "[SEP]"]
 
@@ -42,7 +46,9 @@ def make_tokenizer(kind: str) -> Any:
     if kind == "whole text":
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
     )
     return tokenizer
 
@@ -66,14 +72,20 @@ def make_encoder() -> Callable[[str, int], tuple[Encoder, Any]]:
 # What stands for few tokens in many characters, and for many in few.
 PIECES = st.one_of(
     st.sampled_from(["quick", "café", "Paris,", "東京大阪", "e\u0301", "🦊", "zzz", "\u200b", "\x00", "the"]),
-    st.builds(str.__mul__, st.sampled_from([" ", "\n", "q", "東", "\u200b", "a ", "\u0301"]), st.integers(1, 9000)),
+    st.builds(
+        str.__mul__, st.sampled_from([" ", "\n", "q", "東", "\u200b", "a ", "\u0301"]), st.integers(1, 9000)
+    ),
 )
 TEXTS = st.lists(PIECES, max_size=12).map(" ".join) | st.lists(PIECES, max_size=12).map("".join)
 LIMITS = st.sampled_from([3, 8, 20, 100])
 calmly = settings(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
 )
 
 
@@ -93,7 +105,11 @@ def test_a_text_has_the_tokens_that_the_library_gives_it(
 @calmly
 @given(words=st.lists(PIECES, max_size=60), times=st.sampled_from([1, 100]), limit=LIMITS)
 def test_words_have_the_tokens_that_the_library_gives_them(
-    make_encoder: Callable[[str, int], tuple[Encoder, Any]], kind: str, words: list[str], times: int, limit: int
+    make_encoder: Callable[[str, int], tuple[Encoder, Any]],
+    kind: str,
+    words: list[str],
+    times: int,
+    limit: int,
 ) -> None:
     many = [word[:300] for word in words] * times
     encoder, plain = make_encoder(kind, limit)
@@ -143,13 +159,14 @@ def test_a_long_text_is_not_read_to_its_end(kind: str) -> None:
     counting = Counting(make_tokenizer(kind))
     encoder = Encoder(Checkpoint(Path(), ("O",), 0), 64, counting)
     text = "the quick brown fox " * 2_500
-    for encode in (
+    calls: list[Callable[[], Encoding]] = [
         lambda: encoder.encode_text(text),
         lambda: encoder.encode_text("Paris", text),
         lambda: encoder.encode_text(text, text),
         lambda: encoder.encode(text.split()),
         lambda: encoder.encode(["Paris", text]),
-    ):
+    ]
+    for encode in calls:
         counting.n_characters = 0
         assert len(encode().ids) == 64
         assert counting.n_characters < 20_000

@@ -101,7 +101,10 @@ def test_a_worker_that_hangs_is_ended_after_its_time(run: RunAs) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "said"),
     [
-        ("exhaust_memory", "; the limit is 1,000,000 bytes; set benchmark.memory_limit_bytes if it needs more"),
+        (
+            "exhaust_memory",
+            "; the limit is 1,000,000 bytes; set benchmark.memory_limit_bytes if it needs more",
+        ),
         ("exit_by_number", "exit code 7 and no outcome"),
     ],
 )
