@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 
 from bakeoff.core.records import AnyModel
 from bakeoff.errors import UnknownLabelsError, UserError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.session import READS_ROWS
+from bakeoff.measure.model.tokenizer import read_tokenizer
 from bakeoff.orchestrator.project import Project
 
 
 def check_labels(project: Project, champions: Iterable[AnyModel]) -> None:
     """Check that the models fit the task, and know the labels that a scenario compares with.
 
-    Only ``config.json`` of checkpoints that are on this machine is read. ``bench`` checks each other one as
-    soon as it is fetched.
+    Of checkpoints that are on this machine, ``config.json``, the tokenizer and the headers of the weights are
+    read. ``bench`` checks each other one as soon as it is fetched.
 
     Raises:
-        CheckpointError: A model has another head than the task, or names no labels.
+        CheckpointError: A model has another head than the task, names no labels, or its files do not fit each
+            other.
         UnknownLabelsError: A model cannot predict a label of the data; the error names all such models.
     """
     errors = []
@@ -45,7 +48,8 @@ def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | No
     A model that reads rows names its labels only in its answers, so it has none here.
 
     Raises:
-        CheckpointError: It has another head than the task, or names no labels.
+        CheckpointError: It has another head than the task, names no labels, or its files do not fit each
+            other.
         DataError: It does not read the tensors of the test file.
         UnknownLabelsError: It cannot predict a label of the data.
         UserError: It reads rows, and the documents are tensors.
@@ -62,6 +66,9 @@ def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | No
     checkpoint = open_checkpoint(folder)
     task.require_head(checkpoint)
     task.require_inputs(checkpoint, project.test_documents)
+    # A machine that only plans, for a cluster, may lack the library.
+    if not task.reads_tensors and importlib.util.find_spec("tokenizers") is not None:
+        read_tokenizer(checkpoint)
     if needs_labels(project):
         task.require_labels_known(champion.backbone, checkpoint.labels, project.test_documents)
     return task.name_outputs(checkpoint.labels)

@@ -238,9 +238,11 @@ class BenchmarkSettings(Record):
         n_texts: Number of test documents for a timed scenario, drawn with the protocol's seed.
         execution: Machine or cluster that measures.
         timeout_s: Time limit of one worker process in seconds. A server scenario gets the time of its search
-            as well.
+            as well. Null is 1800 s for what is timed; for preparation and quality, 900 s, 1800 s for each GiB
+            of weights, and for each document of quality 0.02 s and 5 s a GiB.
         memory_limit_bytes: Memory that one worker process may allocate; a job that needs more fails alone.
-            Null leaves the limit to the system.
+            Null sets no limit for what is timed; for preparation and quality of a checkpoint or graph on the
+            CPU, 8 GiB and 24 times the size of its weights.
         environment: Names of environment variables that worker processes get besides those that runtimes
             need, such as ``NLTK_DATA``. It is not part of the benchmark key.
         max_attempts: Number of failed or invalid attempts after which bakeoff skips a job.
@@ -256,7 +258,7 @@ class BenchmarkSettings(Record):
     cpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
     n_texts: Annotated[int, Field(ge=1)] = 256
     execution: Execution = LocalExecution()
-    timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
     memory_limit_bytes: Annotated[int, Field(ge=1 << 26)] | None = None
     environment: tuple[VariableName, ...] = ()
     max_attempts: Annotated[int, Field(ge=1)] = 3

@@ -17,6 +17,7 @@ from bakeoff.measure.scenarios import Interleaved, Server
 from bakeoff.measure.statistics.readings import merge_repeats
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.heat import measure_heat
+from bakeoff.orchestrator.bench.limits import TIMEOUT_S
 from bakeoff.orchestrator.bench.prepare import EndsOneJob, flag_mixed, make_order, now_text, prepare_job
 from bakeoff.orchestrator.bench.race import Race
 from bakeoff.orchestrator.bench.untimed import measure_untimed
@@ -100,7 +101,7 @@ def _measure_alone(project: Project, planned: PlannedJob, claims: BenchClaims, a
         for repeat in range(_n_repeats(job)):
             folder = project.results.work_folder(job, planned.attempt, f"repeat-{repeat}")
             order = make_order(project, prepared, repeat)
-            timeout_s = choose_timeout_s(job, project.settings.benchmark.timeout_s)
+            timeout_s = choose_timeout_s(job, project.settings.benchmark.timeout_s or TIMEOUT_S)
             done.append(run_in_process(order, folder, timeout_s, on_wait=claims.beat))
             advance(f"{job.label} {repeat + 1}/{_n_repeats(job)}")
     except EndsOneJob as error:

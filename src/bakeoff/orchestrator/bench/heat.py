@@ -45,6 +45,7 @@ from bakeoff.measure.statistics.readings import LATENCY, MODEL_SIZE, NS_PER_S, P
 from bakeoff.measure.system.cgroups import read_memory_left_bytes
 from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 from bakeoff.orchestrator.bench.claims import BenchClaims
+from bakeoff.orchestrator.bench.limits import TIMEOUT_S
 from bakeoff.orchestrator.bench.prepare import (
     EndsOneJob,
     JobOutcomes,
@@ -109,7 +110,7 @@ def measure_heat(
             each.job.key,
             make_order(project, each, 0, lengths),
             files.folder / each.job.key_digest,
-            project.settings.benchmark.timeout_s,
+            project.settings.benchmark.timeout_s or TIMEOUT_S,
             on_wait=claims.beat,
         )
         for each in ready

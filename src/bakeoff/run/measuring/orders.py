@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,12 @@ _TORCH = "torch"
 # What a fork server imports for its forks.
 _IMPORT_TORCH = "bakeoff.measure.backends.pretrained:import_libraries"
 _IMPORT_SEQEVAL = "bakeoff.measure.tasks.label_schemes:import_reader"
+# A server imports less than a gigabyte, which makes no difference to such a memory limit.
+_WIDE_LIMIT_BYTES = 4 << 30
+# How Python, PyTorch, ONNX Runtime and C++ say that memory was refused.
+_OUT_OF_MEMORY = re.compile(
+    r"MemoryError|bad_?alloc|[Cc]an(no|')t allocate memory|[Ff]ailed to allocate|bad allocation"
+)
 
 
 class PrepareOrder(Record):
@@ -161,7 +168,7 @@ def run_in_process(
         ended_in_time = processes.wait_for(begun, timeout_s, on_wait)
     finally:
         processes.end_process(begun, grace_s=0.0 if begun.returncode is not None else processes.GRACE_S)
-    return _collect(begun, folder, timeout_s, ended_in_time=ended_in_time)
+    return _collect(begun, order, folder, timeout_s, ended_in_time=ended_in_time)
 
 
 @dataclass(frozen=True)
@@ -211,7 +218,9 @@ def run_side_by_side(
                 del running[number]
                 outcome: Done | WorkerError
                 try:
-                    outcome = _collect(process, one.folder, one.timeout_s, ended_in_time=ended_in_time)
+                    outcome = _collect(
+                        process, one.order, one.folder, one.timeout_s, ended_in_time=ended_in_time
+                    )
                 except WorkerError as error:
                     outcome = error
                 on_end(number, outcome, wall_s)
@@ -277,14 +286,14 @@ def _begin(
 def can_fork(order: PrepareOrder | MeasureOrder) -> bool:
     """Return whether a fork of a server may carry out an order.
 
-    Nothing in it is timed, and no code of a user runs. It has no memory limit, since that counts what the
+    Nothing in it is timed, and no code of a user runs. A memory limit is wide, since it also counts what the
     server has imported for others. It uses no accelerator, whose driver does not survive a fork.
     """
     return not (
         isinstance(order, TimedOrder)
         or isinstance(order.runtime, RowBackend)
         or isinstance(order.task, Custom)
-        or order.memory_limit_bytes is not None
+        or (order.memory_limit_bytes or _WIDE_LIMIT_BYTES) < _WIDE_LIMIT_BYTES
         or order.runtime.device != "cpu"
     )
 
@@ -300,12 +309,27 @@ def _list_imports(order: PrepareOrder | MeasureOrder) -> list[str]:
     return imports
 
 
-def _collect(process: processes.Child, folder: Path, timeout_s: float, *, ended_in_time: bool) -> Done:
+def _collect(
+    process: processes.Child,
+    order: PrepareOrder | MeasureOrder,
+    folder: Path,
+    timeout_s: float,
+    *,
+    ended_in_time: bool,
+) -> Done:
     tail = processes.read_tail(folder)
     if not ended_in_time:
-        raise WorkerError(f"no outcome after {timeout_s:g} s", detail=tail)
-    code = process.returncode or 0
-    return _read_outcome(folder / OUTCOME_FILE, processes.describe_end(process), code, tail)
+        reason = f"no outcome after {timeout_s:g} s; set benchmark.timeout_s if it needs longer"
+        raise WorkerError(reason, detail=tail)
+    path, end, code = folder / OUTCOME_FILE, processes.describe_end(process), process.returncode or 0
+    try:
+        return _read_outcome(path, end, code, tail)
+    except WorkerError as error:
+        limit_bytes = order.memory_limit_bytes
+        if limit_bytes is None or not _OUT_OF_MEMORY.search(f"{error.reason}\n{error.detail}"):
+            raise
+        more = f"the limit is {limit_bytes:,} bytes; set benchmark.memory_limit_bytes if it needs more"
+        raise WorkerError(f"{error.reason}; {more}", detail=error.detail) from None
 
 
 def environment_for(order: PrepareOrder | MeasureOrder) -> dict[str, str]:

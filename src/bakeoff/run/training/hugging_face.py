@@ -17,13 +17,8 @@ from bakeoff.errors import CheckpointError, ConfigError, MissingExtraError
 from bakeoff.measure.backends.availability import importing
 from bakeoff.measure.backends.pretrained import auto_class
 from bakeoff.measure.backends.torch import TorchSession
-from bakeoff.measure.model.checkpoint import (
-    CONFIG_FILE,
-    TOKENIZER_FILE,
-    Checkpoint,
-    read_max_positions,
-    refuse_adapter,
-)
+from bakeoff.measure.model.checkpoint import TOKENIZER_FILE, Checkpoint, refuse_adapter
+from bakeoff.measure.model.model_config import CONFIG_FILE, read_max_positions
 from bakeoff.measure.model.tokenizer import Encoder, Encoding
 from bakeoff.measure.tasks import Task
 from bakeoff.measure.tasks.task import Prediction

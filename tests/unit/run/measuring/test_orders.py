@@ -27,6 +27,8 @@ from living import find_survivors, is_alive
 
 RunAs = Callable[..., Done]
 
+LATE = "no outcome after 1 s; set benchmark.timeout_s if it needs longer"
+
 PATIENCE_S = 300.0
 SOON_S = 1.0  # short enough to wait for: who hangs need not have come so far
 
@@ -48,8 +50,9 @@ def is_alive_in(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def make_order(folder: Path) -> PrepareOrder:
+def make_order(folder: Path, limit_bytes: int | None = None) -> PrepareOrder:
     return PrepareOrder(
+        memory_limit_bytes=limit_bytes,
         runtime=Noop(),
         checkpoint=folder,
         checkpoint_digest="3" * 64,
@@ -79,9 +82,9 @@ def run(folder: Path, _start: None, monkeypatch: pytest.MonkeyPatch) -> RunAs:
     done = Done(environment=Environment(hardware=hardware, libraries={}))
     monkeypatch.setenv("BAKEOFF_WHOLE_OUTCOME", done.model_dump_json())
 
-    def run_as(behaviour: str, timeout_s: float = PATIENCE_S) -> Done:
+    def run_as(behaviour: str, timeout_s: float = PATIENCE_S, limit_bytes: int | None = None) -> Done:
         monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", behaviour)
-        return run_in_process(make_order(folder), folder, timeout_s, worker="misbehaving")
+        return run_in_process(make_order(folder, limit_bytes), folder, timeout_s, worker="misbehaving")
 
     return run_as
 
@@ -106,8 +109,25 @@ def test_a_worker_that_ends_without_a_whole_outcome_is_named_by_how_it_ended(
 
 
 def test_a_worker_that_hangs_is_ended_after_its_time(run: RunAs) -> None:
-    with pytest.raises(WorkerError, match=r"no outcome after 1 s"):
+    with pytest.raises(WorkerError) as caught:
         run("hang", SOON_S)
+    assert caught.value.reason == LATE
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (
+            "exhaust_memory",
+            "; the limit is 1,000,000 bytes; set benchmark.memory_limit_bytes if it needs more",
+        ),
+        ("exit_by_number", "exit code 7 and no outcome"),
+    ],
+)
+def test_a_worker_without_memory_is_named_with_its_limit(run: RunAs, behaviour: str, said: str) -> None:
+    with pytest.raises(WorkerError) as caught:
+        run(behaviour, limit_bytes=1_000_000)
+    assert caught.value.reason.endswith(said)
 
 
 @pytest.fixture
@@ -187,7 +207,7 @@ def test_side_by_side_every_order_gets_its_outcome(
 @pytest.mark.usefixtures("run")
 @pytest.mark.parametrize(
     ("behaviour", "timeout_s", "reason"),
-    [("kill_itself", PATIENCE_S, "killed by SIGKILL"), ("hang", SOON_S, "no outcome after 1 s")],
+    [("kill_itself", PATIENCE_S, "killed by SIGKILL"), ("hang", SOON_S, LATE)],
 )
 def test_side_by_side_every_bad_end_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, timeout_s: float, reason: str
