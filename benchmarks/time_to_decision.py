@@ -39,7 +39,7 @@ from bakeoff.core.quality import measure_quality
 from bakeoff.core.records import Measurement
 from bakeoff.measure.heats.assemble import assemble_calls, count_done, find_left_out
 from bakeoff.measure.heats.protocol import DECIDED, INTERVALS, TimingProtocol, Until
-from bakeoff.measure.heats.records import Heat, Look
+from bakeoff.measure.heats.records import Heat, HeatLook
 from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.statistics.readings import LATENCY, OUTCOMES, Reading
 from bakeoff.orchestrator import bench, decide, open_project
@@ -151,7 +151,7 @@ def race_virtual(seed: int, settings: DecisionSettings, *, is_race: bool) -> Way
     protocol = TimingProtocol(time_budget_s=3600)
     gone = set[str]()
 
-    def look(heat: Heat) -> Look:
+    def look(heat: Heat) -> HeatLook:
         candidates = assemble(heat, outcomes)
         found = hold_look(
             candidates,
@@ -162,7 +162,7 @@ def race_virtual(seed: int, settings: DecisionSettings, *, is_race: bool) -> Way
             racing=[each.label for each in candidates if each.label not in gone],
         )
         gone.update(found.dropped)
-        return Look(frozenset(label.removesuffix(" × r") for label in found.dropped), found.stop)
+        return HeatLook(frozenset(label.removesuffix(" × r") for label in found.dropped), found.stop)
 
     heat = run_heat(make_participants(clock), protocol, now_s=clock.now_s, look=look if is_race else None)
     return Way(clock.now_s(), make_decision(assemble(heat, outcomes), settings).winner)

@@ -200,7 +200,7 @@ class Unmet(Record):
     target: float
 
 
-class Look(NamedTuple):
+class HeatLook(NamedTuple):
     """Result of a look at a heat in progress.
 
     Attributes:

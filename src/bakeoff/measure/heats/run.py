@@ -37,7 +37,7 @@ from bakeoff.measure.heats.records import (
     Failure,
     Finished,
     Heat,
-    Look,
+    HeatLook,
     Part,
     PlacedBlock,
     Repeat,
@@ -74,7 +74,7 @@ def run_heat(
     probe: Callable[[], int | None] = lambda: None,
     quantity: str = LATENCY,
     n_importing: int = 1,
-    look: Callable[[Heat], Look] | None = None,
+    look: Callable[[Heat], HeatLook] | None = None,
 ) -> Heat:
     """Measure participants together.
 
@@ -112,7 +112,7 @@ def run_heat(
     while True:
         spent_s = now_s() - begin_s
         heat = Heat(reference=reference, repeats=tuple(repeats), failures=state.failures)
-        looked = look(heat) if look and _count_done(repeats) >= FIRST_LOOK else Look()
+        looked = look(heat) if look and _count_done(repeats) >= FIRST_LOOK else HeatLook()
         state.drop(looked.dropped - {reference})
         if waiting:
             state.learn(waiting[0])

@@ -35,7 +35,7 @@ from bakeoff.measure.heats.assemble import (
     find_left_out,
 )
 from bakeoff.measure.heats.protocol import TimingProtocol
-from bakeoff.measure.heats.records import Heat, Look, Part, Repeat
+from bakeoff.measure.heats.records import Heat, HeatLook, Part, Repeat
 from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.heats.stopping import find_unmet
 from bakeoff.measure.model.checkpoint import open_checkpoint
@@ -116,11 +116,11 @@ def measure_heat(
         for each in ready
     ]
 
-    def look(heat: Heat) -> Look:
+    def look(heat: Heat) -> HeatLook:
         now = _Described(heat, heat_id, ready, time.monotonic() - begin_s, files.environments)
         measured = [row for row in _assemble_all(project, now).values() if isinstance(row, Measurement)]
         repeats = count_done(heat.repeats, find_left_out(heat.repeats))
-        return race.look(measured, repeats, protocol.max_repeats) if race else Look()
+        return race.look(measured, repeats, protocol.max_repeats) if race else HeatLook()
 
     protocol = _timed(ready[0].job).protocol
     may_race = race is not None and any(is_race(each.job) for each in ready)

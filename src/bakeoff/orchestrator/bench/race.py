@@ -12,7 +12,7 @@ from bakeoff.core.decision.race import find_hopeless_among, hold_look
 from bakeoff.core.job import Job, TimedJob, is_race
 from bakeoff.core.plan.jobs import Plan
 from bakeoff.core.records import Measurement
-from bakeoff.measure.heats.records import Look
+from bakeoff.measure.heats.records import HeatLook
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.bench.prepare import JobOutcomes
 from bakeoff.orchestrator.bench.work_units import WorkUnit
@@ -63,7 +63,7 @@ class Race:
                 kept.append(planned)
         return tuple(kept) if any(planned.action == "measure" for planned in kept) else ()
 
-    def look(self, partial: Sequence[Measurement], repeats: int, max_repeats: int) -> Look:
+    def look(self, partial: Sequence[Measurement], repeats: int, max_repeats: int) -> HeatLook:
         """Hold the contest after a repeat of a heat.
 
         Args:
@@ -95,7 +95,7 @@ class Race:
             self._project.progress.say(f"race: {label} is measured no further: {reason}")
         if found.detail:
             self._project.progress.say(f"race: {found.detail}")
-        return Look(frozenset(racing[label].key for label in found.dropped), found.stop)
+        return HeatLook(frozenset(racing[label].key for label in found.dropped), found.stop)
 
     @cached_property
     def _production(self) -> Production:

@@ -29,7 +29,7 @@ from bakeoff.run.machine.forked import (
     HAS_THREADS,
     MOST_DESCRIPTORS,
     MOST_REQUEST_BYTES,
-    Request,
+    ForkRequest,
     write_number,
 )
 
@@ -79,7 +79,7 @@ class _Server:
         if not text:
             return False
         stdout, stderr, pipe, *passed = descriptors
-        request = Request(**json.loads(text))
+        request = ForkRequest(**json.loads(text))
         self._preload(request)
         child = None if self._has_threads else self._fork(request, (stdout, stderr), passed)
         for descriptor in (stdout, stderr, *passed):
@@ -97,7 +97,7 @@ class _Server:
             os.close(pipe)
         return True
 
-    def _preload(self, request: Request) -> None:
+    def _preload(self, request: ForkRequest) -> None:
         """Import the module, and call what is asked for; errors are those of the fork, which tries again."""
         new = [name for name in (request.module, *request.preload) if name not in self._preloaded]
         if not new:
@@ -114,7 +114,9 @@ class _Server:
         gc.freeze()  # a collection in a fork would copy the memory of all modules
         self._has_threads = _has_threads()
 
-    def _fork(self, request: Request, outputs: Sequence[int], passed: Sequence[int]) -> BaseProcess | None:
+    def _fork(
+        self, request: ForkRequest, outputs: Sequence[int], passed: Sequence[int]
+    ) -> BaseProcess | None:
         child = multiprocessing.get_context("fork").Process(
             target=self._carry_out, args=(request, outputs, passed, os.getpid())
         )
@@ -128,7 +130,7 @@ class _Server:
         return child
 
     def _carry_out(
-        self, request: Request, outputs: Sequence[int], passed: Sequence[int], server_pid: int
+        self, request: ForkRequest, outputs: Sequence[int], passed: Sequence[int], server_pid: int
     ) -> NoReturn:
         """Run in the fork, and exit with the code of the module."""
         os.setpgid(0, 0)

@@ -17,8 +17,8 @@ _NUMBER = struct.Struct("<q")
 
 
 @dataclass(frozen=True)
-class Request:
-    """Request for a process. Descriptors travel along: standard output and error, a pipe, and any others.
+class ForkRequest:
+    """ForkRequest for a process. Descriptors travel along: standard output and error, a pipe, and any others.
 
     The server writes two numbers into the pipe: the process id, or a negative answer, then the exit code.
 

@@ -27,7 +27,7 @@ from bakeoff.run.machine.forked import (
     HAS_THREADS,
     MOST_REQUEST_BYTES,
     ForkedProcess,
-    Request,
+    ForkRequest,
     can_read,
     read_number,
 )
@@ -90,7 +90,7 @@ def fork(
     """
     if not (CAN_FORK and _kept.is_open):
         return None
-    request = Request(module, words, str(folder.absolute()), preload)
+    request = ForkRequest(module, words, str(folder.absolute()), preload)
     return _kept.fork(request, outputs, pass_fds, _Needs(environment, named, cpus), on_wait)
 
 
@@ -140,7 +140,7 @@ class _Server:
 
     def fork(
         self,
-        request: Request,
+        request: ForkRequest,
         outputs: Sequence[int],
         passed: Sequence[int],
         on_wait: Callable[[], None] | None,
@@ -223,7 +223,7 @@ class _Kept:
 
     def fork(
         self,
-        request: Request,
+        request: ForkRequest,
         outputs: Sequence[int],
         passed: Sequence[int],
         needs: _Needs,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bakeoff.measure.heats.assemble import assemble_readings, find_left_out
 from bakeoff.measure.heats.protocol import TimingProtocol
-from bakeoff.measure.heats.records import Heat, Look, Repeat, Stop
+from bakeoff.measure.heats.records import Heat, HeatLook, Repeat, Stop
 from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.statistics.intervals import Interval
 from bakeoff.measure.statistics.ratios import judge_ratio
@@ -697,9 +697,9 @@ def test_an_interrupted_heat_goes_on_after_the_repeats_that_it_kept() -> None:
 def test_who_is_dropped_by_a_look_runs_no_further_and_keeps_what_it_has() -> None:
     world, seen = World(), list[int]()
 
-    def look(heat: Heat) -> Look:
+    def look(heat: Heat) -> HeatLook:
         seen.append(len(heat.repeats))
-        return Look(frozenset({"a", "b"}))
+        return HeatLook(frozenset({"a", "b"}))
 
     participants = [Simulated(world, name) for name in "abc"]
     protocol = make_protocol(min_repeats=5, max_repeats=5)
@@ -720,13 +720,13 @@ def test_a_look_may_end_the_heat_before_its_least_repeats_and_no_width_is_missed
     world = World()
     protocol = make_protocol(min_repeats=5, max_repeats=9, targets={"p50": 1e-9})
     participants = [Simulated(world, name) for name in "ab"]
-    heat = run_heat(participants, protocol, now_s=world.now_s, look=lambda _: Look(stop=stop))
+    heat = run_heat(participants, protocol, now_s=world.now_s, look=lambda _: HeatLook(stop=stop))
     assert (len(heat.repeats), heat.stopped, heat.unmet) == (3, stop, ())
 
 
 def test_an_interrupted_heat_looks_again_at_what_it_kept() -> None:
-    def look(heat: Heat) -> Look:
-        return Look(frozenset({"b"}) if len(heat.repeats) == 3 else frozenset())
+    def look(heat: Heat) -> HeatLook:
+        return HeatLook(frozenset({"b"}) if len(heat.repeats) == 3 else frozenset())
 
     world = World()
     protocol = make_protocol(min_repeats=5, max_repeats=5)
