@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 from bakeoff.core.records import AnyModel
 from bakeoff.errors import UnknownLabelsError, UserError
@@ -16,12 +16,11 @@ from bakeoff.orchestrator.project import Project
 def check_labels(project: Project, champions: Iterable[AnyModel]) -> None:
     """Check that the models fit the task, and know the labels that a scenario compares with.
 
-    Of checkpoints that are on this machine, ``config.json``, the tokenizer and the headers of the weights are
-    read. ``bench`` checks each other one as soon as it is fetched.
+    Of checkpoints that are on this machine, ``config.json`` and the headers of the weights are read.
+    ``bench`` checks each other one as soon as it is fetched.
 
     Raises:
-        CheckpointError: A model has another head than the task, names no labels, or its files do not fit each
-            other.
+        CheckpointError: A model has another head than the task, or names no labels.
         UnknownLabelsError: A model cannot predict a label of the data; the error names all such models.
     """
     errors = []
@@ -37,6 +36,21 @@ def check_labels(project: Project, champions: Iterable[AnyModel]) -> None:
         )
 
 
+def require_fitting_files(project: Project, model: AnyModel) -> None:
+    """Check that the files of a model on this machine fit each other: sizes, weights and tokenizer.
+
+    Raises:
+        CheckpointError: They do not.
+    """
+    folder = project.checkpoints.find_local(model)
+    if folder is None or model.loads_as in READS_ROWS:
+        return
+    checkpoint = open_checkpoint(folder)
+    # A machine that only plans, for the nodes of a cluster, may be without the library.
+    if not project.settings.data.task.reads_tensors and find_spec("tokenizers") is not None:
+        read_tokenizer(checkpoint)
+
+
 def needs_labels(project: Project) -> bool:
     """Return whether a scenario compares predictions with labels."""
     return any(scenario.needs_labels for scenario in project.settings.benchmark.scenarios)
@@ -48,8 +62,7 @@ def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | No
     A model that reads rows names its labels only in its answers, so it has none here.
 
     Raises:
-        CheckpointError: It has another head than the task, names no labels, or its files do not fit each
-            other.
+        CheckpointError: It has another head than the task, or names no labels.
         DataError: It does not read the tensors of the test file.
         UnknownLabelsError: It cannot predict a label of the data.
         UserError: It reads rows, and the documents are tensors.
@@ -66,9 +79,6 @@ def compare_labels(project: Project, champion: AnyModel) -> tuple[str, ...] | No
     checkpoint = open_checkpoint(folder)
     task.require_head(checkpoint)
     task.require_inputs(checkpoint, project.test_documents)
-    # A machine that only plans, for a cluster, may lack the library.
-    if not task.reads_tensors and importlib.util.find_spec("tokenizers") is not None:
-        read_tokenizer(checkpoint)
     if needs_labels(project):
         task.require_labels_known(champion.backbone, checkpoint.labels, project.test_documents)
     return task.name_outputs(checkpoint.labels)

@@ -36,7 +36,7 @@ from bakeoff.measure.heats.timing import time_calibration_loop
 from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.measure.scenarios import Scenario, Timed
 from bakeoff.measure.tasks import Document
-from bakeoff.orchestrator.checkpoints import find_models, identify_checkpoints
+from bakeoff.orchestrator.checkpoints import find_models, identify_checkpoints, keep_fitting
 from bakeoff.orchestrator.hardware import choose_runtimes, find_hardware
 from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.progress import warn
@@ -70,7 +70,7 @@ def plan(project: Project) -> Plan:
         TrackingError: The store does not answer; bakeoff never takes that for "nothing exists".
         UnknownLabelsError: A champion cannot predict a label of the test documents.
     """
-    champions = find_models(project)
+    champions = keep_fitting(project, find_models(project))
     check_labels(project, champions)
     existing = find_existing(project, champions)
     return plan_against(project, champions, existing, choose_until(project, DECIDED))

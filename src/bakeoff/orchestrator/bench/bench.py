@@ -24,7 +24,12 @@ from bakeoff.orchestrator.bench.execute import measure_here
 from bakeoff.orchestrator.bench.executors import reaching_nodes
 from bakeoff.orchestrator.bench.schedule import measure_on_nodes
 from bakeoff.orchestrator.bench.upload import describe_run, is_waiting, send_waiting
-from bakeoff.orchestrator.checkpoints import acquire_for, find_models, identify_checkpoints
+from bakeoff.orchestrator.checkpoints import (
+    acquire_for,
+    find_models,
+    identify_checkpoints,
+    keep_fitting,
+)
 from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.plan import choose_until, find_existing, plan_against
 from bakeoff.orchestrator.progress import warn
@@ -69,7 +74,7 @@ def bench(project: Project, until: Until = INTERVALS) -> BenchResult:
         TrackingError: The store does not answer.
         UnknownLabelsError: A champion cannot predict a label of the test documents; nothing was measured.
     """
-    champions = find_models(project)
+    champions = keep_fitting(project, find_models(project))
     check_labels(project, champions)
     with waiting_to_measure(project), reaching_nodes(project), keeping_servers():
         if not project.is_offline:
