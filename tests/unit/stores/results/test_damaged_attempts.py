@@ -150,7 +150,7 @@ def test_every_changed_digit_is_seen(shelf: Shelf) -> None:
     whole, packed = shelf.paths[0].read_bytes(), shelf.paths[0].with_suffix(".npz").read_bytes()
     digits = [place for place, byte in enumerate(whole) if 48 <= byte <= 57]
     source = random.Random(16)
-    for place in source.choices(digits, k=600):
+    for place in source.choices(digits, k=1000):
         changed = bytearray(whole)
         changed[place] = 48 + (changed[place] - 48 + source.randint(1, 9)) % 10
         with pytest.raises(DamagedResultError):
@@ -160,7 +160,7 @@ def test_every_changed_digit_is_seen(shelf: Shelf) -> None:
 def test_every_changed_or_lost_byte_is_seen_in_both_files(shelf: Shelf) -> None:
     whole, packed = shelf.paths[0].read_bytes(), shelf.paths[0].with_suffix(".npz").read_bytes()
     source = random.Random(17)
-    for _ in range(500):
+    for _ in range(600):
         for is_document in (True, False):
             given = bytearray(whole if is_document else packed)
             place = source.randrange(len(given))
