@@ -125,7 +125,7 @@ def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | Non
         documents=pick_check_documents(project.test_documents),
         max_length=job.max_length,
         memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
-        variables=project.settings.benchmark.environment,
+        variables=project.worker_variables,
     )
     folder = project.results.work_folder(job, ready.planned.attempt, "prepare")
     return PendingOrder(order, folder, project.settings.benchmark.timeout_s)
@@ -163,7 +163,7 @@ def make_order(
         "lengths": lengths,
         "cpus": project.settings.benchmark.cpus,
         "memory_limit_bytes": project.settings.benchmark.memory_limit_bytes,
-        "variables": project.settings.benchmark.environment,
+        "variables": project.worker_variables,
     }
     if isinstance(job, TimedJob):
         return TimedOrder(**parts, protocol=job.protocol)
