@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 # Tests that need minutes, a server or a browser are left out unless MARKS is empty.
 MARKS ?= not slow
+# Versions of the other end: the oldest that pyproject.toml allows.
+LOWEST ?= .venv-lowest
 # Files are spread over so many processes; a file's tests stay together, with the project they share.
 # Their order is that of tests/conftest.py. Hundreds of processes import the same files: bytecode is kept.
 JOBS ?= 2
@@ -13,13 +15,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_INDEX = import urllib.request; urllib.request.urlopen('$(TORCH_CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-lowest check bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
 
 test: $(VENV)/.dev
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(MARKS),-m "$(MARKS)") $(PYTEST_ARGS)
+
+test-lowest: $(LOWEST)/.dev
+	PYTHONDONTWRITEBYTECODE= $(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -33,7 +38,7 @@ bench: $(VENV)/.dev
 	@for script in $(wildcard benchmarks/*.py); do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +47,15 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	then index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
 	echo "installing bakeoff and what the demo needs; the first time takes some minutes"; \
 	$(PIP) install -c constraints.txt $$index -e '.[demo]'
+	touch $@
+
+# uv, since pip knows no oldest versions. Packages that others need are as new as ever.
+$(LOWEST)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install uv
+	$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra demo --extra dev pyproject.toml --output-file $(LOWEST)/lowest.txt
+	VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install --quiet -r $(LOWEST)/lowest.txt
+	VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install --quiet --no-deps -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

@@ -10,8 +10,10 @@ prepared/        files that the backend made from it, if any
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, Literal
@@ -28,7 +30,7 @@ from bakeoff.measure.model.checkpoint import Checkpoint, open_verified_checkpoin
 from bakeoff.measure.model.session import Session
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.tasks import Task
-from bakeoff.measure.tasks.served import read_table
+from bakeoff.measure.tasks.served import Request, RequestLimits, read_table
 from bakeoff.record import Record
 
 LIBRARIES = ("filelock", "numpy", "pydantic", "rfc8785", "seqeval", "tokenizers")
@@ -63,10 +65,20 @@ class ServingOptions(Record):
         threads: Threads of the runtime; None keeps the measured number.
         batch_size: Number of texts of one request that are computed together. Alone, a text gets the same
             answer in every request; in eight bits the other texts of a batch change it a little.
+        max_rows: Most rows of a request; a larger one is refused.
+        max_characters: Most characters of a text, or of its words; a longer one is refused. A shorter one is
+            cut at the token limit as ever.
+        max_tokens: Number of tokens after which a text is cut, if less than measured; None cuts as measured.
     """
 
     threads: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 1
+    max_rows: Annotated[int, Field(ge=1)] = 10_000
+    max_characters: Annotated[int, Field(ge=1)] = 1_000_000
+    max_tokens: Annotated[int, Field(ge=8)] | None = None
+
+
+DEFAULTS = ServingOptions()
 
 
 class Predictor:
@@ -76,18 +88,25 @@ class Predictor:
         task: Task of the model.
         session: The loaded model.
         checkpoint: Its checkpoint, with the labels.
-        max_length: Number of tokens after which a text is cut.
-        batch_size: Number of texts computed together.
+        max_length: Number of tokens after which a text is cut, as measured.
+        options: Limits of a request, and number of texts computed together.
     """
 
     def __init__(
-        self, task: Task, session: Session, checkpoint: Checkpoint, *, max_length: int, batch_size: int = 1
+        self,
+        task: Task,
+        session: Session,
+        checkpoint: Checkpoint,
+        *,
+        max_length: int,
+        options: ServingOptions = DEFAULTS,
     ) -> None:
         self._task = task
         self._session = session
         self._labels = task.name_outputs(checkpoint.labels)
-        self._encoder = Encoder(checkpoint, max_length)
-        self._batch_size = batch_size
+        self._encoder = Encoder(checkpoint, min(max_length, options.max_tokens or max_length))
+        self._limits = RequestLimits(options.max_rows, options.max_characters)
+        self._batch_size = options.batch_size
         self._lock = Lock()
 
     def predict(self, data: Mapping[str, Iterable[object]]) -> list[dict[str, Any]]:
@@ -102,23 +121,32 @@ class Predictor:
             and was ignored.
 
         Raises:
-            DataError: A row holds no document of the task.
+            DataError: A row holds no document of the task, or the request is too large.
         """
-        table = read_table(data, self._task.request_columns)
-        requests = [self._task.read_request(number, row) for number, row in enumerate(table)]
-        answers = [
-            self._task.write_answer(each, None, None, self._labels) if each.document is None else {}
+        table = read_table(data, self._task.request_columns, self._limits)
+        answers: list[dict[str, Any]] = []
+        for start in range(0, len(table), self._batch_size):
+            rows = enumerate(table[start : start + self._batch_size], start)
+            answers += self._answer([self._task.read_request(number, row) for number, row in rows])
+        return answers
+
+    def _answer(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        """Answer rows together; those with nothing to read need no model."""
+        encodings = [
+            None if each.document is None else self._task.encode(self._encoder, each.document)
             for each in requests
         ]
-        busy = [(row, each.document) for row, each in enumerate(requests) if each.document is not None]
-        for start in range(0, len(busy), self._batch_size):
-            batch = busy[start : start + self._batch_size]
-            encodings = [self._task.encode(self._encoder, document) for _, document in batch]
+        read = [encoding for encoding in encodings if encoding is not None]
+        outputs: Iterator[Any] = iter(())
+        if read:
             with self._lock:  # a session answers one call at a time, as it was measured
-                logits = self._session.infer(self._encoder.pad(encodings))
-            for (row, _), encoding, outputs in zip(batch, encodings, logits, strict=True):
-                answers[row] = self._task.write_answer(requests[row], encoding, outputs, self._labels)
-        return answers
+                outputs = iter(self._session.infer(self._encoder.pad(read)))
+        return [
+            self._task.write_answer(
+                request, encoding, None if encoding is None else next(outputs), self._labels
+            )
+            for request, encoding in zip(requests, encodings, strict=True)
+        ]
 
 
 def write_served_model(folder: Path, served: ServedModel, checkpoint: Path, prepared: Path | None) -> None:
@@ -148,7 +176,13 @@ def load_served_model(folder: Path, options: ServingOptions | None = None) -> Pr
         MissingExtraError: A library of the runtime is not installed.
         UnsupportedRuntimeError: This machine cannot run the runtime.
     """
-    options = options or ServingOptions()
+    options = options or DEFAULTS
+    if options.threads is not None and options.threads > (usable := _count_cpus()):
+        raise DataError(
+            "model_config: threads",
+            found=str(options.threads),
+            expected=f"at most {usable}, the CPUs that this process may use",
+        )
     served = _read_settings(folder)
     checkpoint, prepared = _open_parts(folder, served)
     runtime = served.runtime
@@ -159,7 +193,7 @@ def load_served_model(folder: Path, options: ServingOptions | None = None) -> Pr
         runtime.load(checkpoint, prepared),
         checkpoint,
         max_length=served.max_length,
-        batch_size=options.batch_size,
+        options=options,
     )
 
 
@@ -174,6 +208,10 @@ def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) 
             f"model_config: {field}", found=f"{fault['input']!r:.80}", expected=fault["msg"]
         ) from None
     return load_served_model(Path(data_path), options)
+
+
+def _count_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _read_settings(folder: Path) -> ServedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_a_model_that_is_configured_to_answer_tuples_answers_all_the_same(folder
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"hidden_size": "32"}, r"'hidden_size' expected int, got str"),
+        ({"hidden_dropout_prob": "0.1"}, r"'hidden_dropout_prob' "),
         ({"model_type": "no-such-type"}, "no-such-type"),
         ({"hidden_act": "no-such-function"}, "no-such-function"),
     ],
@@ -155,6 +156,25 @@ def test_a_config_that_transformers_cannot_load_is_one_line(
     ) as caught:
         load_model(open_checkpoint(folder))
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_far_larger_than_its_weights_is_refused_before_memory_is_taken(
+    folder: Path, prepared: Path
+) -> None:
+    # Without sizes, a configuration means those of the class: here seven billion weights.
+    config = {"model_type": "llama", "architectures": ["LlamaForTokenClassification"]}
+    labels = json.loads((folder / "config.json").read_text())["id2label"]
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": labels}), encoding="utf-8")
+    checkpoint = open_checkpoint(folder)
+    with pytest.raises(CheckpointError) as caught:
+        OnnxRuntime(threads=1).prepare(checkpoint, prepared, sample_of(checkpoint, TEXTS))
+    assert re.search(
+        r"config\.json describes a model of 2\d,\d{3},\d{3},\d{3} bytes, the weights are [\d,]+ \(largest "
+        r"tensor: model\.embed_tokens\.weight, 32000 x 4096, by vocab_size, hidden_size\); restore",
+        str(caught.value),
+    )
+    assert "\n" not in str(caught.value)
+    assert list(prepared.iterdir()) == []
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) -> None:

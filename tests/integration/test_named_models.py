@@ -404,6 +404,27 @@ def test_the_doctor_checks_sources_and_fetches_no_weights(
     assert "sweep experiment" not in checks
 
 
+def test_a_model_whose_files_do_not_fit_is_skipped_before_anything_is_measured(
+    write: Write, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Path(shutil.copytree(small, tmp_path / "broken"))
+    config = json.loads((small / "config.json").read_text())
+    said = f"has the token id {config['vocab_size'] - 1}, but the model knows {config['vocab_size'] - 1} ids"
+    for changes, fault in (
+        ({"vocab_size": config["vocab_size"] - 1}, said),
+        ({"num_hidden_layers": 10**9}, "has the num_hidden_layers 1000000000, but the weights are"),
+    ):
+        (broken / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+        project = write({"good": str(small), "broken": str(broken)})
+        checks = [check for check in check_project(project) if check.state == "fault"]
+        assert [fault in check.found for check in checks] == [True]
+        caplog.clear()
+        assert {planned.model.backbone for planned in plan(project).jobs} == {"good"}
+        assert [fault in record.message for record in caplog.records] == [True]
+        with pytest.raises(BakeoffError, match=fault):
+            plan(write({"broken": str(broken)}))
+
+
 def faults() -> Iterator[tuple[str, str]]:
     """Sources that cannot be used, and the message after the place."""
     yield "./gone", "no such file or folder; correct the path, or set a folder"

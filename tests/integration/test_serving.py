@@ -171,9 +171,24 @@ def test_mlflow_serves_the_promoted_model_and_it_answers_as_the_benchmarked_runt
             uri, {"dataframe_records": [{"tokens": list(document.tokens)} for document in documents]}
         )
         assert (code, by_words) == (200, reply)
-        code, refused = ask(uri, {"dataframe_records": [{"sentence": "no such column"}]})
-        assert code == 400
-        assert "no column text or tokens" in json.dumps(refused)
+        refusals = {
+            "no column text or tokens": [{"sentence": "no such column"}],
+            "surrogate": [{"tokens": ["in", "\ud800"]}],  # MLflow may see it first
+            "1,000,001 characters": [{"text": "a" * 1_000_001}],
+            "10,001 rows": [{"text": "a"}] * 10_001,
+        }
+        for fault, rows in refusals.items():
+            code, refused = ask(uri, {"dataframe_records": rows})
+            assert (code, fault in json.dumps(refused)) == (400, True), refused
+        for odd in ("\ud800", 7, {"a": 1}, ["a", ["b"]], None, True, 1e999):
+            code, refused = ask(uri, {"dataframe_records": [{"text": odd}]})
+            assert 400 <= code < 600, refused
+        code, answered = ask(
+            uri, {"dataframe_records": [{"text": "to \x00 Paris"}, {"text": "Paris " * 150_000}]}
+        )
+        assert (code, [each["truncated"] for each in answered["predictions"]]) == (200, [False, True])
+        code, reply = ask(uri, {"dataframe_records": [{"text": text} for text in texts_of(documents)]})
+        assert (code, reply) == (200, by_words)
 
 
 @pytest.mark.slow
@@ -195,6 +210,15 @@ def test_pyfunc_predicts_with_the_promoted_model_as_the_benchmarked_runtime(
     project = promote_runtime(kind)
     model = load(project)
     check_answers(project, model.predict(pd.DataFrame({"text": texts_of(tagged(project))})))
+    (folder,) = (project.root / ".cache" / "served").glob("*/model/data/served")
+    with pytest.raises(
+        DataError, match=r"model_config: threads: found 1000000000; expected at most \d+, the CP"
+    ):
+        load_served_model(folder, ServingOptions(threads=10**9))
+    short = load_served_model(folder, ServingOptions(max_tokens=8, max_rows=1))
+    assert short.predict({"text": ["Paris " * 7]})[0]["truncated"]
+    with pytest.raises(DataError, match="request: found 2 rows; expected at most 1; send several requests"):
+        short.predict({"text": ["a", "b"]})
 
 
 def test_the_promoted_model_has_signature_example_pinned_requirements_and_no_pickle(
@@ -280,6 +304,11 @@ def tagger_of(project: Project) -> Predictor:
     return Predictor(job.task, job.runtime.load(checkpoint, prepared), checkpoint, max_length=job.max_length)
 
 
+@pytest.fixture(scope="module")
+def tagger(shipped: Path) -> Predictor:
+    return tagger_of(open_project(shipped / "config", ["benchmark.runtimes=[{kind: onnxruntime}]"]))
+
+
 def test_a_text_beyond_the_token_limit_is_cut_and_says_so(shipped: Path) -> None:
     project = open_project(shipped / "config", ["benchmark.runtimes=[{kind: onnxruntime}]"])
     tagger = tagger_of(project)
@@ -297,14 +326,43 @@ def test_a_text_beyond_the_token_limit_is_cut_and_says_so(shipped: Path) -> None
         ({"tokens": [["fine"], ["no", 7]]}, "row 1: found neither"),
         ({"text": ["a"], "tokens": [["a"]]}, "row 0: found both"),
         ({"sentence": ["a"]}, "no column text or tokens"),
+        ({"tokens": [{"a": 1}]}, "row 0: found neither text nor tokens"),
+        ({"tokens": [{"a", "b"}]}, "row 0: found neither text nor tokens"),
+        (
+            {"text": ["fine", "to \ud800"]},
+            r"row 1: text: found half of a surrogate pair; expected text; correct",
+        ),
+        ({"tokens": [["fine"], ["a", "\udfff"]]}, "row 1: tokens: found half of a surrogate pair"),
+        (
+            {"text": ["a" * 1_000_001]},
+            "row 0: text: found 1,000,001 characters; expected at most 1,000,000; send",
+        ),
+        ({"tokens": [["a"] * 500_001]}, "row 0: tokens: found 1,000,001 characters"),
+        ({"text": ["a"] * 10_001}, "request: found 10,001 rows; expected at most 10,000; send several"),
+        ({"text": "Paris"}, "request: text: found one text; expected a list"),
+        ({"text": [["Paris"]]}, "row 0: found neither text nor tokens"),
+        ({"text": ["a", "b"], "tokens": [None]}, "request: found 2 of text and 1 of tokens"),
+        ({"text": 7}, "no column text or tokens"),
+        ([{"text": "Paris"}], "no column text or tokens"),
+        ("text", "no column text or tokens"),
+        (None, "no column text or tokens"),
     ],
+    ids=lambda value: str(value)[:40].encode("ascii", "replace").decode(),
 )
-def test_a_row_that_is_no_text_is_refused_by_its_number(
-    shipped: Path, data: dict[str, list[object]], fault: str
-) -> None:
-    tagger = tagger_of(open_project(shipped / "config", ["benchmark.runtimes=[{kind: onnxruntime}]"]))
-    with pytest.raises(DataError, match=fault):
+def test_a_row_that_is_no_text_is_refused_by_its_number(tagger: Predictor, data: Any, fault: str) -> None:
+    wanted = tagger.predict({"text": ["to Paris"]})
+    with pytest.raises(DataError, match=fault) as caught:
         tagger.predict(data)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert tagger.predict({"text": ["to Paris"]}) == wanted
+
+
+def test_odd_texts_are_answered_as_texts(tagger: Predictor) -> None:
+    odd = ["to \x00 Paris", "\u2028", "e\u0301" * 500, "\U0010ffff", "a" * 400_000, "Paris " * 150_000]
+    answers = tagger.predict({"text": odd})
+    assert [answer["truncated"] for answer in answers] == [False, False, False, False, False, True]
+    assert answers[-1] == tagger.predict({"text": ["Paris " * 1000]})[0]
 
 
 def _swap_weights(folder: Path) -> None:

@@ -29,7 +29,7 @@ _COMMANDS = {
     "doctor": "Check everything that the pipeline needs.",
     "sweep": "Search each backbone's hyper-parameters and refit the best trial.",
     "champions": "Select each backbone's champion from the tracking store.",
-    "plan": "Show what bench would measure or reuse, and why.",
+    "plan": "Show what run would measure or reuse, and why.",
     "bench": "Measure what is missing and keep every result.",
     "sync": "Send results that are not yet in the tracking store.",
     "decide": "Weigh accuracy against latency and name a winner.",

@@ -10,6 +10,7 @@ from bakeoff.core.records import AnyModel, Champion, SomeModel
 from bakeoff.errors import BakeoffError, ConfigError, NoChampionError, UserError
 from bakeoff.measure.model.opening import open_model
 from bakeoff.orchestrator.champions import require_champions, select_champions
+from bakeoff.orchestrator.labels import require_fitting_files
 from bakeoff.orchestrator.named_models import identify_models
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
@@ -61,6 +62,30 @@ def find_models(project: Project) -> tuple[AnyModel, ...]:
                 f"{model.backbone}: skipped, since the champion of {other} has the same content"
             )
     return (*champions, *(model for model in named if model.checkpoint_digest not in twins))
+
+
+def keep_fitting(project: Project, models: Iterable[SomeModel]) -> tuple[SomeModel, ...]:
+    """Keep the models whose files fit each other, as far as they are on this machine.
+
+    Each other one is reported and skipped, as long as another one is left.
+
+    Raises:
+        CheckpointError: The files of the only model do not fit.
+    """
+    errors = list[BakeoffError]()
+
+    def check(model: SomeModel, project: Project) -> SomeModel:
+        require_fitting_files(project, model)
+        return model
+
+    def skip(model: AnyModel, error: BakeoffError) -> None:
+        errors.append(error)
+        project.warn_once(f"{model.backbone}: skipped: {error}")
+
+    able = _keep_able(check, models, project, skip)
+    if not able and errors:
+        raise _join(errors)
+    return able
 
 
 def _join(errors: list[BakeoffError]) -> BakeoffError:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 from bakeoff.core.records import AnyModel
 from bakeoff.errors import UnknownLabelsError, UserError
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.session import READS_ROWS
+from bakeoff.measure.model.tokenizer import read_tokenizer
 from bakeoff.orchestrator.project import Project
 
 
 def check_labels(project: Project, champions: Iterable[AnyModel]) -> None:
     """Check that the models fit the task, and know the labels that a scenario compares with.
 
-    Only ``config.json`` of checkpoints that are on this machine is read. ``bench`` checks each other one as
-    soon as it is fetched.
+    Of checkpoints that are on this machine, ``config.json`` and the headers of the weights are read.
+    ``bench`` checks each other one as soon as it is fetched.
 
     Raises:
         CheckpointError: A model has another head than the task, or names no labels.
@@ -32,6 +34,21 @@ def check_labels(project: Project, champions: Iterable[AnyModel]) -> None:
             {model: names for error in errors for model, names in error.unknown.items()},
             {model: names for error in errors for model, names in error.known.items()},
         )
+
+
+def require_fitting_files(project: Project, model: AnyModel) -> None:
+    """Check that the files of a model on this machine fit each other: sizes, weights and tokenizer.
+
+    Raises:
+        CheckpointError: They do not.
+    """
+    folder = project.checkpoints.find_local(model)
+    if folder is None or model.loads_as in READS_ROWS:
+        return
+    checkpoint = open_checkpoint(folder)
+    # A machine that only plans, for the nodes of a cluster, may be without the library.
+    if not project.settings.data.task.reads_tensors and find_spec("tokenizers") is not None:
+        read_tokenizer(checkpoint)
 
 
 def needs_labels(project: Project) -> bool:

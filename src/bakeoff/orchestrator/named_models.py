@@ -22,8 +22,9 @@ from bakeoff.errors import (
     TrackingError,
     UserError,
 )
-from bakeoff.measure.model.checkpoint import CONFIG_FILE, TOKENIZER_FILE, ConfigFacts, read_config
+from bakeoff.measure.model.checkpoint import TOKENIZER_FILE, ConfigFacts, read_config
 from bakeoff.measure.model.graph import Graph, read_graph
+from bakeoff.measure.model.model_config import CONFIG_FILE
 from bakeoff.measure.model.row_model import Factory
 from bakeoff.measure.model.user_code import digest_source
 from bakeoff.orchestrator.project import Project

@@ -17,7 +17,7 @@ from bakeoff.core.config.quality_limits import find_misfits, find_unfit_scenario
 from bakeoff.core.config.search_space import Distribution, Scalar
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
-from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.protocol import TimingProtocol, Until
 from bakeoff.measure.scenarios import Latency, Quality, Scenario, Server
 from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.record import Record
@@ -229,14 +229,20 @@ class BenchmarkSettings(Record):
         runtimes: Runtimes to measure each champion in. The first one is the reference of the decision.
         scenarios: Scenarios to measure for each champion in each runtime.
         protocol: Protocol of the timed scenarios.
+        until: What ends the measurement: ``decided`` drops candidates that cannot win and stops when the
+            decision is known; ``intervals`` measures all candidates until their intervals are as narrow as
+            ``protocol.targets``. Null is ``decided`` for `run` and `try`, and ``intervals`` for `bench`. What
+            was measured by ``intervals`` also serves ``decided``. On a cluster it is always ``intervals``.
         cpus: Numbers of the CPUs that measured processes may use; null means all that bakeoff may use. Their
             count is part of the benchmark key, as part of the hardware.
         n_texts: Number of test documents for a timed scenario, drawn with the protocol's seed.
         execution: Machine or cluster that measures.
         timeout_s: Time limit of one worker process in seconds. A server scenario gets the time of its search
-            as well.
+            as well. Null is 1800 s for what is timed; for preparation and quality, 900 s, 1800 s for each GiB
+            of weights, and for each document of quality 0.02 s and 5 s a GiB.
         memory_limit_bytes: Memory that one worker process may allocate; a job that needs more fails alone.
-            Null leaves the limit to the system.
+            Null sets no limit for what is timed; for preparation and quality of a checkpoint or graph on the
+            CPU, 8 GiB and 24 times the size of its weights.
         environment: Names of environment variables that worker processes get besides those that runtimes
             need, such as ``NLTK_DATA``. It is not part of the benchmark key.
         max_attempts: Number of failed or invalid attempts after which bakeoff skips a job.
@@ -248,10 +254,11 @@ class BenchmarkSettings(Record):
     runtimes: Annotated[tuple[Backend, ...], Field(min_length=1)] = (Torch(), OnnxRuntime())
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)] = (Quality(), Latency())
     protocol: TimingProtocol = TimingProtocol()
+    until: Until | None = None
     cpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
     n_texts: Annotated[int, Field(ge=1)] = 256
     execution: Execution = LocalExecution()
-    timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
     memory_limit_bytes: Annotated[int, Field(ge=1 << 26)] | None = None
     environment: tuple[VariableName, ...] = ()
     max_attempts: Annotated[int, Field(ge=1)] = 3

@@ -79,6 +79,8 @@ class _Loader(yaml.SafeLoader):
             if isinstance(event, yaml.ScalarEvent) and not event.style and len(event.value) > MAX_PLAIN_CHARS:
                 found = f"a value of {len(event.value):,} characters"
                 raise _exceeds(f"{found}; shorten it, or write it in quotes", event.start_mark)
+            if isinstance(event, yaml.ScalarEvent):
+                event.value = _join_pairs(event)
             return super().compose_node(parent, index)
 
     @contextmanager
@@ -116,6 +118,17 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [each for pair in node.value for each in pair]
     return node.value if isinstance(node, yaml.SequenceNode) else []
+
+
+def _join_pairs(event: yaml.ScalarEvent) -> str:
+    """Return a text with each pair of surrogates as the character that JSON means by it."""
+    text = str(event.value)
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise _exceeds("half of a surrogate pair; correct its \\u escape", event.start_mark) from None
 
 
 def _exceeds(found: str, mark: Any) -> yaml.MarkedYAMLError:

@@ -178,6 +178,14 @@ FEW_REPEATS = FlagKind(
     "Few processes show little of the differences between processes.",
     "Set `protocol.min_repeats` to 5 or more.",
 )
+STOPPED_EARLY = FlagKind(
+    "stopped_early",
+    "samples",
+    "a race (`benchmark.until: decided`) dropped the candidate, since the leader beats it or it fails a "
+    "constraint",
+    "It cannot win, so it has fewer repeats than the others. Its intervals are honest, and wider.",
+    "If you need its figures, run `bakeoff bench`, which measures all candidates to their targets.",
+)
 CI_NOT_REACHED = FlagKind(
     "ci_not_reached",
     "samples",
@@ -317,6 +325,7 @@ FLAGS: Mapping[str, FlagKind] = {
         POWERSAVE,
         FOLD_SPREAD,
         FEW_REPEATS,
+        STOPPED_EARLY,
         CI_NOT_REACHED,
         UNSUPPORTED,
         BATCHED_TIMING,

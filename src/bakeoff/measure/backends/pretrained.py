@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
+from bakeoff.errors import BakeoffError, CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends.availability import importing, require_libraries
 from bakeoff.measure.model.checkpoint import TOKENIZER_CONFIG_FILE, Checkpoint, Head
+from bakeoff.measure.model.declared_sizes import count_values
+from bakeoff.measure.model.model_config import CONFIG_FILE
+from bakeoff.measure.model.safetensors import check_weights
 from bakeoff.measure.model.tokenizer import Encoder
 from bakeoff.measure.tasks import Document, Task
 
 EXTRA = "torch"
 LIBRARIES = ("torch", "transformers", "safetensors")
 SHOWN_KEYS = 3
+# A model has no more values than its weights hold, apart from tied ones and tables that it computes: GPT-2
+# has the square of its positions in each layer, a byte each.
+MOST_TIMES, SPARE_BYTES = 2, 1 << 30
+_FLOAT_BYTES = 4  # of the values that are loaded
+_OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _MAX_REASON = 200
 # Kinds of attention that every machine has. Others need a library, a device or a download, and a kernel
 # changes the time of a call, not the model.
@@ -52,20 +61,11 @@ def load_model(checkpoint: Checkpoint) -> Any:
         CheckpointError: transformers cannot load it; weights are missing, and random values would replace
             them; or the model has no place for a weight.
     """
-    require_libraries("loading a checkpoint", extra=EXTRA, libraries=LIBRARIES)
-    with importing():
-        import_libraries()
+    _import_all()
     import torch
-    from transformers import AutoConfig
-    from transformers.utils import logging as transformers_logging
 
-    # It draws progress bars and prints its own load report; the errors below replace it.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(str(checkpoint.folder), **offline)
-        model_class = auto_class(checkpoint.head)
+    with _explaining(checkpoint):
+        config, model_class = _read_class(checkpoint)
         model, info = model_class.from_pretrained(
             str(checkpoint.folder),
             config=config,
@@ -74,16 +74,8 @@ def load_model(checkpoint: Checkpoint) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are listed, and refused below by name
             **_choose_attention(config, model_class),
-            **offline,
+            **_OFFLINE,
         )
-    except UnsupportedRuntimeError:
-        raise
-    except Exception as error:  # transformers and what it calls raise errors of every class
-        raise CheckpointError(
-            checkpoint.folder,
-            found=f"transformers cannot load it ({_describe(error)})",
-            fix="correct config.json, which must describe the weights",
-        ) from error
     _require_all_weights_used(checkpoint, info)
     for module in model.modules():  # also those of an encoder or a text model inside
         inner = getattr(module, "config", None)
@@ -98,10 +90,14 @@ def load_reference(checkpoint: Checkpoint) -> Any:
     """Load a model whose outputs are the truth for every runtime.
 
     Raises:
-        CheckpointError: It cannot be loaded, or a weight is not a finite number.
+        CheckpointError: Its configuration describes a larger model than its weights, it cannot be loaded, or
+            a weight is not a finite number.
     """
-    model = load_model(checkpoint)  # which also says what is not installed
+    _import_all()
     import torch
+
+    _require_described_size(checkpoint)
+    model = load_model(checkpoint)
 
     wrong = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if wrong:
@@ -111,6 +107,72 @@ def load_reference(checkpoint: Checkpoint) -> Any:
             fix="restore its weights, or train it again",
         )
     return model
+
+
+def _import_all() -> None:
+    require_libraries("loading a checkpoint", extra=EXTRA, libraries=LIBRARIES)
+    with importing():
+        import_libraries()
+    from transformers.utils import logging as transformers_logging
+
+    # It draws progress bars and prints its own load report; the errors of this module replace it.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def _read_class(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """Return the configuration of a checkpoint, and the class of transformers that makes its model."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(checkpoint.folder), **_OFFLINE), auto_class(checkpoint.head)
+
+
+@contextmanager
+def _explaining(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn every error of transformers and what it calls into one about the checkpoint."""
+    try:
+        yield
+    except BakeoffError:
+        raise
+    except Exception as error:  # errors of every class
+        raise CheckpointError(
+            checkpoint.folder,
+            found=f"transformers cannot load it ({_describe(error)})",
+            fix="correct config.json, which must describe the weights",
+        ) from error
+
+
+def _require_described_size(checkpoint: Checkpoint) -> None:
+    """Refuse a configuration that describes a larger model than its weights, before memory is taken for it.
+
+    The described model is made without memory for its values. This is exact, and needs no list of fields.
+
+    Raises:
+        CheckpointError: It is so; the message has the largest tensor and the fields of its longest side.
+    """
+    import torch
+
+    with _explaining(checkpoint):
+        config, model_class = _read_class(checkpoint)
+        with torch.device("meta"):
+            described = model_class.from_config(config, **_choose_attention(config, model_class))
+    tensors = [(each.numel() * _FLOAT_BYTES, name, each.shape) for name, each in described.named_parameters()]
+    tensors += [
+        (each.numel() * each.element_size(), name, each.shape) for name, each in described.named_buffers()
+    ]
+    described_bytes = sum(size_bytes for size_bytes, *_ in tensors)
+    held_bytes = count_values(check_weights(checkpoint.folder).shapes) * _FLOAT_BYTES
+    if described_bytes <= MOST_TIMES * held_bytes + SPARE_BYTES:
+        return
+    _, name, shape = max(tensors)
+    fields = [field for field, value in config.to_dict().items() if value in tuple(shape)]
+    by = f", by {', '.join(fields[:SHOWN_KEYS])}" if fields else ""
+    raise CheckpointError(
+        checkpoint.folder,
+        found=f"{CONFIG_FILE} describes a model of {described_bytes:,} bytes, the weights are {held_bytes:,} "
+        f"(largest tensor: {name}, {' x '.join(map(str, shape))}{by})",
+        fix="restore the config.json that was saved with the weights",
+    )
 
 
 def auto_class(head: Head | None) -> Any:

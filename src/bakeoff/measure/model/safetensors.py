@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ MAX_INDEX_BYTES = 20_000_000  # twice the index of a model of 100,000 tensors
 _METADATA = "__metadata__"
 # Types that hold a weight as it is. All others need scales, by which nothing here multiplies.
 _PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
+# Types of whole bytes, with their number. The shape of a tensor of another type cannot be checked, so it
+# does not count.
+_TYPE_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
+}  # fmt: skip
+_MAX_AXES = 64  # of a tensor of PyTorch
 _AGAIN = "acquire the checkpoint again"
 
 
@@ -35,7 +43,7 @@ class WeightFiles:
 
     Attributes:
         files: Names of the files: one, or several shards.
-        shapes: Shape of each tensor, by its name.
+        shapes: Shape of each tensor, by its name; it fits the tensor's bytes.
     """
 
     files: tuple[str, ...]
@@ -75,6 +83,12 @@ def read_json(folder: Path, name: str, max_bytes: int) -> dict[str, Any]:
 def _parse_mapping(folder: Path, name: str, text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
+        if b"\\u" in text:  # half of a surrogate pair is JSON, but no label or name
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(
+            folder, found=f"{name} has half of a surrogate pair", fix="correct its \\u escape"
+        ) from None
     except RecursionError:
         raise CheckpointError(
             folder, found=f"{name} is nested too deeply", fix="log the checkpoint again"
@@ -131,37 +145,67 @@ def _read_tensors(folder: Path, name: str) -> dict[str, tuple[int, ...]]:
             raise CheckpointError(folder, found=f"{name} has an incomplete header", fix=_AGAIN)
         header = _parse_mapping(folder, f"the header of {name}", file.read(header_bytes))
     tensors = {tensor: entry for tensor, entry in header.items() if tensor != _METADATA}
-    ends = [_end_of(entry) for entry in tensors.values()]
-    if not ends or None in ends:
+    end = _end_of_all(tensors.values())
+    if not end:
         raise CheckpointError(folder, found=f"{name} has no readable header", fix=_AGAIN)
-    expected_bytes = _LENGTH_BYTES + header_bytes + max(end for end in ends if end is not None)
+    expected_bytes = _LENGTH_BYTES + header_bytes + end
     if size_bytes != expected_bytes:
         raise CheckpointError(
             folder, found=f"{name} has {size_bytes} bytes, its header says {expected_bytes}", fix=_AGAIN
         )
     for tensor, entry in tensors.items():
-        kind = entry.get("dtype")
+        kind = str(entry.get("dtype"))
+        if not _fits(entry):
+            raise CheckpointError(
+                folder, found=f"{name} has {tensor}, whose bytes do not fit its shape", fix=_AGAIN
+            )
         if tensor.endswith(".weight") and kind not in _PLAIN_TYPES:
             raise CheckpointError(
                 folder,
-                found=f"{name} has {tensor} as {str(kind)[:20]}, which is quantized",
+                found=f"{name} has {tensor} as {kind[:20]}, which is quantized",
                 fix=f"dequantize the model and save it as one of {', '.join(sorted(_PLAIN_TYPES))}",
             )
-    return {tensor: _shape_of(entry) for tensor, entry in tensors.items()}
+    return {
+        tensor: _shape_of(entry)
+        for tensor, entry in tensors.items()
+        if str(entry.get("dtype")) in _TYPE_BYTES
+    }
 
 
-def _end_of(entry: object) -> int | None:
-    """Return where a tensor's bytes end, counted from the end of the header; None if not stated."""
+def _end_of_all(entries: Iterable[object]) -> int | None:
+    """Return where the bytes of the last tensor end, from the end of the header; None if it is not stated.
+
+    The tensors must lie one after the other, as the format demands. If they shared their bytes, a small file
+    could pass for a large model.
+    """
+    spans = [_span_of(entry) for entry in entries]
+    end = 0
+    for begin, next_end in sorted(span for span in spans if span is not None):
+        if begin != end:
+            return None
+        end = next_end
+    return None if None in spans else end
+
+
+def _span_of(entry: object) -> tuple[int, int] | None:
+    """Return where a tensor's bytes begin and end; None if not stated."""
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     match offsets:
         case [int(begin), int(end)] if 0 <= begin <= end:
-            return end
+            return begin, end
     return None
 
 
+def _fits(entry: dict[str, Any]) -> bool:
+    """Return whether a tensor has as many bytes as its shape needs, if its type has whole bytes."""
+    size_bytes = _TYPE_BYTES.get(str(entry.get("dtype")))
+    begin, end = entry["data_offsets"]
+    return size_bytes is None or prod(_shape_of(entry)) * size_bytes == end - begin
+
+
 def _shape_of(entry: dict[str, Any]) -> tuple[int, ...]:
-    """Return a tensor's shape; empty if it is not stated."""
+    """Return a tensor's shape; that of a single value if it is not stated."""
     shape = entry.get("shape")
-    if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
+    if not isinstance(shape, list) or len(shape) > _MAX_AXES:
         return ()
-    return tuple(shape)
+    return tuple(shape) if all(type(size) is int and size >= 0 for size in shape) else ()

@@ -50,22 +50,81 @@ class Request(NamedTuple):
     words: tuple[Word, ...] = ()
 
 
-def read_table(data: Mapping[str, Iterable[object]], columns: Sequence[Column]) -> list[dict[str, object]]:
-    """Read the rows of a table, with the columns that it has.
+class RequestLimits(NamedTuple):
+    """Largest request that a served model answers.
+
+    Attributes:
+        max_rows: Most rows.
+        max_characters: Most characters of a cell; words count with a blank each.
+    """
+
+    max_rows: int
+    max_characters: int
+
+
+def read_table(
+    data: Mapping[str, Iterable[object]], columns: Sequence[Column], limits: RequestLimits
+) -> list[dict[str, object]]:
+    """Read the rows of a table, with the columns that it has, and check the size of each cell.
 
     Args:
         data: Values by column; a pandas DataFrame is one.
         columns: Columns that a request may have.
+        limits: Largest table that is read.
 
     Raises:
-        DataError: It has none of the columns.
+        DataError: It is not a table, has none of the columns, is too large, or has text that is not Unicode.
     """
-    found = {column.name: list(data[column.name]) for column in columns if column.name in data}
+    names = [column.name for column in columns]
+    try:
+        found = {name: _read_column(name, data[name]) for name in names if name in data}
+    except (TypeError, KeyError, IndexError):
+        found = {}
     if not found:  # MLflow drops columns that the signature does not name
-        names = [column.name for column in columns]
         raise DataError("request", found=f"no column {' or '.join(names)}", expected="one of them")
-    n_rows = max(map(len, found.values()))
+    lengths = {len(values) for values in found.values()}
+    if len(lengths) > 1:
+        listed = " and ".join(f"{len(values)} of {name}" for name, values in found.items())
+        raise DataError("request", found=f"{listed}", expected="one value of each column in every row")
+    (n_rows,) = lengths
+    if n_rows > limits.max_rows:
+        expected = f"at most {limits.max_rows:,}; send several requests, or load the model with max_rows"
+        raise DataError("request", found=f"{n_rows:,} rows", expected=expected)
+    for name, values in found.items():
+        for row, value in enumerate(values):
+            _check_cell(f"row {row}: {name}", value, limits.max_characters)
     return [{name: values[row] for name, values in found.items()} for row in range(n_rows)]
+
+
+def _read_column(name: str, values: Iterable[object]) -> list[object]:
+    if isinstance(values, str | bytes) or getattr(values, "ndim", 1) != 1:
+        found = "one text" if isinstance(values, str | bytes) else "several columns of this name"
+        raise DataError(f"request: {name}", found=found, expected="a list with a value for each row")
+    return list(values)
+
+
+def _check_cell(place: str, value: object, max_characters: int) -> None:
+    """Check a text or a list of words; the task says what is wrong with anything else."""
+    words = [value] if isinstance(value, str) else list_words(value) or []
+    n_characters = sum(map(len, words)) + len(words) - 1
+    if n_characters > max_characters:
+        expected = f"at most {max_characters:,}; send less of it, or load the model with max_characters"
+        raise DataError(place, found=f"{n_characters:,} characters", expected=expected)
+    try:
+        for word in words:
+            word.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            place, found="half of a surrogate pair", expected="text; correct the \\u escape"
+        ) from None
+
+
+def list_words(value: object) -> list[str] | None:
+    """Return the words of a cell; None without a list of words: pandas fills empty cells with NaN."""
+    if not isinstance(value, list | tuple | np.ndarray):
+        return None
+    words = list(value) if np.ndim(value) == 1 or not isinstance(value, np.ndarray) else []
+    return words if all(isinstance(word, str) for word in words) else None
 
 
 def read_text_request(number: int, row: Mapping[str, object], *, is_pair: bool) -> Request:

@@ -9,7 +9,7 @@ from typing import Any
 from bakeoff.errors import DataError
 from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.measure.tasks.label_schemes import Scheme, read_entities
-from bakeoff.measure.tasks.served import TEXT, Column, Request, Word
+from bakeoff.measure.tasks.served import TEXT, Column, Request, Word, list_words
 
 TOKENS = "tokens"
 COLUMNS = (Column(TEXT, "string", is_required=False), Column(TOKENS, "strings", is_required=False))
@@ -45,7 +45,7 @@ def read_words_request(number: int, row: Mapping[str, object]) -> Request:
     Raises:
         DataError: The row holds neither of them, or both.
     """
-    text, given = row.get(TEXT), _read_tokens(row.get(TOKENS))
+    text, given = row.get(TEXT), list_words(row.get(TOKENS))
     if isinstance(text, str) and given is None:
         words = split_words(text)
     elif given is not None and not isinstance(text, str):
@@ -71,11 +71,3 @@ def place_entities(request: Request, tags: Sequence[str], scheme: Scheme) -> lis
         }
         for kind, first, last in read_entities(tags, scheme)
     ]
-
-
-def _read_tokens(tokens: object) -> list[str] | None:
-    """Return the words of a cell, or None without a list of words: pandas fills empty cells with NaN."""
-    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
-        return None
-    words = list(tokens)
-    return words if all(isinstance(word, str) for word in words) else None

@@ -23,6 +23,7 @@ from bakeoff.measure.model.opening import open_model
 from bakeoff.measure.model.row_model import RowModel
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.measure.tasks import Document
+from bakeoff.orchestrator.bench.limits import bound_memory_bytes, bound_time_s
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.plan import documents_for
 from bakeoff.orchestrator.progress import warn
@@ -32,7 +33,7 @@ from bakeoff.run.measuring.orders import (
     PrepareOrder,
     TimedOrder,
     UntimedOrder,
-    run_in_fresh_process,
+    run_in_process,
 )
 
 N_CHECK_TEXTS = 64
@@ -80,7 +81,7 @@ def prepare_job(project: Project, planned: PlannedJob) -> PreparedJob:
     ready = acquire_job(project, planned)
     task = find_preparation(project, ready)
     if task is not None:
-        run_in_fresh_process(task.order, task.folder, task.timeout_s)
+        run_in_process(task.order, task.folder, task.timeout_s)
         shutil.rmtree(task.folder, ignore_errors=True)
     return ready
 
@@ -116,6 +117,7 @@ def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | Non
     if find_whole(ready.prepared, rehash=True) is not None:
         return None
     project.progress.say(f"{job.candidate}: preparing, and comparing the outputs with PyTorch's")
+    settings, opened = project.settings.benchmark, ready.open()
     order = PrepareOrder(
         runtime=runtime,
         checkpoint=ready.checkpoint,
@@ -124,11 +126,11 @@ def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | Non
         task=job.task,
         documents=pick_check_documents(project.test_documents),
         max_length=job.max_length,
-        memory_limit_bytes=project.settings.benchmark.memory_limit_bytes,
+        memory_limit_bytes=bound_memory_bytes(settings, opened, runtime),
         variables=project.worker_variables,
     )
     folder = project.results.work_folder(job, ready.planned.attempt, "prepare")
-    return PendingOrder(order, folder, project.settings.benchmark.timeout_s)
+    return PendingOrder(order, folder, bound_time_s(settings, opened))
 
 
 def pick_check_documents(documents: Sequence[Document]) -> tuple[Document, ...]:
@@ -149,7 +151,10 @@ def make_order(
         repeat: Number of the process, from 0.
         lengths: Length of each document, by which inputs are put in order; None counts words.
     """
-    job = ready.job
+    job, settings = ready.job, project.settings.benchmark
+    limit_bytes = settings.memory_limit_bytes
+    if not isinstance(job, TimedJob):
+        limit_bytes = bound_memory_bytes(settings, ready.open(), job.runtime)
     parts: dict[str, Any] = {
         "runtime": job.runtime,
         "scenario": job.scenario,
@@ -161,8 +166,8 @@ def make_order(
         "max_length": job.max_length,
         "repeat": repeat,
         "lengths": lengths,
-        "cpus": project.settings.benchmark.cpus,
-        "memory_limit_bytes": project.settings.benchmark.memory_limit_bytes,
+        "cpus": settings.cpus,
+        "memory_limit_bytes": limit_bytes,
         "variables": project.worker_variables,
     }
     if isinstance(job, TimedJob):
@@ -172,15 +177,17 @@ def make_order(
 
 @dataclass(frozen=True)
 class JobOutcomes:
-    """JobOutcomes of the jobs so far.
+    """Outcomes of the jobs so far.
 
     Attributes:
         kept: Attempts on disk, measured or failed.
         unready: Jobs that were not tried, because their checkpoint could not be fetched; not on disk.
+        unneeded: Reason for each job that a race skips, by key.
     """
 
     kept: list[Attempt] = field(default_factory=list)
     unready: list[FailedAttempt] = field(default_factory=list)
+    unneeded: dict[str, str] = field(default_factory=dict)
 
     def keep(self, project: Project, attempt: Attempt) -> None:
         """Store an attempt."""

@@ -1,4 +1,4 @@
-"""Untimed work: preparation, and jobs such as quality. Several run at once, each in a fresh process."""
+"""Untimed work: preparation, and jobs such as quality. Several run at once, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.errors import WorkerError
 from bakeoff.measure.system.cgroups import read_memory_left_bytes
 from bakeoff.orchestrator.bench.claims import BenchClaims
+from bakeoff.orchestrator.bench.limits import bound_time_s
 from bakeoff.orchestrator.bench.prepare import (
     EndsOneJob,
     PreparedJob,
@@ -127,8 +128,9 @@ class _Parallel:
 
     def _task(self, ready: PreparedJob) -> PendingOrder:
         folder = self._project.results.work_folder(ready.job, ready.planned.attempt, "repeat-0")
-        timeout_s = self._project.settings.benchmark.timeout_s
-        return PendingOrder(make_order(self._project, ready, 0), folder, timeout_s)
+        order = make_order(self._project, ready, 0)
+        settings = self._project.settings.benchmark
+        return PendingOrder(order, folder, bound_time_s(settings, ready.open(), len(order.documents)))
 
     def _keep(self, ready: PreparedJob, outcome: Done | WorkerError, wall_s: float) -> None:
         project, job, attempt = self._project, ready.job, ready.planned.attempt

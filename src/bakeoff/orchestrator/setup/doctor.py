@@ -18,7 +18,7 @@ from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingErr
 from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.orchestrator.champions import SAMPLE_RUNS, find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.hardware import ask_nodes
-from bakeoff.orchestrator.labels import compare_labels, needs_labels
+from bakeoff.orchestrator.labels import compare_labels, needs_labels, require_fitting_files
 from bakeoff.orchestrator.named_models import look_at_source
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.setup.discover import NAME_FIX, find_experiment_names
@@ -325,6 +325,7 @@ def _check_labels(project: Project, champions: Iterable[AnyModel]) -> Iterator[C
             continue  # only its answers name labels
         name = f"labels of {champion.backbone}"
         try:
+            require_fitting_files(project, champion)
             known = compare_labels(project, champion)
         except BakeoffError as error:
             yield from fault_from(name, error)

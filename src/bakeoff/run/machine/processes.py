@@ -15,7 +15,10 @@ from pathlib import Path
 
 from bakeoff.disk.durable import open_new, storage_faults
 from bakeoff.run.machine import children
+from bakeoff.run.machine.forked import ForkedProcess
 from bakeoff.run.machine.variables import choose_variables
+
+Child = subprocess.Popen[bytes] | ForkedProcess
 
 STDERR_FILE = "stderr.txt"
 STDOUT_FILE = "stdout.txt"
@@ -50,12 +53,7 @@ def start_process(
         pass_fds: Descriptors that it inherits.
         cpus: CPUs on which it may run from its first instruction on; None means ours.
     """
-    with ExitStack() as files:
-        with storage_faults(folder, "writing"):
-            stdout, stderr = (
-                files.enter_context(open_new(folder / name)) for name in (STDOUT_FILE, STDERR_FILE)
-            )
-        files.enter_context(_running_on(cpus))
+    with open_outputs(folder) as (stdout, stderr), _running_on(cpus):
         return start_python(
             module,
             words,
@@ -63,8 +61,8 @@ def start_process(
             environment,
             named=named,
             pass_fds=pass_fds,
-            stdout=stdout.fileno(),
-            stderr=stderr.fileno(),
+            stdout=stdout,
+            stderr=stderr,
         )
 
 
@@ -99,12 +97,33 @@ def start_python(
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
-        env=choose_variables(os.environ, named) | dict(environment),
+        env=variables_for(environment, named),
         start_new_session=True,
         pass_fds=pass_fds,
     )
     children.add(process.pid)
     return process
+
+
+def variables_for(environment: Mapping[str, str], named: Collection[str]) -> dict[str, str]:
+    """Return the variables of a child process.
+
+    Args:
+        environment: Variables added to those that it gets from us.
+        named: Names of variables that it gets from us besides the usual ones.
+    """
+    return choose_variables(os.environ, named) | dict(environment)
+
+
+@contextmanager
+def open_outputs(folder: Path) -> Iterator[tuple[int, int]]:
+    """Open the files for the output of a process, and yield the descriptors of stdout and stderr."""
+    with ExitStack() as files:
+        with storage_faults(folder, "writing"):
+            stdout, stderr = (
+                files.enter_context(open_new(folder / name)) for name in (STDOUT_FILE, STDERR_FILE)
+            )
+        yield stdout.fileno(), stderr.fileno()
 
 
 @contextmanager
@@ -135,9 +154,7 @@ def thread_environment(threads: int, hash_seed: int) -> dict[str, str]:
     }
 
 
-def wait_for(
-    process: subprocess.Popen[bytes], timeout_s: float, on_wait: Callable[[], None] | None = None
-) -> bool:
+def wait_for(process: Child, timeout_s: float, on_wait: Callable[[], None] | None = None) -> bool:
     """Block until a process ends; return False after the time-out.
 
     Popen.wait(timeout) would poll and disturb measurements at the same time.
@@ -147,13 +164,13 @@ def wait_for(
         timeout_s: Longest wait.
         on_wait: Called about once a second meanwhile; it must be short.
     """
-    if not hasattr(os, "pidfd_open"):  # not Linux
+    if isinstance(process, subprocess.Popen) and not hasattr(os, "pidfd_open"):  # not Linux
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return False
         return True
-    descriptor = os.pidfd_open(process.pid)
+    descriptor = _open_end(process)
     try:
         if not wait_readable(descriptor, timeout_s, on_wait):
             return False
@@ -163,13 +180,13 @@ def wait_for(
         os.close(descriptor)
 
 
-def wait_for_any(ours: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> None:
+def wait_for_any(ours: Sequence[Child], timeout_s: float) -> None:
     """Block until one of several processes ends, at most for some time; it may return earlier."""
     if not hasattr(os, "pidfd_open"):  # not Linux
         time.sleep(min(timeout_s, LOOK_S))
         return
     poller = select.poll()
-    descriptors = [os.pidfd_open(process.pid) for process in ours if process.returncode is None]
+    descriptors = [_open_end(process) for process in ours if process.returncode is None]
     try:
         for descriptor in descriptors:
             poller.register(descriptor, select.POLLIN)
@@ -210,8 +227,8 @@ def thaw(process: subprocess.Popen[bytes]) -> None:
         _signal(process, signal.SIGCONT)
 
 
-def end_process(process: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
-    """End a process and all that it started: they share one session."""
+def end_process(process: Child, *, grace_s: float = GRACE_S) -> None:
+    """End a process and all that it started: they share one process group."""
     if grace_s > 0:
         _signal(process, signal.SIGTERM)
         wait_for(process, grace_s)
@@ -233,9 +250,9 @@ def die_with_parent(parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def describe_end(process: subprocess.Popen[bytes]) -> str:
+def describe_end(process: Child) -> str:
     """Describe the end of a process: ``killed by SIGSEGV``, ``exit code 3``."""
-    code = process.returncode
+    code = process.returncode or 0
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
@@ -246,7 +263,12 @@ def read_tail(folder: Path) -> str:
         return file.read().decode(errors="replace").strip()
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+def _open_end(process: Child) -> int:
+    """Open a descriptor that can be read once a process has ended."""
+    return process.open_end() if isinstance(process, ForkedProcess) else os.pidfd_open(process.pid)
+
+
+def _signal(process: Child, number: int) -> bool:
     """Send a signal to a process and all that it started; return False if none of them is left."""
     try:
         os.killpg(process.pid, number)

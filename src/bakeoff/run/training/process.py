@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
 from collections.abc import Callable, Collection, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,23 +16,31 @@ from typing import Any, Self
 
 from bakeoff.disk import durable
 from bakeoff.errors import WorkerError
-from bakeoff.run.machine import processes
+from bakeoff.run.machine import forks, processes
+from bakeoff.run.machine.hardware import default_threads, detect_hardware
 from bakeoff.run.training.messages import Broke, Loaded, LoadTrainer, Reported, Train, Trained
-from bakeoff.run.training.trainer import TrainingOrder, TrainingOutcome
+from bakeoff.run.training.trainer import TrainingOrder, TrainingOutcome, is_built_in
 
 Judge = Callable[[Mapping[str, float]], bool]
 """Gets the metrics after an epoch, and returns whether the training continues."""
 
 WORKER = "bakeoff.run.training.worker"
-_STDERR = 2
+# Output of libraries must not mix with our results on stdout.
+_OUTPUTS = (2, 2)
 # No library may reach for a hub, and threads that wait must leave the CPU to those that work.
 _VARIABLES = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
+_THREADS = "OMP_NUM_THREADS"
+_PRELOAD = (
+    "bakeoff.run.training.hugging_face:import_torch",
+    "bakeoff.measure.tasks.label_schemes:import_reader",
+)
 
 
 class TrainingProcess:
     """One process for the trainings of a sweep; it ends with the ``with`` block.
 
-    A training that kills it costs only that training: the next one gets a fresh process.
+    A training that kills it costs only that training: the next one gets a fresh process. Trainings of our own
+    trainer run in a fork of a server, if one is kept.
 
     Args:
         folder: Working folder of the process; it is made if it is missing.
@@ -43,7 +50,8 @@ class TrainingProcess:
     def __init__(self, folder: Path, variables: Collection[str] = ()) -> None:
         self._folder = folder
         self._variables = variables
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: processes.Child | None = None
+        self._runs_foreign_code = False
         self._pipe: Connection[Any, Any] | None = None
 
     def __enter__(self) -> Self:
@@ -86,7 +94,7 @@ class TrainingProcess:
         self._process = self._pipe = None
 
     def _ask(self, question: LoadTrainer | Train, judge: Judge | None = None) -> Loaded | Trained:
-        pipe = self._open()
+        pipe = self._open(question.trainer)
         try:
             pipe.send(question)
             while isinstance(answer := pipe.recv(), Reported):
@@ -106,19 +114,49 @@ class TrainingProcess:
             raise TypeError(f"a training process answered {answer!r}")
         return answer
 
-    def _open(self) -> Connection[Any, Any]:
+    def _open(self, trainer: str) -> Connection[Any, Any]:
+        if not (is_built_in(trainer) or self._runs_foreign_code):
+            self.close()  # a fork must not run code of a user
         if self._pipe is None:
+            self._runs_foreign_code = not is_built_in(trainer)
+            folder = durable.make_folder(self._folder)
             self._pipe, theirs = multiprocessing.Pipe()
             with theirs:
-                self._process = processes.start_python(
-                    WORKER,
-                    (str(theirs.fileno()), str(os.getpid())),
-                    durable.make_folder(self._folder),
-                    _VARIABLES,
-                    named=self._variables,
-                    pass_fds=(theirs.fileno(),),
-                    # Output of libraries must not mix with our results on stdout.
-                    stdout=_STDERR,
-                    stderr=_STDERR,
-                )
+                self._process = self._start(folder, theirs.fileno())
         return self._pipe
+
+    def _start(self, folder: Path, pipe: int) -> processes.Child:
+        if self._runs_foreign_code:
+            return self._start_fresh(folder, pipe, _VARIABLES)
+        variables = _own_variables()
+        forked = forks.fork(
+            WORKER,
+            (),
+            folder,
+            variables,
+            outputs=_OUTPUTS,
+            named=self._variables,
+            pass_fds=(pipe,),
+            preload=_PRELOAD,
+        )
+        return forked or self._start_fresh(folder, pipe, variables)
+
+    def _start_fresh(self, folder: Path, pipe: int, variables: Mapping[str, str]) -> processes.Child:
+        stdout, stderr = _OUTPUTS
+        return processes.start_python(
+            WORKER,
+            (str(pipe), str(os.getpid())),
+            folder,
+            variables,
+            named=self._variables,
+            pass_fds=(pipe,),
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+
+def _own_variables() -> dict[str, str]:
+    """Return variables for our own trainer: those of untimed orders, so that they can share a fork server."""
+    given = os.environ.get(_THREADS, "")
+    threads = int(given) if given.isdecimal() else default_threads(detect_hardware())
+    return processes.thread_environment(threads, hash_seed=0) | _VARIABLES

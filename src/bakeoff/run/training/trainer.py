@@ -105,10 +105,15 @@ def can_report(trainer: Trainer) -> bool:
     return "report" in inspect.signature(trainer.train).parameters
 
 
+def is_built_in(name: str) -> bool:
+    """Return whether a trainer is part of bakeoff, and no code of a user."""
+    return name.startswith(_OURS)
+
+
 def load_trainer(name: str) -> Trainer:
     """Import a trainer class and construct it without arguments."""
     module, _, attribute = name.partition(":")
-    if not module.startswith(_OURS):
+    if not is_built_in(name):
         find_user_code()
     try:
         made = getattr(importlib.import_module(module), attribute)()

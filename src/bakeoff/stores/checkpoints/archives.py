@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from bakeoff.disk.names import NameRegister
 from bakeoff.errors import CheckpointError
-from bakeoff.measure.model.checkpoint import CONFIG_FILE
+from bakeoff.measure.model.model_config import CONFIG_FILE
 
 MAX_MEMBERS = 2_000  # a checkpoint has some ten files; one in shards, with its training state, some hundreds
 MAX_UNPACKED_BYTES = 64 * 2**30  # ten billion weights in fp32 are 40 GiB; bakeoff benchmarks none larger

@@ -14,8 +14,8 @@ from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_folder, list_files, shorten
 from bakeoff.disk.names import NameRegister
 from bakeoff.errors import FULL_OR_READ_ONLY, CheckpointError, ModelSourceError, StorageError, TrackingError
-from bakeoff.measure.model.checkpoint import CONFIG_FILE
 from bakeoff.measure.model.graph import GRAPH_FILE
+from bakeoff.measure.model.model_config import CONFIG_FILE
 from bakeoff.measure.model.opening import open_model
 from bakeoff.stores.checkpoints.archives import find_checkpoint_folder, unpack
 from bakeoff.stores.checkpoints.sources import (

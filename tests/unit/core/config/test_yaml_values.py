@@ -57,6 +57,7 @@ HOSTILE = {
     "an unknown tag": (f"a: !!python/{'x' * 90_000} b", "could not determine a constructor"),
     "an unknown alias": (f"a: *{'x' * 90_000}", "found undefined alias"),
     "a date that does not exist": ("a: 2026-13-45", "month must be in 1..12"),
+    "half of a character": ('a: ["\\ud83d\\ude00", "\\ud83d"]', "half of a surrogate pair"),
     "a mapping as key": ("{? {a: b} : c}", "a key that is not a text"),
 }
 

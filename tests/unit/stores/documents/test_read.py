@@ -274,6 +274,13 @@ DAMAGED: list[tuple[str, bytes, str]] = [
         b'{"a": "\\ud83d"}',
         ":1: found half of a surrogate pair; expected text; correct the \\u escape",
     ),
+    ("a.jsonl", b'{"a": 1}\n["\\udc00"]\n', ":2: found half of a surrogate pair"),
+    (
+        "a.json",
+        b'[\n{"a": "\\ud83d\\ude00 \\\\ud83d"},\n{"a":\n"\\ud83d"}]',
+        ":4: found half of a surrogate pair; expected text; correct the \\u escape",
+    ),
+    ("a.json", b'{\n"a": "\\uDEad"}', ":2: found half of a surrogate pair"),
     ("a.jsonl", b"12\n", ":1: found a number; expected one JSON object"),
     ("a.json", b'{\n"version": 1, "data": [{}]}', "one JSON object with a list in 'data'"),
     ("a.csv", b"text,label\na\n", ":2: found 1 cell; expected 2, as in the header; quote a cell"),

@@ -133,7 +133,11 @@ def test_what_killed_processes_left_half_written_goes_and_nothing_else_does(
         shelf.open().store(shelf.made[0].replace(attempt=2), is_forced=True)
     (shelf.paths[1].parent / ".notes").write_text("mine")
     left = set(shelf.folder.rglob("*")) - set(before)
-    assert sorted(path.name.split(".")[2] for path in left if path.name != ".notes") == ["forced", "json", "npz"]
+    assert sorted(path.name.split(".")[2] for path in left if path.name != ".notes") == [
+        "forced",
+        "json",
+        "npz",
+    ]
     shelf.open().remove_leftovers()
     assert sorted(shelf.folder.rglob("*")) == sorted([*before, shelf.paths[1].parent / ".notes"])
     assert shelf.standing() == [0, 1, 2]
