@@ -127,7 +127,7 @@ def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | Non
         documents=pick_check_documents(project.test_documents),
         max_length=job.max_length,
         memory_limit_bytes=bound_memory_bytes(settings, opened, runtime),
-        variables=settings.environment,
+        variables=project.worker_variables,
     )
     folder = project.results.work_folder(job, ready.planned.attempt, "prepare")
     return PendingOrder(order, folder, bound_time_s(settings, opened))
@@ -168,7 +168,7 @@ def make_order(
         "lengths": lengths,
         "cpus": settings.cpus,
         "memory_limit_bytes": limit_bytes,
-        "variables": settings.environment,
+        "variables": project.worker_variables,
     }
     if isinstance(job, TimedJob):
         return TimedOrder(**parts, protocol=job.protocol)

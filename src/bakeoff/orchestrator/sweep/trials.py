@@ -45,7 +45,7 @@ def name_study(backbone: str, sweep_run_id: str) -> str:
 
 def open_training_process(project: Project) -> TrainingProcess:
     """Return the process of the trainings, which starts with the first one."""
-    return TrainingProcess(project.root / ".cache" / "training", project.settings.hpo.environment)
+    return TrainingProcess(project.root / ".cache" / "training", project.training_variables)
 
 
 def run_trials(
