@@ -40,7 +40,6 @@ __all__ = ["arm", "make_worker"]  # fixtures that are written down elsewhere
 
 # Models so small are no faster on two threads, which spin while they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-RUNTIMES = [{"kind": "torch", "threads": 1}, {"kind": "onnxruntime", "threads": 1}]
 # Libraries set these when a test imports them. All tests have them, so that their orders share fork servers.
 for name, value in (
     ("KMP_DUPLICATE_LIB_OK", "True"),
@@ -103,7 +102,6 @@ def write_project(folder: Path, backbones: Mapping[str, Path], changes: Mapping[
             "accept_contended": True,
             # All candidates get all repeats, however clear the decision; the race has tests of its own.
             "until": "intervals",
-            "runtimes": RUNTIMES,
             "protocol": QUICK_PROTOCOL,
             "scenarios": [{"kind": "quality"}, {"kind": "latency", "batch_sizes": [1, 2]}],
         },
