@@ -241,7 +241,9 @@ def _wait_for_any(
 ) -> list[tuple[int, bool]]:
     """Wait about a second; return each process that is over, and whether it ended by itself."""
     if running:
-        processes.wait_for_any([each.process for each in running.values()], processes.CALL_S)
+        next_end_s = min(each.begin_s + each.pending.timeout_s for each in running.values())
+        longest_s = min(processes.CALL_S, max(next_end_s - time.monotonic(), 0.0))
+        processes.wait_for_any([each.process for each in running.values()], longest_s)
         if on_wait is not None:
             on_wait()
     over = []
