@@ -11,7 +11,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-ASKED = [*PROJECT["dependencies"], *(each for extra in PROJECT["optional-dependencies"].values() for each in extra)]
+EXTRAS = PROJECT["optional-dependencies"]
+ASKED = [*PROJECT["dependencies"], *(each for extra in EXTRAS.values() for each in extra)]
 PINNED = {
     canonicalize_name(name): version
     for name, found, version in (
