@@ -99,6 +99,8 @@ def _command(
     client_module.RETRY_WAITS_S = waits_s
     # A shell that starts the tests in the background lets all that it starts ignore interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.path[:] = [entry for entry in sys.path if entry]  # a command does not search its working folder
     os.environ.clear()
     os.environ.update(environment)
     for number, path in enumerate(said, start=1):

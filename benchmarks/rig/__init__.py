@@ -22,7 +22,7 @@ from bakeoff.measure.scenarios import Latency
 from bakeoff.measure.statistics.outcomes import read_outcomes
 from bakeoff.measure.statistics.readings import Reading
 from bakeoff.measure.tasks import Document, TokenClassification
-from bakeoff.run.measuring.orders import WORKER, PrepareOrder, TimedOrder, run_in_fresh_process
+from bakeoff.run.measuring.orders import WORKER, PrepareOrder, TimedOrder, run_in_process
 from bakeoff.run.measuring.resident import ResidentWorker
 from bakeoff.stores.documents import read_documents
 
@@ -86,7 +86,7 @@ def make_worker(
             )
             work = folder / "work" / f"prepare-{checkpoint.name}"
             work.mkdir(parents=True, exist_ok=True)
-            run_in_fresh_process(preparation, work, TIMEOUT_S)
+            run_in_process(preparation, work, TIMEOUT_S)
     encoder = Encoder(open_checkpoint(checkpoint), MAX_LENGTH)
     order = TimedOrder(
         runtime=runtime,

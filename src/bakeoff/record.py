@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+# For records that are read by a process with another working folder.
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 class Record(BaseModel):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -25,6 +26,7 @@ from bakeoff.measure.heats import run as heat_run
 from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.orchestrator import Project, bench, decide, open_project, save_decision, select_champions, sweep
 from bakeoff.orchestrator.bench import execute
+from bakeoff.run.machine.forks import keeping_servers
 from bakeoff.run.machine.lock import LOCK_VARIABLE
 from bakeoff.stores.documents import read_documents
 from bakeoff.stores.tracking import Tracker
@@ -38,6 +40,13 @@ __all__ = ["arm", "make_worker"]  # fixtures that are written down elsewhere
 
 # Models so small are no faster on two threads, which spin while they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Libraries set these when a test imports them. All tests have them, so that their orders share fork servers.
+for name, value in (
+    ("KMP_DUPLICATE_LIB_OK", "True"),
+    ("KMP_INIT_AT_FORK", "FALSE"),
+    ("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), "torchinductor"))),
+):
+    os.environ.setdefault(name, value)
 N_TRAIN, N_TEST = 48, 24
 QUICK_PROTOCOL = {
     "processes": 2,
@@ -91,6 +100,8 @@ def write_project(folder: Path, backbones: Mapping[str, Path], changes: Mapping[
         "benchmark": {
             # The tests ask what becomes of a measurement, on whatever machine they run.
             "accept_contended": True,
+            # All candidates get all repeats, however clear the decision; the race has tests of its own.
+            "until": "intervals",
             "protocol": QUICK_PROTOCOL,
             "scenarios": [{"kind": "quality"}, {"kind": "latency", "batch_sizes": [1, 2]}],
         },
@@ -112,6 +123,13 @@ def machine_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(LOCK_VARIABLE, str(path))
         yield path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_servers() -> Iterator[None]:
+    """Untimed orders of all tests of this process share fork servers, as those of one command do."""
+    with keeping_servers():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.backends.pretrained import load_model
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.tasks.documents import TaggedDocument
-from bakeoff.run.measuring.orders import PrepareOrder, run_in_fresh_process
+from bakeoff.run.measuring.orders import PrepareOrder, run_in_process
 from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.tracking import Tracker
 from disks import small_disk
@@ -252,6 +252,6 @@ def test_an_export_that_changed_on_disk_is_not_taken_and_is_made_again(
     model.write_bytes(model.read_bytes()[:-1])
     assert find_whole(prepared, rehash=True) is None
     (tmp_path / "work").mkdir()
-    run_in_fresh_process(order, tmp_path / "work", timeout_s=300)
+    run_in_process(order, tmp_path / "work", timeout_s=300)
     assert find_whole(prepared, rehash=True) is not None
     OnnxRuntime(threads=1).load(checkpoint, prepared)

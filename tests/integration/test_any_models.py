@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -165,7 +166,10 @@ def count_letters(text: str) -> dict[str, int]:
 
 
 def log_models(train: list[dict[str, Any]], folder: Path) -> dict[str, str]:
-    """Log models as their authors would; each one's URI by name."""
+    """Log models as their authors would; each one's URI by name.
+
+    Requirements are named, since MLflow finds them by loading each model in a process of its own.
+    """
     import pandas as pd
     from lightgbm import LGBMRegressor
     from mlflow.models import infer_signature
@@ -190,17 +194,21 @@ def log_models(train: list[dict[str, Any]], folder: Path) -> dict[str, str]:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "hf" / "tokenizer.json"), pad_token="[PAD]"
     )
+    log_sklearn = functools.partial(mlflow.sklearn.log_model, pip_requirements=["scikit-learn"])
     experiment = mlflow.create_experiment("models", artifact_location=(folder / "artifacts").as_uri())
     with mlflow.start_run(experiment_id=experiment):
         found = {
-            "plain": mlflow.sklearn.log_model(plain, name="plain"),
-            "misread": mlflow.sklearn.log_model(plain, name="misread", signature=signed),
-            "selecting": mlflow.sklearn.log_model(selecting, name="selecting", signature=signed),
-            "numbered": mlflow.sklearn.log_model(
+            "plain": log_sklearn(plain, name="plain"),
+            "misread": log_sklearn(plain, name="misread", signature=signed),
+            "selecting": log_sklearn(selecting, name="selecting", signature=signed),
+            "numbered": log_sklearn(
                 numbered, name="numbered", signature=infer_signature(table, numbered.predict(table))
             ),
             "boosted": mlflow.lightgbm.log_model(
-                boosted, name="boosted", signature=infer_signature(features, boosted.predict(features))
+                boosted,
+                name="boosted",
+                signature=infer_signature(features, boosted.predict(features)),
+                pip_requirements=["lightgbm"],
             ),
             "transformers": mlflow.transformers.log_model(
                 {"model": model, "tokenizer": tokenizer},
@@ -526,7 +534,7 @@ def test_a_pipeline_of_spacy_is_measured_as_mlflow_loads_it(
     nlp.initialize(lambda: examples)
     for _ in range(8):
         nlp.update(examples)
-    mlflow.spacy.save_model(nlp, str(tmp_path / "spacy-model"))
+    mlflow.spacy.save_model(nlp, str(tmp_path / "spacy-model"), pip_requirements=["spacy"])
     model = {"source": str(tmp_path / "spacy-model"), "trust_code": True}
     project = write({"spacy": model}, scenarios=[{"kind": "quality"}])
     assert bench(project).failed == ()

@@ -19,7 +19,7 @@ from bakeoff.measure.backends.parity import Agreement, answer_all, compare, read
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.measure.tasks.token_classification import TokenClassification
-from bakeoff.run.measuring.orders import PrepareOrder, run_in_fresh_process
+from bakeoff.run.measuring.orders import PrepareOrder, run_in_process
 from samples import sample_of
 
 Weights = NDArray[np.float32]
@@ -196,7 +196,7 @@ def test_a_checkpoint_that_answers_nan_is_refused_and_leaves_nothing(
     )
     (tmp_path / "work").mkdir()
     with pytest.raises(WorkerError, match=r"weights with NaN or infinity: classifier\.bias"):
-        run_in_fresh_process(order, tmp_path / "work", timeout_s=300)
+        run_in_process(order, tmp_path / "work", timeout_s=300)
     assert [path for path in (tmp_path / "out").iterdir() if path.suffix != ".lock"] == []
 
 

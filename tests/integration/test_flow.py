@@ -38,6 +38,7 @@ from bakeoff.orchestrator import (
 from bakeoff.orchestrator.plan import build_jobs
 from bakeoff.orchestrator.progress import Advance, Quiet
 from bakeoff.run.measuring.resident import ResidentWorker
+from bakeoff.run.training import process as training
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 from command_line import Command, start
@@ -423,7 +424,7 @@ class KillsAfterTheFirstFold(Quiet):
                 return
             for child in psutil.Process().children():
                 with suppress(psutil.NoSuchProcess):  # another one that ended by itself meanwhile
-                    if "spawn_main" in " ".join(child.cmdline()):
+                    if training.WORKER in child.cmdline():
                         child.kill()
                         self.killed.append(child.pid)
 

@@ -61,8 +61,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedStudy:
 
 
 @pytest.fixture
-def process() -> Iterator[TrainingProcess]:
-    with TrainingProcess() as process:
+def process(tmp_path: Path) -> Iterator[TrainingProcess]:
+    with TrainingProcess(tmp_path / "training") as process:
         yield process
 
 

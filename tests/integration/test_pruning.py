@@ -12,6 +12,7 @@ import pytest
 from bakeoff.orchestrator import Project, open_project, select_champions, sweep
 from bakeoff.orchestrator.sweep.lead import SweepResult
 from bakeoff.stores import tags
+from integration.word_trainers import VARIABLES
 
 HERE = Path(__file__).parent
 EPOCHS, FOLDS = 8, 2
@@ -37,6 +38,7 @@ def make_sweep(
             "search_space": {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1.0, "log": True}},
             "training": {"epochs": EPOCHS},
             "pruner": pruner,
+            "environment": VARIABLES,
         }
         return make_project(tmp_path / "project", {"words": pretrained}, {"hpo": hpo})
 

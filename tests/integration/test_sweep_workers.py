@@ -20,6 +20,7 @@ from bakeoff.orchestrator import Project, join_sweep, open_project, select_champ
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker
 from copies import STORE, copy_project
+from integration.word_trainers import VARIABLES
 from services import PostgresServer, closed_port
 
 HERE = Path(__file__).parent
@@ -68,6 +69,7 @@ def team_maker(place: Path, make_project: Callable[..., Path]) -> MakeTeam:
             "search_space": {"learning_rate": {"kind": "float", "low": 0.0001, "high": 1.0, "log": True}},
             "training": {"epochs": 3},
             "workers": {"heartbeat_interval_s": 1, "heartbeat_grace_s": 10, "wait_s": 200},
+            "environment": VARIABLES,
         }
         changes: dict[str, Any] = {"hpo": settings | hpo}
         if tracking:

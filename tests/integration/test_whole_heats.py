@@ -24,7 +24,7 @@ from bakeoff.orchestrator.bench.prepare import make_order, prepare_job
 from bakeoff.orchestrator.plan import find_existing, plan_for
 from bakeoff.run.machine import processes
 from bakeoff.run.measuring import resident
-from bakeoff.run.measuring.orders import WORKER, Done, MeasureOrder, run_in_fresh_process
+from bakeoff.run.measuring.orders import WORKER, Done, MeasureOrder, run_in_process
 from bakeoff.run.measuring.resident import ResidentWorker
 from copies import copy_project
 from workers import MakeWorker
@@ -272,9 +272,9 @@ def test_so_is_what_a_job_read_that_is_measured_alone(
 
     def second_ends_without_outcome(order: MeasureOrder, folder: Path, timeout_s: float, **more: Any) -> Done:
         module = WORKER if order.repeat == 0 else "this"
-        return run_in_fresh_process(order, folder, timeout_s, module, **more)
+        return run_in_process(order, folder, timeout_s, module, **more)
 
-    monkeypatch.setattr(execute, "run_in_fresh_process", second_ends_without_outcome)
+    monkeypatch.setattr(execute, "run_in_process", second_ends_without_outcome)
     result = bench(project)
     (failed,) = result.failed
     assert result.measured == ()

@@ -25,6 +25,8 @@ from bakeoff.measure.tasks import Document
 from bakeoff.measure.tasks.documents import TaggedDocument
 from bakeoff.run.training.trainer import Report, TrainingOrder, TrainingOutcome
 
+# A configuration must name them, or the training process does not get them.
+VARIABLES = ["WORD_TRAINER_LOG", "WORD_TRAINER_TEAM", "WORD_TRAINER_RELEASE"]
 N_BUCKETS = 512
 PATIENCE_S = 300.0
 Rows = np.ndarray[Any, np.dtype[np.int64]]

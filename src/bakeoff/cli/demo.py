@@ -12,10 +12,20 @@ from bakeoff.cli.options import overrides_option, quiet_option
 from bakeoff.cli.report import write_report
 from bakeoff.core.decision.decide import Decision
 from bakeoff.demo import BASELINE, log_baseline, make_workspace
-from bakeoff.orchestrator import Project, bench, decide, open_project, promote, select_champions, sweep
+from bakeoff.orchestrator import (
+    Project,
+    bench,
+    decide,
+    estimate_time,
+    open_project,
+    promote,
+    select_champions,
+    sweep,
+)
 from bakeoff.orchestrator import plan as make_plan
 from bakeoff.report.text.decision import headline
 from bakeoff.report.text.units import clean
+from bakeoff.run.machine.forks import keeping_servers
 
 
 @click.command(short_help="Run all stages on bundled text, in a folder of its own.")
@@ -40,12 +50,13 @@ def demo(folder: Path, overrides: tuple[str, ...], quiet: bool) -> int:
     configs = make_workspace(folder)
     # Opened before minutes of work, so that a wrong setting is refused at once.
     slots, intents = (open_project(config, overrides, progress) for config in configs)
-    click.echo("Act 1 of 2: the slots of a sentence (token classification)")
-    endings = [_play(slots, configs[0], has_promotion=True)]
-    click.echo("\nAct 2 of 2: the intent of a sentence (text classification)")
-    if log_baseline(intents):
-        click.echo(f"mlflow.sklearn logged the baseline, TF-IDF with logistic regression, as {BASELINE}")
-    endings.append(_play(intents, configs[1]))
+    with keeping_servers():
+        click.echo("Act 1 of 2: the slots of a sentence (token classification)")
+        endings = [_play(slots, configs[0], has_promotion=True)]
+        click.echo("\nAct 2 of 2: the intent of a sentence (text classification)")
+        if log_baseline(intents):
+            click.echo(f"mlflow.sklearn logged the baseline, TF-IDF with logistic regression, as {BASELINE}")
+        endings.append(_play(intents, configs[1]))
     click.echo()
     for name, project, ending in zip(("slots", "intents"), (slots, intents), endings, strict=True):
         page = f"  {project.report_path}" if ending.decision else ""
@@ -80,7 +91,8 @@ def _play(project: Project, config: Path, *, has_promotion: bool = False) -> _En
     if code:
         return _Ending(None, code)
     _head("plan", config)
-    output.show(tables.table_of_plan(make_plan(project)))
+    made = make_plan(project)
+    output.show(tables.table_of_plan(made, estimate_time(project, made)))
     _head("bench", config)
     benched = bench(project)
     stages.show_bench(project, benched, as_json=False)

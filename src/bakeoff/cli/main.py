@@ -8,17 +8,18 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import click
 
+from bakeoff.cli.signals import StopSignals, end
 from bakeoff.errors import FULL_OR_READ_ONLY, BakeoffError, StorageError
 from bakeoff.uris import mask_password
 
 EXIT_BUG = 1
-EXIT_INTERRUPTED = 130
 _MOST_OF_REASON = 300
 _MOST_READ = 10_000
 
@@ -28,7 +29,7 @@ _COMMANDS = {
     "doctor": "Check everything that the pipeline needs.",
     "sweep": "Search each backbone's hyper-parameters and refit the best trial.",
     "champions": "Select each backbone's champion from the tracking store.",
-    "plan": "Show what bench would measure or reuse, and why.",
+    "plan": "Show what run would measure or reuse, and why.",
     "bench": "Measure what is missing and keep every result.",
     "sync": "Send results that are not yet in the tracking store.",
     "decide": "Weigh accuracy against latency and name a winner.",
@@ -48,7 +49,8 @@ sweep → champions → plan → bench → decide → report → promote
 Exit codes:
   0 done · 1 a bug · 2 bad usage, configuration or input · 3 negative result
   4 no certain result · 5 tracking store or disk · 6 changed meanwhile
-  10 plan --exit-code found work · 130 interrupted
+  10 plan --exit-code found work · 130 interrupted (SIGINT)
+  143 terminated (SIGTERM)
 """
 _HOMES = {
     "init": "bakeoff.cli.setup",
@@ -62,8 +64,18 @@ _HOMES = {
 _NAMES = {"try": "trial"}
 
 
+class _StoppedError(BaseException):
+    """A signal interrupted a command; click would print an empty line for KeyboardInterrupt."""
+
+
 class _LazyGroup(click.Group):
     """Commands from a table; each is imported only when it is called."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise _StoppedError from interrupt
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -101,27 +113,33 @@ def main() -> None:
     logger = logging.getLogger("bakeoff")
     logger.addHandler(_StderrWarnings(logging.WARNING))
     logger.propagate = False  # a handler of the root would print the same line again
+    stops = StopSignals()
+    stops.catch()
     try:
         code = cli.main(standalone_mode=False)
-    except BakeoffError as error:
-        _complain(str(error))
-        code = error.exit_code
-    except OSError as error:
-        if error.errno in FULL_OR_READ_ONLY:
-            place = error.filename or f"the output, or a file that was open in {Path.cwd()}"
-            fault = StorageError(place, action="writing", error=error)
-            _complain(str(fault))
-            code = fault.exit_code
-        else:
-            code = _report_bug(error)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        _interrupted()
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt, _StoppedError):
+        sys.stdout.flush()
+        end(stops.received or signal.SIGINT)
     except Exception as error:  # noqa: BLE001 - outermost: a bug is one line, too
-        code = _report_bug(error)
+        # A fault while the command cleaned up after a signal is not the reason that it ends.
+        code = _explain(error) if stops.received is None else None
+    finally:
+        stops.finish()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> int:
+    """Print what was wrong, and return the exit code."""
+    if isinstance(error, OSError) and error.errno in FULL_OR_READ_ONLY:
+        place = error.filename or f"the output, or a file that was open in {Path.cwd()}"
+        error = StorageError(place, action="writing", error=error)
+    if isinstance(error, BakeoffError):
+        _complain(str(error))
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    return _report_bug(error)
 
 
 def _report_bug(error: Exception) -> int:
@@ -151,15 +169,3 @@ def _complain(message: str) -> None:
         click.echo(f"error: {line}", err=True)
     for line in lines[1:]:
         click.echo(f"       {line}", err=True)
-
-
-def _interrupted() -> NoReturn:
-    """Print a line and exit at once.
-
-    An interrupt inside exec(), which some imports use, makes CPython end by the signal although it was
-    caught. Exiting past that gives callers the documented code.
-    """
-    click.echo("interrupted; finished work is kept: run the same command again to go on", err=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(EXIT_INTERRUPTED)

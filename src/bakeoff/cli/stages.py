@@ -24,8 +24,10 @@ from bakeoff.core.decision.decide import Decision
 from bakeoff.core.plan.jobs import Explanation, PlannedJob
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.run_mode import RunMode
+from bakeoff.measure.heats.protocol import DECIDED
 from bakeoff.orchestrator import (
     Project,
+    estimate_time,
     load_decision,
     open_project,
     recall_selection,
@@ -167,23 +169,25 @@ def show_champions(
 @_stage
 @offline_option
 @_presets(
-    "Plan for `bench --quick`, which uses fewer repeats.",
-    "Plan for `bench --rigorous`, which uses more repeats.",
+    "Plan for `run --quick`, which uses fewer repeats.",
+    "Plan for `run --rigorous`, which uses more repeats.",
 )
 @click.option("--exit-code", is_flag=True, help="Exit code 10 if there is something to measure, else 0.")
 @click.option(
     "--explain", "text", metavar="KEY", help="Compare one job, by label or key, with the nearest benchmark."
 )
 def plan(project: Project, *, as_json: bool, exit_code: bool, text: str | None) -> int:
-    """Show what bench would measure or reuse, and why; measures nothing."""
+    """Show what run would measure or reuse, why, and how long it takes; measures nothing."""
     if text is not None:
         return show_explanation(project, explain_job(project, text), as_json=as_json)
     made = make_plan(project)
+    wall_time = estimate_time(project, made)
     if as_json:
         rows = [_row_of(planned) for planned in made.jobs]
-        output.show_json("plan", rows, **_remarks(project))
+        time = wall_time.model_dump(mode="json") if wall_time else None
+        output.show_json("plan", rows, **_remarks(project), estimate=time)
     else:
-        output.show(tables.table_of_plan(made))
+        output.show(tables.table_of_plan(made, wall_time))
         _say_offline(project)
     return EXIT_HAS_WORK if exit_code and made.todo else 0
 
@@ -352,7 +356,7 @@ def run(project: Project, *, as_json: bool) -> int:
         if selections:
             show_champions(selections, as_json=False)
         _say_models(project)
-    result = run_bench(project)
+    result = run_bench(project, DECIDED)
     if not as_json:
         show_bench(project, result, as_json=False)
     decision = make_decision(project)

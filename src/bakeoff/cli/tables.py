@@ -12,13 +12,14 @@ from rich.text import Text
 from bakeoff.cli.bench_tables import add_row, make_table, tables_of_measured
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.plan.jobs import Explanation, Plan
+from bakeoff.core.plan.wall_time import WallTime
 from bakeoff.core.records import BackboneSelection, Measurement
 from bakeoff.disk.digest import shorten
 from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.orchestrator.sweep.lead import SweepResult
 from bakeoff.plural import count
 from bakeoff.report.text.champions import list_remarks
-from bakeoff.report.text.units import clean, count_trials
+from bakeoff.report.text.units import clean, count_trials, format_duration
 
 # A row has room for so many flags; the report has all of them.
 MOST_FLAGS = 3
@@ -70,12 +71,14 @@ def table_of_champions(selections: Mapping[str, BackboneSelection]) -> Table:
     return table
 
 
-def table_of_plan(plan: Plan) -> Group:
+def table_of_plan(plan: Plan, wall_time: WallTime | None = None) -> Group:
     """Make one row a job, with the counts below."""
     table = make_table("job", "", "why")
     for planned in plan.jobs:
         add_row(table, planned.job.label, planned.action, planned.reason)
     counts = f"{len(plan.todo)} to measure, {len(plan.reused)} reused, {len(plan.left)} left alone"
+    if wall_time is not None:
+        counts += f"; about {format_duration(wall_time.wall_s)} ({wall_time.basis})"
     return Group(table, Text(counts))
 
 

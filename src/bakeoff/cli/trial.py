@@ -13,6 +13,7 @@ from bakeoff.cli import output, tables
 from bakeoff.cli.options import json_option, overrides_option, quiet_option
 from bakeoff.cli.report import write_report
 from bakeoff.cli.stages import code_of_bench, code_of_decision, describe_contended
+from bakeoff.measure.heats.protocol import DECIDED
 from bakeoff.orchestrator import bench, decide
 from bakeoff.orchestrator.trial.trial import TrialRequest, open_trial, save_trial
 from bakeoff.report import render_terminal
@@ -107,7 +108,7 @@ def trial(
     if saves:
         click.echo(f"saved: {save_trial(opened)}", err=as_json)
     project = opened.project
-    result = bench(project)
+    result = bench(project, DECIDED)
     if not as_json:
         output.show(tables.table_of_bench(result.replace(unlogged=0)))
         if result.contended:

@@ -19,7 +19,7 @@ KEY_VERSION = 4
 STUDY_KEY_SCHEMA_VERSION = "2.0"
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_NOT_IDENTITY = frozenset({"run", "execution", "timeout_s", "memory_limit_bytes", "max_attempts"})
+_NOT_IDENTITY = frozenset({"run", "until", "execution", "timeout_s", "memory_limit_bytes", "max_attempts"})
 
 
 def is_run_id(text: str) -> bool:
@@ -32,8 +32,8 @@ def compute_config_hash(config: BaseModel | Mapping[str, Any]) -> str:
 
     Args:
         config: Settings object, or a mapping that states every default. The digest excludes ``run`` (the run
-            mode), ``execution``, ``timeout_s``, ``memory_limit_bytes`` and ``max_attempts``: they do not
-            change what is measured.
+            mode), ``until`` (which a timed job holds itself), ``execution``, ``timeout_s``,
+            ``memory_limit_bytes`` and ``max_attempts``: they do not change what is measured.
     """
     values = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
     return digest_json({name: value for name, value in values.items() if name not in _NOT_IDENTITY})

@@ -11,8 +11,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_se
 from bakeoff.core.identity import KEY_VERSION, BenchmarkKey, build_benchmark_key, flatten
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Backend
-from bakeoff.measure.heats.protocol import TimingProtocol
-from bakeoff.measure.scenarios import Scenario, Timed, Untimed
+from bakeoff.measure.heats.protocol import DECIDED, INTERVALS, TimingProtocol, Until
+from bakeoff.measure.scenarios import Interleaved, Scenario, Timed, Untimed
 from bakeoff.measure.tasks import Task, TokenClassification
 from bakeoff.record import Record
 
@@ -85,11 +85,13 @@ class BaseJob(Record):
     source: str | None = None
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_source(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write the job of a champion as before named models, since stored formats are kept."""
+    def _leave_out_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write a job as before named models and races, since stored formats are kept."""
         values: dict[str, Any] = write(self)
         if values.get("source", "") is None:
             del values["source"]
+        if values.get("until") == INTERVALS:
+            del values["until"]
         return values
 
     def __copy__(self) -> Self:
@@ -161,18 +163,38 @@ class TimedJob(BaseJob):
 
     Attributes:
         protocol: How it is timed; part of the identity.
+        until: What ends its heat: the targets of all intervals, or the decision; part of the identity. A race
+            to the decision may stop before a candidate that cannot win has narrow intervals.
     """
 
     scenario: Annotated[Timed, Field(discriminator="kind")]
     protocol: TimingProtocol
+    until: Until = INTERVALS
 
     @property
     def protocol_settings(self) -> dict[str, Any]:
         """Settings of the timing protocol."""
-        return self.protocol.model_dump(mode="json")
+        settings = self.protocol.model_dump(mode="json")
+        return settings if self.until == INTERVALS else settings | {"until": self.until}
 
 
 Job = TimedJob | UntimedJob
+
+
+def race(job: Job) -> Job:
+    """Return a job as a race to the decision asks for it; what is measured alone is the same in both."""
+    is_together = isinstance(job, TimedJob) and isinstance(job.scenario, Interleaved)
+    return job.replace(until=DECIDED) if is_together else job
+
+
+def in_full(job: Job) -> Job:
+    """Return a job as measured until its intervals meet their targets, which serves every request."""
+    return job.replace(until=INTERVALS) if is_race(job) else job
+
+
+def is_race(job: Job) -> bool:
+    """Return whether a job may end as soon as the decision is known."""
+    return isinstance(job, TimedJob) and job.until == DECIDED
 
 
 JOB: TypeAdapter[Job] = TypeAdapter(Job)

@@ -6,7 +6,7 @@ from bakeoff.orchestrator.champions import recall_selection, select_champions
 from bakeoff.orchestrator.checkpoints import acquire_checkpoints
 from bakeoff.orchestrator.compare.compare import compare
 from bakeoff.orchestrator.decide import decide, load_decision, recall_measurements, save_decision
-from bakeoff.orchestrator.plan import explain, filter_missing_benchmarks, plan
+from bakeoff.orchestrator.plan import estimate_time, explain, filter_missing_benchmarks, plan
 from bakeoff.orchestrator.progress import Progress, Quiet
 from bakeoff.orchestrator.project import Project, open_project
 from bakeoff.orchestrator.promote.promote import promote, undo_promotion
@@ -22,6 +22,7 @@ __all__ = [
     "benchmark_champions",
     "compare",
     "decide",
+    "estimate_time",
     "explain",
     "filter_missing_benchmarks",
     "join_sweep",

@@ -15,7 +15,8 @@ from bakeoff.core.decision import decide as deciding
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import Decision, digest_inputs, list_used, read_decision
 from bakeoff.core.decision.production import Production
-from bakeoff.core.job import Job
+from bakeoff.core.decision.race import find_hopeless_among
+from bakeoff.core.job import Job, is_race
 from bakeoff.core.plan.existing import (
     STANDARD,
     ExistingBenchmark,
@@ -31,7 +32,7 @@ from bakeoff.disk.inputs import MAX_RECORD_BYTES, UnsuitableFileError, read_regu
 from bakeoff.errors import CannotTellError, DataError, TrackingError, UserError
 from bakeoff.orchestrator.checkpoints import find_models
 from bakeoff.orchestrator.hardware import recall_hardware
-from bakeoff.orchestrator.plan import build_jobs, find_existing
+from bakeoff.orchestrator.plan import build_jobs, choose_measured, find_existing
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
@@ -64,8 +65,8 @@ def decide(project: Project) -> Decision:
         UserError: The run mode only resumes, and no decision exists.
     """
     champions = find_models(project)
-    jobs = [asked.job for asked in build_jobs(project, champions, recall_hardware(project))]
     existing = find_existing(project, champions)
+    jobs = choose_measured(project, build_jobs(project, champions, recall_hardware(project)), existing)
     found = [
         project.results.load_valid(job, valid_attempts(existing, job.key))
         or project.results.load_contended(job, invalid_attempts(existing, job.key))
@@ -74,7 +75,7 @@ def decide(project: Project) -> Decision:
     measurements = [measurement for measurement in found if measurement is not None]
     settings = project.settings.decision.replace(run=RunSettings())
     stored = _find_stored(project)
-    production, versions = _find_production(project, stored), _list_versions()
+    production, versions = find_production(project, stored), _list_versions()
     used = list_used(measurements)
     inputs = digest_inputs(used, settings, production, versions)
     step = choose_step(
@@ -95,7 +96,8 @@ def decide(project: Project) -> Decision:
     folds = {
         champion.run_id: champion.fold_metrics for champion in champions if isinstance(champion, Champion)
     }
-    candidates, incomplete = assemble_candidates(measurements, settings, folds)
+    untimed = find_hopeless_among(measurements, settings) if any(map(is_race, jobs)) else {}
+    candidates, incomplete = assemble_candidates(measurements, settings, folds, untimed)
     if not candidates:
         missing = [job for job, measurement in zip(jobs, found, strict=True) if measurement is None]
         raise CannotTellError(_explain_missing(missing, existing, measurements))
@@ -113,13 +115,18 @@ def has_names(decision: Decision, names: Mapping[str, str]) -> bool:
     return all(names.get(row.champion_run_id, row.backbone) == row.backbone for row in decision.standings)
 
 
-def _find_production(project: Project, stored: Decision | None) -> Production:
+def find_production(project: Project, stored: Decision | None = None) -> Production:
     """Find the version in production; offline, take it from the stored decision.
 
     A registry that fails does not stop the decision. The parts that compare with production then give the
     reason why they are missing.
+
+    Args:
+        project: Project whose registered model is asked for.
+        stored: Stored decision; None looks for it offline.
     """
     if project.is_offline:
+        stored = stored or _find_stored(project)
         if stored is None:
             return Production(reason="the registry is not read offline")
         known = stored.production

@@ -9,20 +9,30 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
-from bakeoff.core.job import JOB, Hardware
+import numpy as np
+
+from bakeoff.core.config.settings import DecisionSettings
+from bakeoff.core.decision.candidates import identify_candidate
+from bakeoff.core.decision.race import find_hopeless_among
+from bakeoff.core.job import JOB, Hardware, Job, TimedJob, is_race, race
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.plan.jobs import (
     AskedJob,
     Explanation,
     Plan,
+    PlannedJob,
+    choose_twins,
     explain_job,
     find_planned,
     plan_jobs,
 )
-from bakeoff.core.records import AnyModel, Champion
+from bakeoff.core.plan.wall_time import WallTime, estimate_wall_time
+from bakeoff.core.records import AnyModel, Champion, Measurement
 from bakeoff.core.selection.given_champions import GivenChampions, parse_champions
 from bakeoff.disk.digest import digest_folder, digest_json
 from bakeoff.errors import UserError
+from bakeoff.measure.heats.protocol import DECIDED, INTERVALS, Until
+from bakeoff.measure.heats.timing import time_calibration_loop
 from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.measure.scenarios import Scenario, Timed
 from bakeoff.measure.tasks import Document
@@ -31,6 +41,7 @@ from bakeoff.orchestrator.hardware import choose_runtimes, find_hardware
 from bakeoff.orchestrator.labels import check_labels
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
+from bakeoff.run.machine.hardware import detect_hardware
 from bakeoff.stores.documents import require_labels
 from bakeoff.stores.tracking import benchmarks
 
@@ -41,8 +52,18 @@ _FROM_CHAMPION = (
 )  # fmt: skip
 
 
+def choose_until(project: Project, default: Until) -> Until:
+    """Return what ends the heats; nodes of a cluster do not see each other's candidates, so none race there.
+
+    Args:
+        project: Project whose settings may say it.
+        default: What ends them if the settings do not say it.
+    """
+    return INTERVALS if project.cluster is not None else project.settings.benchmark.until or default
+
+
 def plan(project: Project) -> Plan:
-    """Plan every job: measure or reuse, and why. Nothing is measured.
+    """Plan every job as ``bakeoff run`` would: measure or reuse, and why. Nothing is measured.
 
     Raises:
         NoChampionError: No backbone has a champion.
@@ -51,7 +72,8 @@ def plan(project: Project) -> Plan:
     """
     champions = keep_fitting(project, find_models(project))
     check_labels(project, champions)
-    return plan_for(project, champions)
+    existing = find_existing(project, champions)
+    return plan_against(project, champions, existing, choose_until(project, DECIDED))
 
 
 def explain(project: Project, text: str) -> Explanation:
@@ -68,7 +90,8 @@ def explain(project: Project, text: str) -> Explanation:
     """
     champions = find_models(project)
     existing = find_existing(project, champions)
-    return explain_job(find_planned(plan_against(project, champions, existing), text), existing)
+    made = plan_against(project, champions, existing, choose_until(project, DECIDED))
+    return explain_job(find_planned(made, text), existing)
 
 
 def filter_missing_benchmarks(champions: GivenChampions, project: Project) -> list[Champion]:
@@ -96,16 +119,74 @@ def plan_for(project: Project, champions: Sequence[AnyModel]) -> Plan:
 
 
 def plan_against(
-    project: Project, champions: Sequence[AnyModel], existing: Sequence[ExistingBenchmark]
+    project: Project,
+    champions: Sequence[AnyModel],
+    existing: Sequence[ExistingBenchmark],
+    until: Until = INTERVALS,
 ) -> Plan:
     """Plan the jobs of these champions against what is known to exist."""
-    return plan_jobs(
-        build_jobs(project, champions),
+    asked = build_jobs(project, champions)
+    has_rivals = len({identify_candidate(job) for job, _ in asked}) > 1
+    if until == DECIDED and has_rivals:
+        asked = [AskedJob(race(job), model) for job, model in asked]
+    made = plan_jobs(
+        asked,
         existing,
         project.benchmark_mode,
         project.settings.benchmark.max_attempts,
         project.results.list_interrupted(),
     )
+    return leave_untimed(made, load_reused(project, made), project.settings.decision)
+
+
+def estimate_time(project: Project, plan: Plan) -> WallTime | None:
+    """Estimate how long this machine takes to measure a plan; None on a cluster, or without work."""
+    if project.cluster is not None or not plan.todo:
+        return None
+    settings = project.settings.benchmark
+    threads = max(planned.job.runtime.threads or 1 for planned in plan.todo)
+    return estimate_wall_time(
+        plan,
+        project.results.list_attempts(),
+        probe_ns=float(np.median(time_calibration_loop())),
+        n_at_once=max(1, detect_hardware(settings.cpus).usable_cpus // threads),
+    )
+
+
+def load_reused(project: Project, plan: Plan) -> list[Measurement]:
+    """Load the measurements that a race needs to know and that are on this disk; none without a race."""
+    if not any(is_race(planned.job) for planned in plan.todo):
+        return []
+    found = (project.results.load_valid(planned.job, {planned.attempt}) for planned in plan.reused)
+    return [measurement for measurement in found if measurement is not None]
+
+
+def leave_untimed(plan: Plan, known: Sequence[Measurement], settings: DecisionSettings) -> Plan:
+    """Leave the timed jobs of a race whose candidates cannot win, as far as their quality is known.
+
+    The reference of a heat is timed in any case: ratios hang on it.
+
+    Args:
+        plan: Plan of a race; any other is returned as it is.
+        known: Measurements of its jobs.
+        settings: Settings of the decision.
+    """
+    racing = [planned for planned in plan.todo if is_race(planned.job)]
+    if not racing:
+        return plan
+    order = {planned.job.key: number for number, planned in enumerate(plan.jobs)}
+    ordered = sorted(known, key=lambda each: order.get(each.job.key, len(order)))
+    reasons = find_hopeless_among(ordered, settings)
+    reference = identify_candidate(plan.jobs[0].job)
+
+    def leave(planned: PlannedJob) -> PlannedJob:
+        candidate = identify_candidate(planned.job)
+        is_timed = isinstance(planned.job, TimedJob)
+        if planned.action != "measure" or not is_timed or candidate == reference or candidate not in reasons:
+            return planned
+        return planned.replace(action="leave", reason=f"not timed: {reasons[candidate]}")
+
+    return Plan(jobs=tuple(map(leave, plan.jobs)))
 
 
 def find_existing(project: Project, champions: Sequence[AnyModel]) -> list[ExistingBenchmark]:
@@ -174,6 +255,17 @@ def _choose_regions(scenarios: Sequence[Scenario], models: Sequence[AnyModel]) -
         scenario.replace(region="end_to_end") if isinstance(scenario, Timed) else scenario
         for scenario in scenarios
     ]
+
+
+def choose_measured(
+    project: Project, asked: Sequence[AskedJob], existing: Sequence[ExistingBenchmark]
+) -> list[Job]:
+    """Choose the jobs whose measurements answer these: in full, or of a race if the settings allow it."""
+    jobs = [each.job for each in asked]
+    if project.settings.benchmark.until == INTERVALS:
+        return jobs
+    done = {each.key for each in existing if each.state in ("valid", "invalid")}
+    return choose_twins([race(job) for job in jobs], lambda job: job.key in done)
 
 
 def documents_for(project: Project, scenario: Scenario) -> tuple[Document, ...]:

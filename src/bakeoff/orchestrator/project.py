@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -250,6 +251,24 @@ class Project:
             options={"task": data.task.identity, "max_length": data.max_length},
             evaluator=data.task.evaluator,
         )
+
+    @property
+    def worker_variables(self) -> tuple[str, ...]:
+        """Names of variables that worker processes get besides the usual ones."""
+        return self._list_variables("benchmark", self.settings.benchmark.environment)
+
+    @property
+    def training_variables(self) -> tuple[str, ...]:
+        """Names of variables that the training process gets besides the usual ones."""
+        return self._list_variables("hpo", self.settings.hpo.environment)
+
+    def _list_variables(self, stage: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in os.environ:
+                self.warn_once(
+                    f"{self.place(stage)}: {stage}.environment: {name} is not set; set it, or remove it"
+                )
+        return names
 
     def warn_once(self, line: str) -> None:
         """Warn, unless an earlier stage on this project has shown the same line."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -70,7 +72,8 @@ class RayCluster:
         """
         if self._depth == 0:
             auth_mode = os.environ.get(AUTH_MODE_VARIABLE)
-            is_ours = self._connect()
+            with _keeping_sigterm():
+                is_ours = self._connect()
         self._depth += 1
         try:
             with redirect_stdout(sys.stderr):
@@ -270,6 +273,17 @@ class RayExecutor(Executor):
             future.set_result(answer.result())
         else:
             future.set_exception(_translate(error))
+
+
+@contextmanager
+def _keeping_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM, if there is one: ray sets its own, which exits with another code."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _translate(error: BaseException) -> BakeoffError:

@@ -50,7 +50,7 @@ def test_a_foreign_champion_is_planned_measured_reused_and_decided_on_like_one_o
         hpo={"objective": {"metric": "accuracy"}},
         data={"max_length": 32},
         benchmark={
-            "runtimes": [{"kind": "torch"}],
+            "runtimes": [{"kind": "onnxruntime", "threads": 1}],
             "scenarios": SCENARIOS,
             "protocol": PROTOCOL,
             "accept_contended": True,

@@ -57,7 +57,7 @@ def open_with(store: Store, checkpoint: Path) -> Open:
         lines = [json.dumps(row) for row in data] if isinstance(data, list) else [str(data)]
         (store.folder / "test.jsonl").write_text("\n".join(lines) + "\n")
         benchmark = {
-            "runtimes": [{"kind": "torch"}],
+            "runtimes": [{"kind": "onnxruntime", "threads": 1}],
             "scenarios": list(scenarios) or [QUALITY, LATENCY],
             "protocol": PROTOCOL,
             "accept_contended": True,

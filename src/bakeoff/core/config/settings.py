@@ -17,7 +17,7 @@ from bakeoff.core.config.quality_limits import find_misfits, find_unfit_scenario
 from bakeoff.core.config.search_space import Distribution, Scalar
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.backends import Backend, OnnxRuntime, Torch
-from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.protocol import TimingProtocol, Until
 from bakeoff.measure.scenarios import Latency, Quality, Scenario, Server
 from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.record import Record
@@ -31,6 +31,7 @@ def _check_uri(uri: str) -> str:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Uri = Annotated[str, AfterValidator(_check_uri)]
 NOTHING_TO_MEASURE = "nothing_to_measure"  # kind of the error for settings without any model
 BUILT_IN_TRAINER = "bakeoff.run.training.hugging_face:HuggingFaceTrainer"
@@ -157,6 +158,8 @@ class HpoSettings(Record):
         storage: Optuna storage. A relative SQLite path starts at the project folder. Workers on several
             machines need a database server.
         workers: Heartbeats, retries and waits of the processes that share a sweep.
+        environment: Names of environment variables that the training process gets besides those that
+            libraries need, such as ``WANDB_API_KEY``. It is not part of the study key.
     """
 
     run: RunSettings = RunSettings()
@@ -173,6 +176,7 @@ class HpoSettings(Record):
     pruner: Pruner | None = None
     storage: Uri = "sqlite:///optuna.db"
     workers: WorkerSettings = WorkerSettings()
+    environment: tuple[VariableName, ...] = ()
 
     _null_run = field_validator("run", mode="before", json_schema_input_type=RunSettings | None)(_read_run)
 
@@ -225,6 +229,10 @@ class BenchmarkSettings(Record):
         runtimes: Runtimes to measure each champion in. The first one is the reference of the decision.
         scenarios: Scenarios to measure for each champion in each runtime.
         protocol: Protocol of the timed scenarios.
+        until: What ends the measurement: ``decided`` drops candidates that cannot win and stops when the
+            decision is known; ``intervals`` measures all candidates until their intervals are as narrow as
+            ``protocol.targets``. Null is ``decided`` for `run` and `try`, and ``intervals`` for `bench`. What
+            was measured by ``intervals`` also serves ``decided``. On a cluster it is always ``intervals``.
         cpus: Numbers of the CPUs that measured processes may use; null means all that bakeoff may use. Their
             count is part of the benchmark key, as part of the hardware.
         n_texts: Number of test documents for a timed scenario, drawn with the protocol's seed.
@@ -235,6 +243,8 @@ class BenchmarkSettings(Record):
         memory_limit_bytes: Memory that one worker process may allocate; a job that needs more fails alone.
             Null sets no limit for what is timed; for preparation and quality of a checkpoint or graph on the
             CPU, 8 GiB and 24 times the size of its weights.
+        environment: Names of environment variables that worker processes get besides those that runtimes
+            need, such as ``NLTK_DATA``. It is not part of the benchmark key.
         max_attempts: Number of failed or invalid attempts after which bakeoff skips a job.
         accept_contended: Whether a measurement counts as done although other work disturbed most of its
             rounds. It has a flag in either case, and only its ratios are ranked.
@@ -244,11 +254,13 @@ class BenchmarkSettings(Record):
     runtimes: Annotated[tuple[Backend, ...], Field(min_length=1)] = (Torch(), OnnxRuntime())
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)] = (Quality(), Latency())
     protocol: TimingProtocol = TimingProtocol()
+    until: Until | None = None
     cpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
     n_texts: Annotated[int, Field(ge=1)] = 256
     execution: Execution = LocalExecution()
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     memory_limit_bytes: Annotated[int, Field(ge=1 << 26)] | None = None
+    environment: tuple[VariableName, ...] = ()
     max_attempts: Annotated[int, Field(ge=1)] = 3
     accept_contended: bool = False
 

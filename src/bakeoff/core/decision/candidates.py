@@ -21,6 +21,9 @@ from bakeoff.measure.tasks import Task, TokenClassification
 from bakeoff.measure.tasks.metrics import Metric
 from bakeoff.record import Record
 
+# Id of the model, and its runtime as JSON.
+CandidateId = tuple[str, str]
+
 
 class Candidate(Record):
     """Champion × runtime with its measurements.
@@ -86,10 +89,16 @@ class Candidate(Record):
         return len(set(reading.repeats)) if reading else 0
 
 
+def identify_candidate(job: Job) -> CandidateId:
+    """Return what all jobs of a candidate share, and no others."""
+    return job.champion_run_id, job.runtime.model_dump_json()
+
+
 def assemble_candidates(
     measurements: Sequence[Measurement],
     settings: DecisionSettings,
     fold_metrics: Mapping[str, Sequence[float | None]] | None = None,
+    untimed: Mapping[CandidateId, str] | None = None,
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     """Join the measurements of each champion × runtime.
 
@@ -97,6 +106,7 @@ def assemble_candidates(
         measurements: Measurements of all scenarios.
         settings: Price, batch size and confidence for the costs.
         fold_metrics: Fold metrics of each champion's trial, by the run of the champion.
+        untimed: Reason for each candidate that was not timed since it cannot win.
 
     Returns:
         The candidates in the order of the measurements, and a line for each incomplete one.
@@ -106,11 +116,12 @@ def assemble_candidates(
     grouped: dict[tuple[str, str], dict[str, list[Measurement]]] = {}
     for measurement in measurements:
         job = measurement.job
-        group = grouped.setdefault((job.champion_run_id, job.runtime.model_dump_json()), {})
+        group = grouped.setdefault(identify_candidate(job), {})
         group.setdefault(job.scenario.kind, []).append(measurement)
     candidates, incomplete = [], []
     for (run_id, runtime), group in grouped.items():
-        made = _assemble(group, names[runtime], settings, folds.get(run_id, ()))
+        why = (untimed or {}).get((run_id, runtime))
+        made = _assemble(group, names[runtime], settings, folds.get(run_id, ()), why)
         if isinstance(made, str):
             incomplete.append(made)
         else:
@@ -128,7 +139,15 @@ def metric_of(candidates: Sequence[Candidate], settings: DecisionSettings) -> Me
     Raises:
         CannotTellError: The task has no such metric, or a limit of the settings does not fit it.
     """
-    task = candidates[0].task
+    return metric_of_task(candidates[0].task, settings)
+
+
+def metric_of_task(task: Task, settings: DecisionSettings) -> Metric | None:
+    """Return the metric that a decision is about; None if the task has none.
+
+    Raises:
+        CannotTellError: The task has no such metric, or a limit of the settings does not fit it.
+    """
     faults = find_misfits(settings.metric, settings.objective, settings.constraints, task)
     if faults:
         raise CannotTellError("\n".join(fault.line for fault in faults))
@@ -181,6 +200,7 @@ def _assemble(
     runtime: str,
     settings: DecisionSettings,
     fold_metrics: Sequence[float | None],
+    why_untimed: str | None = None,
 ) -> Candidate | str:
     qualities, latencies = group.get("quality", ()), group.get("latency", ())
     some = next(each for each in (*qualities, *latencies, *(part for row in group.values() for part in row)))
@@ -188,7 +208,7 @@ def _assemble(
     if settings.objective.needs_quality and not qualities:
         return f"{name}: no quality measurement"
     if not latencies:
-        return f"{name}: no latency measurement"
+        return f"{name}: not timed: {why_untimed}" if why_untimed else f"{name}: no latency measurement"
     latency = latencies[0]
     outcomes = qualities[0].reading(OUTCOMES) if qualities else None
     if qualities and outcomes is None:

@@ -55,16 +55,23 @@ def check_constraint(
         settings: Settings of the decision.
     """
     match limit:
-        case QualityFloor():
-            return _check_quality(quality, limit, metric)
-        case QualityDrop():
-            return _check_drop(gaps.get(limit.against, NOT_ASKED), limit, metric)
+        case QualityFloor() | QualityDrop():
+            return check_quality_limit(limit, quality, gaps, metric)
         case LatencyLimit():
             return _check_latency(candidate, limit, settings)
         case MemoryLimit():
             return _check_memory(candidate, limit)
         case ThroughputFloor() | ServerRateFloor():
             return _check_rate(candidate, limit)
+
+
+def check_quality_limit(
+    limit: QualityFloor | QualityDrop, quality: Estimate | None, gaps: Gaps, metric: Metric | None
+) -> ConstraintResult:
+    """Check a limit of quality, for which nothing needs to be timed; arguments as in ``check_constraint``."""
+    if isinstance(limit, QualityFloor):
+        return _check_quality(quality, limit, metric)
+    return _check_drop(gaps.get(limit.against, NOT_ASKED), limit, metric)
 
 
 def _check_quality(found: Estimate | None, limit: QualityFloor, metric: Metric | None) -> ConstraintResult:

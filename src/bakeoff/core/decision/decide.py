@@ -136,13 +136,13 @@ def decide(
         CannotTellError: There is nothing to compare, the measurements are of different environments or
             documents, or the quantile has too few samples.
     """
-    sound, unsound = _leave_out_faults(candidates)
+    sound, unsound = leave_out_faults(candidates)
     if not sound:
         needed = "both a quality and" if settings.objective.needs_quality else "sound numbers of"
         raise CannotTellError(
             "\n".join([f"no candidate has {needed} a latency measurement; run `bakeoff bench`", *unsound])
         )
-    _refuse_unlike(sound, settings)
+    refuse_unlike(sound, settings)
     contest = hold_contest(sound, settings, production or Production())
     winner, how = _find_winner(contest)
     tie = explain_tie(contest)
@@ -231,7 +231,7 @@ def digest_inputs(
     )
 
 
-def _leave_out_faults(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
+def leave_out_faults(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
     """Separate the candidates with sound numbers; return a line for each of the others."""
     faults = [find_fault(candidate) for candidate in candidates]
     sound = [candidate for candidate, fault in zip(candidates, faults, strict=True) if fault is None]
@@ -366,7 +366,12 @@ def _join(labels: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
 
 
-def _refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:
+def refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -> None:
+    """Refuse candidates that cannot be ranked together.
+
+    Raises:
+        CannotTellError: They differ in task, documents or environment, or two have one name.
+    """
     if len({candidate.label for candidate in candidates}) < len(candidates):
         raise CannotTellError("two candidates have the same name; keep one champion per backbone")
     kinds = sorted({candidate.task.kind for candidate in candidates})

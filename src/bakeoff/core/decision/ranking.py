@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 from bakeoff.core.config.decision_rules import Fastest, Lexicographic, Weighted
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.bootstrap import (
+    RelativeLatency,
     count_exceptions,
     draw_relative_latency,
     estimate_all,
@@ -88,7 +89,11 @@ class Contest:
 
 
 def hold_contest(
-    candidates: Sequence[Candidate], settings: DecisionSettings, production: Production
+    candidates: Sequence[Candidate],
+    settings: DecisionSettings,
+    production: Production,
+    *,
+    is_latency_known: bool = False,
 ) -> Contest:
     """Check the candidates against the constraints, and compare them with each other.
 
@@ -96,12 +101,16 @@ def hold_contest(
         candidates: Candidates; the first one is the reference.
         settings: Settings of the decision.
         production: Version in production.
+        is_latency_known: Whether to take latencies as found, as if they had no uncertainty. What is tied then
+            is tied because documents are too few.
 
     Raises:
         CannotTellError: A candidate has no latency, or too few samples of it; or the objective or a limit
             does not fit the metric.
     """
     evidence = _gather(candidates, settings)
+    if is_latency_known:
+        evidence = replace(evidence, relative_latency=_without_uncertainty(evidence.relative_latency))
     ordered = evidence.candidates
     known = find_production(production, ordered)
     labels = [each.label for each in ordered]
@@ -250,6 +259,10 @@ def _gather(candidates: Sequence[Candidate], settings: DecisionSettings) -> Evid
         quality=_gather_quality(ordered, metric, settings),
         relative_latency=draw_relative_latency(ordered, latency, settings),
     )
+
+
+def _without_uncertainty(latency: RelativeLatency) -> RelativeLatency:
+    return latency._replace(draws=np.broadcast_to(latency.values, latency.draws.shape))
 
 
 def _gather_quality(

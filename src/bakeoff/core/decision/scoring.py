@@ -236,7 +236,7 @@ def _anchored_sides(evidence: Evidence, anchors: Anchors) -> tuple[Quantity, Qua
 
 def _rank_by_threshold(evidence: Evidence, able: Sequence[int], objective: Lexicographic) -> Ranking:
     speed = _find_speed(evidence)
-    within = Quantity(*(_is_within(side, able, objective) for side in evidence.gain))
+    within = Quantity(*(is_within(side, able, objective) for side in evidence.gain))
     at = [evidence.reference]
     return Ranking(
         key=Quantity(
@@ -258,7 +258,7 @@ def find_tolerance(best: Draws, objective: Lexicographic) -> Draws:
     return tolerance
 
 
-def _is_within(gain: Draws, able: Sequence[int], objective: Lexicographic) -> Draws:
+def is_within(gain: Draws, able: Sequence[int], objective: Lexicographic) -> Draws:
     """Return 1 for a gain within the threshold of the most accurate able candidate, in the same resample.
 
     Without able candidates, all count: the result is only shown then.

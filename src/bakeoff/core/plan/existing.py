@@ -21,6 +21,7 @@ _IN_WORDS = {
     "inputs_digest": "other input texts",
     "checkpoint_digest": "other checkpoint",
     "key_version": "older key version",
+    "protocol.until": "measured as a race so far, which stops once the decision is known",
 }
 # Without these three a record does not say what was timed; see docs/decisions/0002.
 _ENOUGH = frozenset({"runtime.kind", "runtime.device", "scenario.batch_sizes"})
@@ -134,12 +135,13 @@ def find_other_presets(job: Job, existing: Sequence[ExistingBenchmark]) -> list[
         for name in PRESETS
     }
     rest = {name: value for name, value in job.parts.items() if not name.startswith(f"{_PROTOCOL}.")}
+    until = f"{_PROTOCOL}.until"
     return [
         preset
         for benchmark in existing
         if benchmark.state == "valid" and benchmark.champion_run_id == job.champion_run_id
         for preset, protocol in presets.items()
-        if benchmark.parts == rest | protocol
+        if {name: value for name, value in benchmark.parts.items() if name != until} == rest | protocol
     ]
 
 
@@ -151,6 +153,8 @@ def describe_differences(job: Job, differences: Mapping[str, tuple[str | None, s
         return f"new runtime: {job.runtime.label}"
     lines: list[str] = []
     for name, (found, wanted) in differences.items():
+        if name == "protocol.until" and wanted is not None:
+            continue  # what was measured in full would serve a race, too
         if name.startswith("hardware."):
             line = "other hardware"
         elif name in _IN_WORDS:

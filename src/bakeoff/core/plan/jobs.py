@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple
 
-from bakeoff.core.job import Job
+from bakeoff.core.job import Job, in_full, is_race
 from bakeoff.core.plan.existing import (
     ExistingBenchmark,
     agrees,
@@ -134,6 +134,9 @@ def plan_jobs(
         max_attempts: Failed and invalid attempts after which a job is not tried again.
         interrupted: Key digests of jobs that are measured in part.
     """
+    done = {benchmark.key for benchmark in existing if benchmark.state == "valid"}
+    twins = choose_twins([each.job for each in asked], lambda job: job.key in done)
+    asked = [AskedJob(job, each.model) for job, each in zip(twins, asked, strict=True)]
     jobs = [each.job for each in asked]
     by_key: dict[str, list[ExistingBenchmark]] = defaultdict(list)
     keyless: dict[str, list[ExistingBenchmark]] = defaultdict(list)
@@ -164,6 +167,34 @@ def plan_jobs(
             for each, same in zip(asked, found, strict=True)
         )
     )
+
+
+def choose_twins(jobs: Sequence[Job], has: Callable[[Job], bool]) -> list[Job]:
+    """Choose the measurement that answers each job of a race: its own, or one with all intervals.
+
+    Ratios join only measurements with the same reference. So the jobs of a scenario are answered in one way
+    as far as possible: in full if none of them would lose its measurement.
+
+    Args:
+        jobs: Jobs; those that are no race stay as they are.
+        has: Whether a job has a measurement that counts.
+    """
+    if not any(map(is_race, jobs)):
+        return [*jobs]
+    groups: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        groups[job.scenario.model_dump_json()].append(job)
+    are_full = {
+        scenario: all(has(in_full(job)) or not has(job) for job in group)
+        for scenario, group in groups.items()
+    }
+
+    def choose(job: Job) -> Job:
+        full = in_full(job)
+        is_full = has(full) and (are_full[job.scenario.model_dump_json()] or not has(job))
+        return full if is_full else job
+
+    return [choose(job) for job in jobs]
 
 
 def find_planned(plan: Plan, text: str) -> PlannedJob:

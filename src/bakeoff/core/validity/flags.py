@@ -103,6 +103,16 @@ THERMAL = FlagKind(
     "The processor slowed itself down because it was hot.",
     "Cool the machine or lower its clock, and measure again. Until then read the ratios.",
 )
+THROTTLED = FlagKind(
+    "throttled",
+    "machine",
+    "the CPU quota of a container or control group stopped the process for more than 1 % of the time in its "
+    "blocks; for a server, of its time awake",
+    "Times hold the pauses that the quota makes. A service under the same quota has them too; under another "
+    "quota it is slower or faster.",
+    "Raise the CPU quota, or lower `threads` below it, and measure again. Keep the quota if it is that of "
+    "production.",
+)
 NO_FREEZE = FlagKind(
     "no_freeze",
     "machine",
@@ -167,6 +177,14 @@ FEW_REPEATS = FlagKind(
     "candidates differ in spread",
     "Few processes show little of the differences between processes.",
     "Set `protocol.min_repeats` to 5 or more.",
+)
+STOPPED_EARLY = FlagKind(
+    "stopped_early",
+    "samples",
+    "a race (`benchmark.until: decided`) dropped the candidate, since the leader beats it or it fails a "
+    "constraint",
+    "It cannot win, so it has fewer repeats than the others. Its intervals are honest, and wider.",
+    "If you need its figures, run `bakeoff bench`, which measures all candidates to their targets.",
 )
 CI_NOT_REACHED = FlagKind(
     "ci_not_reached",
@@ -297,6 +315,7 @@ FLAGS: Mapping[str, FlagKind] = {
         DRIFT,
         CPUS_APART,
         THERMAL,
+        THROTTLED,
         NO_FREEZE,
         NOT_RESIDENT,
         NO_REFERENCE,
@@ -306,6 +325,7 @@ FLAGS: Mapping[str, FlagKind] = {
         POWERSAVE,
         FOLD_SPREAD,
         FEW_REPEATS,
+        STOPPED_EARLY,
         CI_NOT_REACHED,
         UNSUPPORTED,
         BATCHED_TIMING,

@@ -35,7 +35,7 @@ from bakeoff.core.validity.flags import (
     VIRTUALISED,
     WARMUP_NOT_STEADY,
 )
-from bakeoff.core.validity.noise import judge_share
+from bakeoff.core.validity.noise import judge_share, judge_throttling
 from bakeoff.core.validity.server import judge_server
 from bakeoff.measure.heats.records import Unmet
 from bakeoff.measure.scenarios.quality import Quality
@@ -168,6 +168,7 @@ def _judge_heat(heat: HeatFacts, readings: Sequence[Reading], *, accepts_content
             detail = f"{_place(reading)}: calls were not steady when warm-up ended"
             flags.append(WARMUP_NOT_STEADY.raised(detail))
     flags += _judge_drift(heat, readings)
+    flags += judge_throttling([row for row in readings if row.quantity == BLOCK], "block_ns")
     flags += _judge_core_to_core(heat, readings)
     flags += [
         CI_NOT_REACHED.raised(_describe_unmet(unmet, heat), quantity=unmet.metric) for unmet in heat.unmet

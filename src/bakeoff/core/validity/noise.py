@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from bakeoff.core.records import Flag, Measurement
-from bakeoff.core.validity.flags import CONTENDED, DISTURBED
-from bakeoff.measure.statistics.readings import MAX_DIRTY_SHARE, WARN_DIRTY_SHARE
+from bakeoff.core.validity.flags import CONTENDED, DISTURBED, THROTTLED
+from bakeoff.measure.statistics.readings import MAX_DIRTY_SHARE, WARN_DIRTY_SHARE, Reading
+from bakeoff.measure.system.kernel_counters import MAX_THROTTLED_SHARE, QUOTA_STOPS, THROTTLED_NS
+from bakeoff.plural import count
 
 ComparedTime = Literal["wall time", "CPU time"]
 
@@ -23,6 +26,24 @@ def judge_share(share: float, *, contended: str, disturbed: str, accepts_content
     if share > MAX_DIRTY_SHARE:
         return [CONTENDED.raised(contended, is_accepted=accepts_contention)]
     return [DISTURBED.raised(disturbed)] if share > WARN_DIRTY_SHARE else []
+
+
+def judge_throttling(readings: Sequence[Reading], time_column: str) -> list[Flag]:
+    """Flag times that hold pauses by the process's own CPU quota.
+
+    Args:
+        readings: Readings with a row for each block or trial.
+        time_column: Column with the length of each row in ns.
+    """
+    rows = [row.columns for row in readings if THROTTLED_NS in row.columns and time_column in row.columns]
+    time_ns = sum(sum(row[time_column]) for row in rows)
+    throttled_ns = sum(sum(row[THROTTLED_NS]) for row in rows)
+    if throttled_ns <= MAX_THROTTLED_SHARE * time_ns:
+        return []
+    n_stops = count(sum(sum(row.get(QUOTA_STOPS, ())) for row in rows), "time")
+    share = f"{throttled_ns / time_ns:.1%} of the time (limit {MAX_THROTTLED_SHARE:.0%})"
+    detail = f"its CPU quota stopped the process {n_stops}, for {share}: times hold these pauses"
+    return [THROTTLED.raised(detail)]
 
 
 def is_contended(*measurements: Measurement) -> bool:

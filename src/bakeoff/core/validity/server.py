@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bakeoff.core.records import Flag
 from bakeoff.core.validity.flags import LIMIT_NOT_MET, QUEUE_MISMATCH, SEARCH_CUT_SHORT, WARMUP_NOT_STEADY
-from bakeoff.core.validity.noise import judge_share
+from bakeoff.core.validity.noise import judge_share, judge_throttling
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios.server import Server
 from bakeoff.measure.statistics.readings import MAX_DIRTY_SHARE, MAX_RATE, PROBE, WARN_DIRTY_SHARE, Reading
@@ -39,6 +39,7 @@ def judge_server(
             flags += _judge_rate(scenario, protocol, reading, readings)
         elif reading.quantity == PROBE:
             flags += _judge_trials(reading, accepts_contention=accepts_contention)
+            flags += judge_throttling([reading], "awake_ns")
     return flags
 
 

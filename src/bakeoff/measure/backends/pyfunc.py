@@ -96,7 +96,7 @@ class PyFunc(Record):
             raise CheckpointError(
                 model.folder,
                 found=f"mlflow cannot load it ({reason})",
-                fix=f"install what its {_REQUIREMENTS} names",
+                fix=f"install what its {_REQUIREMENTS} names, and log it with its code (code_paths)",
             ) from error
         return PyFuncSession(loaded, _compare_pins(model.folder))
 

@@ -120,9 +120,10 @@ def _make(folder: Path, factory: Factory) -> Any:
         made = function()
     except Exception as error:  # code of the user: any error becomes one line
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-        raise CheckpointError(
-            folder, found=f"{place} raised {reason}", fix="call it without arguments, and correct it"
-        ) from error
+        fix = "call it without arguments, and correct it"
+        if isinstance(error, FileNotFoundError):
+            fix = "name its files by Path(__file__): a worker has another working folder"
+        raise CheckpointError(folder, found=f"{place} raised {reason}", fix=fix) from error
     if not callable(getattr(made, "predict", None)):
         found = f"{place} returned a {type(made).__name__} without predict(rows)"
         raise CheckpointError(folder, found=found, fix="return an object with this method")

@@ -14,6 +14,11 @@ NS_PER_S = 1_000_000_000
 # Shorter calls are timed several at a time: the clock itself costs about 0.1 µs.
 SHORTEST_SAMPLE_NS = 100_000
 
+# What ends a heat: the decision that it is for, or the targets of all intervals.
+Until = Literal["decided", "intervals"]
+DECIDED: Until = "decided"
+INTERVALS: Until = "intervals"
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -89,7 +94,7 @@ class TimingProtocol(Record):
         warmup_min_s: Minimum warm-up time of a process, in seconds; its variants share it.
         warmup_max_s: Maximum warm-up time of a variant, in seconds; the warm-up then ends and is flagged.
         time_budget_s: Time budget of a heat, in seconds. After ``min_repeats`` repeats, no repeat starts that
-            would not fit. If twice the budget is spent before, no further repeat starts.
+            would not fit. If 1.5 times the budget is spent before, no further repeat starts.
         targets: Interval widths at which a heat may stop.
         seed: Seed of all shuffling.
     """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bakeoff.record import Record
 
-Stop = Literal["targets", "budget", "repeats"]
+# ``decided``: only the leader may still win. ``documents``: more repeats would break no tie.
+Stop = Literal["targets", "budget", "repeats", "decided", "documents"]
 
 
 class WarmUp(Record):
@@ -197,6 +198,18 @@ class Unmet(Record):
     metric: str
     half_width: float | None
     target: float
+
+
+class HeatLook(NamedTuple):
+    """Result of a look at a heat in progress.
+
+    Attributes:
+        dropped: Names of the participants that are measured no further.
+        stop: Reason that no further repeat is needed; None goes on.
+    """
+
+    dropped: frozenset[str] = frozenset()
+    stop: Stop | None = None
 
 
 class Heat(Record):

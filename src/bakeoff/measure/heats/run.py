@@ -6,8 +6,11 @@ order; the others are stopped meanwhile. Slow drift of the machine then affects 
 cancels in the ratio of two candidates within a round.
 
     stop rule: run the least number of repeats. Then stop when every interval is within its target, or when
-    the time budget is spent; the record says which. At twice the budget the heat ends in any case: a repeat
-    in progress then ends after four rounds.
+    the time budget is spent; the record says which. At 1.5 times the budget the heat ends in any
+    case: a repeat in progress then ends after four rounds.
+
+The caller may look at the heat after each repeat from the third on: it drops participants that need no more
+repeats, and ends the heat when its question is answered.
 
 A repeat does not count as done if the CPUs were apart most of the time, or if none of its rounds counts.
 Another repeat takes its place. There are never more than twice as many as allowed.
@@ -21,7 +24,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from bakeoff.errors import WorkerError
@@ -34,6 +37,7 @@ from bakeoff.measure.heats.records import (
     Failure,
     Finished,
     Heat,
+    HeatLook,
     Part,
     PlacedBlock,
     Repeat,
@@ -46,11 +50,14 @@ from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.measure.system.kernel_counters import TICKED_NS
 
 # A heat ends in any case after this many time budgets, or this many times ``max_repeats``.
+LONGEST = 1.5
 PATIENCE = 2.0
 # But never with a single repeat, which gives no interval of a ratio.
 LEAST_REPEATS = 2
 # A repeat in progress then ends after so many rounds: fewer give no usable median.
 LEAST_ROUNDS = 4
+# The first look at a heat in progress; two repeats leave a single degree of freedom to each candidate.
+FIRST_LOOK = 3
 # Wait for one of several importing participants before the next one is checked.
 LOOK_S = 0.02
 
@@ -67,6 +74,7 @@ def run_heat(
     probe: Callable[[], int | None] = lambda: None,
     quantity: str = LATENCY,
     n_importing: int = 1,
+    look: Callable[[Heat], HeatLook] | None = None,
 ) -> Heat:
     """Measure participants together.
 
@@ -81,6 +89,8 @@ def run_heat(
         probe: Called before each round; returns the core-to-core latency in ns, or None.
         quantity: Quantity that the calls measure; the targets apply to its statistics.
         n_importing: Participants that may import at the same time; from loading on, they go one at a time.
+        look: Called after each repeat from the third on, with all repeats so far; may drop any but the
+            reference, and may end the heat before the least number of repeats. None looks at nothing.
 
     Returns:
         All repeats in which at least one participant finished, and the reason that there are no more.
@@ -93,32 +103,23 @@ def run_heat(
         pause,
         probe,
         n_importing=n_importing,
-        is_spent=lambda: now_s() - begin_s > PATIENCE * protocol.time_budget_s,
+        is_spent=lambda: now_s() - begin_s > LONGEST * protocol.time_budget_s,
     )
     repeats: list[Repeat] = []
-    for repeat in earlier:
-        state.learn(repeat)
-        repeats.append(repeat)
+    waiting = deque(earlier)
     reference = participants[0].name
     longest_s = 0.0
     while True:
-        left_out, spent_s = find_left_out(repeats), now_s() - begin_s
-        done = count_done(repeats, left_out)
-        is_over = (
-            not state.alive or done >= protocol.max_repeats or len(repeats) >= PATIENCE * protocol.max_repeats
-        )
-        is_enough = done >= protocol.min_repeats and is_near_enough(repeats)
-        is_late = (
-            spent_s + longest_s > protocol.time_budget_s
-            if len(repeats) >= protocol.min_repeats
-            else len(repeats) >= LEAST_REPEATS and spent_s > PATIENCE * protocol.time_budget_s
-        )
-        # One interval that is too wide is enough to go on.
+        spent_s = now_s() - begin_s
         heat = Heat(reference=reference, repeats=tuple(repeats), failures=state.failures)
-        too_wide = find_unmet(heat, protocol.targets, left_out, quantity, among=state.names)
-        is_met = is_enough and not is_over and next(too_wide, None) is None
-        if is_over or is_met or is_late:
-            stopped: Stop = "repeats" if is_over else "targets" if is_met else "budget"
+        looked = look(heat) if look and _count_done(repeats) >= FIRST_LOOK else HeatLook()
+        state.drop(looked.dropped - {reference})
+        if waiting:
+            state.learn(waiting[0])
+            repeats.append(waiting.popleft())
+            continue
+        stopped = looked.stop or _find_stop(state, heat, quantity, spent_s=spent_s, longest_s=longest_s)
+        if stopped is not None:
             break
         repeat_begin_s = now_s()
         repeat = _run_repeat(state, len(repeats))
@@ -126,7 +127,10 @@ def run_heat(
         state.learn(repeat)
         repeats.append(repeat)
         keep(repeat)
-    unmet = tuple(find_unmet(heat, protocol.targets, left_out, quantity, among=state.names))
+    is_answered = looked.stop is not None  # then nobody asked for narrow intervals
+    left_out = find_left_out(repeats)
+    too_wide = find_unmet(heat, protocol.targets, left_out, quantity, among=state.names)
+    unmet = () if is_answered else tuple(too_wide)
     return heat.replace(stopped=stopped, unmet=unmet, failures=state.failures)
 
 
@@ -136,7 +140,7 @@ class _State:
 
     Attributes:
         alive: Participants that have not failed.
-        is_spent: Whether ``PATIENCE`` times the time budget is spent.
+        is_spent: Whether ``LONGEST`` times the time budget is spent.
         shapes: Samples per block and calls per sample of each variant, fixed by its first warm-up.
     """
 
@@ -161,6 +165,10 @@ class _State:
         self.failures[participant.name] = Failure(reason=error.reason, detail=error.detail)
         self.alive = [other for other in self.alive if other.name != participant.name]
 
+    def drop(self, names: Collection[str]) -> None:
+        """Run some participants no further; what they measured stays."""
+        self.alive = [participant for participant in self.alive if participant.name not in names]
+
     def learn(self, repeat: Repeat) -> None:
         """Take over what a repeat has fixed, even one of an interrupted run."""
         self.is_resident = repeat.is_resident
@@ -178,6 +186,37 @@ class _State:
             samples = self.protocol.samples_per_block(warm_up.median_ns, warm_up.least_samples)
             self.shapes[place] = (samples, calls)
         return self.shapes[place]
+
+
+def _count_done(repeats: Sequence[Repeat]) -> int:
+    return count_done(repeats, find_left_out(repeats))
+
+
+def _find_stop(state: _State, heat: Heat, quantity: str, *, spent_s: float, longest_s: float) -> Stop | None:
+    """Apply the stop rule after the repeats of a heat; None asks for another one.
+
+    Args:
+        state: State of the heat.
+        heat: Its repeats so far.
+        quantity: Quantity that the calls measure.
+        spent_s: Time that the heat has taken, in seconds.
+        longest_s: Time of its longest repeat, in seconds.
+    """
+    left_out, done = find_left_out(heat.repeats), _count_done(heat.repeats)
+    protocol, n_repeats = state.protocol, len(heat.repeats)
+    if not state.alive or done >= protocol.max_repeats or n_repeats >= PATIENCE * protocol.max_repeats:
+        return "repeats"
+    if done >= protocol.min_repeats and is_near_enough(heat.repeats):
+        # One interval that is too wide is enough to go on.
+        too_wide = find_unmet(heat, protocol.targets, left_out, quantity, among=state.names)
+        if next(too_wide, None) is None:
+            return "targets"
+    is_late = (
+        spent_s + longest_s > protocol.time_budget_s
+        if n_repeats >= protocol.min_repeats
+        else n_repeats >= LEAST_REPEATS and spent_s > LONGEST * protocol.time_budget_s
+    )
+    return "budget" if is_late else None
 
 
 @dataclass

@@ -14,6 +14,9 @@ from bakeoff.disk.digest import digest_file
 from bakeoff.errors import ConfigError
 
 FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+# Child processes run in a folder of their own; this names the folders in which theirs and our code lies.
+CODE_PATH_VARIABLE = "BAKEOFF_CODE_PATH"
+_added: set[str] = set()
 
 
 def load_function(reference: str, place: str) -> Callable[..., Any]:
@@ -27,7 +30,7 @@ def load_function(reference: str, place: str) -> Callable[..., Any]:
         ConfigError: It cannot be imported, or is not callable.
     """
     module, _, name = reference.partition(":")
-    _look_here()
+    find_user_code()
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # code of the user: any error becomes one line
@@ -46,7 +49,7 @@ def digest_source(reference: str, place: str) -> str:
         ConfigError: The module does not exist, or has no source file.
     """
     module = reference.partition(":")[0]
-    _look_here()
+    find_user_code()
     try:
         spec = importlib.util.find_spec(module)
     except Exception as error:  # a parent package may run any code
@@ -58,9 +61,24 @@ def digest_source(reference: str, place: str) -> str:
     return digest_file(Path(spec.origin))
 
 
-def _look_here() -> None:
-    """Look for modules in the present folder too, as ``python -m`` does."""
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path and os.path.isdir(here):  # noqa: PTH112
-        sys.path.insert(0, here)
+def find_user_code() -> None:
+    """Search the folders with the user's code too, from now on.
+
+    They come last: a ``random.py`` of the user must replace neither the standard library's nor an installed
+    package, for everything else that this process imports.
+    """
+    folders = [str(folder) for folder in list_code_folders()]
+    left = _added.difference(folders)  # the working folder has changed
+    _added.difference_update(left)
+    sys.path[:] = [folder for folder in sys.path if folder not in left]
+    missing = [folder for folder in folders if folder not in sys.path and os.path.isdir(folder)]  # noqa: PTH112
+    _added.update(missing)
+    sys.path += missing
+    if missing:
         importlib.invalidate_caches()
+
+
+def list_code_folders() -> list[Path]:
+    """List the folders with the user's code: the one in which bakeoff was started."""
+    named = os.environ.get(CODE_PATH_VARIABLE)
+    return [Path(folder) for folder in named.split(os.pathsep)] if named else [Path.cwd()]

@@ -32,6 +32,7 @@ from bakeoff.measure.scenarios.open_loop import (
 from bakeoff.measure.scenarios.subject import Region, TimedSubject
 from bakeoff.measure.statistics.readings import MAX_RATE, NS_PER_MS, NS_PER_S, PROBE, RESPONSE, Reading
 from bakeoff.measure.statistics.response_limits import least_responses, most_over, slo_is_met, slo_is_missed
+from bakeoff.measure.system.kernel_counters import QUOTA_STOPS, THROTTLED_NS
 from bakeoff.record import Record
 
 # For any quantile. With so many, the binomial bound of a p99 allows a single late answer (at 95 %).
@@ -43,7 +44,7 @@ DEFAULT_LATE = 2
 # Each batch size is timed alone over all texts, or for about this long.
 ALONE_S = 5.0
 LEAST_ALONE_CALLS = 5
-COUNTED = ("run_delay_ns", "steal_ns")
+COUNTED = ("run_delay_ns", "steal_ns", QUOTA_STOPS, THROTTLED_NS)
 
 
 class Server(Record):

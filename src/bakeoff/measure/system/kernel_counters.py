@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from bakeoff.measure.system.cgroups import find_throttle_files, read_throttling
 
 # Share of a block: a single preemption of a millisecond is usual, and moves no median.
 MAX_BLOCK_DELAY_SHARE = 0.10
 MAX_STEAL_SHARE = 0.01
 MAX_OTHERS_CPUS = 0.10
-THROTTLES = "throttles"
+# As for stolen time. It is no disturbance: the model's own threads use up the quota, so no round without it
+# could take the place of one with it.
+MAX_THROTTLED_SHARE = 0.01
+THROTTLES = "throttles"  # by the hot processor
+QUOTA_STOPS = "quota_stops"
+THROTTLED_NS = "throttled_ns"  # by the CPU quota of a control group
 CPUS = "/sys/devices/system/cpu"
+_THROTTLE_NS = "throttle_ns"  # summed over CPUs
 _NS_PER_S = 1_000_000_000
 _STEAL_FIELD = 7
 _IDLE_FIELDS = (3, 4)  # idle and iowait
@@ -57,12 +65,19 @@ class KernelCounters:
 
     Args:
         threads: Threads of the measured runtime.
-        usable_cpus: CPUs that this process may use; other processes matter only if none is spare.
+        cpus: Numbers of the CPUs on which this process may run; other processes matter only on these, and
+            only if none is spare. A CPU quota makes no difference here: it does not bind threads to CPUs.
+        throttle_files: Files that count how often a CPU quota stopped this process.
     """
 
-    def __init__(self, threads: int, usable_cpus: int) -> None:
-        self._fills_the_machine = threads >= usable_cpus
-        self._threads = min(threads, usable_cpus)
+    def __init__(
+        self, threads: int, cpus: Collection[int], throttle_files: Sequence[Path] | None = None
+    ) -> None:
+        self._fills_the_machine = threads >= len(cpus)
+        self._threads = min(threads, len(cpus))
+        is_part = len(cpus) < (os.cpu_count() or 1)
+        self._cpu_names = frozenset(f"cpu{number}" for number in cpus) if is_part else frozenset({"cpu"})
+        self._quota_files = find_throttle_files() if throttle_files is None else throttle_files
         self._tick_ns = _NS_PER_S // os.sysconf("SC_CLK_TCK")
         self._at_begin: dict[str, float] = {}
         self._throttle_files = sorted(Path(CPUS).glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
@@ -86,6 +101,11 @@ class KernelCounters:
             if self._fills_the_machine:
                 counts["others_ns"] = counts["busy_ns"] - counts["cpu_ns"]
         reasons = []
+        if _THROTTLE_NS in counts:
+            counts[THROTTLED_NS] = counts[_THROTTLE_NS] / self._threads  # it stops all of them
+            if "run_delay_ns" in counts:
+                # Some kernels count a pause by the quota as a wait for a CPU as well; other work made none.
+                counts["run_delay_ns"] = max(0.0, counts["run_delay_ns"] - counts[_THROTTLE_NS])
         delay = counts.get("run_delay_ns", 0.0) / max(wall_ns, 1)
         if delay > MAX_BLOCK_DELAY_SHARE:
             reasons.append(f"waited for a CPU {delay:.1%} of the time (limit {MAX_BLOCK_DELAY_SHARE:.0%})")
@@ -101,13 +121,16 @@ class KernelCounters:
         with suppress(OSError, ValueError, IndexError):
             found["run_delay_ns"] = _run_delay_ns()
         with suppress(OSError, ValueError, IndexError):
-            fields = [int(word) for word in _first_line("/proc/stat").split()[1:]]
+            fields = _read_ticks(self._cpu_names)
             busy = sum(fields[:_COUNTED_FIELDS]) - sum(fields[number] for number in _IDLE_FIELDS)
             found["busy_ns"] = float((busy - fields[_STEAL_FIELD]) * self._tick_ns)
             found["steal_ns"] = float(fields[_STEAL_FIELD] * self._tick_ns)
         if self._throttle_files:
             with suppress(OSError, ValueError):
                 found[THROTTLES] = float(sum(int(path.read_text("ascii")) for path in self._throttle_files))
+        if self._quota_files:
+            n_stops, throttle_ns = read_throttling(self._quota_files)
+            found |= {QUOTA_STOPS: float(n_stops), _THROTTLE_NS: float(throttle_ns)}
         for name in ("cpu", "memory"):
             with suppress(OSError, ValueError, IndexError):
                 total_us = _first_line(f"/proc/pressure/{name}").rsplit("total=", 1)[1]
@@ -122,6 +145,19 @@ def _run_delay_ns() -> float:
         with suppress(OSError):  # a thread may end meanwhile
             total += int(_first_line(f"{task.path}/schedstat").split()[1])
     return float(total)
+
+
+def _read_ticks(names: Collection[str], path: Path = Path("/proc/stat")) -> list[int]:
+    """Return the ticks of some CPUs together, one number for each use of their time."""
+    rows = []
+    with path.open(encoding="ascii") as file:
+        for line in file:
+            name, *fields = line.split()
+            if name in names:
+                rows.append([int(field) for field in fields])
+            if len(rows) == len(names) or not name.startswith("cpu"):
+                break
+    return [sum(column) for column in zip(*rows, strict=True)]
 
 
 def _first_line(path: str) -> str:

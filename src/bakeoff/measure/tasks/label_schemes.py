@@ -15,9 +15,9 @@ Every scheme has O for words outside. The schemes with prefixes are read alike, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from bakeoff.errors import MissingExtraError
 
@@ -76,11 +76,18 @@ def read_entities(tags: Sequence[str], scheme: Scheme = "bio") -> list[Entity]:
     """
     if scheme == "io":
         return _read_runs(tags)
+    get_entities = import_reader()
+    return [(str(kind), int(first), int(last)) for kind, first, last in get_entities(list(tags))]
+
+
+def import_reader() -> Callable[[list[str]], list[tuple[Any, Any, Any]]]:
+    """Import seqeval, whose own imports take a second, and return its reader of entities."""
     try:
         from seqeval.metrics.sequence_labeling import get_entities
     except ImportError as error:
         raise MissingExtraError("reading entities", library="seqeval", extra="torch") from error
-    return [(str(kind), int(first), int(last)) for kind, first, last in get_entities(list(tags))]
+    reader: Callable[[list[str]], list[tuple[Any, Any, Any]]] = get_entities
+    return reader
 
 
 def write_bio(entities: Iterable[Entity], n_words: int) -> tuple[str, ...]:

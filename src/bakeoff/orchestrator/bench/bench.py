@@ -18,6 +18,7 @@ from bakeoff.core.selection.given_champions import GivenChampions, parse_champio
 from bakeoff.core.validity.flags import CONTENDED
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.errors import BakeoffError, NothingMeasuredError
+from bakeoff.measure.heats.protocol import INTERVALS, Until
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.execute import measure_here
 from bakeoff.orchestrator.bench.executors import reaching_nodes
@@ -30,10 +31,11 @@ from bakeoff.orchestrator.checkpoints import (
     keep_fitting,
 )
 from bakeoff.orchestrator.labels import check_labels
-from bakeoff.orchestrator.plan import find_existing, plan_against
+from bakeoff.orchestrator.plan import choose_until, find_existing, plan_against
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project, waiting_to_measure
 from bakeoff.record import Record
+from bakeoff.run.machine.forks import keeping_servers
 
 
 class BenchResult(Record):
@@ -59,8 +61,13 @@ class BenchResult(Record):
         return (*measured, *(each.job for each in self.plan.left if each.last_reason == CONTENDED.name))
 
 
-def bench(project: Project) -> BenchResult:
+def bench(project: Project, until: Until = INTERVALS) -> BenchResult:
     """Measure the missing jobs of every champion and named model, log them, and write the result files.
+
+    Args:
+        project: Project of the models.
+        until: What ends a heat, if the settings do not say it: ``decided`` skips or drops candidates that
+            cannot win; ``intervals`` measures all of them to their targets.
 
     Raises:
         NoChampionError: No backbone has a champion.
@@ -69,11 +76,12 @@ def bench(project: Project) -> BenchResult:
     """
     champions = keep_fitting(project, find_models(project))
     check_labels(project, champions)
-    with waiting_to_measure(project), reaching_nodes(project):
+    with waiting_to_measure(project), reaching_nodes(project), keeping_servers():
         if not project.is_offline:
             project.ensure_benchmark_experiment()  # a store that refuses is better known before measuring
         existing = send_waiting(project, champions, find_existing(project, champions))
-        return _carry_out(project, plan_against(project, champions, existing), existing, BenchClaims(project))
+        made = plan_against(project, champions, existing, choose_until(project, until))
+        return _carry_out(project, made, existing, BenchClaims(project))
 
 
 def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str, Path]:
@@ -98,7 +106,7 @@ def benchmark_champions(champions: GivenChampions, project: Project) -> dict[str
         NothingMeasuredError: Every champion failed; it names the reason of each.
     """
     parsed = parse_champions(champions, warn)
-    with waiting_to_measure(project), reaching_nodes(project):
+    with waiting_to_measure(project), reaching_nodes(project), keeping_servers():
         skipped = dict[str, str]()
 
         def skip(champion: AnyModel, error: BakeoffError) -> None:
@@ -149,7 +157,13 @@ def _carry_out(
             todo = claims.plan_again(todo, existing)
             final.update({planned.job.key: planned for planned in todo.jobs if planned.job.key in deferred})
         unsent = claims.finish()
-    done = Plan(jobs=tuple(final.values()))
+    unneeded = claims.outcomes.unneeded
+    done = Plan(
+        jobs=tuple(
+            planned.replace(action="leave", reason=unneeded[key]) if key in unneeded else planned
+            for key, planned in final.items()
+        )
+    )
     _fetch_missing(project, done)
     outcomes = claims.outcomes
     measured = [attempt for attempt in outcomes.kept if isinstance(attempt, Measurement)]

@@ -19,12 +19,13 @@ from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.heat import measure_heat
 from bakeoff.orchestrator.bench.limits import TIMEOUT_S
 from bakeoff.orchestrator.bench.prepare import EndsOneJob, flag_mixed, make_order, now_text, prepare_job
+from bakeoff.orchestrator.bench.race import Race
 from bakeoff.orchestrator.bench.untimed import measure_untimed
 from bakeoff.orchestrator.bench.work_units import WorkUnit, list_units
 from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.run.machine.lock import measuring
-from bakeoff.run.measuring.orders import Done, run_in_fresh_process
+from bakeoff.run.measuring.orders import Done, run_in_process
 
 
 def measure_here(project: Project, plan: Plan, claims: BenchClaims, used_up: Mapping[str, int]) -> None:
@@ -40,14 +41,18 @@ def measure_here(project: Project, plan: Plan, claims: BenchClaims, used_up: Map
     """
     del used_up
     units = list_units(plan, 1, may_split=False)
+    race = Race(project, plan, claims.outcomes)
     with measuring(warn), project.progress.track("bench", sum(map(count_steps, units))) as advance:
         for unit in units:
-            if taken := claims.take_unit(unit):
-                measure_unit(project, taken, claims, advance)
+            wanted = race.skip_hopeless(unit)
+            if wanted and (taken := claims.take_unit(wanted)):
+                measure_unit(project, taken, claims, advance, race)
                 claims.settle(taken)
 
 
-def measure_unit(project: Project, unit: WorkUnit, claims: BenchClaims, advance: Advance) -> None:
+def measure_unit(
+    project: Project, unit: WorkUnit, claims: BenchClaims, advance: Advance, race: Race | None = None
+) -> None:
     """Measure one work unit on this machine; every attempt is on disk then, good or failed.
 
     Args:
@@ -55,10 +60,11 @@ def measure_unit(project: Project, unit: WorkUnit, claims: BenchClaims, advance:
         unit: Jobs, the reference of a heat first; it may run without being measured.
         claims: Gets the outcome of each job.
         advance: Called after each step.
+        race: Race of the bench; None measures everything.
     """
     scenario = unit[0].job.scenario
     if isinstance(scenario, Interleaved):
-        measure_heat(project, unit, claims, advance)
+        measure_heat(project, unit, claims, advance, race)
     elif not scenario.is_timed:
         measure_untimed(project, unit, claims, advance)
     else:
@@ -96,7 +102,7 @@ def _measure_alone(project: Project, planned: PlannedJob, claims: BenchClaims, a
             folder = project.results.work_folder(job, planned.attempt, f"repeat-{repeat}")
             order = make_order(project, prepared, repeat)
             timeout_s = choose_timeout_s(job, project.settings.benchmark.timeout_s or TIMEOUT_S)
-            done.append(run_in_fresh_process(order, folder, timeout_s, on_wait=claims.beat))
+            done.append(run_in_process(order, folder, timeout_s, on_wait=claims.beat))
             advance(f"{job.label} {repeat + 1}/{_n_repeats(job)}")
     except EndsOneJob as error:
         claims.outcomes.fail(project, planned, error, merge_repeats([each.readings for each in done]))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 from pydantic import ValidationError
 
-from bakeoff.core.job import Environment, Job, TimedJob
+from bakeoff.core.job import Environment, Job, TimedJob, is_race
 from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.core.records import Flag, HeatFacts, Measurement
-from bakeoff.core.validity.flags import RECOMPILED
+from bakeoff.core.validity.flags import RECOMPILED, STOPPED_EARLY
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
@@ -28,15 +30,19 @@ from bakeoff.measure.heats.assemble import (
     Calls,
     assemble_calls,
     assemble_readings,
+    count_done,
     find_counted,
     find_left_out,
 )
-from bakeoff.measure.heats.records import Heat, Part, Repeat
+from bakeoff.measure.heats.protocol import TimingProtocol
+from bakeoff.measure.heats.records import Heat, HeatLook, Part, Repeat
 from bakeoff.measure.heats.run import run_heat
+from bakeoff.measure.heats.stopping import find_unmet
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.row_model import open_row_model
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.measure.statistics.readings import LATENCY, MODEL_SIZE, NS_PER_S, PASS, Reading
+from bakeoff.measure.system.cgroups import read_memory_left_bytes
 from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.limits import TIMEOUT_S
@@ -49,13 +55,13 @@ from bakeoff.orchestrator.bench.prepare import (
     make_order,
     now_text,
 )
+from bakeoff.orchestrator.bench.race import Race
 from bakeoff.orchestrator.bench.untimed import prepare_together
 from bakeoff.orchestrator.plan import documents_for
 from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
 from bakeoff.record import Record
-from bakeoff.run.machine.cgroups import read_memory_left_bytes
 from bakeoff.run.machine.hardware import add_load_after, default_threads, detect_hardware
 from bakeoff.run.measuring.resident import ResidentWorker
 
@@ -76,8 +82,22 @@ class KeptRepeat(Record):
     environments: Mapping[str, Environment]
 
 
-def measure_heat(project: Project, unit: Sequence[PlannedJob], claims: BenchClaims, advance: Advance) -> None:
-    """Measure the candidates of a heat together; one that cannot be prepared drops out, the others go on."""
+def measure_heat(
+    project: Project,
+    unit: Sequence[PlannedJob],
+    claims: BenchClaims,
+    advance: Advance,
+    race: Race | None = None,
+) -> None:
+    """Measure the candidates of a heat together; one that cannot be prepared drops out, the others go on.
+
+    Args:
+        project: Project of the jobs.
+        unit: Jobs of the heat, the reference first.
+        claims: Gets the outcome of each job.
+        advance: Called after each repeat.
+        race: Race of the bench, which may end the heat of jobs that race; None ends it by its targets.
+    """
     ready = _prepare_all(project, unit, claims)
     if not any(each.planned.action == "measure" for each in ready):
         return
@@ -95,21 +115,32 @@ def measure_heat(project: Project, unit: Sequence[PlannedJob], claims: BenchClai
         )
         for each in ready
     ]
+
+    def look(heat: Heat) -> HeatLook:
+        now = _Described(heat, heat_id, ready, time.monotonic() - begin_s, files.environments)
+        measured = [row for row in _assemble_all(project, now).values() if isinstance(row, Measurement)]
+        repeats = count_done(heat.repeats, find_left_out(heat.repeats))
+        return race.look(measured, repeats, protocol.max_repeats) if race else HeatLook()
+
+    protocol = _timed(ready[0].job).protocol
+    may_race = race is not None and any(is_race(each.job) for each in ready)
+    width = _Width(protocol, _quantity_of(ready[0].job), ready[0].job.key, begin_s)
     heat = run_heat(
         participants,
-        _timed(ready[0].job).protocol,
+        protocol,
         now_s=time.monotonic,
         memory_budget_bytes=MEMORY_SHARE * min(psutil.virtual_memory().available, read_memory_left_bytes()),
-        earlier=files.load(),
-        keep=lambda repeat: advance(files.keep(repeat, participants)),
+        earlier=width.recall(files.load()),
+        keep=lambda repeat: advance(files.keep(repeat, participants) + width.describe(repeat)),
         pause=claims.beat,
         probe=_choose_probe(project, ready),
         quantity=_quantity_of(ready[0].job),
         # Importing keeps one thread busy; on a core of its own it takes as long as alone.
         n_importing=default_threads(detect_hardware(project.settings.benchmark.cpus)),
+        look=look if may_race else None,
     )
     described = _Described(heat, heat_id, ready, time.monotonic() - begin_s, files.environments)
-    _keep_results(project, described, claims.outcomes)
+    _keep_results(project, described, claims.outcomes, race.dropped if race else {})
     shutil.rmtree(files.folder, ignore_errors=True)
 
 
@@ -131,6 +162,47 @@ def _prepare_all(project: Project, unit: Sequence[PlannedJob], claims: BenchClai
         else:
             warn(f"{planned.job.candidate} cannot be the reference: {why}")
     return [each for each in found if each.prepared not in broken]
+
+
+class _Width:
+    """Progress of a heat in words: its widest interval next to the target, and the time left at most.
+
+    Args:
+        protocol: Settings of the heat.
+        quantity: Quantity that its calls measure.
+        reference: Name of the participant that the others are compared with.
+        begin_s: Start of the heat, on the monotonic clock.
+    """
+
+    def __init__(self, protocol: TimingProtocol, quantity: str, reference: str, begin_s: float) -> None:
+        self._protocol = protocol
+        self._quantity = quantity
+        self._reference = reference
+        self._begin_s = begin_s
+        self._repeats: list[Repeat] = []
+
+    def recall(self, earlier: list[Repeat]) -> list[Repeat]:
+        """Take over the repeats of an interrupted run, and return them."""
+        self._repeats += earlier
+        return earlier
+
+    def describe(self, repeat: Repeat) -> str:
+        """Describe the state after a repeat; with all targets met, only the time."""
+        self._repeats.append(repeat)
+        protocol = self._protocol
+        names = {part.name for part in repeat.parts}
+        heat = Heat(reference=self._reference, repeats=tuple(self._repeats))
+        left_out = find_left_out(self._repeats)
+        unmet = list(find_unmet(heat, protocol.targets, left_out, self._quantity, among=names))
+        spent_s = time.monotonic() - self._begin_s
+        n_left = max(protocol.max_repeats - len(self._repeats), 0)
+        left_s = min(max(protocol.time_budget_s - spent_s, 0.0), n_left * spent_s / len(self._repeats))
+        remark = f"; at most {left_s:.0f} s more"
+        if not unmet:
+            return remark
+        widest = max(unmet, key=lambda each: (each.half_width or math.inf) / each.target)
+        found = "no interval yet" if widest.half_width is None else f"±{widest.half_width:.0%}"
+        return f"; widest interval: {found} of {widest.metric} (target ±{widest.target:.1%}){remark}"
 
 
 class _HeatFiles:
@@ -173,7 +245,7 @@ class _HeatFiles:
         durable.write_bytes(self._path(repeat.number), seal_json(document.model_dump(mode="json")))
         n_dirty = sum(repeat.rounds.values())
         remark = f", {count(n_dirty, 'round')} disturbed" if n_dirty else ""
-        return f"{count(len(participants), 'candidate')}, repeat {repeat.number + 1}{remark}"
+        return f"{count(len(repeat.parts), 'candidate')}, repeat {repeat.number + 1}{remark}"
 
     def _path(self, number: int) -> Path:
         return self.folder / f"repeat-{number:03d}.json"
@@ -225,19 +297,51 @@ class _Described:
         )
 
 
-def _keep_results(project: Project, described: _Described, outcomes: JobOutcomes) -> None:
-    """Keep the measurement or the failed attempt of each job that was to be measured."""
+def _keep_results(
+    project: Project, described: _Described, outcomes: JobOutcomes, dropped: Mapping[str, str]
+) -> None:
+    """Keep the measurement or the failed attempt of each job that was to be measured.
+
+    Args:
+        project: Project of the jobs.
+        described: Heat that has ended.
+        outcomes: Gets each attempt.
+        dropped: Reason for each job that a race measured no further, by key.
+    """
+    found = _assemble_all(project, described)
+    for ready in described.ready:
+        outcome = found.get(ready.job.key)
+        if isinstance(outcome, _Failed):
+            outcomes.fail(project, ready.planned, outcome.why, outcome.readings)
+        elif outcome is not None:
+            why = dropped.get(ready.job.key)
+            is_early = why is not None and ready.job.key != described.heat.reference
+            flags = (*outcome.flags, STOPPED_EARLY.raised(why)) if is_early and why else outcome.flags
+            outcomes.keep(project, outcome.replace(flags=flags))
+
+
+class _Failed(NamedTuple):
+    """Failure of a job, with the readings from before it."""
+
+    why: WorkerError
+    readings: tuple[Reading, ...]
+
+
+def _assemble_all(project: Project, described: _Described) -> dict[str, Measurement | _Failed]:
+    """Assemble the outcome of each job that is to be measured, by key, from the repeats so far."""
     heat = described.heat
     calls = assemble_calls(heat, find_left_out(heat.repeats), _quantity_of(described.ready[0].job))
+    found: dict[str, Measurement | _Failed] = {}
     for ready in described.ready:
+        key = ready.job.key
         if ready.planned.action != "measure":
             continue
-        if ready.job.key in heat.failures:
-            failure = heat.failures[ready.job.key]
-            why = WorkerError(failure.reason, detail=failure.detail)
-            outcomes.fail(project, ready.planned, why, _read_whole(ready.job, heat, calls))
+        if key in heat.failures:
+            why = WorkerError(heat.failures[key].reason, detail=heat.failures[key].detail)
+            found[key] = _Failed(why, _read_whole(ready.job, heat, calls))
         else:
-            outcomes.keep(project, _assemble(project, ready, described, calls))
+            found[key] = _assemble(project, ready, described, calls)
+    return found
 
 
 def _choose_probe(project: Project, ready: Sequence[PreparedJob]) -> Callable[[], int | None]:

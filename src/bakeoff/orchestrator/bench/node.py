@@ -24,6 +24,7 @@ from bakeoff.orchestrator.plan import digest_documents, documents_for
 from bakeoff.orchestrator.progress import Quiet, warn
 from bakeoff.orchestrator.project import Project, waiting_to_measure
 from bakeoff.run.cluster import find_node_id
+from bakeoff.run.machine.forks import keeping_servers
 from bakeoff.run.machine.lock import measuring
 from bakeoff.stores.results.store import ResultStore
 
@@ -113,7 +114,7 @@ def _open_project(order: Assignment, notes: Notes) -> Project:
 
 @contextmanager
 def _alone(project: Project) -> Iterator[None]:
-    with waiting_to_measure(project), measuring(warn):
+    with waiting_to_measure(project), measuring(warn), keeping_servers():
         yield
 
 

@@ -33,7 +33,7 @@ from bakeoff.run.measuring.orders import (
     PrepareOrder,
     TimedOrder,
     UntimedOrder,
-    run_in_fresh_process,
+    run_in_process,
 )
 
 N_CHECK_TEXTS = 64
@@ -81,7 +81,7 @@ def prepare_job(project: Project, planned: PlannedJob) -> PreparedJob:
     ready = acquire_job(project, planned)
     task = find_preparation(project, ready)
     if task is not None:
-        run_in_fresh_process(task.order, task.folder, task.timeout_s)
+        run_in_process(task.order, task.folder, task.timeout_s)
         shutil.rmtree(task.folder, ignore_errors=True)
     return ready
 
@@ -127,6 +127,7 @@ def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | Non
         documents=pick_check_documents(project.test_documents),
         max_length=job.max_length,
         memory_limit_bytes=bound_memory_bytes(settings, opened, runtime),
+        variables=project.worker_variables,
     )
     folder = project.results.work_folder(job, ready.planned.attempt, "prepare")
     return PendingOrder(order, folder, bound_time_s(settings, opened))
@@ -167,6 +168,7 @@ def make_order(
         "lengths": lengths,
         "cpus": settings.cpus,
         "memory_limit_bytes": limit_bytes,
+        "variables": project.worker_variables,
     }
     if isinstance(job, TimedJob):
         return TimedOrder(**parts, protocol=job.protocol)
@@ -175,15 +177,17 @@ def make_order(
 
 @dataclass(frozen=True)
 class JobOutcomes:
-    """JobOutcomes of the jobs so far.
+    """Outcomes of the jobs so far.
 
     Attributes:
         kept: Attempts on disk, measured or failed.
         unready: Jobs that were not tried, because their checkpoint could not be fetched; not on disk.
+        unneeded: Reason for each job that a race skips, by key.
     """
 
     kept: list[Attempt] = field(default_factory=list)
     unready: list[FailedAttempt] = field(default_factory=list)
+    unneeded: dict[str, str] = field(default_factory=dict)
 
     def keep(self, project: Project, attempt: Attempt) -> None:
         """Store an attempt."""

@@ -1,4 +1,4 @@
-"""Untimed work: preparation, and jobs such as quality. Several run at once, each in a fresh process."""
+"""Untimed work: preparation, and jobs such as quality. Several run at once, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bakeoff.core.plan.jobs import PlannedJob
 from bakeoff.core.records import Measurement
 from bakeoff.core.validity.judge import judge_measurement
 from bakeoff.errors import WorkerError
+from bakeoff.measure.system.cgroups import read_memory_left_bytes
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.limits import bound_time_s
 from bakeoff.orchestrator.bench.prepare import (
@@ -24,7 +25,6 @@ from bakeoff.orchestrator.bench.prepare import (
 )
 from bakeoff.orchestrator.progress import Advance
 from bakeoff.orchestrator.project import Project
-from bakeoff.run.machine.cgroups import read_memory_left_bytes
 from bakeoff.run.machine.hardware import detect_hardware
 from bakeoff.run.measuring.orders import Done, PendingOrder, run_side_by_side
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bakeoff.core.job import in_full
 from bakeoff.core.plan.jobs import Plan, PlannedJob
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.scenarios import Interleaved
@@ -24,18 +25,18 @@ def list_units(plan: Plan, n_places: int, *, may_split: bool) -> list[WorkUnit]:
         may_split: Whether heats are split if places would be idle.
     """
     singles = [planned for planned in plan.todo if not isinstance(planned.job.scenario, Interleaved)]
-    alone: list[WorkUnit] = [(planned,) for planned in singles]
+    heats: list[WorkUnit] = [tuple(group) for group in group_heats(plan)]
     if n_places == 1:
+        # Quality first and servers last: what a race knows by then needs no server.
         untimed = [planned for planned in singles if not planned.job.scenario.is_timed]
-        alone = [
+        return [
             *(tuple(untimed[start : start + MOST_UNTIMED]) for start in range(0, len(untimed), MOST_UNTIMED)),
+            *heats,
             *((planned,) for planned in singles if planned.job.scenario.is_timed),
         ]
-    heats: list[WorkUnit] = [tuple(group) for group in group_heats(plan)]
     if may_split:
-        heats = split_heats(heats, n_places - len(alone))
-    units = [*alone, *heats]
-    return units if n_places == 1 else sorted(units, key=len, reverse=True)
+        heats = split_heats(heats, n_places - len(singles))
+    return sorted([*((planned,) for planned in singles), *heats], key=len, reverse=True)
 
 
 def group_heats(plan: Plan) -> list[list[PlannedJob]]:
@@ -48,7 +49,8 @@ def group_heats(plan: Plan) -> list[list[PlannedJob]]:
     for planned in plan.jobs:
         job = planned.job
         if isinstance(job.scenario, Interleaved):
-            config = job.benchmark_config
+            # A race may have a reference that was measured in full, so what ends the heat does not count.
+            config = in_full(job).benchmark_config
             alike = {
                 "scenario": config["scenario"],
                 "inputs": job.inputs_digest,

@@ -28,7 +28,7 @@ from bakeoff.errors import CandidateNotFoundError, DataError, UserError
 from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, OUTCOMES
 from bakeoff.orchestrator.checkpoints import find_models
 from bakeoff.orchestrator.hardware import recall_hardware
-from bakeoff.orchestrator.plan import build_jobs, find_existing
+from bakeoff.orchestrator.plan import build_jobs, choose_measured, find_existing
 from bakeoff.orchestrator.project import Project
 from bakeoff.stores.results.attempt_files import read_attempt
 from bakeoff.stores.tags import Stage
@@ -76,7 +76,8 @@ class Finder:
     def _candidates(self) -> dict[tuple[str, str, str], list[Job]]:
         """Planned jobs of each candidate."""
         grouped: dict[tuple[str, str, str], list[Job]] = {}
-        for job, _ in build_jobs(self._project, self._models, recall_hardware(self._project)):
+        asked = build_jobs(self._project, self._models, recall_hardware(self._project))
+        for job in choose_measured(self._project, asked, self._existing):
             identity = job.candidate, job.champion_run_id, job.runtime.model_dump_json()
             grouped.setdefault(identity, []).append(job)
         return grouped

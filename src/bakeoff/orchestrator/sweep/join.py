@@ -13,9 +13,8 @@ from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sweep.check_settings import check_sweep_settings, pretrained_folder
 from bakeoff.orchestrator.sweep.lead import SweepResult, choose_sweep_step, identify_study, summarise
-from bakeoff.orchestrator.sweep.trials import connect_study, name_study, run_trials
+from bakeoff.orchestrator.sweep.trials import connect_study, name_study, open_training_process, run_trials
 from bakeoff.run.training.hugging_face import check_backbone
-from bakeoff.run.training.process import TrainingProcess
 from bakeoff.run.training.study import SharedStudy
 from bakeoff.stores import tags
 from bakeoff.stores.tracking.recorder import StudyIdentity, SweepRecorder, find_running_sweeps
@@ -50,7 +49,7 @@ def _join_backbone(project: Project, backbone: str) -> SweepResult:
     project.progress.say(f"{backbone}: joined sweep {recorder.sweep_run_id}")
     failure = None
     try:
-        with TrainingProcess() as process:
+        with open_training_process(project) as process:
             run_trials(project, identity, recorder, study, process)
     except WorkerError as error:
         failure = str(error)

@@ -23,7 +23,13 @@ from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 from bakeoff.orchestrator.sweep.check_settings import check_sweep_settings, pretrained_folder
 from bakeoff.orchestrator.sweep.leadership import leading
-from bakeoff.orchestrator.sweep.trials import connect_study, name_study, run_trials, settle_trials
+from bakeoff.orchestrator.sweep.trials import (
+    connect_study,
+    name_study,
+    open_training_process,
+    run_trials,
+    settle_trials,
+)
 from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.run.training.hugging_face import check_backbone
@@ -148,7 +154,7 @@ def _lead(
             else:
                 opened.append(found)
         # One process for all: importing torch takes longer than a small training.
-        with TrainingProcess() as process:
+        with open_training_process(project) as process:
             while opened:
                 results[opened[0].identity.backbone] = _run(project, experiment_id, opened[0], process)
                 del opened[0]

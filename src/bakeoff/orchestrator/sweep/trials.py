@@ -43,6 +43,11 @@ def name_study(backbone: str, sweep_run_id: str) -> str:
     return f"{backbone}-{sweep_run_id}"
 
 
+def open_training_process(project: Project) -> TrainingProcess:
+    """Return the process of the trainings, which starts with the first one."""
+    return TrainingProcess(project.root / ".cache" / "training", project.training_variables)
+
+
 def run_trials(
     project: Project,
     identity: StudyIdentity,

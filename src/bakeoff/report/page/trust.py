@@ -211,6 +211,8 @@ def _describe_heat(facts: HeatFacts, members: Sequence[Measurement]) -> HeatRow:
             "targets": f"each requested {CONFIDENCE:.0%} interval, by itself, reached its target",
             "budget": "the time budget ran out",
             "repeats": "the largest number of repeats was reached",
+            "decided": "the decision was known: no other candidate could still win",
+            "documents": "the rest is tied, and more repeats would not break the tie",
         }[facts.stopped],
         wall=format_duration(facts.wall_s),
         calibration=draw_calibration(facts.calibration_ns),

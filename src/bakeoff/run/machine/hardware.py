@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import sys
@@ -14,8 +13,8 @@ import psutil
 
 from bakeoff.core.job import Environment, Hardware
 from bakeoff.measure.backends import list_libraries
+from bakeoff.measure.system.cgroups import count_whole_cpus, read_cpu_quota, read_memory_limit_bytes
 from bakeoff.measure.system.memory import read_cache_bytes
-from bakeoff.run.machine.cgroups import read_cpu_quota, read_memory_limit_bytes
 from bakeoff.run.machine.processes import CAN_FREEZE
 
 _ABSENT = "n/a"
@@ -169,9 +168,7 @@ def usable_cpu_numbers() -> frozenset[int]:
 
 
 def _usable_cpus(cpus: Collection[int] | None) -> int:
-    count = len(cpus or usable_cpu_numbers()) or os.cpu_count() or 1
-    quota = read_cpu_quota()
-    return count if quota is None else max(1, min(count, math.ceil(quota)))
+    return count_whole_cpus(len(cpus or usable_cpu_numbers()) or os.cpu_count() or 1, read_cpu_quota())
 
 
 def _accelerators() -> tuple[str, ...]:

@@ -1,10 +1,9 @@
-"""Orders and outcomes as records, and their execution in fresh processes."""
+"""Orders and outcomes as records, and their execution in processes of their own."""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +16,23 @@ from pydantic import Field, TypeAdapter, ValidationError
 from bakeoff.core.job import Environment
 from bakeoff.disk import durable
 from bakeoff.errors import WorkerError
-from bakeoff.measure.backends import Backend, TensorBackend
+from bakeoff.measure.backends import Backend, RowBackend, TensorBackend
 from bakeoff.measure.heats.protocol import TimingProtocol
 from bakeoff.measure.scenarios import Scenario, Timed, Untimed
 from bakeoff.measure.statistics.readings import Reading
-from bakeoff.measure.tasks import Document, Task, TokenClassification
-from bakeoff.record import Record
-from bakeoff.run.machine import processes
+from bakeoff.measure.tasks import Custom, Document, Task, TokenClassification
+from bakeoff.record import AbsolutePath, Record
+from bakeoff.run.machine import forks, processes
 
 ORDER_FILE = "order.json"
 OUTCOME_FILE = "outcome.json"
 WORKER = "bakeoff.run.measuring.worker"
+_TORCH = "torch"
+# What a fork server imports for its forks.
+_IMPORT_TORCH = "bakeoff.measure.backends.pretrained:import_libraries"
+_IMPORT_SEQEVAL = "bakeoff.measure.tasks.label_schemes:import_reader"
+# A server imports less than a gigabyte, which makes no difference to such a memory limit.
+_WIDE_LIMIT_BYTES = 4 << 30
 # How Python, PyTorch, ONNX Runtime and C++ say that memory was refused.
 _OUT_OF_MEMORY = re.compile(
     r"MemoryError|bad_?alloc|[Cc]an(no|')t allocate memory|[Ff]ailed to allocate|bad allocation"
@@ -40,17 +45,19 @@ class PrepareOrder(Record):
     Attributes:
         documents: Documents on which outputs are compared.
         max_length: Tokens after which the measurement cuts a document.
+        variables: Names of environment variables that the process gets besides the usual ones.
     """
 
     kind: Literal["prepare"] = "prepare"
     runtime: TensorBackend = Field(discriminator="kind")
-    checkpoint: Path
+    checkpoint: AbsolutePath
     checkpoint_digest: str
-    destination: Path
+    destination: AbsolutePath
     task: Task = TokenClassification()
     documents: tuple[Document, ...]
     max_length: int
     memory_limit_bytes: int | None = None
+    variables: tuple[str, ...] = ()
 
 
 class MeasureOrder(Record):
@@ -61,13 +68,14 @@ class MeasureOrder(Record):
             order of inputs. None means lengths in words.
         cpus: CPUs on which the process may run; None means ours.
         memory_limit_bytes: Most that it may allocate, in bytes; None sets no limit.
+        variables: Names of environment variables that the process gets besides the usual ones.
     """
 
     runtime: Backend
     scenario: Scenario
-    checkpoint: Path
+    checkpoint: AbsolutePath
     checkpoint_digest: str
-    prepared: Path | None
+    prepared: AbsolutePath | None
     task: Task = TokenClassification()
     documents: tuple[Document, ...]
     max_length: int
@@ -75,6 +83,7 @@ class MeasureOrder(Record):
     lengths: tuple[int, ...] | None = None
     cpus: tuple[int, ...] | None = None
     memory_limit_bytes: int | None = None
+    variables: tuple[str, ...] = ()
 
 
 class UntimedOrder(MeasureOrder):
@@ -131,7 +140,7 @@ class Failed(Record):
 Outcome: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field(discriminator="kind")])
 
 
-def run_in_fresh_process(
+def run_in_process(
     order: PrepareOrder | MeasureOrder,
     folder: Path,
     timeout_s: float,
@@ -139,7 +148,9 @@ def run_in_fresh_process(
     *,
     on_wait: Callable[[], None] | None = None,
 ) -> Done:
-    """Carry out an order in a new interpreter and return its outcome.
+    """Carry out an order in a process of its own and return its outcome.
+
+    The process is a new interpreter, or a fork of a server if ``can_fork`` allows that.
 
     A folder that already holds the whole outcome of this very order gives the answer.
 
@@ -150,7 +161,7 @@ def run_in_fresh_process(
         worker: Module that the process runs; its arguments are the folder and our process id.
         on_wait: Called about once a second meanwhile; it must be short.
     """
-    begun = _begin(order, folder, worker)
+    begun = _begin(order, folder, worker, on_wait)
     if isinstance(begun, Done):
         return begun
     try:
@@ -181,7 +192,7 @@ def run_side_by_side(
     on_wait: Callable[[], None] | None = None,
     worker: str = WORKER,
 ) -> None:
-    """Carry out orders in fresh processes, several at once; no extra thread waits for them.
+    """Carry out orders in processes of their own, several at once; no extra thread waits for them.
 
     Args:
         pending: Orders in the order in which they begin.
@@ -195,7 +206,7 @@ def run_side_by_side(
         while waiting or running:
             while waiting and len(running) < n_at_once:
                 number, one = waiting.popleft()
-                begun = _begin(one.order, one.folder, worker)
+                begun = _begin(one.order, one.folder, worker, on_wait)
                 if isinstance(begun, Done):
                     on_end(number, begun, 0.0)
                 else:
@@ -220,7 +231,7 @@ def run_side_by_side(
 
 @dataclass(frozen=True)
 class _Running:
-    process: subprocess.Popen[bytes]
+    process: processes.Child
     pending: PendingOrder
     begin_s: float
 
@@ -242,7 +253,9 @@ def _wait_for_any(
     return over
 
 
-def _begin(order: PrepareOrder | MeasureOrder, folder: Path, worker: str) -> subprocess.Popen[bytes] | Done:
+def _begin(
+    order: PrepareOrder | MeasureOrder, folder: Path, worker: str, on_wait: Callable[[], None] | None
+) -> processes.Child | Done:
     """Start the process of an order, unless its outcome is there."""
     wanted = order.model_dump_json().encode()
     if isinstance(order, MeasureOrder) and (earlier := _find_outcome(folder, wanted)):
@@ -250,12 +263,54 @@ def _begin(order: PrepareOrder | MeasureOrder, folder: Path, worker: str) -> sub
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     durable.write_bytes(folder / ORDER_FILE, wanted)
     cpus = order.cpus if isinstance(order, MeasureOrder) else None
-    words = (str(folder), str(os.getpid()))
-    return processes.start_process(worker, words, folder, environment_for(order), cpus=cpus)
+    place, variables = folder.absolute(), environment_for(order)
+    if can_fork(order):
+        with processes.open_outputs(folder) as outputs:
+            forked = forks.fork(
+                worker,
+                (str(place),),
+                folder,
+                variables,
+                outputs=outputs,
+                named=order.variables,
+                cpus=cpus,
+                preload=_list_imports(order),
+                on_wait=on_wait,
+            )
+        if forked is not None:
+            return forked
+    words = (str(place), str(os.getpid()))
+    return processes.start_process(worker, words, folder, variables, named=order.variables, cpus=cpus)
+
+
+def can_fork(order: PrepareOrder | MeasureOrder) -> bool:
+    """Return whether a fork of a server may carry out an order.
+
+    Nothing in it is timed, and no code of a user runs. A memory limit is wide, since it also counts what the
+    server has imported for others. It uses no accelerator, whose driver does not survive a fork.
+    """
+    return not (
+        isinstance(order, TimedOrder)
+        or isinstance(order.runtime, RowBackend)
+        or isinstance(order.task, Custom)
+        or (order.memory_limit_bytes or _WIDE_LIMIT_BYTES) < _WIDE_LIMIT_BYTES
+        or order.runtime.device != "cpu"
+    )
+
+
+def _list_imports(order: PrepareOrder | MeasureOrder) -> list[str]:
+    """List the slow imports of an order that start no threads; the others are its own."""
+    is_prepared = isinstance(order, PrepareOrder)
+    # Files are made of a model in PyTorch, and compared with it.
+    libraries = (*order.runtime.libraries, *(order.runtime.build_libraries if is_prepared else ()))
+    imports = [_IMPORT_TORCH] if _TORCH in libraries else []
+    if isinstance(order.task, TokenClassification) and not is_prepared:
+        imports.append(_IMPORT_SEQEVAL)
+    return imports
 
 
 def _collect(
-    process: subprocess.Popen[bytes],
+    process: processes.Child,
     order: PrepareOrder | MeasureOrder,
     folder: Path,
     timeout_s: float,
@@ -266,9 +321,9 @@ def _collect(
     if not ended_in_time:
         reason = f"no outcome after {timeout_s:g} s; set benchmark.timeout_s if it needs longer"
         raise WorkerError(reason, detail=tail)
-    path, end = folder / OUTCOME_FILE, processes.describe_end(process)
+    path, end, code = folder / OUTCOME_FILE, processes.describe_end(process), process.returncode or 0
     try:
-        return _read_outcome(path, end, process.returncode, tail)
+        return _read_outcome(path, end, code, tail)
     except WorkerError as error:
         limit_bytes = order.memory_limit_bytes
         if limit_bytes is None or not _OUT_OF_MEMORY.search(f"{error.reason}\n{error.detail}"):

@@ -146,13 +146,15 @@ class ResidentWorker:
         theirs_in, self._commands = os.pipe()
         self._answers, theirs_out = os.pipe()
         self._buffer = b""
-        words = (str(folder), str(os.getpid()), str(theirs_in), str(theirs_out), str(time.monotonic_ns()))
+        began_ns = str(time.monotonic_ns())
+        words = (str(folder.absolute()), str(os.getpid()), str(theirs_in), str(theirs_out), began_ns)
         try:
             self._process = processes.start_process(
                 self._worker,
                 words,
                 folder,
                 environment_for(order),
+                named=order.variables,
                 pass_fds=(theirs_in, theirs_out),
                 cpus=order.cpus,
             )

@@ -7,18 +7,18 @@ those heavy libraries that the ordered runtime needs.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import TypeAdapter
 
+from bakeoff.core.job import Environment
 from bakeoff.disk import durable
 from bakeoff.disk.folders import build_folder
 from bakeoff.errors import BakeoffError
@@ -49,7 +49,8 @@ from bakeoff.measure.scenarios.subject import (
 from bakeoff.measure.statistics.readings import CALIBRATION, OVERHEAD, Reading, read_each
 from bakeoff.measure.system import memory
 from bakeoff.measure.system.kernel_counters import KernelCounters
-from bakeoff.run.machine.hardware import detect_hardware, read_load, record_environment
+from bakeoff.run.machine.hardware import read_load, record_environment, usable_cpu_numbers
+from bakeoff.run.machine.processes import die_with_parent
 from bakeoff.run.measuring.orders import (
     ORDER_FILE,
     OUTCOME_FILE,
@@ -63,13 +64,11 @@ from bakeoff.run.measuring.orders import (
 )
 from bakeoff.run.measuring.resident import Command, Ended, Finish, Imported, Load, Ran, Ready, RunBlock
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main(words: list[str]) -> int:
     """Carry out the order in a folder, and return the exit code."""
     folder, parent_pid = Path(words[0]), int(words[1])
-    _die_with_parent(parent_pid)
+    die_with_parent(parent_pid)
     if len(words) > 2:  # noqa: PLR2004 - folder and parent, then the pipes
         commands, answers, spawned_ns = (int(word) for word in words[2:])
         return _reside(folder, commands, answers, spawned_ns)
@@ -118,7 +117,7 @@ def _measure(order: TimedOrder | UntimedOrder) -> Done:
         read_each(CALIBRATION, "ns", [(order.repeat, ns) for ns in time_calibration_loop()]),
         read_each(OVERHEAD, "ns", [(order.repeat, ns) for ns in time_instrument()]),
     )
-    counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    counters = _make_counters(order)
     with importing():
         order.runtime.import_libraries()
     subject, _ = _load(order)
@@ -127,7 +126,7 @@ def _measure(order: TimedOrder | UntimedOrder) -> Done:
     subject.model.require_finite()
     return Done(
         readings=(*readings, *calibration),
-        environment=record_environment(before),
+        environment=_record_environment(order, before),
         n_truncated=subject.model.n_truncated,
         facts=subject.model.session.describe(),
     )
@@ -189,7 +188,7 @@ def _answer_all(folder: Path, asked: BinaryIO, replies: BinaryIO, spawned_ns: in
         memory_bytes=marks,
         facts=dict(subject.model.session.describe()),
     )
-    _reply(replies, Ready(started=started, environment=record_environment(load_before)))
+    _reply(replies, Ready(started=started, environment=_record_environment(order, load_before)))
     _answer_blocks(asked, replies, subject, order, variants, epoch_ns=epoch_ns)
 
 
@@ -202,7 +201,7 @@ def _answer_blocks(
     *,
     epoch_ns: int,
 ) -> None:
-    counters = KernelCounters(order.runtime.threads or 1, detect_hardware().usable_cpus)
+    counters = _make_counters(order)
     energy_uj: int | None = 0
     while line := asked.readline():
         command = Command.validate_json(line)
@@ -225,6 +224,17 @@ def _answer_blocks(
             # No figure after a counter wrapped around or fell silent: a part would pass for the whole.
             energy_uj = energy_uj + (after_uj or 0) - (before_uj or 0) if is_known else None
         _reply(replies, Ran(block=block))
+
+
+def _record_environment(order: MeasureOrder, before: Mapping[str, str]) -> Environment:
+    """Record the environment, with the names of variables that the configuration lets pass, never values."""
+    environment = record_environment(before)
+    passed = {"passed_variables": " ".join(order.variables)} if order.variables else {}
+    return environment.replace(facts={**environment.facts, **passed})
+
+
+def _make_counters(order: MeasureOrder) -> KernelCounters:
+    return KernelCounters(order.runtime.threads or 1, usable_cpu_numbers() or range(os.cpu_count() or 1))
 
 
 def _reply(replies: BinaryIO, answer: Imported | Ready | Ran | Ended | Failed) -> None:
@@ -297,15 +307,6 @@ def _read(order: TimedOrder | UntimedOrder, subject: Subject, counters: Counters
     if isinstance(order.scenario, Interleaved):
         raise TypeError(f"scenario {order.scenario.kind} runs in a heat, not alone")
     return order.scenario.measure(_time(order, subject, counters))
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to kill this process with its parent: an orphan would disturb later measurements."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before we asked
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class HuggingFaceTrainer:
         With a report, every epoch is judged. Evaluation draws no random number, so nothing else changes.
         """
         settings = parse_hyper_parameters(order.hyper_parameters)
-        torch = _import_torch()
+        torch = import_torch()
         random.seed(order.seed)
         np.random.seed(order.seed % 2**32)
         torch.manual_seed(order.seed)
@@ -119,7 +119,7 @@ def build_model(pretrained: Path, task: Task, labels: Sequence[str], dropout: fl
         CheckpointError: The folder is not a backbone, or weights of its body are missing.
         ConfigError: The settings name a dropout, but the architecture has none.
     """
-    torch = _import_torch()
+    torch = import_torch()
     from transformers import AutoConfig
     from transformers.utils import logging as transformers_logging
 
@@ -165,7 +165,8 @@ def check_backbone(folder: Path) -> None:
             )
 
 
-def _import_torch() -> Any:
+def import_torch() -> Any:
+    """Import torch, and the parts of transformers that a training needs; return torch."""
     try:
         with importing():
             import torch
@@ -192,7 +193,7 @@ def _set_dropout(config: Any, dropout: float) -> None:
 
 def _freeze_lower_layers(model: Any, n_trained: int) -> None:
     """Train only the upper layers."""
-    torch = _import_torch()
+    torch = import_torch()
     stacks = [module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList)]
     if not stacks:
         raise ConfigError(

@@ -1,6 +1,6 @@
 """The process in which trainings run: it imports torch once, and our own process never does.
 
-The first training spawns it; a pipe carries one request at a time. During a training it may report after
+The first training starts it; a pipe carries one request at a time. During a training it may report after
 every epoch, and then it waits for the answer: continue or stop.
 """
 
@@ -8,74 +8,51 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import sys
-import threading
-import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Collection, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from bakeoff.errors import BakeoffError, WorkerError
-from bakeoff.run.training.trainer import (
-    TrainingOrder,
-    TrainingOutcome,
-    TrainingStopped,
-    can_report,
-    load_trainer,
-    run_training,
-)
+from bakeoff.disk import durable
+from bakeoff.errors import WorkerError
+from bakeoff.run.machine import forks, processes
+from bakeoff.run.machine.hardware import default_threads, detect_hardware
+from bakeoff.run.training.messages import Broke, Loaded, LoadTrainer, Reported, Train, Trained
+from bakeoff.run.training.trainer import TrainingOrder, TrainingOutcome, is_built_in
 
 Judge = Callable[[Mapping[str, float]], bool]
 """Gets the metrics after an epoch, and returns whether the training continues."""
 
-_END_S = 5.0
-
-
-@dataclass(frozen=True)
-class _Load:
-    trainer: str
-
-
-@dataclass(frozen=True)
-class _Train:
-    trainer: str
-    order: TrainingOrder
-    is_judged: bool
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    can_report: bool
-
-
-@dataclass(frozen=True)
-class _Reported:
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class _Trained:
-    outcome: TrainingOutcome | None
-
-
-@dataclass(frozen=True)
-class _Broke:
-    error: BakeoffError
+WORKER = "bakeoff.run.training.worker"
+# Output of libraries must not mix with our results on stdout.
+_OUTPUTS = (2, 2)
+# No library may reach for a hub, and threads that wait must leave the CPU to those that work.
+_VARIABLES = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
+_THREADS = "OMP_NUM_THREADS"
+_PRELOAD = (
+    "bakeoff.run.training.hugging_face:import_torch",
+    "bakeoff.measure.tasks.label_schemes:import_reader",
+)
 
 
 class TrainingProcess:
-    """One spawned process for the trainings of a sweep; it ends with the ``with`` block.
+    """One process for the trainings of a sweep; it ends with the ``with`` block.
 
-    A training that kills it costs only that training: the next one gets a fresh process.
+    A training that kills it costs only that training: the next one gets a fresh process. Trainings of our own
+    trainer run in a fork of a server, if one is kept.
+
+    Args:
+        folder: Working folder of the process; it is made if it is missing.
+        variables: Names of environment variables that it gets besides the usual ones.
     """
 
-    def __init__(self) -> None:
-        self._process: BaseProcess | None = None
-        self._pipe: Connection | None = None
+    def __init__(self, folder: Path, variables: Collection[str] = ()) -> None:
+        self._folder = folder
+        self._variables = variables
+        self._process: processes.Child | None = None
+        self._runs_foreign_code = False
+        self._pipe: Connection[Any, Any] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -89,39 +66,38 @@ class TrainingProcess:
         self.close()
 
     def load(self, trainer: str) -> bool:
-        """Load a trainer there and return whether it can report.
+        """LoadTrainer a trainer there and return whether it can report.
 
         This comes before the first trial, since a broken trainer would use it up.
         """
-        answer = self._ask(_Load(trainer))
-        return isinstance(answer, _Loaded) and answer.can_report
+        answer = self._ask(LoadTrainer(trainer))
+        return isinstance(answer, Loaded) and answer.can_report
 
     def train(self, trainer: str, order: TrainingOrder) -> TrainingOutcome:
         """Train to the end."""
-        answer = self._ask(_Train(trainer, order, is_judged=False))
-        if not isinstance(answer, _Trained) or answer.outcome is None:
+        answer = self._ask(Train(trainer, order, is_judged=False))
+        if not isinstance(answer, Trained) or answer.outcome is None:
             raise WorkerError("the training stopped without a request")
         return answer.outcome
 
     def train_judged(self, trainer: str, order: TrainingOrder, judge: Judge) -> TrainingOutcome | None:
         """Train as long as the judge lets it; return None if the judge stopped it."""
-        answer = self._ask(_Train(trainer, order, is_judged=True), judge)
-        return answer.outcome if isinstance(answer, _Trained) else None
+        answer = self._ask(Train(trainer, order, is_judged=True), judge)
+        return answer.outcome if isinstance(answer, Trained) else None
 
     def close(self) -> None:
-        """End the process at once."""
+        """End the process at once, with all that it started."""
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
-            self._process.kill()
-            self._process.join(_END_S)
+            processes.end_process(self._process, grace_s=0.0)
         self._process = self._pipe = None
 
-    def _ask(self, question: _Load | _Train, judge: Judge | None = None) -> _Loaded | _Trained:
-        pipe = self._open()
+    def _ask(self, question: LoadTrainer | Train, judge: Judge | None = None) -> Loaded | Trained:
+        pipe = self._open(question.trainer)
         try:
             pipe.send(question)
-            while isinstance(answer := pipe.recv(), _Reported):
+            while isinstance(answer := pipe.recv(), Reported):
                 pipe.send(judge is None or judge(answer.metrics))
         except (EOFError, OSError) as error:
             self.close()
@@ -132,66 +108,55 @@ class TrainingProcess:
         except BaseException:
             self.close()  # it waits for an answer that will not come
             raise
-        if isinstance(answer, _Broke):
+        if isinstance(answer, Broke):
             raise answer.error
-        if not isinstance(answer, _Loaded | _Trained):
+        if not isinstance(answer, Loaded | Trained):
             raise TypeError(f"a training process answered {answer!r}")
         return answer
 
-    def _open(self) -> Connection:
+    def _open(self, trainer: str) -> Connection[Any, Any]:
+        if not (is_built_in(trainer) or self._runs_foreign_code):
+            self.close()  # a fork must not run code of a user
         if self._pipe is None:
-            context = multiprocessing.get_context("spawn")
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,))
-            self._process.start()
-            theirs.close()
+            self._runs_foreign_code = not is_built_in(trainer)
+            folder = durable.make_folder(self._folder)
+            self._pipe, theirs = multiprocessing.Pipe()
+            with theirs:
+                self._process = self._start(folder, theirs.fileno())
         return self._pipe
 
+    def _start(self, folder: Path, pipe: int) -> processes.Child:
+        if self._runs_foreign_code:
+            return self._start_fresh(folder, pipe, _VARIABLES)
+        variables = _own_variables()
+        forked = forks.fork(
+            WORKER,
+            (),
+            folder,
+            variables,
+            outputs=_OUTPUTS,
+            named=self._variables,
+            pass_fds=(pipe,),
+            preload=_PRELOAD,
+        )
+        return forked or self._start_fresh(folder, pipe, variables)
 
-def _serve(pipe: Connection) -> None:
-    """Answer requests until the parent closes the pipe."""
-    _settle()
-    while True:
-        try:
-            question = pipe.recv()
-            pipe.send(_answer(question, pipe))
-        except (EOFError, OSError):
-            return
-
-
-def _answer(question: _Load | _Train, pipe: Connection) -> _Loaded | _Trained | _Broke:
-    def report(metrics: Mapping[str, float]) -> None:
-        pipe.send(_Reported({name: float(value) for name, value in metrics.items()}))
-        if not pipe.recv():
-            raise TrainingStopped
-
-    try:
-        if isinstance(question, _Load):
-            return _Loaded(can_report(load_trainer(question.trainer)))
-        given = report if question.is_judged else None
-        return _Trained(run_training(question.trainer, question.order, given))
-    except TrainingStopped:
-        return _Trained(None)
-    except BakeoffError as error:
-        return _Broke(error)
-    except Exception as error:  # noqa: BLE001 - outermost: every error of a trainer becomes a failed trial
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raised = f"{question.trainer} raised {type(error).__name__}"
-        return _Broke(WorkerError(raised, detail=f"{error} ({place.filename}:{place.lineno})"))
+    def _start_fresh(self, folder: Path, pipe: int, variables: Mapping[str, str]) -> processes.Child:
+        stdout, stderr = _OUTPUTS
+        return processes.start_python(
+            WORKER,
+            (str(pipe), str(os.getpid())),
+            folder,
+            variables,
+            named=self._variables,
+            pass_fds=(pipe,),
+            stdout=stdout,
+            stderr=stderr,
+        )
 
 
-def _settle() -> None:
-    # Output of libraries must not mix with our results on stdout, and no library may reach for a hub.
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent acts upon an interrupt of the terminal
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process with its parent: a killed parent cannot, and its trial goes to another worker."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _own_variables() -> dict[str, str]:
+    """Return variables for our own trainer: those of untimed orders, so that they can share a fork server."""
+    given = os.environ.get(_THREADS, "")
+    threads = int(given) if given.isdecimal() else default_threads(detect_hardware())
+    return processes.thread_environment(threads, hash_seed=0) | _VARIABLES

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol, cast
 
 from bakeoff.errors import ConfigError
+from bakeoff.measure.model.user_code import find_user_code
 from bakeoff.measure.tasks import Document, Task, TokenClassification
-from bakeoff.record import Record
+from bakeoff.record import AbsolutePath, Record
+
+_OURS = "bakeoff."
 
 
 class TrainingOrder(Record):
@@ -28,7 +30,7 @@ class TrainingOrder(Record):
         checkpoint: Folder to save the model and tokenizer to; None saves nothing.
     """
 
-    pretrained: Path
+    pretrained: AbsolutePath
     task: Task = TokenClassification()
     labels: tuple[str, ...]
     train: tuple[Document, ...]
@@ -36,7 +38,7 @@ class TrainingOrder(Record):
     hyper_parameters: Mapping[str, bool | int | float | str]
     max_length: int
     seed: int
-    checkpoint: Path | None = None
+    checkpoint: AbsolutePath | None = None
 
 
 class TrainingOutcome(Record):
@@ -103,9 +105,16 @@ def can_report(trainer: Trainer) -> bool:
     return "report" in inspect.signature(trainer.train).parameters
 
 
+def is_built_in(name: str) -> bool:
+    """Return whether a trainer is part of bakeoff, and no code of a user."""
+    return name.startswith(_OURS)
+
+
 def load_trainer(name: str) -> Trainer:
     """Import a trainer class and construct it without arguments."""
     module, _, attribute = name.partition(":")
+    if not is_built_in(name):
+        find_user_code()
     try:
         made = getattr(importlib.import_module(module), attribute)()
     except (ImportError, AttributeError, TypeError) as error:

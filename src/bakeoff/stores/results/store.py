@@ -46,7 +46,7 @@ DAMAGED = "damaged"
 FORCED = ".forced"
 _SUFFIXES = (".json", ".npz", ".logged", FORCED)
 _MAX_MARK_BYTES = 1 << 16
-# What ``durable.write_bytes`` leaves of an attempt's file when its process is killed before the file is whole.
+# What ``durable.write_bytes`` leaves of a file of an attempt if its process is killed before the end.
 _LEFTOVERS = re.compile(r"\.\d+\.(json|npz|forced)\.[0-9a-f]{32}")
 
 
@@ -249,7 +249,10 @@ class ResultStore:
         return moved
 
     def remove_leftovers(self) -> None:
-        """Remove what killed processes left half written. Call it while no other process measures in this folder."""
+        """Remove what killed processes left half written.
+
+        Call it while no other process measures in this folder.
+        """
         for path in self.folder.glob("jobs/*/.*"):
             if _LEFTOVERS.fullmatch(path.name) and not path.parent.is_symlink():
                 with durable.storage_faults(path, "removing"):

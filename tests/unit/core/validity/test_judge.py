@@ -558,3 +558,43 @@ def test_a_measurement_is_valid_unless_a_flag_invalidates_it(
     assert measurement.reading("latency", batch_size=1) == make_latency(6)
     assert measurement.reading("latency", batch_size=2) is None
     assert Measurement.model_validate_json(measurement.model_dump_json()) == measurement
+
+
+# --- a CPU quota -----------------------------------------------------------------------------------------
+
+
+def make_quota_blocks(throttled_ms: float) -> Reading:
+    """Two blocks of 50 ms; the quota stopped the second."""
+    return Reading(
+        quantity="block",
+        unit="ns",
+        at={"batch_size": 1},
+        values=(5e7, 5e7),
+        repeats=(0, 1),
+        columns={
+            "block_ns": (50_000_000, 50_000_000),
+            "quota_stops": (0, 3),
+            "throttled_ns": (0, round(throttled_ms * 1e6)),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("throttled_ms", "is_flagged"), [(0.0, False), (1.0, False), (1.1, True), (50.0, True)]
+)
+def test_times_that_hold_pauses_by_a_quota_say_so_and_count(
+    make_job: MakeJob, throttled_ms: float, is_flagged: bool
+) -> None:
+    found = judge(make_job(), make_latency(368), make_quota_blocks(throttled_ms))
+    assert names(found) == ["throttled"] * is_flagged
+    assert not any(flag.invalidates for flag in found)
+    if throttled_ms == 50:
+        assert found[0].detail.startswith("its CPU quota stopped the process 3 times, for 50.0% of the time")
+
+
+def test_a_server_that_its_quota_stopped_says_so(make_job: MakeJob) -> None:
+    probes = make_probes((50, 0), (50, 0))
+    columns = {**probes.columns, "quota_stops": (1, 1), "throttled_ns": (0, 2_000_000)}
+    (flag,) = judge_server(make_job(), make_rates(9.0), probes.replace(columns=columns))
+    assert flag.name == "throttled"
+    assert "2 times, for 2.0% of the time" in flag.detail

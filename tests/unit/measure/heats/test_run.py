@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bakeoff.measure.heats.assemble import assemble_readings, find_left_out
 from bakeoff.measure.heats.protocol import TimingProtocol
-from bakeoff.measure.heats.records import Heat, Repeat
+from bakeoff.measure.heats.records import Heat, HeatLook, Repeat, Stop
 from bakeoff.measure.heats.run import run_heat
 from bakeoff.measure.statistics.intervals import Interval
 from bakeoff.measure.statistics.ratios import judge_ratio
@@ -279,7 +279,7 @@ def test_a_repeat_of_which_no_round_counts_is_not_done() -> None:
     assert len(reading_of(heat, "b").by_repeat()) == 3
 
 
-def test_a_machine_so_busy_that_twice_the_budget_is_gone_ends_the_heat_early() -> None:
+def test_a_machine_so_busy_that_the_budget_is_long_gone_ends_the_heat_early() -> None:
     world = World()
     protocol = make_protocol(min_repeats=5, max_repeats=20, time_budget_s=30.0)
     heat = hold(world, Simulated(world, "a", start_s=40.0), protocol=protocol)
@@ -287,7 +287,7 @@ def test_a_machine_so_busy_that_twice_the_budget_is_gone_ends_the_heat_early() -
 
 
 def test_a_repeat_that_outlasts_the_patience_ends_after_four_rounds() -> None:
-    # A call of a second: ten rounds of two candidates would take 220 s where 2 × 20 s are allowed.
+    # A call of a second: ten rounds of two candidates would take 220 s where 1.5 × 20 s are allowed.
     world = World()
     slow = [Simulated(world, name, call_ns=1e9) for name in ("a", "b")]
     protocol = make_protocol(min_repeats=3, rounds=10, min_calls=10, max_calls=10, time_budget_s=20.0)
@@ -689,6 +689,59 @@ def test_an_interrupted_heat_goes_on_after_the_repeats_that_it_kept() -> None:
     assert [repeat.number for repeat in heat.repeats] == [0, 1, 2]
     # The number of calls was fixed by the first repeat, of 1 ms each, not by the new process.
     assert {len(block.wall_ns) for part in heat.repeats[2].parts for block in part.blocks} == {50}
+
+
+# --- looks ------------------------------------------------------------------------------------------------
+
+
+def test_who_is_dropped_by_a_look_runs_no_further_and_keeps_what_it_has() -> None:
+    world, seen = World(), list[int]()
+
+    def look(heat: Heat) -> HeatLook:
+        seen.append(len(heat.repeats))
+        return HeatLook(frozenset({"a", "b"}))
+
+    participants = [Simulated(world, name) for name in "abc"]
+    protocol = make_protocol(min_repeats=5, max_repeats=5)
+    heat = run_heat(participants, protocol, now_s=world.now_s, look=look)
+    assert seen == [3, 4, 5]
+    # The reference runs on: the ratios of the others hang on it.
+    assert [sorted(part.name for part in each.parts) for each in heat.repeats] == [[*"abc"]] * 3 + [
+        [*"ac"]
+    ] * 2
+    assert reading_of(heat, "b").n_counted == 3 * 40
+    assert reading_of(heat, "c").n_counted == 5 * 40
+    assert heat.failures == {}
+    assert {row.participant for row in heat.unmet} <= {"a", "c"}
+
+
+@pytest.mark.parametrize("stop", ["decided", "documents"])
+def test_a_look_may_end_the_heat_before_its_least_repeats_and_no_width_is_missed_then(stop: Stop) -> None:
+    world = World()
+    protocol = make_protocol(min_repeats=5, max_repeats=9, targets={"p50": 1e-9})
+    participants = [Simulated(world, name) for name in "ab"]
+    heat = run_heat(participants, protocol, now_s=world.now_s, look=lambda _: HeatLook(stop=stop))
+    assert (len(heat.repeats), heat.stopped, heat.unmet) == (3, stop, ())
+
+
+def test_an_interrupted_heat_looks_again_at_what_it_kept() -> None:
+    def look(heat: Heat) -> HeatLook:
+        return HeatLook(frozenset({"b"}) if len(heat.repeats) == 3 else frozenset())
+
+    world = World()
+    protocol = make_protocol(min_repeats=5, max_repeats=5)
+    whole = run_heat([Simulated(world, name) for name in "abc"], protocol, now_s=world.now_s, look=look)
+    later = World()
+    again = run_heat(
+        [Simulated(later, name) for name in "abc"],
+        protocol,
+        now_s=later.now_s,
+        look=look,
+        earlier=whole.repeats[:4],
+    )
+    assert [[part.name for part in each.parts] for each in again.repeats] == [
+        [part.name for part in each.parts] for each in whole.repeats
+    ]
 
 
 # --- settings ---------------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from bakeoff.measure.system.kernel_counters import KernelCounters, judge_ticks
+from bakeoff.measure.system.kernel_counters import KernelCounters, _read_ticks, judge_ticks
 
 MS = 1_000_000
 
@@ -14,8 +15,8 @@ MS = 1_000_000
 class Told(KernelCounters):
     """Counters that read what they are told instead of /proc."""
 
-    def __init__(self, readings: Iterator[dict[str, float]], threads: int = 2, usable_cpus: int = 2) -> None:
-        super().__init__(threads, usable_cpus)
+    def __init__(self, readings: Iterator[dict[str, float]], threads: int = 2) -> None:
+        super().__init__(threads, range(2))
         self.readings = readings
 
     def _read(self) -> dict[str, float]:
@@ -82,7 +83,42 @@ def test_over_less_than_a_second_a_lone_tick_tells_nothing(n_ticks: int, is_told
 
 
 def test_this_machine_can_be_read() -> None:
-    counters = KernelCounters(1, 2)
+    counters = KernelCounters(1, range(2))
     counters.begin()
     counts, _ = counters.end(MS)
     assert counts["involuntary_switches"] >= 0
+
+
+@pytest.mark.parametrize(("threads", "stopped_ms"), [(1, 20.0), (2, 10.0)])
+def test_pauses_by_a_quota_are_counted_and_are_no_wait_for_other_work(
+    tmp_path: Path, threads: int, stopped_ms: float
+) -> None:
+    statistics = tmp_path / "cpu.stat"
+
+    class Waiting(KernelCounters):
+        """Some kernels count a pause by the quota as a wait for a CPU, too."""
+
+        waited_ns = 0.0
+
+        def _read(self) -> dict[str, float]:
+            return super()._read() | {"run_delay_ns": self.waited_ns}
+
+    counters = Waiting(threads, range(2), [statistics])
+    statistics.write_text("nr_periods 100\nnr_throttled 3\nthrottled_time 5000000\n")
+    counters.begin()
+    statistics.write_text("nr_periods 109\nnr_throttled 7\nthrottled_time 25000000\n")
+    counters.waited_ns = 21.0 * MS
+    counts, reasons = counters.end(50 * MS)
+    assert (counts["quota_stops"], counts["throttled_ns"]) == (4, stopped_ms * MS)
+    assert counts["run_delay_ns"] == MS
+    assert not any("waited for a CPU" in reason for reason in reasons)
+
+
+def test_on_some_of_the_cpus_only_work_on_these_counts(tmp_path: Path) -> None:
+    path = tmp_path / "stat"
+    path.write_text(
+        "cpu  111 0 11 0 0 0 0 6 0 0\ncpu0 100 0 10 0 0 0 0 1 0 0\ncpu1 1 0 1 0 0 0 0 2 0 0\n"
+        "cpu2 10 0 0 0 0 0 0 3 0 0\nintr 12345 0 0\n"
+    )
+    assert _read_ticks({"cpu1", "cpu2"}, path)[:3] == [11, 0, 1]
+    assert _read_ticks({"cpu"}, path)[0] == 111

@@ -1,4 +1,7 @@
-"""A worker that ends in the way that its environment names: python -m misbehaving FOLDER PARENT_PID."""
+"""A worker that ends in the way that its environment names: python -m misbehaving FOLDER PARENT_PID.
+
+A fork server imports it, and calls ``main`` in a fork.
+"""
 
 from __future__ import annotations
 
@@ -10,83 +13,84 @@ import sys
 import time
 from pathlib import Path
 
-FOLDER = Path(sys.argv[1])
 
-
-def write_outcome(share: float) -> None:
+def write_outcome(folder: Path, share: float) -> None:
     """Write a part of an outcome, from its begin on."""
-    # Imported here: who writes none shall be at what it does at once, since tests do not wait for long.
-    from bakeoff.core.job import Environment, Hardware
-    from bakeoff.run.measuring.orders import OUTCOME_FILE, Done
-
-    hardware = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=1, usable_cpus=1)
-    outcome = Done(environment=Environment(hardware=hardware, libraries={})).model_dump_json()
-    (FOLDER / OUTCOME_FILE).write_text(outcome[: int(share * len(outcome))], encoding="utf-8")
+    # Given by the test: imports of ours would take longer than all else that happens here.
+    outcome = os.environ["BAKEOFF_WHOLE_OUTCOME"]
+    (folder / "outcome.json").write_text(outcome[: int(share * len(outcome))], encoding="utf-8")
 
 
-def succeed() -> None:
-    write_outcome(1)
+def succeed(folder: Path) -> None:
+    write_outcome(folder, 1)
 
 
-def segfault() -> None:
+def segfault(folder: Path) -> None:
     ctypes.string_at(0)
 
 
-def kill_itself() -> None:
+def kill_itself(folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stop_itself() -> None:
-    say_that_it_hangs()
+def stop_itself(folder: Path) -> None:
+    say_that_it_hangs(folder)
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def exhaust_memory() -> None:
+def exhaust_memory(folder: Path) -> None:
     bytearray(2**60)
 
 
-def say_nothing() -> None:
+def say_nothing(folder: Path) -> None:
     """End as if all were well."""
 
 
-def write_half() -> None:
-    write_outcome(0.5)
+def write_half(folder: Path) -> None:
+    write_outcome(folder, 0.5)
 
 
-def exit_by_number() -> None:
+def exit_by_number(folder: Path) -> None:
     sys.exit(7)
 
 
-def say_that_it_hangs() -> None:
-    (FOLDER / "hangs").touch()
+def say_that_it_hangs(folder: Path) -> None:
+    (folder / "hangs").touch()
 
 
-def hang() -> None:
+def hang(folder: Path) -> None:
     time.sleep(3600)
 
 
-def hang_deaf() -> None:
+def hang_deaf(folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    say_that_it_hangs()
+    say_that_it_hangs(folder)
     time.sleep(3600)
 
 
-def be_noisy() -> None:
+def be_noisy(folder: Path) -> None:
     for descriptor in (1, 2):
         for _ in range(100):
             os.write(descriptor, b"\xff\x1b[31mnoise\0" * 1000)
-    succeed()
+    succeed(folder)
 
 
-def leave_grandchild() -> None:
+def leave_grandchild(folder: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
-    (FOLDER / "grandchild").write_text(str(child.pid), encoding="utf-8")
-    succeed()
+    (folder / "grandchild").write_text(str(child.pid), encoding="utf-8")
+    succeed(folder)
 
 
-def hang_with_grandchild() -> None:
-    leave_grandchild()
-    hang_deaf()
+def hang_with_grandchild(folder: Path) -> None:
+    leave_grandchild(folder)
+    hang_deaf(folder)
 
 
-globals()[os.environ["MISBEHAVIOUR"]]()
+def main(words: list[str]) -> int:
+    """Misbehave in the folder of an order."""
+    globals()[os.environ["BAKEOFF_MISBEHAVIOUR"]](Path(words[0]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -10,16 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bakeoff.core.job import Environment, Hardware
 from bakeoff.errors import WorkerError
 from bakeoff.measure.backends import Noop
-from bakeoff.run.machine import processes
+from bakeoff.run.machine import forks, processes
 from bakeoff.run.measuring.orders import (
     OUTCOME_FILE,
     Done,
     PendingOrder,
     PrepareOrder,
     environment_for,
-    run_in_fresh_process,
+    run_in_process,
     run_side_by_side,
 )
 from living import find_survivors, is_alive
@@ -34,7 +35,7 @@ SOON_S = 1.0  # short enough to wait for: who hangs need not have come so far
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """The folder of an order; its name is on the command line of the processes that carry it out."""
+    """The folder of an order; the processes that carry it out write their output there."""
     folder = tmp_path / "order"
     folder.mkdir()
     yield folder
@@ -43,8 +44,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def is_alive_in(process: psutil.Process, folder: Path) -> bool:
     try:
-        return str(folder) in process.cmdline() and is_alive(process)
-    except psutil.NoSuchProcess:
+        written = [each.path for each in process.open_files() if Path(each.path).is_relative_to(folder)]
+        return bool(written) and is_alive(process)
+    except psutil.Error:
         return False
 
 
@@ -60,15 +62,29 @@ def make_order(folder: Path, limit_bytes: int | None = None) -> PrepareOrder:
     )
 
 
+@pytest.fixture(scope="module", params=["fresh", "forked"])
+def _start(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Orders run in fresh processes, or in forks of a server."""
+    if request.param == "fresh":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forks, "CAN_FORK", False)
+            yield
+    else:
+        with forks.keeping_servers():
+            yield
+
+
 @pytest.fixture
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunAs:
+def run(folder: Path, _start: None, monkeypatch: pytest.MonkeyPatch) -> RunAs:
     paths = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+    hardware = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=1, usable_cpus=1)
+    done = Done(environment=Environment(hardware=hardware, libraries={}))
+    monkeypatch.setenv("BAKEOFF_WHOLE_OUTCOME", done.model_dump_json())
 
     def run_as(behaviour: str, timeout_s: float = PATIENCE_S, limit_bytes: int | None = None) -> Done:
-        monkeypatch.setenv("MISBEHAVIOUR", behaviour)
-        order = make_order(folder, limit_bytes)
-        return run_in_fresh_process(order, folder, timeout_s, worker="misbehaving")
+        monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", behaviour)
+        return run_in_process(make_order(folder, limit_bytes), folder, timeout_s, worker="misbehaving")
 
     return run_as
 
@@ -183,7 +199,7 @@ def run_three(folder: Path, n_at_once: int, timeout_s: float) -> dict[int, Done 
 def test_side_by_side_every_order_gets_its_outcome(
     folder: Path, monkeypatch: pytest.MonkeyPatch, n_at_once: int
 ) -> None:
-    monkeypatch.setenv("MISBEHAVIOUR", "succeed")
+    monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", "succeed")
     outcomes = run_three(folder, n_at_once, PATIENCE_S)
     assert {number: type(each) for number, each in outcomes.items()} == dict.fromkeys(range(3), Done)
 
@@ -196,7 +212,7 @@ def test_side_by_side_every_order_gets_its_outcome(
 def test_side_by_side_every_bad_end_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, timeout_s: float, reason: str
 ) -> None:
-    monkeypatch.setenv("MISBEHAVIOUR", behaviour)
+    monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", behaviour)
     outcomes = run_three(folder, 3, timeout_s)
     assert sorted(outcomes) == [0, 1, 2]
     assert {each.reason for each in outcomes.values() if isinstance(each, WorkerError)} == {reason}
@@ -204,7 +220,7 @@ def test_side_by_side_every_bad_end_is_named(
 
 @pytest.mark.usefixtures("run")
 def test_side_by_side_an_interrupt_leaves_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MISBEHAVIOUR", "hang")
+    monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", "hang")
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -212,15 +228,7 @@ def test_side_by_side_an_interrupt_leaves_no_process(folder: Path, monkeypatch: 
     tasks = [PendingOrder(make_order(folder), folder / str(number), PATIENCE_S) for number in range(3)]
     with pytest.raises(KeyboardInterrupt):
         run_side_by_side(tasks, 2, lambda *_: None, interrupt, worker="misbehaving")
-    lines = [line for each in psutil.process_iter() for line in cmdline_of(each) if is_alive(each)]
-    assert not any(line.startswith(str(folder)) for line in lines)
-
-
-def cmdline_of(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+    assert not any(is_alive_in(each, folder) for each in psutil.process_iter())
 
 
 def test_threads_sleep_while_they_wait_where_nothing_is_timed(folder: Path) -> None:

@@ -133,7 +133,11 @@ def test_what_killed_processes_left_half_written_goes_and_nothing_else_does(
         shelf.open().store(shelf.made[0].replace(attempt=2), is_forced=True)
     (shelf.paths[1].parent / ".notes").write_text("mine")
     left = set(shelf.folder.rglob("*")) - set(before)
-    assert sorted(path.name.split(".")[2] for path in left if path.name != ".notes") == ["forced", "json", "npz"]
+    assert sorted(path.name.split(".")[2] for path in left if path.name != ".notes") == [
+        "forced",
+        "json",
+        "npz",
+    ]
     shelf.open().remove_leftovers()
     assert sorted(shelf.folder.rglob("*")) == sorted([*before, shelf.paths[1].parent / ".notes"])
     assert shelf.standing() == [0, 1, 2]
@@ -146,7 +150,7 @@ def test_every_changed_digit_is_seen(shelf: Shelf) -> None:
     whole, packed = shelf.paths[0].read_bytes(), shelf.paths[0].with_suffix(".npz").read_bytes()
     digits = [place for place, byte in enumerate(whole) if 48 <= byte <= 57]
     source = random.Random(16)
-    for place in source.choices(digits, k=600):
+    for place in source.choices(digits, k=1000):
         changed = bytearray(whole)
         changed[place] = 48 + (changed[place] - 48 + source.randint(1, 9)) % 10
         with pytest.raises(DamagedResultError):
@@ -156,7 +160,7 @@ def test_every_changed_digit_is_seen(shelf: Shelf) -> None:
 def test_every_changed_or_lost_byte_is_seen_in_both_files(shelf: Shelf) -> None:
     whole, packed = shelf.paths[0].read_bytes(), shelf.paths[0].with_suffix(".npz").read_bytes()
     source = random.Random(17)
-    for _ in range(500):
+    for _ in range(600):
         for is_document in (True, False):
             given = bytearray(whole if is_document else packed)
             place = source.randrange(len(given))
