@@ -195,8 +195,10 @@ class _Width:
         left_out = find_left_out(self._repeats)
         unmet = list(find_unmet(heat, protocol.targets, left_out, self._quantity, among=names))
         spent_s = time.monotonic() - self._begin_s
-        n_left = max(protocol.max_repeats - len(self._repeats), 0)
-        left_s = min(max(protocol.time_budget_s - spent_s, 0.0), n_left * spent_s / len(self._repeats))
+        each_s, n_done = spent_s / len(self._repeats), len(self._repeats)
+        most_s = each_s * max(protocol.max_repeats - n_done, 0)
+        least_s = each_s * max(protocol.min_repeats - n_done, 0)  # the budget does not spare these
+        left_s = max(min(protocol.time_budget_s - spent_s, most_s), least_s)
         remark = f"; at most {left_s:.0f} s more"
         if not unmet:
             return remark
