@@ -7,6 +7,7 @@ DEMO ?= demo
 MARKS ?= not slow
 # Versions of the other end: the oldest that pyproject.toml allows.
 LOWEST ?= .venv-lowest
+GPU_VENV ?= .venv-gpu
 # Files are spread over so many processes; a file's tests stay together, with the project they share.
 # Their order is that of tests/conftest.py. Hundreds of processes import the same files: bytecode is kept.
 JOBS ?= 2
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_INDEX = import urllib.request; urllib.request.urlopen('$(TORCH_CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: demo test test-lowest check bench clean
+.PHONY: demo test test-lowest check check-gpu bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
@@ -34,11 +35,15 @@ check: $(VENV)/.dev
 	$(BIN)/python tools/check_links.py
 	$(BIN)/python tools/check_prose.py
 
+# On a Linux machine with an NVIDIA GPU: PyTorch and ONNX Runtime on it, against the CPU. Written, not run.
+check-gpu: $(GPU_VENV)/.dev
+	PYTHONDONTWRITEBYTECODE= $(GPU_VENV)/bin/python -m pytest -v -rs tests/gpu
+
 bench: $(VENV)/.dev
 	@for script in $(wildcard benchmarks/*.py); do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +61,15 @@ $(LOWEST)/.dev: pyproject.toml
 	$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra demo --extra dev pyproject.toml --output-file $(LOWEST)/lowest.txt
 	VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install --quiet -r $(LOWEST)/lowest.txt
 	VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install --quiet --no-deps -e .
+	touch $@
+
+# The builds of PyPI: torch with CUDA, and onnxruntime-gpu in place of onnxruntime, whose module it replaces.
+$(GPU_VENV)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GPU_VENV)
+	grep -v -E '^(torch|onnxruntime|nvidia|triton)' constraints.txt > $(GPU_VENV)/constraints.txt
+	$(GPU_VENV)/bin/python -m pip --disable-pip-version-check --quiet install -c $(GPU_VENV)/constraints.txt -e '.[demo]' pytest pytest-timeout hypothesis
+	$(GPU_VENV)/bin/python -m pip --disable-pip-version-check --quiet uninstall -y onnxruntime
+	$(GPU_VENV)/bin/python -m pip --disable-pip-version-check --quiet install 'onnxruntime-gpu>=1.20'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

@@ -313,7 +313,8 @@ class DecisionSettings(Record):
         when_tied: ``report`` names the tie and no winner; ``fastest`` lets the fastest of the tied win.
         resamples: Resamples of the bootstrap over documents.
         seed: Seed of the bootstrap.
-        allow_unlike_environments: Whether to rank measurements from different hardware or library versions.
+        allow_unlike_environments: Whether to rank measurements from different hardware, devices or library
+            versions.
     """
 
     run: RunSettings = RunSettings()

@@ -45,6 +45,7 @@ class Candidate(Record):
         costs: Costs from all its measurements; None if they were not read.
         is_contended: Whether the machine was too busy, so that absolute latencies are upper bounds only.
         is_done: Whether all its measurements count as done.
+        device: Device that its latency was measured on, ``cpu`` or ``cuda``.
         benchmark_keys: Benchmark keys of its measurements.
         flags: Flags of its measurements.
     """
@@ -69,6 +70,7 @@ class Candidate(Record):
     costs: Costs | None = None
     is_contended: bool = False
     is_done: bool = True
+    device: str = "cpu"
     environment: Environment
     benchmark_keys: tuple[str, ...]
     flags: tuple[Flag, ...] = ()
@@ -235,6 +237,7 @@ def _assemble(
         costs=measure_costs(parts, settings),
         is_contended=is_contended(*latencies),
         is_done=all(part.is_valid for part in parts),
+        device=getattr(latency.job.runtime, "device", "cpu"),
         environment=latency.environment,
         benchmark_keys=tuple(part.job.key for part in parts),
         flags=tuple(flag for part in parts for flag in part.flags),

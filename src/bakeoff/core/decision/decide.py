@@ -370,7 +370,7 @@ def refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -
     """Refuse candidates that cannot be ranked together.
 
     Raises:
-        CannotTellError: They differ in task, documents or environment, or two have one name.
+        CannotTellError: They differ in task, documents, environment or device, or two have one name.
     """
     if len({candidate.label for candidate in candidates}) < len(candidates):
         raise CannotTellError("two candidates have the same name; keep one champion per backbone")
@@ -391,4 +391,10 @@ def refuse_unlike(candidates: Sequence[Candidate], settings: DecisionSettings) -
         raise CannotTellError(
             f"the measurements are of different environments ({shown}); measure all in one environment "
             "with run.mode force_new, or set decision.allow_unlike_environments"
+        )
+    devices = sorted({candidate.device for candidate in candidates})
+    if len(devices) > 1 and not settings.allow_unlike_environments:
+        raise CannotTellError(
+            f"the candidates run on different devices ({', '.join(devices)}), whose price latency does not "
+            "show; decide on one device, or set decision.allow_unlike_environments"
         )

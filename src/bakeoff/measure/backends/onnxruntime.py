@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from bakeoff.errors import CheckpointError
+from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions, require_libraries
 from bakeoff.measure.backends.onnx_export import OPSET, make_and_compare, move_export
@@ -23,6 +23,8 @@ from bakeoff.record import Record
 
 EXTRA = "onnx"
 LIBRARIES = ("onnxruntime",)
+GPU_LIBRARY = "onnxruntime-gpu"  # it brings the same module
+CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 MODEL_FILE = "model.onnx"
 MADE_WITH = ("torch", "transformers", "onnx", "onnxruntime")
 _INT8_METHOD = "onnxruntime quantize_dynamic, weights QInt8 by channel, activations by call"
@@ -30,7 +32,7 @@ _SPINNING = "session.intra_op.allow_spinning"
 
 
 class OnnxRuntime(Record):
-    """ONNX Runtime on the CPU.
+    """ONNX Runtime on the CPU or a CUDA device.
 
     Attributes:
         libraries: Distributions that loading needs, besides those of every runtime.
@@ -39,7 +41,9 @@ class OnnxRuntime(Record):
         precision: Type of weights and arithmetic. ``int8`` keeps the weights in eight bits and quantises
             activations at every call, each tensor as a whole. So the output for a document depends slightly
             on the other documents in its batch. ``given`` runs a given ONNX graph as it is.
-        device: The CPU only.
+        device: Device of the model. ``cuda`` needs the package onnxruntime-gpu instead of onnxruntime, and
+            runs fp32 and given graphs. It is written, not run: no such device was at hand. ``make check-gpu``
+            checks it on yours.
         threads: Intra-op threads; null means all physical cores that this process may use.
         spinning: Whether idle threads of the pool busy-wait for the next operator. This is faster, but idle
             cores look busy to other processes.
@@ -61,10 +65,19 @@ class OnnxRuntime(Record):
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     precision: Literal["fp32", "int8", "given"] = "fp32"
-    device: Literal["cpu"] = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
     spinning: bool = True
     memory_arena: bool = True
+
+    @model_validator(mode="after")
+    def _int8_has_a_cpu(self) -> Self:
+        if self.precision == "int8" and self.device != "cpu":
+            raise ValueError(
+                "precision int8 needs device: cpu, since its operators have no CUDA kernels; "
+                "set it, or use precision: fp32"
+            )
+        return self
 
     @property
     def runs(self) -> ModelKind:
@@ -77,6 +90,7 @@ class OnnxRuntime(Record):
         parts: list[str] = [self.kind] if self.precision == "given" else [self.kind, self.precision]
         parts += [] if self.spinning else ["nospin"]
         parts += [] if self.memory_arena else ["noarena"]
+        parts += ["cuda"] if self.device == "cuda" else []
         return "-".join(parts)
 
     def for_graph(self) -> Self | None:
@@ -106,6 +120,7 @@ class OnnxRuntime(Record):
             "precision": self.precision,
             "version": "4",
             **library_versions(*MADE_WITH),
+            **({"device": self.device, **library_versions(GPU_LIBRARY)} if self.device == "cuda" else {}),
         }
 
     def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
@@ -167,8 +182,8 @@ class OnnxRuntime(Record):
 
     @property
     def _file_label(self) -> str:
-        """Label of the files: no other setting changes them."""
-        return f"{self.kind}-{self.precision}"
+        """Label of the comparison: no other setting changes files or arithmetic."""
+        return f"{self.kind}-{self.precision}" + ("-cuda" if self.device == "cuda" else "")
 
     def _open(self, path: Path) -> OnnxSession:
         onnxruntime = _import_onnxruntime()
@@ -182,14 +197,34 @@ class OnnxRuntime(Record):
         options.add_session_config_entry(_SPINNING, str(int(self.spinning)))
         try:
             session = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=["CPUExecutionProvider"]
+                str(path), sess_options=options, providers=self._list_providers(onnxruntime)
             )
         except Exception as error:  # the library has a class for each of its states
             reason = str(error).partition("\n")[0][:200]
             raise CheckpointError(
                 path, found=f"ONNX Runtime cannot load it ({reason})", fix="use another runtime"
             ) from error
+        if self.device == "cuda" and CUDA_PROVIDER not in session.get_providers():
+            # The library falls back to the CPU with no more than a line in its log.
+            raise self._no_device("a CUDA device that it cannot use; its log above has the reason")
         return OnnxSession(session)
+
+    def _list_providers(self, onnxruntime: Any) -> list[str | tuple[str, dict[str, str]]]:
+        if self.device == "cpu":
+            return [CPU_PROVIDER]
+        if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+            raise self._no_device(f"a build without {CUDA_PROVIDER}")
+        # TF32 has ten bits of mantissa, and would be measured under the name of fp32. The CPU takes operators
+        # without a CUDA kernel.
+        return [(CUDA_PROVIDER, {"use_tf32": "0"}), CPU_PROVIDER]
+
+    def _no_device(self, found: str) -> UnsupportedRuntimeError:
+        return UnsupportedRuntimeError(
+            self.label,
+            needs=f"a CUDA device and the package {GPU_LIBRARY}",
+            found=found,
+            fix=f"install {GPU_LIBRARY} instead of onnxruntime, or set device: cpu",
+        )
 
 
 class OnnxSession:
@@ -228,7 +263,7 @@ class OnnxSession:
         }
 
     def device_memory_bytes(self) -> Mapping[str, int]:
-        """Return nothing: it runs on the CPU."""
+        """Return nothing: the library counts no device memory."""
         return {}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bakeoff.errors import UnsupportedRuntimeError
 from bakeoff.measure.backends import parity
@@ -40,9 +40,10 @@ class Torch(Record):
         libraries: Distributions that loading needs, besides those of every runtime.
         build_libraries: Distributions that preparing and measuring need as well.
         extras: Extras of bakeoff that bring all of them.
-        precision: Type of weights and arithmetic. ``bf16`` converts the fp32 weights of the checkpoint;
-            logits are float32 in any case.
-        device: Device of the model. ``cuda`` has not been run yet, since no such device was at hand.
+        precision: Type of weights and arithmetic. ``bf16`` and ``fp16`` convert the fp32 weights of the
+            checkpoint; logits are float32 in any case. ``fp16`` needs ``device: cuda``.
+        device: Device of the model. ``cuda`` is written, not run: no such device was at hand.
+            ``make check-gpu`` checks it on yours.
         threads: Intra-op threads; null means all physical cores that this process may use.
         compile: Whether to compile the model with torch.compile, which needs a C++ compiler. Every process
             compiles again, or reads the cache in PyTorch's own temporary folder. Shapes are dynamic, so a new
@@ -57,10 +58,16 @@ class Torch(Record):
     extras: ClassVar[tuple[str, ...]] = ("torch",)
 
     kind: Literal["torch"] = "torch"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
     compile: bool = False
+
+    @model_validator(mode="after")
+    def _fp16_has_a_gpu(self) -> Self:
+        if self.precision == "fp16" and self.device != "cuda":
+            raise ValueError("precision fp16 needs device: cuda; set it, or use precision: bf16 or fp32")
+        return self
 
     @property
     def runs(self) -> ModelKind:
@@ -158,8 +165,8 @@ class Torch(Record):
         with suppress(RuntimeError):  # too late once work has begun; describe() reports the number in force
             torch.set_num_interop_threads(INTEROP_THREADS)
         model = load_model(checkpoint)
-        if self.precision == "bf16":
-            model = model.to(torch.bfloat16)
+        if self.precision != "fp32":
+            model = model.to({"bf16": torch.bfloat16, "fp16": torch.float16}[self.precision])
         if self.compile:
             # Otherwise helper processes compile ahead, and stay alongside the measured work.
             import torch._inductor.config

@@ -405,6 +405,13 @@ def test_measurements_of_unlike_environments_are_not_ranked(environment: Environ
     assert rule(candidates, allow_unlike_environments=True).standings
 
 
+def test_candidates_on_unlike_devices_are_not_ranked_unasked() -> None:
+    candidates = [GOOD, make_candidate("other", device="cuda")]
+    with pytest.raises(CannotTellError, match=r"different devices \(cpu, cuda\)"):
+        rule(candidates)
+    assert rule(candidates, allow_unlike_environments=True).standings
+
+
 def test_facts_that_are_recorded_only_make_no_environment_unlike() -> None:
     noted = ENVIRONMENT.model_copy(update={"facts": {"kernel": "6.1"}})
     assert rule([GOOD, make_candidate("other", environment=noted)]).standings
