@@ -1,4 +1,4 @@
-"""How long a decision takes between 1,000 candidates: 100 champions on 10 runtimes, 500 documents each."""
+"""CPU time of a decision between 1,000 candidates: 100 champions on 10 runtimes, 500 documents each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from rig import count_entities, report
+from rig import count_entities, report, time_import_mlflow
 
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate
@@ -20,7 +20,7 @@ N_DOCUMENTS, N_ENTITIES = 500, 4
 REPEATS, CALLS = 5, 80
 BATCH_SIZES = (1, 8)
 REPEATS = 3
-MAX_S = 2.0
+MAX_IMPORTS = 2.5  # of `import mlflow` in the same run
 
 
 def main() -> int:
@@ -37,24 +37,21 @@ def main() -> int:
                 ],
             }
         )
-        times, cpu_times = [], []
+        times = []
         for _ in range(REPEATS):
-            begin, cpu = time.perf_counter(), time.process_time()
+            begin = time.process_time()
             decision = decide(candidates, settings)
-            times.append(time.perf_counter() - begin)
-            cpu_times.append(time.process_time() - cpu)
+            times.append(time.process_time() - begin)
         medians[kind] = float(np.median(times))
         n_front = sum(bool(row.is_on_front) for row in decision.standings)
-        print(
-            f"{kind}: {medians[kind]:.2f} s, {np.median(cpu_times):.2f} s of CPU; "
-            f"outcome {decision.outcome}, {n_front} on the front"
-        )
+        print(f"{kind}: {medians[kind]:.2f} s of CPU; outcome {decision.outcome}, {n_front} on the front")
     worst = max(medians.values())
+    unit = time_import_mlflow()
     return report(
         "decide_1000",
-        f"{worst:.2f} s for {N_CHAMPIONS * N_RUNTIMES:,} candidates",
-        f"{MAX_S:g} s",
-        worst <= MAX_S,
+        f"{worst / unit:.2f} × import mlflow ({unit:.2f} s) for {N_CHAMPIONS * N_RUNTIMES:,} candidates",
+        f"{MAX_IMPORTS:g} ×",
+        worst <= MAX_IMPORTS * unit,
     )
 
 

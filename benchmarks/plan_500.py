@@ -1,6 +1,6 @@
 """What ``plan`` costs with hundreds of champions that are all benchmarked already: requests and seconds.
 
-The seconds are those of opening the project and planning, in a fresh process that has imported mlflow. A
+The seconds are CPU time of opening the project and planning, in a fresh process that has imported mlflow. A
 fifth of the champions is planned in the same run, to see what of the requests grows with them.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from rig import report
+from rig import report, time_import_mlflow
 from rig.stores import (
     EPOCH_MS,
     KINDS,
@@ -40,7 +40,7 @@ from bakeoff.stores.tags import Stage
 
 N_TRIALS = 3
 SMALLER_BY = 5
-MAX_S = 5.0
+MAX_IMPORTS = 2.5  # of `import mlflow` in the same run
 BENCHMARK = {
     "runtimes": [{"kind": "noop", "threads": 1}],
     "scenarios": [{"kind": "latency", "batch_sizes": [1, 8]}],
@@ -66,12 +66,15 @@ def main() -> int:
         f"{small['n_requests']} requests and {small['plan_s']:.1f} s for {count // SMALLER_BY} champions; "
         f"the whole process took {large['wall_s']:.1f} s"
     )
+    unit = time_import_mlflow()
     is_constant = large["n_requests"] <= small["n_requests"] * SMALLER_BY
     return report(
         f"plan {arguments.store}",
-        f"{large['n_requests']} requests, {large['plan_s']:.1f} s",
-        f"{small['n_requests']} requests each {count // SMALLER_BY} champions, {MAX_S:.0f} s",
-        is_constant and large["plan_s"] <= MAX_S and large["n_reused"] == large["n_jobs"] == count,
+        f"{large['n_requests']} requests, {large['plan_s'] / unit:.2f} × import mlflow ({unit:.2f} s)",
+        f"{small['n_requests']} requests each {count // SMALLER_BY} champions, {MAX_IMPORTS:g} ×",
+        is_constant
+        and large["plan_s"] <= MAX_IMPORTS * unit
+        and large["n_reused"] == large["n_jobs"] == count,
     )
 
 
@@ -137,10 +140,10 @@ def _benchmark_of(job: Job) -> Run:
 def _plan(config: Path) -> dict[str, float]:
     import mlflow  # noqa: F401 - imported before the clock starts
 
-    begin = time.monotonic()
+    begin = time.process_time()
     project = open_project(config)
     made = plan(project)
-    plan_s = time.monotonic() - begin
+    plan_s = time.process_time() - begin
     return {
         "plan_s": plan_s,
         "n_requests": project.tracker.n_requests,

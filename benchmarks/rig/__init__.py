@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
@@ -36,6 +39,21 @@ def report(name: str, figure: str, bar: str, holds: bool) -> int:
     """Print the line that a benchmark ends with; returns the exit code."""
     print(f"{name}: {figure} (bar {bar}) {'holds' if holds else 'falls short'}", flush=True)
     return 0
+
+
+def time_import_mlflow(repeats: int = 3) -> float:
+    """Return the CPU seconds of `import mlflow` in a fresh process, the median of some.
+
+    It is the unit of bars: a second says nothing without the machine, and every command pays this import.
+    """
+    return statistics.median(_time_child("import mlflow") for _ in range(repeats))
+
+
+def _time_child(program: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", program], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def read_texts() -> tuple[Document, ...]:
@@ -129,4 +147,5 @@ __all__ = [
     "make_worker",
     "read_texts",
     "report",
+    "time_import_mlflow",
 ]
