@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,9 @@ class Started:
     def __init__(self, place: Path, statement: str, *, grace_s: float = NEVER_S, ignored: str = "") -> None:
         (place / "sleeper.py").write_text(SLEEPER)
         program = RUN.format(place=str(place), statement=statement, grace_s=grace_s)
-        if ignored:
-            program = f"import signal; signal.signal(signal.{ignored}, signal.SIG_IGN)\n{program}"
+        # A shell lets what it starts in the background ignore SIGINT, and a child inherits that.
+        handler = "SIG_IGN" if ignored == "SIGINT" else "default_int_handler"
+        program = f"import signal; signal.signal(signal.SIGINT, signal.{handler})\n{program}"
         paths = [str(place), *filter(None, sys.path)]
         self._place = place
         self.process = subprocess.Popen(
@@ -73,6 +75,12 @@ class Started:
     def send(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def kill_child(self) -> None:
+        """Kill its child and all that this one started, if any of them is left."""
+        if (self._place / "child").exists():
+            with suppress(ProcessLookupError):
+                os.killpg(int((self._place / "child").read_text()), signal.SIGKILL)
+
     def end(self) -> tuple[int, str, list[object]]:
         """Exit code, what stands on stderr, and the processes that are left."""
         child = int(self.wait_for("child"))
@@ -87,6 +95,7 @@ def started() -> Iterator[list[Started]]:
     yield made
     for each in made:
         each.process.kill()
+        each.kill_child()  # it holds the other end of the pipes
         each.process.communicate()
 
 
