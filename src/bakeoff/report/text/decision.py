@@ -94,8 +94,27 @@ def headline(decision: Decision) -> str:
         if decision.best_so_far is None:
             return f"Undecided: {count(n_open, 'candidate')} may meet every constraint"
         open_ones = f"{count(n_open, 'candidate')} undecided" if n_open else "its own constraint is undecided"
-        return f"Best so far: {decision.best_so_far} ({open_ones})"
+        limit = _find_untold_limit(decision)
+        why = f"machine too busy for the {limit} limit" if limit else open_ones
+        return f"Best so far: {decision.best_so_far} ({why})"
     return "No winner"
+
+
+def _find_untold_limit(decision: Decision) -> str | None:
+    """Find an absolute limit that a busy machine leaves open, as a number with its unit; None without any."""
+    for standing in decision.standings:
+        if not standing.is_contended or standing.place not in {"best so far", "undecided"}:
+            continue
+        for limit, found in zip(decision.settings.constraints, standing.constraints, strict=True):
+            if found.result != "cannot tell":
+                continue
+            if limit.kind == "latency":
+                return f"{limit.at_most_ms:g} ms"
+            if limit.kind == "throughput":
+                return f"{limit.at_least_per_s:g} documents/s"
+            if limit.kind == "server_rate":
+                return f"{limit.at_least_per_s:g} requests/s"
+    return None
 
 
 def list_reasons(decision: Decision) -> tuple[str, ...]:

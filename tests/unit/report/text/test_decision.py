@@ -174,6 +174,20 @@ def test_what_is_undecided_has_a_best_so_far_in_the_headline(
     assert not decision.is_pass
 
 
+def test_a_limit_that_a_busy_machine_leaves_open_is_in_the_headline(
+    make_decision: DecisionMaker, make_candidate: CandidateMaker
+) -> None:
+    candidates = [
+        make_candidate(name, "r", f1, ms).replace(is_contended=True)
+        for name, f1, ms in (("a", 0.84, 80.0), ("b", 0.70, 60.0))
+    ]
+    decision = make_decision(candidates, constraints=[{"kind": "latency", "at_most_ms": 50}])
+    found = decision_text.headline(decision)
+    assert found == f"Best so far: {decision.best_so_far} (machine too busy for the 50 ms limit)"
+    reasons = " ".join(decision_text.list_reasons(decision))
+    assert "measure again when the machine is quiet" in reasons
+
+
 def test_limits_of_an_error_are_ceilings() -> None:
     floor = QualityFloor(kind="quality", at_most=2.5)
     assert decision_text.describe_constraint(floor, RMSE) == "RMSE ≤ 2.5"
