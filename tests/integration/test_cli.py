@@ -384,4 +384,4 @@ def test_a_backbone_without_refit_is_out_with_its_reason_and_the_others_go_on(pr
 def test_an_unknown_command_gets_exit_code_2(project_folder: Path) -> None:
     done = bakeoff(project_folder, "bnech")
     assert done.returncode == 2
-    assert "No such command 'bnech'" in done.stderr
+    assert "No such command 'bnech'; did you mean bench?" in done.stderr

@@ -30,6 +30,7 @@ from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.row_model import MLMODEL_FILE, open_row_model
 from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.orchestrator.progress import warn
+from bakeoff.stores import tags
 from bakeoff.stores.documents import digest_data
 from bakeoff.stores.layouts import OWN_LAYOUT, load_layout
 from bakeoff.stores.tracking import Tracker, borrowing_process, reading
@@ -53,7 +54,7 @@ _MOST_EXACT = 2**53
 # Threads of one process take turns: each call sets variables of the process for MLflow.
 _turn = threading.RLock()
 
-Place = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ class Study:
 
     name: str
     metric: str
-    data: Mapping[str, Place] | str
+    data: Mapping[str, AnyPath] | str
     direction: Direction = "maximize"
     settings: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
-    pretrained: Mapping[str, Place] = field(default_factory=dict)
+    pretrained: Mapping[str, AnyPath] = field(default_factory=dict)
     experiment: str = "sweep"
     tracking_uri: str | None = None
     artifact_location: str | None = None
@@ -254,7 +255,7 @@ def log_failed_trial(
 
 def log_refit(
     of: LoggedTrial,
-    model_folder: Place,
+    model_folder: AnyPath,
     *,
     metrics: Mapping[str, float] | None = None,
     params: Mapping[str, Any] | None = None,
@@ -308,38 +309,39 @@ def find_best(study: Study, backbone: str) -> LoggedTrial:
         TrackingError: The tracking store does not answer.
         UserError: The study has no finished trial with a finite metric.
     """
-    with _logging(study, backbone) as opened:
-        experiment_id = study.tracker.ensure_experiment(study.experiment)
+    _require_backbone(backbone)
+    with _turn, borrowing_process():
+        identity = study.identify(backbone)
+        experiment_id = study.tracker.find_experiment(study.experiment)
         found = reading.read_sweep(
             study.tracker,
-            {experiment_id: study.experiment},
+            {experiment_id: study.experiment} if experiment_id else {},
             load_layout(OWN_LAYOUT, Path()),
             study.metric,
-            opened.recorder.study_tags,
+            {tags.STUDY_KEY_HASH: identity.study_key_hash},
         )
-        try:
-            best = find_best_trial(found.trials, study.direction)
-        except ValueError:
-            raise UserError(
-                f"study {study.name!r}: found no finished trial of {backbone!r} with a finite "
-                f"{study.metric}; log one with log_trial"
-            ) from None
-        return LoggedTrial(
-            study=study,
-            backbone=backbone,
-            run_id=best.run_id,
-            sweep_run_id=best.sweep_run_id,
-            trial_key_hash=best.trial_key_hash,
-            params=_read_params(best),
-            metric=best.metric or 0.0,
-        )
+    try:
+        best = find_best_trial(found.trials, study.direction)
+    except ValueError:
+        raise UserError(
+            f"study {study.name!r}: found no finished trial of {backbone!r} with a finite "
+            f"{study.metric}; log one with log_trial"
+        ) from None
+    return LoggedTrial(
+        study=study,
+        backbone=backbone,
+        run_id=best.run_id,
+        sweep_run_id=best.sweep_run_id,
+        trial_key_hash=best.trial_key_hash,
+        params=_read_params(best),
+        metric=best.metric or 0.0,
+    )
 
 
 @contextmanager
 def _logging(study: Study, backbone: str) -> Iterator[_OpenStudy]:
     """Open the sweep run of a backbone at the first call; close the runs of trials that an error leaves."""
-    if not backbone:
-        raise UserError("backbone: found an empty text; name the model family")
+    _require_backbone(backbone)
     with _turn, borrowing_process():
         opened = study._open.get(backbone) or _open_study(study, backbone)
         study._open[backbone] = opened
@@ -349,6 +351,11 @@ def _logging(study: Study, backbone: str) -> Iterator[_OpenStudy]:
             with suppress(TrackingError):  # the error that ended the work says more
                 opened.recorder.abandon_trials()
             raise
+
+
+def _require_backbone(backbone: str) -> None:
+    if not backbone:
+        raise UserError("backbone: found an empty text; name the model family")
 
 
 def _open_study(study: Study, backbone: str) -> _OpenStudy:

@@ -68,11 +68,6 @@ class SweepRecorder:
         self._open_trials: dict[int, str] = {}
         self.sweep_run_id = sweep_run_id or self._create(Stage.SWEEP, f"sweep {identity.backbone}", None)
 
-    @property
-    def study_tags(self) -> Mapping[str, str]:
-        """The tag that all runs of the study have, and no other run."""
-        return {tags.STUDY_KEY_HASH: self._identity.study_key_hash}
-
     def reopen_sweep(self) -> None:
         """Continue an interrupted sweep; a refit that it left open is closed as KILLED."""
         self._tracker.reopen_run(self.sweep_run_id)
