@@ -1,7 +1,8 @@
 """How much CPU time starting takes: of ``import bakeoff`` and ``bakeoff --help``, next to Python alone.
 
-Each round starts all three, in a new order, so that a busy machine disturbs them alike. The fastest start of each
-counts, since disturbance only adds time; medians are printed too. CPU time is user and system time of the process.
+Each round starts all three, in a new order, so that a busy machine disturbs them alike. The fastest start of
+each counts, since disturbance only adds time; medians are printed too. CPU time is user and system time of the
+process.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def main() -> int:
     n_rounds = parser.parse_args().rounds
     order, shuffler = list(PROGRAMS), random.Random(7)  # noqa: S311 - an order, not a secret
     found: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    for name in PROGRAMS:  # bytecode is written at the first start
-        take_cpu_s(PROGRAMS[name])
+    for words in PROGRAMS.values():  # bytecode is written at the first start
+        take_cpu_s(words)
     for _ in range(n_rounds):
         shuffler.shuffle(order)
         for name in order:

@@ -266,7 +266,8 @@ def log_refit(
         of: Trial whose setting was trained.
         model_folder: Folder that ``save_pretrained`` wrote, for model and tokenizer; or an MLflow model, as
             ``mlflow.sklearn.save_model`` writes it.
-        metrics: Metrics on the test data, each logged as ``test_NAME``.
+        metrics: Metrics on the documents of bakeoff's ``data.test``, each logged as ``test_NAME``. bakeoff
+            compares the study's metric among them with the quality that it measures.
         params: Settings of this training besides those of the trial, such as its epochs.
 
     Returns:

@@ -89,7 +89,8 @@ class BakeoffCallback(TrainerCallback):  # type: ignore[misc]
 class BakeoffRefitCallback(TrainerCallback):  # type: ignore[misc]
     """Logs the model of a training as the refit of a trial when it ends.
 
-    Give the Trainer your tokenizer as ``processing_class``; the refit holds it too.
+    Give the Trainer your tokenizer as ``processing_class``; the refit holds it too. No metric is logged,
+    since the Trainer's evaluation data need not be the test documents of bakeoff.
 
     Args:
         of: Trial whose setting is trained.
@@ -114,9 +115,7 @@ class BakeoffRefitCallback(TrainerCallback):  # type: ignore[misc]
         with tempfile.TemporaryDirectory(prefix="bakeoff-refit-") as folder:
             getattr(model, "module", model).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            self.run_id = log_refit(
-                self._of, Path(folder), metrics=_read_metrics(self._of.study.metric, args, state)
-            )
+            self.run_id = log_refit(self._of, Path(folder))
 
 
 def _read_metrics(objective: str, args: Any, state: Any) -> dict[str, float]:
