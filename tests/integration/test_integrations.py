@@ -70,7 +70,8 @@ def test_a_logged_sweep_gets_its_champion_as_a_sweep_of_bakeoff(
     for rate, folds in ((np.float32(0.5), [0.5, 0.6]), (0.25, [0.8, 0.9]), (0.125, [0.7, 0.7])):
         log_trial(study, "bert", params={"rate": rate, "freeze": True}, folds=folds)
     best = find_best(make_study(), "bert")  # another process asks
-    assert (best.params, best.metric) == ({"rate": 0.25, "freeze": True}, pytest.approx(0.85))
+    assert dict(best.params) == {"rate": 0.25, "freeze": True}
+    assert best.metric == pytest.approx(0.85)
     folder = make_classifier("bert")
     refit_run = log_refit(best, folder, metrics={"f1": 0.8})
 
@@ -134,7 +135,7 @@ def test_the_users_own_requests_to_mlflow_are_as_before(place: Path, monkeypatch
             "metrics: found 'acc'; the study optimises 'f1'; add it",
         ),
         (
-            lambda: log_trial(make_study(), "b", params={}, metrics={"f1": "high"}),
+            lambda: log_trial(make_study(), "b", params={}, metrics={"f1": "high"}),  # type: ignore[dict-item]
             UserError,
             r"metrics\['f1'\]: found 'high'; expected a number",
         ),
@@ -177,7 +178,7 @@ def test_a_refit_that_could_not_be_logged_whole_is_never_a_champion(
 
 def test_optuna_trials_are_logged_by_their_state(place: Path) -> None:
     def objective(trial: optuna.Trial) -> float:
-        rate = trial.suggest_float("rate", 0.0, 1.0)
+        rate: float = trial.suggest_float("rate", 0.0, 1.0)
         trial.suggest_categorical("backbone", ["bert"])
         trial.report(0.1, 0)
         if trial.number == 1:

@@ -161,8 +161,9 @@ def _find_model(project: Project, winner: Standing) -> AnyModel:
 
 def _find_named(project: Project, winner: Standing) -> AnyModel:
     models: Sequence[AnyModel]
+    errors = dict[str, BakeoffError]()
     if winner.backbone in project.settings.hpo.backbones:  # a champion that is an MLflow model
-        models, errors = find_champions(project), {}
+        models = find_champions(project)
     else:
         models, errors = identify_models(project)
     found = next((model for model in models if model.run_id == winner.champion_run_id), None)
