@@ -47,7 +47,8 @@ def help_pages(ctx: click.Context, topic: str | None) -> int:
             f"  what to do   {flag.fix}"
         )
     else:
-        refuse_name(ctx, "topic", topic, [*TOPICS, *cli.list_commands(root), *FLAGS])
+        names = [*TOPICS, *cli.list_commands(root), *FLAGS]
+        refuse_name(ctx, "topic", topic, names, f"{', '.join(TOPICS)}, a command, or the name of a flag")
     return 0
 
 

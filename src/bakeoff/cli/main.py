@@ -122,14 +122,23 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(_AIDS.items()))
 
 
-def refuse_name(ctx: click.Context, what: str, name: str, names: Iterable[str]) -> NoReturn:
+def refuse_name(
+    ctx: click.Context, what: str, name: str, names: Iterable[str], expected: str = ""
+) -> NoReturn:
     """Refuse a name that does not exist, with the nearest one that does.
+
+    Args:
+        ctx: Context of the command.
+        what: Kind of the name.
+        name: Name that was given.
+        names: Names that exist.
+        expected: Description of these names, if they are too many to list.
 
     Raises:
         click.UsageError: Always.
     """
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
+    hint = f"did you mean {near[0]}?" if near else f"expected {expected or 'one of ' + ', '.join(names)}"
     ctx.fail(f"No such {what} {name!r}; {hint}")
 
 

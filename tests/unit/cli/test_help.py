@@ -29,6 +29,10 @@ def run(*words: str) -> tuple[int, str]:
     [
         (["benhc"], "No such command 'benhc'; did you mean bench?"),
         (["help", "flgas"], "No such topic 'flgas'; did you mean flags?"),
+        (
+            ["help", "qqq"],
+            "expected flags, exit-codes, layouts, guarantees, a command, or the name of a flag",
+        ),
         (["qqq"], "No such command 'qqq'; expected one of try, init, doctor"),
     ],
 )
