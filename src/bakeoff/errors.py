@@ -42,6 +42,7 @@ import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bakeoff.install import install_command
 from bakeoff.uris import mask_password
 
 
@@ -143,7 +144,7 @@ class MissingExtraError(UserError):
     """A missing library that an optional part needs."""
 
     def __init__(self, part: str, *, library: str, extra: str) -> None:
-        super().__init__(f"{part}: {library} is not installed; run `pip install 'bakeoff[{extra}]'`")
+        super().__init__(f"{part}: {library} is not installed; run `{install_command(extra)}`")
 
 
 class ModelSourceError(UserError):

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
+from bakeoff.install import install_command
 from bakeoff.measure.backends import Noop, OnnxRuntime, OpenVino, TensorBackend, Torch
 from bakeoff.measure.backends.availability import require_bf16
 from bakeoff.measure.backends.parity import MAX_ABS_DIFFERENCE
@@ -392,9 +393,9 @@ print(said)
 @pytest.mark.parametrize(
     ("runtime_", "library", "said"),
     [
-        (OnnxRuntime(), "onnxruntime", "onnxruntime is not installed; run `pip install 'bakeoff[onnx]'`"),
-        (OpenVino(), "openvino", "openvino is not installed; run `pip install 'bakeoff[openvino]'`"),
-        (Torch(compile=True), "torch", "torch is not installed; run `pip install 'bakeoff[torch]'`"),
+        (OnnxRuntime(), "onnxruntime", f"onnxruntime is not installed; run `{install_command('onnx')}`"),
+        (OpenVino(), "openvino", f"openvino is not installed; run `{install_command('openvino')}`"),
+        (Torch(compile=True), "torch", f"torch is not installed; run `{install_command('torch')}`"),
         (Torch(compile=True), "transformers", "transformers is not installed"),
     ],
     ids=["onnxruntime", "openvino", "torch", "transformers"],
@@ -429,7 +430,7 @@ def test_a_library_that_only_preparing_needs_is_asked_for_then(
         run_fresh(program, runtime_.model_dump_json(), str(checkpoint.folder), str(folder))
     )
     assert len(answers) == 1
-    assert f"{library} is not installed; run `pip install 'bakeoff[{extra}]'`" in answers[0]
+    assert f"{library} is not installed; run `{install_command(extra)}`" in answers[0]
 
 
 def test_bf16_is_refused_where_the_cpu_does_not_compute_in_it(tmp_path: Path) -> None:

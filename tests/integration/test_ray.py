@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.errors import ClusterError, ConfigError, MissingExtraError
+from bakeoff.install import install_command
 from bakeoff.orchestrator import Project, bench, open_project, plan
 from bakeoff.orchestrator.hardware import find_hardware, recall_hardware
 from bakeoff.run.machine.hardware import detect_hardware
@@ -192,7 +194,7 @@ def test_an_address_where_nobody_answers_is_told(config: Path) -> None:
 
 def test_without_ray_the_extra_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'bakeoff\[ray\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("ray"))):
         plan(open_project(config, ("benchmark.execution={kind: ray}",)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from bakeoff.core.config.search_space import FloatRange
 from bakeoff.core.config.settings import WorkerSettings
 from bakeoff.errors import MissingExtraError, StudyError
+from bakeoff.install import install_command
 from bakeoff.run.training.search import Params, StudyPlan
 from bakeoff.run.training.study import SharedStudy, TrialClaim
 from services import closed_port
@@ -234,6 +236,6 @@ def test_a_driver_that_is_missing_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(
-        MissingExtraError, match=r"psycopg is not installed.*pip install 'bakeoff\[postgres\]'"
+        MissingExtraError, match=re.escape(f"psycopg is not installed; run `{install_command('postgres')}`")
     ):
         SharedStudy(make_plan(postgres_uri))

@@ -25,6 +25,7 @@ from bakeoff.errors import (
     TrackingError,
     WorkerError,
 )
+from bakeoff.install import install_command
 
 _DRAWN = re.compile(r"^ {4}(?P<branch>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: +(?P<rest>.*))?$", re.MULTILINE)
 
@@ -96,7 +97,7 @@ def test_the_command_line_s_help_names_every_exit_code() -> None:
         ),
         (
             MissingExtraError("the sweep", library="optuna", extra="hpo"),
-            "the sweep: optuna is not installed; run `pip install 'bakeoff[hpo]'`",
+            f"the sweep: optuna is not installed; run `{install_command('hpo')}`",
         ),
         (
             NoChampionError(["minilm: no trial"], "run `bakeoff sweep`"),

@@ -8,6 +8,8 @@ from zipfile import ZipFile
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from bakeoff.cli.help_pages import TOPICS
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "bakeoff"
 
@@ -33,7 +35,8 @@ def test_the_wheel_holds_the_whole_package_byte_for_byte(wheel: dict[str, bytes]
     packaged = {
         name.removeprefix("bakeoff/"): data for name, data in wheel.items() if name.startswith("bakeoff/")
     }
-    assert packaged == files_below(SOURCE)
+    pages = {f"pages/{Path(page).name}": (ROOT / "docs" / page).read_bytes() for page in TOPICS.values()}
+    assert packaged == files_below(SOURCE) | pages
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""export: the decision, measurements or samples as a file for other tools."""
+"""export: the decision, measurements or samples for other tools: a file, or annotations of a CI run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Final, Literal, get_args
 
 import click
 
@@ -11,16 +11,18 @@ from bakeoff.cli import output
 from bakeoff.cli.options import config_option, find_config, overrides_option, quiet_option
 from bakeoff.core.tables import What
 from bakeoff.disk.durable import write_bytes
-from bakeoff.orchestrator import open_project
+from bakeoff.orchestrator import load_decision, open_project
 from bakeoff.orchestrator.export import tabulate
 from bakeoff.plural import count
+from bakeoff.report.text.annotations import annotate
 from bakeoff.stores.results.table_files import Format, encode_frame
 
 STDOUT = "-"
+GITHUB: Final = "github"
 
 
-@click.command(short_help="Write the decision, measurements or samples as CSV, JSON or Parquet.")
-@click.argument("file")
+@click.command(short_help="Write the decision, measurements or samples for other tools.")
+@click.argument("file", default=STDOUT)
 @click.option(
     "--what",
     type=click.Choice(get_args(What)),
@@ -29,30 +31,51 @@ STDOUT = "-"
     help="Export candidates, measurements or timed calls: one row for each.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(get_args(Format)), required=True, help="Format of the file."
+    "--format",
+    "form",
+    type=click.Choice([*get_args(Format), GITHUB]),
+    required=True,
+    help="Format of the file; github writes annotations of GitHub Actions.",
 )
 @config_option
 @overrides_option
 @quiet_option
 def export(
-    *, file: str, what: What, form: Format, config: Path | None, overrides: tuple[str, ...], quiet: bool
+    *,
+    file: str,
+    what: What,
+    form: Format | Literal["github"],
+    config: Path | None,
+    overrides: tuple[str, ...],
+    quiet: bool,
 ) -> int:
-    """Write results on this disk to FILE, whole or not at all; - is stdout.
+    """Write results on this disk to FILE, whole or not at all; - is stdout [-].
 
     Exports the last decision, every measurement, or every timed call. Does not ask the tracking store.
+
+    The format github writes the decision as annotations, which a step of GitHub Actions prints: a winner is a
+    notice, no winner an error, everything uncertain a warning.
     """
     path = Path(file)
     if file == STDOUT and form == "parquet":
         raise click.UsageError("found parquet on stdout; name a file instead of -")
     if file != STDOUT and path.is_dir():
         raise click.UsageError(f"{path}: found a folder; name a file")
+    if form == GITHUB and what != "decision":
+        raise click.UsageError(
+            f"found --what {what} with --format github; annotations are of a decision only"
+        )
     progress = output.StderrProgress(is_quiet=quiet)
     project = open_project(config or find_config(), overrides, progress)
-    table = tabulate(project, what)
-    data = encode_frame(table, what, form)
+    if form == GITHUB:
+        lines = annotate(load_decision(project))
+        data, found = "".join(f"{line}\n" for line in lines).encode(), count(len(lines), "annotation")
+    else:
+        table = tabulate(project, what)
+        data, found = encode_frame(table, what, form), f"{count(table.n_rows, 'row')} of {what}"
     if file == STDOUT:
         click.echo(data, nl=False)
     else:
         write_bytes(path, data)
-        progress.say(f"{path}: {count(table.n_rows, 'row')} of {what}")
+        progress.say(f"{path}: {found}")
     return 0

@@ -5,19 +5,24 @@ Imports nothing heavy: ``bakeoff --help`` must answer at once.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from bakeoff.cli.signals import StopSignals, end
 from bakeoff.errors import FULL_OR_READ_ONLY, BakeoffError, StorageError
 from bakeoff.uris import mask_password
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 EXIT_BUG = 1
 _MOST_OF_REASON = 300
@@ -36,10 +41,15 @@ _COMMANDS = {
     "report": "Write the decision as one self-contained HTML page.",
     "compare": "Compare one candidate with another; a gate for CI.",
     "promote": "Register the winner and point @champion at it.",
-    "export": "Write the decision, measurements or samples as CSV, JSON or Parquet.",
+    "export": "Write the decision, measurements or samples for other tools.",
     "run": "Run champions, plan, bench, decide and report; never promotes.",
     "demo": "Run all stages on bundled text, in a folder of its own.",
 }
+_AIDS = {
+    "help": "Explain a command, or flags, exit codes, layouts or guarantees.",
+    "completion": "Print the script that completes commands in your shell.",
+}
+_ALL = {**_COMMANDS, **_AIDS}
 # The control character keeps the lines below it unwrapped; ruff accepts none in a docstring.
 _HELP = """From hyper-parameter sweeps to the model you ship.
 
@@ -59,9 +69,11 @@ _HOMES = {
     "export": "bakeoff.cli.export",
     "demo": "bakeoff.cli.demo",
     "try": "bakeoff.cli.trial",
+    "help": "bakeoff.cli.help_pages",
+    "completion": "bakeoff.cli.completion",
 }
-# A function cannot have the name of a keyword.
-_NAMES = {"try": "trial"}
+# A function cannot have the name of a keyword, and should not have that of a built-in function.
+_NAMES = {"try": "trial", "help": "help_pages"}
 
 
 class _StoppedError(BaseException):
@@ -78,10 +90,26 @@ class _LazyGroup(click.Group):
             raise _StoppedError from interrupt
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(_ALL)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # click compares with the commands that are imported, which are none.
+        if args[0] not in _ALL and not args[0].startswith("-") and not ctx.resilient_parsing:
+            refuse_name(ctx, "command", args[0], _ALL)
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=text) for name, text in _ALL.items() if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _ALL:
             return None
         home = _HOMES.get(cmd_name, "bakeoff.cli.stages")
         command: click.Command = getattr(importlib.import_module(home), _NAMES.get(cmd_name, cmd_name))
@@ -90,6 +118,28 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Stages"):
             formatter.write_dl(list(_COMMANDS.items()))
+        with formatter.section("Help"):
+            formatter.write_dl(list(_AIDS.items()))
+
+
+def refuse_name(
+    ctx: click.Context, what: str, name: str, names: Iterable[str], expected: str = ""
+) -> NoReturn:
+    """Refuse a name that does not exist, with the nearest one that does.
+
+    Args:
+        ctx: Context of the command.
+        what: Kind of the name.
+        name: Name that was given.
+        names: Names that exist.
+        expected: Description of these names, if they are too many to list.
+
+    Raises:
+        click.UsageError: Always.
+    """
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"expected {expected or 'one of ' + ', '.join(names)}"
+    ctx.fail(f"No such {what} {name!r}; {hint}")
 
 
 @click.group(cls=_LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bakeoff.core.config.models import ModelSource
 from bakeoff.core.plan.jobs import Plan
-from bakeoff.core.records import AnyModel, Champion, SomeModel
-from bakeoff.errors import BakeoffError, ConfigError, NoChampionError, UserError
+from bakeoff.core.records import AnyModel, Champion, SomeModel, SourceKind
+from bakeoff.disk.digest import shorten
+from bakeoff.errors import BakeoffError, CheckpointError, ConfigError, NoChampionError, UserError
 from bakeoff.measure.model.opening import open_model
 from bakeoff.orchestrator.champions import require_champions, select_champions
 from bakeoff.orchestrator.labels import require_fitting_files
-from bakeoff.orchestrator.named_models import identify_models
+from bakeoff.orchestrator.named_models import identify_model, identify_models, look_at_source
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
 
@@ -39,7 +41,7 @@ def find_models(project: Project) -> tuple[AnyModel, ...]:
         TrackingError: The store does not answer.
     """
     settings, no_champion = project.settings, None
-    champions: tuple[Champion, ...] = ()
+    champions: tuple[AnyModel, ...] = ()
     if settings.hpo.backbones:
         try:
             champions = find_champions(project)
@@ -96,10 +98,11 @@ def _join(errors: list[BakeoffError]) -> BakeoffError:
     return ConfigError([str(error) for error in errors])
 
 
-def find_champions(project: Project) -> tuple[Champion, ...]:
+def find_champions(project: Project) -> tuple[AnyModel, ...]:
     """Find the selected champions with the digests of their checkpoints, which identify their jobs.
 
-    Other writers than bakeoff record no digest. Their checkpoint is acquired once to compute it.
+    Other writers than bakeoff record no digest. Their checkpoint is acquired once to compute it. A champion
+    that is an MLflow model whose code is trusted is measured as a model that you name by its URI.
 
     Raises:
         NoChampionError: No backbone has a champion with a checkpoint.
@@ -109,13 +112,35 @@ def find_champions(project: Project) -> tuple[Champion, ...]:
     for selection in selections.values():
         if selection.champion is None:
             project.warn_once(f"{selection.backbone}: skipped, since it has no champion: {selection.reason}")
-    identified = identify_checkpoints(
-        champions, project, lambda champion, error: project.warn_once(_describe_skip(champion, error))
-    )
+
+    def skip(champion: AnyModel, error: BakeoffError) -> None:
+        project.warn_once(_describe_skip(champion, error))
+
+    able = _keep_able(_take_logged_model, list[AnyModel](champions), project, skip)
+    identified = identify_checkpoints(able, project, skip)
     if not identified:
         missing = [f"{champion.backbone}: run {champion.run_id} has no checkpoint" for champion in champions]
         raise NoChampionError(missing, "see the warnings above, or run `bakeoff doctor`")
     return identified
+
+
+def _take_logged_model(champion: AnyModel, project: Project) -> AnyModel:
+    """Return a champion that is an MLflow model as a named model; return any other as it is."""
+    if not isinstance(champion, Champion) or not project.settings.hpo.backbones[champion.backbone].trust_code:
+        return champion
+    uri = f"runs:/{champion.refit_run_id}/{champion.checkpoint_artifact}"
+    source = ModelSource(source=uri, trust_code=True)
+    if look_at_source(project, champion.backbone, source).content.kind is not SourceKind.PYFUNC:
+        return champion
+    model = identify_model(project, champion.backbone, source)
+    if champion.checkpoint_digest not in {None, model.checkpoint_digest}:
+        raise CheckpointError(
+            uri,
+            found=f"its content has digest {shorten(model.checkpoint_digest)}, the refit recorded "
+            f"{shorten(str(champion.checkpoint_digest))}",
+            fix="restore the trained files, or run the refit again",
+        )
+    return model
 
 
 def acquire_checkpoints(champions: Iterable[SomeModel], project: Project) -> tuple[SomeModel, ...]:

@@ -84,7 +84,7 @@ def identify_model(project: Project, name: str, source: ModelSource) -> NamedMod
         TrackingError: The store does not answer.
         UserError: bakeoff is offline, and the model was never fetched.
     """
-    place, seen = _place(name, source), look_at_source(project, name, source)
+    place, seen = _place(project, name, source), look_at_source(project, name, source)
     model = seen.model
     if model is None:
         if project.is_offline:
@@ -106,7 +106,7 @@ def look_at_source(project: Project, name: str, source: ModelSource) -> SeenSour
         TrackingError: The store does not answer.
         UserError: bakeoff is offline, and the model was never fetched.
     """
-    place = _place(name, source)
+    place = _place(project, name, source)
     try:
         if source.factory is not None:
             return _look_at_factory(project, source, source.factory, place)
@@ -120,8 +120,10 @@ def look_at_source(project: Project, name: str, source: ModelSource) -> SeenSour
     return seen
 
 
-def _place(name: str, source: ModelSource) -> str:
-    return f"models.{name} ({source.shown})"
+def _place(project: Project, name: str, source: ModelSource) -> str:
+    """Return the setting of a source, for messages; the champion of a backbone may be one too."""
+    section = "hpo.backbones" if name in project.settings.hpo.backbones else "models"
+    return f"{section}.{name} ({source.shown})"
 
 
 def _look_at_factory(project: Project, source: ModelSource, function: str, place: str) -> SeenSource:

@@ -92,10 +92,13 @@ class BackboneSettings(Record):
         pretrained: Folder that ``save_pretrained`` wrote, relative to the project folder; only ``sweep``
             needs it.
         recorded_as: Name of the backbone in the tracking store, if another program recorded a different one.
+        trust_code: Whether the champion may be an MLflow model of any flavor, such as one of scikit-learn,
+            which loads pickles or code. Such code can do all that you can do.
     """
 
     pretrained: str | None = None
     recorded_as: str | None = None
+    trust_code: bool = False
 
 
 class ObjectiveSettings(Record):

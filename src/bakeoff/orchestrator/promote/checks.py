@@ -24,6 +24,7 @@ from bakeoff.errors import (
 )
 from bakeoff.measure.backends.availability import library_versions
 from bakeoff.orchestrator.champions import select_champions
+from bakeoff.orchestrator.checkpoints import find_champions
 from bakeoff.orchestrator.decide import decide, has_names
 from bakeoff.orchestrator.named_models import identify_models
 from bakeoff.orchestrator.project import Project
@@ -159,7 +160,12 @@ def _find_model(project: Project, winner: Standing) -> AnyModel:
 
 
 def _find_named(project: Project, winner: Standing) -> AnyModel:
-    models, errors = identify_models(project)
+    models: Sequence[AnyModel]
+    errors = dict[str, BakeoffError]()
+    if winner.backbone in project.settings.hpo.backbones:  # a champion that is an MLflow model
+        models = find_champions(project)
+    else:
+        models, errors = identify_models(project)
     found = next((model for model in models if model.run_id == winner.champion_run_id), None)
     if found is not None:
         return found

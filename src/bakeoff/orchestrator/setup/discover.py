@@ -67,6 +67,7 @@ class FoundBackbone(Record):
         n_duplicates: Number of further runs that logged one of these trials.
         checkpoint: Artifact with the checkpoint of the best trial's refit; None if there is none.
         missing_location: Path of the artifact location, if it does not exist.
+        runs_code: Whether the checkpoint is an MLflow model.
     """
 
     name: str
@@ -76,6 +77,7 @@ class FoundBackbone(Record):
     n_duplicates: int = 0
     checkpoint: str | None
     missing_location: str | None = None
+    runs_code: bool = False
 
 
 class FoundObjective(Record):
@@ -312,6 +314,8 @@ def _find_backbones(
                 n_duplicates=sum(len(trial.duplicates) for trial in mine),
                 checkpoint=held.checkpoint_artifact if held else None,
                 missing_location=next((row.missing_location for row in looked if row.missing_location), None),
+                runs_code=held is not None
+                and reading.holds_mlflow_model(tracker, held.run_id, held.checkpoint_artifact),
             )
         )
     return tuple(found)

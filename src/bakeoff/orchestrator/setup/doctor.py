@@ -15,6 +15,7 @@ from bakeoff.core.records import AnyModel, BackboneSelection, Champion, NamedMod
 from bakeoff.core.selection.select import FINISHED
 from bakeoff.disk.digest import shorten
 from bakeoff.errors import BakeoffError, DataError, NoChampionError, TrackingError, UnsuitableLibraryError
+from bakeoff.install import install_command
 from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.orchestrator.champions import SAMPLE_RUNS, find_experiments, read_sweep, select_from
 from bakeoff.orchestrator.hardware import ask_nodes
@@ -200,7 +201,12 @@ def _check_sweep(project: Project) -> Generator[Check, None, tuple[Champion, ...
     except BakeoffError as error:
         yield from fault_from("selection", error)
         return ()
-    return tuple(selection.champion for selection in selections.values() if selection.champion)
+    backbones = project.settings.hpo.backbones
+    return tuple(
+        selection.champion
+        for name, selection in selections.items()
+        if selection.champion and not backbones[name].trust_code  # only the answers of code name labels
+    )
 
 
 def _check_named(project: Project, *, is_up: bool) -> Generator[Check, None, tuple[NamedModel, ...]]:
@@ -288,6 +294,11 @@ def _check_champions(
         elif champion.flags:
             flag = champion.flags[0]
             yield _warning(name, f"{found}; {flag.name}: {flag.detail}", "log the best checkpoint too")
+        elif not project.settings.hpo.backbones[backbone].trust_code and reading.holds_mlflow_model(
+            project.tracker, champion.run_id, artifact
+        ):
+            fix = f"if you trust its author, set hpo.backbones.{backbone}.trust_code: true"
+            yield _fault(name, f"{found}; {artifact} is an MLflow model, which runs code", fix)
         else:
             yield _ok(name, f"{found}; checkpoint {champion.checkpoint_artifact}")
 
@@ -353,7 +364,7 @@ def _check_runtimes(project: Project) -> Iterator[Check]:
     else:
         yield from _check_libraries(project)
     if project.settings.hpo.search_space and importlib.util.find_spec("optuna") is None:
-        yield _fault("sweep", "not installed: optuna", "run pip install 'bakeoff[hpo]'")
+        yield _fault("sweep", "not installed: optuna", f"run `{install_command('hpo')}`")
 
 
 def _check_libraries(project: Project) -> Iterator[Check]:
@@ -363,7 +374,7 @@ def _check_libraries(project: Project) -> Iterator[Check]:
         libraries = (*runtime.libraries, *runtime.build_libraries)
         missing = [library for library in libraries if importlib.util.find_spec(library) is None]
         if missing:
-            fix = f"run pip install 'bakeoff[{','.join(runtime.extras)}]'"
+            fix = f"run `{install_command(*runtime.extras)}`"
             yield _fault(name, f"not installed: {', '.join(missing)}", fix)
         elif threads > hardware.usable_cpus:
             usable = count(hardware.usable_cpus, "CPU")

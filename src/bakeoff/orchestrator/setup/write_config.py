@@ -118,8 +118,14 @@ def _draft_hpo(proposal: Proposal, objective: FoundObjective) -> str:
             f"  # {count(found.n_trials, 'finished trial')}, {found.n_valid} with a finite metric; "
             + _remark_on_checkpoint(found)
         )
-        settings = f"{{recorded_as: {quote(found.recorded_as)}}}" if found.recorded_as else "{}"
-        lines.append(f"  {quote(found.name)}: {settings}")
+        settings = [f"recorded_as: {quote(found.recorded_as)}"] if found.recorded_as else []
+        settings += ["trust_code: false"] if found.runs_code else []
+        todo = (
+            " # TODO: an MLflow model, which runs code; set true if you trust its author"
+            if found.runs_code
+            else ""
+        )
+        lines.append(f"  {quote(found.name)}: {{{', '.join(settings)}}}{todo}")
     if not proposal.backbones:
         lines += ["  # TODO: name the backbones; no trial does, see docs/layouts.md", "  unknown: {}"]
     if proposal.n_nameless:

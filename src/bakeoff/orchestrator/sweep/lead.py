@@ -262,7 +262,9 @@ def _refit(project: Project, best: Trial, recorder: SweepRecorder, process: Trai
     """Train a trial's setting once more on all training documents, and log its checkpoint."""
     hpo, data, corpus = project.settings.hpo, project.settings.data, project.corpus
     params = {**hpo.training, **hpo.refit, **_typed_params(best.params, hpo.search_space)}
-    run_id = recorder.start_refit(best)
+    run_id = recorder.start_refit(
+        trial_run_id=best.run_id, trial_key_hash=best.trial_key_hash, sweep_run_id=best.sweep_run_id
+    )
     with (
         project.progress.track(f"refit {best.backbone}", 1) as advance,
         tempfile.TemporaryDirectory(dir=project.root / ".cache", prefix="refit-") as folder,

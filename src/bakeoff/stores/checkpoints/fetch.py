@@ -156,6 +156,12 @@ def _open_received(found: Path, unpacked: Path, place: str) -> Path:
         unpacked.mkdir()
         unpack(found, unpacked, place)
         return find_checkpoint_folder(unpacked, place)
+    if (found / MLMODEL_FILE).is_file():
+        raise CheckpointError(
+            place,
+            found="an MLflow model, which may load pickles or code",
+            fix="if you trust its author, set trust_code: true for its backbone in hpo.backbones",
+        )
     return found if (found / CONFIG_FILE).is_file() else find_checkpoint_folder(found, place)
 
 

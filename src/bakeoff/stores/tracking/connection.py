@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bakeoff.errors import TrackingError
@@ -44,9 +46,7 @@ def create_client(uri: str) -> MlflowClient:
         UnsuitableLibraryError: bakeoff does not support the installed version of MLflow.
     """
     check_installed()
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    os.environ.update(_FORCED)
+    _set_environment()
     from mlflow.exceptions import MlflowException
     from mlflow.store.db import utils as mlflow_database
     from sqlalchemy.exc import SQLAlchemyError
@@ -73,6 +73,30 @@ def create_client(uri: str) -> MlflowClient:
             )
         found, fix = explain_schema(str(error)) or (found, fix)
         raise TrackingError(mask_password(uri), action="opening it", found=found, safe=fix) from error
+
+
+@contextmanager
+def borrowing_process() -> Iterator[None]:
+    """Use MLflow in a process of the user for a while; its variables are as before afterwards.
+
+    Otherwise the user's own requests to MLflow would have no retries, and log no system metrics.
+    """
+    before = {name: os.environ.get(name) for name in (*_ENVIRONMENT, *_FORCED)}
+    _set_environment()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _set_environment() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(_FORCED)
 
 
 def _open_store(uri: str) -> MlflowClient:

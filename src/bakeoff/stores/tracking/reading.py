@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _CONFIG_FILE = "config.json"
+_MLMODEL_FILE = "MLmodel"
 _NUMBERED = re.compile(r"[-_]\d+$")
 
 
@@ -119,6 +120,11 @@ def find_missing_location(tracker: Tracker, run_id: str) -> str | None:
     """
     run = tracker.call("reading a run", lambda client: client.get_run(run_id))
     return find_absent_folder(run.info.artifact_uri or "", run_id)
+
+
+def holds_mlflow_model(tracker: Tracker, run_id: str, artifact: str) -> bool:
+    """Return whether an artifact is a folder with an ``MLmodel`` file."""
+    return f"{artifact}/{_MLMODEL_FILE}" in _Shelf(tracker, run_id).look_into(artifact)
 
 
 def read_checkpoint_name(tracker: Tracker, run_id: str, artifact: str) -> str | None:

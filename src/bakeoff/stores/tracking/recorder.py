@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.core.identity import STUDY_KEY_SCHEMA_VERSION, build_trial_key_hash
-from bakeoff.core.records import Trial
 from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
@@ -75,8 +74,8 @@ class SweepRecorder:
         for run in self._find_open(Stage.REFIT):
             self._tracker.end_run(run.info.run_id, KILLED)
 
-    def start_trial(self, number: int, params: Mapping[str, Any], retry_of: int | None = None) -> None:
-        """Open a trial run with its parameters; a retry names the trial that it repeats."""
+    def start_trial(self, number: int, params: Mapping[str, Any], retry_of: int | None = None) -> str:
+        """Open a trial run with its parameters; return its id. A retry names the trial that it repeats."""
         more = {
             tags.TRIAL_KEY_HASH: build_trial_key_hash(self._identity.study_key_hash, params),
             tags.TRIAL_NUMBER: str(number),
@@ -86,6 +85,7 @@ class SweepRecorder:
         run_id = self._create(Stage.TRIAL, f"trial {number}", self.sweep_run_id, more)
         self._open_trials[number] = run_id
         self._tracker.log(run_id, params={name: str(value) for name, value in params.items()})
+        return run_id
 
     def log_fold(
         self, number: int, fold: int, metrics: Mapping[str, float], epochs: Sequence[float] = ()
@@ -97,10 +97,17 @@ class SweepRecorder:
         if epochs:
             self._tracker.log(self._open_trials[number], curves={self._epoch_metric(fold): epochs})
 
-    def score_trial(self, number: int, metric: float, fold_metrics: tuple[float, ...]) -> None:
-        """Write a trial's score; the run stays open until Optuna has the score too."""
+    def score_trial(
+        self,
+        number: int,
+        metric: float,
+        fold_metrics: Sequence[float],
+        others: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write a trial's score, and other metrics; the run stays open until Optuna has the score too."""
         folds = {_fold_metric(self._identity.metric, fold): value for fold, value in enumerate(fold_metrics)}
-        self._tracker.log(self._open_trials[number], metrics={self._identity.metric: metric, **folds})
+        metrics = {**(others or {}), self._identity.metric: metric, **folds}
+        self._tracker.log(self._open_trials[number], metrics=metrics)
 
     def close_trial(self, number: int, state: str) -> None:
         """Close the run of a trial whose score Optuna has."""
@@ -146,17 +153,17 @@ class SweepRecorder:
                 status = FINISHED
             self._end_trial(run.info.run_id, status, {tags.TRIAL_STATE: state})
 
-    def start_refit(self, trial: Trial) -> str:
+    def start_refit(self, *, trial_run_id: str, trial_key_hash: str, sweep_run_id: str) -> str:
         """Open the refit run of a trial; return its id."""
         return self._create(
             Stage.REFIT,
             f"refit {self._identity.backbone}",
-            trial.sweep_run_id,
+            sweep_run_id,
             {
-                tags.TRIAL_KEY_HASH: trial.trial_key_hash,
-                tags.REFIT_OF_TRIAL: trial.run_id,
-                tags.LINEAGE_TRIAL: trial.run_id,
-                tags.LINEAGE_SWEEP: trial.sweep_run_id,
+                tags.TRIAL_KEY_HASH: trial_key_hash,
+                tags.REFIT_OF_TRIAL: trial_run_id,
+                tags.LINEAGE_TRIAL: trial_run_id,
+                tags.LINEAGE_SWEEP: sweep_run_id,
             },
         )
 
@@ -234,6 +241,13 @@ class TrialCounts(Record):
 
     n_ended: int
     n_pruned: int
+
+
+def find_next_number(tracker: Tracker, experiment_id: str, study_key_hash: str) -> int:
+    """Find the number after those of a study's trials."""
+    found = tracker.search_runs(experiment_id, {tags.STAGE: Stage.TRIAL, tags.STUDY_KEY_HASH: study_key_hash})
+    texts = (run.data.tags.get(tags.TRIAL_NUMBER, "") for run in found)
+    return max((int(text) for text in texts if text.isdecimal()), default=-1) + 1
 
 
 def count_trials(tracker: Tracker, experiment_id: str, study_key_hash: str) -> TrialCounts:

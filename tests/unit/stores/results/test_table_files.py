@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from importlib import util
 
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from bakeoff.core.tables import FlatTable
 from bakeoff.errors import MissingExtraError
+from bakeoff.install import install_command
 from bakeoff.stores.results.table_files import encode_frame
 
 FRAME = FlatTable(
@@ -71,5 +73,5 @@ def test_parquet_without_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         "bakeoff.stores.results.table_files.find_spec", lambda name: None if name == "pyarrow" else find(name)
     )
-    with pytest.raises(MissingExtraError, match=r"pip install 'bakeoff\[parquet\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("parquet"))):
         encode_frame(FRAME, "samples", "parquet")
