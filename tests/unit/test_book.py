@@ -210,6 +210,24 @@ def test_every_program_of_the_book_is_python_and_uses_names_that_exist() -> None
             assert hasattr(importlib.import_module(module), name), f"{block.place}: {module}.{name}"
 
 
+def test_the_programs_of_the_book_open_a_project_as_they_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "hpo.yaml").write_text("backbones: {tiny: {}}")
+    opened = [
+        node.value
+        for block in list_all_blocks("python")
+        for node in ast.walk(ast.parse(textwrap.dedent(block.text)))
+        if isinstance(node, ast.Assign) and "bakeoff.open_project(" in ast.unparse(node.value)
+    ]
+    assert opened
+    for call in opened:
+        project = eval(ast.unparse(call), {"bakeoff": bakeoff, "Path": Path})  # noqa: S307
+        assert list(project.settings.hpo.backbones) == ["tiny"]
+
+
 def test_the_python_reference_has_every_public_name_and_no_other() -> None:
     (page,) = (page for page in PAGES if page.name == "python.md")
     named = [
