@@ -18,7 +18,7 @@ release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 root_doc = "docs/index"
-include_patterns = ["docs/**", "*.md", "src/bakeoff/demo/data/*.md"]
+include_patterns = ["docs/**", "*.md", "examples/*/README.md", "src/bakeoff/demo/data/*.md"]
 # Folders without pages need not be walked.
 exclude_patterns = ["build", ".*", "node_modules", "tests", "dist", "demo"]
 

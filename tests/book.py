@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
     *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("examples/*/README.md"),
 )
 SHELLS = ("", "sh", "bash")
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\S*)\s*$")
