@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench · make wheel
+# make demo · make test · make check · make docs · make bench · make wheel
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_INDEX = import urllib.request; urllib.request.urlopen('$(TORCH_CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: demo test test-lowest check check-gpu bench wheel clean
+.PHONY: demo test test-lowest check check-gpu docs bench wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
@@ -46,7 +46,13 @@ wheel:
 	$(PYTHON) -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist .
 	@ls dist/*.whl
 
+# Warnings are errors. Nothing is fetched; the pages load nothing from elsewhere.
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/docs
+	@echo build/docs/index.html
+
 clean:
+	rm -rf build
 	rm -rf $(VENV) $(LOWEST) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.demo: pyproject.toml constraints.txt

@@ -24,6 +24,7 @@ LONG = (
     "test_backends.py",
     "test_demo.py",
     "test_any_models.py",
+    "test_book.py",
     "test_large_sweeps.py",
     "test_ray.py",
     "test_text_tasks.py",

@@ -102,7 +102,7 @@ def write_configuration(schemas: Mapping[str, Schema]) -> str:
         "",
         "A folder `config/` holds one YAML file a stage, or one file holds all stages as its top-level keys.",
         "A missing key has its default. An unknown key is an error that names the nearest one. On the",
-        "command line `--set` sets one setting: `--set benchmark.scenarios.0.batch_sizes=[1,8]`.",
+        "command line `--set` sets one setting: `--set benchmark.scenarios.1.batch_sizes=[1,8]`.",
         "",
         "For editors the package holds a JSON Schema of each file. The YAML language server reads it where a",
         "file begins with `# yaml-language-server: $schema=FOLDER/benchmark.json`; FOLDER is what",

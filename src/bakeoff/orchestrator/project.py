@@ -328,7 +328,7 @@ def waiting_to_measure(project: Project) -> Iterator[None]:
 
 
 def open_project(
-    config: Path,
+    config: Path | str,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
     *,
@@ -346,7 +346,7 @@ def open_project(
     Raises:
         ConfigError: The configuration is faulty; the error names every fault.
     """
-    config = config.absolute()
+    config = Path(config).absolute()
     if config.is_dir():
         files = {stage: config / f"{stage}.yaml" for stage in STAGES}
         unknown = sorted(path.name for path in config.glob("*.y*ml") if path not in files.values())
