@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench
+# make demo · make test · make check · make bench · make pictures
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_INDEX = import urllib.request; urllib.request.urlopen('$(TORCH_CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: demo test test-lowest check check-gpu bench clean
+.PHONY: demo test test-lowest check check-gpu bench pictures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
@@ -41,6 +41,10 @@ check-gpu: $(GPU_VENV)/.dev
 
 bench: $(VENV)/.dev
 	@for script in $(wildcard benchmarks/*.py); do $(BIN)/python $$script || exit 1; done
+
+# The pictures of the README, from the demo or from another project: make pictures DEMO=FOLDER
+pictures: $(VENV)/.dev
+	$(BIN)/python tools/make_pictures.py $(DEMO)
 
 clean:
 	rm -rf $(VENV) $(LOWEST) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
