@@ -1,4 +1,4 @@
-# make demo · make test · make check · make docs · make bench · make wheel
+# make demo · make test · make check · make docs · make bench · make wheel · make pictures
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_INDEX = import urllib.request; urllib.request.urlopen('$(TORCH_CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: demo test test-lowest check check-gpu docs bench wheel clean
+.PHONY: demo test test-lowest check check-gpu docs bench wheel pictures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
@@ -50,6 +50,10 @@ wheel:
 docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/docs
 	@echo build/docs/index.html
+
+# The pictures of the README, from the demo or from another project: make pictures DEMO=FOLDER
+pictures: $(VENV)/.dev
+	$(BIN)/python tools/make_pictures.py $(DEMO)
 
 clean:
 	rm -rf build

@@ -19,7 +19,7 @@ from rig import count_entities, report
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import assemble_candidates
 from bakeoff.core.decision.decide import Decision, decide, list_used
-from bakeoff.core.job import Environment, Hardware, Job, TimedJob
+from bakeoff.core.job import Environment, Hardware, Job, TimedJob, UntimedJob
 from bakeoff.core.records import HeatFacts, Measurement
 from bakeoff.disk.digest import digest_json
 from bakeoff.measure.backends import Torch
@@ -121,7 +121,7 @@ def _measure(case: Case) -> Iterator[Measurement]:
         generator = np.random.default_rng(number)
         hits = generator.binomial(N_ENTITIES, 0.55 + 0.4 * backbone / case.backbones, N_DOCUMENTS)
         outcomes = count_entities(hits, N_ENTITIES)
-        yield _measurement(job.model_copy(update={"scenario": Quality(), "protocol": None}), [outcomes], None)
+        yield _measurement(_untimed(job), [outcomes], None)
         heat = HeatFacts(
             heat_id=f"{number // 8:064x}",
             reference_key=jobs[0].key,
@@ -156,6 +156,12 @@ def _job(backbone: int, runtime: int) -> Job:
         max_length=64,
         metric_name="f1",
     )
+
+
+def _untimed(job: Job) -> Job:
+    """Make the quality job of the same candidate."""
+    shared = {name: value for name, value in dict(job).items() if name in UntimedJob.model_fields}
+    return UntimedJob(**shared | {"scenario": Quality()})
 
 
 def _measurement(job: Job, readings: Sequence[Reading], heat: HeatFacts | None) -> Measurement:

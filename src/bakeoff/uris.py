@@ -30,6 +30,8 @@ _KNOWN_TOKENS = re.compile(
     r"\b(?:dapi[0-9a-f]{20,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|hf_\w{16,}|sk-[\w-]{20,}"
     r"|AKIA[0-9A-Z]{12,}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)"
 )
+_HOST = re.compile(r"[A-Za-z0-9._-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
+_PATH = re.compile(r"[\w./~%+-]*", re.ASCII)
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -69,6 +71,22 @@ def find_uri_fault(uri: str) -> str | None:
     if parts.scheme in _WEB and not host:
         return "a URI without a host; write it as https://HOST:PORT"
     return None
+
+
+def find_web_address(uri: str) -> str | None:
+    """Return the address of a tracking server's pages, or None: a database has none.
+
+    User, password, query and fragment are removed. A URI that still seems to hold a secret has no address.
+    """
+    if find_uri_fault(uri) is not None:
+        return None
+    parts = urlsplit(uri)
+    host, path = parts.netloc.rpartition("@")[2], parts.path.rstrip("/")
+    address = f"{parts.scheme.lower()}://{host}{path}"
+    # Browsers read a backslash as a slash, and would go to another host than the one after the @.
+    is_plain = "\\" not in uri and _HOST.fullmatch(host) is not None and _PATH.fullmatch(path) is not None
+    is_web = parts.scheme.lower() in {"http", "https"}
+    return address if is_web and is_plain and mask_password(address) == address else None
 
 
 def dialect_of(uri: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from bakeoff.core.decision.candidates import Candidate
-from bakeoff.core.decision.decide import Decision
+from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.records import BackboneSelection, Flag, Measurement
 from bakeoff.report import render_html
 from bakeoff.report.figures.scatter import draw_plot
@@ -200,6 +200,16 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
         assert box is not None
         assert box["width"] > 5
     # Links lead to places on the page there too.
+    output, decided = frame.locator("#what-if-panel output"), decision.what_if
+    assert decided is not None
+    before = output.inner_text()
+    frame.locator("#what-if-value").press("Home")
+    expect(output).not_to_have_text(before)
+    # No permission for the clipboard is needed: at the least the text is selected.
+    frame.get_by_role("button", name="Copy the summary").click()
+    summary = frame.locator("#summary")
+    assert summary.evaluate("it => it.selectionEnd - it.selectionStart === it.value.length")
+    assert frame.locator("#copied").inner_text().startswith(("Copied", "Selected"))
     frame.get_by_role("link", name="Reproduce").click()
     expect(frame.locator("h2#reproduce")).to_be_in_viewport(timeout=60_000)
     heading = frame.locator("h2#reproduce").bounding_box()
@@ -208,8 +218,9 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
     assert opened.complaints == []
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [500, 1280])
+@pytest.mark.parametrize(
+    ("width", "dark"), [(500, False), (500, True), (900, False), (1400, True), (1400, False)]
+)
 @pytest.mark.parametrize("name", ["decision", "tie", "nobody", "crowd", "measured", "busy"])
 def test_axe_finds_nothing_that_keeps_anybody_out(
     *,
@@ -313,3 +324,55 @@ def test_a_printed_page_holds_what_is_folded_away_on_screen(open_page: Open, dec
     page.emulate_media(media="print")
     assert page.get_by_text(decision.standings[0].benchmark_keys[0], exact=True).is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize(("width", "dark"), [(500, True), (900, False), (1400, False)])
+def test_sliders_move_the_winner_by_keyboard_to_the_one_that_decide_names(
+    open_page: Open, field: list[Candidate], make_decision: Callable[..., Decision], width: int, *, dark: bool
+) -> None:
+    decision = make_decision(field)
+    grid = decision.what_if
+    assert grid is not None
+    opened = open_page(render_html(decision, {}, FACTS, commands=("bakeoff decide",)), width=width, dark=dark)
+    page = opened.page
+    output = page.locator("#what-if-panel output")
+    assert output.get_attribute("aria-live") == "polite"
+    ring = 'svg.plot .point[data-place="winner"]'
+
+    def seen() -> tuple[str, set[str | None]]:
+        rings = [each for each in page.locator(ring).all() if each.is_visible()]
+        shown = {each.get_attribute("data-n") for each in rings if each.locator(".ring").is_visible()}
+        return output.inner_text(), shown
+
+    winner = decision.winner
+    assert winner is not None
+    assert f"{winner} wins" in seen()[0]
+    moves = {("#what-if-value", "Home"): (0, grid.limit_now), ("#what-if-limit", "Home"): (0, 0)}
+    for (slider, key), (value, limit) in moves.items():
+        page.locator(slider).focus()
+        page.keyboard.press(key)
+        moved = decide(field, grid.settings_at(decision.settings, value, limit))
+        text, marked = seen()
+        numbers = {str(n) for n, row in enumerate(decision.standings) if row.label == moved.winner}
+        assert marked == numbers
+        assert (f"{moved.winner} wins" in text) == (moved.winner is not None)
+        assert page.locator(slider).get_attribute("aria-valuetext") in text
+    assert "decision.constraints=" in page.locator("#what-if-command").inner_text()
+    page.get_by_role("button", name="Back to the settings").press("Enter")
+    assert f"{winner} wins" in seen()[0]
+    assert page.locator("#what-if-limit").input_value() == str(grid.limit_now)
+    assert opened.complaints == []
+    assert len(opened.requests) == 1
+
+
+def test_standings_are_cards_where_a_table_has_no_room(open_page: Open, decision: Decision) -> None:
+    page = open_page(render_html(decision, {}, FACTS), width=500).page
+    region = page.get_by_role("region", name="Standings", exact=True)
+    assert region.evaluate("it => it.scrollWidth <= it.clientWidth")
+    assert region.get_by_role("row").count() == 1 + 2 * len(decision.standings)
+    for number, row in enumerate(decision.standings):
+        card = region.locator("tbody").nth(number)
+        assert "P(best)" in card.evaluate(
+            "it => [...it.querySelectorAll('td')].map(td => getComputedStyle(td, '::before').content).join()"
+        )
+        assert row.reason in card.inner_text()

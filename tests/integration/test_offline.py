@@ -124,11 +124,19 @@ def test_offline_without_a_kept_selection_is_a_clear_error(offline: OpenOffline)
         plan(project)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format_version": 2}', "[]"])
+@pytest.mark.parametrize("text", ["", "{}", "[]"])
 def test_a_broken_selection_file_is_a_clear_error(offline: OpenOffline, text: str) -> None:
     project = offline()
     project.selection_path.write_text(text)
     with pytest.raises(DataError, match=r"champions\.json: found \d+ faults?; expected a file that bakeoff"):
+        plan(project)
+
+
+def test_a_selection_of_another_format_says_what_to_do(offline: OpenOffline) -> None:
+    project = offline()
+    project.selection_path.write_text('{"format_version": 3}')
+    expected = r"champions\.json: found a selection of format 3; expected format 4; run `bakeoff champions`"
+    with pytest.raises(DataError, match=expected):
         plan(project)
 
 

@@ -10,7 +10,7 @@ import pytest
 from bakeoff.core.config.parse import parse_settings
 from bakeoff.errors import ConfigError, DataError, TrackingError
 from bakeoff.stores.tracking import Tracker
-from bakeoff.uris import find_uri_fault, mask_password
+from bakeoff.uris import find_uri_fault, find_web_address, mask_password
 
 SECRETS = [
     "http://user:S3CRET@host:5000/x",
@@ -141,3 +141,35 @@ def test_usual_uris_have_no_fault() -> None:
     for uri in (*PLAIN[:1], *PLAIN[2:6], "databricks", "databricks://profile", "postgresql:///db", "./mlruns",
                 "C:\\data\\mlruns", "sqlite:///C:/x.db", "postgresql://me:p%40ss@[::1]:5432/db"):  # fmt: skip
         assert find_uri_fault(uri) is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("http://host:5000", "http://host:5000"),
+        ("HTTPS://mlflow.example/team/", "https://mlflow.example/team"),
+        ("http://[::1]:5000", "http://[::1]:5000"),
+        ("https://me:S3CRET@host/x?token=S3CRET#S3CRET", "https://host/x"),
+        ("https://S3CRET@host", "https://host"),
+    ],
+)
+def test_a_tracking_server_has_an_address_of_its_pages_without_secrets(uri: str, address: str) -> None:
+    assert find_web_address(uri) == address
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:///mlflow.db",
+        "postgresql://me:S3CRET@host/db",
+        "databricks://profile",
+        "mlruns",
+        "http://",
+        "https://host/hf_S3CRETS3CRETS3CRETS3CRET/x",
+        'https://host/"><script>',
+        "https://host\\@evil.example/",
+        "javascript:alert(1)",
+    ],
+)
+def test_other_stores_have_no_address_of_pages(uri: str) -> None:
+    assert find_web_address(uri) is None

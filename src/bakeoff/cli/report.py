@@ -13,6 +13,7 @@ from bakeoff.disk.digest import digest_json
 from bakeoff.disk.durable import write_bytes
 from bakeoff.orchestrator import Project, recall_measurements, save_decision
 from bakeoff.report import render_html
+from bakeoff.uris import find_web_address
 
 
 def write_report(
@@ -45,6 +46,7 @@ def write_report(
         measurements=recall_measurements(project, decision),
         commands=_list_commands(project, decision) if commands is None else commands,
         sources={name: model.shown for name, model in project.settings.models.items()},
+        tracking_address=find_web_address(project.tracker.uri),
     )
     write_bytes(project.report_path, page.encode())
     save_decision(project, decision, [project.report_path])

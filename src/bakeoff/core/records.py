@@ -243,10 +243,37 @@ AnyModel = Champion | NamedModel
 SomeModel = TypeVar("SomeModel", Champion, AnyModel)
 
 
+class PickedTrial(Record):
+    """Best trial of the study group that won, among the trials of that group; for readers of a report.
+
+    Attributes:
+        metric: Its metric as logged.
+        metric_name: Name of the metric.
+        folds: Scores of its folds; empty if unknown.
+        params: Hyper-parameters as name and value, cut where they are long: those that differ between the
+            trials first, then the others, each by name.
+        n_varied: Number of these that differ between the trials.
+        n_params: Number of all its hyper-parameters.
+        scores: Metrics of the group's valid trials in ascending order; of many, those at equal distances in
+            the order, with both ends.
+        n_scores: Number of all valid trials of the group that were read.
+    """
+
+    metric: float
+    metric_name: str
+    folds: tuple[float, ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
+    n_varied: int = 0
+    n_params: int = 0
+    scores: tuple[float, ...]
+    n_scores: int
+
+
 class BackboneSelection(Record):
     """Champion of one backbone, or the reason why it has none.
 
     Attributes:
+        picked: Trial that became the champion, or would have with a refit; None if no study group can win.
         all_groups: Study groups that were read, among them every one that could win.
         is_whole: Whether every trial was read. If not, all counts here and in ``selection_metadata`` are
             lower bounds, groups that cannot win may be missing, and unknown values of a group are None.
@@ -256,6 +283,7 @@ class BackboneSelection(Record):
     champion: Champion | None
     all_groups: tuple[StudyGroup, ...]
     selection_metadata: Mapping[str, Any]
+    picked: PickedTrial | None = None
     reason: str | None = None
     is_whole: bool = True
 

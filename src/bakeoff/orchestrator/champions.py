@@ -36,7 +36,7 @@ class KeptSelection(Record):
         settings_digest: Digest of the settings that decide the selection.
     """
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     selected_at: str
     store: str
     settings_digest: str
@@ -81,7 +81,7 @@ def recall_selection(project: Project) -> KeptSelection:
     """Load the last selection that was made from the tracking store.
 
     Raises:
-        DataError: The file is broken.
+        DataError: The file is broken, or of another version of bakeoff.
         UserError: No selection was kept, or it was made with other settings.
     """
     path = project.selection_path
@@ -90,11 +90,16 @@ def recall_selection(project: Project) -> KeptSelection:
         raise UserError(f"{path}: no selection was kept for offline use; {fix}")
     try:
         kept = KeptSelection.model_validate_json(read_regular(path, MAX_RECORD_BYTES))
-    except (UnsuitableFileError, ValidationError) as error:
-        found = str(error)
-        if isinstance(error, ValidationError):
-            found = count(error.error_count(), "fault")
-        raise DataError(str(path), found=found, expected=f"a file that bakeoff wrote; {fix}") from error
+    except UnsuitableFileError as error:
+        expected = f"a file that bakeoff wrote; {fix}"
+        raise DataError(str(path), found=str(error), expected=expected) from error
+    except ValidationError as error:
+        found, expected = count(error.error_count(), "fault"), "a file that bakeoff wrote"
+        now = KeptSelection.model_fields["format_version"].default
+        other = [each["input"] for each in error.errors() if each["loc"] == ("format_version",)]
+        if other:
+            found, expected = f"a selection of format {other[0]}", f"format {now}"
+        raise DataError(str(path), found=found, expected=f"{expected}; {fix}") from error
     if kept.settings_digest != _digest_settings(project):
         raise UserError(
             f"{path}: the selection of {kept.selected_at} was made with other settings of tracking, "

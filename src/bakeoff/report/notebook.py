@@ -1,4 +1,4 @@
-"""Results of the stages for a notebook: a title, a table, a few sentences."""
+"""Results of the stages for a notebook: a title, a table, the figures of the page, a few sentences."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.plan.jobs import Plan
 from bakeoff.core.records import BackboneSelection, Champion
-from bakeoff.disk.digest import shorten
+from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.orchestrator.bench.bench import BenchResult
 from bakeoff.plural import count
-from bakeoff.report.page.html import make_environment
+from bakeoff.report.figures import trials
+from bakeoff.report.figures.scatter import draw_plot
+from bakeoff.report.page.html import PLOT_SIZES, make_environment
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text import objective, units
-from bakeoff.report.text.champions import list_remarks, name_evaluation
+from bakeoff.report.text.champions import describe_trials, list_params, list_remarks, name_evaluation
 
 if TYPE_CHECKING:
     from bakeoff.core.decision.standings import Standing
@@ -23,7 +27,16 @@ if TYPE_CHECKING:
 Showable = Plan | Decision | BenchResult | Mapping[str, BackboneSelection] | Iterable[Champion]
 
 _CHAMPION_COLUMNS = ("Backbone", "Champion run", "Metric", "Stable score", "Evaluated by", "Folds")
+_PARAMS_LENGTH = 160
 _WINNERS = {"clear": "Winner: ", "tie broken by speed": "Fastest of the tied: ", None: ""}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing of the page, with its caption."""
+
+    drawing: Markup
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class Shown:
         rows: Cells as text; the first one names the row.
         notes: Sentences below the table.
         strong: Number of the row in bold; None for no row.
+        figures: Drawings between table and sentences.
     """
 
     title: str
@@ -43,6 +57,7 @@ class Shown:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     strong: int | None = None
+    figures: tuple[Figure, ...] = ()
 
     def _repr_html_(self) -> str:
         return make_environment().get_template("notebook.html.jinja").render(shown=self)
@@ -77,7 +92,7 @@ def show(value: Showable) -> Shown:
 def _show_selections(selections: Mapping[str, BackboneSelection]) -> Shown:
     rows = []
     for selection in selections.values():
-        trials = units.count_trials(selection)
+        n_trials = units.count_trials(selection)
         champion = selection.champion
         cells = (
             _champion_cells(champion)
@@ -85,13 +100,30 @@ def _show_selections(selections: Mapping[str, BackboneSelection]) -> Shown:
             else (selection.backbone, *[units.ABSENT] * (len(_CHAMPION_COLUMNS) - 1))
         )
         remarks = list_remarks(selection) if champion else [selection.reason or ""]
-        rows.append((*cells, trials, "; ".join(remarks)))
+        rows.append((*cells, _write_params(selection), n_trials, "; ".join(remarks)))
     n_found = sum(selection.champion is not None for selection in selections.values())
     return Shown(
         title=f"{n_found} of {count(len(selections), 'backbone')} with a champion",
-        columns=(*_CHAMPION_COLUMNS, "Trials", "Remark"),
+        columns=(*_CHAMPION_COLUMNS, "Hyper-parameters", "Trials", "Remark"),
         rows=tuple(rows),
+        figures=tuple(_draw_trials(selections)),
     )
+
+
+def _write_params(selection: BackboneSelection) -> str:
+    lines = list_params(selection.picked) if selection.picked else ()
+    return units.truncate("; ".join(lines) or units.ABSENT, _PARAMS_LENGTH)
+
+
+def _draw_trials(selections: Mapping[str, BackboneSelection]) -> Iterator[Figure]:
+    drawing = make_environment().get_template("strips.svg.jinja").module
+    for name, selection in selections.items():
+        strip = trials.draw_trials(selection.picked) if selection.picked else None
+        if strip is None or selection.picked is None:
+            continue
+        text = describe_trials(selection.picked, selection.selection_metadata.get("direction"))
+        svg = drawing.trials(strip, trials.WIDTH, text)  # type: ignore[attr-defined]
+        yield Figure(svg, f"{name}: {text}")
 
 
 def _champion_cells(champion: Champion) -> tuple[str, ...]:
@@ -151,7 +183,27 @@ def _show_decision(decision: Decision) -> Shown:
         rows=tuple(_standing_cells(standing, decision) for standing in decision.standings),
         notes=(*decision_text.list_reasons(decision), *decision_text.describe_trade_off(decision)),
         strong=None if winner is None else decision.standings.index(winner),
+        figures=tuple(_draw_decision(decision)),
     )
+
+
+def _draw_decision(decision: Decision) -> Iterator[Figure]:
+    """Draw accuracy against latency, if the quality of any candidate was measured."""
+    metric = decision.metric
+    if metric is None or not decision.has_quality:
+        return
+    width, height = PLOT_SIZES["wide"]
+    drawing = make_environment().get_template("plot.svg.jinja").module
+    latency = decision_text.name_latency(decision.settings)
+    svg = drawing.draw(  # type: ignore[attr-defined]
+        draw_plot(decision, width=width, height=height),
+        f"notebook-{digest_json(decision.model_dump(mode='json'))[:8]}",
+        metric,
+        latency,
+        f"{metric.label} against {latency}",
+        decision_text.describe_finding(decision),
+    )
+    yield Figure(svg, decision_text.describe_finding(decision))
 
 
 def _standing_cells(standing: Standing, decision: Decision) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from bakeoff.core.decision.decide import Decision, decide
 from bakeoff.core.decision.production import Production
 from bakeoff.core.estimate import Estimate
 from bakeoff.core.job import Environment, Hardware
-from bakeoff.core.records import BackboneSelection, Champion, StudyGroup
+from bakeoff.core.records import BackboneSelection, Champion, PickedTrial, StudyGroup
 from bakeoff.core.validity.flags import UNSUPPORTED
 from bakeoff.measure.statistics.readings import LATENCY, Reading
 from bakeoff.measure.tasks import TextRegression
@@ -169,6 +169,16 @@ def _crowned(backbone: str) -> BackboneSelection:
             "tied_groups": [],
             "tied_trials": [_hex(f"twin {backbone}", 32)] if backbone == "minilm-l3" else [],
         },
+        picked=PickedTrial(
+            metric=0.8123,
+            metric_name="f1",
+            folds=(0.8011, 0.8152, 0.8206),
+            params=(("learning_rate", "3e-05"), ("epochs", "3"), ("seed", "0")),
+            n_varied=2,
+            n_params=4,
+            scores=(0.31, 0.7452, 0.7801, 0.7902, 0.7903, 0.7988, 0.8001, 0.8044, 0.8123),
+            n_scores=9,
+        ),
     )
 
 

@@ -87,3 +87,16 @@ def test_names_from_outside_are_escaped_and_cleaned(make_job: Callable[..., Job]
 def test_the_public_name_is_the_same_function() -> None:
     assert bakeoff.show is show
     assert repr(show(make_decision())).startswith("<Winner: minilm-")
+
+
+def test_a_decision_and_its_champions_are_drawn_as_on_the_page() -> None:
+    decision, selections = make_decision(), make_selections()
+    page = rendered(decision)
+    assert page.count('class="point ') == len(decision.standings)
+    assert page.count("<style>") == 1
+    assert "url(" not in page
+    drawn = rendered(selections)
+    assert drawn.count('<svg class="trials"') == 3
+    assert "learning_rate = 3e-05; epochs = 3" in drawn
+    assert "f1 of 9 trials, of which more is better" in drawn
+    assert "<svg" not in rendered(make_decision(objective={"kind": "fastest"}).replace(metric=None))

@@ -58,7 +58,8 @@ def check_constraint(
         case QualityFloor() | QualityDrop():
             return check_quality_limit(limit, quality, gaps, metric)
         case LatencyLimit():
-            return _check_latency(candidate, limit, settings)
+            found = find_latency(candidate, limit.batch_size, limit.quantile, settings.confidence)
+            return check_latency(found, limit, is_contended=candidate.is_contended)
         case MemoryLimit():
             return _check_memory(candidate, limit)
         case ThroughputFloor() | ServerRateFloor():
@@ -113,16 +114,22 @@ def _decimals(value: float) -> int:
     return min(max(3 - math.floor(math.log10(abs(value))), 0), 9)
 
 
-def _check_latency(candidate: Candidate, limit: LatencyLimit, settings: DecisionSettings) -> ConstraintResult:
+def check_latency(found: Estimate | None, limit: LatencyLimit, *, is_contended: bool) -> ConstraintResult:
+    """Check the latency of one candidate against one limit.
+
+    Args:
+        found: Latency at the batch size and quantile of the limit; None if it is not known.
+        limit: Limit to meet.
+        is_contended: Whether the machine was too busy, so that the latency is an upper bound only.
+    """
     name = f"p{limit.quantile * 100:g} at batch size {limit.batch_size}"
-    found = find_latency(candidate, limit.batch_size, limit.quantile, settings.confidence)
     if found is None:
         return ConstraintResult(result="cannot tell", text=f"{name}: not measured, or too few samples")
     upper = f"{found.high:.2f}" if found.high is not None else "∞"
     text = f"{name}: {found.value:.2f} ms [{found.low:.2f}, {upper}] ≤ {limit.at_most_ms:g} ms"
     result = _stays_below(found, limit.at_most_ms)
     # Other work can only have made it slower: a busy machine proves no candidate too slow.
-    is_unproven = result == "failed" and candidate.is_contended
+    is_unproven = result == "failed" and is_contended
     return ConstraintResult(result="cannot tell" if is_unproven else result, text=text)
 
 

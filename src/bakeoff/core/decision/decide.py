@@ -15,10 +15,20 @@ from pydantic import Field, ValidationError, model_validator
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate, find_fault
 from bakeoff.core.decision.production import Production
-from bakeoff.core.decision.ranking import Contest, hold_contest, list_open_points, name_best
+from bakeoff.core.decision.ranking import (
+    Contest,
+    How,
+    Outcome,
+    find_winner,
+    hold_contest,
+    list_open_points,
+    name_best,
+    name_outcome,
+)
 from bakeoff.core.decision.sensitivity import Sensitivity, find_sensitivity
 from bakeoff.core.decision.standings import Standing, order_of_places, stand
 from bakeoff.core.decision.ties import Tie, explain_tie
+from bakeoff.core.decision.what_if import WhatIf, find_what_if
 from bakeoff.core.job import Environment
 from bakeoff.core.quality import QualityMetric
 from bakeoff.core.records import Measurement
@@ -26,8 +36,6 @@ from bakeoff.disk.digest import digest_json
 from bakeoff.errors import CannotTellError, DataError
 from bakeoff.plural import count
 from bakeoff.record import Record
-
-How = Literal["clear", "tie broken by speed"]
 
 
 class UsedMeasurement(Record):
@@ -56,6 +64,7 @@ class Decision(Record):
         standings: Standings by place: winner, tied, undecided, beaten, excluded.
         tie: Tied candidates, and the effort that would break the tie; also if the fastest of them won.
         sensitivity: Range of each setting in which the same candidate leads.
+        what_if: Outcomes with other weights and latency limits; None with one candidate.
         production: Version in production, and its candidate.
         environment: Environment of the reference's measurement.
         measurements: Measurements that the decision used; empty if they were not recorded.
@@ -66,9 +75,9 @@ class Decision(Record):
         without_quality: Candidates whose quality was not measured.
     """
 
-    format_version: Literal[6] = 6
+    format_version: Literal[7] = 7
     inputs_digest: str = ""
-    outcome: Literal["winner", "tie", "undecided", "none"]
+    outcome: Outcome
     how: How | None = None
     winner: str | None
     best_so_far: str | None = None
@@ -78,6 +87,7 @@ class Decision(Record):
     standings: Annotated[tuple[Standing, ...], Field(min_length=1)]
     tie: Tie | None = None
     sensitivity: tuple[Sensitivity, ...] = ()
+    what_if: WhatIf | None = None
     production: Production = Production()
     settings: DecisionSettings
     environment: Environment
@@ -98,6 +108,8 @@ class Decision(Record):
             self.winner is None
         ):
             raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        if self.what_if is not None and not self.what_if.candidates <= set(range(len(self.standings))):
+            raise ValueError("what_if names a candidate that is not among the standings")
         if self.best_so_far is not None and self.outcome != "undecided":
             raise ValueError(f"outcome {self.outcome!r} does not go with a best so far")
         return self
@@ -144,12 +156,12 @@ def decide(
         )
     refuse_unlike(sound, settings)
     contest = hold_contest(sound, settings, production or Production())
-    winner, how = _find_winner(contest)
+    winner, how = find_winner(contest)
     tie = explain_tie(contest)
     unranked = (*unsound, *incomplete)
-    standings = [stand(contest, n, winner) for n in order_of_places(contest, winner)]
+    order = order_of_places(contest, winner)
     return Decision(
-        outcome=_name_outcome(contest, winner),
+        outcome=name_outcome(contest, winner),
         how=how,
         winner=contest.labels[winner] if winner is not None else None,
         best_so_far=contest.labels[contest.leader]
@@ -164,9 +176,10 @@ def decide(
         ),
         reference=sound[0].label,
         metric=QualityMetric.of(contest.evidence.metric) if contest.evidence.metric else None,
-        standings=tuple(standings),
+        standings=tuple(stand(contest, n, winner) for n in order),
         tie=tie,
         sensitivity=find_sensitivity(contest),
+        what_if=find_what_if(contest, order),
         production=contest.production,
         settings=settings,
         environment=sound[0].environment,
@@ -241,27 +254,6 @@ def leave_out_faults(candidates: Sequence[Candidate]) -> tuple[list[Candidate], 
         if fault is not None
     ]
     return sound, unsound
-
-
-def _name_outcome(contest: Contest, winner: int | None) -> Literal["winner", "tie", "undecided", "none"]:
-    if winner is not None:
-        return "winner"
-    if contest.undecided:
-        return "undecided"
-    return "none" if contest.leader is None else "tie"
-
-
-def _find_winner(contest: Contest) -> tuple[int | None, How | None]:
-    leader = contest.leader
-    if leader is None or contest.undecided:
-        return None, None
-    if not contest.tied:
-        return leader, "clear"
-    if contest.settings.when_tied == "report":
-        return None, None
-    latency = contest.evidence.latency
-    level = (leader, *contest.tied)
-    return min(level, key=lambda n: (latency[n].value, contest.labels[n])), "tie broken by speed"
 
 
 def _judge(contest: Contest, winner: int | None, tie: Tie | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from bakeoff.measure.tasks.metrics import Metric
 
 Place = Literal["winner", "best so far", "tied", "undecided", "beaten", "excluded"]
 Within = Literal["within", "may be within", "outside"]
+Outcome = Literal["winner", "tie", "undecided", "none"]
+How = Literal["clear", "tie broken by speed"]
+Results = tuple[tuple[ConstraintResult, ...], ...]
 UNKNOWN: Met = "cannot tell"
 # A larger share is written as a factor.
 MOST_PERCENT = 10.0
@@ -51,7 +54,6 @@ class Contest:
 
     Attributes:
         qualities: Quality of each candidate, with its interval; None if it was not measured.
-        scores: Score that the objective shows for each candidate; None if unknown.
         front: Whether each candidate is on the Pareto front; None if its quality was not measured.
         results: Results of the constraints for each candidate.
         able: Candidates that certainly meet every constraint, and have the figures that the objective needs.
@@ -69,9 +71,8 @@ class Contest:
     evidence: Evidence
     ranking: Ranking
     qualities: tuple[Estimate | None, ...]
-    scores: tuple[Estimate | None, ...]
     front: tuple[bool | None, ...]
-    results: tuple[tuple[ConstraintResult, ...], ...]
+    results: Results
     able: tuple[int, ...]
     open: tuple[int, ...]
     p_best: tuple[float, ...]
@@ -86,6 +87,24 @@ class Contest:
     def labels(self) -> tuple[str, ...]:
         """Names of the candidates."""
         return tuple(candidate.label for candidate in self.evidence.candidates)
+
+    @cached_property
+    def scores(self) -> tuple[Estimate | None, ...]:
+        """Score that the objective shows for each candidate; None if unknown."""
+        return tuple(estimate_known(*self.ranking.score, self.settings))
+
+
+class _Order(NamedTuple):
+    """Fields of a contest that depend on objective and constraints; the evidence does not."""
+
+    ranking: Ranking
+    able: tuple[int, ...]
+    open: tuple[int, ...]
+    p_best: tuple[float, ...]
+    leader: int | None
+    not_ahead: tuple[int, ...]
+    tied: tuple[int, ...]
+    undecided: tuple[int, ...]
 
 
 def hold_contest(
@@ -117,8 +136,44 @@ def hold_contest(
     base = labels.index(known.label) if known.label is not None else None
     qualities = estimate_known(*evidence.quality, settings)
     results = _check(evidence, qualities, known, base, settings)
+    return Contest(
+        settings=settings,
+        evidence=evidence,
+        qualities=tuple(qualities),
+        front=_find_front(evidence, settings),
+        results=results,
+        production=known,
+        distances=None
+        if base is None
+        else tuple(measure_distances(*evidence.quality, evidence.relative_latency, base, settings)),
+        **_find_order(evidence, results, settings)._asdict(),
+    )
+
+
+def hold_again(
+    contest: Contest, settings: DecisionSettings, results: Results, ranking: Ranking | None = None
+) -> Contest:
+    """Hold a contest again on the same evidence, with another objective or other limits.
+
+    Args:
+        contest: Contest with the evidence.
+        settings: Settings that differ from those of the contest in objective and constraints alone.
+        results: Results of their constraints for each candidate.
+        ranking: Ranking by the same objective, if it does not depend on the candidates that may win; None
+            ranks again.
+
+    Raises:
+        CannotTellError: The objective does not fit the measured quality.
+    """
+    order = _find_order(contest.evidence, results, settings, ranking)
+    return replace(contest, settings=settings, results=results, **order._asdict())
+
+
+def _find_order(
+    evidence: Evidence, results: Results, settings: DecisionSettings, ranking: Ranking | None = None
+) -> _Order:
     meets = tuple(n for n, row in enumerate(results) if all(each.result == "met" for each in row))
-    ranking = rank(evidence, meets, settings)
+    ranking = ranking or rank(evidence, meets, settings)
     able = tuple(n for n in meets if n not in ranking.unknown)
     may_win = tuple(n for n, row in enumerate(results) if all(each.result != "failed" for each in row))
     keyed = tuple(n for n in may_win if n not in able and n not in ranking.unknown)
@@ -126,14 +181,8 @@ def hold_contest(
     leader = ranking.find_leader(able or keyed)
     not_ahead = ranking.count_not_ahead(leader) if leader is not None else ()
     allowed = count_exceptions(settings)
-    return Contest(
-        settings=settings,
-        evidence=evidence,
+    return _Order(
         ranking=ranking,
-        qualities=tuple(qualities),
-        scores=tuple(estimate_known(*ranking.score, settings)),
-        front=_find_front(evidence, settings),
-        results=results,
         able=able,
         open=still_open,
         p_best=tuple(ranking.shares_of_best((*able, *keyed))),
@@ -143,11 +192,30 @@ def hold_contest(
         undecided=tuple(
             n for n in still_open if not not_ahead or n in ranking.unknown or not_ahead[n] > allowed
         ),
-        production=known,
-        distances=None
-        if base is None
-        else tuple(measure_distances(*evidence.quality, evidence.relative_latency, base, settings)),
     )
+
+
+def find_winner(contest: Contest) -> tuple[int | None, How | None]:
+    """Find the number of the winner and the way in which it won; None and None without one."""
+    leader = contest.leader
+    if leader is None or contest.undecided:
+        return None, None
+    if not contest.tied:
+        return leader, "clear"
+    if contest.settings.when_tied == "report":
+        return None, None
+    latency = contest.evidence.latency
+    level = (leader, *contest.tied)
+    return min(level, key=lambda n: (latency[n].value, contest.labels[n])), "tie broken by speed"
+
+
+def name_outcome(contest: Contest, winner: int | None) -> Outcome:
+    """Name the outcome of a contest, given its winner."""
+    if winner is not None:
+        return "winner"
+    if contest.undecided:
+        return "undecided"
+    return "none" if contest.leader is None else "tie"
 
 
 def place(contest: Contest, n: int, winner: int | None) -> Place:
@@ -297,7 +365,7 @@ def _check(
     production: Production,
     base: int | None,
     settings: DecisionSettings,
-) -> tuple[tuple[ConstraintResult, ...], ...]:
+) -> Results:
     wanted = {limit.against for limit in settings.constraints if limit.kind == "quality_drop"}
     bases = {"production": base, "reference": evidence.reference}
     gaps = {

@@ -60,7 +60,8 @@ def find_sensitivity(contest: Contest) -> tuple[Sensitivity, ...]:
     match contest.settings.objective:
         case Weighted() as objective if ranking.sides is not None:
             return (_move_share(contest, leader, objective.weights.quality_share, ranking.sides),)
-        case Lexicographic() as objective:
+        # While every candidate is undecided, none is certain to set the threshold.
+        case Lexicographic() as objective if contest.able:
             return (_move_threshold(contest, leader, objective),)
         case Cost():
             return _move_price(contest, leader), _move_floor(contest, leader)

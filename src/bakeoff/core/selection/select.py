@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from bakeoff.core.config.settings import SelectionSettings
-from bakeoff.core.records import BackboneSelection, Champion, Flag, Refit, StudyGroup, Trial
+from bakeoff.core.records import BackboneSelection, Champion, Flag, PickedTrial, Refit, StudyGroup, Trial
+from bakeoff.core.selection.picked import describe_picked
 from bakeoff.core.selection.study_groups import (
     WHOLE,
     Coverage,
@@ -103,6 +104,7 @@ class GroupContest:
         judged: Every group with its score, or the reason why it cannot win.
         winner: Group that won; None without one.
         leader: Best trial of that group, before its refit is checked.
+        picked: That trial among the others of its group; None without one.
 
     Raises:
         ConfigError: A run records the other direction of the objective.
@@ -138,6 +140,9 @@ class GroupContest:
             if self.winner and name != winner and self.judged[name].stable_score == self.winner.stable_score
         ]
         self._tied_trials = _tied_trials(members[winner], best_of[winner]) if winner else []
+        self.picked: PickedTrial | None = (
+            describe_picked(best_of[winner], members[winner]) if winner else None
+        )
 
     def crown(self, refits: Iterable[Refit]) -> BackboneSelection:
         """Make the leading trial the champion, if its refit holds."""
@@ -162,6 +167,7 @@ class GroupContest:
             champion=champion,
             all_groups=tuple(self.judged.values()),
             selection_metadata=metadata,
+            picked=self.picked,
             reason=reason,
             is_whole=self._coverage.is_whole,
         )

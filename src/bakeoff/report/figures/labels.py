@@ -11,10 +11,33 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _ANGLES = tuple(
-    math.radians(degrees) for degrees in (0, 180, 35, -35, 145, -145, 90, -90, 65, -65, 115, -115)
+    math.radians(degrees)
+    for degrees in (
+        0,
+        180,
+        35,
+        -35,
+        145,
+        -145,
+        90,
+        -90,
+        65,
+        -65,
+        115,
+        -115,
+        15,
+        -15,
+        165,
+        -165,
+        50,
+        -50,
+        130,
+        -130,
+    )
 )
 _DISTANCES = (13.0, 22.0, 34.0, 50.0, 70.0, 95.0)
 _LEADER_FROM = 20.0
+_CLEAR_WITHIN = 70.0  # further away, a label seems to name another point
 # Cost of a square unit of overlap, against one unit of distance from the point.
 _COST_OF_MARK, _COST_OF_LINE = 1.5, 0.25
 
@@ -60,25 +83,35 @@ class Placed(NamedTuple):
 
 
 def place_labels(
-    wanted: Sequence[Wanted], marks: Iterable[Box], lines: Iterable[Box], bounds: Box
+    wanted: Sequence[Wanted],
+    marks: Iterable[Box],
+    lines: Iterable[Box],
+    bounds: Box,
+    *,
+    whiskers: Sequence[Box] = (),
 ) -> list[Placed | None]:
     """Find a place for each label, in the order of importance.
+
+    A label that crosses a whisker reads as if the interval ended there. So it crosses one only if every place
+    near its point does.
 
     Args:
         wanted: Labels, the most important first.
         marks: Points; a label should not hide one.
         lines: Thin things; a label may cross one for want of a better place.
         bounds: Box that holds every label.
+        whiskers: Intervals of the points.
 
     Returns:
         A place for each label, or None if it would cover another label.
     """
-    obstacles = [(mark, _COST_OF_MARK) for mark in marks] + [(line, _COST_OF_LINE) for line in lines]
+    obstacles = [(mark, _COST_OF_MARK) for mark in marks]
+    obstacles += [(line, _COST_OF_LINE) for line in (*lines, *whiskers)]
     taken: list[Box] = []
     places: list[Placed | None] = []
     for label in wanted:
         free = [
-            (_cost(box, distance, obstacles), box)
+            (distance, box)
             for distance in _DISTANCES
             for box in _boxes_around(label, distance)
             if box.is_within(bounds) and not any(box.overlap(other) for other in taken)
@@ -86,10 +119,24 @@ def place_labels(
         if not free:
             places.append(None)
             continue
-        _, box = min(free, key=lambda choice: choice[0])
+        near = _reach(label)
+        close = [each for each in whiskers if near.overlap(each)]
+        clear = [
+            (distance, box)
+            for distance, box in free
+            if distance <= _CLEAR_WITHIN and not any(box.overlap(each) for each in close)
+        ]
+        costly = [each for each in obstacles if near.overlap(each[0])]
+        _, box = min(clear or free, key=lambda choice: _cost(choice[1], choice[0], costly))
         taken.append(box)
         places.append(Placed(box, _find_leader(label, box)))
     return places
+
+
+def _reach(label: Wanted) -> Box:
+    """Return the box that holds every place of a label."""
+    across, down = _DISTANCES[-1] + label.width, _DISTANCES[-1] + label.height
+    return Box(label.x - across, label.y - down, label.x + across, label.y + down)
 
 
 def _boxes_around(label: Wanted, distance: float) -> Iterable[Box]:

@@ -25,15 +25,20 @@ if TYPE_CHECKING:
 
 _ALL_ARE_LABELLED_UP_TO, _OF_MANY = 14, 7
 _NAME_LENGTH = 24
-_CHARACTER_WIDTH, _LINE_HEIGHT = 7.0, 15.0
+_CHARACTER_WIDTH, _BOLD_WIDTH, _LINE_HEIGHT = 7.0, 7.8, 15.0
 _MARK_RADIUS, _RING_RADIUS = 8.0, 13.0
 _CURVE_STEPS = 60
 _LEAST_SHARE = 1e-9  # a candidate that finds nothing scores as if it had this share of the scale
 
 
 class Point(NamedTuple):
-    """One candidate on the drawing."""
+    """One candidate on the drawing.
 
+    Attributes:
+        number: Number in the standings.
+    """
+
+    number: int
     x: float
     y: float
     standing: Standing
@@ -119,8 +124,11 @@ def draw_plot(decision: Decision, *, width: int, height: int) -> Plot:
     x_axis, y_axis = _axes(judged, metric, area)
     looks = choose_looks(decision)
     points = tuple(
-        _point(row, quality, metric, looks[row.backbone, row.runtime], (x_axis, y_axis))
-        for row, quality in judged
+        _point(
+            number, (row, row.quality), metric, look=looks[row.backbone, row.runtime], axes=(x_axis, y_axis)
+        )
+        for number, row in enumerate(decision.standings)
+        if row.quality is not None
     )
     front, equal_score = _front(points, area), _equal_score(decision, metric, x_axis, y_axis)
     limits = _limits(decision, x_axis, y_axis, area)
@@ -155,10 +163,12 @@ def _axes(judged: Sequence[Judged], metric: QualityMetric, area: Box) -> tuple[A
 
 
 def _point(
-    row: Standing, quality: Estimate, metric: QualityMetric, look: Look, axes: tuple[Axis, Axis]
+    number: int, judged: Judged, metric: QualityMetric, *, look: Look, axes: tuple[Axis, Axis]
 ) -> Point:
+    row, quality = judged
     latency, (x_axis, y_axis) = row.latency_ms, axes
     return Point(
+        number=number,
         x=x_axis.place(latency.value),
         y=y_axis.place(quality.value),
         standing=row,
@@ -180,14 +190,15 @@ def _labels(
         Wanted(
             point.x,
             point.y,
-            width=max(map(len, pair)) * _CHARACTER_WIDTH,
+            width=max(map(len, pair))
+            * (_BOLD_WIDTH if point.standing.place == "winner" else _CHARACTER_WIDTH),
             height=_LINE_HEIGHT * (3 if point.standing.place == "winner" else 2),
         )
         for point, pair in zip(chosen, names, strict=True)
     ]
     bounds = Box(area.left + 2, area.top - 20, area.right + 12, area.bottom - 2)
-    obstacles = [*_whisker_boxes(points), *lines]
-    places = place_labels(wanted, [*map(_mark_box, points), *names_of_limits], obstacles, bounds)
+    marks = [*map(_mark_box, points), *names_of_limits]
+    places = place_labels(wanted, marks, lines, bounds, whiskers=whisker_boxes(points))
     return tuple(
         Label(point, pair, placed)
         for point, pair, placed in zip(chosen, names, places, strict=True)
@@ -219,10 +230,13 @@ def _mark_box(point: Point) -> Box:
     return Box(point.x - radius, point.y - radius, point.x + radius, point.y + radius)
 
 
-def _whisker_boxes(points: Sequence[Point]) -> list[Box]:
-    across = [Box(p.across.start, p.y - 2, p.across.end, p.y + 2) for p in points]
+def whisker_boxes(points: Sequence[Point]) -> list[Box]:
+    """Return what the whiskers cover, with the bars at their ends."""
+    across = [Box(p.across.start - 1, p.y - 1, p.across.end + 1, p.y + 1) for p in points]
     ends = [(p.x, sorted((p.along.start, p.along.end))) for p in points]
-    return across + [Box(x - 2, top, x + 2, bottom) for x, (top, bottom) in ends]
+    bars = [Box(at - 1, p.y - 4, at + 1, p.y + 4) for p in points for at in (p.across.start, p.across.end)]
+    bars += [Box(x - 4, at - 1, x + 4, at + 1) for x, both in ends for at in both]
+    return [*across, *(Box(x - 1, top - 1, x + 1, bottom + 1) for x, (top, bottom) in ends), *bars]
 
 
 def _front(points: Sequence[Point], area: Box) -> ScoreLine:

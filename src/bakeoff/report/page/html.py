@@ -13,16 +13,19 @@ from markupsafe import Markup
 
 from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.plural import count
-from bakeoff.report.figures import distributions, intervals, sensitivity
+from bakeoff.report.figures import distributions, intervals, sensitivity, trials
 from bakeoff.report.figures.collapse import fold
 from bakeoff.report.figures.markers import draw_legend
 from bakeoff.report.figures.raw_measurements import RawMeasurements
 from bakeoff.report.figures.scatter import draw_plot
 from bakeoff.report.page import machine, trust
 from bakeoff.report.page.gates import list_gates
+from bakeoff.report.page.run_pages import list_run_pages
 from bakeoff.report.text import champions, costs, objective, rates, units
 from bakeoff.report.text import decision as decision_text
 from bakeoff.report.text.flags import group_flags
+from bakeoff.report.text.summary import render_summary
+from bakeoff.report.text.what_if import describe_what_if
 
 if TYPE_CHECKING:
     from bakeoff.core.decision.decide import Decision
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from bakeoff.report.figures.intervals import Strip
 
 # One drawing for wide pages, one for narrow: a single one scaled down would have text too small to read.
-_PLOT_SIZES = {"wide": (1040, 560), "narrow": (460, 460)}
+PLOT_SIZES = {"wide": (1040, 560), "narrow": (460, 460)}
 
 
 def render_html(
@@ -41,6 +44,7 @@ def render_html(
     measurements: Iterable[Measurement] = (),
     commands: Sequence[str] = (),
     sources: Mapping[str, str] | None = None,
+    tracking_address: str | None = None,
 ) -> str:
     """Render the page; equal values give an equal page, byte for byte.
 
@@ -52,13 +56,15 @@ def render_html(
             says so and shows what the decision holds.
         commands: Shell commands that make this page again.
         sources: Source of each named model, by name.
+        tracking_address: Address of the tracking server's pages, without secrets; None links to no run.
     """
     from bakeoff.measure.statistics.intervals import minimum_samples
 
     confidence = decision.settings.confidence
     evidence = RawMeasurements(decision, measurements)
     environment = make_environment()
-    script = environment.get_template("links.js").render()
+    script = environment.get_template("page.js").render()
+    facts = {"decision digest": digest_json(decision.model_dump(mode="json")), **facts}
     return environment.get_template("report.html.jinja").render(
         script=Markup(script),  # noqa: S704 - a file of ours, without a word from outside
         script_hash=b64encode(sha256(script.encode()).digest()).decode(),
@@ -67,7 +73,16 @@ def render_html(
         selections=selections,
         sources=sources or {},
         digests={row.backbone: row.checkpoint_digest for row in decision.standings},
-        facts={"decision digest": digest_json(decision.model_dump(mode="json")), **facts},
+        facts=facts,
+        summary_lines=render_summary(decision, facts).splitlines(),
+        what_if=describe_what_if(decision, commands),
+        run_pages=list_run_pages(selections, tracking_address),
+        trial_strips={
+            name: trials.draw_trials(selection.picked)
+            for name, selection in selections.items()
+            if selection.picked is not None
+        },
+        trials_width=trials.WIDTH,
         commands=commands,
         settings_lines=_write_settings(decision),
         winner=decision.winning_standing,
@@ -75,7 +90,7 @@ def render_html(
         order=fold(decision),
         plots={
             name: draw_plot(decision, width=w, height=h)
-            for name, (w, h) in _PLOT_SIZES.items()
+            for name, (w, h) in PLOT_SIZES.items()
             if decision.has_quality
         },
         legend=draw_legend(decision),
@@ -157,6 +172,8 @@ def make_environment() -> Environment:
         "score_explained": objective.explain_score,
         "unit_of": objective.name_unit,
         "trade_off": decision_text.describe_trade_off,
+        "trials_described": champions.describe_trials,
+        "trials_thinned": champions.describe_thinning,
     }
     return environment
 

@@ -529,7 +529,7 @@ def test_a_decision_of_another_format_is_refused_with_what_to_do() -> None:
     with pytest.raises(DataError) as caught:
         read_decision(json.dumps(older).encode(), "decision.json")
     assert str(caught.value).splitlines()[0] == (
-        "decision.json: found a decision of format 4; expected format 6; run `bakeoff decide` again"
+        "decision.json: found a decision of format 4; expected format 7; run `bakeoff decide` again"
     )
     with pytest.raises(DataError, match="expected a file that `bakeoff decide` wrote"):
         read_decision(b"{}", "decision.json")

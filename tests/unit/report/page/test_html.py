@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from base64 import b64encode
@@ -24,6 +25,7 @@ from bakeoff.disk.digest import digest_json
 from bakeoff.report import render_html
 from bakeoff.report.figures.scatter import draw_plot
 from bakeoff.report.page.gates import list_gates
+from bakeoff.report.text.summary import render_summary
 from judged import quality_of
 
 CandidateMaker = Callable[..., Candidate]
@@ -418,6 +420,71 @@ def test_a_champion_without_checkpoint_metric_or_fold_metrics_is_shown(
     page = Page(render(decision, {"minilm-l3": selection.model_copy(update={"champion": bare})}))
     assert "folds –, 0.5000" in page.text.replace(" ,", ",")
     assert "of the refit" not in page.text
+
+
+def test_runs_link_to_their_pages_if_the_tracking_server_has_some(
+    decision: Decision, selections: Selections
+) -> None:
+    address = "https://mlflow.example:5000/team"
+    html = render_html(decision, selections, FACTS, tracking_address=address)
+    page = Page(html)
+    links = [each for each in page.elements if each.attributes.get("href", "").startswith("http")]
+    champion = selections["minilm-l6"].champion
+    assert champion is not None
+    hrefs = {each.attributes["href"] for each in links}
+    assert f"{address}/#/experiments/1/runs/{champion.refit_run_id}" in hrefs
+    assert f"{address}/#/experiments/1/runs/{champion.trial_run_id}" in hrefs
+    for each in links:
+        assert each.tag == "a"
+        assert each.attributes["rel"] == "noopener noreferrer"
+    assert "://" not in render(decision, selections)
+
+
+def test_a_champion_is_shown_with_its_hyper_parameters_and_all_trials_of_its_group(
+    decision: Decision, selections: Selections
+) -> None:
+    page = Page(render(decision, {"minilm-l6": selections["minilm-l6"]}))
+    assert (
+        "Hyper-parameters that the trials vary learning_rate 3e-05 epochs 3 2 more hyper-parameters"
+        in page.text
+    )
+    assert "1 hyper-parameter not shown; the trial run holds all." in page.text
+    (strip,) = (each for each in page.elements if each.attributes.get("class") == "trials")
+    assert strip.attributes["aria-label"].startswith(
+        "f1 of 9 trials, of which more is better: from 0.31 to 0.8123"
+    )
+    assert "Its folds have 0.8011 to 0.8206." in strip.attributes["aria-label"]
+    many = selections["minilm-l6"].picked
+    assert many is not None
+    thinned = selections["minilm-l6"].replace(picked=many.replace(n_scores=100_000), is_whole=False)
+    text = Page(render(decision, {"minilm-l6": thinned})).text
+    assert "shows 9 of 100,000 trials, at equal distances in their order" in text
+    assert "bakeoff read only the trials that could win." in text
+
+
+def test_the_summary_can_be_copied_as_it_is(decision: Decision) -> None:
+    page = Page(render(decision))
+    facts = {"decision digest": digest_json(decision.model_dump(mode="json")), **FACTS}
+    assert "".join(page.inside("textarea")).strip() == render_summary(decision, facts).strip()
+
+
+def test_sliders_have_labels_and_hold_a_grid_in_the_settings_of_the_decision(
+    named: tuple[Decision, Page],
+) -> None:
+    decision, page = named
+    sliders = [each for each in page.elements if each.attributes.get("type") == "range"]
+    labels = {each.attributes.get("for") for each in page.elements if each.tag == "label"}
+    assert {each.attributes["id"] for each in sliders} <= labels
+    assert len(sliders) == (0 if decision.what_if is None else 2)
+    panels = [each.attributes for each in page.elements if each.attributes.get("id") == "what-if-panel"]
+    for panel in panels:
+        assert "hidden" in panel
+        grid = json.loads(panel["data-grid"])
+        value, limit = grid["now"]
+        assert [int(each.attributes["value"]) for each in sliders] == [value, limit]
+        found = grid["outcomes"][grid["found"][value][limit]]
+        first = decision.standings[found["winner"]].label if found["winner"] is not None else None
+        assert first == decision.winner
 
 
 def test_twin_trials_are_told(decision: Decision, selections: Selections) -> None:
