@@ -8,6 +8,8 @@ MARKS ?= not slow
 # Versions of the other end: the oldest that pyproject.toml allows.
 LOWEST ?= .venv-lowest
 GPU_VENV ?= .venv-gpu
+# For uv, which writes hashes.
+LOCK ?= .venv-lock
 # Files are spread over so many processes; a file's tests stay together, with the project they share.
 # Their order is that of tests/conftest.py. Hundreds of processes import the same files: bytecode is kept.
 JOBS ?= 2
@@ -16,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_INDEX = import urllib.request; urllib.request.urlopen('$(TORCH_CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: demo test test-lowest check check-gpu docs bench wheel pictures clean
+.PHONY: demo test test-lowest check check-gpu docs bench wheel pictures lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
@@ -55,9 +57,16 @@ docs: $(VENV)/.dev
 pictures: $(VENV)/.dev
 	$(BIN)/python tools/make_pictures.py $(DEMO)
 
+# Core dependencies with their hashes, at the versions of constraints.txt. Extras are left out: torch comes from an
+# index of its own.
+lock:
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/python -m pip --disable-pip-version-check --quiet install uv
+	$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" --constraint constraints.txt pyproject.toml --output-file requirements-core.lock
+
 clean:
 	rm -rf build
-	rm -rf $(VENV) $(LOWEST) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(GPU_VENV) $(LOCK) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

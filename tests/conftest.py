@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow],
 )
-settings.load_profile("untimed")
+# To look for new faults: HYPOTHESIS_PROFILE=long pytest --timeout 0 tests/unit/test_fuzzing.py
+settings.register_profile("long", settings.get_profile("untimed"), max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
 
 # The files with most work, the longest first: a process takes the next file when it has done one, and what
 # comes last should be short, or the others wait for it. Where the order is old, it costs little.

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 
 from bakeoff.measure.heats.records import Block, BlockRequest, Started
+from bakeoff.run.machine import processes
+from bakeoff.run.measuring import orders
+from bakeoff.run.measuring.orders import Done, MeasureOrder, PrepareOrder
 from bakeoff.run.measuring.resident import ResidentWorker
 
 PATIENCE_S = 300.0
+OnWait = Callable[[], None] | None
+Begun = processes.Child | Done
 
 
 def halt_before_repeat(number: int, here: Path) -> None:
@@ -37,6 +43,17 @@ def halt_in_repeat(number: int, here: Path) -> None:
         return block
 
     ResidentWorker.run_block = halted  # type: ignore[method-assign]
+
+
+def halt_untimed() -> None:
+    """From now on in this process: an order in which nothing is timed halts, in the process of a worker."""
+    begin = orders._begin
+
+    def begin_halted(order: MeasureOrder | PrepareOrder, folder: Path, worker: str, on_wait: OnWait) -> Begun:
+        del worker
+        return begin(order, folder, "halted_worker", on_wait)
+
+    orders._begin = begin_halted
 
 
 def _halt(here: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bakeoff.core.records import Measurement
+from bakeoff.disk.sealed import open_sealed
 from bakeoff.measure.statistics.moderation import Spread
 from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.orchestrator import Project, open_project, plan
@@ -190,6 +191,9 @@ def test_decisions_are_compared_label_by_label(again_folder: Path) -> None:
     before.write_bytes((again_folder / "results" / "decision.json").read_bytes())
     assert bakeoff(again_folder, "decide", "-q").returncode in (0, 4)
     code, result = compare(again_folder, "before.json", "results/decision.json")
+    printed = {"format_version": 2, "command": "decide", "result": open_sealed(before.read_bytes())}
+    (again_folder / "printed.json").write_text(json.dumps(printed))  # as `decide --json` does
+    assert compare(again_folder, "printed.json", "results/decision.json")[1]["pairs"] == result["pairs"]
     assert code in (0, 3, 4)
     assert [pair["baseline"]["label"] for pair in result["pairs"]] != []
     assert {pair["baseline"]["label"] for pair in result["pairs"]} == {TORCH, ONNX}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.core.identity import flatten
+from bakeoff.disk.sealed import open_sealed, seal_json
 from bakeoff.errors import CannotTellError, DataError
 from bakeoff.orchestrator import Project, bench, decide, load_decision, open_project, promote, save_decision
 from bakeoff.stores import tags
@@ -113,8 +114,8 @@ def test_where_another_preset_was_measured_the_error_names_it_and_its_flag(reope
 
 def test_a_stored_decision_without_standings_is_no_decision(reopen: Reopen) -> None:
     project = reopen()
-    document = json.loads(project.decision_path.read_bytes())
-    project.decision_path.write_text(json.dumps(document | {"standings": []}))
+    document = open_sealed(project.decision_path.read_bytes())
+    project.decision_path.write_bytes(seal_json(document | {"standings": []}))
     with pytest.raises(DataError, match="a file that `bakeoff decide` wrote"):
         load_decision(project)
 

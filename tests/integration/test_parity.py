@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.backends import OnnxRuntime, OpenVino, TensorBackend, Torch, onnx_export
-from bakeoff.measure.backends.parity import Sample, answer_all, compare
+from bakeoff.measure.backends.parity import Sample, answer_all, choose_more_sizes, compare
 from bakeoff.measure.backends.pretrained import load_model
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.model.graph import read_graph
@@ -93,6 +94,21 @@ def test_each_document_is_compared_alone_and_in_batches_of_every_size(checkpoint
     assert session.shapes[-1][0] == 1
     found = compare(wanted, session, checkpoint, sample)
     assert (found.max_abs_difference, found.agreement, found.n_texts) == (0, 1, len(LENGTHS))
+
+
+class WrongAtSixteen(Wrapped):
+    def change(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        return logits[..., ::-1].copy() if len(logits) == 16 else logits
+
+
+def test_the_batch_sizes_that_are_measured_are_compared_too(checkpoint: Checkpoint) -> None:
+    session = Torch(threads=1).load(checkpoint, None)
+    usual = sample_for(checkpoint)
+    sample = replace(usual, more_sizes=choose_more_sizes((1, 8, 16, 4096), len(LENGTHS)))
+    assert sample.more_sizes == (16, len(LENGTHS))
+    for each, is_found in ((usual, False), (sample, True)):
+        found = compare(answer_all(session, checkpoint, each), WrongAtSixteen(session), checkpoint, each)
+        assert (found.find_fault("fp32", 0.98) is not None) == is_found
 
 
 def test_a_session_that_keeps_its_first_length_is_refused(checkpoint: Checkpoint) -> None:

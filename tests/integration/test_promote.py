@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from bakeoff.disk.durable import write_json
 from bakeoff.disk.sealed import open_sealed, seal_json
 from bakeoff.errors import (
     AliasMovedError,
@@ -401,13 +400,14 @@ def spoil_measurement(project: Project) -> None:
 
 
 def change_library(project: Project) -> None:
-    document = json.loads(project.decision_path.read_bytes())
+    document = open_sealed(project.decision_path.read_bytes())
     document["environment"]["libraries"] |= {"tokenizers": "0.1"}
-    write_json(project.decision_path, document)
+    project.decision_path.write_bytes(seal_json(document))
 
 
 def forget_inputs(project: Project) -> None:
-    write_json(project.decision_path, json.loads(project.decision_path.read_bytes()) | {"inputs_digest": ""})
+    document = open_sealed(project.decision_path.read_bytes()) | {"inputs_digest": ""}
+    project.decision_path.write_bytes(seal_json(document))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from bakeoff.core.decision.decide import Decision
 from bakeoff.core.run_mode import RunMode
+from bakeoff.disk.sealed import open_sealed, seal_json
 from bakeoff.errors import ConfigError, DataError, UserError
 from bakeoff.orchestrator import (
     Project,
@@ -135,9 +135,9 @@ def test_resume_finishes_a_job_that_was_interrupted_between_two_processes(reopen
 def doctor(project: Project) -> Decision:
     """Mark the stored decision, so that it is known again."""
     path = project.decision_path
-    document = json.loads(path.read_text())
+    document = open_sealed(path.read_bytes())
     document["reasons"] = ["this one was stored"]
-    path.write_text(json.dumps(document))
+    path.write_bytes(seal_json(document))
     return load_decision(project)
 
 
@@ -195,11 +195,14 @@ def test_resume_begins_no_decision(reopen: Reopen) -> None:
         decide(project)
 
 
-def test_a_stored_decision_that_cannot_be_read_is_made_again(reopen: Reopen) -> None:
+def test_a_stored_decision_that_cannot_be_read_is_made_again(
+    reopen: Reopen, caplog: pytest.LogCaptureFixture
+) -> None:
     project = reopen()
     good = load_decision(project)
     project.decision_path.write_text("{}")
     assert decide(project) == good
+    assert "the stored decision is not used: " in caplog.text
 
 
 def test_a_deleted_measurement_is_not_decided_upon(reopen: Reopen) -> None:

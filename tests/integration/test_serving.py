@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bakeoff.core.job import Job
 from bakeoff.core.records import Measurement
 from bakeoff.disk.durable import write_json
 from bakeoff.errors import CheckpointError, DataError
@@ -33,6 +34,7 @@ from bakeoff.orchestrator import (
     promote,
     save_decision,
 )
+from bakeoff.orchestrator.bench.prepare import _list_more_sizes
 from bakeoff.serving import SETTINGS_FILE, Predictor, ServingOptions, load_served_model
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
@@ -73,6 +75,15 @@ def quality_of(project: Project) -> Measurement:
     raise AssertionError("the winner has no quality measurement")
 
 
+def find_prepared(project: Project, job: Job) -> Path | None:
+    """The folder that the job's runtime made; batch sizes beyond the usual ones give one of its own."""
+    settings, more = job.runtime.prepare_settings(), _list_more_sizes(project)
+    if settings is None:
+        return None
+    sizes = {"batch_sizes": ",".join(map(str, more))} if more else {}
+    return project.checkpoints.prepared_folder(job.checkpoint_digest, settings | sizes)
+
+
 def tagged(project: Project) -> list[TaggedDocument]:
     return [document for document in project.corpus.test if isinstance(document, TaggedDocument)]
 
@@ -84,10 +95,9 @@ def benchmarked_entities(project: Project) -> list[list[tuple[str, int, int]]]:
 
     job = quality_of(project).job
     checkpoint = open_checkpoint(project.root / ".cache" / "checkpoints" / job.champion_run_id / "checkpoint")
-    settings = job.runtime.prepare_settings()
-    prepared = settings and project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
     assert not isinstance(job.runtime, RowBackend)
-    encoder, session = Encoder(checkpoint, job.max_length), job.runtime.load(checkpoint, prepared or None)
+    session = job.runtime.load(checkpoint, find_prepared(project, job))
+    encoder = Encoder(checkpoint, job.max_length)
     encodings = [encoder.encode(document.tokens) for document in tagged(project)]
     found = read_tags(session.infer(encoder.pad(encodings)), encodings, checkpoint.labels)
     return [read_entities(row) for row in found]
@@ -297,9 +307,8 @@ def tagger_of(project: Project) -> Predictor:
 
     job, _ = build_jobs(project, find_champions(project))[0]
     checkpoint = open_checkpoint(project.root / ".cache" / "checkpoints" / job.champion_run_id / "checkpoint")
-    settings = job.runtime.prepare_settings()
-    assert settings is not None
-    prepared = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
+    prepared = find_prepared(project, job)
+    assert prepared is not None
     assert not isinstance(job.runtime, RowBackend)
     return Predictor(job.task, job.runtime.load(checkpoint, prepared), checkpoint, max_length=job.max_length)
 

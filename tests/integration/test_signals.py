@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+import halted_worker
 from bakeoff.run.machine.lock import measuring
 from command_line import Command, start
-from halting import halt_in_repeat, wait_until_halted
+from halting import halt_in_repeat, halt_untimed, wait_until_halted
 from living import PATIENCE_S, find_survivors, is_alive
 from services import HOST
 
@@ -117,6 +118,26 @@ def test_a_terminated_bench_leaves_no_worker(project_folder: Path, tmp_path: Pat
     assert len(found) == 1
     code, said = stop(command, signal.SIGTERM)
     assert (code, said[-1]) == (143, "terminated; finished work is kept: run the same command again to go on")
+    assert find_survivors(found) == []
+    assert family.find() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_stopped_bench_leaves_no_fork_and_no_fork_server(
+    project_folder: Path, family: Family, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    tests = str(Path(halted_worker.__file__).parent)  # where the server finds the worker
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [tests, *given])))
+    words = ("bench", "-q", *options("benchmark.run.mode=force_new", "benchmark.runtimes=[{kind: torch}]"))
+    command = family.start(project_folder, *words, prepare=halt_untimed)
+    wait_until(lambda: any(project_folder.glob(f"results/work/**/{halted_worker.HERE}")), command)
+    found = family.find()
+    servers = [each for each in found if "bakeoff.run.machine.fork_server" in each.cmdline()]
+    assert len(servers) >= 2  # the server, and its fork
+    assert "sleep" in {each.name() for each in found}
+    assert stop(command, number)[0] == code
     assert find_survivors(found) == []
     assert family.find() == []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bakeoff.core.decision.decide import Decision
+from bakeoff.core.decision.decide import read_decision
 from integration.test_any_models import export_graph, ids, zoo
 
 __all__ = ["ids", "zoo"]
@@ -53,7 +53,7 @@ def test_two_folders_and_a_file_give_an_answer(run_try: Try, here: Path, tiny_ba
     assert "text in 'text', label in 'label'; say otherwise with --set" in done.stdout
     assert "best: the fastest of those" in done.stdout
     assert {path.name for path in here.iterdir()} - before == {"bakeoff-try"}
-    decision = Decision.model_validate_json((here / "bakeoff-try/results/decision.json").read_bytes())
+    decision = read_decision((here / "bakeoff-try/results/decision.json").read_bytes(), "decision.json")
     assert {standing.label for standing in decision.standings} == {
         f"{name} × {runtime}" for name in ("hf", "new") for runtime in ("torch-fp32", "onnxruntime-fp32")
     }

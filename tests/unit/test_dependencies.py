@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -28,6 +29,21 @@ def test_a_pinned_version_is_an_allowed_one(text: str) -> None:
     version = PINNED.get(canonicalize_name(asked.name))
     if version is not None:
         assert asked.specifier.contains(version), f"{version} is pinned"
+
+
+LOCKED = re.compile(
+    r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?: ;[^\\\n]*)? \\\n(?P<hashes>(?:    --hash=sha256:.*\n)+)", re.M
+)
+
+
+def test_every_dependency_of_the_core_is_locked_with_hashes_at_its_pinned_version() -> None:
+    text = (ROOT / "requirements-core.lock").read_text(encoding="utf-8")
+    locked = {canonicalize_name(match["name"]): match["version"] for match in LOCKED.finditer(text)}
+    assert len(locked) == len(re.findall(r"^[\w.-]+==", text, re.M))
+    assert {canonicalize_name(Requirement(each).name) for each in PROJECT["dependencies"]} <= set(locked)
+    assert {name: PINNED[name] for name in locked if name in PINNED} == {
+        name: version for name, version in locked.items() if name in PINNED
+    }
 
 
 def test_every_dependency_of_the_core_is_pinned() -> None:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from bakeoff.disk.digest import digest_file, digest_json, list_files
 from bakeoff.disk.durable import exclusive, storage_faults, sync, write_bytes
 from bakeoff.disk.inputs import MAX_RECORD_BYTES, UnsuitableFileError, read_regular
+from bakeoff.disk.sealed import open_sealed, seal_json
 from bakeoff.errors import CheckpointError, StorageError
 from bakeoff.record import Record
 
@@ -55,7 +55,7 @@ class Manifest(Record):
         files: Files by their path below the folder.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     taken_at_ns: int
     files: Mapping[str, KnownFile]
 
@@ -185,7 +185,7 @@ def build_folder(
             shutil.rmtree(aside, ignore_errors=True)
             raise
         try:
-            write_bytes(final / COMPLETE_MARKER, manifest.model_dump_json().encode())
+            write_bytes(final / COMPLETE_MARKER, seal_json(manifest.model_dump(mode="json")))
         except BaseException:
             shutil.rmtree(final, ignore_errors=True)
             raise
@@ -194,14 +194,14 @@ def build_folder(
 
 def _read_manifest(path: Path) -> Manifest | None:
     try:
-        return Manifest.model_validate_json(read_regular(path, MAX_RECORD_BYTES))
-    except (FileNotFoundError, UnsuitableFileError, ValidationError):
+        return Manifest.model_validate(open_sealed(read_regular(path, MAX_RECORD_BYTES)))
+    except (FileNotFoundError, UnsuitableFileError, ValueError):
         return None
 
 
 def _keep_manifest(path: Path, manifest: Manifest) -> None:
     with suppress(StorageError):  # without it, looking only takes longer
-        write_bytes(path, manifest.model_dump_json().encode())
+        write_bytes(path, seal_json(manifest.model_dump(mode="json")))
 
 
 def _replace(final: Path, aside: Path) -> None:

@@ -15,6 +15,7 @@ from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.disk.inputs import MAX_RECORD_BYTES, UnsuitableFileError, read_regular
+from bakeoff.disk.sealed import find_unsealed, open_sealed, seal_json
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
@@ -71,7 +72,7 @@ def select_champions(project: Project) -> dict[str, BackboneSelection]:
             selections=selections,
         )
         try:
-            durable.write_json(project.selection_path, kept.model_dump(mode="json"))
+            durable.write_bytes(project.selection_path, seal_json(kept.model_dump(mode="json")))
         except StorageError as error:  # a user may read a folder without the right to write
             warn(f"the selection could not be kept for --offline: {error}")
     return selections
@@ -81,7 +82,7 @@ def recall_selection(project: Project) -> KeptSelection:
     """Load the last selection that was made from the tracking store.
 
     Raises:
-        DataError: The file is broken, or of another version of bakeoff.
+        DataError: The file is damaged, or of another version of bakeoff.
         UserError: No selection was kept, or it was made with other settings.
     """
     path = project.selection_path
@@ -89,23 +90,31 @@ def recall_selection(project: Project) -> KeptSelection:
     if not path.is_file():
         raise UserError(f"{path}: no selection was kept for offline use; {fix}")
     try:
-        kept = KeptSelection.model_validate_json(read_regular(path, MAX_RECORD_BYTES))
-    except UnsuitableFileError as error:
-        expected = f"a file that bakeoff wrote; {fix}"
-        raise DataError(str(path), found=str(error), expected=expected) from error
-    except ValidationError as error:
-        found, expected = count(error.error_count(), "fault"), "a file that bakeoff wrote"
-        now = KeptSelection.model_fields["format_version"].default
-        other = [each["input"] for each in error.errors() if each["loc"] == ("format_version",)]
-        if other:
-            found, expected = f"a selection of format {other[0]}", f"format {now}"
-        raise DataError(str(path), found=found, expected=f"{expected}; {fix}") from error
+        kept = _read_selection(read_regular(path, MAX_RECORD_BYTES))
+    except (UnsuitableFileError, ValueError) as error:
+        raise DataError(str(path), found=str(error), expected=f"a file that bakeoff wrote; {fix}") from error
     if kept.settings_digest != _digest_settings(project):
         raise UserError(
             f"{path}: the selection of {kept.selected_at} was made with other settings of tracking, "
             f"backbones, objective or selection; {fix}"
         )
     return kept
+
+
+def _read_selection(document: bytes) -> KeptSelection:
+    """Read a kept selection; the ValueError of any other document says what it is."""
+    try:
+        values = open_sealed(document)
+    except ValueError as error:
+        unsealed = find_unsealed(document)
+        if unsealed is None:
+            raise ValueError(f"a damaged file ({error})") from error
+        found = f"a file of format {unsealed.get('format_version')!s:.20}, without a digest"
+        raise ValueError(found) from error
+    try:
+        return KeptSelection.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(count(error.error_count(), "fault")) from error
 
 
 def _digest_settings(project: Project) -> str:

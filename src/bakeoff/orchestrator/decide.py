@@ -29,6 +29,7 @@ from bakeoff.core.run_mode import Step, choose_step
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.disk.inputs import MAX_RECORD_BYTES, UnsuitableFileError, read_regular
+from bakeoff.disk.sealed import seal_json
 from bakeoff.errors import CannotTellError, DataError, TrackingError, UserError
 from bakeoff.orchestrator.checkpoints import find_models
 from bakeoff.orchestrator.hardware import recall_hardware
@@ -74,7 +75,7 @@ def decide(project: Project) -> Decision:
     ]
     measurements = [measurement for measurement in found if measurement is not None]
     settings = project.settings.decision.replace(run=RunSettings())
-    stored = _find_stored(project)
+    stored = find_stored(project)
     production, versions = find_production(project, stored), _list_versions()
     used = list_used(measurements)
     inputs = digest_inputs(used, settings, production, versions)
@@ -115,7 +116,7 @@ def has_names(decision: Decision, names: Mapping[str, str]) -> bool:
     return all(names.get(row.champion_run_id, row.backbone) == row.backbone for row in decision.standings)
 
 
-def find_production(project: Project, stored: Decision | None = None) -> Production:
+def find_production(project: Project, stored: Decision | None) -> Production:
     """Find the version in production; offline, take it from the stored decision.
 
     A registry that fails does not stop the decision. The parts that compare with production then give the
@@ -123,10 +124,9 @@ def find_production(project: Project, stored: Decision | None = None) -> Product
 
     Args:
         project: Project whose registered model is asked for.
-        stored: Stored decision; None looks for it offline.
+        stored: Stored decision, if there is one; only needed offline.
     """
     if project.is_offline:
-        stored = stored or _find_stored(project)
         if stored is None:
             return Production(reason="the registry is not read offline")
         known = stored.production
@@ -183,7 +183,7 @@ def save_decision(
     Raises:
         TrackingError: The store does not answer; the decision is on disk.
     """
-    durable.write_json(project.decision_path, decision.model_dump(mode="json"))
+    durable.write_bytes(project.decision_path, seal_json(decision.model_dump(mode="json")))
     if project.is_offline:
         if not project.is_trial:
             project.progress.say("offline: the decision is on disk; run `bakeoff sync` later to log it")
@@ -206,7 +206,7 @@ def send_decision(
 
 def find_unsent_decision(project: Project) -> Decision | None:
     """Return the decision on disk if it is not in the tracking store yet."""
-    decision = _find_stored(project)
+    decision = find_stored(project)
     try:
         mark = SentDecision.model_validate_json(read_regular(_mark_path(project), MAX_RECORD_BYTES))
     except (OSError, ValidationError):
@@ -225,10 +225,13 @@ def _digest_of(decision: Decision) -> str:
     return digest_json(decision.model_dump(mode="json"))
 
 
-def _find_stored(project: Project) -> Decision | None:
-    """Return the stored decision; None if there is none, or it cannot be read."""
+def find_stored(project: Project) -> Decision | None:
+    """Return the stored decision; None if there is none, or it cannot be read, which is reported."""
     try:
         return load_decision(project)
+    except DataError as error:
+        warn(f"the stored decision is not used: {error}")
+        return None
     except UserError:
         return None
 
@@ -237,7 +240,7 @@ def load_decision(project: Project) -> Decision:
     """Load the last decision of the project.
 
     Raises:
-        DataError: The file is broken, or of another version of bakeoff.
+        DataError: The file is damaged, or of another version of bakeoff.
         UserError: No decision exists.
     """
     path = project.decision_path

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from bakeoff.core.config.models import ALLOWED, ModelSource
 from bakeoff.core.records import NamedModel, SourceKind
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_file, digest_json, shorten
 from bakeoff.disk.inputs import MAX_RECORD_BYTES, read_regular
+from bakeoff.disk.sealed import open_sealed, seal_json
 from bakeoff.errors import (
     BakeoffError,
     CheckpointError,
@@ -36,7 +35,7 @@ from bakeoff.stores.tracking.locations import locate
 class KnownLocation(Record):
     """Location that a source meant when the store last answered, kept for offline use."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     source: str
     store: str
     location: str
@@ -256,12 +255,12 @@ def _locate(project: Project, source: ModelSource, place: str) -> str:
     path = project.checkpoints.folder / "named" / f"{name}.json"
     if project.is_offline:
         try:
-            return KnownLocation.model_validate_json(read_regular(path, MAX_RECORD_BYTES)).location
-        except (OSError, ValidationError):
+            return KnownLocation.model_validate(open_sealed(read_regular(path, MAX_RECORD_BYTES))).location
+        except (OSError, ValueError):
             raise _never_fetched(place) from None
     location = locate(project.tracker, source, place)
     known = KnownLocation(source=source.shown, store=store, location=location)
-    durable.write_json(path, known.model_dump(mode="json"))
+    durable.write_bytes(path, seal_json(known.model_dump(mode="json")))
     return location
 
 

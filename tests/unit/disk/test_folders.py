@@ -11,7 +11,8 @@ import pytest
 
 from bakeoff.disk import folders
 from bakeoff.disk.digest import digest_file, digest_folder
-from bakeoff.disk.folders import COMPLETE_MARKER, Manifest, build_folder, find_whole, look_at
+from bakeoff.disk.folders import COMPLETE_MARKER, build_folder, find_whole, look_at
+from bakeoff.disk.sealed import open_sealed, seal_json
 
 
 def fill(folder: Path) -> None:
@@ -29,10 +30,13 @@ def age(folder: Path) -> None:
 
     Change times cannot be set back, which is what the marker relies on, so its own time is set forward.
     """
-    marker = folder / COMPLETE_MARKER
-    manifest = Manifest.model_validate_json(marker.read_bytes())
-    later = manifest.model_copy(update={"taken_at_ns": manifest.taken_at_ns + 10 * folders.SETTLED_NS})
-    marker.write_text(later.model_dump_json(), encoding="utf-8")
+    move_on(folder / COMPLETE_MARKER)
+
+
+def move_on(marker: Path) -> None:
+    manifest = open_sealed(marker.read_bytes())
+    manifest["taken_at_ns"] += 10 * folders.SETTLED_NS
+    marker.write_bytes(seal_json(manifest))
 
 
 @pytest.fixture
@@ -92,6 +96,14 @@ def replace_a_file(folder: Path) -> None:
     path.with_name("new").rename(path)
 
 
+def change_a_digit(folder: Path) -> None:
+    """In the digest of a file, which a look believes while the file's stamp is the same."""
+    marker = folder / COMPLETE_MARKER
+    text = marker.read_bytes()
+    place = text.index(b'"sha256": "') + len(b'"sha256": "')
+    marker.write_bytes(text[:place] + (b"1" if text[place : place + 1] == b"0" else b"0") + text[place + 1 :])
+
+
 def put_a_link(folder: Path) -> None:
     shutil.move(folder / "config", folder.parent / "elsewhere")
     (folder / "config").symlink_to(folder.parent / "elsewhere")
@@ -109,6 +121,7 @@ CHANGES: list[Callable[[Path], object]] = [
     lambda folder: (folder / COMPLETE_MARKER).unlink(),
     lambda folder: os.truncate(folder / COMPLETE_MARKER, 30),
     lambda folder: (folder / COMPLETE_MARKER).write_bytes(b""),
+    change_a_digit,
 ]
 
 
@@ -194,9 +207,7 @@ def test_somebody_elses_folder_is_only_looked_at_and_read_again_when_it_changed(
     fill(theirs)
     before = digest_folder(theirs)
     assert look_at(theirs, memo, rehash=False).digest() == before
-    manifest = Manifest.model_validate_json(memo.read_bytes())
-    later = manifest.model_copy(update={"taken_at_ns": manifest.taken_at_ns + 10 * folders.SETTLED_NS})
-    memo.write_text(later.model_dump_json(), encoding="utf-8")
+    move_on(memo)
     files_read.clear()
     assert look_at(theirs, memo, rehash=False).digest() == before
     assert files_read == []

@@ -8,7 +8,7 @@ win: until the leader beats it, there is a best so far and no winner.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -33,9 +33,12 @@ from bakeoff.core.job import Environment
 from bakeoff.core.quality import QualityMetric
 from bakeoff.core.records import Measurement
 from bakeoff.disk.digest import digest_json
+from bakeoff.disk.sealed import find_unsealed, open_sealed
 from bakeoff.errors import CannotTellError, DataError
 from bakeoff.plural import count
 from bakeoff.record import Record
+
+_EXPECTED = "a file that `bakeoff decide` wrote; run it again"
 
 
 class UsedMeasurement(Record):
@@ -190,19 +193,41 @@ def decide(
 
 
 def read_decision(document: bytes, place: str) -> Decision:
-    """Read a stored decision.
+    """Read a stored decision, which carries the digest of its own bytes.
 
     Args:
         document: Content of its file.
         place: Origin of the bytes, for the message.
 
     Raises:
+        DataError: It is damaged or not a decision, or another version of bakeoff wrote it.
+    """
+    try:
+        values = open_sealed(document)
+    except ValueError as error:
+        found = f"a damaged file ({error})"
+        unsealed = find_unsealed(document)
+        if unsealed is not None:
+            parse_decision(unsealed, place)  # an older format has a message of its own
+            found = "a decision without its digest"
+        raise DataError(place, found=found, expected=_EXPECTED) from error
+    return parse_decision(values, place)
+
+
+def parse_decision(values: Mapping[str, Any], place: str) -> Decision:
+    """Read a decision from its JSON values, such as the ``result`` that `bakeoff decide --json` prints.
+
+    Args:
+        values: The values, without a digest.
+        place: Origin of the values, for the message.
+
+    Raises:
         DataError: It is not a decision, or one of another version of bakeoff.
     """
     try:
-        return Decision.model_validate_json(document)
+        return Decision.model_validate(values)
     except ValidationError as error:
-        found, expected = count(error.error_count(), "fault"), "a file that `bakeoff decide` wrote"
+        found, expected = count(error.error_count(), "fault"), _EXPECTED
         now = Decision.model_fields["format_version"].default
         other = [each["input"] for each in error.errors() if each["loc"] == ("format_version",)]
         if other:

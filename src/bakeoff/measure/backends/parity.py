@@ -8,7 +8,7 @@ compared.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,9 @@ CHECK_FILE = "check.json"
 CHECK_MAX_LENGTH = 512
 # Documents in a batch: each document runs in a batch of every size. One comes first, at many lengths, since
 # compilers treat a dimension of size one differently. Three is odd, which shows what tracing has fixed. The
-# others are what scenarios measure by default.
+# others are what scenarios measure by default. The sizes that are measured come on top.
 _SIZES = (1, 3, 8, 32)
+_MOST_MORE_SIZES = 8
 # As many documents run alone again at the end: answers must not depend on what came before.
 _N_AGAIN = 3
 
@@ -60,6 +61,7 @@ class Sample:
     Attributes:
         task: Task by which predictions are read from outputs.
         encodings: At least one document, as token ids.
+        more_sizes: Batch sizes that are measured, besides those that are always compared.
         longest: The longest document that is measured, which PyTorch must be able to run; None for one of
             those.
     """
@@ -67,6 +69,21 @@ class Sample:
     task: Task
     encodings: tuple[Encoding, ...]
     longest: Encoding | None = None
+    more_sizes: tuple[int, ...] = ()
+
+    def list_batches(self) -> Iterator[tuple[int, range]]:
+        """List the documents of each batch of a comparison by their numbers, after the size of the batch.
+
+        Only the last batch of a size may be smaller.
+        """
+        n_documents = len(self.encodings)
+        for size in sorted({*_SIZES, *self.more_sizes}):
+            for start in range(0, n_documents, size):
+                yield size, range(start, min(start + size, n_documents))
+            if size >= n_documents:
+                break
+        for number in range(min(_N_AGAIN, n_documents)):
+            yield 1, range(number, number + 1)
 
     def first_batch(self, checkpoint: Checkpoint) -> Batch:
         """Return the first two documents as a batch, to trace a model with."""
@@ -129,6 +146,17 @@ class ParityCheck(Record):
     files: Mapping[str, str]
 
 
+def choose_more_sizes(measured: Iterable[int], n_documents: int) -> tuple[int, ...]:
+    """Choose the batch sizes to compare besides those that are always compared: the largest, if too many.
+
+    Args:
+        measured: Batch sizes of the scenarios.
+        n_documents: Number of documents to compare on, beyond which no batch can be filled.
+    """
+    more = {min(size, n_documents) for size in measured} - {*_SIZES}
+    return tuple(sorted(more)[-_MOST_MORE_SIZES:])
+
+
 def answer_all(reference: Session, checkpoint: Checkpoint, sample: Sample) -> list[NDArray[np.float32]]:
     """Return PyTorch's logits for all batches of a comparison, if a document's do not depend on the batch.
 
@@ -151,7 +179,7 @@ def answer_all(reference: Session, checkpoint: Checkpoint, sample: Sample) -> li
         _infer(reference, checkpoint, encoder.pad([sample.longest]), fix)
     alone: dict[int, NDArray[np.float32]] = {}
     answers = []
-    for numbers in _list_batches(len(sample.encodings)):
+    for _, numbers in sample.list_batches():
         logits = _infer(reference, checkpoint, encoder.pad([sample.encodings[each] for each in numbers]))
         for number, row in zip(numbers, logits, strict=True):
             first = alone.setdefault(number, row)
@@ -181,8 +209,7 @@ def compare(
     encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
     worst = 0.0
     equal: dict[int, list[int]] = {}
-    batches = _list_batches(len(sample.encodings))
-    for numbers, theirs in zip(batches, wanted, strict=True):
+    for (size, numbers), theirs in zip(sample.list_batches(), wanted, strict=True):
         encodings = [sample.encodings[each] for each in numbers]
         batch = encoder.pad(encodings)
         ours = session.infer(batch)
@@ -200,7 +227,6 @@ def compare(
             sample.task.read_predictions(ours, encodings, checkpoint.labels),
             sample.task.read_predictions(theirs, encodings, checkpoint.labels),
         )
-        size = next(each for each in _SIZES if each >= len(numbers))
         found = equal.setdefault(size, [0, 0])
         found[0] += counts[0]
         found[1] += counts[1]
@@ -341,14 +367,3 @@ def _require(prepared: Path | None, checkpoint: Checkpoint) -> Path:
             checkpoint.folder, found="nothing was prepared for this runtime", fix="call prepare() first"
         )
     return prepared
-
-
-def _list_batches(n_documents: int) -> Iterator[range]:
-    """List the documents of each batch of a comparison, by their numbers."""
-    for size in _SIZES:
-        for start in range(0, n_documents, size):
-            yield range(start, min(start + size, n_documents))
-        if size >= n_documents:
-            break
-    for number in range(min(_N_AGAIN, n_documents)):
-        yield range(number, number + 1)

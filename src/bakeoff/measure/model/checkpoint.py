@@ -17,6 +17,7 @@ from bakeoff.measure.model.model_config import (
     read_config_file,
     read_label_names,
     read_max_positions,
+    read_model_type,
     read_pad_token_id,
     read_problem_type,
     read_vocab_size,
@@ -138,7 +139,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         architecture=read_architecture(folder, config),
         problem_type=read_problem_type(folder, config),
         has_token_types=bool(find_field(config, "type_vocab_size"))
-        or config.get("model_type") in TYPED_MODELS,
+        or read_model_type(config) in TYPED_MODELS,
         vocab_size=read_vocab_size(folder, config),
     )
 

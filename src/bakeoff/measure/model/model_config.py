@@ -141,6 +141,11 @@ def read_architecture(folder: Path, config: Mapping[str, Any]) -> str:
     return names[0]
 
 
+def read_model_type(config: Mapping[str, Any]) -> str:
+    """Read the name by which transformers knows the model; another value than text gives an unknown name."""
+    return str(config.get("model_type"))
+
+
 def read_problem_type(folder: Path, config: Mapping[str, Any]) -> str | None:
     """Read the kind of the training loss; None if it was not recorded.
 
@@ -233,7 +238,7 @@ def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
     if value is None:
         return None
     offset = 0
-    if config.get("model_type") in OFFSET_MODELS:
+    if read_model_type(config) in OFFSET_MODELS:
         padding = config.get("pad_token_id")
         offset = (OFFSET_PAD_TOKEN_ID if padding is None else read_pad_token_id(folder, config)) + 1
     if not isinstance(value, int) or isinstance(value, bool) or value <= offset:
@@ -246,4 +251,4 @@ def read_max_positions(folder: Path, config: Mapping[str, Any]) -> int | None:
 
 
 def _position_field(config: Mapping[str, Any]) -> str:
-    return POSITION_FIELDS.get(str(config.get("model_type")), "max_position_embeddings")
+    return POSITION_FIELDS.get(read_model_type(config), "max_position_embeddings")

@@ -55,6 +55,11 @@ class Latency(Record):
         return False
 
     @property
+    def call_sizes(self) -> tuple[int, ...]:
+        """Documents per call, for which outputs are compared with PyTorch's before."""
+        return self.batch_sizes
+
+    @property
     def is_timed(self) -> bool:
         """Whether it is timed: in interleaved rounds, together with the other candidates."""
         return True

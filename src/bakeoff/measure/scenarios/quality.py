@@ -33,6 +33,11 @@ class Quality(Record):
         return True
 
     @property
+    def call_sizes(self) -> tuple[int, ...]:
+        """Documents per call, for which outputs are compared with PyTorch's before."""
+        return (self.batch_size,)
+
+    @property
     def is_timed(self) -> bool:
         """Whether it is timed: no, and one process is enough, since predictions are the same every time."""
         return False

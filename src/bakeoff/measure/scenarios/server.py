@@ -99,6 +99,11 @@ class Server(Record):
         return False
 
     @property
+    def call_sizes(self) -> tuple[int, ...]:
+        """Documents per call, for which outputs are compared with PyTorch's before."""
+        return (1, self.batch_max)
+
+    @property
     def is_timed(self) -> bool:
         """Whether it is timed: in fresh processes, each with its own arrivals."""
         return True

@@ -45,6 +45,11 @@ class Throughput(Record):
         return False
 
     @property
+    def call_sizes(self) -> tuple[int, ...]:
+        """Documents per call, for which outputs are compared with PyTorch's before."""
+        return (self.batch_size,)
+
+    @property
     def is_timed(self) -> bool:
         """Whether it is timed: in interleaved rounds, together with the other candidates."""
         return True

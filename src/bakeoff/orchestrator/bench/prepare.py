@@ -17,7 +17,7 @@ from bakeoff.core.validity.flags import MIXED_ENVIRONMENTS
 from bakeoff.disk.folders import find_whole
 from bakeoff.errors import BakeoffError, TrackingError, UserError, WorkerError
 from bakeoff.measure.backends import RowBackend
-from bakeoff.measure.backends.parity import CHECK_MAX_LENGTH
+from bakeoff.measure.backends.parity import CHECK_MAX_LENGTH, choose_more_sizes
 from bakeoff.measure.model.checkpoint import Checkpoint
 from bakeoff.measure.model.opening import open_model
 from bakeoff.measure.model.row_model import RowModel
@@ -105,6 +105,8 @@ def acquire_job(project: Project, planned: PlannedJob) -> PreparedJob:
         return PreparedJob(planned, checkpoint, prepared=None)
     if job.max_length > CHECK_MAX_LENGTH:  # then the longest document is tried, too
         settings["max_length"] = str(job.max_length)
+    if more := _list_more_sizes(project):
+        settings["batch_sizes"] = ",".join(map(str, more))
     folder = project.checkpoints.prepared_folder(job.checkpoint_digest, settings)
     return PreparedJob(planned, checkpoint, folder)
 
@@ -126,11 +128,18 @@ def find_preparation(project: Project, ready: PreparedJob) -> PendingOrder | Non
         task=job.task,
         documents=pick_check_documents(project.test_documents),
         max_length=job.max_length,
+        more_sizes=_list_more_sizes(project),
         memory_limit_bytes=bound_memory_bytes(settings, opened, runtime),
         variables=project.worker_variables,
     )
     folder = project.results.work_folder(job, ready.planned.attempt, "prepare")
     return PendingOrder(order, folder, bound_time_s(settings, opened))
+
+
+def _list_more_sizes(project: Project) -> tuple[int, ...]:
+    """List the batch sizes of all scenarios that no comparison has anyway; a preparation serves them all."""
+    measured = {size for scenario in project.settings.benchmark.scenarios for size in scenario.call_sizes}
+    return choose_more_sizes(measured, min(N_CHECK_TEXTS, len(project.test_documents)))
 
 
 def pick_check_documents(documents: Sequence[Document]) -> tuple[Document, ...]:

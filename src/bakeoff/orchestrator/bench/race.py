@@ -16,7 +16,7 @@ from bakeoff.measure.heats.records import HeatLook
 from bakeoff.measure.scenarios import Interleaved
 from bakeoff.orchestrator.bench.prepare import JobOutcomes
 from bakeoff.orchestrator.bench.work_units import WorkUnit
-from bakeoff.orchestrator.decide import find_production
+from bakeoff.orchestrator.decide import find_production, find_stored
 from bakeoff.orchestrator.plan import load_reused
 from bakeoff.orchestrator.project import Project
 from bakeoff.plural import count
@@ -102,7 +102,10 @@ class Race:
         """Version in production, if a constraint asks for it."""
         limits = self._settings.constraints
         needs = any(limit.kind == "quality_drop" and limit.against == "production" for limit in limits)
-        return find_production(self._project) if needs else Production()
+        if not needs:
+            return Production()
+        stored = find_stored(self._project) if self._project.is_offline else None
+        return find_production(self._project, stored)
 
     def _known(self) -> list[Measurement]:
         """Return the measurements so far, in the order of the plan."""

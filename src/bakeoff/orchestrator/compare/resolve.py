@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bakeoff.core.comparison.gate import Side
-from bakeoff.core.decision.decide import Decision, read_decision
+from bakeoff.core.decision.decide import Decision, parse_decision, read_decision
 from bakeoff.core.decision.standings import Standing
 from bakeoff.core.identity import BenchmarkKey, is_run_id
 from bakeoff.core.job import Job
@@ -24,6 +24,7 @@ from bakeoff.core.records import AnyModel, FailedAttempt, Measurement
 from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.disk.inputs import MAX_RECORD_BYTES, read_regular
+from bakeoff.disk.sealed import SEAL
 from bakeoff.errors import CandidateNotFoundError, DataError, UserError
 from bakeoff.measure.statistics.readings import LATENCY, NS_PER_MS, OUTCOMES
 from bakeoff.orchestrator.checkpoints import find_models
@@ -38,6 +39,7 @@ Accepts = Callable[[Measurement], bool]
 _WITH_ATTEMPT = re.compile(r"(?P<name>.+)@(?P<attempt>[1-9]\d{0,5})", re.DOTALL)
 _LEAST_DIGITS = 4
 _SUFFIX = ".json"
+_PRINTS_DECISION = "decide"
 
 
 class Named(NamedTuple):
@@ -164,8 +166,12 @@ class Finder:
 
     def _open(self, path: Path) -> Named:
         document = _read_document(path)
-        if "standings" in document:
-            return self._read_decision(path)
+        printed = document.get("result") if document.get("command") == _PRINTS_DECISION else document
+        if isinstance(printed, dict) and "standings" in printed:
+            if SEAL in printed:
+                return self._gather_decision(read_decision(read_regular(path, MAX_RECORD_BYTES), str(path)))
+            # The output of `bakeoff decide --json` carries no digest.
+            return self._gather_decision(parse_decision(printed, str(path)))
         if "runtimes" in document:
             return self._read_champion(path, document)
         attempt = read_attempt(path)
@@ -187,8 +193,7 @@ class Finder:
                 raise DataError(f"run {run_id}", found="no result file", expected="one that bakeoff wrote")
             return self._open(files[0])
 
-    def _read_decision(self, path: Path) -> Named:
-        decision = read_decision(read_regular(path, MAX_RECORD_BYTES), str(path))
+    def _gather_decision(self, decision: Decision) -> Named:
         sides = [
             self._gather(row.label, {key: _shown_by(row, decision) for key in row.benchmark_keys})
             for row in decision.standings

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from bakeoff.core.job import Environment
 from bakeoff.disk import durable
+from bakeoff.disk.sealed import open_sealed
 from bakeoff.errors import WorkerError
 from bakeoff.measure.backends import Backend, RowBackend, TensorBackend
 from bakeoff.measure.heats.protocol import TimingProtocol
@@ -45,6 +46,7 @@ class PrepareOrder(Record):
     Attributes:
         documents: Documents on which outputs are compared.
         max_length: Tokens after which the measurement cuts a document.
+        more_sizes: Batch sizes to compare besides those that are always compared.
         variables: Names of environment variables that the process gets besides the usual ones.
     """
 
@@ -56,6 +58,7 @@ class PrepareOrder(Record):
     task: Task = TokenClassification()
     documents: tuple[Document, ...]
     max_length: int
+    more_sizes: tuple[int, ...] = ()
     memory_limit_bytes: int | None = None
     variables: tuple[str, ...] = ()
 
@@ -350,20 +353,25 @@ def _find_outcome(folder: Path, order: bytes) -> Done | None:
     try:
         if (folder / ORDER_FILE).read_bytes() != order:
             return None
-        outcome = Outcome.validate_json((folder / OUTCOME_FILE).read_bytes())
-    except (FileNotFoundError, ValidationError):
+        outcome = _open_outcome(folder / OUTCOME_FILE)
+    except (FileNotFoundError, ValueError):
         return None
     return outcome if isinstance(outcome, Done) else None
+
+
+def _open_outcome(path: Path) -> Done | Failed:
+    """Read an outcome; a ValueError says that it is damaged, incomplete or something else."""
+    return Outcome.validate_python(open_sealed(path.read_bytes()))
 
 
 def _read_outcome(path: Path, end: str, returncode: int, tail: str) -> Done:
     if returncode < 0:
         raise WorkerError(end, detail=tail)
     try:
-        outcome = Outcome.validate_json(path.read_bytes())
+        outcome = _open_outcome(path)
     except FileNotFoundError:
         raise WorkerError(f"{end} and no outcome", detail=tail) from None
-    except ValidationError:
+    except ValueError:
         raise WorkerError(f"{end} and a broken outcome", detail=tail) from None
     if isinstance(outcome, Failed):
         raise WorkerError(outcome.text)

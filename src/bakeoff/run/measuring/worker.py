@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from bakeoff.core.job import Environment
 from bakeoff.disk import durable
 from bakeoff.disk.folders import build_folder
+from bakeoff.disk.sealed import seal_json
 from bakeoff.errors import BakeoffError
 from bakeoff.measure.backends import RowBackend, TensorBackend, parity
 from bakeoff.measure.backends.availability import importing
@@ -78,7 +79,7 @@ def main(words: list[str]) -> int:
         outcome = _prepare(order) if isinstance(order, PrepareOrder) else _measure(order)
     except BaseException as error:  # noqa: BLE001 - outermost: every error becomes a recorded failure
         outcome = _record(error)
-    durable.write_bytes(folder / OUTCOME_FILE, outcome.model_dump_json().encode())
+    durable.write_bytes(folder / OUTCOME_FILE, seal_json(outcome.model_dump(mode="json")))
     return 0 if isinstance(outcome, Done) else 1
 
 
@@ -94,9 +95,8 @@ def _read_order(folder: Path) -> PrepareOrder | TimedOrder | UntimedOrder:
 
 def _record(error: BaseException) -> Failed:
     traceback.print_exc()
-    return Failed(
-        error=type(error).__name__, message=str(error), is_user_error=isinstance(error, BakeoffError)
-    )
+    message = str(error).encode(errors="backslashreplace").decode()  # paths need not be text
+    return Failed(error=type(error).__name__, message=message, is_user_error=isinstance(error, BakeoffError))
 
 
 def _prepare(order: PrepareOrder) -> Done:
@@ -106,7 +106,8 @@ def _prepare(order: PrepareOrder) -> Done:
         tuple(order.task.encode(encoder, document) for document in order.documents)
         for encoder in (Encoder(checkpoint, parity.CHECK_MAX_LENGTH), Encoder(checkpoint, order.max_length))
     )
-    sample = parity.Sample(order.task, encodings, max(uncut, key=lambda encoding: len(encoding.ids)))
+    longest = max(uncut, key=lambda encoding: len(encoding.ids))
+    sample = parity.Sample(order.task, encodings, longest, order.more_sizes)
     build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, sample))
     return Done(environment=record_environment())
 

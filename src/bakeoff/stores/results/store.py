@@ -20,8 +20,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from bakeoff.core.job import Job
 from bakeoff.core.plan.existing import ExistingBenchmark
 from bakeoff.core.records import FailedAttempt, Measurement
@@ -29,6 +27,7 @@ from bakeoff.core.validity.noise import is_only_contended
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.disk.inputs import read_regular
+from bakeoff.disk.sealed import open_sealed, seal_json
 from bakeoff.errors import DamagedResultError, DataError
 from bakeoff.record import Record
 from bakeoff.stores.results.attempt_files import (
@@ -173,7 +172,10 @@ class ResultStore:
     def remove(self, key_digest: str, attempt: int) -> None:
         """Remove an attempt that is kept elsewhere, first the file that makes it count."""
         path = self._attempt_path(key_digest, attempt)
-        for suffix in _SUFFIXES:
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            durable.sync(path.parent)  # at no time may it be there without the others
+        for suffix in _SUFFIXES[1:]:
             path.with_suffix(suffix).unlink(missing_ok=True)
 
     def list_existing(self, champion_run_ids: Iterable[str]) -> list[ExistingBenchmark]:
@@ -208,7 +210,7 @@ class ResultStore:
     def mark_logged(self, attempt: Measurement | FailedAttempt, logged: LoggedRun) -> None:
         """Note that a tracking store has an attempt."""
         path = self._path(attempt.job, attempt.attempt).with_suffix(".logged")
-        durable.write_json(path, logged.model_dump(mode="json"))
+        durable.write_bytes(path, seal_json(logged.model_dump(mode="json")))
 
     def is_forced(self, attempt: Measurement | FailedAttempt) -> bool:
         """Return whether it was measured although an earlier attempt counted."""
@@ -224,7 +226,7 @@ class ResultStore:
             for suffix in _SUFFIXES:
                 if path.with_suffix(suffix).is_file():
                     path.with_suffix(suffix).replace(place.with_suffix(suffix))
-            durable.sync(path.parent)
+                    durable.sync(path.parent)  # at no time may the first one be there without the others
         return place
 
     def list_waiting(self) -> list[Measurement | FailedAttempt]:
@@ -374,6 +376,6 @@ def _read_mark(path: Path) -> LoggedRun | None:
     """Read a mark. An unreadable one counts as missing: logging again finds and adopts the run."""
     try:
         mark = read_regular(path.with_suffix(".logged"), _MAX_MARK_BYTES, follows_links=False)
-        return LoggedRun.model_validate_json(mark)
-    except (OSError, ValidationError):
+        return LoggedRun.model_validate(open_sealed(mark))
+    except (OSError, ValueError):
         return None

@@ -19,7 +19,7 @@ class LoggedRun(Record):
         run_id: Id of the run.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     store: str
     experiment_id: str
     run_id: str

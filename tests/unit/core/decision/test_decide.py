@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from bakeoff.core.decision.decide import Decision, decide, read_decision
 from bakeoff.core.job import Environment, Job
 from bakeoff.core.records import Flag, Measurement
 from bakeoff.core.validity.flags import FEW_REPEATS, NO_REFIT_METRIC
+from bakeoff.disk.sealed import seal_json
 from bakeoff.errors import CannotTellError, DataError
 from bakeoff.measure.backends import OnnxRuntime
 from bakeoff.measure.scenarios import Latency, Quality
@@ -522,8 +524,7 @@ def test_latencies_over_unlike_texts_are_not_ranked(make_job: Callable[..., Job]
 
 def test_a_decision_of_another_format_is_refused_with_what_to_do() -> None:
     decision = rule([make_candidate("one"), make_candidate("two")])
-    document = decision.model_dump_json().encode()
-    assert read_decision(document, "decision.json") == decision
+    assert read_decision(seal_json(decision.model_dump(mode="json")), "decision.json") == decision
     older = {**decision.model_dump(mode="json"), "format_version": 4}
     del older["metric"]
     with pytest.raises(DataError) as caught:
@@ -533,3 +534,20 @@ def test_a_decision_of_another_format_is_refused_with_what_to_do() -> None:
     )
     with pytest.raises(DataError, match="expected a file that `bakeoff decide` wrote"):
         read_decision(b"{}", "decision.json")
+
+
+def test_every_changed_digit_of_a_stored_decision_is_seen() -> None:
+    whole = seal_json(rule([make_candidate("one"), make_candidate("two")]).model_dump(mode="json"))
+    digits = [place for place, byte in enumerate(whole) if 48 <= byte <= 57]
+    source = random.Random(3)
+    for place in source.choices(digits, k=300):
+        changed = bytearray(whole)
+        changed[place] = 48 + (changed[place] - 48 + source.randint(1, 9)) % 10
+        with pytest.raises(DataError, match="expected a file that `bakeoff decide` wrote; run it again"):
+            read_decision(bytes(changed), "decision.json")
+
+
+def test_a_decision_whose_digest_was_removed_is_refused() -> None:
+    document = rule([make_candidate("one"), make_candidate("two")]).model_dump_json().encode()
+    with pytest.raises(DataError, match="found a decision without its digest"):
+        read_decision(document, "decision.json")

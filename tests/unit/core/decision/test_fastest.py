@@ -14,6 +14,7 @@ from bakeoff.core.decision.candidates import Candidate, assemble_candidates
 from bakeoff.core.decision.decide import Decision, decide, read_decision
 from bakeoff.core.decision.production import Production
 from bakeoff.core.tables import tabulate_decision
+from bakeoff.disk.sealed import seal_json
 from bakeoff.errors import CannotTellError
 from bakeoff.measure.tasks import Tensors
 from unit.core.field import FEW, make_candidate, make_latency, order_of, rule, score_of, standing_of
@@ -84,7 +85,7 @@ def test_a_decision_without_quality_says_so_and_is_read_as_it_was_written() -> N
     assert decision.without_quality == (QUICK.label, SLOW.label)
     assert not decision.has_quality
     assert [(row.quality, row.is_on_front) for row in decision.standings] == [(None, None)] * 2
-    assert read_decision(decision.model_dump_json().encode(), "decision.json") == decision
+    assert read_decision(seal_json(decision.model_dump(mode="json")), "decision.json") == decision
     assert tabulate_decision(decision).columns["quality"] == [None, None]
 
 

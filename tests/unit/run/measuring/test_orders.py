@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from bakeoff.core.job import Environment, Hardware
+from bakeoff.disk.sealed import seal_json
 from bakeoff.errors import WorkerError
 from bakeoff.measure.backends import Noop
 from bakeoff.run.machine import forks, processes
@@ -80,7 +81,7 @@ def run(folder: Path, _start: None, monkeypatch: pytest.MonkeyPatch) -> RunAs:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
     hardware = Hardware(machine="x86_64", cpu_model="Example CPU", physical_cores=1, usable_cpus=1)
     done = Done(environment=Environment(hardware=hardware, libraries={}))
-    monkeypatch.setenv("BAKEOFF_WHOLE_OUTCOME", done.model_dump_json())
+    monkeypatch.setenv("BAKEOFF_WHOLE_OUTCOME", seal_json(done.model_dump(mode="json")).decode())
 
     def run_as(behaviour: str, timeout_s: float = PATIENCE_S, limit_bytes: int | None = None) -> Done:
         monkeypatch.setenv("BAKEOFF_MISBEHAVIOUR", behaviour)
