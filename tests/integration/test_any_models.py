@@ -352,6 +352,7 @@ def test_numbers_of_a_model_are_named_by_the_labels(
     assert accuracies(project)["numbered × pyfunc"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_boosted_model_reads_rows_of_a_task_of_your_own(
     write: Callable[..., Project], ids: dict[str, str]
 ) -> None:
@@ -514,6 +515,7 @@ def test_an_object_of_python_is_not_promoted(write: Callable[..., Project]) -> N
         promote(project)
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_spacy_is_measured_as_mlflow_loads_it(
     write: Callable[..., Project], tmp_path: Path
 ) -> None:

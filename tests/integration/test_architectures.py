@@ -65,6 +65,7 @@ def test_no_architecture_of_the_table_is_wrong_without_being_refused() -> None:
     assert verdicts == {"right", "refused", "not tried"}
 
 
+@pytest.mark.slow
 def test_the_script_tries_a_right_one_a_refused_one_and_an_impossible_one(tmp_path: Path) -> None:
     names = ("distilbert", "fnet", "layoutlmv2")
     done = run_script("--folder", str(tmp_path), *names)
@@ -121,6 +122,7 @@ def test_a_model_without_token_types_answers_as_plain_transformers_does(tmp_path
         np.testing.assert_allclose(session.infer(batch), wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_graph_that_cannot_be_traced_is_captured(tmp_path: Path) -> None:
     checkpoint = make(tmp_path, WORDWISE, "apertus")  # its activation is no operator of the traced opset
     (tmp_path / "prepared").mkdir()
@@ -139,6 +141,7 @@ def test_openvino_runs_what_only_its_own_form_of_a_graph_allows(tmp_path: Path, 
     assert "traced" in read_check(tmp_path / "prepared").made_by
 
 
+@pytest.mark.slow
 def test_a_runtime_that_cannot_run_any_graph_says_why(tmp_path: Path) -> None:
     checkpoint = make(tmp_path, WORDWISE, "longformer")
     (tmp_path / "prepared").mkdir()

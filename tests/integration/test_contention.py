@@ -71,6 +71,7 @@ def plan_of_latency(folder: Path) -> set[tuple[str, str, int]]:
     }
 
 
+@pytest.mark.slow
 def test_contended_measurements_are_kept_tried_again_and_never_a_pass(busy: Path, folder: Path) -> None:
     first = bakeoff(folder, "bench")
     assert first.returncode == 4
@@ -114,6 +115,7 @@ def test_contended_measurements_are_kept_tried_again_and_never_a_pass(busy: Path
     assert sorted(used["attempt"] for used in decision["measurements"]) == [1, 1, 3, 3]
 
 
+@pytest.mark.slow
 def test_where_they_are_accepted_they_pass_and_are_flagged(busy: Path, folder: Path) -> None:
     change(folder, accept_contended=True)
     result = ask(folder, "bench", code=0)

@@ -111,6 +111,7 @@ def test_hand_overs_are_read_before_each_round_where_a_candidate_has_a_thread_fo
         assert heat.core_to_core_ns == ()
 
 
+@pytest.mark.slow
 def test_texts_beyond_the_maximum_of_the_model_are_cut_counted_and_told(
     reopen: Reopen, project_folder: Path
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_registry_that_refuses_hinders_no_decision(reopen: Reopen, monkeypatch
     assert decision.production.reason == "the registry entry of bakeoff-model could not be read"
 
 
+@pytest.mark.slow
 def test_where_another_preset_was_measured_the_error_names_it_and_its_flag(reopen: Reopen) -> None:
     one = "benchmark.runtimes=[{kind: onnxruntime}]"
     assert bench(reopen(one, "benchmark.protocol={preset: quick, time_budget_s: 60}")).failed == ()

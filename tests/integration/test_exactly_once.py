@@ -46,6 +46,7 @@ def states(project: Project) -> Counter[str]:
     return Counter(each.state for each in existing if each.key in keys and not each.on_disk)
 
 
+@pytest.mark.slow
 def test_two_machines_share_the_jobs_and_each_key_is_measured_once(machines: list[Machine]) -> None:
     benches = [each.start() for each in machines]
     for process in benches:

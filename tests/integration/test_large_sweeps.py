@@ -122,6 +122,7 @@ def test_champions_of_a_sqlite_store_are_those_of_all_its_runs(
     assert all(selection.is_whole for selection in bounded.values())
 
 
+@pytest.mark.slow
 def test_requests_do_not_grow_from_1200_trials_to_12000_and_few_runs_are_read(
     make_store: Callable[[Iterable[Run]], str], tmp_path: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_one_trial_of_another_direction_among_thousands_is_an_error_that_names_i
         select_champions(open_at(tmp_path, make_store(runs)))
 
 
+@pytest.mark.slow
 def test_newer_schema_versions_and_other_objectives_are_told_apart_by_the_store(
     make_store: Callable[[Iterable[Run]], str], tmp_path: Path
 ) -> None:

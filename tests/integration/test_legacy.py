@@ -162,6 +162,7 @@ def test_the_old_notebook_cell_runs_with_one_changed_import(old: OldProject) -> 
     assert old.bench(legacy.benchmark_champions, {}) == {}
 
 
+@pytest.mark.slow
 def test_the_old_cell_takes_plain_labels_and_a_list_of_spans(
     empty_store: Path, make_classifier: Callable[..., Path], tmp_path: Path
 ) -> None:

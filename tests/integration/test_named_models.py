@@ -263,6 +263,7 @@ def test_a_damaged_copy_is_fetched_again(write: Write, logged: Logged) -> None:
     assert find_models(write(models)) == (first,)
 
 
+@pytest.mark.slow
 def test_champions_and_named_models_stand_in_one_decision(
     shipped: Path, small: Path, tmp_path: Path, champion: Champion
 ) -> None:
@@ -290,6 +291,7 @@ def test_champions_and_named_models_stand_in_one_decision(
     assert "named model other" in shown.stdout
 
 
+@pytest.mark.slow
 def test_a_named_winner_is_promoted_and_answers_as_the_source(
     write: Write, champion: Champion, logged: Logged
 ) -> None:
@@ -353,6 +355,7 @@ def _answers_of(checkpoint: Path, texts: Mapping[str, list[str]]) -> list[dict[s
     return Predictor(TokenClassification(), Torch().load(opened, None), opened, max_length=32).predict(texts)
 
 
+@pytest.mark.slow
 def test_commands_work_with_named_models_only(write: Write, small: Path) -> None:
     folder = write({"new": str(small), "prod": "models:/ner@live"}).root
     config = ("--config", "bakeoff.yaml")

@@ -116,6 +116,7 @@ def test_a_race_leaves_out_who_cannot_win_ends_when_it_is_decided_and_is_not_run
     assert "not timed: it cannot win" in " ".join(shown.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_measurement_in_full_serves_a_race_and_not_the_reverse(reopen: Reopen) -> None:
     raced = bench(reopen(), "decided")
     quick = ("benchmark.protocol.min_repeats=3", "benchmark.protocol.max_repeats=3")

@@ -216,6 +216,7 @@ def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
     assert not processes_of([*others, broken])
 
 
+@pytest.mark.slow
 def test_what_a_candidate_read_before_it_broke_down_is_kept_and_decides_nothing(
     *,
     reopen: Reopen,

@@ -88,6 +88,7 @@ def reopen_it(folder: Path) -> Open:
     return lambda *overrides: open_project(folder / "bakeoff.yaml", overrides)
 
 
+@pytest.mark.slow
 def test_graphs_are_timed_ranked_reported_and_not_promoted(folder: Path, reopen_it: Open) -> None:
     checked = bakeoff(folder, "doctor", "--config", "bakeoff.yaml")
     assert "data.test: inputs.npz: 12 documents, rows of arrays" in checked.stdout

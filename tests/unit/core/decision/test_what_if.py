@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
@@ -12,6 +11,7 @@ from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate
 from bakeoff.core.decision.decide import Decision, decide, read_decision
 from bakeoff.core.decision.what_if import WhatIf, choose_size
+from bakeoff.disk.sealed import seal_json
 from bakeoff.errors import DataError
 from unit.report.conftest import make_candidate, make_field
 
@@ -111,7 +111,7 @@ def test_a_grid_shrinks_with_the_number_of_draws_and_at_last_is_left_out() -> No
 def test_a_grid_that_does_not_fit_its_decision_is_refused() -> None:
     decision = rule([make_candidate("a", "r", 0.8, 3.0), make_candidate("b", "r", 0.7, 5.0)])
     whole = decision.model_dump(mode="json")
-    assert read_decision(decision.model_dump_json().encode(), "x") == decision
+    assert read_decision(seal_json(whole), "x") == decision
     for damage in (
         {"found": whole["what_if"]["found"][1:]},
         {"limit_now": 99},
@@ -120,7 +120,7 @@ def test_a_grid_that_does_not_fit_its_decision_is_refused() -> None:
     ):
         document = {**whole, "what_if": {**whole["what_if"], **damage}}
         with pytest.raises(DataError, match="expected a file that `bakeoff decide` wrote"):
-            read_decision(json.dumps(document).encode(), "x")
+            read_decision(seal_json(document), "x")
 
 
 def test_a_threshold_among_undecided_candidates_alone_is_no_crash() -> None:
