@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bakeoff.core.decision.decide import Decision
+from bakeoff.core.decision.decide import read_decision
 from bakeoff.demo import BASELINE
 from bakeoff.demo.backbones import LAYERS
 from bakeoff.orchestrator import load_decision, open_project, plan
@@ -93,14 +93,14 @@ def test_the_demo_goes_through_every_stage_and_ends_well(demo: Demo) -> None:
 
 def test_the_demo_measures_every_candidate_once(demo: Demo) -> None:
     assert f"{N_JOBS} measured, 0 failed, 0 reused" in demo.first.stage("bench")
-    decision = Decision.model_validate_json(demo.first.decision)
+    decision = read_decision(demo.first.decision, "decision.json")
     assert {row.backbone for row in decision.standings} == set(LAYERS)
     assert len(decision.standings) == N_JOBS // 2
     assert decision.incomplete == ()
 
 
 def test_the_demo_names_a_model_and_its_page_says_the_same(demo: Demo) -> None:
-    decision = Decision.model_validate_json(demo.first.decision)
+    decision = read_decision(demo.first.decision, "decision.json")
     assert decision.winner is not None
     title = "winner" if decision.how == "clear" else "fastest of the tied"
     assert demo.first.stage("decide").startswith(f"{title}  {decision.winner}\n")
@@ -110,7 +110,7 @@ def test_the_demo_names_a_model_and_its_page_says_the_same(demo: Demo) -> None:
 
 def test_the_demo_promotes_the_winner_s_checkpoint(demo: Demo) -> None:
     assert "demo-slot-filler version 1 is @champion" in demo.first.stage("promote")
-    winner = Decision.model_validate_json(demo.first.decision).winning_standing
+    winner = read_decision(demo.first.decision, "decision.json").winning_standing
     assert winner is not None
     client = create_client(f"sqlite:///{demo.folder / 'mlflow.db'}")
     version = client.get_model_version_by_alias("demo-slot-filler", "champion")
@@ -132,7 +132,7 @@ def test_a_second_run_measures_nothing_and_says_so_job_by_job(demo: Demo) -> Non
 
 
 def test_a_second_run_decides_the_same_and_knows_what_the_first_one_promoted(demo: Demo) -> None:
-    first, second = (Decision.model_validate_json(run.decision) for run in (demo.first, demo.second))
+    first, second = (read_decision(run.decision, "decision.json") for run in (demo.first, demo.second))
     assert (first.production.version, second.production.version) == (None, "1")
     assert second.production.label == second.winner == first.winner
     assert [(row.label, row.place, row.score, row.p_best) for row in second.standings] == [
@@ -154,7 +154,7 @@ def test_a_second_run_promotes_no_second_version(demo: Demo) -> None:
 
 def test_the_second_act_measures_the_backbones_and_a_scikit_learn_baseline(demo: Demo) -> None:
     assert f"{N_INTENTS_JOBS} measured, 0 failed, 0 reused" in demo.first.stage("bench", INTENTS)
-    decision = Decision.model_validate_json(demo.first.intents_decision)
+    decision = read_decision(demo.first.intents_decision, "decision.json")
     assert {row.backbone for row in decision.standings} == {*LAYERS, "tfidf"}
     assert decision.incomplete == ()
     for row in decision.standings:
@@ -176,7 +176,7 @@ def test_the_demo_ends_with_both_decisions_and_their_pages(demo: Demo) -> None:
     decisions = (demo.first.decision, demo.first.intents_decision)
     folders = (demo.folder, demo.folder / "intents")
     for line, name, stored, folder in zip(last, ("slots", "intents"), decisions, folders, strict=True):
-        winner = Decision.model_validate_json(stored).winner
+        winner = read_decision(stored, "decision.json").winner
         assert winner
         assert line.split("  ")[0].strip() == name
         assert line.endswith(f"{winner}  {folder / 'results' / 'report.html'}")

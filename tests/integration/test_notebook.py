@@ -14,6 +14,7 @@ import papermill
 import pytest
 import yaml
 
+from bakeoff.disk.sealed import open_sealed
 from bakeoff.orchestrator import Project, plan
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "02_best_config_selection.ipynb"
@@ -56,7 +57,7 @@ def test_the_notebook_ends_with_the_decision_that_bakeoff_decide_makes(
     assert "config changed: batch_sizes ([1,2] → [1,3])" in html(outputs["plan"])
     assert "1 champion" in html(outputs["missing"])
     assert "0 to measure, 4 reused" in html(outputs["after"])
-    made = json.loads(kept.read_text())
+    made = open_sealed(kept.read_bytes())
     assert made["winner"] in html(outputs["decide"])
     assert outputs["winner"][0]["data"]["text/plain"] == [repr(made["winner"])]
     decided = subprocess.run(
