@@ -81,7 +81,7 @@ def trial(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    r"""Compare MODELs on examples: which is better, which is faster, and how sure is that?
+    """Compare MODELs on examples: which is better, which is faster, and how sure is that?
 
     A MODEL is a folder that save_pretrained wrote, an .onnx file, an MLflow model (models:/NAME/VERSION,
     models:/NAME@ALIAS, runs:/RUN/PATH, or a folder with an MLmodel file), or a function package.module:NAME
@@ -91,7 +91,7 @@ def trial(
     bakeoff try ./minilm ./distilbert --data test.jsonl
     bakeoff try prod=models:/ner/3 new=./checkpoint-900 --data test.parquet --runtimes torch,onnxruntime-int8
     bakeoff try detector=./model.onnx --inputs inputs.npz
-    """
+    """  # noqa: D301 - click reads the character that \b stands for
     request = TrialRequest(
         models=models,
         data=data,
