@@ -24,11 +24,11 @@ from bakeoff.errors import (
 from bakeoff.measure.model.checkpoint import TOKENIZER_FILE, ConfigFacts, read_config
 from bakeoff.measure.model.graph import Graph, read_graph
 from bakeoff.measure.model.model_config import CONFIG_FILE
-from bakeoff.measure.model.row_model import Factory
+from bakeoff.measure.model.row_model import MLMODEL_FILE, Factory
 from bakeoff.measure.model.user_code import digest_source
 from bakeoff.orchestrator.project import Project
 from bakeoff.record import Record
-from bakeoff.stores.checkpoints.sources import MLMODEL_FILE, Content, read_content, require_trust
+from bakeoff.stores.checkpoints.sources import Content, read_content, require_trust
 from bakeoff.stores.tracking.locations import locate
 
 

@@ -317,10 +317,15 @@ def _find_limit(settings: DecisionSettings) -> LatencyLimit | None:
     return next((limit for limit in settings.constraints if isinstance(limit, LatencyLimit)), None)
 
 
+def _locate_limit(settings: DecisionSettings) -> int:
+    """Return the place of that limit among the constraints; after the last one if there is none."""
+    found, constraints = _find_limit(settings), settings.constraints
+    return len(constraints) if found is None else constraints.index(found)
+
+
 def _move_limit(settings: DecisionSettings, limit_ms: float) -> DecisionSettings:
     """Return the settings with another value of the latency limit that moves; infinity removes it."""
-    found, constraints = _find_limit(settings), settings.constraints
-    at = len(constraints) if found is None else constraints.index(found)
+    at, constraints = _locate_limit(settings), settings.constraints
     moved = () if math.isinf(limit_ms) else (_limit_of(settings, limit_ms),)
     return settings.replace(constraints=(*constraints[:at], *moved, *constraints[at + 1 :]))
 
@@ -338,8 +343,7 @@ def _limit_of(settings: DecisionSettings, limit_ms: float) -> LatencyLimit:
 
 def _check_again(contest: Contest, latencies: Sequence[Estimate | None], limit_ms: float) -> Results:
     """Check the moved limit, and keep the results of all other constraints."""
-    found, before = _find_limit(contest.settings), contest.settings.constraints
-    at = len(before) if found is None else before.index(found)
+    at = _locate_limit(contest.settings)
     limit = None if math.isinf(limit_ms) else _limit_of(contest.settings, limit_ms)
     candidates = contest.evidence.candidates
     return tuple(

@@ -134,7 +134,8 @@ class Posterior(NamedTuple):
                 float(self.weights @ stdtr(self.degrees, -math.exp(log_half) / self.scales)) / tail
             )
 
-        before, now = math.log(low), math.log(float(self.weights @ ends))
+        least, most = math.log(low), math.log(high)
+        before, now = least, math.log(float(self.weights @ ends))
         excess_before, excess_now = excess(before), excess(now)
         for _ in range(_MAX_SECANTS):
             if abs(excess_now) <= _TAIL_TOLERANCE:
@@ -143,10 +144,10 @@ class Posterior(NamedTuple):
                 break
             step = excess_now * (now - before) / (excess_now - excess_before)
             before, excess_before, now = now, excess_now, now - step
-            if not math.log(low) <= now <= math.log(high):
+            if not least <= now <= most:
                 break
             excess_now = excess(now)
-        return math.exp(float(brentq(excess, math.log(low), math.log(high), xtol=_TAIL_TOLERANCE)))
+        return math.exp(float(brentq(excess, least, most, xtol=_TAIL_TOLERANCE)))
 
     def draw(self, random: np.random.Generator, count: int) -> Floats:
         """Draw means [count], on the log scale."""

@@ -17,9 +17,9 @@ from bakeoff.errors import FULL_OR_READ_ONLY, CheckpointError, ModelSourceError,
 from bakeoff.measure.model.graph import GRAPH_FILE
 from bakeoff.measure.model.model_config import CONFIG_FILE
 from bakeoff.measure.model.opening import open_model
+from bakeoff.measure.model.row_model import MLMODEL_FILE
 from bakeoff.stores.checkpoints.archives import find_checkpoint_folder, unpack
 from bakeoff.stores.checkpoints.sources import (
-    MLMODEL_FILE,
     Content,
     assemble,
     read_content,

@@ -21,9 +21,9 @@ from bakeoff.disk.folders import COMPLETE_MARKER
 from bakeoff.disk.inputs import read_regular
 from bakeoff.disk.names import NameRegister, find_path_fault
 from bakeoff.errors import ModelSourceError
+from bakeoff.measure.model.row_model import MLMODEL_FILE
 from bakeoff.record import Record
 
-MLMODEL_FILE = "MLmodel"
 ONNX_SUFFIX = ".onnx"
 MAX_MLMODEL_BYTES = 5_000_000  # an MLmodel file has some kilobytes; one with an input example some hundred
 SERVING_LOADER = "bakeoff.serving"

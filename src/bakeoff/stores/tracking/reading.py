@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.core.records import BestCheckpoint, Refit, Trial
+from bakeoff.measure.model.row_model import MLMODEL_FILE
 from bakeoff.stores.layouts import Layout, RunRow, Sweep, read_rows
 from bakeoff.stores.tracking.artifacts import find_absent_folder
 from bakeoff.stores.tracking.client import Tracker
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _CONFIG_FILE = "config.json"
-_MLMODEL_FILE = "MLmodel"
 _NUMBERED = re.compile(r"[-_]\d+$")
 
 
@@ -124,7 +124,7 @@ def find_missing_location(tracker: Tracker, run_id: str) -> str | None:
 
 def holds_mlflow_model(tracker: Tracker, run_id: str, artifact: str) -> bool:
     """Return whether an artifact is a folder with an ``MLmodel`` file."""
-    return f"{artifact}/{_MLMODEL_FILE}" in _Shelf(tracker, run_id).look_into(artifact)
+    return f"{artifact}/{MLMODEL_FILE}" in _Shelf(tracker, run_id).look_into(artifact)
 
 
 def read_checkpoint_name(tracker: Tracker, run_id: str, artifact: str) -> str | None:
