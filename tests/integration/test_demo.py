@@ -93,6 +93,8 @@ def test_the_demo_goes_through_every_stage_and_ends_well(demo: Demo) -> None:
 
 def test_the_demo_measures_every_candidate_once(demo: Demo) -> None:
     assert f"{N_JOBS} measured, 0 failed, 0 reused" in demo.first.stage("bench")
+    prepared = re.findall(r"^(\S+) × \S+: prepared in \d+ s$", demo.first.stderr, re.MULTILINE)
+    assert set(prepared) == set(LAYERS)
     decision = read_decision(demo.first.decision, "decision.json")
     assert {row.backbone for row in decision.standings} == set(LAYERS)
     assert len(decision.standings) == N_JOBS // 2

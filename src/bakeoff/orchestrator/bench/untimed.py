@@ -62,30 +62,45 @@ def prepare_together(
         The error of each folder that could not be made.
     """
     with claims.beating():
-        preparations = _find_preparations(project, ready)
-    if not preparations:
-        return {}
-    places, broken = list(preparations), dict[Path, WorkerError]()
+        preparations = _Preparations(project, ready)
+    if preparations.orders:
+        n_at_once = _count_at_once(project, ready)
+        run_side_by_side(preparations.orders, n_at_once, preparations.end, claims.beat)
+    return preparations.broken
 
-    def end(number: int, outcome: Done | WorkerError, _: float) -> None:
+
+class _Preparations:
+    """Orders that make missing files of backends, one for each folder.
+
+    Attributes:
+        orders: The orders.
+        broken: Error of each folder that could not be made.
+    """
+
+    def __init__(self, project: Project, ready: Sequence[PreparedJob]) -> None:
+        self.orders: list[PendingOrder] = []
+        self.broken: dict[Path, WorkerError] = {}
+        self._project = project
+        self._jobs: dict[Path, PreparedJob] = {}
+        for each in ready:
+            if each.prepared is not None and each.prepared not in self._jobs:
+                order = find_preparation(project, each)
+                if order is not None:
+                    self._jobs[each.prepared] = each
+                    self.orders.append(order)
+
+    def concern(self, ready: PreparedJob) -> bool:
+        """Tell whether a job waits for one of these orders."""
+        return ready.prepared in self._jobs
+
+    def end(self, number: int, outcome: Done | WorkerError, wall_s: float) -> None:
+        """Take the outcome of an order."""
+        folder, job = list(self._jobs.items())[number]
         if isinstance(outcome, WorkerError):
-            broken[places[number]] = outcome
-        else:
-            shutil.rmtree(preparations[places[number]].folder, ignore_errors=True)
-
-    run_side_by_side([*preparations.values()], _count_at_once(project, ready), end, claims.beat)
-    return broken
-
-
-def _find_preparations(project: Project, ready: Sequence[PreparedJob]) -> dict[Path, PendingOrder]:
-    """Find the tasks that make missing files, one for each folder."""
-    found: dict[Path, PendingOrder] = {}
-    for each in ready:
-        if each.prepared is not None and each.prepared not in found:
-            task = find_preparation(project, each)
-            if task is not None:
-                found[each.prepared] = task
-    return found
+            self.broken[folder] = outcome
+            return
+        self._project.progress.say(f"{job.job.candidate}: prepared in {wall_s:.0f} s")
+        shutil.rmtree(self.orders[number].folder, ignore_errors=True)
 
 
 class _Parallel:
@@ -98,23 +113,20 @@ class _Parallel:
     def run(self, ready: Sequence[PreparedJob]) -> None:
         """Run the jobs that can run, then those that waited for their backend's files."""
         with self._claims.beating():
-            preparations = _find_preparations(self._project, ready)
-        broken = dict[Path, WorkerError]()
-        at_once = [each for each in ready if each.prepared not in preparations]
-        places = list(preparations)
+            preparations = _Preparations(self._project, ready)
+        at_once = [each for each in ready if not preparations.concern(each)]
+        n_preparations, broken = len(preparations.orders), preparations.broken
 
         def end(number: int, outcome: Done | WorkerError, wall_s: float) -> None:
-            if number >= len(places):
-                self._keep(at_once[number - len(places)], outcome, wall_s)
-            elif isinstance(outcome, WorkerError):
-                broken[places[number]] = outcome
+            if number < n_preparations:
+                preparations.end(number, outcome, wall_s)
             else:
-                shutil.rmtree(preparations[places[number]].folder, ignore_errors=True)
+                self._keep(at_once[number - n_preparations], outcome, wall_s)
 
-        # Tasks that others wait for come first.
-        tasks = [*preparations.values(), *map(self._task, at_once)]
-        run_side_by_side(tasks, self._n_at_once, end, self._claims.beat)
-        later = [each for each in ready if each.prepared in preparations]
+        # Orders that others wait for come first.
+        orders = [*preparations.orders, *map(self._task, at_once)]
+        run_side_by_side(orders, self._n_at_once, end, self._claims.beat)
+        later = [each for each in ready if preparations.concern(each)]
         for each in later:
             if each.prepared in broken:
                 self._claims.outcomes.fail(self._project, each.planned, broken[each.prepared])
