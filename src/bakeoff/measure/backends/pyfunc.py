@@ -6,18 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
-
-from pydantic import Field
+from typing import Any, ClassVar, Literal
 
 from bakeoff.errors import CheckpointError, DataError
-from bakeoff.measure.backends import parity
 from bakeoff.measure.backends.availability import library_versions
-from bakeoff.measure.backends.row_sessions import describe_failure, describe_threads, list_answers
+from bakeoff.measure.backends.row_runtimes import (
+    RowRuntime,
+    describe_failure,
+    describe_threads,
+    list_answers,
+)
 from bakeoff.measure.model.row_model import RowModel
 from bakeoff.measure.model.session import ModelKind
 from bakeoff.plural import count
-from bakeoff.record import Record
 
 LIBRARIES = ("mlflow",)
 _REQUIREMENTS = "requirements.txt"
@@ -30,7 +31,7 @@ _TABLES = frozenset({"spacy", "lightgbm", "xgboost", "catboost", "statsmodels", 
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
 
 
-class PyFunc(Record):
+class PyFunc(RowRuntime):
     """MLflow's own loader of any flavor: scikit-learn, LightGBM, spaCy, pipelines of transformers.
 
     It runs code of the artifact, so a model needs ``trust_code: true``.
@@ -45,40 +46,17 @@ class PyFunc(Record):
     """
 
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
-    build_libraries: ClassVar[tuple[str, ...]] = ()
-    extras: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["pyfunc"] = "pyfunc"
-    device: Literal["cpu"] = "cpu"
-    threads: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def runs(self) -> ModelKind:
         """Kind of the models that it loads."""
         return "pyfunc"
 
-    @property
-    def label(self) -> str:
-        """Short name for tables."""
-        return self.kind
-
-    def for_graph(self) -> Self | None:
-        """Return None: it runs no graph."""
-        return None
-
-    def require_installed(self) -> None:
-        """Do nothing: MLflow is always there."""
-
     def import_libraries(self) -> None:
         """Import what loading needs, so that imports and loading are timed separately."""
         import mlflow.pyfunc  # noqa: F401
-
-    def prepare_settings(self) -> dict[str, str] | None:
-        """Return None: the model is loaded as it is."""
-        return None
-
-    def prepare(self, model: RowModel, folder: Path, sample: parity.Sample) -> None:
-        """Make nothing."""
 
     def load(self, model: RowModel, prepared: Path | None, *, is_verified: bool = False) -> PyFuncSession:
         """Load the model; its code runs.
@@ -99,11 +77,6 @@ class PyFunc(Record):
                 fix=f"install what its {_REQUIREMENTS} names, and log it with its code (code_paths)",
             ) from error
         return PyFuncSession(loaded, _compare_pins(model.folder))
-
-    def model_size_bytes(self, prepared: Path | None, model: RowModel) -> int:
-        """Return the size of all its files."""
-        del prepared
-        return model.size_bytes
 
 
 class PyFuncSession:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
-
-from pydantic import Field
+from typing import Any, Literal
 
 from bakeoff.errors import CheckpointError
-from bakeoff.measure.backends import parity
-from bakeoff.measure.backends.row_sessions import describe_failure, describe_threads, list_answers
+from bakeoff.measure.backends.row_runtimes import (
+    RowRuntime,
+    describe_failure,
+    describe_threads,
+    list_answers,
+)
 from bakeoff.measure.model.row_model import Factory, RowModel
 from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.user_code import digest_source, load_function
-from bakeoff.record import Record
 
 
-class Python(Record):
+class Python(RowRuntime):
     """An object with ``predict(rows)``, made by a function of yours that ``models`` names as ``factory``.
 
     Attributes:
@@ -30,40 +31,15 @@ class Python(Record):
             may use. The function may start others.
     """
 
-    libraries: ClassVar[tuple[str, ...]] = ()
-    build_libraries: ClassVar[tuple[str, ...]] = ()
-    extras: ClassVar[tuple[str, ...]] = ()
-
     kind: Literal["python"] = "python"
-    device: Literal["cpu"] = "cpu"
-    threads: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def runs(self) -> ModelKind:
         """Kind of the models that it loads."""
         return "python"
 
-    @property
-    def label(self) -> str:
-        """Short name for tables."""
-        return self.kind
-
-    def for_graph(self) -> Self | None:
-        """Return None: it runs no graph."""
-        return None
-
-    def require_installed(self) -> None:
-        """Do nothing: no library is needed."""
-
     def import_libraries(self) -> None:
         """Do nothing: the function imports what it needs, as part of loading."""
-
-    def prepare_settings(self) -> dict[str, str] | None:
-        """Return None: nothing has to be made first."""
-        return None
-
-    def prepare(self, model: RowModel, folder: Path, sample: parity.Sample) -> None:
-        """Make nothing."""
 
     def load(self, model: RowModel, prepared: Path | None, *, is_verified: bool = False) -> PythonSession:
         """Call the function.
@@ -76,11 +52,6 @@ class Python(Record):
         if model.factory is None:
             raise CheckpointError(model.folder, found="no factory", fix="name it in models as `factory`")
         return PythonSession(_make(model.folder, model.factory))
-
-    def model_size_bytes(self, prepared: Path | None, model: RowModel) -> int:
-        """Return the size of its files."""
-        del prepared
-        return model.size_bytes
 
 
 class PythonSession:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bakeoff.errors import DataError
-from bakeoff.measure.backends.row_sessions import list_answers
+from bakeoff.measure.backends.row_runtimes import list_answers
 from bakeoff.measure.tasks.row_answers import read_label, read_labels, read_number
 
 NAMES = ("A", "B")

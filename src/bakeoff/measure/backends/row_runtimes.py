@@ -1,10 +1,52 @@
-"""What sessions that read rows share: answers as a list, and the thread pools in force."""
+"""What runtimes and sessions that read rows share."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
 
 from bakeoff.errors import DataError
+from bakeoff.measure.backends import parity
+from bakeoff.measure.model.row_model import RowModel
+from bakeoff.record import Record
+
+
+class RowRuntime(Record):
+    """A runtime that loads models of rows as they are, on the CPU; nothing is made from them first."""
+
+    libraries: ClassVar[tuple[str, ...]] = ()
+    build_libraries: ClassVar[tuple[str, ...]] = ()
+    extras: ClassVar[tuple[str, ...]] = ()
+
+    kind: str
+    device: Literal["cpu"] = "cpu"
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def label(self) -> str:
+        """Short name for tables."""
+        return self.kind
+
+    def for_graph(self) -> Self | None:
+        """Return None: it runs no graph."""
+        return None
+
+    def require_installed(self) -> None:
+        """Do nothing: no library is needed that bakeoff does not have."""
+
+    def prepare_settings(self) -> dict[str, str] | None:
+        """Return None: nothing has to be made first."""
+        return None
+
+    def prepare(self, model: RowModel, folder: Path, sample: parity.Sample) -> None:
+        """Make nothing."""
+
+    def model_size_bytes(self, prepared: Path | None, model: RowModel) -> int:
+        """Return the size of all its files."""
+        del prepared
+        return model.size_bytes
 
 
 def list_answers(found: Any) -> list[Any]:
