@@ -12,8 +12,9 @@ from bakeoff.cli.output import StderrProgress
 def test_a_bar_moves_with_each_step_and_no_thread_draws_it_beside_what_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    # rich 13 knows this sign of a terminal, too.
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     before = threading.enumerate()
     with StderrProgress().track("bench", 3) as advance:
         assert threading.enumerate() == before
