@@ -10,9 +10,9 @@ from pathlib import Path
 from bakeoff.core.decision.decide import read_decision
 from bakeoff.core.records import BackboneSelection
 from bakeoff.disk.folders import COMPLETE_MARKER, build_folder, find_whole
-from bakeoff.disk.sealed import seal_json
+from bakeoff.disk.sealed import read_sealed, seal_json
 from bakeoff.errors import BakeoffError
-from bakeoff.orchestrator.champions import KeptSelection, _read_selection
+from bakeoff.orchestrator.champions import KeptSelection
 from bakeoff.run.measuring.orders import OUTCOME_FILE, Done, _open_outcome
 from bakeoff.stores.results.attempt_files import encode_attempt, parse_attempt
 from bakeoff.stores.results.store import ResultStore
@@ -74,7 +74,9 @@ def list_stored(folder: Path) -> dict[str, Stored]:
         "decision": Stored(
             seal_json(DECISIONS[0].model_dump(mode="json")), lambda changed: read_decision(changed, "here")
         ),
-        "selection": Stored(seal_json(kept.model_dump(mode="json")), _read_selection),
+        "selection": Stored(
+            seal_json(kept.model_dump(mode="json")), lambda changed: read_sealed(changed, KeptSelection)
+        ),
         "outcome": Stored(sealed, through(place, lambda: _open_outcome(place))),
         "mark": Stored(mark.read_bytes(), through(mark, lambda: store.find_logged(JOB.key, 1))),
         "marker": Stored(marker.read_bytes(), through(marker, lambda: find_whole(built, rehash=False))),

@@ -19,12 +19,12 @@ from bakeoff.core.config.parse import parse_settings
 from bakeoff.core.config.settings import Settings
 from bakeoff.core.decision.decide import Decision, read_decision
 from bakeoff.core.records import FailedAttempt, Measurement
-from bakeoff.disk.sealed import open_sealed, seal_json
+from bakeoff.disk.sealed import open_sealed, read_sealed, seal_json
 from bakeoff.errors import BakeoffError, CheckpointError, ConfigError, DataError, WorkerError
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.model.safetensors import INDEX_FILE, WEIGHTS_FILE, WeightFiles, check_weights
 from bakeoff.orchestrator import Project, open_project
-from bakeoff.orchestrator.champions import KeptSelection, _read_selection
+from bakeoff.orchestrator.champions import KeptSelection
 from bakeoff.run.machine.processes import STDERR_FILE
 from bakeoff.run.measuring.orders import OUTCOME_FILE, Done, Failed, _open_outcome
 from bakeoff.run.measuring.resident import Ended, Imported, Ran, Ready, ResidentWorker
@@ -230,7 +230,7 @@ def test_a_decision_of_any_bytes_is_read_or_a_data_error(document: bytes) -> Non
 @given(st.binary(max_size=200) | VALUES.map(seal))
 def test_a_selection_of_any_bytes_is_read_or_refused(document: bytes) -> None:
     with refusal(ValueError):
-        assert isinstance(_read_selection(document), KeptSelection)
+        assert isinstance(read_sealed(document, KeptSelection), KeptSelection)
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------

@@ -7,19 +7,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import ValidationError
-
 from bakeoff.core.records import BackboneSelection, Champion, Refit, Trial
 from bakeoff.core.selection.select import FINISHED, crown_champions, hold_contests, leaders_of
 from bakeoff.core.selection.study_groups import SelectionRules
 from bakeoff.disk import durable
 from bakeoff.disk.digest import digest_json
 from bakeoff.disk.inputs import MAX_RECORD_BYTES, UnsuitableFileError, read_regular
-from bakeoff.disk.sealed import find_unsealed, open_sealed, seal_json
+from bakeoff.disk.sealed import read_sealed, seal_json
 from bakeoff.errors import DataError, NoChampionError, StorageError, UserError
 from bakeoff.orchestrator.progress import warn
 from bakeoff.orchestrator.project import Project
-from bakeoff.plural import count
 from bakeoff.record import Record
 from bakeoff.stores.layouts import Layout, Sweep, count_metrics, load_layout
 from bakeoff.stores.tracking import bounded_reader, reading
@@ -90,7 +87,7 @@ def recall_selection(project: Project) -> KeptSelection:
     if not path.is_file():
         raise UserError(f"{path}: no selection was kept for offline use; {fix}")
     try:
-        kept = _read_selection(read_regular(path, MAX_RECORD_BYTES))
+        kept = read_sealed(read_regular(path, MAX_RECORD_BYTES), KeptSelection)
     except (UnsuitableFileError, ValueError) as error:
         raise DataError(str(path), found=str(error), expected=f"a file that bakeoff wrote; {fix}") from error
     if kept.settings_digest != _digest_settings(project):
@@ -99,22 +96,6 @@ def recall_selection(project: Project) -> KeptSelection:
             f"backbones, objective or selection; {fix}"
         )
     return kept
-
-
-def _read_selection(document: bytes) -> KeptSelection:
-    """Read a kept selection; the ValueError of any other document says what it is."""
-    try:
-        values = open_sealed(document)
-    except ValueError as error:
-        unsealed = find_unsealed(document)
-        if unsealed is None:
-            raise ValueError(f"a damaged file ({error})") from error
-        found = f"a file of format {unsealed.get('format_version')!s:.20}, without a digest"
-        raise ValueError(found) from error
-    try:
-        return KeptSelection.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(count(error.error_count(), "fault")) from error
 
 
 def _digest_settings(project: Project) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from bakeoff.core.config.settings import DecisionSettings
 from bakeoff.core.decision.candidates import Candidate, find_fault
@@ -33,7 +33,7 @@ from bakeoff.core.job import Environment
 from bakeoff.core.quality import QualityMetric
 from bakeoff.core.records import Measurement
 from bakeoff.disk.digest import digest_json
-from bakeoff.disk.sealed import find_unsealed, open_sealed
+from bakeoff.disk.sealed import read_sealed, read_values
 from bakeoff.errors import CannotTellError, DataError
 from bakeoff.plural import count
 from bakeoff.record import Record
@@ -203,15 +203,9 @@ def read_decision(document: bytes, place: str) -> Decision:
         DataError: It is damaged or not a decision, or another version of bakeoff wrote it.
     """
     try:
-        values = open_sealed(document)
+        return read_sealed(document, Decision)
     except ValueError as error:
-        found = f"a damaged file ({error})"
-        unsealed = find_unsealed(document)
-        if unsealed is not None:
-            parse_decision(unsealed, place)  # an older format has a message of its own
-            found = "a decision without its digest"
-        raise DataError(place, found=found, expected=_EXPECTED) from error
-    return parse_decision(values, place)
+        raise DataError(place, found=str(error), expected=_EXPECTED) from error
 
 
 def parse_decision(values: Mapping[str, Any], place: str) -> Decision:
@@ -225,15 +219,9 @@ def parse_decision(values: Mapping[str, Any], place: str) -> Decision:
         DataError: It is not a decision, or one of another version of bakeoff.
     """
     try:
-        return Decision.model_validate(values)
-    except ValidationError as error:
-        found, expected = count(error.error_count(), "fault"), _EXPECTED
-        now = Decision.model_fields["format_version"].default
-        other = [each["input"] for each in error.errors() if each["loc"] == ("format_version",)]
-        if other:
-            found = f"a decision of format {other[0]}"
-            expected = f"format {now}; run `bakeoff decide` again"
-        raise DataError(place, found=found, expected=expected) from error
+        return read_values(values, Decision)
+    except ValueError as error:
+        raise DataError(place, found=str(error), expected=_EXPECTED) from error
 
 
 def list_used(measurements: Sequence[Measurement]) -> tuple[UsedMeasurement, ...]:

@@ -530,8 +530,11 @@ def test_a_decision_of_another_format_is_refused_with_what_to_do() -> None:
     with pytest.raises(DataError) as caught:
         read_decision(json.dumps(older).encode(), "decision.json")
     assert str(caught.value).splitlines()[0] == (
-        "decision.json: found a decision of format 4; expected format 7; run `bakeoff decide` again"
+        "decision.json: found a file of format 4, without a digest; expected a file that `bakeoff decide` "
+        "wrote; run it again"
     )
+    with pytest.raises(DataError, match="found a file of format 4, not 7; expected a file that `bakeoff dec"):
+        read_decision(seal_json(older), "decision.json")
     with pytest.raises(DataError, match="expected a file that `bakeoff decide` wrote"):
         read_decision(b"{}", "decision.json")
 
@@ -549,5 +552,5 @@ def test_every_changed_digit_of_a_stored_decision_is_seen() -> None:
 
 def test_a_decision_whose_digest_was_removed_is_refused() -> None:
     document = rule([make_candidate("one"), make_candidate("two")]).model_dump_json().encode()
-    with pytest.raises(DataError, match="found a decision without its digest"):
+    with pytest.raises(DataError, match="found a file of format 7, without a digest"):
         read_decision(document, "decision.json")
