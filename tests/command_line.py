@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import functools
+import json
 import multiprocessing
 import os
 import signal
@@ -11,8 +13,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
 
 from bakeoff.cli.main import main
 from bakeoff.stores.tracking import client as client_module
@@ -37,6 +43,23 @@ def bakeoff(folder: Path, *words: str, without: Collection[str] = ()) -> subproc
         without: Variables that it must not see.
     """
     return start(folder, *words, without=without).wait()
+
+
+def read_document(text: str) -> dict[str, Any]:
+    """Read what a command printed with ``--json``, which must be as its schema in the package says."""
+    document: dict[str, Any] = json.loads(text)
+    schema = files("bakeoff").joinpath("schemas", "output", f"{document['command']}.json").read_text()
+    faults = [
+        f"{error.json_path}: {error.message[:300]}" for error in validator_of(schema).iter_errors(document)
+    ]
+    assert faults == []
+    return document
+
+
+@functools.cache
+def validator_of(schema: str) -> Draft202012Validator:
+    """Return the validator of a schema, made once."""
+    return Draft202012Validator(json.loads(schema))
 
 
 @dataclass(frozen=True)

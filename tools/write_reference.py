@@ -18,6 +18,8 @@ import click
 from pydantic import BaseModel, TypeAdapter
 
 from bakeoff.cli.main import cli
+from bakeoff.cli.options import JsonOption
+from bakeoff.cli.output import PrintedDocument
 from bakeoff.core.config.settings import Settings
 from bakeoff.core.validity.flags import FLAGS, Topic
 from bakeoff.measure.heats.protocol import PRESETS, TimingProtocol
@@ -41,6 +43,11 @@ def make_documents() -> dict[Path, str]:
         ROOT / f"src/bakeoff/schemas/{stage}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for stage, schema in schemas.items()
     }
+    printed = list_documents()
+    for document in printed.values():
+        path = ROOT / f"src/bakeoff/schemas/output/{name_file(document)}"
+        documents[path] = json.dumps(make_output_schema(document), indent=2, ensure_ascii=False) + "\n"
+    documents[ROOT / "docs/reference/json.md"] = write_json(printed)
     documents[ROOT / "docs/reference/configuration.md"] = write_configuration(schemas)
     documents[ROOT / "docs/reference/commands.md"] = write_commands()
     documents[ROOT / "docs/reference/flags.md"] = write_flags()
@@ -51,13 +58,49 @@ def make_schema(stage: str) -> Schema:
     """Make the JSON Schema of one stage's file, with the docstrings of its records."""
     model: Any = Settings.model_fields[stage].annotation
     schema = TypeAdapter(model).json_schema()
-    models = {each.__name__: each for each in walk_models(model)}
     if "properties" not in schema:  # a mapping of names that you choose
         schema["description"] = read_docstring(Settings)[1][stage]
+    describe_all(schema, model)
+    return {"$schema": SCHEMA_DIALECT, **schema, "title": f"{stage}.yaml of bakeoff"}
+
+
+def make_output_schema(document: type[PrintedDocument]) -> Schema:
+    """Make the JSON Schema of a document that a command prints, with the docstrings of its records."""
+    schema = document.model_json_schema(mode="serialization")
+    describe_all(schema, document)
+    return {"$schema": SCHEMA_DIALECT, **schema, "title": f"{name_file(document)}: output of bakeoff"}
+
+
+def list_documents() -> dict[str, type[PrintedDocument]]:
+    """List the document of each command that has the option ``--json``."""
+    context = click.Context(cli)
+    return {
+        name: option.document
+        for name in cli.list_commands(context)
+        for option in get_command(context, name).params
+        if isinstance(option, JsonOption)
+    }
+
+
+def get_command(context: click.Context, name: str) -> click.Command:
+    """Get a command that exists."""
+    command = cli.get_command(context, name)
+    if command is None:
+        raise LookupError(name)
+    return command
+
+
+def name_file(document: type[PrintedDocument]) -> str:
+    """Name the schema of a document after the command that it names."""
+    return f"{document.model_fields['command'].default}.json"
+
+
+def describe_all(schema: Schema, model: Any) -> None:
+    """Describe a record and all records inside it."""
+    models = {each.__name__: each for each in walk_models(model)}
     for name, inner in [(getattr(model, "__name__", ""), schema), *schema.get("$defs", {}).items()]:
         if name in models:
             describe(inner, models[name])
-    return {"$schema": SCHEMA_DIALECT, **schema, "title": f"{stage}.yaml of bakeoff"}
 
 
 def walk_models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -199,12 +242,34 @@ def write_commands() -> str:
     context = click.Context(cli, info_name="bakeoff", **LOOK, **cli.context_settings)
     page += ["```", cli.get_help(context), "```", ""]
     for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        if command is None:
-            raise LookupError(name)
+        command = get_command(context, name)
         inner = click.Context(command, parent=context, info_name=name, **LOOK)
         page += [f"## {name}", "", "```", command.get_help(inner), "```", ""]
     return "\n".join(page).rstrip() + "\n"
+
+
+def write_json(documents: Mapping[str, type[PrintedDocument]]) -> str:
+    """Write the page of all JSON documents."""
+    page = [
+        "# JSON output",
+        "",
+        "Written by `python tools/write_reference.py` from the records that the commands print; do not edit.",
+        "",
+        "With `--json` a command prints one document on stdout, and everything else on stderr. It has",
+        "`format_version`, `command` and `result`. `format_version` grows if a field goes or changes its",
+        "meaning. A command that ends with an error prints the error on stderr, and no document.",
+        "",
+        "The package holds a JSON Schema of each document, of your version. This prints the folder:",
+        "`python -c \"import importlib.resources as r; print(r.files('bakeoff') / 'schemas' / 'output')\"`.",
+        "",
+        "| command | schema | document |",
+        "|---|---|---|",
+    ]
+    for name, document in documents.items():
+        file = name_file(document)
+        link = f"[{file}](../../src/bakeoff/schemas/output/{file})"
+        page.append(f"| `bakeoff {name} --json` | {link} | {read_docstring(document)[0]} |")
+    return "\n".join(page) + "\n"
 
 
 def write_flags() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -10,11 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
+from bakeoff.cli.main import cli
 from bakeoff.install import install_command
-from command_line import bakeoff
+from command_line import bakeoff, read_document
 
 NOOP = (
     "--set=benchmark.runtimes=[{kind: noop}]",
@@ -105,17 +106,35 @@ def test_a_report_without_its_measurements_says_so_and_shows_the_decision(projec
 
 
 def test_run_goes_from_champions_to_report_and_promotes_nothing(project_folder: Path) -> None:
-    done = bakeoff(project_folder, "run", "-q")
+    done = bakeoff(project_folder, "run", "-q", "--json")
     assert done.returncode == 0
+    assert read_document(done.stdout)["command"] == "decide"
     assert (project_folder / "results" / "report.html").is_file()
     check = bakeoff(project_folder, "promote", "--json")
-    assert json.loads(check.stdout)["result"]["is_new"] is True
+    assert read_document(check.stdout)["result"]["is_new"] is True
 
 
-def test_json_goes_to_stdout_alone_and_is_versioned(project_folder: Path) -> None:
-    for stage in ("champions", "plan", "bench", "decide", "report", "promote", "sweep"):
-        document = json.loads(bakeoff(project_folder, stage, "--json").stdout)
-        assert (document["format_version"], document["command"]) == (2, stage)
+PRINTED = ("init", "sweep", "champions", "plan", "bench", "decide", "report", "promote")
+# Read in tests of their own: of run here, else in test_trial, test_setup, test_offline and test_compare.
+PRINTED_ELSEWHERE = ("run", "try", "doctor", "sync", "compare")
+
+
+def test_json_goes_to_stdout_alone_and_is_as_its_schema_says(project_folder: Path) -> None:
+    for command in PRINTED:
+        more = ("--folder", "again") if command == "init" else ()
+        document = read_document(bakeoff(project_folder, command, *more, "--json").stdout)
+        assert (document["format_version"], document["command"]) == (2, command)
+
+
+def test_every_command_with_json_is_asked_for_it() -> None:
+    context = click.Context(cli)
+    commands = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    with_json = {
+        name
+        for name, command in commands.items()
+        if command is not None and any("--json" in option.opts for option in command.params)
+    }
+    assert with_json == {*PRINTED, *PRINTED_ELSEWHERE}
 
 
 def test_plan_explains_one_job_part_by_part(project_folder: Path) -> None:
@@ -125,7 +144,7 @@ def test_plan_explains_one_job_part_by_part(project_folder: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "config changed: batch_sizes ([1,2] → [1,3])" in shown.stdout
     assert "1 of " in shown.stdout
-    document = json.loads(bakeoff(project_folder, "plan", changed, "--explain", label, "--json").stdout)
+    document = read_document(bakeoff(project_folder, "plan", changed, "--explain", label, "--json").stdout)
     result = document["result"]
     assert result["job"] == label
     assert result["nearest"]["state"] == "valid"
@@ -135,7 +154,7 @@ def test_plan_explains_one_job_part_by_part(project_folder: Path) -> None:
         ("scenario.batch_sizes", "[1,2]", "[1,3]")
     ]
     by_digest = bakeoff(project_folder, "plan", changed, "--explain", result["key_digest"][:10], "--json")
-    assert json.loads(by_digest.stdout)["result"] == result
+    assert read_document(by_digest.stdout)["result"] == result
 
 
 @pytest.mark.parametrize("text", ["", "nothing"])
@@ -358,7 +377,7 @@ def test_a_preset_can_be_asked_for_by_a_word_and_a_setting_stands_above_it(
 ) -> None:
     change(project_folder, "benchmark", protocol={"rounds": 4})
     done = bakeoff(project_folder, "plan", *words, "--explain", "tiny × torch-fp32 × latency", "--json")
-    parts = {part["name"]: part["wanted"] for part in json.loads(done.stdout)["result"]["parts"]}
+    parts = {part["name"]: part["wanted"] for part in read_document(done.stdout)["result"]["parts"]}
     assert parts["protocol.min_repeats"] == n_repeats
     assert parts["protocol.rounds"] == "4"
 
@@ -376,7 +395,7 @@ def test_a_backbone_without_refit_is_out_with_its_reason_and_the_others_go_on(pr
     change(project_folder, "hpo", backbones={**hpo["backbones"], "absent": {"pretrained": "x"}})
     done = bakeoff(project_folder, "champions", "--json")
     assert done.returncode == 0
-    result = json.loads(done.stdout)["result"]
+    result = read_document(done.stdout)["result"]
     assert result["tiny"]["champion"] is not None
     assert result["absent"]["reason"] == "no finished trial of backbone 'absent'"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from command_line import bakeoff
+from command_line import bakeoff, read_document
 
 RUNTIMES = [{"kind": "onnxruntime", "threads": 1}, {"kind": "onnxruntime", "threads": 1, "spinning": False}]
 MAX_ATTEMPTS = 2
@@ -61,7 +60,7 @@ def change(folder: Path, **values: object) -> None:
 def ask(folder: Path, *words: str, code: int) -> Any:
     done = bakeoff(folder, *words, "--json")
     assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)["result"]
+    return read_document(done.stdout)["result"]
 
 
 def plan_of_latency(folder: Path) -> set[tuple[str, str, int]]:

@@ -17,7 +17,7 @@ from bakeoff.measure.tasks import Tensors
 from bakeoff.orchestrator import Project, decide, load_decision, plan, promote, save_decision
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
-from command_line import bakeoff
+from command_line import bakeoff, read_document
 
 Reopen = Callable[..., Project]
 FASTEST = "decision.objective={kind: fastest}"
@@ -96,12 +96,12 @@ def test_without_latency_even_the_fastest_cannot_be_found(reopen: Reopen) -> Non
 def test_a_comparison_without_quality_says_so(reopen: Reopen, timed: str, project_folder: Path) -> None:
     words = ("compare", "tiny × torch-fp32", "tiny × onnxruntime-fp32", "--json", "--set", timed)
     done = bakeoff(project_folder, *words)
-    result = json.loads(done.stdout)["result"]
+    result = read_document(done.stdout)["result"]
     assert result["remarks"] == ["quality: not measured on either side"]
     assert result["pairs"][0]["lines"][0]["metric"] == "latency"
     keys = [each.job.key_digest for each in plan(reopen(timed)).reused]
     single = bakeoff(project_folder, "compare", *keys, "--json")
-    assert json.loads(single.stdout)["result"]["remarks"] == []
+    assert read_document(single.stdout)["result"]["remarks"] == []
 
 
 def test_a_winner_by_speed_is_promoted_with_a_warning(

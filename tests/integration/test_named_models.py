@@ -38,7 +38,7 @@ from bakeoff.serving import load_served_model
 from bakeoff.stores import tags
 from bakeoff.stores.checkpoints import CheckpointStore
 from bakeoff.stores.tracking import Tracker, create_client
-from command_line import bakeoff
+from command_line import bakeoff, read_document
 from copies import copy_project
 from once import make_once
 
@@ -368,7 +368,7 @@ def test_commands_work_with_named_models_only(write: Write, small: Path) -> None
             "named model prod: models:/ner@live",
         ],
     )
-    as_json = json.loads(bakeoff(folder, "champions", *config, "--json").stdout)
+    as_json = read_document(bakeoff(folder, "champions", *config, "--json").stdout)
     assert as_json["models"] == {"new": str(small), "prod": "models:/ner@live"}
     done = bakeoff(folder, "run", *config)
     assert done.returncode in (0, 4), done.stderr

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bakeoff.disk.sealed import seal_json
 from bakeoff.errors import DataError, TrackingError, UserError
 from bakeoff.orchestrator import (
     Project,
@@ -22,7 +22,7 @@ from bakeoff.orchestrator import (
 )
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import create_client
-from command_line import bakeoff
+from command_line import bakeoff, read_document
 
 NOOP = ("benchmark.runtimes=[{kind: noop}]", "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}]")
 NOTHING_LISTENS = "tracking.uri=http://user:secret@127.0.0.1:9"
@@ -81,8 +81,8 @@ def test_sync_sends_what_was_measured_and_decided_offline_and_leaves_with_5_whil
     assert f"waits: {measured.job.label}, attempt 1\nwaits: decision: " in down.stdout
     assert "0 sent, 2 waiting on disk: tracking store http://user:***@127.0.0.1:9" in down.stdout
     up = bakeoff(project_folder, "sync", "--json")
-    assert (up.returncode, json.loads(up.stdout)["result"]["waiting"]) == (0, [])
-    assert len(json.loads(up.stdout)["result"]["sent"]) == 2
+    assert (up.returncode, read_document(up.stdout)["result"]["waiting"]) == (0, [])
+    assert len(read_document(up.stdout)["result"]["sent"]) == 2
     again = bakeoff(project_folder, "sync")
     assert (again.returncode, again.stdout) == (0, "0 sent, 0 waiting on disk\n")
     assert [planned.action for planned in plan(open_project(project_folder / "config", NOOP)).jobs] == [
@@ -138,6 +138,9 @@ def test_a_selection_of_another_format_says_what_to_do(offline: OpenOffline) -> 
     expected = r"champions\.json: found a file of format 3, without a digest; .*; run `bakeoff champions`"
     with pytest.raises(DataError, match=expected):
         plan(project)
+    project.selection_path.write_bytes(seal_json({"format_version": 3}))
+    with pytest.raises(DataError, match=r"champions\.json: found a file of format 3, not 4; expected a file"):
+        plan(project)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +174,9 @@ def test_every_stage_says_that_it_answers_offline_and_as_of_when(project_folder:
         assert shown.returncode == 0, shown.stderr
         assert "offline: used only this disk" in shown.stdout
         assert selected_at in shown.stdout
-        document = json.loads(bakeoff(project_folder, stage, "--offline", "--json", dead).stdout)
+        document = read_document(bakeoff(project_folder, stage, "--offline", "--json", dead).stdout)
         assert document["offline"]["champions_selected_at"] == selected_at
-    assert json.loads(bakeoff(project_folder, "plan", "--json").stdout)["offline"] is None
+    assert read_document(bakeoff(project_folder, "plan", "--json").stdout)["offline"] is None
 
 
 def test_a_decision_made_offline_is_logged_by_the_next_decide(

@@ -42,7 +42,7 @@ from bakeoff.orchestrator.promote.promote import parse_expected
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker, create_client
 from bakeoff.stores.tracking.aliases import Aliases, read_aliases
-from command_line import bakeoff
+from command_line import bakeoff, read_document
 from replies import LosesFirstReply
 
 Reopen = Callable[..., Project]
@@ -505,7 +505,7 @@ def test_promote_talks_of_dry_run_refusal_and_undo_on_the_command_line(project_f
     assert (moved.returncode, moved.stdout) == (6, "")
     assert "error: model 'bakeoff-model': found no version at @champion; expected version 4" in moved.stderr
     done = bakeoff(project_folder, "promote", "--json")
-    result = json.loads(done.stdout)["result"]
+    result = read_document(done.stdout)["result"]
     assert (result["version"], result["previous"], result["is_new"]) == ("1", None, True)
     undo = bakeoff(project_folder, "promote", "--undo")
     assert undo.returncode == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from bakeoff.errors import NoSweepError, StudyError
 from bakeoff.orchestrator import Project, join_sweep, open_project, select_champions, sweep
 from bakeoff.stores import tags
 from bakeoff.stores.tracking import Tracker
+from command_line import read_document
 from copies import STORE, copy_project
 from integration.word_trainers import VARIABLES
 from services import PostgresServer, closed_port
@@ -318,7 +318,7 @@ def test_a_sweep_on_a_server_prints_its_result_and_nothing_else(
     cli.main(
         ["sweep", "--json", "-c", str(make_team(tracking=mlflow_uri, n_trials=1))], standalone_mode=False
     )
-    assert json.loads(capfd.readouterr().out)["result"][0]["n_trials"] == 1
+    assert read_document(capfd.readouterr().out)["result"][0]["n_trials"] == 1
 
 
 def test_a_storage_that_does_not_answer_opens_no_sweep(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 
@@ -18,12 +18,20 @@ from bakeoff.cli.options import (
     quiet_option,
 )
 from bakeoff.cli.stages import EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL
+from bakeoff.core.comparison.compare import Comparison
 from bakeoff.core.comparison.gate import ComparedQuantity, ComparisonSettings, GateResult
 from bakeoff.orchestrator import compare as compare_sides
 from bakeoff.orchestrator import open_project
 from bakeoff.report.text.comparison import render_comparison, render_markdown
 
 EXIT_CODES: dict[GateResult, int] = {"pass": 0, "fail": EXIT_ANSWER_IS_NO, "cannot tell": EXIT_CANNOT_TELL}
+
+
+class CompareDocument(output.PrintedDocument):
+    """Comparison of two sides, with the result of the gate."""
+
+    command: Literal["compare"] = "compare"
+    result: Comparison
 
 
 class FiniteRange(click.FloatRange):
@@ -77,7 +85,7 @@ class FiniteRange(click.FloatRange):
     help="Gate on this metric; repeat for several [latency, quality].",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table for a pull request.")
-@json_option
+@json_option(CompareDocument)
 @click.option(
     "--allow-unlike-environments",
     is_flag=True,
@@ -133,7 +141,7 @@ def compare(
     )
     result = compare_sides(project, baseline, candidate, settings)
     if as_json:
-        output.show_json("compare", result.model_dump(mode="json"))
+        output.show_json(CompareDocument(result=result))
     elif as_markdown:
         click.echo(render_markdown(result), nl=False)
     else:

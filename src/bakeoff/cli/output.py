@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Literal
 
 import click
 from rich.console import Console, RenderableType
@@ -19,10 +19,20 @@ from rich.progress import (
 )
 
 from bakeoff.orchestrator.progress import Advance
+from bakeoff.record import Record
 from bakeoff.report.text.units import clean
 
-FORMAT_VERSION = 2
 MIN_WIDTH = 100
+
+
+class PrintedDocument(Record):
+    """JSON document that a command prints; ``bakeoff/schemas/output`` holds the schema of each.
+
+    Attributes:
+        format_version: Version of the form of these documents.
+    """
+
+    format_version: Literal[2] = 2
 
 
 class StderrProgress:
@@ -86,7 +96,7 @@ def show(renderable: RenderableType) -> None:
     console.print(renderable, crop=False)
 
 
-def show_json(command: str, result: Any, **remarks: Any) -> None:
-    """Print a versioned JSON document on stdout, with remarks on its origin next to the result."""
-    document = {"format_version": FORMAT_VERSION, "command": command, **remarks, "result": result}
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+def show_json(document: PrintedDocument) -> None:
+    """Print a JSON document on stdout."""
+    fields = document.model_dump(mode="json")
+    click.echo(json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False))

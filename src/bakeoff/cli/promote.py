@@ -7,6 +7,7 @@ from collections.abc import Callable
 import click
 
 from bakeoff.cli import output
+from bakeoff.cli.documents import PromoteDocument
 from bakeoff.orchestrator import Project, promote, undo_promotion
 from bakeoff.orchestrator.promote.promote import Promotion
 from bakeoff.report.text.units import clean
@@ -45,7 +46,7 @@ def run_promotion(
     else:
         done = promote(project, expect=expect, force=force, is_dry_run=dry_run)
     if as_json:
-        output.show_json("promote", done.model_dump(mode="json"))
+        output.show_json(PromoteDocument(result=done))
     else:
         click.echo(clean(_say_undo(done) if undo else say_promotion(done)))
         if done.is_dry_run:

@@ -10,6 +10,22 @@ from typing import Any
 import click
 
 from bakeoff.cli import output, tables
+from bakeoff.cli.documents import (
+    BenchDocument,
+    BenchOutcome,
+    ChampionsDocument,
+    ComparedPart,
+    DecideDocument,
+    ExplainedJob,
+    OfflineOrigin,
+    PlanDocument,
+    PlanRow,
+    PromoteDocument,
+    ReportDocument,
+    SweepDocument,
+    SyncDocument,
+    WrittenReport,
+)
 from bakeoff.cli.options import (
     config_option,
     find_config,
@@ -21,7 +37,7 @@ from bakeoff.cli.options import (
 from bakeoff.cli.promote import promotion_options, run_promotion
 from bakeoff.cli.report import write_report
 from bakeoff.core.decision.decide import Decision
-from bakeoff.core.plan.jobs import Explanation, PlannedJob
+from bakeoff.core.plan.jobs import Explanation
 from bakeoff.core.records import BackboneSelection
 from bakeoff.core.run_mode import RunMode
 from bakeoff.measure.heats.protocol import DECIDED
@@ -49,12 +65,23 @@ from bakeoff.report.text.units import clean
 EXIT_ANSWER_IS_NO, EXIT_CANNOT_TELL, EXIT_TRACKING, EXIT_HAS_WORK = 3, 4, 5, 10
 
 
-def _stage(function: Callable[..., int | None]) -> click.Command:
-    """Give a function the options that all stages share; it receives an open project."""
+def _stage(document: type[output.PrintedDocument]) -> Callable[[Callable[..., int | None]], click.Command]:
+    """Give a stage the options that all share.
+
+    Args:
+        document: What the stage prints with ``--json``.
+    """
+    return functools.partial(_make_command, document)
+
+
+def _make_command(
+    document: type[output.PrintedDocument], function: Callable[..., int | None]
+) -> click.Command:
+    """Make the command of a stage; its function receives an open project."""
 
     @config_option
     @overrides_option
-    @json_option
+    @json_option(document)
     @quiet_option
     @functools.wraps(function)
     def command(
@@ -113,7 +140,7 @@ def _preset_overrides(*, is_quick: bool, is_rigorous: bool) -> tuple[str, ...]:
     return (f"benchmark.protocol.preset={chosen}",) if chosen else ()
 
 
-@_stage
+@_stage(SweepDocument)
 @click.option(
     "--worker",
     "is_worker",
@@ -124,13 +151,13 @@ def sweep(project: Project, *, as_json: bool, is_worker: bool) -> int:
     """Search each backbone's hyper-parameters and refit the best trial."""
     results = run_worker(project) if is_worker else run_sweep(project)
     if as_json:
-        output.show_json("sweep", [result.model_dump(mode="json") for result in results])
+        output.show_json(SweepDocument(result=results))
     else:
         output.show(tables.table_of_sweep(results))
     return EXIT_ANSWER_IS_NO if any(result.failure for result in results) else 0
 
 
-@_stage
+@_stage(ChampionsDocument)
 def champions(project: Project, *, as_json: bool) -> int:
     """Select each backbone's champion from the tracking store."""
     selections, sources = select_champions(project), _list_sources(project)
@@ -158,15 +185,14 @@ def show_champions(
 ) -> int:
     """Print the selection; return 3 if no backbone has a champion."""
     if as_json:
-        rows = {name: row.model_dump(mode="json") for name, row in selections.items()}
-        output.show_json("champions", rows, models=models or {})
+        output.show_json(ChampionsDocument(models=models or {}, result=selections))
     else:
         output.show(tables.table_of_champions(selections))
     has_champion = any(row.champion for row in selections.values())
     return 0 if has_champion or not selections else EXIT_ANSWER_IS_NO
 
 
-@_stage
+@_stage(PlanDocument)
 @offline_option
 @_presets(
     "Plan for `run --quick`, which uses fewer repeats.",
@@ -183,9 +209,8 @@ def plan(project: Project, *, as_json: bool, exit_code: bool, text: str | None) 
     made = make_plan(project)
     wall_time = estimate_time(project, made)
     if as_json:
-        rows = [_row_of(planned) for planned in made.jobs]
-        time = wall_time.model_dump(mode="json") if wall_time else None
-        output.show_json("plan", rows, **_remarks(project), estimate=time)
+        rows = tuple(map(PlanRow.of, made.jobs))
+        output.show_json(PlanDocument(offline=_find_origin(project), estimate=wall_time, result=rows))
     else:
         output.show(tables.table_of_plan(made, wall_time))
         _say_offline(project)
@@ -195,34 +220,23 @@ def plan(project: Project, *, as_json: bool, exit_code: bool, text: str | None) 
 def show_explanation(project: Project, explanation: Explanation, *, as_json: bool) -> int:
     """Print a job next to its nearest benchmark."""
     if as_json:
-        document = {
-            **_row_of(explanation.planned),
-            "nearest": explanation.nearest and explanation.nearest.model_dump(mode="json", exclude={"parts"}),
-            "parts": [
-                {**part.model_dump(mode="json"), "is_same": part.is_same} for part in explanation.parts
-            ],
-        }
-        output.show_json("plan", document, **_remarks(project))
+        parts = tuple(ComparedPart(is_same=part.is_same, **dict(part)) for part in explanation.parts)
+        row = ExplainedJob.of(explanation.planned, nearest=explanation.nearest, parts=parts)
+        output.show_json(PlanDocument(offline=_find_origin(project), result=row))
     else:
         output.show(tables.table_of_explanation(explanation))
         _say_offline(project)
     return 0
 
 
-def _row_of(planned: PlannedJob) -> dict[str, Any]:
-    job = planned.job
-    named = {"key": job.key, "key_digest": job.key_digest, "job": job.label}
-    return {**named, **planned.model_dump(mode="json", exclude={"job"})}
-
-
-def _remarks(project: Project) -> dict[str, Any]:
-    """Return what a document says about the origin of its result."""
+def _find_origin(project: Project) -> OfflineOrigin | None:
+    """Find the origin of a result that was made without the tracking store; None with it."""
     if not project.is_offline:
-        return {"offline": None}
+        return None
     if not project.settings.hpo.backbones:
-        return {"offline": {}}
+        return OfflineOrigin()
     kept = recall_selection(project)
-    return {"offline": {"champions_selected_at": kept.selected_at, "champions_from": kept.store}}
+    return OfflineOrigin(champions_selected_at=kept.selected_at, champions_from=kept.store)
 
 
 def _say_offline(project: Project) -> None:
@@ -235,7 +249,7 @@ def _say_offline(project: Project) -> None:
         )
 
 
-@_stage
+@_stage(BenchDocument)
 @offline_option
 @_presets_to_measure
 def bench(project: Project, *, as_json: bool) -> int:
@@ -246,21 +260,7 @@ def bench(project: Project, *, as_json: bool) -> int:
 def show_bench(project: Project, result: BenchResult, *, as_json: bool) -> int:
     """Print the outcome of each job; return 3 if one failed, 4 if the machine was too busy for one."""
     if as_json:
-        document = {
-            "measured": [
-                {"key": row.job.key, "job": row.job.label, "validity": row.validity}
-                for row in result.measured
-            ],
-            "failed": [
-                {"key": row.job.key, "job": row.job.label, "reason": row.reason} for row in result.failed
-            ],
-            "reused": [row.job.key for row in result.plan.reused],
-            "left": [{"key": row.job.key, "reason": row.reason} for row in result.plan.left],
-            "contended": [job.key for job in result.contended],
-            "result_files": {name: str(path) for name, path in result.result_files.items()},
-            "unlogged": result.unlogged,
-        }
-        output.show_json("bench", document, **_remarks(project))
+        output.show_json(BenchDocument(offline=_find_origin(project), result=BenchOutcome.of(result)))
     else:
         output.show(tables.table_of_bench(result))
         if result.contended:
@@ -286,12 +286,12 @@ def describe_contended(project: Project, result: BenchResult) -> str:
     )
 
 
-@_stage
+@_stage(SyncDocument)
 def sync(project: Project, *, as_json: bool) -> int:
     """Send results that are not yet in the tracking store."""
     result = run_sync(project)
     if as_json:
-        output.show_json("sync", result.model_dump(mode="json"))
+        output.show_json(SyncDocument(result=result))
     else:
         for verb, labels in (("sent", result.sent), ("waits", result.waiting)):
             for label in labels:
@@ -301,7 +301,7 @@ def sync(project: Project, *, as_json: bool) -> int:
     return EXIT_TRACKING if result.waiting else 0
 
 
-@_stage
+@_stage(DecideDocument)
 @offline_option
 @_presets_to_use("Decide from")
 def decide(project: Project, *, as_json: bool) -> int:
@@ -314,7 +314,7 @@ def decide(project: Project, *, as_json: bool) -> int:
 def show_decision(project: Project, decision: Decision, *, as_json: bool) -> int:
     """Print the decision; return 3 if no candidate may win, 4 for a tie or invalid measurements."""
     if as_json:
-        output.show_json("decide", decision.model_dump(mode="json"), **_remarks(project))
+        output.show_json(DecideDocument(offline=_find_origin(project), result=decision))
     else:
         output.show(render_terminal(decision))
         _say_offline(project)
@@ -328,18 +328,18 @@ def code_of_decision(decision: Decision) -> int:
     return 0 if decision.is_pass else EXIT_CANNOT_TELL
 
 
-@_stage
+@_stage(ReportDocument)
 def report(project: Project, *, as_json: bool) -> int:
     """Write the last decision as one self-contained HTML page."""
     path = write_report(project, load_decision(project), select_champions(project))
     if as_json:
-        output.show_json("report", {"path": str(path)})
+        output.show_json(ReportDocument(result=WrittenReport(path=path)))
     else:
         click.echo(path)
     return 0
 
 
-@_stage
+@_stage(PromoteDocument)
 @_presets_to_use("Check the decision against")
 @promotion_options
 def promote(project: Project, *, as_json: bool, **options: Any) -> int:
@@ -347,7 +347,7 @@ def promote(project: Project, *, as_json: bool, **options: Any) -> int:
     return run_promotion(project, as_json=as_json, **options)
 
 
-@_stage
+@_stage(DecideDocument)
 @_presets_to_measure
 def run(project: Project, *, as_json: bool) -> int:
     """Run champions, plan, bench, decide and report; never promotes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import click
 
@@ -13,11 +13,26 @@ from bakeoff.cli import output, tables
 from bakeoff.cli.options import json_option, overrides_option, quiet_option
 from bakeoff.cli.report import write_report
 from bakeoff.cli.stages import code_of_bench, code_of_decision, describe_contended
+from bakeoff.core.decision.decide import Decision
 from bakeoff.measure.heats.protocol import DECIDED
 from bakeoff.orchestrator import bench, decide
 from bakeoff.orchestrator.trial.trial import TrialRequest, open_trial, save_trial
 from bakeoff.report import render_terminal
 from bakeoff.report.text.units import clean
+
+
+class TryDocument(output.PrintedDocument):
+    """Decision: standings, winner, reasons, settings and evidence; nothing is printed for one candidate.
+
+    Attributes:
+        report: Path of the page.
+        remarks: What was inferred, and how to say otherwise.
+    """
+
+    command: Literal["try"] = "try"
+    report: Path
+    remarks: tuple[str, ...]
+    result: Decision
 
 
 @click.command("try", short_help="Compare models without a configuration: which is better, faster, how sure?")
@@ -64,7 +79,7 @@ from bakeoff.report.text.units import clean
     "--save", "saves", is_flag=True, help="Write the settings as a project into the results folder."
 )
 @overrides_option
-@json_option
+@json_option(TryDocument)
 @quiet_option
 def trial(
     *,
@@ -122,8 +137,7 @@ def trial(
     command = shlex.join(["bakeoff", *sys.argv[1:]])
     path = write_report(project, decision, {}, commands=(command,))
     if as_json:
-        document: dict[str, Any] = decision.model_dump(mode="json")
-        output.show_json("try", document, report=str(path), remarks=list(opened.remarks))
+        output.show_json(TryDocument(report=path, remarks=opened.remarks, result=decision))
     else:
         output.show(render_terminal(decision))
         click.echo(f"report: {path}")

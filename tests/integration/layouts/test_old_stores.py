@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from bakeoff.orchestrator.champions import read_sweep
 from bakeoff.orchestrator.checkpoints import find_checkpoint
 from bakeoff.orchestrator.setup.discover import propose
 from bakeoff.stores.layouts import load_layout
-from command_line import bakeoff
+from command_line import bakeoff, read_document
 from old_store import ARCHIVE, METRIC, OldSweep, write_old_benchmark, write_old_sweep
 
 from .conftest import Store
@@ -107,7 +106,7 @@ def test_init_names_the_objective_of_an_old_store(store: Store, folds: int) -> N
     assert tracking["sweep_experiment"] == ["resume_ner-hpo-distilbert", "resume_ner-hpo-roberta"]
     champions = bakeoff(store.folder, "champions", "--json")
     assert champions.returncode == 0, champions.stderr
-    assert all(row["champion"] for row in json.loads(champions.stdout)["result"].values())
+    assert all(row["champion"] for row in read_document(champions.stdout)["result"].values())
 
 
 def test_init_proposes_no_metric_of_a_fold_and_the_one_that_parents_name(store: Store) -> None:
