@@ -176,7 +176,7 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
     open_page: Open, decision: Decision, selections: Selections
 ) -> None:
     # MLflow shows HTML artifacts in a sandboxed frame, from a blob of its own origin.
-    html = render_html(decision, selections, FACTS)
+    html = render_html(decision, selections, FACTS, tracking_address="http://mlflow.test")
     opened = open_page("<!doctype html><title>file</title>")
     page = opened.page
     viewer = "<!doctype html><title>viewer</title>"
@@ -215,6 +215,11 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
     heading = frame.locator("h2#reproduce").bounding_box()
     assert heading is not None
     assert 0 <= heading["y"] < 820
+    # No page opens from there, so that the address of a run is shown in its place.
+    champion = next(each.champion for each in selections.values() if each.champion)
+    address = f"http://mlflow.test/#/experiments/{champion.experiment_id}/runs/{champion.refit_run_id}"
+    expect(frame.get_by_text(address, exact=True).first).to_be_visible(timeout=60_000)
+    assert frame.locator('a[target="_blank"]').count() == 0
     assert opened.complaints == []
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from bakeoff.measure.statistics.moderation import Spread
 from bakeoff.measure.statistics.readings import LATENCY
 from bakeoff.orchestrator import Project, open_project, plan
 from bakeoff.stores.results.store import ResultStore
-from command_line import bakeoff
+from command_line import bakeoff, read_document
 from copies import copy_project
 
 TORCH, ONNX = "tiny × torch-fp32", "tiny × onnxruntime-fp32"
@@ -29,7 +31,7 @@ Reopen = Callable[..., Project]
 def compare(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
     done = bakeoff(folder, "compare", *words, "--json")
     assert done.stdout, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)["result"]
+    result: dict[str, Any] = read_document(done.stdout)["result"]
     return done.returncode, result
 
 
@@ -281,6 +283,18 @@ def test_broken_files_get_one_clear_line(project_folder: Path) -> None:
         assert done.returncode in (2, 4), (text, done.stdout, done.stderr)
 
 
+def test_the_summary_of_the_page_goes_to_stdout_and_to_a_file(project_folder: Path) -> None:
+    page = Path(bakeoff(project_folder, "report").stdout.strip()).read_text(encoding="utf-8")
+    shown = re.search(r'<textarea id="summary"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
+    assert shown is not None
+    printed = bakeoff(project_folder, "export", "--format", "markdown")
+    assert printed.stdout == html.unescape(shown[1])
+    assert printed.stdout.startswith("**bakeoff: tiny × ")
+    done = bakeoff(project_folder, "export", "--format", "markdown", "pull-request.md")
+    assert (project_folder / "pull-request.md").read_text(encoding="utf-8") == printed.stdout
+    assert "pull-request.md: the summary of the decision" in done.stderr
+
+
 def test_samples_go_to_parquet_and_back(project_folder: Path) -> None:
     done = bakeoff(project_folder, "export", "--what", "samples", "--format", "parquet", "out/s.parquet")
     assert done.returncode == 0, done.stderr
@@ -313,6 +327,10 @@ def test_every_kind_goes_to_csv_and_json_on_stdout(project_folder: Path) -> None
         (("--format", "parquet", "-"), "found parquet on stdout; name a file"),
         (("--format", "xlsx", "out"), "'xlsx' is not one of"),
         (("out",), "Missing option '--format'"),
+        (
+            ("--format", "markdown", "--what", "samples"),
+            "found --what samples with --format markdown, which writes a decision only",
+        ),
     ],
 )
 def test_an_export_that_cannot_be_written_is_bad_usage_and_writes_nothing(

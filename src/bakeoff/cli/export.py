@@ -1,9 +1,9 @@
-"""export: the decision, measurements or samples for other tools: a file, or annotations of a CI run."""
+"""export: the decision, measurements or samples for other tools: a file, annotations or a summary."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Literal, get_args
 
 import click
 
@@ -15,10 +15,12 @@ from bakeoff.orchestrator import load_decision, open_project
 from bakeoff.orchestrator.export import tabulate
 from bakeoff.plural import count
 from bakeoff.report.text.annotations import annotate
+from bakeoff.report.text.summary import render_summary
 from bakeoff.stores.results.table_files import Format, encode_frame
 
 STDOUT = "-"
-GITHUB: Final = "github"
+# Formats of text about a decision, in place of a table.
+DecisionText = Literal["github", "markdown"]
 
 
 @click.command(short_help="Write the decision, measurements or samples for other tools.")
@@ -33,9 +35,9 @@ GITHUB: Final = "github"
 @click.option(
     "--format",
     "form",
-    type=click.Choice([*get_args(Format), GITHUB]),
+    type=click.Choice([*get_args(Format), *get_args(DecisionText)]),
     required=True,
-    help="Format of the file; github writes annotations of GitHub Actions.",
+    help="Format of the file; github writes annotations of GitHub Actions, markdown a summary.",
 )
 @config_option
 @overrides_option
@@ -44,7 +46,7 @@ def export(
     *,
     file: str,
     what: What,
-    form: Format | Literal["github"],
+    form: Format | DecisionText,
     config: Path | None,
     overrides: tuple[str, ...],
     quiet: bool,
@@ -55,21 +57,24 @@ def export(
 
     The format github writes the decision as annotations, which a step of GitHub Actions prints: a winner is a
     notice, no winner an error, everything uncertain a warning.
+
+    The format markdown writes the decision as a summary for a pull request, which is also on the page of the
+    report.
     """
     path = Path(file)
     if file == STDOUT and form == "parquet":
         raise click.UsageError("found parquet on stdout; name a file instead of -")
     if file != STDOUT and path.is_dir():
         raise click.UsageError(f"{path}: found a folder; name a file")
-    if form == GITHUB and what != "decision":
-        raise click.UsageError(
-            f"found --what {what} with --format github; annotations are of a decision only"
-        )
+    if form in get_args(DecisionText) and what != "decision":
+        raise click.UsageError(f"found --what {what} with --format {form}, which writes a decision only")
     progress = output.StderrProgress(is_quiet=quiet)
     project = open_project(config or find_config(), overrides, progress)
-    if form == GITHUB:
+    if form == "github":
         lines = annotate(load_decision(project))
         data, found = "".join(f"{line}\n" for line in lines).encode(), count(len(lines), "annotation")
+    elif form == "markdown":
+        data, found = render_summary(load_decision(project)).encode(), "the summary of the decision"
     else:
         table = tabulate(project, what)
         data, found = encode_frame(table, what, form), f"{count(table.n_rows, 'row')} of {what}"

@@ -74,7 +74,7 @@ def render_html(
         sources=sources or {},
         digests={row.backbone: row.checkpoint_digest for row in decision.standings},
         facts=facts,
-        summary_lines=render_summary(decision, facts).splitlines(),
+        summary_lines=render_summary(decision).splitlines(),
         what_if=describe_what_if(decision, commands),
         run_pages=list_run_pages(selections, tracking_address),
         trial_strips={

@@ -9,6 +9,15 @@ document.addEventListener("click", (event) => {
   target.focus({preventScroll: true});
   target.scrollIntoView();
 });
+// A link to a run becomes its address, to copy: nothing can be opened from that frame.
+if (location.protocol === "blob:") {
+  for (const link of document.querySelectorAll('a[target="_blank"]')) {
+    const address = document.createElement("code");
+    address.className = "address";
+    address.textContent = link.href;
+    link.replaceWith(...link.childNodes, " ", address);
+  }
+}
 
 // The answers are those of bakeoff, one for each place of the sliders; nothing is computed here.
 const panel = document.getElementById("what-if-panel");

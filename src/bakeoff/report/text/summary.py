@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bakeoff.disk.digest import shorten
+from bakeoff.disk.digest import digest_json, shorten
 from bakeoff.plural import count
 from bakeoff.report.text.comparison import escape_markdown
 from bakeoff.report.text.decision import (
@@ -30,12 +29,11 @@ _MOST_ROWS = 10
 _WORDS = {"clear": "winner", "tie broken by speed": "fastest of the tied", None: "no clear winner"}
 
 
-def render_summary(decision: Decision, facts: Mapping[str, str]) -> str:
+def render_summary(decision: Decision) -> str:
     """Render a decision as Markdown: verdict, table, reasons, and how sure it is.
 
     Args:
         decision: Decision to summarize; text from outside is escaped.
-        facts: Versions and digests; those of bakeoff and the decision are shown.
     """
     columns = _name_columns(decision)
     shown = decision.standings[:_MOST_ROWS]
@@ -50,7 +48,7 @@ def render_summary(decision: Decision, facts: Mapping[str, str]) -> str:
     if len(decision.standings) > len(shown):
         lines += [f"and {count(len(decision.standings) - len(shown), 'more candidate')}", ""]
     lines += [f"- {escape_markdown(sentence)}" for sentence in _list_sentences(decision)]
-    return "\n".join([*lines, "", f"<sub>{escape_markdown(_describe_basis(decision, facts))}</sub>"]) + "\n"
+    return "\n".join([*lines, "", f"<sub>{escape_markdown(_describe_basis(decision))}</sub>"]) + "\n"
 
 
 def _name_columns(decision: Decision) -> tuple[str, ...]:
@@ -82,14 +80,14 @@ def _list_sentences(decision: Decision) -> tuple[str, ...]:
     )
 
 
-def _describe_basis(decision: Decision, facts: Mapping[str, str]) -> str:
+def _describe_basis(decision: Decision) -> str:
     settings = decision.settings
     n_resamples = count(settings.resamples, "resample")
     unit = name_unit(decision)
-    made = [f"{name} {facts[name]}" for name in ("bakeoff",) if name in facts]
-    made += [f"decision {shorten(facts[name])}" for name in ("decision digest",) if name in facts]
+    made = [f"{name} {version}" for name, version in decision.versions.items() if name == "bakeoff"]
+    made.append(f"decision {shorten(digest_json(decision.model_dump(mode='json')))}")
     return (
         f"In brackets: {settings.confidence * 100:g}% intervals. P(best): share of {n_resamples}. "
         f"{unit[:1].upper()}{unit[1:]}. Measured on {decision.environment.hardware.label}. "
         f"{', '.join(made)}"
-    ).strip()
+    )
