@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from bakeoff.core.decision.decide import read_decision
+from command_line import read_document
 from integration.test_any_models import export_graph, ids, zoo
 
 __all__ = ["ids", "zoo"]
@@ -92,7 +93,7 @@ def test_models_of_a_store_and_functions_stand_next_to_graphs(run_try: Try, ids:
     )
     done = run_try(*models, "--data", "test.jsonl", "--trust-code", "--runtimes=openvino", "--json", *FAST)
     assert done.returncode in (0, 4), done.stderr
-    document = json.loads(done.stdout)
+    document = read_document(done.stdout)
     assert {standing["label"] for standing in document["result"]["standings"]} == {
         "sk × pyfunc",
         "rules × python",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -22,15 +24,53 @@ from bakeoff.orchestrator.setup.doctor import (
     worst_exit_code,
 )
 from bakeoff.orchestrator.setup.draft_layout import draft_layout
+from bakeoff.orchestrator.setup.guess_task import Labelled
 from bakeoff.orchestrator.setup.observe import describe_seen
 from bakeoff.orchestrator.setup.write_config import DRAFTED, draft_config, holds_password, relate_uri
 from bakeoff.plural import count
+from bakeoff.record import Record
 from bakeoff.report.text.units import clean
+from bakeoff.stores.documents import read_rows
 from bakeoff.stores.layouts import BUILT_IN, load_layout
 from bakeoff.stores.tracking import Tracker
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 LAYOUT_FILE = "layout.yaml"
+
+
+class WrittenProposal(Proposal):
+    """Content of a store, and the configuration for it.
+
+    Attributes:
+        files: Paths of the files that were written.
+    """
+
+    files: tuple[Path, ...]
+
+
+class InitDocument(output.PrintedDocument):
+    """Content of a store, and the files that were written for it."""
+
+    command: Literal["init"] = "init"
+    result: WrittenProposal
+
+
+class CheckedProject(Record):
+    """Checks of a project.
+
+    Attributes:
+        exit_code: Exit code of the command.
+    """
+
+    checks: tuple[Check, ...]
+    exit_code: int
+
+
+class DoctorDocument(output.PrintedDocument):
+    """Every check, with what was found and the fix."""
+
+    command: Literal["doctor"] = "doctor"
+    result: CheckedProject
 
 
 @click.command(short_help="Look at a tracking store and write a configuration for its sweeps.")
@@ -55,8 +95,13 @@ LAYOUT_FILE = "layout.yaml"
     metavar="NAME",
     help="Read the runs with this layout only: a built-in one, or a YAML file.",
 )
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Labelled documents for data.test, which show the fields of the task.",
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-@json_option
+@json_option(InitDocument)
 @quiet_option
 def init(
     *,
@@ -64,13 +109,15 @@ def init(
     experiments: tuple[str, ...],
     folder: Path,
     layout_name: str | None,
+    data: Path | None,
     force: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Look at a tracking store, recognise the layout of its sweeps, and write one YAML file a stage.
 
-    A TODO in the files marks each setting that the store does not show.
+    A TODO in the files marks each setting that the store does not show. The task comes from the checkpoints
+    of the best trials, its fields from --data.
 
     If no layout fits, bakeoff prints what the runs hold and writes no configuration. It drafts a layout as
     layout.yaml, next to the folder of the configuration.
@@ -86,8 +133,9 @@ def init(
         )
     progress = output.StderrProgress(is_quiet=quiet)
     layouts = [load_layout(layout_name, Path())] if layout_name else []
-    proposal = propose(Tracker(uri, notify=warn), experiments, progress.say, layouts)
     root = folder.absolute().parent
+    documents = Labelled(_relate(data, root), read_rows(data)) if data else None
+    proposal = propose(Tracker(uri, notify=warn), experiments, progress.say, layouts, documents)
     if proposal.layout is None:
         return _draft(proposal, folder.parent / LAYOUT_FILE, layout_name, force=force, as_json=as_json)
     for warning in proposal.warnings:
@@ -98,8 +146,7 @@ def init(
     if holds_password(uri):
         warn(f"{targets['tracking']} holds the password of the store; keep the file private")
     if as_json:
-        document = proposal.model_dump(mode="json") | {"files": [str(path) for path in targets.values()]}
-        output.show_json("init", document)
+        output.show_json(_document_of(proposal, targets.values()))
     else:
         _tell(proposal, drafts, targets)
     return 0
@@ -108,7 +155,7 @@ def init(
 @click.command(short_help="Check everything that the pipeline needs.")
 @config_option
 @overrides_option
-@json_option
+@json_option(DoctorDocument)
 @click.option("-q", "--quiet", is_flag=True, help="Print only warnings and faults.")
 def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Check configuration, store, experiments, layout, champions, data, libraries, threads and disk.
@@ -133,13 +180,16 @@ def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, quiet
                 _show(check)
     code = worst_exit_code(checks)
     if as_json:
-        rows = [check.model_dump(mode="json") for check in checks]
-        output.show_json("doctor", {"checks": rows, "exit_code": code})
+        output.show_json(DoctorDocument(result=CheckedProject(checks=tuple(checks), exit_code=code)))
     elif not quiet:
         faults, warnings = (sum(c.state == state for c in checks) for state in ("fault", "warning"))
         counts = (count(len(checks), "check"), count(faults, "fault"), count(warnings, "warning"))
         click.echo(", ".join(counts))
     return code
+
+
+def _document_of(proposal: Proposal, files: Iterable[Path]) -> InitDocument:
+    return InitDocument(result=WrittenProposal(files=tuple(files), **dict(proposal)))
 
 
 def _show(check: Check) -> None:
@@ -151,8 +201,13 @@ def _relate_layout(name: str | None, root: Path) -> str | None:
     """Return the path of a layout's file for a configuration below ``root``; None for a built-in layout."""
     if name is None or name in BUILT_IN:
         return None
-    path = Path(name).absolute()
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+    return _relate(Path(name), root)
+
+
+def _relate(path: Path, root: Path) -> str:
+    """Return a path for a configuration below ``root``."""
+    whole = path.absolute()
+    return str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
 
 
 def _draft(proposal: Proposal, path: Path, given: str | None, *, force: bool, as_json: bool) -> int:
@@ -172,8 +227,7 @@ def _draft(proposal: Proposal, path: Path, given: str | None, *, force: bool, as
             f"next: replace each TODO in {path}, then run `bakeoff init --layout {path}`",
         ]
     if as_json:
-        files = [str(path)] if text and not is_kept else []
-        output.show_json("init", proposal.model_dump(mode="json") | {"files": files})
+        output.show_json(_document_of(proposal, [path] if text and not is_kept else []))
     else:
         _tell_experiments(proposal)
         for step in ("no layout fits the runs of this store: wrote no configuration", *steps):
@@ -204,6 +258,8 @@ def _tell(proposal: Proposal, drafts: dict[str, str], targets: dict[str, Path]) 
     if proposal.objective:
         source = "as recorded" if proposal.objective.is_recorded else "a guess; check it"
         click.echo(clean(f"objective: {proposal.objective.direction} {proposal.objective.metric} ({source})"))
+    for line in proposal.task.basis if proposal.task else ():
+        click.echo(clean(line))
     for stage, path in targets.items():
         n_todo = drafts[stage].count("TODO")
         click.echo(f"wrote {path}" + (f" ({count(n_todo, 'TODO')})" if n_todo else ""))

@@ -18,6 +18,7 @@ from bakeoff.errors import ConfigError
 from bakeoff.install import install_command
 from bakeoff.orchestrator import open_project
 from command_line import bakeoff as run_bakeoff
+from command_line import read_document
 
 from .conftest import ARCHIVE, Store, write_code_sweep
 
@@ -35,7 +36,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def doctor(folder: Path, *words: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
     """Exit code, and the checks by their names."""
     done = bakeoff(folder, "doctor", "--json", *words)
-    document = json.loads(done.stdout)
+    document = read_document(done.stdout)
     assert (document["format_version"], document["command"]) == (2, "doctor")
     checks: dict[str, list[dict[str, Any]]] = {}
     for check in document["result"]["checks"]:
@@ -76,9 +77,24 @@ def test_init_writes_a_configuration_with_which_champions_works_at_once(project:
     assert "# TODO" in (project.folder / "config" / "data.yaml").read_text()
     champions = bakeoff(project.folder, "champions", "--json")
     assert champions.returncode == 0, champions.stderr
-    result = json.loads(champions.stdout)["result"]
+    result = read_document(champions.stdout)["result"]
     assert result["distilbert"]["champion"]["checkpoint_artifact"] == ARCHIVE
     assert result["roberta"]["champion"] is None
+
+
+def test_init_takes_the_fields_from_the_documents_that_it_is_given(project: Store) -> None:
+    (project.folder / "mine.jsonl").write_text('{"sentence": "a", "intent": "x"}\n')
+    done = bakeoff(project.folder, "init", "--data", "mine.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "task text_classification: 'intent' holds labels; a guess\n" in done.stdout
+    assert "text in 'sentence', label in 'intent'\n" in done.stdout
+    data = yaml.safe_load((project.folder / "config" / "data.yaml").read_text())
+    assert data["test"] == "mine.jsonl"
+    assert data["task"] == {"kind": "text_classification", "label_field": "intent", "text_field": "sentence"}
+    (project.folder / "config" / "data.yaml").unlink()
+    missing = bakeoff(project.folder, "init", "--force", "--data", "gone.jsonl")
+    assert (missing.returncode, "gone.jsonl" in missing.stderr) == (2, True)
+    assert not (project.folder / "config" / "data.yaml").exists()
 
 
 def test_what_the_store_cannot_know_is_asked_for_by_the_stage_that_needs_it(project: Store) -> None:
@@ -180,7 +196,7 @@ def test_runs_of_an_unknown_writer_are_shown_and_a_layout_is_drafted(store: Stor
     assert config["hpo"]["objective"] == {"metric": "dev_f1", "direction": "maximize"}
     assert config["hpo"]["backbones"] == {"bert": {}, "roberta": {}}
     champions = bakeoff(store.folder, "champions", "--json")
-    champion = json.loads(champions.stdout)["result"]["bert"]["champion"]
+    champion = read_document(champions.stdout)["result"]["bert"]["champion"]
     assert (champion["checkpoint_artifact"], champion["is_refitted"]) == ("checkpoint-300", False)
 
 
@@ -191,7 +207,7 @@ def test_a_layout_that_finds_no_trial_is_refused_with_what_is_there(store: Store
     )
     done = bakeoff(store.folder, "init", "--layout", "own.yaml", "--json")
     assert done.returncode == 3
-    result = json.loads(done.stdout)["result"]
+    result = read_document(done.stdout)["result"]
     assert (result["layout"], result["files"], result["seen"][0]["tags"][0]["name"]) == (None, [], "kind")
 
 
@@ -253,13 +269,13 @@ def test_a_wrong_metric_name_lists_the_metrics_that_are_logged(store: Store) -> 
     assert bakeoff(store.folder, "init", "-q").returncode == 0
     change(store, "hpo", objective={"metric": "macro_f1", "direction": "maximize"})
     done = bakeoff(store.folder, "champions", "--json")
-    reason = json.loads(done.stdout)["result"]["distilbert"]["reason"]
+    reason = read_document(done.stdout)["result"]["distilbert"]["reason"]
     expected = "no finished trial has the metric 'macro_f1' of hpo.objective.metric; logged are: macro-f1"
     assert reason == expected
     change(store, "hpo", objective={"metric": "macro-f1", "direction": "maximize"})
     change(store, "selection", min_trials_per_group=5)
     done = bakeoff(store.folder, "champions", "--json")
-    reason = json.loads(done.stdout)["result"]["distilbert"]["reason"]
+    reason = read_document(done.stdout)["result"]["distilbert"]["reason"]
     assert "3 valid trials; selection.min_trials_per_group is 5" in reason
 
 
@@ -270,7 +286,7 @@ def test_names_of_backbones_are_compared_whole_with_their_spaces(store: Store) -
     rows = read_config(store.folder / "config")["hpo"]["backbones"]
     assert sorted(row.get("recorded_as", name) for name, row in rows.items()) == [" bert", "bert", "bert "]
     done = bakeoff(store.folder, "champions", "--json")
-    result = json.loads(done.stdout)["result"]
+    result = read_document(done.stdout)["result"]
     assert len({row["champion"]["run_id"] for row in result.values()}) == 3
     assert all(row["all_groups"][0]["n_trials"] == 3 for row in result.values())
 
@@ -317,7 +333,7 @@ def test_nothing_that_a_store_says_can_change_the_shape_of_the_configuration(sto
     assert recorded == {name.strip() for name in HOSTILE}
     champions = bakeoff(store.folder, "champions", "--json")
     assert champions.returncode == 3  # read and understood: none of them has a refit
-    reasons = [row["reason"] for row in json.loads(champions.stdout)["result"].values()]
+    reasons = [row["reason"] for row in read_document(champions.stdout)["result"].values()]
     assert len(reasons) == len(HOSTILE)
     assert all("has no refit" in reason for reason in reasons)
 

@@ -9,7 +9,7 @@ import pytest
 
 from bakeoff.errors import ConfigError, DataError, UserError
 from bakeoff.measure.tasks.rows import Row
-from bakeoff.orchestrator.trial.infer import Inferred, ModelFacts, infer_task
+from bakeoff.orchestrator.infer import Inferred, ModelFacts, infer_task
 
 NER = ModelFacts("BertForTokenClassification", "token_classification", ("O", "B-PER", "I-PER"))
 TEXT = ModelFacts("BertForSequenceClassification", "sequence_classification", ("neg", "pos"))
@@ -45,6 +45,7 @@ def infer(models: list[ModelFacts], *rows: Any, **given: Any) -> Inferred:
         ),
         ([TEXT], {"question": "a", "sentence": "b", "label": "pos"}, {"pair_field": "sentence"}),
         ([MULTI], {"text": "a", "topics": ["a"]}, {"multi_label": True, "label_field": "topics"}),
+        ([TEXT], {"text": "a", "topics": ["neg", "pos"]}, {"multi_label": True, "label_field": "topics"}),
         ([NUMBER], {"text": "a", "score": 0.5}, {"target_field": "score"}),
         ([ROWS], {"text": "a", "label": "x"}, {"kind": "text_classification", "label_field": "label"}),
         ([ROWS], {"text": "a", "label": ["x"]}, {"kind": "text_classification", "multi_label": True}),
@@ -59,10 +60,10 @@ def test_task_and_fields_are_taken_and_told(models: list[ModelFacts], row: dict[
     found = infer(models, row, row)
     assert {name: found.task.get(name) for name in task} == task
     assert found.is_labelled
-    said = " ".join(found.remarks)
+    said = " ".join(remark.found for remark in found.remarks)
     assert f"task {found.task['kind']}: " in said
     assert all(repr(value) in said for name, value in task.items() if name.endswith("_field"))
-    assert "say otherwise with --set data.task." in said
+    assert any(remark.settings for remark in found.remarks)
 
 
 def test_a_file_without_labels_is_judged_by_cost_alone() -> None:
@@ -88,11 +89,11 @@ def test_what_the_user_gives_wins() -> None:
         (
             [NER, TEXT],
             {"text": "a"},
-            r"different tasks: token_classification: m0 \(Bert.*\); text_classification: m1 .*; try models",
+            r"different tasks: token_classification: m0 \(Bert.*\); text_classification: m1 .*; use models",
         ),
         ([TEXT, MULTI], {"text": "a"}, "text_classification with several labels: m1"),
         ([TEXT, NUMBER], {"text": "a"}, "different tasks"),
-        ([OTHER], {"text": "a"}, "m0: found BertForMaskedLM; try models with a head"),
+        ([OTHER], {"text": "a"}, "m0: found BertForMaskedLM; use models with a head"),
         ([ROWS], {"text": "a"}, "no model shows its task, and no field of the data is known as a label"),
         (
             [TEXT],

@@ -72,7 +72,7 @@ class Checkpoint:
         """Head of the architecture, or of the graph's output; None if no task of ours has it."""
         if self.graph is not None:
             return self.graph.head
-        return next((head for name, head in HEADS.items() if self.architecture.endswith(name)), None)
+        return find_head(self.architecture)
 
     @property
     def described(self) -> str:
@@ -108,6 +108,11 @@ class Checkpoint:
     def size_bytes(self) -> int:
         """Size of the weights on disk, in bytes."""
         return sum((self.folder / name).stat().st_size for name in self.weight_files)
+
+
+def find_head(architecture: str) -> Head | None:
+    """Find the head of a class of transformers; None if no task of ours has it."""
+    return next((head for name, head in HEADS.items() if architecture.endswith(name)), None)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

@@ -15,7 +15,9 @@ from bakeoff.core.selection.study_groups import SelectionRules, is_valid_metric,
 from bakeoff.errors import UserError
 from bakeoff.measure.tasks.metrics import Direction
 from bakeoff.orchestrator.champions import SAMPLE_RUNS
+from bakeoff.orchestrator.infer import ModelFacts, read_facts
 from bakeoff.orchestrator.setup.guess_layout import LayoutGuess, guess_layout
+from bakeoff.orchestrator.setup.guess_task import FoundTask, Labelled, guess_task
 from bakeoff.orchestrator.setup.observe import SeenExperiment, describe_varying, observe, own_tags
 from bakeoff.plural import count
 from bakeoff.record import Record
@@ -99,6 +101,7 @@ class Proposal(Record):
 
     Attributes:
         layout: Name of the layout; None if no layout fits, so that nothing can be configured.
+        task: Task of the models; None if no layout fits.
         n_nameless: Number of finished trials without a backbone.
         warnings: What the reader must check.
         seen: What the runs hold, by experiment, if no layout fits.
@@ -109,6 +112,7 @@ class Proposal(Record):
     experiments: tuple[FoundExperiment, ...]
     layout: str | None = None
     objective: FoundObjective | None = None
+    task: FoundTask | None = None
     backbones: tuple[FoundBackbone, ...] = ()
     n_nameless: int = 0
     warnings: tuple[str, ...] = ()
@@ -121,6 +125,7 @@ def propose(
     only: Sequence[str] = (),
     notify: Callable[[str], None] = lambda _: None,
     layouts: Sequence[Layout] = (),
+    documents: Labelled | None = None,
 ) -> Proposal:
     """Read every experiment, or some of them, and propose a configuration.
 
@@ -129,6 +134,7 @@ def propose(
         only: Names of the experiments to read; none means all.
         notify: Receiver of progress lines.
         layouts: Layouts to try; none means the built-in ones.
+        documents: Labelled documents that show the fields of the task; None without any.
 
     Raises:
         TrackingError: The store does not answer.
@@ -172,11 +178,13 @@ def propose(
     candidates = _rank_metrics(rows, layout)
     sweep = reading.read_sweep(tracker, taken, layout, candidates[0] if candidates else "")
     objective = _find_objective(sweep, count_objectives(chain(*rows), layout), candidates)
+    backbones, facts = _find_backbones(tracker, layout, sweep, objective)
     return Proposal(
         experiments=experiments,
         layout=layout.name,
         objective=objective,
-        backbones=_find_backbones(tracker, layout, sweep, objective),
+        task=guess_task(facts, documents),
+        backbones=backbones,
         n_nameless=sum(not trial.backbone for trial in sweep.trials if trial.status == FINISHED),
         warnings=tuple(f"{found}; {NAME_FIX}" for found in find_experiment_names(sweep.trials)),
     )
@@ -278,7 +286,8 @@ def _find_objective(sweep: Sweep, names: Counter[str], candidates: Sequence[str]
 
 def _find_backbones(
     tracker: Tracker, layout: Layout, sweep: Sweep, objective: FoundObjective
-) -> tuple[FoundBackbone, ...]:
+) -> tuple[tuple[FoundBackbone, ...], dict[str, ModelFacts]]:
+    """Find the backbones, and what the checkpoint of each shows of its task."""
     finished = merge_duplicates(
         trial for trial in sweep.trials if trial.status == FINISHED and trial.backbone
     )
@@ -288,7 +297,7 @@ def _find_backbones(
     rules = SelectionRules(any_group, objective.direction, objective.metric)
     leaders = leaders_of(hold_contests(recorded, alike, rules))
     names, taken = _name_all(recorded), set[str]()
-    found = []
+    found, facts = [], {}
     for backbone in recorded:
         mine = [trial for trial in finished if trial.backbone == backbone]
         best = {
@@ -301,10 +310,14 @@ def _find_backbones(
         looked = reading.find_checkpoints(tracker, layout, refits, objective.metric)
         held = next((row for row in looked if row.artifact_available), None)
         name = names[backbone]
-        if held and mine[0].backbone_is_experiment:
-            own = reading.read_checkpoint_name(tracker, held.run_id, held.checkpoint_artifact)
+        files = reading.read_own_files(tracker, held.run_id, held.checkpoint_artifact) if held else None
+        if files and mine[0].backbone_is_experiment:
+            own = files.name
             name = own if own and _NAME.fullmatch(own) and own not in {*names.values(), *taken} else name
         taken.add(name)
+        shown = read_facts(files.config, files.mlmodel) if files else None
+        if shown is not None:
+            facts[name] = shown
         found.append(
             FoundBackbone(
                 name=name,
@@ -314,11 +327,10 @@ def _find_backbones(
                 n_duplicates=sum(len(trial.duplicates) for trial in mine),
                 checkpoint=held.checkpoint_artifact if held else None,
                 missing_location=next((row.missing_location for row in looked if row.missing_location), None),
-                runs_code=held is not None
-                and reading.holds_mlflow_model(tracker, held.run_id, held.checkpoint_artifact),
+                runs_code=files is not None and files.mlmodel is not None,
             )
         )
-    return tuple(found)
+    return tuple(found), facts
 
 
 def _name_all(recorded: Sequence[str]) -> dict[str, str]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from bakeoff.core.config.parse import STAGES
 from bakeoff.orchestrator.setup.discover import FoundBackbone, FoundObjective, Proposal
+from bakeoff.orchestrator.setup.guess_task import FoundTask
 from bakeoff.plural import count
 from bakeoff.stores.layouts import OWN_LAYOUT
 
 _SQLITE = re.compile(r"sqlite:///(?P<path>[^?]+)")
 _PASSWORD = re.compile(r"://[^:/@]*:[^@/]+@")
 MIN_TRIALS = 3
+_DOCUMENTS = {
+    "token_classification": "a list of words with a list of tags, or a text with character spans",
+    "text_classification": "a text, or two, with a label or a list of labels",
+    "text_regression": "a text, or two, with a number",
+}
 
 
 def draft_config(proposal: Proposal, uri: str, layout: str | None = None) -> dict[str, str]:
@@ -29,11 +36,11 @@ def draft_config(proposal: Proposal, uri: str, layout: str | None = None) -> dic
     Raises:
         ValueError: The proposal has no layout.
     """
-    if proposal.layout is None or proposal.objective is None:
+    if proposal.layout is None or proposal.objective is None or proposal.task is None:
         raise ValueError("the proposal has no layout, so there is nothing to write")
     drafts = {
         "tracking": _draft_tracking(proposal, uri, layout),
-        "data": _draft_data(proposal),
+        "data": _draft_data(proposal, proposal.task),
         "hpo": _draft_hpo(proposal, proposal.objective),
         "selection": _draft_selection(proposal),
         "benchmark": _BENCHMARK,
@@ -89,17 +96,31 @@ def _draft_tracking(proposal: Proposal, uri: str, layout: str | None) -> str:
     return "\n".join(lines)
 
 
-def _draft_data(proposal: Proposal) -> str:
-    lines = [
-        "# JSON Lines, CSV, Parquet, CoNLL columns, or a folder that datasets saved.",
-        "# Each document is a list of words with a list of tags, or a text with character spans.",
-        "# TODO: name your labelled documents, on which bakeoff measures champions.",
-        "# test: data/test.jsonl",
-    ]
+def _draft_data(proposal: Proposal, task: FoundTask) -> str:
+    kind = task.settings["kind"]
+    if task.documents is not None:
+        lines = [f"test: {quote(task.documents)}"]
+    else:
+        lines = [
+            "# JSON Lines, CSV, Parquet, CoNLL columns, or a folder that datasets saved.",
+            f"# Each document is {_DOCUMENTS[kind]}.",
+            "# TODO: name your labelled documents, on which bakeoff measures champions.",
+            "# test: data/test.jsonl",
+        ]
     if proposal.layout == OWN_LAYOUT:
         lines += ["# TODO: set this to run `bakeoff sweep`.", "# train: data/train.jsonl"]
-    lines += ["task: token_classification", "max_length: 128", ""]
+    lines += [f"# {_remark(each)[1:-1]}" for each in task.basis]
+    if task.is_guess:
+        lines.append(f"# TODO: check the task, a guess; allowed are {', '.join(_DOCUMENTS)}.")
+    settings = kind if len(task.settings) == 1 else _write_flow(task.settings)
+    lines += [f"task: {settings}", "max_length: 128", ""]
     return "\n".join(lines)
+
+
+def _write_flow(settings: Mapping[str, object]) -> str:
+    """Write settings as one YAML mapping on one line."""
+    text: str = yaml.safe_dump(dict(settings), default_flow_style=True, sort_keys=False, width=2**20)
+    return text.strip()
 
 
 def _draft_hpo(proposal: Proposal, objective: FoundObjective) -> str:

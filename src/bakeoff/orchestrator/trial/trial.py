@@ -18,10 +18,10 @@ from bakeoff.measure.backends import OnnxRuntime, OpenVino, Torch
 from bakeoff.measure.model.checkpoint import open_checkpoint
 from bakeoff.measure.model.session import READS_ROWS
 from bakeoff.measure.model.user_code import FUNCTION
+from bakeoff.orchestrator.infer import Inferred, ModelFacts, infer_task
 from bakeoff.orchestrator.named_models import identify_model
 from bakeoff.orchestrator.progress import Progress
 from bakeoff.orchestrator.project import Project
-from bakeoff.orchestrator.trial.infer import Inferred, ModelFacts, infer_task
 from bakeoff.stores.documents import read_rows
 
 CONFIG_NAME = "bakeoff.yaml"
@@ -108,7 +108,7 @@ def open_trial(request: TrialRequest, folder: Path, progress: Progress | None = 
         },
     }
     if request.inputs is not None:
-        inferred = Inferred({"kind": "tensors"}, is_labelled=False, remarks=())
+        inferred = Inferred({"kind": "tensors"}, is_labelled=False)
         config["data"]["test"] = str(request.inputs.absolute())
     elif request.data is not None:
         config["data"]["test"] = str(request.data.absolute())
@@ -117,7 +117,10 @@ def open_trial(request: TrialRequest, folder: Path, progress: Progress | None = 
         raise ConfigError(["--data: missing; name a file of examples, or --inputs for cost alone"])
     config["data"]["task"] = inferred.task
     scenarios: list[dict[str, Any]] = [{"kind": "latency", "batch_sizes": list(BATCH_SIZES)}]
-    remarks = list(inferred.remarks)
+    remarks = [
+        f"{found}; say otherwise with --set data.task.{settings}" if settings else found
+        for found, settings in inferred.remarks
+    ]
     if inferred.is_labelled:
         scenarios.insert(0, {"kind": "quality"})
         config["decision"] = {"objective": _OBJECTIVE}

@@ -6,14 +6,18 @@ import functools
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from yaml import YAMLError
+
+from bakeoff.core.config.yaml_values import read_value
 from bakeoff.core.records import BestCheckpoint, Refit, Trial
+from bakeoff.disk.names import find_path_fault
 from bakeoff.measure.model.row_model import MLMODEL_FILE
 from bakeoff.stores.layouts import Layout, RunRow, Sweep, read_rows
 from bakeoff.stores.tracking.artifacts import find_absent_folder
@@ -127,22 +131,40 @@ def holds_mlflow_model(tracker: Tracker, run_id: str, artifact: str) -> bool:
     return f"{artifact}/{MLMODEL_FILE}" in _Shelf(tracker, run_id).look_into(artifact)
 
 
-def read_checkpoint_name(tracker: Tracker, run_id: str, artifact: str) -> str | None:
-    """Read the name of the pretrained model that a checkpoint's own configuration records.
+class OwnFiles(NamedTuple):
+    """Content of the files in which a model describes itself.
 
-    Returns:
-        The last part of ``_name_or_path``; None for an archive, or if no name is recorded.
+    Attributes:
+        config: ``config.json`` of transformers; None for an archive, or if it is missing or broken.
+        mlmodel: ``MLmodel`` of MLflow, empty if it is broken; None without one.
     """
-    shelf = _Shelf(tracker, run_id)
-    if f"{artifact}/{_CONFIG_FILE}" not in shelf.look_into(artifact):
-        return None
-    with shelf.fetch(f"{artifact}/{_CONFIG_FILE}") as path:
-        try:
-            config = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_STATE_BYTES else None
-        except (OSError, ValueError, RecursionError):
+
+    config: Mapping[str, Any] | None
+    mlmodel: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str | None:
+        """Name of the pretrained model: the last part of ``_name_or_path``; None if it is not recorded."""
+        name = (self.config or {}).get("_name_or_path")
+        if not isinstance(name, str):
             return None
-    name = config.get("_name_or_path") if isinstance(config, dict) else None
-    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] or None if isinstance(name, str) else None
+        return name.replace("\\", "/").rstrip("/").rpartition("/")[2] or None
+
+
+def read_own_files(tracker: Tracker, run_id: str, artifact: str) -> OwnFiles:
+    """Read the files in which a model describes itself, and nothing else of it."""
+    shelf = _Shelf(tracker, run_id)
+    mlmodel = None
+    if f"{artifact}/{MLMODEL_FILE}" in shelf.look_into(artifact):
+        mlmodel = shelf.read_object(f"{artifact}/{MLMODEL_FILE}", read_value) or {}
+        flavors = mlmodel.get("flavors")
+        flavor = flavors.get("transformers") if isinstance(flavors, dict) else None
+        folder = flavor.get("model_binary") if isinstance(flavor, dict) else None
+        if isinstance(folder, str) and not find_path_fault(folder):
+            artifact = f"{artifact}/{folder}"
+    if f"{artifact}/{_CONFIG_FILE}" not in shelf.look_into(artifact):
+        return OwnFiles(None, mlmodel)
+    return OwnFiles(shelf.read_object(f"{artifact}/{_CONFIG_FILE}", json.loads), mlmodel)
 
 
 def _find_best(
@@ -229,6 +251,16 @@ class _Shelf:
         """Fetch one file, and remove it again."""
         with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
             yield self._tracker.download(self._run_id, path, Path(folder))
+
+    def read_object(self, path: str, parse: Callable[[str], Any]) -> dict[str, Any] | None:
+        """Read a small file that holds an object; None if it is too large, or broken."""
+        with self.fetch(path) as file:
+            try:
+                text = file.read_text("utf-8") if file.stat().st_size <= MAX_STATE_BYTES else ""
+                found = parse(text)
+            except (OSError, ValueError, RecursionError, YAMLError):
+                return None
+        return found if isinstance(found, dict) else None
 
     def look_into(self, path: str) -> dict[str, bool]:
         if path not in self._seen:

@@ -1,12 +1,21 @@
-"""Infer a task from the heads of models and from the fields of a data file, each with the reason."""
+"""Infer a task from what models show and from the fields of a data file, each with the reason."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from bakeoff.core.config.data import TaskKind
-from bakeoff.errors import ConfigError, DataError
+from bakeoff.errors import CheckpointError, ConfigError, DataError
+from bakeoff.measure.model.checkpoint import find_head
+from bakeoff.measure.model.model_config import (
+    CONFIG_FILE,
+    read_architecture,
+    read_label_names,
+    read_problem_type,
+)
 from bakeoff.measure.tasks.cells import read_list
 from bakeoff.measure.tasks.rows import Row
 from bakeoff.plural import count
@@ -42,7 +51,17 @@ LABELS = (
     "score", "rating", "y",
 )  # fmt: skip
 _LOOKED_AT = 200
-_SAY_OTHERWISE = "say otherwise with --set data.task.{name}=FIELD"
+Answers = Literal["text", "whole numbers", "numbers"]
+# Types of MLflow's signatures, and of the arrays in them.
+_ANSWERS: dict[str, Answers] = {
+    "string": "text", "str": "text", "object": "text",
+    "integer": "whole numbers", "long": "whole numbers", "int32": "whole numbers", "int64": "whole numbers",
+    "float": "numbers", "double": "numbers", "float32": "numbers", "float64": "numbers",
+}  # fmt: skip
+_PIPELINES = {
+    "token-classification": "token_classification",
+    "text-classification": "sequence_classification",
+}
 
 
 class ModelFacts(NamedTuple):
@@ -54,6 +73,7 @@ class ModelFacts(NamedTuple):
         labels: Labels of its outputs; empty if it names none.
         problem_type: Kind of the loss that it was trained with, if recorded.
         reads_rows: Whether it reads rows, and shows no task.
+        answers: Type of its answers, if it reads rows and its signature has one; only a hint.
     """
 
     described: str
@@ -61,6 +81,19 @@ class ModelFacts(NamedTuple):
     labels: tuple[str, ...] = ()
     problem_type: str | None = None
     reads_rows: bool = False
+    answers: Answers | None = None
+
+
+class Remark(NamedTuple):
+    """Something that was inferred.
+
+    Attributes:
+        found: What, and why.
+        settings: Settings of ``data.task`` that say otherwise; empty if there are none.
+    """
+
+    found: str
+    settings: str = ""
 
 
 class Inferred(NamedTuple):
@@ -69,12 +102,67 @@ class Inferred(NamedTuple):
     Attributes:
         task: Settings of the task.
         is_labelled: Whether the data have labels.
-        remarks: What was taken, and why, a line each.
+        is_certain: Whether the user or a head names the kind; else it is a guess.
+        remarks: What was taken, and why.
     """
 
     task: dict[str, Any]
     is_labelled: bool
-    remarks: tuple[str, ...]
+    is_certain: bool = True
+    remarks: tuple[Remark, ...] = ()
+
+
+def read_facts(config: Mapping[str, Any] | None, mlmodel: Mapping[str, Any] | None) -> ModelFacts | None:
+    """Read what a model's own files show of its task; None if they show nothing.
+
+    Args:
+        config: Content of ``config.json``, as transformers writes it; None without one.
+        mlmodel: Content of ``MLmodel``, as MLflow writes it; None without one.
+    """
+    facts = None if config is None else _read_config(config)
+    return facts or (None if mlmodel is None else _read_mlmodel(mlmodel))
+
+
+def _read_config(config: Mapping[str, Any]) -> ModelFacts | None:
+    place = Path(CONFIG_FILE)
+    try:
+        architecture, problem_type = read_architecture(place, config), read_problem_type(place, config)
+    except CheckpointError:
+        return None
+    try:
+        labels = read_label_names(place, dict(config))
+    except CheckpointError:
+        labels = ()
+    return ModelFacts(architecture, find_head(architecture), labels, problem_type)
+
+
+def _read_mlmodel(mlmodel: Mapping[str, Any]) -> ModelFacts | None:
+    flavors = mlmodel.get("flavors")
+    names = sorted(map(str, flavors)) if isinstance(flavors, dict) else []
+    described = f"an MLflow model ({', '.join(names)})"
+    pipeline = flavors.get("transformers") if isinstance(flavors, dict) else None
+    head = _PIPELINES.get(str(pipeline.get("task"))) if isinstance(pipeline, dict) else None
+    if head is not None:
+        return ModelFacts(described, head)
+    answers = _read_answers(mlmodel.get("signature"))
+    return ModelFacts(described, reads_rows=True, answers=answers) if answers else None
+
+
+def _read_answers(signature: object) -> Answers | None:
+    """Read the type of the answers from a signature; None unless it has one value a row."""
+    text = signature.get("outputs") if isinstance(signature, dict) else None
+    try:
+        outputs = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(outputs, list) or len(outputs) != 1 or not isinstance(outputs[0], dict):
+        return None
+    array = outputs[0].get("tensor-spec")
+    if not isinstance(array, dict):
+        return _ANSWERS.get(str(outputs[0].get("type")))
+    shape = array.get("shape")
+    is_flat = isinstance(shape, list) and len(shape) == 1
+    return _ANSWERS.get(str(array.get("dtype"))) if is_flat else None
 
 
 def infer_task(
@@ -84,7 +172,7 @@ def infer_task(
 
     Args:
         models: What each model shows, by name.
-        rows: Rows of the data file.
+        rows: Rows of the data file; none without a file.
         given: Settings of the task that the user gave; they win.
         place: Name of the data file, for messages.
 
@@ -95,7 +183,7 @@ def infer_task(
     sample = [row.values for row in rows[:_LOOKED_AT] if not isinstance(row.values, str)]
     columns = list(dict.fromkeys(str(name) for row in sample for name in row))
     kind, why, more = _choose_kind(models, sample, columns, given)
-    remarks = [f"task {kind}: {why}"] if why else []
+    remarks = [Remark(f"task {kind}: {why}")] if why else []
     if kind == "token_classification":
         fields, told = _find_word_fields(columns, given)
     elif kind in ("text_classification", "text_regression"):
@@ -111,11 +199,10 @@ def infer_task(
         names = _name_numbers(models, sample, label_field)
         if names:
             task["labels"] = list(names)
-            told.append(
-                f"labels: the data have numbers, named in the order of the models: {_list_some(names)}; "
-                "say otherwise with --set data.task.labels=[A,B]"
-            )
-    return Inferred(task, is_labelled, (*remarks, *told))
+            found = f"labels: the data have numbers, named in the order of the models: {_list_some(names)}"
+            told.append(Remark(found, "labels=[A,B]"))
+    is_certain = "kind" in given or any(not model.reads_rows for model in models.values())
+    return Inferred(task, is_labelled, is_certain, (*remarks, *told))
 
 
 def _choose_kind(
@@ -136,11 +223,17 @@ def _choose_kind(
             f"{_describe_kind(kind)}: {', '.join(f'{name} ({models[name].described})' for name in names)}"
             for kind, names in found.items()
         )
-        raise ConfigError([f"the models have different tasks: {listed}; try models of one task"])
+        raise ConfigError([f"the models have different tasks: {listed}; use models of one task"])
     if found:
         ((kind, is_multi), names) = next(iter(found.items()))
         why = f"{names[0]} is {models[names[0]].described}"
+        if kind == "text_classification" and all(models[name].problem_type is None for name in names):
+            is_multi = _holds_lists(_list_labels(sample, columns, given)[1])
         return kind, why, {"multi_label": True} if is_multi else {}
+    hint = next(((name, model) for name, model in models.items() if model.answers), None)
+    if not sample and hint is not None:
+        kind = "text_regression" if hint[1].answers == "numbers" else "text_classification"
+        return kind, f"{hint[0]} is {hint[1].described} that answers {hint[1].answers}", {}
     return _kind_of_data(sample, columns, given)
 
 
@@ -152,7 +245,7 @@ def _kind_of(name: str, model: ModelFacts) -> tuple[TaskKind, bool]:
             return "text_regression", False
         return "text_classification", model.problem_type == "multi_label_classification"
     fix = (
-        "try models with a head for token or sequence classification, or measure the cost alone with --inputs"
+        "use models with a head for token or sequence classification, or measure the cost alone with --inputs"
     )
     raise ConfigError([f"{name}: found {model.described}; {fix}"])
 
@@ -167,33 +260,46 @@ def _kind_of_data(
     """Choose the kind by the labels of the data, if no model shows its task."""
     if any(name in columns for name in TOKENS) or given.get("tokens_field"):
         return "token_classification", "the data have lists of words", {}
-    field = given.get("label_field") or given.get("target_field") or _first(LABELS, columns)
-    values = [row.get(field) for row in sample if row.get(field) is not None] if field else []
+    field, values = _list_labels(sample, columns, given)
     if not values:
         fix = "give them with --set data.task.kind=text_classification --set data.task.label_field=FIELD"
         raise ConfigError(
             [f"task: no model shows its task, and no field of the data is known as a label; {fix}"]
         )
-    if any(isinstance(read_list(value), list) for value in values):
+    if _holds_lists(values):
         return "text_classification", f"{field!r} holds lists of labels", {"multi_label": True}
     if any(isinstance(value, float) and not value.is_integer() for value in values):
         return "text_regression", f"{field!r} holds numbers", {}
     return "text_classification", f"{field!r} holds labels", {}
 
 
-def _find_word_fields(columns: Sequence[str], given: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+def _list_labels(
+    sample: Sequence[Mapping[str, Any]], columns: Sequence[str], given: Mapping[str, Any]
+) -> tuple[str | None, list[Any]]:
+    """List the values of the field that holds a label or number; return its name with them."""
+    field = given.get("label_field") or given.get("target_field") or _first(LABELS, columns)
+    return field, [row[field] for row in sample if row.get(field) is not None] if field else []
+
+
+def _holds_lists(values: Sequence[Any]) -> bool:
+    return any(isinstance(read_list(value), list) for value in values)
+
+
+def _find_word_fields(
+    columns: Sequence[str], given: Mapping[str, Any]
+) -> tuple[dict[str, str], list[Remark]]:
     """Find the fields of words and tags, or of text and spans."""
     tokens, tags = _first(TOKENS, columns), _first(TAGS, columns)
     if tokens is not None and "text_field" not in given:
         fields = {"tokens_field": tokens, **({"tags_field": tags} if tags else {})}
         shown = f"words in {tokens!r}" + (f", tags in {tags!r}" if tags else "")
-        return fields, [f"{shown}; {_SAY_OTHERWISE.format(name='tokens_field or tags_field')}"]
+        return fields, [Remark(shown, "tokens_field or tags_field=FIELD")]
     text, spans = _first(TEXTS, columns), _first(SPANS, columns)
     if text is None:
         return {}, []  # the task reads its own names, and says what is missing
     fields = {"text_field": text, **({"annotations_field": spans} if spans else {})}
     shown = f"text in {text!r}" + (f", spans in {spans!r}" if spans else "")
-    return fields, [f"{shown}; {_SAY_OTHERWISE.format(name='text_field or annotations_field')}"]
+    return fields, [Remark(shown, "text_field or annotations_field=FIELD")]
 
 
 def _find_text_fields(
@@ -202,7 +308,7 @@ def _find_text_fields(
     columns: Sequence[str],
     given: Mapping[str, Any],
     place: str,
-) -> tuple[dict[str, str], list[str]]:
+) -> tuple[dict[str, str], list[Remark]]:
     """Find the fields of a text, or a pair, and of the label or number."""
     if not sample:
         return {}, []  # plain lines of text
@@ -230,7 +336,7 @@ def _find_text_fields(
     shown += (
         f", {'number' if kind == 'text_regression' else 'label'} in {label!r}" if label else ", no labels"
     )
-    return fields, [f"{shown}; {_SAY_OTHERWISE.format(name=f'text_field or {target}')}"]
+    return fields, [Remark(shown, f"text_field or {target}=FIELD")]
 
 
 def _label_field_of(task: Mapping[str, Any]) -> tuple[str, ...]:
@@ -249,9 +355,7 @@ def _name_numbers(
     values = [row.get(field) for row in sample for field in fields]
     flat = [each for value in values for each in (value if isinstance(value, list) else [value])]
     known = [each for each in flat if each is not None]
-    if not known or not all(
-        type(each) is int or (isinstance(each, str) and each.isdecimal()) for each in known
-    ):
+    if not known or not all(map(_is_number, known)):
         return ()
     orders = {model.labels for model in models.values() if model.labels}
     if len(orders) > 1:
