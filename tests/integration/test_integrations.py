@@ -18,7 +18,14 @@ import yaml
 from bakeoff.core.records import Champion, NamedModel, SourceKind
 from bakeoff.disk.digest import digest_folder
 from bakeoff.errors import BakeoffError, CheckpointError, DataError, NoChampionError, TrackingError, UserError
-from bakeoff.integrations import Study, find_best, log_refit, log_trial
+from bakeoff.integrations import (
+    Study,
+    find_best,
+    log_failed_trial,
+    log_pruned_trial,
+    log_refit,
+    log_trial,
+)
 from bakeoff.integrations.optuna import OptunaCallback
 from bakeoff.orchestrator import Project, open_project, select_champions
 from bakeoff.orchestrator.checkpoints import acquire_checkpoints, find_models
@@ -80,6 +87,9 @@ def test_a_logged_sweep_gets_its_champion_as_a_sweep_of_bakeoff(
     assert {found.name: found.is_taken for found in proposal.experiments}["sweep"]
     assert proposal.objective is not None
     assert (proposal.objective.metric, proposal.objective.is_recorded) == ("f1", True)
+    assert proposal.task is not None
+    assert (proposal.task.settings, proposal.task.is_guess) == ({"kind": "token_classification"}, False)
+    assert proposal.task.basis == ("task token_classification: bert is BertForTokenClassification",)
     project = open_written(place)
     champion = select_champions(project)["bert"].champion
     assert champion is not None
@@ -157,6 +167,38 @@ def test_bad_input_is_one_line(
     assert runs_of(place, tags.Stage.TRIAL) == []
 
 
+def test_a_trial_that_the_store_did_not_take_is_logged_by_the_same_call_again(place: Path) -> None:
+    study, store = make_study(), place / "mlflow.db"
+    log_trial(study, "bert", params={"rate": 1}, metrics={"f1": 0.5})
+    kept = store.read_bytes()
+    store.write_bytes(b"no database" * 1000)
+    with pytest.raises(TrackingError) as caught:
+        log_trial(study, "bert", params={"rate": 2}, metrics={"f1": 0.6})
+    assert str(caught.value).endswith(
+        "what earlier calls logged is kept, and nothing of this call counts; repeat it when the store answers"
+    )
+    store.write_bytes(kept)
+    again = log_trial(study, "bert", params={"rate": 2}, metrics={"f1": 0.6})
+    assert find_best(study, "bert").run_id == again.run_id
+
+
+def test_a_loop_logs_what_it_stopped_early_and_what_failed_and_neither_is_the_best(place: Path) -> None:
+    study = make_study()
+    whole = log_trial(study, "bert", params={"rate": 1}, metrics={"f1": 0.5})
+    log_pruned_trial(study, "bert", params={"rate": 2}, values=[0.7, 0.75])
+    log_failed_trial(study, "bert", params={"rate": 3}, reason="out of memory")
+    log_pruned_trial(study, "bert", params={"rate": 4}, values=[])
+    assert find_best(make_study(), "bert").run_id == whole.run_id
+    trials = runs_of(place, tags.Stage.TRIAL)
+    assert [run.data.tags[tags.TRIAL_NUMBER] for run in trials] == ["0", "1", "2", "3"]
+    states = [run.data.tags[tags.TRIAL_STATE] for run in trials]
+    assert states == ["COMPLETE", "PRUNED", "FAIL", "PRUNED"]
+    assert (trials[1].data.metrics, trials[1].data.tags[tags.N_EPOCHS]) == ({"f1_fold_0_epoch": 0.75}, "2")
+    assert trials[2].data.tags[tags.NOTE] == "out of memory"
+    with pytest.raises(UserError, match=r"values\[0\]: found 'high'; expected a number"):
+        log_pruned_trial(study, "bert", params={}, values=["high"])  # type: ignore[list-item]
+
+
 def test_a_folder_without_a_model_is_refused_before_a_run_is_made(place: Path) -> None:
     best = log_trial(make_study(), "bert", params={}, metrics={"f1": 0.5})
     (place / "out").mkdir()
@@ -170,8 +212,9 @@ def test_a_refit_that_could_not_be_logged_whole_is_never_a_champion(
 ) -> None:
     best = log_trial(make_study(), "bert", params={"rate": 1}, metrics={"f1": 0.5})
     (place / "mlartifacts").write_text("in the way of the upload")
-    with pytest.raises(TrackingError):
+    with pytest.raises(TrackingError, match="what earlier calls logged is kept") as caught:
         log_refit(best, make_classifier("bert"))
+    assert "measurements" not in str(caught.value)
     (run,) = runs_of(place, tags.Stage.REFIT)
     assert (run.info.status, tags.ARTIFACT_AVAILABLE in run.data.tags) == ("FAILED", False)
 
@@ -207,13 +250,15 @@ def test_optuna_trials_are_logged_by_their_state(place: Path) -> None:
 @pytest.fixture
 def logged_pipeline(place: Path) -> Path:
     """A sweep whose refit is a model of scikit-learn."""
+    from mlflow.models import infer_signature
     from sklearn.dummy import DummyClassifier
 
     study = make_study(metric="accuracy")
     for number in range(3):
         log_trial(study, "dummy", params={"seed": number}, metrics={"accuracy": 0.5 + number / 10})
     model = DummyClassifier().fit([["a"], ["b"]], ["yes", "no"])
-    mlflow.sklearn.save_model(model, place / "model", pip_requirements=["scikit-learn"])
+    signature = infer_signature(["a"], np.array(["yes"]))
+    mlflow.sklearn.save_model(model, place / "model", signature=signature, pip_requirements=["scikit-learn"])
     log_refit(find_best(study, "dummy"), place / "model")
     return place
 
@@ -224,6 +269,9 @@ def test_a_champion_that_runs_code_is_measured_once_it_is_trusted(
     project = open_written(logged_pipeline)
     hpo = (logged_pipeline / "config" / "hpo.yaml").read_text()
     assert '"dummy": {trust_code: false} # TODO: an MLflow model, which runs code' in hpo
+    assert project.settings.data.task.kind == "text_classification"
+    data = (logged_pipeline / "config" / "data.yaml").read_text()
+    assert "sklearn) that answers text; a guess\n# TODO: check the task" in data
     (champion,) = find_models(project)
     assert isinstance(champion, Champion)
     assert acquire_checkpoints([champion], project) == ()
@@ -251,7 +299,7 @@ def test_a_trusted_champion_with_other_bytes_than_were_logged_is_skipped(logged_
 @pytest.mark.slow
 @pytest.mark.parametrize(("keeps_best", "metric"), [(True, 0.9), (False, 0.6)])
 def test_a_trainer_logs_the_metric_of_the_weights_that_it_ends_with(
-    place: Path, tiny_backbone: Path, keeps_best: bool, metric: float
+    place: Path, tiny_backbone: Path, caplog: pytest.LogCaptureFixture, keeps_best: bool, metric: float
 ) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
@@ -301,3 +349,13 @@ def test_a_trainer_logs_the_metric_of_the_weights_that_it_ends_with(
     assert (run.info.run_id, run.data.tags[tags.REFIT_OF_TRIAL]) == (refit.run_id, trial.run_id)
     config = place.joinpath("mlartifacts").rglob("checkpoint/config.json")
     assert json.loads(next(iter(config)).read_text())["model_type"] == "bert"
+    (place / "mlartifacts").rename(place / "away")
+    (place / "mlartifacts").write_text("in the way of the upload")
+    caplog.clear()
+    with pytest.raises(TrackingError):
+        train(BakeoffRefitCallback(trial))
+    (line,) = (text for text in caplog.messages if "is kept in" in text)
+    folder = Path(line.split(" is kept in ")[1].partition(";")[0])
+    (place / "mlartifacts").unlink()
+    assert log_refit(trial, folder) in {run.info.run_id for run in runs_of(place, tags.Stage.REFIT)}
+    shutil.rmtree(folder)

@@ -51,6 +51,7 @@ _OWN_CODE = "your own code"
 # State that datasets.Dataset.save_to_disk writes.
 _DATASETS_STATE = "state.json"
 _MOST_EXACT = 2**53
+_SAFE = "what earlier calls logged is kept, and nothing of this call counts; repeat it when the store answers"
 # Threads of one process take turns: each call sets variables of the process for MLflow.
 _turn = threading.RLock()
 
@@ -118,7 +119,7 @@ class Study:
         if location is None and is_database(uri):
             database = find_sqlite_path(uri)
             location = ((database.parent if database else Path.cwd()) / "mlartifacts").as_uri()
-        return Tracker(uri, location, warn)
+        return Tracker(uri, location, warn, safe=_SAFE)
 
     @cached_property
     def data_fingerprint(self) -> str:
@@ -228,27 +229,52 @@ def log_trial(
 
 
 def log_pruned_trial(
-    study: Study, backbone: str, *, params: Mapping[str, Any], values: Sequence[float], number: int
+    study: Study,
+    backbone: str,
+    *,
+    params: Mapping[str, Any],
+    values: Sequence[float],
+    number: int | None = None,
 ) -> None:
-    """Log a trial that a pruner stopped, with the metric after each epoch; it cannot become a champion.
+    """Log a setting whose training you stopped early; it cannot become a champion.
+
+    Args:
+        study: Study of the trial.
+        backbone: Name of the pretrained model family.
+        params: Hyper-parameters of the setting.
+        values: Value of the study's metric after each epoch until the stop.
+        number: Number of the trial in the study; None takes the next one.
 
     Raises:
+        DataError: A file of ``study.data`` is missing.
         TrackingError: The tracking store does not answer.
+        UserError: A value is not a number.
     """
+    reported = [_number(f"values[{n}]", value) for n, value in enumerate(values)]
     with _logging(study, backbone) as opened:
+        number = next(opened.numbers) if number is None else number
         opened.recorder.start_trial(number, _plain_all(params))
-        opened.recorder.prune_trial(number, values)
+        opened.recorder.prune_trial(number, reported)
 
 
 def log_failed_trial(
-    study: Study, backbone: str, *, params: Mapping[str, Any], reason: str, number: int
+    study: Study, backbone: str, *, params: Mapping[str, Any], reason: str, number: int | None = None
 ) -> None:
-    """Log a trial that failed; it cannot become a champion.
+    """Log a setting whose training failed; it cannot become a champion.
+
+    Args:
+        study: Study of the trial.
+        backbone: Name of the pretrained model family.
+        params: Hyper-parameters of the setting.
+        reason: Reason of the failure, such as the text of the error.
+        number: Number of the trial in the study; None takes the next one.
 
     Raises:
+        DataError: A file of ``study.data`` is missing.
         TrackingError: The tracking store does not answer.
     """
     with _logging(study, backbone) as opened:
+        number = next(opened.numbers) if number is None else number
         opened.recorder.start_trial(number, _plain_all(params))
         opened.recorder.fail_trial(number, reason, is_retried=False)
 

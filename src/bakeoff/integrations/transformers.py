@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import MissingExtraError, UserError
+from bakeoff.errors import MissingExtraError, TrackingError, UserError
 from bakeoff.integrations.sweeps import LoggedTrial, Study, log_refit, log_trial
+from bakeoff.orchestrator.progress import warn
 
 try:  # a callback must be one of transformers' own kind, so that this module needs it at once
     from transformers import TrainerCallback
@@ -104,7 +106,11 @@ class BakeoffRefitCallback(TrainerCallback):  # type: ignore[misc]
         self.run_id: str | None = None
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Save the model and log it, in the first process only."""
+        """Save the model and log it, in the first process only.
+
+        Raises:
+            TrackingError: The tracking store does not answer; a warning names the folder with the model.
+        """
         if not state.is_world_process_zero:
             return
         model, tokenizer = kwargs["model"], kwargs.get("processing_class")
@@ -112,10 +118,18 @@ class BakeoffRefitCallback(TrainerCallback):  # type: ignore[misc]
             raise UserError(
                 "BakeoffRefitCallback: the Trainer has no tokenizer; give it processing_class=tokenizer"
             )
-        with tempfile.TemporaryDirectory(prefix="bakeoff-refit-") as folder:
+        folder, is_kept = Path(tempfile.mkdtemp(prefix="bakeoff-refit-")), False
+        try:
             getattr(model, "module", model).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            self.run_id = log_refit(self._of, Path(folder))
+            self.run_id = log_refit(self._of, folder)
+        except TrackingError:
+            is_kept = True  # a store that does not answer must not cost a training
+            warn(f"the trained model is kept in {folder}; log it with log_refit, then delete the folder")
+            raise
+        finally:
+            if not is_kept:
+                shutil.rmtree(folder)
 
 
 def _read_metrics(objective: str, args: Any, state: Any) -> dict[str, float]:

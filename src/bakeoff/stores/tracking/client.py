@@ -44,6 +44,7 @@ class Tracker:
         uri: URI of the store.
         artifact_location: URI for the files of new experiments; None leaves the choice to the store.
         notify: Receives a line for each retry.
+        safe: Ending of the message if the store does not answer: what is kept, and how to go on.
         is_offline: Whether to refuse every request at once.
 
     Attributes:
@@ -56,6 +57,7 @@ class Tracker:
         artifact_location: str | None = None,
         notify: Notify = lambda _: None,
         *,
+        safe: str = _SAFE,
         is_offline: bool = False,
     ) -> None:
         self.uri = uri
@@ -63,6 +65,7 @@ class Tracker:
         self.is_offline = is_offline
         self._artifact_location = artifact_location
         self._notify = notify
+        self._safe = safe
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
 
@@ -109,7 +112,11 @@ class Tracker:
                 if wait_s is None or is_late or not is_transient(error):
                     found += blame_server(self.uri, error)
                     raise TrackingError(
-                        self.shown_uri, action=action, found=found, safe=_SAFE, is_refusal=is_refusal(error)
+                        self.shown_uri,
+                        action=action,
+                        found=found,
+                        safe=self._safe,
+                        is_refusal=is_refusal(error),
                     ) from error
                 self._notify(f"tracking store: {action} failed ({found}); retrying in {wait_s:g} s")
                 time.sleep(wait_s)
@@ -223,7 +230,7 @@ class Tracker:
             seen |= {run.info.run_id for run in fresh}
             if found.token and (not len(found) or found.token == token):
                 cut = f"the answer ends early, but announces more (runs read: {len(seen)})"
-                raise TrackingError(self.shown_uri, action="reading runs", found=cut, safe=_SAFE)
+                raise TrackingError(self.shown_uri, action="reading runs", found=cut, safe=self._safe)
             yield Page(fresh, is_last=not found.token)
             token = found.token
             if not token:
