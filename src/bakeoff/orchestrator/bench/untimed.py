@@ -90,7 +90,7 @@ class _Preparations:
                     self.orders.append(order)
 
     def concern(self, ready: PreparedJob) -> bool:
-        """Tell whether a job waits for one of these orders."""
+        """Return whether a job waits for one of these orders."""
         return ready.prepared in self._jobs
 
     def end(self, number: int, outcome: Done | WorkerError, wall_s: float) -> None:
