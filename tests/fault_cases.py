@@ -11,13 +11,12 @@ import json
 import shutil
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -459,7 +458,10 @@ def _find_version(version: str, client: MlflowClient) -> ModelVersion:
 
 
 class _Trainings:
-    """Trainings in this process: a result of the parameters, and a checkpoint that holds it."""
+    """Trainings in this process: a result of the parameters, and a checkpoint that a function writes."""
+
+    def __init__(self, write: Callable[[Path, float], object]) -> None:
+        self._write = write
 
     def __enter__(self) -> Self:
         return self
@@ -473,13 +475,21 @@ class _Trainings:
     def train(self, trainer: str, order: TrainingOrder) -> TrainingOutcome:
         rate = float(order.hyper_parameters["rate"])
         if order.checkpoint is not None:
-            make_checkpoint(order.checkpoint, {"classifier.weight": repr(rate).encode().ljust(1024)})
+            self._write(order.checkpoint, rate)
         return TrainingOutcome(metrics={"f1": 0.5 + rate})
 
 
-@contextmanager
-def _training_here(_: Project) -> Any:
-    yield _Trainings()
+def train_here(write: Callable[[Path, float], object]) -> None:
+    """Let sweeps of this process train in it, and start no other process; for forks.
+
+    Args:
+        write: Writes the checkpoint of a training; gets its folder, which is not there yet, and the rate.
+    """
+    lead.open_training_process = lambda _: _Trainings(write)  # type: ignore[attr-defined, assignment, return-value]
+
+
+def _write_of_rate(folder: Path, rate: float) -> None:
+    make_checkpoint(folder, {"classifier.weight": repr(rate).encode().ljust(1024)})
 
 
 class Sweep(ProjectCase):
@@ -490,7 +500,7 @@ class Sweep(ProjectCase):
     needs_forks = True
 
     def act(self, folder: Path) -> None:
-        lead.open_training_process = _training_here  # type: ignore[attr-defined, assignment]
+        train_here(_write_of_rate)
         (result,) = sweep(self.open(folder))
         assert result.failure is None
 

@@ -13,6 +13,7 @@ number of parts, which never changes: all machines must agree on the part of a k
 
 from __future__ import annotations
 
+import functools
 import uuid
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from bakeoff.errors import TrackingError
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
 from bakeoff.stores.tracking import Tracker
+from bakeoff.stores.tracking.answers import find_experiment, read_run, require_written
 from bakeoff.stores.tracking.experiments import create_experiment
 from bakeoff.stores.tracking.ledger_entries import Entries
 
@@ -85,7 +87,7 @@ class Ledger:
 
         def look(client: MlflowClient) -> Run | None:
             try:
-                return client.get_run(run_id)
+                return read_run(run_id, client)
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
@@ -124,8 +126,8 @@ class Ledger:
 
     def _look_up(self, name: str) -> str | None:
         """Find the root that an experiment names, also a deleted experiment."""
-        found = self._tracker.call("finding the ledger", lambda client: client.get_experiment_by_name(name))
-        if found is None or found.name != name:
+        found = self._tracker.call("finding the ledger", functools.partial(find_experiment, name))
+        if found is None:
             return None
         return str(found.tags.get(tags.LEDGER_RUN) or "") or None
 
@@ -158,7 +160,7 @@ class Ledger:
                 self._parts[int(number)] = value
 
     def _read_run(self, run_id: str) -> Run:
-        run = self._tracker.call("reading the ledger", lambda client: client.get_run(run_id))
+        run = self._tracker.call("reading the ledger", functools.partial(read_run, run_id))
         if run.info.lifecycle_stage != "active":
             found = f"its run {run_id} was deleted; restore it, so that results can be claimed and published"
             raise TrackingError(self._tracker.shown_uri, action="reading the ledger", found=found)
@@ -174,6 +176,7 @@ class Ledger:
                 if _HAS_ANOTHER_VALUE not in str(error):
                     raise
                 return False
+            require_written(run_id, client, names={"params": [name]})
             return True
 
         return self._tracker.call("writing to the ledger", attempt)

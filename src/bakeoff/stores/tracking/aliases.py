@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from bakeoff.errors import AliasMovedError, NothingToUndoError
+from bakeoff.errors import AliasMovedError, NothingToUndoError, TrackingError
 from bakeoff.record import Record
 from bakeoff.stores import tags
+from bakeoff.stores.tracking.answers import find_model, read_version
 from bakeoff.stores.tracking.client import Tracker
+from bakeoff.stores.tracking.faults import ForeignAnswerError
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import RegisteredModel
     from mlflow.tracking import MlflowClient
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -84,7 +85,7 @@ def move_champion(
     require(model, expected, before)
     _note(tracker, model, version, f"@champion after {_name(before.champion)}, {remark}")
     if before.champion is not None:
-        _set(tracker, model, PREVIOUS, before.champion)
+        _set_previous(tracker, model, before.champion)
     require(model, Expected(version=before.champion), read_aliases(tracker, model))
     _set(tracker, model, CHAMPION, version)
     require(model, Expected(version=version), read_aliases(tracker, model))
@@ -113,18 +114,17 @@ def undo(tracker: Tracker, model: str, expected: Expected | None) -> Aliases:
         NothingToUndoError: The aliases do not name two versions.
     """
     begun = _find_undo(tracker, model, expected)
-    text = begun.model_dump_json()
-    tracker.call("noting the undo", lambda client: client.set_registered_model_tag(model, tags.UNDO, text))
+    tracker.call("noting the undo", functools.partial(_write_undo, model, begun))
     _note(tracker, model, begun.undone, f"undone, @champion is {_name(begun.restored)}")
     _note(tracker, model, begun.restored, f"@champion after {_name(begun.undone)}")
     found = read_aliases(tracker, model)
     if found.champion != begun.restored:
         require(model, Expected(version=begun.undone), found)
         _set(tracker, model, CHAMPION, begun.restored)
-    _set(tracker, model, PREVIOUS, begun.undone)
+    _set_previous(tracker, model, begun.undone)
     after = read_aliases(tracker, model)
     require(model, Expected(version=begun.restored), after)
-    tracker.call("closing the undo", lambda client: client.delete_registered_model_tag(model, tags.UNDO))
+    tracker.call("closing the undo", functools.partial(_remove_undo, model))
     return after
 
 
@@ -145,29 +145,31 @@ def _set(tracker: Tracker, model: str, alias: str, version: str) -> None:
     tracker.call(f"moving @{alias}", lambda client: client.set_registered_model_alias(model, alias, version))
 
 
+def _set_previous(tracker: Tracker, model: str, version: str) -> None:
+    """Move ``@previous``, and read it back, since no later step does."""
+    _set(tracker, model, PREVIOUS, version)
+    if (found := read_aliases(tracker, model).previous) != version:
+        raise TrackingError(
+            tracker.shown_uri,
+            action=f"moving @{PREVIOUS}",
+            found=f"it is at {_name(found)}, not at {_name(version)}",
+            safe="repeat the command",
+        )
+
+
 def _note(tracker: Tracker, model: str, version: str, event: str) -> None:
     """Add a line to a version's history before the act, unless an earlier try added it."""
     tracker.call("noting the history", functools.partial(_add_line, model, version, event))
 
 
 def _add_line(model: str, version: str, event: str, client: MlflowClient) -> None:
-    lines = client.get_model_version(model, version).tags.get(tags.HISTORY, "").splitlines()
+    lines = read_version(model, version, client).tags.get(tags.HISTORY, "").splitlines()
     if not lines or not lines[-1].endswith(f" {event}"):
         when = datetime.now(UTC).isoformat(timespec="seconds")
         text = "\n".join([*lines, f"{when} {event}"])
         client.set_model_version_tag(model, version, tags.HISTORY, text)
-
-
-def find_model(model: str, client: MlflowClient) -> RegisteredModel | None:
-    """Find a registered model; None if no model has this name."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_registered_model(model)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+        if read_version(model, version, client).tags.get(tags.HISTORY) != text:
+            raise ForeignAnswerError(f"acknowledged, but version {version} is without {tags.HISTORY}")
 
 
 def _read_aliases(model: str, client: MlflowClient) -> Aliases:
@@ -184,6 +186,18 @@ def _read_undo(model: str, client: MlflowClient) -> _Undo | None:
         return _Undo.model_validate(json.loads(text)) if text else None
     except (ValueError, ValidationError):  # not written by bakeoff
         return None
+
+
+def _write_undo(model: str, undo: _Undo, client: MlflowClient) -> None:
+    client.set_registered_model_tag(model, tags.UNDO, undo.model_dump_json())
+    if _read_undo(model, client) != undo:
+        raise ForeignAnswerError(f"acknowledged, but the model is without {tags.UNDO}")
+
+
+def _remove_undo(model: str, client: MlflowClient) -> None:
+    client.delete_registered_model_tag(model, tags.UNDO)
+    if _read_undo(model, client) is not None:
+        raise ForeignAnswerError(f"acknowledged, but the model still has {tags.UNDO}")
 
 
 def _name(version: str | None) -> str:

@@ -6,16 +6,20 @@ artifact itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from bakeoff.errors import CheckpointError
+from bakeoff.stores.tracking.answers import read_run
+from bakeoff.stores.tracking.faults import ForeignAnswerError
 
 if TYPE_CHECKING:
+    from mlflow.entities import FileInfo
     from mlflow.tracking import MlflowClient
 
 RUNS, LOGGED = "runs:/", "models:/"
@@ -30,17 +34,30 @@ def download_artifact(run_id: str, artifact_path: str, destination: str, client:
 
     Raises:
         CheckpointError: The artifact location does not exist.
+        ForeignAnswerError: A file has another size than in the list of the run's artifacts, or is missing.
         MlflowException: The download failed; it carries the true reason and its code.
     """
+    found = _download_artifact(run_id, artifact_path, destination, client)
+    with _as_own_store(client):
+        _require_equal(
+            Path(found),
+            artifact_path,
+            lambda path: client.list_artifacts(run_id, path or None),
+            is_fetched=True,
+        )
+    return found
+
+
+def _download_artifact(run_id: str, artifact_path: str, destination: str, client: MlflowClient) -> str:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import ErrorCode
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     try:
-        with _as_own_store(client):
+        with _as_own_store(client), _of_mlflow():
             return client.download_artifacts(run_id, artifact_path, destination)
     except MlflowException:
-        uri = client.get_run(run_id).info.artifact_uri
+        uri = read_run(run_id, client).info.artifact_uri
         if location := find_absent_folder(uri, run_id):
             raise CheckpointError(
                 f"{artifact_path!r} of run {run_id}",
@@ -56,9 +73,64 @@ def download_artifact(run_id: str, artifact_path: str, destination: str, client:
         return found
 
 
+def upload_artifacts(run_id: str, paths: Sequence[Path], artifact_path: str, client: MlflowClient) -> None:
+    """Upload files, or the content of folders, below an artifact path, and look whether all of it is there.
+
+    MLflow's client would take an answer without location for the current folder, and upload to there. It also
+    accepts any answer with success to an upload.
+
+    Raises:
+        ForeignAnswerError: A file is not there afterwards, or has another size.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    location = read_run(run_id, client).info.artifact_uri
+    repository: Any = get_artifact_repository(location, client.tracking_uri)
+    for path in paths:
+        if path.is_dir():
+            repository.log_artifacts(str(path), artifact_path)
+        else:
+            repository.log_artifact(str(path), artifact_path)
+    listed = functools.cache(repository.list_artifacts)
+    for path in paths:
+        place = artifact_path if path.is_dir() else f"{artifact_path}/{path.name}"
+        _require_equal(path, place, listed, is_fetched=False)
+
+
+def _require_equal(
+    path: Path, artifact_path: str, list_folder: Callable[[str], Iterable[FileInfo]], *, is_fetched: bool
+) -> None:
+    """Compare a file or folder of this machine with an artifact, by names and sizes.
+
+    Args:
+        path: File or folder of this machine.
+        artifact_path: Artifact that it was copied to or from.
+        list_folder: Lists a folder of artifacts.
+        is_fetched: Whether it must hold all that the artifact holds; more may have been uploaded earlier.
+
+    Raises:
+        ForeignAnswerError: They differ.
+    """
+    is_folder = path.is_dir()
+    top, above = (path, artifact_path) if is_folder else (path.parent, artifact_path.rpartition("/")[0])
+    for folder in [top, *filter(Path.is_dir, path.rglob("*"))]:
+        place = (PurePosixPath(above) / folder.relative_to(top).as_posix()).as_posix().removeprefix(".")
+        with _of_mlflow():
+            listed = [each for each in list_folder(place) if not each.is_dir]
+        there = {each.path.rpartition("/")[2]: each.file_size for each in listed}
+        files = filter(Path.is_file, folder.iterdir()) if is_folder else [path]
+        here = {file.name: file.stat().st_size for file in files}
+        for name in here | there if is_folder and is_fetched else here:
+            if there.get(name, -1) not in (None, here.get(name)):
+                raise ForeignAnswerError(
+                    f"acknowledged, but {name!r} in {place!r} has {here.get(name)} bytes here, and "
+                    f"{there.get(name)} there"
+                )
+
+
 def list_artifacts(run_id: str, artifact_path: str, client: MlflowClient) -> dict[str, bool]:
     """List the paths directly below an artifact path of a run, each with whether it is a folder."""
-    with _as_own_store(client):
+    with _as_own_store(client), _of_mlflow():
         found = client.list_artifacts(run_id, artifact_path or None)
     return {entry.path: bool(entry.is_dir) for entry in found}
 
@@ -77,7 +149,9 @@ def download_from(location: str, path: str, destination: str, client: MlflowClie
         run_id, artifact = _split(location)
         return download_artifact(run_id, _join(artifact, path), destination, client)
     try:
-        found: str = _open_location(location, client).download_artifacts(path, destination)
+        repository = _open_location(location, client)
+        found: str = repository.download_artifacts(path, destination)
+        _require_equal(Path(found), path, repository.list_artifacts, is_fetched=True)
     except MlflowException as error:
         reason = str(error).strip().splitlines()[-1]
         raise MlflowException(reason, ErrorCode.Value(error.error_code)) from error
@@ -90,7 +164,8 @@ def list_at(location: str, path: str, client: MlflowClient) -> dict[str, bool]:
         run_id, artifact = _split(location)
         found = list_artifacts(run_id, _join(artifact, path), client)
     else:
-        entries = _open_location(location, client).list_artifacts(path)
+        with _of_mlflow():
+            entries = _open_location(location, client).list_artifacts(path)
         found = {entry.path: bool(entry.is_dir) for entry in entries}
     return {name.rpartition("/")[2]: is_folder for name, is_folder in found.items()}
 
@@ -124,6 +199,15 @@ def find_absent_folder(artifact_uri: str, run_id: str) -> str | None:
     names = path.parts
     location = Path(*names[: names.index(run_id)]) if run_id in names else path
     return None if location.is_dir() else str(location)
+
+
+@contextmanager
+def _of_mlflow() -> Iterator[None]:
+    """Report an answer that MLflow's client cannot take apart; it reads the lists of a server unchecked."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ForeignAnswerError("the list of artifacts is not MLflow's; check tracking.uri") from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from bakeoff.measure.statistics.readings import LATENCY, OUTCOMES, PASS
 from bakeoff.record import Record
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
+from bakeoff.stores.tracking.answers import read_run
 from bakeoff.stores.tracking.client import Tracker
 from bakeoff.stores.tracking.ledger_entries import find_accepted
 
@@ -73,7 +75,7 @@ def find_stage(tracker: Tracker, run_id: str) -> str | None:
     Raises:
         TrackingError: The run does not exist, or the store does not answer.
     """
-    run = tracker.call("reading a run", lambda client: client.get_run(run_id))
+    run = tracker.call("reading a run", functools.partial(read_run, run_id))
     stage: str | None = run.data.tags.get(tags.STAGE)
     return stage
 

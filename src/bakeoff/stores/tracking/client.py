@@ -11,17 +11,24 @@ from urllib.parse import quote
 
 from bakeoff.errors import TrackingError, UserError
 from bakeoff.stores.tags import NONCE
-from bakeoff.stores.tracking.artifacts import download_artifact, download_from, list_artifacts, list_at
+from bakeoff.stores.tracking import answers
+from bakeoff.stores.tracking.artifacts import (
+    download_artifact,
+    download_from,
+    list_artifacts,
+    list_at,
+    upload_artifacts,
+)
 from bakeoff.stores.tracking.connection import BUDGET_S, create_client
 from bakeoff.stores.tracking.databases import is_unmade
 from bakeoff.stores.tracking.experiments import create_experiment
-from bakeoff.stores.tracking.faults import describe_fault, is_refusal, is_transient
+from bakeoff.stores.tracking.faults import ForeignAnswerError, describe_fault, is_refusal, is_transient
 from bakeoff.stores.tracking.queries import MAX_RUN_IDS, Page, Query, ask, equals, list_run_ids
 from bakeoff.stores.tracking.versions import blame_server, check_installed
 from bakeoff.uris import find_uri_fault, knock, mask_password
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
@@ -98,6 +105,7 @@ class Tracker:
             raise TrackingError(self.shown_uri, action=action, found=fault, safe="correct tracking.uri")
         if self._client is None:
             check_installed()
+        from google.protobuf.json_format import ParseError
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -106,7 +114,7 @@ class Tracker:
             self.n_requests += 1
             try:
                 return function(self._connect())
-            except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+            except (MlflowException, SQLAlchemyError, OSError, ImportError, ParseError) as error:
                 found = describe_fault(error)
                 is_late = wait_s is None or time.monotonic() + wait_s > deadline
                 if wait_s is None or is_late or not is_transient(error):
@@ -138,28 +146,17 @@ class Tracker:
             return self._experiments[name]
         if is_unmade(self.uri):
             return None
-        found = self.call("finding an experiment", lambda client: client.get_experiment_by_name(name))
-        self._check_experiment(found, name)
+        found = self.call("finding an experiment", functools.partial(answers.find_experiment, name))
         if found is None or found.lifecycle_stage != "active":
             return None
         self._experiments[name] = str(found.experiment_id)
         return self._experiments[name]
 
-    def _check_experiment(self, found: Experiment | None, name: str) -> None:
-        """Refuse an answer about another experiment; it does not mean that there is none."""
-        if found is not None and found.name != name:
-            raise TrackingError(
-                self.shown_uri,
-                action="finding an experiment",
-                found=f"asked for {name!r}, got {found.name!r}; this is not an MLflow server",
-                safe="correct tracking.uri",
-            )
-
     def find_lifecycle_stage(self, name: str) -> str | None:
         """Find whether an experiment is ``active`` or ``deleted``; None if no experiment has this name."""
         if is_unmade(self.uri):
             return None
-        found = self.call("finding an experiment", lambda client: client.get_experiment_by_name(name))
+        found = self.call("finding an experiment", functools.partial(answers.find_experiment, name))
         return str(found.lifecycle_stage) if found else None
 
     def list_experiments(self) -> list[str]:
@@ -185,12 +182,12 @@ class Tracker:
         location = f"{root.rstrip('/')}/{quote(name)}" if root else None
 
         def create(client: MlflowClient) -> str:
-            found = client.get_experiment_by_name(name)  # our own, if an earlier try lost its reply
+            found = answers.find_experiment(name, client)  # our own, if an earlier try lost its reply
             if found is None:
                 made = create_experiment(client, name, artifact_location=location)
                 if made is not None:
                     return made
-                found = client.get_experiment_by_name(name)
+                found = answers.find_experiment(name, client)
             if found is None or found.lifecycle_stage != "active":
                 raise UserError(f"experiment {name!r} was deleted; restore it, or choose another name")
             return found.experiment_id
@@ -274,6 +271,8 @@ class Tracker:
                         return str(earlier.info.run_id)
             first = False
             made = client.create_run(experiment_id, run_name=name, tags={**tags, NONCE: nonce})
+            if not made.info.run_id:
+                raise ForeignAnswerError("acknowledged, but the run got no id")
             return str(made.info.run_id)
 
         return self.call("creating a run", create)
@@ -317,23 +316,34 @@ class Tracker:
             self._log_batch(run_id, batch)
 
     def _log_batch(self, run_id: str, batch: Mapping[str, Sequence[Any]]) -> None:
-        self.call(
-            "logging",
-            lambda client: client.log_batch(run_id, **batch, synchronous=True),
-        )
+        def write(client: MlflowClient) -> None:
+            client.log_batch(run_id, **batch, synchronous=True)
+            names = {kind: [entry.key for entry in entries] for kind, entries in batch.items()}
+            answers.require_written(run_id, client, names=names)
+
+        self.call("logging", write)
 
     def log_files(self, run_id: str, files: Sequence[Path], artifact_path: str) -> None:
         """Upload files, or the content of folders, below an artifact path."""
-        for path in files:
-            self.call("uploading", functools.partial(_upload, run_id, path, artifact_path))
+        self.call("uploading", lambda client: upload_artifacts(run_id, files, artifact_path, client))
 
     def end_run(self, run_id: str, status: str) -> None:
         """Close a run as FINISHED, FAILED or KILLED."""
-        self.call("closing a run", lambda client: client.set_terminated(run_id, status))
+
+        def end(client: MlflowClient) -> None:
+            client.set_terminated(run_id, status)
+            answers.require_written(run_id, client, status=status)
+
+        self.call("closing a run", end)
 
     def reopen_run(self, run_id: str) -> None:
         """Set a run back to RUNNING, to continue it."""
-        self.call("reopening a run", lambda client: client.update_run(run_id, status="RUNNING"))
+
+        def reopen(client: MlflowClient) -> None:
+            client.update_run(run_id, status="RUNNING")
+            answers.require_written(run_id, client, status="RUNNING")
+
+        self.call("reopening a run", reopen)
 
     def download(self, holder: str, artifact_path: str, destination: Path) -> Path:
         """Fetch an artifact into a folder; return its new path.
@@ -359,8 +369,3 @@ class Tracker:
     def browse(self, run_id: str, artifact_path: str = "") -> dict[str, bool]:
         """List the paths directly below an artifact path of a run, each with whether it is a folder."""
         return self.call("listing artifacts", functools.partial(list_artifacts, run_id, artifact_path))
-
-
-def _upload(run_id: str, path: Path, artifact_path: str, client: MlflowClient) -> None:
-    upload = client.log_artifacts if path.is_dir() else client.log_artifact
-    upload(run_id, str(path), artifact_path)

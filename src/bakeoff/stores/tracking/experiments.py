@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bakeoff.stores.tracking.faults import ForeignAnswerError
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
@@ -16,14 +18,21 @@ def create_experiment(
     artifact_location: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> str | None:
-    """Make an experiment; return its id, or None if the name is taken, also by a deleted experiment."""
+    """Make an experiment; return its id, or None if the name is taken, also by a deleted experiment.
+
+    Raises:
+        ForeignAnswerError: The answer names no experiment.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.create_experiment(
+        made = client.create_experiment(
             name, artifact_location=artifact_location, tags=dict(tags) if tags else None
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
         return None
+    if not made:
+        raise ForeignAnswerError(f"acknowledged, but experiment {name!r} got no id")
+    return made

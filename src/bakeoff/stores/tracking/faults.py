@@ -7,6 +7,12 @@ import re
 from bakeoff.uris import mask_password
 
 MAX_SHOWN = 300
+
+
+class ForeignAnswerError(OSError):
+    """An answer that reports success, but is not MLflow's answer to the request."""
+
+
 _FINAL_CODES = frozenset(
     {
         "RESOURCE_DOES_NOT_EXIST",
@@ -22,9 +28,17 @@ _FINAL_CODES = frozenset(
     }
 )
 _DENIED_CODES = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
-_FINAL_KINDS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_FINAL_KINDS = (
+    ForeignAnswerError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 # MLflow reports nearly every fault of a connection as INTERNAL_ERROR; only the text distinguishes them.
 _NO_JSON = "not in a valid JSON format"
+_NO_MESSAGE = "Failed to parse"
 _OLD_SCHEMA = "out-of-date database schema"
 _IN_WORDS = (
     (re.compile(r"too many 429 error responses"), "it answers 429: too many requests"),
@@ -39,6 +53,10 @@ _IN_WORDS = (
     (
         re.compile(_NO_JSON + r"\. Response body: (.{0,60})"),
         r"the answer is not JSON, but \1; check tracking.uri",
+    ),
+    (
+        re.compile(_NO_MESSAGE + r" (\w+) field"),
+        r"the answer is JSON, but not MLflow's: its field \1 is of another type; check tracking.uri",
     ),
     (
         re.compile(r"failed with error code 404"),
@@ -70,4 +88,4 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, (ImportError, *_FINAL_KINDS)) or getattr(error, "error_code", "") in _FINAL_CODES:
         return False
     text = str(error)
-    return _NO_JSON not in text and _OLD_SCHEMA not in text
+    return not any(final in text for final in (_NO_JSON, _NO_MESSAGE, _OLD_SCHEMA))

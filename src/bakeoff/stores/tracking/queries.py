@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bakeoff.stores.tracking.answers import require_search
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.store.entities import PagedList
@@ -45,10 +47,14 @@ class Page:
 
 
 def ask(query: Query, client: MlflowClient, *, token: str | None = None) -> PagedList[Run]:
-    """Fetch one page of runs; every query goes through here."""
+    """Fetch one page of runs; every query goes through here.
+
+    Raises:
+        ForeignAnswerError: Nothing was found, and what answers is not MLflow.
+    """
     from mlflow.entities import ViewType
 
-    return client.search_runs(
+    found = client.search_runs(
         list(query.experiment_ids),
         " and ".join(query.conditions),
         run_view_type=ViewType.ALL if query.with_deleted else ViewType.ACTIVE_ONLY,
@@ -56,6 +62,9 @@ def ask(query: Query, client: MlflowClient, *, token: str | None = None) -> Page
         order_by=["start_time ASC"],
         page_token=token,
     )
+    if not found and token is None:
+        require_search(query.experiment_ids, client)
+    return found
 
 
 def quote_filter_value(value: str) -> str:

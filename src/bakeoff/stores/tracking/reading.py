@@ -20,6 +20,7 @@ from bakeoff.core.records import BestCheckpoint, Refit, Trial
 from bakeoff.disk.names import find_path_fault
 from bakeoff.measure.model.row_model import MLMODEL_FILE
 from bakeoff.stores.layouts import Layout, RunRow, Sweep, read_rows
+from bakeoff.stores.tracking.answers import read_run
 from bakeoff.stores.tracking.artifacts import find_absent_folder
 from bakeoff.stores.tracking.client import Tracker
 from bakeoff.stores.tracking.trainer_state import (
@@ -122,7 +123,7 @@ def find_missing_location(tracker: Tracker, run_id: str) -> str | None:
     Returns:
         Its path; None if it exists, or if a server or another service keeps the artifacts.
     """
-    run = tracker.call("reading a run", lambda client: client.get_run(run_id))
+    run = tracker.call("reading a run", functools.partial(read_run, run_id))
     return find_absent_folder(run.info.artifact_uri or "", run_id)
 
 
@@ -217,7 +218,7 @@ class _Shelf:
 
     @functools.cached_property
     def _run(self) -> Run:
-        return self._tracker.call("reading a run", lambda client: client.get_run(self._run_id))
+        return self._tracker.call("reading a run", functools.partial(read_run, self._run_id))
 
     def find(self, artifacts: Sequence[str]) -> str | None:
         """Find the first of some artifacts, as ``find_checkpoint`` does."""

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.core.decision.production import Production
+from bakeoff.errors import TrackingError
 from bakeoff.stores import tags
 from bakeoff.stores.tags import Stage
-from bakeoff.stores.tracking import aliases
+from bakeoff.stores.tracking import aliases, answers
 from bakeoff.stores.tracking.client import Tracker
+from bakeoff.stores.tracking.connection import BUDGET_S
 from bakeoff.stores.tracking.queries import quote_filter_value
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def find_production(tracker: Tracker, model: str) -> Production:
     if number is None:
         return Production(model=model, reason=f"no version of {model} has the alias @{aliases.CHAMPION}")
     version = tracker.call(
-        "reading what is in production", lambda client: client.get_model_version(model, number)
+        "reading what is in production", functools.partial(answers.read_version, model, number)
     )
     return Production(
         model=model,
@@ -96,14 +98,24 @@ def ensure_version(tracker: Tracker, model: str, run_id: str, version_tags: Mapp
         model: Name of the registered model, made if it is missing.
         run_id: Run with the model as its artifact.
         version_tags: Tags of the version; ``CANDIDATE_DIGEST`` among them identifies it.
+
+    Raises:
+        TrackingError: The store does not answer, or does not keep the version.
     """
     tracker.call("making a registered model", functools.partial(_ensure_model, model))
     tracker.call(
         "making a model version", functools.partial(_ensure_version, model, run_id, dict(version_tags))
     )
-    first, *doubles = find_versions(tracker, model, version_tags[tags.CANDIDATE_DIGEST])
-    remove_versions(tracker, model, doubles)
-    return first
+    found = find_versions(tracker, model, version_tags[tags.CANDIDATE_DIGEST])
+    if not found:
+        raise TrackingError(
+            tracker.shown_uri,
+            action="making a model version",
+            found="acknowledged, but it is not there",
+            safe="repeat the command",
+        )
+    remove_versions(tracker, model, found[1:])
+    return found[0]
 
 
 def remove_versions(tracker: Tracker, model: str, doubles: Sequence[str]) -> None:
@@ -115,7 +127,7 @@ def remove_versions(tracker: Tracker, model: str, doubles: Sequence[str]) -> Non
 def _ensure_model(model: str, client: MlflowClient) -> None:
     from mlflow.exceptions import MlflowException
 
-    if aliases.find_model(model, client) is not None:
+    if answers.find_model(model, client) is not None:
         return
     try:
         client.create_registered_model(model)
@@ -127,7 +139,10 @@ def _ensure_model(model: str, client: MlflowClient) -> None:
 def _ensure_version(model: str, run_id: str, version_tags: dict[str, str], client: MlflowClient) -> None:
     if not _find_versions(model, version_tags[tags.CANDIDATE_DIGEST], client):
         source = f"runs:/{run_id}/{tags.MODEL_ARTIFACT}"
-        client.create_model_version(model, source=source, run_id=run_id, tags=version_tags)
+        # MLflow would wait five minutes for a version to be ready; the next try finds one that needs longer.
+        client.create_model_version(
+            model, source=source, run_id=run_id, tags=version_tags, await_creation_for=round(BUDGET_S)
+        )
 
 
 def _remove_version(model: str, version: str, client: MlflowClient) -> None:
