@@ -255,3 +255,13 @@ def test_an_export_that_changed_on_disk_is_not_taken_and_is_made_again(
     run_in_process(order, tmp_path / "work", timeout_s=300)
     assert find_whole(prepared, rehash=True) is not None
     OnnxRuntime(threads=1).load(checkpoint, prepared)
+
+
+def test_all_artifacts_of_a_run_come_with_their_hidden_folders(tracker: Tracker, tmp_path: Path) -> None:
+    run_id = tracker.create_run(tracker.ensure_experiment("sweep"), "hidden", {}, nonce="h" * 16)
+    file = tmp_path / "index"
+    file.write_text("content", encoding="utf-8")
+    tracker.log_files(run_id, [file], ".kept/inner")
+    (tmp_path / "fetched").mkdir()
+    found = tracker.download(run_id, "", tmp_path / "fetched")
+    assert (found / ".kept" / "inner" / "index").read_text(encoding="utf-8") == "content"

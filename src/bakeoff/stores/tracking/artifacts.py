@@ -7,6 +7,7 @@ artifact itself.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -113,10 +114,10 @@ def _require_equal(
     """
     is_folder = path.is_dir()
     top, above = (path, artifact_path) if is_folder else (path.parent, artifact_path.rpartition("/")[0])
-    for folder in [top, *filter(Path.is_dir, path.rglob("*"))]:
-        place = (PurePosixPath(above) / folder.relative_to(top).as_posix()).as_posix().removeprefix(".")
+    for folder in map(Path, (each for each, _, _ in os.walk(path)) if is_folder else (top,)):
+        place = (PurePosixPath(above) / folder.relative_to(top).as_posix()).as_posix()
         with _of_mlflow():
-            listed = [each for each in list_folder(place) if not each.is_dir]
+            listed = [each for each in list_folder("" if place == "." else place) if not each.is_dir]
         there = {each.path.rpartition("/")[2]: each.file_size for each in listed}
         files = filter(Path.is_file, folder.iterdir()) if is_folder else [path]
         here = {file.name: file.stat().st_size for file in files}
