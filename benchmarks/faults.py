@@ -37,6 +37,7 @@ MIN_KILLS, MIN_CUTS, MIN_REQUESTS, MIN_DAMAGES = 1000, 300, 1000, 2000
 # A fault at a request takes a second or two, a kill some milliseconds.
 REQUESTS_RARER = 5
 DAMAGES_OF_A_KIND = 500
+POINTS_A_LINE = 100
 
 
 def main() -> int:
@@ -44,6 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=20, help="only each so many-th point [20]")
     parser.add_argument("--every-request", type=int, help="the same for faults at requests [5 times as rare]")
+    parser.add_argument("--once", action="store_true", help="no faults at all later requests, too")
     parser.add_argument("--store", action="append", help="only this store or command; may be repeated")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
@@ -62,7 +64,9 @@ def main() -> int:
         print(f"power cuts, {store}: {tally}")
     commands = [each for each in COMMANDS if chosen.store is None or each.name in chosen.store]
     rarely = chosen.every_request or (1 if chosen.every == 1 else REQUESTS_RARER * chosen.every)
-    spoilt = _spoil(commands, folder / "requests", rarely) if commands else Tally()
+    spoilt = Tally()
+    if commands:
+        spoilt = _spoil(commands, folder / "requests", rarely, is_once=chosen.once)
     (folder / "damages").mkdir()
     silent = {
         name: count_silent(stored, DAMAGES_OF_A_KIND, seed=16)
@@ -86,14 +90,21 @@ def main() -> int:
     )
 
 
-def _spoil(commands: Sequence[Command], folder: Path, every: int) -> Tally:
-    total = Tally()
+def _spoil(commands: Sequence[Command], folder: Path, every: int, *, is_once: bool) -> Tally:
+    total, told = Tally(), set[str]()
+
+    def tell(so_far: Tally) -> None:
+        for story in so_far.stories:
+            if story not in told:
+                told.add(story)
+                print(f"  {story}", flush=True)
+        if so_far.n_points % POINTS_A_LINE == 0:
+            print(f"  so far {so_far}", flush=True)
+
     with lossy_lab(folder) as lab:
         for command in commands:
-            tally, kinds = spoil_everywhere(lab, command, every=every)
+            tally, kinds = spoil_everywhere(lab, command, every=every, is_once=is_once, tell=tell)
             print(f"faults at requests, {command.name}: {tally}, {len(kinds)} kinds", flush=True)
-            for story in tally.stories[-3:]:
-                print(f"  {story}", flush=True)
             total += tally
     return total
 

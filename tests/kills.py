@@ -1,4 +1,4 @@
-"""Processes that are killed before the n-th call that changes a folder or commits to a database.
+"""Processes that are killed before the n-th call that changes a file or folder, or commits to a database.
 
 A run in a fork stands for a command: its locks, buffers and transactions end with it, as those of a killed
 command do. Nothing is imported and no interpreter starts, so a kill costs milliseconds.
@@ -7,6 +7,7 @@ command do. Nothing is imported and no interpreter starts, so a kill costs milli
 from __future__ import annotations
 
 import builtins
+import inspect
 import io
 import os
 import pickle
@@ -24,10 +25,12 @@ from sqlalchemy.engine import Engine
 OnCall = Callable[[str, tuple[Any, ...]], None]
 
 FSYNC, FSYNC_FOLDER, COMMIT = "fsync", "fsync of a folder", "commit"
+WRITE, SECOND_HALF = "write", "second half of a write"
 _CALLS = (
     FSYNC, "rename", "replace", "link", "symlink", "unlink", "remove", "mkdir", "rmdir", "truncate",
     "ftruncate", "sendfile",
 )  # fmt: skip
+_SIGNATURE = inspect.signature(io.open)
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -35,9 +38,51 @@ class Killed(Exception):  # noqa: N818 - what was asked for
     """The process was killed at the point that was named."""
 
 
+class _WatchedFile(io.FileIO):
+    """File that is written in halves, and names each."""
+
+    on_call: OnCall
+
+    def write(self, data: Any) -> int:
+        whole = memoryview(data).cast("B")
+        half = len(whole) // 2
+        self.on_call(WRITE, (self.fileno(),))
+        self._write_all(whole[:half])
+        self.on_call(SECOND_HALF, (self.fileno(),))
+        self._write_all(whole[half:])
+        return len(whole)
+
+    def _write_all(self, part: memoryview) -> None:
+        while part:
+            part = part[super().write(part) or 0 :]
+
+
+def _watch_open(on_call: OnCall, real_open: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an ``open`` that names what is opened for writing, and its writes."""
+
+    def open_file(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if not set(mode) & set("wax+"):
+            return real_open(file, mode, *arguments, **options)
+        on_call("open", (file,))
+        given = _SIGNATURE.bind(file, mode, *arguments, **options)
+        given.apply_defaults()
+        wanted = given.arguments
+        if "+" in mode or not wanted["buffering"]:
+            return real_open(file, mode, *arguments, **options)
+        raw = _WatchedFile(file, mode.strip("bt"), wanted["closefd"], wanted["opener"])
+        raw.on_call = on_call
+        buffered = io.BufferedWriter(raw)
+        if "b" in mode:
+            return buffered
+        is_by_line = wanted["buffering"] == 1
+        return io.TextIOWrapper(buffered, wanted["encoding"], wanted["errors"], wanted["newline"], is_by_line)
+
+    return open_file
+
+
 @contextmanager
 def watching(on_call: OnCall) -> Iterator[None]:
-    """Call a function before each call that changes a folder, syncs a file or commits to a database.
+    """Call a function before each call that changes a file or folder, syncs one, or commits to a database.
 
     Args:
         on_call: Gets the name of the call and its arguments.
@@ -53,11 +98,6 @@ def watching(on_call: OnCall) -> Iterator[None]:
 
         return call
 
-    def open_file(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if set(mode) & set("wax+"):
-            on_call("open", (file,))
-        return real_open(file, mode, *arguments, **options)
-
     def open_descriptor(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
         if flags & _WRITES:
             on_call("open", (path,))
@@ -71,7 +111,7 @@ def watching(on_call: OnCall) -> Iterator[None]:
         for name in _CALLS:
             setattr(os, name, watch(name))
         os.open = open_descriptor
-        io.open = builtins.open = open_file
+        io.open = builtins.open = _watch_open(on_call, real_open)
         yield
     finally:
         io.open, builtins.open, os.open = real_open, real_open, real_os_open

@@ -445,18 +445,30 @@ class Spoiling:
         return self.lab.open(name, is_lossy=is_lossy, experiment=self.command.experiment)
 
 
-def spoil_everywhere(lab: Lab, command: Command, *, every: int = 1) -> tuple[Tally, Counter[Fault]]:
+def spoil_everywhere(
+    lab: Lab,
+    command: Command,
+    *,
+    every: int = 1,
+    is_once: bool = False,
+    tell: Callable[[Tally], None] = lambda _: None,
+) -> tuple[Tally, Counter[Fault]]:
     """Let a command meet each kind of fault at each of its requests, once and from then on.
 
     Args:
         lab: Where.
         command: The command.
         every: One of so many points only.
+        is_once: Whether only one request of a command meets a fault, never the later ones, too.
+        tell: Called with all so far after each point.
 
     Returns:
         What became of it, and how often each kind was met.
     """
     spoiling = Spoiling(lab, command)
-    points = spoiling.points
-    total = sum(map(spoiling.spoil, points[: math.ceil(len(points) / every)]), Tally())
+    points = [point for point in spoiling.points if not (is_once and point.lasts)]
+    total = Tally()
+    for point in points[: math.ceil(len(points) / every)]:
+        total += spoiling.spoil(point)
+        tell(total)
     return total, spoiling.met

@@ -7,7 +7,17 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from damages import count_silent, list_stored
-from fault_cases import IN_STORES, ON_DISK, Case, Tally, cut_power_everywhere, kill_everywhere, kill_twice
+from fault_cases import (
+    IN_STORES,
+    ON_DISK,
+    Case,
+    StoreAttempt,
+    Tally,
+    View,
+    cut_power_everywhere,
+    kill_everywhere,
+    kill_twice,
+)
 from lossy import COMMANDS, Command, lossy_lab, spoil_everywhere
 
 __all__ = [
@@ -16,7 +26,9 @@ __all__ = [
     "ON_DISK",
     "Case",
     "Command",
+    "StoreAttempt",
     "Tally",
+    "View",
     "count_silent",
     "cut_power_everywhere",
     "kill_everywhere",

@@ -223,9 +223,7 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
     assert opened.complaints == []
 
 
-@pytest.mark.parametrize(
-    ("width", "dark"), [(500, False), (500, True), (900, False), (1400, True), (1400, False)]
-)
+@pytest.mark.parametrize(("width", "dark"), [(500, False), (500, True), (900, True), (1400, False)])
 @pytest.mark.parametrize("name", ["decision", "tie", "nobody", "crowd", "measured", "busy"])
 def test_axe_finds_nothing_that_keeps_anybody_out(
     *,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from bakeoff.stores import tags
 from bakeoff.stores.claims.claims import Claim, Claims, Held, Published, Stale
 from bakeoff.stores.claims.ledger import Ledger
 from bakeoff.stores.tracking import Tracker, create_client
+from services import PostgresServer, mlflow_server
 
 KEY = digest_json("a key")
 EXPIRY_S = 10.0
@@ -31,19 +34,20 @@ class Clock:
 
 
 class World:
-    """One store, and commands on machines that use it."""
+    """One experiment of a store, and commands on machines that use it."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, experiment: str = "benchmark") -> None:
         self.tracker = Tracker(uri)
         self.client = create_client(uri)
-        self.experiment_id = self.tracker.ensure_experiment("benchmark")
+        self.experiment = experiment
+        self.experiment_id = self.tracker.ensure_experiment(experiment)
         self.clock = Clock()
 
     def command(
         self, machine: str, *, expiry_s: float = EXPIRY_S, n_parts: int = 16, ahead_s: float = 0.0
     ) -> Claims:
         return Claims(
-            Ledger(Tracker(self.tracker.uri), "benchmark", n_parts),
+            Ledger(Tracker(self.tracker.uri), self.experiment, n_parts),
             f"{machine}, process 1",
             lambda: machine,
             expiry_s=expiry_s,
@@ -63,6 +67,24 @@ class World:
             meanwhile()
 
 
+@pytest.fixture(scope="module")
+def shared_uris(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], str]]:
+    """Find a store that tests share, each with an experiment of its own: a server takes long to start."""
+    with ExitStack() as ends:
+
+        @functools.cache
+        def find(kind: str) -> str:
+            if kind == "postgres":
+                server: PostgresServer = request.getfixturevalue("postgres_server")
+                return server.make_database()
+            folder = tmp_path_factory.mktemp("server")
+            return ends.enter_context(mlflow_server(f"sqlite:///{folder}/server.db", folder))
+
+        yield find
+
+
 @pytest.fixture(
     params=[
         "sqlite",
@@ -70,11 +92,13 @@ class World:
         pytest.param("server", marks=pytest.mark.slow),
     ]
 )
-def world(request: pytest.FixtureRequest, tmp_path: Path, empty_store: Path) -> World:
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, empty_store: Path, shared_uris: Callable[[str], str]
+) -> World:
     """A world on one kind of store."""
     if request.param == "sqlite":
         return World(f"sqlite:///{shutil.copyfile(empty_store, tmp_path / 'mlflow.db')}")
-    return World(request.getfixturevalue("postgres_uri" if request.param == "postgres" else "mlflow_uri"))
+    return World(shared_uris(request.param), request.node.name)
 
 
 def test_a_key_that_is_held_is_nobody_elses_and_one_that_was_given_up_is_free(world: World) -> None:

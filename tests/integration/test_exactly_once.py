@@ -266,9 +266,9 @@ def test_a_bench_with_nothing_to_measure_does_not_wait_for_the_machine(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_of_one_of_two_benches_lose_nothing_and_count_nothing_twice(
+def test_kills_of_one_of_two_benches_lose_nothing_and_count_nothing_twice(
     shipped: Path, tmp_path: Path
 ) -> None:
-    tally = kill_benches(shipped, tmp_path / "storms", n_kills=20, seed=1)
-    assert tally.n_kills == 20
+    tally = kill_benches(shipped, tmp_path / "storms", n_kills=8, seed=1)
+    assert tally.n_kills == 8
     assert tally.holds, tally
