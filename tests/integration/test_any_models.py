@@ -388,6 +388,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 def test_models_that_answer_wrongly_fail_in_one_line_each_and_the_others_go_on(
     write: Callable[..., Project], ids: dict[str, str]
 ) -> None:

@@ -176,6 +176,7 @@ def again_folder(measured_again: Path, tmp_path: Path) -> Path:
     return copy_project(measured_again, tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_a_candidate_is_compared_with_its_own_older_attempts(again_folder: Path) -> None:
     """The very thing that a user does after an upgrade: measure again, compare with what was."""
     code, result = compare(again_folder, f"{ONNX}@1", ONNX)

@@ -161,6 +161,7 @@ def test_what_counts_is_what_was_published_first_however_wrong_a_clock_dates_the
         assert open_one(where).results.load_valid(first.job) == first != late
 
 
+@pytest.mark.slow
 def test_two_machines_that_measured_the_same_agree_on_the_decision(
     machines: list[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

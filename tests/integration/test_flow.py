@@ -334,6 +334,7 @@ def start_bench(folder: Path, *overrides: str, prepare: Callable[[], object] | N
     return start(folder, "bench", "--quiet", *options, prepare=prepare)
 
 
+@pytest.mark.slow
 def test_a_bench_killed_between_repeats_measures_none_of_them_twice(
     reopen: Reopen, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -431,6 +432,7 @@ class KillsAfterTheFirstFold(Quiet):
         yield advance
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_reported_and_the_next_sweep_resumes_the_study(
     tiny_backbone: Path, tmp_path: Path, make_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def change(runs: Iterable[Run], **metrics: Callable[[float], float]) -> list[Run
 
 
 @pytest.mark.parametrize("n_trials", [600, 5_000])
+@pytest.mark.slow
 def test_champions_of_a_sqlite_store_are_those_of_all_its_runs(
     make_store: Callable[[Iterable[Run]], str], tmp_path: Path, n_trials: int
 ) -> None:
@@ -139,6 +140,7 @@ def test_requests_do_not_grow_from_1200_trials_to_12000_and_few_runs_are_read(
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.slow
 def test_ties_infinities_and_small_numbers_are_compared_by_the_store_as_they_are_here(
     make_store: Callable[[Iterable[Run]], str], tmp_path: Path, direction: str
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_pruned_trial_trains_no_further_and_its_run_says_how_far_it_came(
     check_pruned(project, result, tmp_path)
 
 
+@pytest.mark.slow
 def test_no_champion_is_picked_from_pruned_trials_and_they_count_as_run(
     make_sweep: Callable[..., Path], tmp_path: Path
 ) -> None:

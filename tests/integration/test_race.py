@@ -87,6 +87,7 @@ def name_timed(measured: tuple[Measurement, ...]) -> dict[str, Measurement]:
     return {each.job.backbone: each for each in measured if each.job.scenario.kind == "latency"}
 
 
+@pytest.mark.slow
 def test_a_race_leaves_out_who_cannot_win_ends_when_it_is_decided_and_is_not_run_again(
     reopen: Reopen, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def claim_in_four_processes(plan: StudyPlan) -> list[int]:
     return sorted(int(line) for lines in printed for line in lines.split())
 
 
+@pytest.mark.slow
 def test_four_processes_on_one_sqlite_file_run_every_trial_once_and_none_too_many(
     make_plan: MakePlan,
 ) -> None:

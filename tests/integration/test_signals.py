@@ -143,6 +143,7 @@ def test_a_stopped_bench_leaves_no_fork_and_no_fork_server(
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.slow
 def test_a_stopped_sweep_leaves_no_training_and_nothing_that_it_started(
     tmp_path: Path,
     make_project: Callable[..., Path],

@@ -182,7 +182,13 @@ BREAKDOWNS = {
 }
 
 
-@pytest.mark.parametrize("reason", BREAKDOWNS)
+@pytest.mark.parametrize(
+    "reason",
+    [
+        pytest.param(reason, marks=[pytest.mark.slow] if reason.startswith("no answer") else [])
+        for reason in BREAKDOWNS
+    ],
+)
 def test_a_candidate_that_breaks_down_is_named_and_the_others_finish(
     *,
     candidates: list[ResidentWorker],

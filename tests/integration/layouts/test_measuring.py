@@ -35,6 +35,7 @@ def pack(store: Store, run_id: str, checkpoint: Path, folder: str | None = None)
     store.log_file(run_id, "trial_2.tar.gz" if folder else ARCHIVE, packed.getvalue(), folder)
 
 
+@pytest.mark.slow
 def test_a_foreign_champion_is_planned_measured_reused_and_decided_on_like_one_of_ours(
     store: Store, shipped: Path, champion: Champion
 ) -> None:

@@ -87,6 +87,7 @@ def rename(rows: list[dict[str, Any]], **names: str) -> list[dict[str, Any]]:
     return [{**row, "ner_tags": [names.get(tag, tag) for tag in row["ner_tags"]]} for row in rows]
 
 
+@pytest.mark.slow
 def test_plain_labels_go_through_plan_bench_and_decide(open_with: Open, rows: list[dict[str, Any]]) -> None:
     project = open_with(rows)
     assert [planned.action for planned in plan(project).jobs] == ["measure"] * 2

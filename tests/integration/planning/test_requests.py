@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bakeoff.orchestrator import Project, bench, open_project, plan, select_champions
 
 RUNTIMES = "benchmark.runtimes=[{kind: noop, threads: 1}]"
@@ -18,6 +20,7 @@ def count_requests(folder: Path, stage: Callable[[Project], object]) -> int:
     return project.tracker.n_requests
 
 
+@pytest.mark.slow
 def test_selecting_planning_and_benching_again_cost_as_many_requests_with_50_champions_as_with_3(
     tmp_path: Path,
     make_project: Callable[..., Path],

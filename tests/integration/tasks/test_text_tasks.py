@@ -104,7 +104,7 @@ def write_rows(path: Path, form: str, lines: list[list[str]]) -> None:
 
 
 # Forms that differ from another one only in how the rows are read.
-SLOW = ("numbered", "pair")
+SLOW = ("numbered", "pair", "several", "number")
 
 
 def runtimes_of(form: str) -> list[str]:

@@ -263,6 +263,7 @@ def stores(draw: st.DrawFn) -> list[Run]:
     page=st.integers(1, 8),
     sizes=st.fixed_dictionaries({"MIN_OF_BACKBONE": st.integers(1, 4), "FIRST_RUNS": st.integers(1, 40)}),
 )
+@pytest.mark.slow
 def test_the_bounded_read_selects_as_reading_everything_does(
     runs: list[Run], chosen: SelectionSettings, is_mirrored: bool, page: int, sizes: dict[str, int]
 ) -> None:
@@ -365,6 +366,7 @@ def test_trials_of_another_objective_that_no_sample_shows_are_read_with_the_othe
     assert cost_of([*make_runs(20_000), *other]).n_queries == plain.n_queries
 
 
+@pytest.mark.slow
 def test_another_objective_may_go_the_other_way_and_hides_no_trial_that_does() -> None:
     other = [
         Run(70_000 + number, number, 0.0, metric="loss", direction="minimize", id_prefix="3")
@@ -392,6 +394,7 @@ def test_small_backbones_beside_a_large_one_are_read_whole_and_the_large_one_is_
     assert store.n_runs < 2_500
 
 
+@pytest.mark.slow
 def test_a_study_that_was_given_up_after_two_great_trials_costs_a_look_at_it() -> None:
     runs = make_runs(20_000)
     plain = cost_of(runs)

@@ -296,6 +296,7 @@ def test_a_repeat_that_outlasts_the_patience_ends_after_four_rounds() -> None:
     assert heat.stopped == "budget"
 
 
+@pytest.mark.slow
 def test_stopping_early_keeps_the_interval_honest_and_the_median_unbiased() -> None:
     """Of 400 heats a coverage of 0.90 has a standard error of 0.015, and what is seen here is 0.94."""
     true_ns, n = 1e6, 400
