@@ -342,6 +342,7 @@ def compute_accuracies(zoo: Path, ids: Mapping[str, str]) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 def test_numbers_of_a_model_are_named_by_the_labels(
     write: Callable[..., Project], ids: dict[str, str]
 ) -> None:

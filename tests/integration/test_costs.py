@@ -202,6 +202,7 @@ def truncated(measurement: Measurement) -> str:
     return detail
 
 
+@pytest.mark.slow
 def test_every_measurement_has_the_calibration_loop_and_the_cost_of_the_instrument(
     reopen: Reopen, quiet_machine: None
 ) -> None:

@@ -65,6 +65,7 @@ def test_two_machines_share_the_jobs_and_each_key_is_measured_once(machines: lis
     assert Counter(key for key in runs if key in keys) == Counter(keys)
 
 
+@pytest.mark.slow
 def test_a_key_that_another_machine_measures_is_waited_for_and_its_result_fetched(
     machines: list[Machine], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_key_that_another_machine_measures_is_waited_for_and_its_result_fetche
     assert mine.results.load_valid(planned.job) == other.results.load_valid(planned.job)
 
 
+@pytest.mark.slow
 def test_what_a_dead_machine_had_claimed_is_taken_over_after_its_silence(
     machines: list[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

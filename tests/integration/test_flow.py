@@ -363,6 +363,7 @@ def test_a_bench_killed_between_repeats_measures_none_of_them_twice(
     assert not list(project.results.folder.glob("work/heat-*"))
 
 
+@pytest.mark.slow
 def test_a_damaged_repeat_is_named_and_measured_again(
     reopen: Reopen, project_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -37,6 +37,7 @@ def disk(project_folder: Path, limit: str) -> Iterator[Path]:
 @pytest.mark.parametrize(
     "limit", ["size=8k", "size=24k", "size=64k", "nr_inodes=4", "nr_inodes=8", "nr_inodes=12"]
 )
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_told_and_the_next_bench_goes_on(
     project_folder: Path, disk: Path, reopen: Callable[..., Project]
 ) -> None:

@@ -162,6 +162,7 @@ def test_ties_infinities_and_small_numbers_are_compared_by_the_store_as_they_are
     assert any(row.selection_metadata["tied_trials"] for row in selections.values())
 
 
+@pytest.mark.slow
 def test_a_trial_nested_in_a_trial_is_none_wherever_its_parent_stands(
     make_store: Callable[[Iterable[Run]], str], tmp_path: Path
 ) -> None:
@@ -213,6 +214,7 @@ def test_newer_schema_versions_and_other_objectives_are_told_apart_by_the_store(
         assert_alike(project)
 
 
+@pytest.mark.slow
 def test_of_many_refits_only_those_of_the_leaders_are_read(
     make_store: Callable[[Iterable[Run]], str], tmp_path: Path
 ) -> None:
@@ -234,6 +236,7 @@ def test_of_many_refits_only_those_of_the_leaders_are_read(
     assert all(row.champion for row in selections.values())
 
 
+@pytest.mark.slow
 def test_a_backbone_that_no_filter_can_carry_is_read_whole(
     make_store: Callable[[Iterable[Run]], str], tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_no_champion_is_picked_from_pruned_trials_and_they_count_as_run(
     assert [again.action for again in sweep(project)] == ["reused"]
 
 
+@pytest.mark.slow
 def test_a_trainer_that_cannot_report_still_works_and_is_said_to_prune_nothing(
     make_sweep: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -48,6 +48,7 @@ def test_a_searched_dropout_is_the_dropout_of_every_layer(tiny_backbone: Path) -
         assert rates == {rate}
 
 
+@pytest.mark.slow
 def test_every_hyper_parameter_changes_the_training(order: TrainingOrder) -> None:
     trainer = HuggingFaceTrainer()
     base = trainer.train(order).epoch_losses

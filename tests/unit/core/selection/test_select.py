@@ -288,6 +288,7 @@ def make_small_store(rng: random.Random) -> tuple[list[Trial], list[Refit]]:
     return trials, refits
 
 
+@pytest.mark.slow
 def test_ten_thousand_small_stores_all_have_the_champion_that_brute_force_finds() -> None:
     rng = random.Random(20)
     outcomes = {"champion": 0, "no refit": 0, "no group": 0, "tie": 0}

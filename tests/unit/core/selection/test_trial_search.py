@@ -357,6 +357,7 @@ def test_ids_that_are_not_random_cost_more_and_change_nothing(id_of: Callable[[f
     assert cost_of(runs).n_runs < len(runs) / 2
 
 
+@pytest.mark.slow
 def test_trials_of_another_objective_that_no_sample_shows_are_read_with_the_others() -> None:
     other = [
         Run(70_000 + number, 5, 2.0, metric="loss", direction=direction, id_prefix="3")
@@ -383,6 +384,7 @@ def test_another_objective_may_go_the_other_way_and_hides_no_trial_that_does() -
     )
 
 
+@pytest.mark.slow
 def test_small_backbones_beside_a_large_one_are_read_whole_and_the_large_one_is_not() -> None:
     runs = make_runs(30_000)
     names = ["bert", *("mini" for _ in range(700)), *("tiny" for _ in range(40))]
@@ -404,6 +406,7 @@ def test_a_study_that_was_given_up_after_two_great_trials_costs_a_look_at_it() -
     assert store.n_runs < 2_000
 
 
+@pytest.mark.slow
 def test_trials_of_an_older_schema_version_are_not_read_through_however_good_they_are() -> None:
     rng = random.Random(7)
     older = [

@@ -457,6 +457,7 @@ def test_what_dead_builders_left_is_removed_and_what_living_ones_build_is_not(
     assert picture(Path(answer.strip())) == picture(shelf.folder / "checkpoint")
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_cache_is_whole_or_does_not_count(
     cache: Path, shelf: Shelf, tmp_path: Path, make_checkpoint: Callable[..., Path]
 ) -> None:
