@@ -52,6 +52,7 @@ def fuzz(name: str, seconds: float, folder: Path) -> None:
         module = importlib.import_module(MODULE)
     check = getattr(module, name).hypothesis.inner_test
     inputs = _find_inputs(module, name)
+    last = [place for place, kind in inputs.items() if kind != "Path"][-1]
 
     def run(data: bytes) -> None:
         source = atheris.FuzzedDataProvider(data)
@@ -60,7 +61,9 @@ def fuzz(name: str, seconds: float, folder: Path) -> None:
             if kind == "Path":
                 arguments[place] = folder
                 continue
-            part = source.ConsumeBytes(source.ConsumeIntInRange(0, MOST_BYTES))
+            is_last = place == last  # it gets all, so that whole documents stay whole
+            size = source.remaining_bytes() if is_last else source.ConsumeIntInRange(0, MOST_BYTES)
+            part = source.ConsumeBytes(size)
             arguments[place] = part.decode(errors="surrogateescape") if kind == "str" else part
         with suppress(UnicodeEncodeError):  # a lone surrogate is in no file
             check(**arguments)
@@ -96,6 +99,7 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.inside is not None:
         fuzz(chosen.parts[0], chosen.seconds, chosen.inside)
+        return 0
     names = [name for name in list_properties() if not chosen.parts or any(map(name.count, chosen.parts))]
     return max([_fuzz_in_process(name, chosen.seconds) for name in names], default=0)
 
