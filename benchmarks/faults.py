@@ -91,13 +91,11 @@ def main() -> int:
 
 
 def _spoil(commands: Sequence[Command], folder: Path, every: int, *, is_once: bool) -> Tally:
-    total, told = Tally(), set[str]()
+    total = Tally()
 
-    def tell(so_far: Tally) -> None:
-        for story in so_far.stories:
-            if story not in told:
-                told.add(story)
-                print(f"  {story}", flush=True)
+    def tell(found: Tally, so_far: Tally) -> None:
+        for story in found.stories:
+            print(f"  {story}", flush=True)
         if so_far.n_points % POINTS_A_LINE == 0:
             print(f"  so far {so_far}", flush=True)
 

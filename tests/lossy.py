@@ -451,7 +451,7 @@ def spoil_everywhere(
     *,
     every: int = 1,
     is_once: bool = False,
-    tell: Callable[[Tally], None] = lambda _: None,
+    tell: Callable[[Tally, Tally], None] = lambda *_: None,
 ) -> tuple[Tally, Counter[Fault]]:
     """Let a command meet each kind of fault at each of its requests, once and from then on.
 
@@ -460,7 +460,7 @@ def spoil_everywhere(
         command: The command.
         every: One of so many points only.
         is_once: Whether only one request of a command meets a fault, never the later ones, too.
-        tell: Called with all so far after each point.
+        tell: Called after each point, with what became of it and of all so far.
 
     Returns:
         What became of it, and how often each kind was met.
@@ -469,6 +469,7 @@ def spoil_everywhere(
     points = [point for point in spoiling.points if not (is_once and point.lasts)]
     total = Tally()
     for point in points[: math.ceil(len(points) / every)]:
-        total += spoiling.spoil(point)
-        tell(total)
+        found = spoiling.spoil(point)
+        total += found
+        tell(found, total)
     return total, spoiling.met

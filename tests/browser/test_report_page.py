@@ -23,7 +23,8 @@ Selections = dict[str, BackboneSelection]
 FACTS = {"bakeoff": "0.1.0"}
 DECISIONS = ["decision", "tie", "nobody", "alone", "crowd"]
 # Widths, and whether the page is dark. Pages differ by what is on them, not by what a width does to it.
-VIEWS = ((500, False), (500, True), (900, True), (1400, False))
+FEW_VIEWS = ((500, True), (1400, False))
+VIEWS = (*FEW_VIEWS, (500, False), (900, True))
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=https://example.org/x onerror=alert(1)>',
@@ -228,7 +229,7 @@ def test_a_reader_of_the_artifact_in_mlflow_sees_the_drawing(
 @pytest.mark.parametrize(
     ("name", "width", "dark"),
     [(name, *view) for name in ("decision", "measured") for view in VIEWS]
-    + [(name, *view) for name in ("tie", "nobody", "crowd", "busy") for view in VIEWS[1::2]],
+    + [(name, *view) for name in ("tie", "nobody", "crowd", "busy") for view in FEW_VIEWS],
 )
 def test_axe_finds_nothing_that_keeps_anybody_out(
     *,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -67,22 +65,19 @@ class World:
             meanwhile()
 
 
+# Tests share a server, each with an experiment of its own, since a server takes long to start.
 @pytest.fixture(scope="module")
-def shared_uris(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Callable[[str], str]]:
-    """Find a store that tests share, each with an experiment of its own: a server takes long to start."""
-    with ExitStack() as ends:
+def shared_postgres_uri(postgres_server: PostgresServer) -> str:
+    """A PostgreSQL database of this file."""
+    return postgres_server.make_database()
 
-        @functools.cache
-        def find(kind: str) -> str:
-            if kind == "postgres":
-                server: PostgresServer = request.getfixturevalue("postgres_server")
-                return server.make_database()
-            folder = tmp_path_factory.mktemp("server")
-            return ends.enter_context(mlflow_server(f"sqlite:///{folder}/server.db", folder))
 
-        yield find
+@pytest.fixture(scope="module")
+def shared_server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An MLflow server of this file."""
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(f"sqlite:///{folder}/server.db", folder) as uri:
+        yield uri
 
 
 @pytest.fixture(
@@ -92,13 +87,11 @@ def shared_uris(
         pytest.param("server", marks=pytest.mark.slow),
     ]
 )
-def world(
-    request: pytest.FixtureRequest, tmp_path: Path, empty_store: Path, shared_uris: Callable[[str], str]
-) -> World:
+def world(request: pytest.FixtureRequest, tmp_path: Path, empty_store: Path) -> World:
     """A world on one kind of store."""
     if request.param == "sqlite":
         return World(f"sqlite:///{shutil.copyfile(empty_store, tmp_path / 'mlflow.db')}")
-    return World(shared_uris(request.param), request.node.name)
+    return World(request.getfixturevalue(f"shared_{request.param}_uri"), request.node.name)
 
 
 def test_a_key_that_is_held_is_nobody_elses_and_one_that_was_given_up_is_free(world: World) -> None:
