@@ -14,8 +14,16 @@ import pytest
 from numpy.typing import NDArray
 
 from bakeoff.errors import CheckpointError
-from bakeoff.measure.backends import OnnxRuntime, OpenVino, TensorBackend, Torch, onnx_export
-from bakeoff.measure.backends.parity import Sample, answer_all, choose_more_sizes, compare
+from bakeoff.measure.backends import OnnxRuntime, OpenVino, TensorBackend, Torch, onnx_export, onnxruntime
+from bakeoff.measure.backends.parity import (
+    Sample,
+    answer_all,
+    choose_more_sizes,
+    compare,
+    keep_answers,
+    read_answers,
+    read_check,
+)
 from bakeoff.measure.backends.pretrained import load_model
 from bakeoff.measure.model.checkpoint import Checkpoint, open_checkpoint
 from bakeoff.measure.model.graph import read_graph
@@ -145,6 +153,99 @@ def test_a_reference_whose_answers_depend_on_what_came_before_is_refused(checkpo
     session = WrongAfterwards(Torch(threads=1).load(checkpoint, None))
     with pytest.raises(CheckpointError, match="so its answers depend on what came before"):
         answer_all(session, checkpoint, sample_for(checkpoint))
+
+
+@pytest.mark.parametrize("runtime", [OnnxRuntime(threads=1), OpenVino(threads=1), Torch(threads=1)])
+def test_answers_that_an_earlier_comparison_kept_are_those_compared_with(
+    checkpoint: Checkpoint, tmp_path: Path, runtime: TensorBackend
+) -> None:
+    sample = replace(sample_for(checkpoint), answers_file=tmp_path / "answers.npz")
+    Torch(threads=1).prepare(checkpoint, make_folder(tmp_path / "first"), sample)
+    kept = read_answers(sample)
+    assert kept is not None
+    wanted = answer_all(Torch(threads=1).load(checkpoint, None), checkpoint, sample)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(kept, wanted, strict=True))
+    runtime.prepare(checkpoint, make_folder(tmp_path / "second"), sample)
+
+    keep_answers([each + np.float32(0.5) for each in kept], sample)
+    if runtime == Torch(threads=1):
+        runtime.prepare(checkpoint, make_folder(tmp_path / "third"), sample)
+        assert read_check(tmp_path / "third").max_abs_difference == 0
+    else:
+        with pytest.raises(CheckpointError, match=r"differ from PyTorch's by 0\.5"):
+            runtime.prepare(checkpoint, make_folder(tmp_path / "third"), sample)
+
+
+@pytest.mark.parametrize("damage", ["cut", "other documents", "pickle", "other types", "empty"])
+def test_answers_that_are_not_whole_are_computed_again(
+    checkpoint: Checkpoint, tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "answers.npz"
+    sample = replace(sample_for(checkpoint), answers_file=path)
+    Torch(threads=1).prepare(checkpoint, make_folder(tmp_path / "first"), sample)
+    kept = read_answers(sample)
+    assert kept is not None
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif damage == "other documents":
+        keep_answers(kept[1:], sample)
+    elif damage == "pickle":
+        np.savez(path, *[np.array([object()]) for _ in kept])
+    elif damage == "other types":
+        keep_answers([each.astype(np.float64) for each in kept], sample)
+    else:
+        path.write_bytes(b"")
+    assert read_answers(sample) is None
+    OnnxRuntime(threads=1).prepare(checkpoint, make_folder(tmp_path / "second"), sample)
+    again = read_answers(sample)
+    assert again is not None
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(again, kept, strict=True))
+
+
+def make_folder(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def reverse_labels(source: Path, destination: Path) -> None:
+    """Write fewer bits that predict other labels."""
+    import onnx
+
+    model = onnx.load(str(source))
+    for name, at in (("starts", [-1]), ("ends", [-(1 << 31)]), ("axes", [2]), ("steps", [-1])):
+        model.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.INT64, [1], at))
+    for node in model.graph.node:
+        node.output[:] = ["straight" if name == "logits" else name for name in node.output]
+    model.graph.node.append(
+        onnx.helper.make_node("Slice", ["straight", "starts", "ends", "axes", "steps"], ["logits"])
+    )
+    onnx.save(model, str(destination))
+
+
+@pytest.mark.parametrize("is_right", [True, False], ids=["right graph", "wrong graph"])
+def test_another_exporter_is_tried_for_a_wrong_graph_but_not_for_what_fewer_bits_lose(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_right: bool
+) -> None:
+    tried = list[str]()
+
+    def note(exporter: onnx_export.Exporter) -> onnx_export.Exporter:
+        def write(model: Any, sample: Batch, path: Path) -> None:
+            tried.append(exporter.name)
+            exporter.write(model, sample, path)
+            if not is_right:
+                reverse_labels(path, path)
+
+        return onnx_export.Exporter(exporter.name, write)
+
+    monkeypatch.setattr(onnx_export, "EXPORTERS", tuple(map(note, onnx_export.EXPORTERS)))
+    if is_right:
+        monkeypatch.setattr(onnxruntime, "_quantize", reverse_labels)
+    with pytest.raises(CheckpointError, match=r"outputs of onnxruntime-int8 equal PyTorch's in 0\.\d+"):
+        OnnxRuntime(precision="int8").prepare(
+            checkpoint, make_folder(tmp_path / "made"), sample_for(checkpoint)
+        )
+    assert tried == [each.name for each in onnx_export.EXPORTERS][: 1 if is_right else 2]
+    assert list((tmp_path / "made").iterdir()) == []
 
 
 @contextmanager

@@ -145,6 +145,7 @@ class OnnxRuntime(Record):
             folder,
             make,
             lambda: self.load(checkpoint, folder, is_verified=True),
+            open_graph=self.replace(precision="fp32")._open,
             runtime=self._file_label,
             precision=self.precision,
         )

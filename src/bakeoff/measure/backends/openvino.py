@@ -133,6 +133,7 @@ class OpenVino(Record):
             folder,
             lambda exported: self._convert(exported, folder / MODEL_FILE),
             lambda: self.load(checkpoint, folder, is_verified=True),
+            open_graph=self.replace(precision="fp32")._open,
             runtime=self.label,
             precision=self.precision,
         )

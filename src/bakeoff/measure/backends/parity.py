@@ -7,8 +7,11 @@ compared.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +67,15 @@ class Sample:
         more_sizes: Batch sizes that are measured, besides those that are always compared.
         longest: The longest document that is measured, which PyTorch must be able to run; None for one of
             those.
+        answers_file: File for PyTorch's answers: the first comparison of a model with these documents writes
+            it, and the next ones read it. None lets each compute them.
     """
 
     task: Task
     encodings: tuple[Encoding, ...]
     longest: Encoding | None = None
     more_sizes: tuple[int, ...] = ()
+    answers_file: Path | None = None
 
     def list_batches(self) -> Iterator[tuple[int, range]]:
         """List the documents of each batch of a comparison by their numbers, after the size of the batch.
@@ -189,6 +195,28 @@ def answer_all(reference: Session, checkpoint: Checkpoint, sample: Sample) -> li
     return answers
 
 
+def read_answers(sample: Sample) -> list[NDArray[np.float32]] | None:
+    """Read the answers that an earlier comparison kept; None if there are none, or the file is not whole."""
+    if sample.answers_file is None:
+        return None
+    try:
+        with np.load(sample.answers_file, allow_pickle=False) as kept:
+            answers = [kept[name] for name in kept.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    sizes = [len(numbers) for _, numbers in sample.list_batches()]
+    is_whole = [len(each) if each.ndim else 0 for each in answers] == sizes
+    return answers if is_whole and all(each.dtype == np.float32 for each in answers) else None
+
+
+def keep_answers(answers: Sequence[NDArray[np.float32]], sample: Sample) -> None:
+    """Write PyTorch's answers for the comparisons that follow, if the sample names a file."""
+    if sample.answers_file is not None:
+        whole = io.BytesIO()
+        np.savez(whole, *answers)  # in their order
+        durable.write_bytes(sample.answers_file, whole.getvalue())
+
+
 def compare(
     wanted: Sequence[NDArray[np.float32]], session: Session, checkpoint: Checkpoint, sample: Sample
 ) -> Agreement:
@@ -206,13 +234,30 @@ def compare(
     Raises:
         CheckpointError: The logits have another shape or type than PyTorch's.
     """
+    return _compare(wanted, session.infer, checkpoint, sample)
+
+
+def compare_with_itself(
+    wanted: Sequence[NDArray[np.float32]], checkpoint: Checkpoint, sample: Sample
+) -> Agreement:
+    """Return the agreement of PyTorch with itself, for the runtime whose outputs are the wanted ones."""
+    again = iter(wanted)
+    return _compare(wanted, lambda _: next(again), checkpoint, sample)
+
+
+def _compare(
+    wanted: Sequence[NDArray[np.float32]],
+    infer: Callable[[Batch], NDArray[np.float32]],
+    checkpoint: Checkpoint,
+    sample: Sample,
+) -> Agreement:
     encoder = Encoder(checkpoint, CHECK_MAX_LENGTH)
     worst = 0.0
     equal: dict[int, list[int]] = {}
     for (size, numbers), theirs in zip(sample.list_batches(), wanted, strict=True):
         encodings = [sample.encodings[each] for each in numbers]
         batch = encoder.pad(encodings)
-        ours = session.infer(batch)
+        ours = infer(batch)
         if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
             raise CheckpointError(
                 checkpoint.folder,

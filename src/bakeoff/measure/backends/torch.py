@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -82,6 +82,11 @@ class Torch(Record):
         parts += ["cuda"] if self.device == "cuda" else []
         return "-".join(parts)
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is the reference of all comparisons."""
+        return (self.precision, self.device, self.compile) == ("fp32", "cpu", False)
+
     def for_graph(self) -> Self | None:
         """Return None: it runs no graph."""
         return None
@@ -109,17 +114,12 @@ class Torch(Record):
             UnsupportedRuntimeError: The settings need a CPU, GPU or compiler that is missing.
         """
         self.import_libraries()
-        wanted = parity.answer_all(TorchSession(load_reference(checkpoint), "cpu"), checkpoint, sample)
-        session = self.load(checkpoint, folder, is_verified=True)
-        try:
-            found = parity.compare(wanted, session, checkpoint, sample)
-        except _compile_errors() as error:
-            raise UnsupportedRuntimeError(
-                self.label,
-                needs="a C++ compiler that torch.compile can use",
-                found=parity.describe_error(error),
-                fix="install g++ or set CXX, or use compile: false",
-            ) from error
+        wanted = find_answers(checkpoint, sample)
+        found = (
+            parity.compare_with_itself(wanted, checkpoint, sample)
+            if self.is_reference
+            else self._compare(wanted, checkpoint, folder, sample)
+        )
         parity.write_check(
             found,
             folder,
@@ -141,7 +141,7 @@ class Torch(Record):
                 settings were not compared yet.
             UnsupportedRuntimeError: The settings need a CPU, GPU or compiler that is missing.
         """
-        if not (is_verified or self._is_reference):
+        if not (is_verified or self.is_reference):
             parity.verify(prepared, checkpoint)
         return self._open(checkpoint)
 
@@ -150,10 +150,23 @@ class Torch(Record):
         del prepared
         return checkpoint.size_bytes
 
-    @property
-    def _is_reference(self) -> bool:
-        """Whether this is the reference of all comparisons."""
-        return (self.precision, self.device, self.compile) == ("fp32", "cpu", False)
+    def _compare(
+        self,
+        wanted: Sequence[NDArray[np.float32]],
+        checkpoint: Checkpoint,
+        folder: Path,
+        sample: parity.Sample,
+    ) -> parity.Agreement:
+        session = self.load(checkpoint, folder, is_verified=True)
+        try:
+            return parity.compare(wanted, session, checkpoint, sample)
+        except _compile_errors() as error:
+            raise UnsupportedRuntimeError(
+                self.label,
+                needs="a C++ compiler that torch.compile can use",
+                found=parity.describe_error(error),
+                fix="install g++ or set CXX, or use compile: false",
+            ) from error
 
     def _open(self, checkpoint: Checkpoint) -> TorchSession:
         self.import_libraries()
@@ -270,6 +283,25 @@ class TorchSession:
             "max_allocated": torch.cuda.max_memory_allocated(),
             "max_reserved": torch.cuda.max_memory_reserved(),
         }
+
+
+def find_answers(
+    checkpoint: Checkpoint, sample: parity.Sample, model: Any = None
+) -> list[NDArray[np.float32]]:
+    """Return PyTorch's logits for all batches of a comparison, as ``answer_all`` does.
+
+    Args:
+        checkpoint: Checkpoint of the model.
+        sample: Documents to compare on; its file of answers saves computing them, or gets them.
+        model: The reference; None loads it if it is needed.
+    """
+    kept = parity.read_answers(sample)
+    if kept is not None:
+        return kept
+    session = TorchSession(load_reference(checkpoint) if model is None else model, "cpu")
+    answers = parity.answer_all(session, checkpoint, sample)
+    parity.keep_answers(answers, sample)
+    return answers
 
 
 def _compile_errors() -> tuple[type[Exception], ...]:

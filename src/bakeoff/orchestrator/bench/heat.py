@@ -46,6 +46,7 @@ from bakeoff.measure.system.cgroups import read_memory_left_bytes
 from bakeoff.measure.system.core_to_core import make_core_to_core_probe
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.limits import TIMEOUT_S
+from bakeoff.orchestrator.bench.preparations import prepare_together
 from bakeoff.orchestrator.bench.prepare import (
     EndsOneJob,
     JobOutcomes,
@@ -56,7 +57,6 @@ from bakeoff.orchestrator.bench.prepare import (
     now_text,
 )
 from bakeoff.orchestrator.bench.race import Race
-from bakeoff.orchestrator.bench.untimed import prepare_together
 from bakeoff.orchestrator.plan import documents_for
 from bakeoff.orchestrator.progress import Advance, warn
 from bakeoff.orchestrator.project import Project

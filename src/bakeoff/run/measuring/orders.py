@@ -47,6 +47,8 @@ class PrepareOrder(Record):
         documents: Documents on which outputs are compared.
         max_length: Tokens after which the measurement cuts a document.
         more_sizes: Batch sizes to compare besides those that are always compared.
+        answers_file: File of PyTorch's answers for these documents, which the first order writes and the next
+            ones read; None lets this one compute them.
         variables: Names of environment variables that the process gets besides the usual ones.
     """
 
@@ -59,6 +61,7 @@ class PrepareOrder(Record):
     documents: tuple[Document, ...]
     max_length: int
     more_sizes: tuple[int, ...] = ()
+    answers_file: AbsolutePath | None = None
     memory_limit_bytes: int | None = None
     variables: tuple[str, ...] = ()
 

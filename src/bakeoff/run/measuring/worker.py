@@ -107,7 +107,7 @@ def _prepare(order: PrepareOrder) -> Done:
         for encoder in (Encoder(checkpoint, parity.CHECK_MAX_LENGTH), Encoder(checkpoint, order.max_length))
     )
     longest = max(uncut, key=lambda encoding: len(encoding.ids))
-    sample = parity.Sample(order.task, encodings, longest, order.more_sizes)
+    sample = parity.Sample(order.task, encodings, longest, order.more_sizes, order.answers_file)
     build_folder(order.destination, lambda aside: order.runtime.prepare(checkpoint, aside, sample))
     return Done(environment=record_environment())
 
