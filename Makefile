@@ -8,6 +8,7 @@ MARKS ?= not slow
 # Versions of the other end: the oldest that pyproject.toml allows.
 LOWEST ?= .venv-lowest
 GPU_VENV ?= .venv-gpu
+WHEEL_VENV ?= .venv-wheel
 # For uv, which writes hashes.
 LOCK ?= .venv-lock
 # Files are spread over so many processes; a file's tests stay together, with the project they share.
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_INDEX = import urllib.request; urllib.request.urlopen('$(TORCH_CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: demo test test-lowest check check-gpu docs bench wheel pictures lock clean
+.PHONY: demo test test-lowest check check-gpu docs bench wheel try-wheel pictures lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bakeoff demo --folder $(DEMO)
@@ -66,7 +67,7 @@ lock:
 
 clean:
 	rm -rf build
-	rm -rf $(VENV) $(LOWEST) $(GPU_VENV) $(LOCK) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(GPU_VENV) $(LOCK) $(WHEEL_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -85,6 +86,17 @@ $(LOWEST)/.dev: pyproject.toml
 	VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install --quiet -r $(LOWEST)/lowest.txt
 	VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install --quiet --no-deps -e .
 	touch $@
+
+# The commands of the pages, as a new user types them: the demo, the tutorial, the examples. The environment has the
+# wheel, and what the examples say they need.
+try-wheel: wheel $(VENV)/.dev
+	$(PYTHON) -m venv --clear $(WHEEL_VENV)
+	@index=""; \
+	if ! command -v nvidia-smi >/dev/null && $(PYTHON) -c "$(HAS_CPU_INDEX)" 2>/dev/null; \
+	then index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
+	$(WHEEL_VENV)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt $$index \
+	    "bakeoff[demo] @ file://$(CURDIR)/$$(ls dist/*.whl)" accelerate skops
+	$(BIN)/python tests/as_new_user.py $(WHEEL_VENV)/bin $(WHEEL_VENV)/work
 
 # The builds of PyPI: torch with CUDA, and onnxruntime-gpu in place of onnxruntime, whose module it replaces.
 $(GPU_VENV)/.dev: pyproject.toml constraints.txt

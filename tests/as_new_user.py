@@ -1,0 +1,157 @@
+"""The commands that the pages show, in an environment that has only the wheel.
+
+``python tests/as_new_user.py BIN WORK``: BIN is the ``bin`` folder of that environment, WORK a new folder.
+Commands run as the pages have them, with their full protocols, each timed. It takes about 20 minutes.
+``make try-wheel PYTHON=...`` makes the environment and begins.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from book import ROOT, list_blocks, list_inputs, read_page
+
+DECIDED = (0, 4)  # 4: it cannot tell the best apart, which a busy machine may cause
+PATIENCE_S = 120.0
+HOST = "http://127.0.0.1:5001"
+EXAMPLES = ("trainer_script", "torch_loop", "sklearn_sweep")
+
+
+class NewUser:
+    """Somebody with a shell and an environment.
+
+    Args:
+        binaries: Folder of the environment's programs.
+    """
+
+    def __init__(self, binaries: Path) -> None:
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW"))}
+        self._environment = kept | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
+
+    def type(self, folder: Path, line: str, allowed: tuple[int, ...] = (0,)) -> str:
+        """Run a line of shell, show its time, and return what it printed."""
+        begin_s = time.monotonic()
+        done = subprocess.run(
+            ["bash", "-e", "-c", line],
+            cwd=folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(f"{time.monotonic() - begin_s:6.0f} s  {line.splitlines()[0]}", flush=True)
+        if done.returncode not in allowed or "Traceback" in done.stderr:
+            sys.exit(f"exit code {done.returncode}, allowed {allowed}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def serve(self, folder: Path, serve: str, ask: str) -> str:
+        """Start a server, ask it until it answers, and end it."""
+        server = subprocess.Popen(
+            ["bash", "-c", serve], cwd=folder, env=self._environment, start_new_session=True
+        )
+        try:
+            deadline_s = time.monotonic() + PATIENCE_S
+            while not _is_up() and time.monotonic() < deadline_s:
+                time.sleep(1.0)
+            return self.type(folder, ask)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _is_up() -> bool:
+    try:
+        with urllib.request.urlopen(f"{HOST}/ping", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def run_demo(user: NewUser, work: Path) -> None:
+    """Do what ``make demo`` does after the installation."""
+    shown = user.type(work, "bakeoff demo --folder demo")
+    assert re.search(r"^slots .*\nintents ", shown, re.MULTILINE), shown
+
+
+def follow_tutorial(user: NewUser, work: Path) -> None:
+    """Follow the tutorial, with the edits that its sentences ask for."""
+    page, folder, planned = read_page("docs/tutorial.md"), work, 0
+    for block in list_blocks(page):
+        for _, line in list_inputs(block):
+            words = line.split("#")[0].split()
+            if words[:2] == ["pip", "install"]:
+                continue
+            if words == ["mkdir", "ship", "&&", "cd", "ship"]:
+                folder = work / "ship"
+                folder.mkdir()
+                continue
+            if words[:2] == ["bakeoff", "doctor"]:
+                _edit(folder / "config/data.yaml", r"# test: data/test", "test: data/test")
+            if words[:2] == ["bakeoff", "plan"]:
+                planned += 1
+                if planned == 1:
+                    _edit(folder / "config/benchmark.yaml", r".*kind: torch.*\n", "")
+            user.type(folder, line, DECIDED if words[:2] == ["bakeoff", "run"] else (0,))
+    user.type(folder, "bakeoff promote --quick", (0, 3))
+
+
+def look_at_models(user: NewUser, work: Path) -> None:
+    """Compare two folders, as the README does first."""
+    (line,) = (
+        line
+        for block in list_blocks(read_page("README.md"))
+        for _, line in list_inputs(block)
+        if "bakeoff try" in line
+    )
+    folder = work / "try"
+    folder.mkdir()
+    named = re.findall(r"\./([\w-]+)", line)
+    checkpoints = sorted(
+        path.parent for path in work.glob("demo/intents/.cache/checkpoints/*/checkpoint/config.json")
+    )
+    for name, checkpoint in zip(named, checkpoints, strict=False):
+        shutil.copytree(checkpoint, folder / name)
+    shutil.copy(work / "demo/data/intents_test.jsonl", folder / "test.jsonl")
+    user.type(folder, line, DECIDED)
+
+
+def run_example(user: NewUser, work: Path, name: str) -> None:
+    """Run an example as its README has it, up to an answer of the served model."""
+    folder = Path(shutil.copytree(ROOT / "examples" / name, work / name))
+    commands, serve, ask = (block.text for block in list_blocks(read_page(f"examples/{name}/README.md")))
+    for line in commands.splitlines():
+        user.type(folder, line, DECIDED if line.startswith("bakeoff run") else (0,))
+    answer = user.serve(folder, serve, ask)
+    assert "predictions" in answer, answer
+
+
+def _edit(file: Path, pattern: str, text: str) -> None:
+    before = file.read_text(encoding="utf-8")
+    after = re.sub(pattern, text, before)
+    assert after != before, f"{file} has nothing of what the page changes"
+    file.write_text(after, encoding="utf-8")
+
+
+def main() -> None:
+    """Type in all commands."""
+    user, work = NewUser(Path(sys.argv[1]).absolute()), Path(sys.argv[2]).absolute()
+    work.mkdir(parents=True)
+    run_demo(user, work)
+    look_at_models(user, work)
+    follow_tutorial(user, work)
+    for name in EXAMPLES:
+        run_example(user, work, name)
+    print("all commands ran")
+
+
+if __name__ == "__main__":
+    main()
