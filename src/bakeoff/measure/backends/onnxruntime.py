@@ -12,26 +12,21 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
-from bakeoff.measure.backends import parity
-from bakeoff.measure.backends.availability import library_versions, require_libraries
-from bakeoff.measure.backends.onnx_export import OPSET, make_and_compare, move_export
-from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.backends.availability import library_versions
+from bakeoff.measure.backends.graph_runtime import GraphRuntime
+from bakeoff.measure.backends.onnx_export import move_export
 from bakeoff.measure.model.graph import LOGITS
-from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.tokenizer import Batch
-from bakeoff.record import Record
 
 EXTRA = "onnx"
 LIBRARIES = ("onnxruntime",)
 GPU_LIBRARY = "onnxruntime-gpu"  # it brings the same module
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
-MODEL_FILE = "model.onnx"
-MADE_WITH = ("torch", "transformers", "onnx", "onnxruntime")
 _INT8_METHOD = "onnxruntime quantize_dynamic, weights QInt8 by channel, activations by call"
 _SPINNING = "session.intra_op.allow_spinning"
 
 
-class OnnxRuntime(Record):
+class OnnxRuntime(GraphRuntime):
     """ONNX Runtime on the CPU or a CUDA device.
 
     Attributes:
@@ -62,6 +57,11 @@ class OnnxRuntime(Record):
         "seqeval",
     )
     extras: ClassVar[tuple[str, ...]] = ("torch", "onnx")
+    extra: ClassVar[str] = EXTRA
+    made_with: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnx", "onnxruntime")
+    making: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
+    format_settings: ClassVar[Mapping[str, str]] = {"format": "onnx", "version": "4"}
+    model_file: ClassVar[str] = "model.onnx"
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     precision: Literal["fp32", "int8", "given"] = "fp32"
@@ -80,11 +80,6 @@ class OnnxRuntime(Record):
         return self
 
     @property
-    def runs(self) -> ModelKind:
-        """Kind of the models that it loads."""
-        return "graph" if self.precision == "given" else "checkpoint"
-
-    @property
     def label(self) -> str:
         """Short name for tables: ``onnxruntime-fp32``, ``onnxruntime-int8-nospin``."""
         parts: list[str] = [self.kind] if self.precision == "given" else [self.kind, self.precision]
@@ -93,98 +88,28 @@ class OnnxRuntime(Record):
         parts += ["cuda"] if self.device == "cuda" else []
         return "-".join(parts)
 
-    def for_graph(self) -> Self | None:
-        """Return the settings that run a given graph as it is."""
-        return self.replace(precision="given")
-
-    def require_installed(self) -> None:
-        """Refuse to go on if onnxruntime is not installed, before anything is measured."""
-        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
-
-    def import_libraries(self) -> None:
-        """Import what loading needs, so that imports and loading are timed separately."""
-        self.require_installed()
-        _import_onnxruntime()
-
     def prepare_settings(self) -> dict[str, str] | None:
-        """Return the settings that decide the exported file: the key of its cache.
-
-        They include library versions, so that outputs are compared again after an upgrade. A given graph
-        needs no file.
-        """
-        if self.precision == "given":
-            return None
-        return {
-            "format": "onnx",
-            "opset": str(OPSET),
-            "precision": self.precision,
-            "version": "4",
-            **library_versions(*MADE_WITH),
-            **({"device": self.device, **library_versions(GPU_LIBRARY)} if self.device == "cuda" else {}),
-        }
-
-    def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
-        """Export the checkpoint into a folder and compare the outputs with PyTorch's on real texts.
-
-        Raises:
-            CheckpointError: The outputs differ too much; nothing may be timed then.
-        """
-        require_libraries("export to ONNX", extra=EXTRA, libraries=("onnxruntime", "onnx"))
-        _import_onnxruntime()
-        path = folder / MODEL_FILE
-
-        def make(exported: Path) -> None:
-            if self.precision == "fp32":
-                move_export(exported, path)
-            else:
-                _quantize(exported, path)
-
-        found, exporter = make_and_compare(
-            checkpoint,
-            sample,
-            folder,
-            make,
-            lambda: self.load(checkpoint, folder, is_verified=True),
-            open_graph=self.replace(precision="fp32")._open,
-            runtime=self._file_label,
-            precision=self.precision,
-        )
-        parity.write_check(
-            found,
-            folder,
-            checkpoint,
-            runtime=self._file_label,
-            precision=self.precision,
-            task=sample.task,
-            made_by=exporter + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
-            versions=library_versions(*MADE_WITH),
-        )
-
-    def load(
-        self, checkpoint: Checkpoint, prepared: Path | None, *, is_verified: bool = False
-    ) -> OnnxSession:
-        """Load the exported model.
-
-        Raises:
-            CheckpointError: Nothing was prepared, or its files changed since the comparison; or the runtime
-                cannot run the given graph.
-        """
-        self.import_libraries()
-        if self.precision == "given":
-            return self._open(checkpoint.graph_path)
-        folder = parity.find(prepared, checkpoint, is_verified=is_verified)
-        return self._open(folder / MODEL_FILE)
-
-    def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
-        """Return the size of the exported or given files, graph and weights."""
-        if self.precision == "given":
-            return checkpoint.size_bytes
-        return parity.checked_size_bytes(prepared, checkpoint)
+        """Return the settings that decide the files; on a GPU, they are compared there."""
+        settings = super().prepare_settings()
+        if settings is None or self.device == "cpu":
+            return settings
+        return {**settings, "device": self.device, **library_versions(GPU_LIBRARY)}
 
     @property
     def _file_label(self) -> str:
-        """Label of the comparison: no other setting changes files or arithmetic."""
-        return f"{self.kind}-{self.precision}" + ("-cuda" if self.device == "cuda" else "")
+        return super()._file_label + ("-cuda" if self.device == "cuda" else "")
+
+    def _list_steps(self) -> tuple[str, ...]:
+        return (_INT8_METHOD,) if self.precision == "int8" else ()
+
+    def _import(self) -> None:
+        _import_onnxruntime()
+
+    def _make(self, exported: Path, destination: Path) -> None:
+        if self.precision == "fp32":
+            move_export(exported, destination)
+        else:
+            _quantize(exported, destination)
 
     def _open(self, path: Path) -> OnnxSession:
         onnxruntime = _import_onnxruntime()

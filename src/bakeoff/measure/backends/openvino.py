@@ -5,26 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from bakeoff.errors import CheckpointError, UnsupportedRuntimeError
-from bakeoff.measure.backends import parity
-from bakeoff.measure.backends.availability import library_versions, require_bf16, require_libraries
-from bakeoff.measure.backends.onnx_export import OPSET, make_and_compare
-from bakeoff.measure.model.checkpoint import Checkpoint
+from bakeoff.measure.backends.availability import require_bf16
+from bakeoff.measure.backends.graph_runtime import GraphRuntime
 from bakeoff.measure.model.graph import LOGITS
-from bakeoff.measure.model.session import ModelKind
 from bakeoff.measure.model.tokenizer import INPUT_NAMES, Batch
-from bakeoff.record import Record
 
 EXTRA = "openvino"
 LIBRARIES = ("openvino",)
-MODEL_FILE = "model.xml"  # its weights are in model.bin
-MADE_WITH = ("torch", "transformers", "onnx", "openvino", "nncf")
 _INT8_METHOD = "nncf compress_weights, INT8_SYM"
 # By default it computes in bf16 if the CPU can, so the hint is always given.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "given": "f32"}
@@ -41,7 +35,7 @@ _DESCRIBED = {
 }
 
 
-class OpenVino(Record):
+class OpenVino(GraphRuntime):
     """OpenVINO on the CPU, one stream, tuned for latency.
 
     Shapes are dynamic. The first call of each new shape prepares it, so the warm-up visits all measured
@@ -71,16 +65,16 @@ class OpenVino(Record):
         "seqeval",
     )
     extras: ClassVar[tuple[str, ...]] = ("torch", "openvino")
+    extra: ClassVar[str] = EXTRA
+    made_with: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnx", "openvino", "nncf")
+    making: ClassVar[tuple[str, ...]] = ("openvino", "onnx")
+    format_settings: ClassVar[Mapping[str, str]] = {"format": "openvino", "version": "3"}
+    model_file: ClassVar[str] = "model.xml"  # its weights are in model.bin
 
     kind: Literal["openvino"] = "openvino"
     precision: Literal["fp32", "bf16", "int8", "given"] = "fp32"
     device: Literal["cpu"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
-
-    @property
-    def runs(self) -> ModelKind:
-        """Kind of the models that it loads."""
-        return "graph" if self.precision == "given" else "checkpoint"
 
     @property
     def label(self) -> str:
@@ -89,91 +83,18 @@ class OpenVino(Record):
             return self.kind
         return f"{self.kind}-{self.precision}"
 
-    def for_graph(self) -> Self | None:
-        """Return the settings that run a given graph as it is."""
-        return self.replace(precision="given")
+    def _list_makers(self) -> tuple[str, ...]:
+        return (*self.making, "nncf") if self.precision == "int8" else self.making
 
-    def require_installed(self) -> None:
-        """Refuse to go on if openvino is not installed, before anything is measured."""
-        require_libraries(f"the {self.kind} backend", extra=EXTRA, libraries=LIBRARIES)
+    def _list_steps(self) -> tuple[str, ...]:
+        return ("openvino.convert_model", *((_INT8_METHOD,) if self.precision == "int8" else ()))
 
-    def import_libraries(self) -> None:
-        """Import what loading needs, so that imports and loading are timed separately."""
-        self.require_installed()
+    def _import(self) -> None:
         _import_openvino()
 
-    def prepare_settings(self) -> dict[str, str] | None:
-        """Return the settings that decide the converted file and the comparison: the key of its cache.
-
-        A given graph needs no file.
-        """
-        if self.precision == "given":
-            return None
-        return {
-            "format": "openvino",
-            "opset": str(OPSET),
-            "precision": self.precision,
-            "version": "3",
-            **library_versions(*MADE_WITH),
-        }
-
-    def prepare(self, checkpoint: Checkpoint, folder: Path, sample: parity.Sample) -> None:
-        """Convert the checkpoint into a folder and compare the outputs with PyTorch's on real texts.
-
-        Raises:
-            CheckpointError: The outputs differ too much; nothing may be timed then.
-            UnsupportedRuntimeError: The CPU does not compute in this precision.
-        """
-        needed = ("openvino", "onnx", *(("nncf",) if self.precision == "int8" else ()))
-        require_libraries("conversion to OpenVINO", extra=EXTRA, libraries=needed)
-
-        found, exporter = make_and_compare(
-            checkpoint,
-            sample,
-            folder,
-            lambda exported: self._convert(exported, folder / MODEL_FILE),
-            lambda: self.load(checkpoint, folder, is_verified=True),
-            open_graph=self.replace(precision="fp32")._open,
-            runtime=self.label,
-            precision=self.precision,
-        )
-        parity.write_check(
-            found,
-            folder,
-            checkpoint,
-            runtime=self.label,
-            precision=self.precision,
-            task=sample.task,
-            made_by=f"{exporter}; openvino.convert_model"
-            + (f"; {_INT8_METHOD}" if self.precision == "int8" else ""),
-            versions=library_versions(*MADE_WITH),
-        )
-
-    def load(
-        self, checkpoint: Checkpoint, prepared: Path | None, *, is_verified: bool = False
-    ) -> OpenVinoSession:
-        """Compile the converted model for this CPU.
-
-        Raises:
-            CheckpointError: Nothing was prepared, or its files changed since the comparison; or the runtime
-                cannot run the given graph.
-            UnsupportedRuntimeError: The CPU does not compute in this precision.
-        """
-        self.import_libraries()
-        if self.precision == "given":
-            return self._open(checkpoint.graph_path)
-        folder = parity.find(prepared, checkpoint, is_verified=is_verified)
-        return self._open(folder / MODEL_FILE)
-
-    def model_size_bytes(self, prepared: Path | None, checkpoint: Checkpoint) -> int:
-        """Return the size of the converted or given files, graph and weights."""
-        if self.precision == "given":
-            return checkpoint.size_bytes
-        return parity.checked_size_bytes(prepared, checkpoint)
-
-    def _convert(self, source: Path, destination: Path) -> None:
+    def _make(self, exported: Path, destination: Path) -> None:
         openvino = _import_openvino()
-        model = openvino.convert_model(str(source))
+        model = openvino.convert_model(str(exported))
         if self.precision == "int8":
             import nncf
 

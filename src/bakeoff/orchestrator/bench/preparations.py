@@ -31,7 +31,7 @@ BYTES_PER_WEIGHT_BYTE = 8
 _ANSWERS_FILE = "answers.npz"
 
 
-class Task(NamedTuple):
+class UntimedTask(NamedTuple):
     """An untimed order, and what takes its outcome and its wall time in s."""
 
     order: PendingOrder
@@ -57,19 +57,19 @@ class Preparations:
     """
 
     def __init__(self, project: Project, ready: Sequence[PreparedJob], aside: Path) -> None:
-        self.first: list[Task] = []
-        self.rest: list[Task] = []
+        self.first: list[UntimedTask] = []
+        self.rest: list[UntimedTask] = []
         self.broken: dict[Path, WorkerError] = {}
         self._project = project
         self._jobs: dict[Path, PreparedJob] = {}
-        checkpoints = defaultdict[str, list[Task]](list)
+        checkpoints = defaultdict[str, list[UntimedTask]](list)
         for each in ready:
             if each.prepared is None or each.prepared in self._jobs:
                 continue
             order = find_preparation(project, each)
             if order is not None:
                 self._jobs[each.prepared] = each
-                task = Task(order, partial(self._end, each.prepared, order.folder))
+                task = UntimedTask(order, partial(self._end, each.prepared, order.folder))
                 checkpoints[each.job.checkpoint_digest].append(task)
         for digest, tasks in checkpoints.items():
             if len(tasks) > 1:
@@ -81,19 +81,21 @@ class Preparations:
         """Return whether a job waits for one of these tasks."""
         return ready.prepared in self._jobs
 
-    def _share_answers(self, tasks: Sequence[Task], aside: Path) -> None:
+    def _share_answers(self, tasks: Sequence[UntimedTask], aside: Path) -> None:
         """Let one task of a checkpoint compute PyTorch's answers for all.
 
         The runtime that is PyTorch itself does nothing else, so it comes first. Without it, an order of its
         own does so, whose folder is thrown away.
         """
-        tasks = [Task(_change(task.order, answers_file=aside / _ANSWERS_FILE), task.end) for task in tasks]
+        tasks = [
+            UntimedTask(_change(task.order, answers_file=aside / _ANSWERS_FILE), task.end) for task in tasks
+        ]
         first = next((task for task in tasks if _is_reference(task.order)), None)
         if first is None:
             model = tasks[0].order
             runtime = Torch(threads=model.order.runtime.threads)
             changed = _change(model, runtime=runtime, destination=aside / "prepared")
-            first = Task(replace(changed, folder=aside / "order"), self._tell_answered)
+            first = UntimedTask(replace(changed, folder=aside / "order"), self._tell_answered)
         self.first.append(first)
         self.rest += [task for task in tasks if task is not first]
 
@@ -137,7 +139,7 @@ def prepare_together(
     return preparations.broken
 
 
-def run_tasks(tasks: Sequence[Task], n_at_once: int, claims: BenchClaims) -> None:
+def run_tasks(tasks: Sequence[UntimedTask], n_at_once: int, claims: BenchClaims) -> None:
     """Run tasks in processes of their own, several at once."""
     run_side_by_side(
         [task.order for task in tasks],

@@ -13,7 +13,7 @@ from bakeoff.errors import WorkerError
 from bakeoff.orchestrator.bench.claims import BenchClaims
 from bakeoff.orchestrator.bench.limits import bound_time_s
 from bakeoff.orchestrator.bench.preparations import (
-    Task,
+    UntimedTask,
     count_at_once,
     planning_preparations,
     run_tasks,
@@ -65,14 +65,14 @@ class _Parallel:
                 able.append(each)
         self._run([self._task(each) for each in able])
 
-    def _run(self, tasks: Sequence[Task]) -> None:
+    def _run(self, tasks: Sequence[UntimedTask]) -> None:
         run_tasks(tasks, self._n_at_once, self._claims)
 
-    def _task(self, ready: PreparedJob) -> Task:
+    def _task(self, ready: PreparedJob) -> UntimedTask:
         folder = self._project.results.work_folder(ready.job, ready.planned.attempt, "repeat-0")
         order = make_order(self._project, ready, 0)
         limit_s = bound_time_s(self._project.settings.benchmark, ready.open(), len(order.documents))
-        return Task(PendingOrder(order, folder, limit_s), partial(self._keep, ready))
+        return UntimedTask(PendingOrder(order, folder, limit_s), partial(self._keep, ready))
 
     def _keep(self, ready: PreparedJob, outcome: Done | WorkerError, wall_s: float) -> None:
         project, job, attempt = self._project, ready.job, ready.planned.attempt
