@@ -346,13 +346,18 @@ def _version(number: str | None) -> str:
 
 
 class WorkerError(BakeoffError):
-    """A worker process that ended without a complete outcome."""
+    """A worker process that ended without a complete outcome.
+
+    Attributes:
+        is_refusal: Whether it refused its order for a reason that another try would find again.
+    """
 
     exit_code = 3
 
-    def __init__(self, reason: str, *, detail: str = "") -> None:
+    def __init__(self, reason: str, *, detail: str = "", is_refusal: bool = False) -> None:
         self.reason = reason
         self.detail = detail
+        self.is_refusal = is_refusal
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.measure.backends import Torch
+from bakeoff.measure.backends import OnnxRuntime, Torch
 from bakeoff.orchestrator import Project, bench
 from bakeoff.run.measuring import orders
 from bakeoff.run.measuring.orders import MeasureOrder, PrepareOrder
@@ -16,6 +16,7 @@ from halting import Begun, OnWait
 
 QUALITY = "benchmark.scenarios=[{kind: quality}]"
 PAIR = "benchmark.runtimes=[{kind: onnxruntime, threads: 1}, {kind: torch, threads: 1}]"
+BOTH = "benchmark.scenarios=[{kind: quality}, {kind: latency, batch_sizes: [1]}]"
 TRIO = "benchmark.runtimes=[{kind: onnxruntime, precision: int8, threads: 1}, {kind: openvino, threads: 1}]"
 ALONE = "benchmark.runtimes=[{kind: onnxruntime, threads: 1}]"
 
@@ -36,12 +37,12 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[PrepareOrder]:
 
 
 @pytest.fixture
-def open_unprepared(reopen: Callable[..., Project], project_folder: Path) -> Callable[[str], Project]:
+def open_unprepared(reopen: Callable[..., Project], project_folder: Path) -> Callable[..., Project]:
     """Open the project with some runtimes, none of which has its files."""
 
-    def open_it(runtimes: str) -> Project:
+    def open_it(runtimes: str, scenarios: str = QUALITY) -> Project:
         shutil.rmtree(project_folder / ".cache" / "prepared")
-        return reopen(runtimes, QUALITY, "benchmark.run.mode=force_new")
+        return reopen(runtimes, scenarios, "benchmark.run.mode=force_new")
 
     return open_it
 
@@ -56,7 +57,7 @@ def open_unprepared(reopen: Callable[..., Project], project_folder: Path) -> Cal
     ids=["PyTorch among them", "PyTorch not among them", "a single one"],
 )
 def test_one_process_computes_the_answers_and_the_others_read_them(
-    open_unprepared: Callable[[str], Project],
+    open_unprepared: Callable[..., Project],
     project_folder: Path,
     prepared: list[PrepareOrder],
     runtimes: str,
@@ -74,17 +75,43 @@ def test_one_process_computes_the_answers_and_the_others_read_them(
     assert len(folders) == len(labels) - (runtimes == TRIO)
 
 
-def test_if_that_process_fails_each_of_the_others_computes_them(
-    open_unprepared: Callable[[str], Project], prepared: list[PrepareOrder], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def refuse(prepared: list[PrepareOrder], monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
+    """Let the preparations of a runtime find another checkpoint than the one ordered."""
+    del prepared
     begin = orders._begin
 
-    def spoil(order: MeasureOrder | PrepareOrder, folder: Path, worker: str, on_wait: OnWait) -> Begun:
-        if isinstance(order, PrepareOrder) and isinstance(order.runtime, Torch):
-            order = order.replace(checkpoint_digest="0" * 64)
-        return begin(order, folder, worker, on_wait)
+    def refuse_all(kind: type) -> None:
+        def spoil(order: MeasureOrder | PrepareOrder, folder: Path, worker: str, on_wait: OnWait) -> Begun:
+            if isinstance(order, PrepareOrder) and isinstance(order.runtime, kind):
+                order = order.replace(checkpoint_digest="0" * 64)
+            return begin(order, folder, worker, on_wait)
 
-    monkeypatch.setattr(orders, "_begin", spoil)
+        monkeypatch.setattr(orders, "_begin", spoil)
+
+    return refuse_all
+
+
+def test_what_was_refused_is_not_prepared_again_for_another_scenario(
+    open_unprepared: Callable[..., Project],
+    prepared: list[PrepareOrder],
+    refuse: Callable[[type], None],
+) -> None:
+    refuse(OnnxRuntime)
+    benched = bench(open_unprepared(PAIR, BOTH))
+    failed = [(each.job.runtime.label, each.job.scenario.kind) for each in benched.failed]
+    assert failed == [("onnxruntime-fp32", "quality"), ("onnxruntime-fp32", "latency")]
+    assert len({each.reason for each in benched.failed}) == 1
+    assert [order.runtime.label for order in prepared] == ["torch-fp32", "onnxruntime-fp32"]
+    assert {each.job.runtime.label for each in benched.measured} == {"torch-fp32"}
+
+
+def test_if_that_process_fails_each_of_the_others_computes_them(
+    open_unprepared: Callable[..., Project],
+    prepared: list[PrepareOrder],
+    refuse: Callable[[type], None],
+) -> None:
+    refuse(Torch)
     benched = bench(open_unprepared(PAIR))
     assert [failed.job.runtime.label for failed in benched.failed] == ["torch-fp32"]
     assert [order.runtime.label for order in prepared] == ["torch-fp32", "onnxruntime-fp32"]

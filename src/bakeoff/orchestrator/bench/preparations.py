@@ -48,6 +48,7 @@ class Preparations:
     Args:
         project: Project of the jobs.
         ready: Jobs, some of which may have their files.
+        refused: Error of each folder that was refused before, which is not tried again; it gets new ones.
         aside: Empty folder for answers, which must last as long as the tasks.
 
     Attributes:
@@ -56,15 +57,23 @@ class Preparations:
         broken: Error of each folder that could not be made.
     """
 
-    def __init__(self, project: Project, ready: Sequence[PreparedJob], aside: Path) -> None:
+    def __init__(
+        self,
+        project: Project,
+        ready: Sequence[PreparedJob],
+        refused: dict[Path, WorkerError],
+        aside: Path,
+    ) -> None:
         self.first: list[UntimedTask] = []
         self.rest: list[UntimedTask] = []
-        self.broken: dict[Path, WorkerError] = {}
+        wanted = {each.prepared for each in ready}
+        self.broken = {folder: error for folder, error in refused.items() if folder in wanted}
+        self._refused = refused
         self._project = project
         self._jobs: dict[Path, PreparedJob] = {}
         checkpoints = defaultdict[str, list[UntimedTask]](list)
         for each in ready:
-            if each.prepared is None or each.prepared in self._jobs:
+            if each.prepared is None or self.concern(each):
                 continue
             order = find_preparation(project, each)
             if order is not None:
@@ -78,8 +87,8 @@ class Preparations:
                 self.rest += tasks
 
     def concern(self, ready: PreparedJob) -> bool:
-        """Return whether a job waits for one of these tasks."""
-        return ready.prepared in self._jobs
+        """Return whether a job waits for one of these tasks, or for none since its files are refused."""
+        return ready.prepared in self._jobs or ready.prepared in self.broken
 
     def _share_answers(self, tasks: Sequence[UntimedTask], aside: Path) -> None:
         """Let one task of a checkpoint compute PyTorch's answers for all.
@@ -106,6 +115,8 @@ class Preparations:
     def _end(self, prepared: Path, folder: Path, outcome: Done | WorkerError, wall_s: float) -> None:
         if isinstance(outcome, WorkerError):
             self.broken[prepared] = outcome
+            if outcome.is_refusal:
+                self._refused[prepared] = outcome
             return
         candidate = self._jobs[prepared].job.candidate
         self._project.progress.say(f"{candidate}: prepared in {wall_s:.0f} s")
@@ -119,7 +130,7 @@ def planning_preparations(
     """Plan the missing preparations, and keep the answers that they share until the end."""
     with TemporaryDirectory(prefix="bakeoff-answers-") as aside:
         with claims.beating():
-            preparations = Preparations(project, ready, Path(aside))
+            preparations = Preparations(project, ready, claims.outcomes.refused, Path(aside))
         yield preparations
 
 

@@ -192,11 +192,13 @@ class JobOutcomes:
         kept: Attempts on disk, measured or failed.
         unready: Jobs that were not tried, because their checkpoint could not be fetched; not on disk.
         unneeded: Reason for each job that a race skips, by key.
+        refused: Error of each folder of a backend's files that a preparation refused to make.
     """
 
     kept: list[Attempt] = field(default_factory=list)
     unready: list[FailedAttempt] = field(default_factory=list)
     unneeded: dict[str, str] = field(default_factory=dict)
+    refused: dict[Path, WorkerError] = field(default_factory=dict)
 
     def keep(self, project: Project, attempt: Attempt) -> None:
         """Store an attempt."""

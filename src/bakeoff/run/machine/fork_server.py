@@ -32,6 +32,7 @@ from bakeoff.run.machine.forked import (
     ForkRequest,
     write_number,
 )
+from bakeoff.run.machine.processes import die_with_parent
 
 # Threads of allocators that prepare themselves for a fork: jemalloc's, which pyarrow brings.
 _SAFE_THREADS = frozenset({"jemalloc_bg_thd"})
@@ -134,6 +135,7 @@ class _Server:
     ) -> NoReturn:
         """Run in the fork, and exit with the code of the module."""
         os.setpgid(0, 0)
+        die_with_parent(server_pid)
         self._requests.close()
         for descriptor, child in self._children.items():
             os.close(descriptor)

@@ -377,5 +377,5 @@ def _read_outcome(path: Path, end: str, returncode: int, tail: str) -> Done:
     except ValueError:
         raise WorkerError(f"{end} and a broken outcome", detail=tail) from None
     if isinstance(outcome, Failed):
-        raise WorkerError(outcome.text)
+        raise WorkerError(outcome.text, is_refusal=outcome.is_user_error)
     return outcome

@@ -63,4 +63,5 @@ def main(words: list[str]) -> int:
 
 
 def hang() -> None:
+    Path("hanging").touch()
     time.sleep(PATIENCE_S)

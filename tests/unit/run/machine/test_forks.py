@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,12 @@ def test_a_server_with_threads_forks_no_more_and_is_named_once(
 
 @pytest.mark.usefixtures("_keeping")
 def test_a_killed_server_takes_its_forks_along_and_is_named_once(
-    fork: Fork, look: Look, caplog: pytest.LogCaptureFixture
+    fork: Fork, look: Look, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server, running = look()["parent"], fork("hang")
     assert running is not None
+    while not (tmp_path / "hanging").exists():  # before that, a fork may end by itself
+        time.sleep(0.01)
     os.kill(server, signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
     assert find_survivors([running.pid]) == []
