@@ -205,6 +205,7 @@ def test_its_memory_on_a_cpu_is_not_that_of_a_device(session: Session) -> None:
 
 
 @pytest.mark.parametrize("checkpoint", ["bert"], indirect=True)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "runtime", [RUNTIMES[0], RUNTIMES[3], RUNTIMES[5]], indirect=True, ids=lambda one: one.kind
 )

@@ -50,6 +50,7 @@ def test_constraints_on_memory_decide_who_may_win(reopen: Reopen) -> None:
     assert (outcome(2**50), outcome(1)) == ("winner", "none")
 
 
+@pytest.mark.slow
 def test_what_a_measurement_cost_is_logged_under_names_that_end_in_units(reopen: Reopen) -> None:
     project = reopen(
         "benchmark.runtimes=[{kind: noop}]",

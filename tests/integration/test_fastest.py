@@ -104,6 +104,7 @@ def test_a_comparison_without_quality_says_so(reopen: Reopen, timed: str, projec
     assert read_document(single.stdout)["result"]["remarks"] == []
 
 
+@pytest.mark.slow
 def test_a_winner_by_speed_is_promoted_with_a_warning(
     reopen: Reopen, timed: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -370,6 +370,7 @@ def test_a_backbone_without_champion_is_warned_of_by_the_selection(
     assert [line.partition(":")[0] for line in caplog.messages] == [BACKBONE, "a", "b"]
 
 
+@pytest.mark.slow
 def test_everything_else_works_without_the_old_entry_points(tmp_path: Path) -> None:
     shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "legacy"))
     names = [

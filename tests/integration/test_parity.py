@@ -155,7 +155,11 @@ def test_a_reference_whose_answers_depend_on_what_came_before_is_refused(checkpo
         answer_all(session, checkpoint, sample_for(checkpoint))
 
 
-@pytest.mark.parametrize("runtime", [OnnxRuntime(threads=1), OpenVino(threads=1), Torch(threads=1)])
+@pytest.mark.parametrize(
+    "runtime",
+    [OnnxRuntime(threads=1), pytest.param(OpenVino(threads=1), marks=pytest.mark.slow), Torch(threads=1)],
+    ids=lambda one: one.kind,
+)
 def test_answers_that_an_earlier_comparison_kept_are_those_compared_with(
     checkpoint: Checkpoint, tmp_path: Path, runtime: TensorBackend
 ) -> None:
@@ -222,7 +226,9 @@ def reverse_labels(source: Path, destination: Path) -> None:
     onnx.save(model, str(destination))
 
 
-@pytest.mark.parametrize("is_right", [True, False], ids=["right graph", "wrong graph"])
+@pytest.mark.parametrize(
+    "is_right", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["right graph", "wrong graph"]
+)
 def test_another_exporter_is_tried_for_a_wrong_graph_but_not_for_what_fewer_bits_lose(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_right: bool
 ) -> None:

@@ -75,6 +75,7 @@ def check_pruned(project: Project, result: SweepResult, tmp_path: Path) -> None:
             assert trained[run.data.params["learning_rate"]] >= EPOCHS * FOLDS
 
 
+@pytest.mark.slow
 def test_a_pruned_trial_trains_no_further_and_its_run_says_how_far_it_came(
     make_sweep: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_resume_starts_no_benchmark(reopen: Reopen) -> None:
     assert count_runs(project, "benchmark", "benchmark") == 4
 
 
+@pytest.mark.slow
 def test_resume_finishes_a_benchmark_of_which_a_job_is_missing(reopen: Reopen) -> None:
     bench(reopen(*NOOP))
     both = "benchmark.scenarios=[{kind: latency, batch_sizes: [1]}, {kind: latency, batch_sizes: [3]}]"

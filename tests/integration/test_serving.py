@@ -290,6 +290,7 @@ print(serving._load_pyfunc(sys.argv[2]).predict({"text": ["to Paris"]}))
     assert "'entities'" in answer
 
 
+@pytest.mark.slow
 def test_an_answer_depends_on_its_text_alone_also_in_eight_bits(reopen: Reopen) -> None:
     project = reopen(IN_EIGHT_BITS, "benchmark.scenarios=[{kind: quality}]")
     assert bench(project).failed == ()

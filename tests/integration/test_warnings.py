@@ -31,6 +31,7 @@ def lose_checkpoint(project_folder: Path) -> None:
     shutil.rmtree(project_folder / "mlartifacts")
 
 
+@pytest.mark.slow
 def test_a_script_sees_each_warning_without_setting_up_any_logging(project_folder: Path) -> None:
     lose_checkpoint(project_folder)
     done = subprocess.run(

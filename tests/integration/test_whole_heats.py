@@ -308,6 +308,7 @@ def test_nobody_is_left_when_the_user_interrupts(
     assert not any(member.is_running() for member in family)
 
 
+@pytest.mark.slow
 def test_in_a_whole_heat_time_goes_forward_and_every_sample_that_was_asked_for_is_there(
     whole: WholeHeat,
 ) -> None:

@@ -106,6 +106,7 @@ def test_plain_labels_go_through_plan_bench_and_decide(open_with: Open, rows: li
     assert (labels.state, labels.found) == ("ok", "the model knows all labels of data.test")
 
 
+@pytest.mark.slow
 def test_other_schemes_of_the_same_data_give_the_same_f1(open_with: Open, rows: list[dict[str, Any]]) -> None:
     numbered = [{**row, "ner_tags": [LABELS.index(tag) for tag in row["ner_tags"]]} for row in rows]
     texts = json.dumps([annotate(row) for row in rows])

@@ -178,6 +178,7 @@ def test_openvino_times_the_same_rows(reopen_it: Open, region: str) -> None:
     assert {each.job.candidate for each in done.measured} == {"small × openvino", "large × openvino"}
 
 
+@pytest.mark.slow
 def test_a_graph_that_answers_infinity_is_not_measured(folder: Path, reopen_it: Open) -> None:
     write_inputs(folder / "inputs.npz", {"scale": np.full((N_ROWS, 1, 1), 3e38, dtype=np.float32)})
     done = bench(reopen_it())

@@ -27,6 +27,7 @@ def repeat(candidate: Candidate, times: int) -> Candidate:
     return candidate.replace(outcomes=read_outcomes(outcomes))
 
 
+@pytest.mark.slow
 def test_so_many_documents_as_are_said_to_be_enough_break_the_tie_and_far_fewer_do_not() -> None:
     one, two = make_candidate("one", 0.90), make_candidate("two", 0.895)
     tie = tie_of(one, two)

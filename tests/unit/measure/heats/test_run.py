@@ -113,7 +113,9 @@ def random_walk(seed: int) -> World:
     return World(seed=seed, slowness=lambda now_s: float(walk[int(now_s * 4) % len(walk)]))
 
 
-@pytest.mark.parametrize("true_ratio", [1.03, 1.05, 1.10])
+@pytest.mark.parametrize(
+    "true_ratio", [1.03, *(pytest.param(ratio, marks=pytest.mark.slow) for ratio in (1.05, 1.10))]
+)
 def test_interleaved_rounds_rank_rightly_on_a_machine_that_drifts(true_ratio: float) -> None:
     found = []
     for seed in range(40):
