@@ -18,6 +18,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Without an NVIDIA driver the CUDA build of torch would be gigabytes for nothing.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_INDEX = import urllib.request; urllib.request.urlopen('$(TORCH_CPU_INDEX)/torch/', timeout=5)
+FIND_INDEX = index=""; if ! command -v nvidia-smi >/dev/null && $(PYTHON) -c "$(HAS_CPU_INDEX)" 2>/dev/null; \
+	then index="--extra-index-url $(TORCH_CPU_INDEX)"; fi
 
 .PHONY: demo test test-lowest check check-gpu docs bench wheel try-wheel pictures lock clean
 
@@ -71,9 +73,7 @@ clean:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	@index=""; \
-	if ! command -v nvidia-smi >/dev/null && $(PYTHON) -c "$(HAS_CPU_INDEX)" 2>/dev/null; \
-	then index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
+	@$(FIND_INDEX); \
 	echo "installing bakeoff and what the demo needs; the first time takes some minutes"; \
 	$(PIP) install -c constraints.txt $$index -e '.[demo]'
 	touch $@
@@ -91,9 +91,7 @@ $(LOWEST)/.dev: pyproject.toml
 # wheel, and what the examples say they need.
 try-wheel: wheel $(VENV)/.dev
 	$(PYTHON) -m venv --clear $(WHEEL_VENV)
-	@index=""; \
-	if ! command -v nvidia-smi >/dev/null && $(PYTHON) -c "$(HAS_CPU_INDEX)" 2>/dev/null; \
-	then index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
+	@$(FIND_INDEX); \
 	$(WHEEL_VENV)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt $$index \
 	    "bakeoff[demo] @ file://$(CURDIR)/$$(ls dist/*.whl)" accelerate skops
 	$(BIN)/python tests/as_new_user.py $(WHEEL_VENV)/bin $(WHEEL_VENV)/work

@@ -11,19 +11,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from book import ROOT, list_blocks, list_inputs, read_page
+from book import ROOT, find_commands, list_blocks, list_inputs, list_tutorial_edits, read_page
+from services import serving
 
 DECIDED = (0, 4)  # 4: it cannot tell the best apart, which a busy machine may cause
-PATIENCE_S = 120.0
-HOST = "http://127.0.0.1:5001"
+PORT = 5001  # as the examples have it
 EXAMPLES = ("trainer_script", "torch_loop", "sklearn_sweep")
 PARTS = ("demo", "try", "tutorial", *EXAMPLES)
 REFUSED = 3  # what `promote` says to measurements of a busy machine
@@ -58,32 +55,9 @@ class NewUser:
         return done.stdout
 
     def serve(self, folder: Path, serve: str, ask: str) -> str:
-        """Start a server, ask it until it answers, and end it."""
-        with (folder / "serve.log").open("wb") as log:
-            server = subprocess.Popen(
-                ["bash", "-c", serve],
-                cwd=folder,
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        try:
-            deadline_s = time.monotonic() + PATIENCE_S
-            while not _is_up() and time.monotonic() < deadline_s:
-                time.sleep(1.0)
+        """Start a server, ask it, and end it."""
+        with serving(["bash", "-c", serve], self._environment, PORT, folder / "serve.log"):
             return self.type(folder, ask)
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-
-
-def _is_up() -> bool:
-    try:
-        with urllib.request.urlopen(f"{HOST}/ping", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def run_demo(user: NewUser, work: Path) -> None:
@@ -94,23 +68,19 @@ def run_demo(user: NewUser, work: Path) -> None:
 
 def follow_tutorial(user: NewUser, work: Path) -> None:
     """Follow the tutorial, with the edits that its sentences ask for."""
-    page, folder, planned = read_page("docs/tutorial.md"), work, 0
-    for block in list_blocks(page):
+    edits, folder = list_tutorial_edits(), work
+    for block in list_blocks(read_page("docs/tutorial.md")):
         for _, line in list_inputs(block):
-            words = line.split("#")[0].split()
-            if words[:2] == ["pip", "install"]:
+            if line.startswith("pip install"):
                 continue
-            if words == ["mkdir", "ship", "&&", "cd", "ship"]:
+            if line == "mkdir ship && cd ship":
                 folder = work / "ship"
                 folder.mkdir()
                 continue
-            if words[:2] == ["bakeoff", "doctor"]:
-                _edit(folder / "config/data.yaml", r"# test: data/test", "test: data/test")
-            if words[:2] == ["bakeoff", "plan"]:
-                planned += 1
-                if planned == 1:
-                    _edit(folder / "config/benchmark.yaml", r".*kind: torch.*\n", "")
-            user.type(folder, line, DECIDED if words[:2] == ["bakeoff", "run"] else (0,))
+            stage = next((words[0] for words in find_commands(line)), None)
+            if stage in edits:
+                edits.pop(stage)(folder)
+            user.type(folder, line, DECIDED if stage == "run" else (0,))
     user.type(folder, "bakeoff promote --quick", (0, 3))
 
 
@@ -145,13 +115,6 @@ def run_example(user: NewUser, work: Path, name: str) -> None:
             user.type(folder, line, DECIDED if line.startswith("bakeoff run") else (0,))
     answer = user.serve(folder, serve, ask)
     assert "predictions" in answer, answer
-
-
-def _edit(file: Path, pattern: str, text: str) -> None:
-    before = file.read_text(encoding="utf-8")
-    after = re.sub(pattern, text, before)
-    assert after != before, f"{file} has nothing of what the page changes"
-    file.write_text(after, encoding="utf-8")
 
 
 def main() -> None:

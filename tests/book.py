@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,6 +121,26 @@ def list_inputs(block: Block) -> list[tuple[int, str]]:
             continue
         goes_on = line.endswith("\\")
     return inputs
+
+
+def edit(file: Path, change: Callable[[str], str]) -> None:
+    """Edit a file as a page asks for; there must be something to edit."""
+    before = file.read_text(encoding="utf-8")
+    after = change(before)
+    assert after != before, f"{file} has nothing of what the page changes:\n{before}"
+    file.write_text(after, encoding="utf-8")
+
+
+def list_tutorial_edits() -> dict[str, Callable[[Path], None]]:
+    """List what sentences of the tutorial ask for in its folder, before the first command of that name."""
+    return {
+        "doctor": lambda folder: edit(
+            folder / "config/data.yaml", lambda text: text.replace("# test: data/test", "test: data/test")
+        ),
+        "plan": lambda folder: edit(
+            folder / "config/benchmark.yaml", lambda text: re.sub(r".*kind: torch.*\n", "", text)
+        ),
+    }
 
 
 def list_scripts(block: Block) -> list[Block]:

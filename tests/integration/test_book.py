@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from bakeoff.core.decision.decide import Decision, read_decision
 from bakeoff.orchestrator import open_project, sweep
-from book import ROOT, find_commands, list_blocks, list_inputs, read_page, write_files
+from book import ROOT, find_commands, list_blocks, list_inputs, list_tutorial_edits, read_page, write_files
 from command_line import bakeoff
 from integration.conftest import write_project
 from integration.tasks.test_tensors import write_graph, write_inputs
@@ -81,26 +80,10 @@ def type_in(shell: str, folder: Path) -> Path:
     return folder
 
 
-def edit(file: Path, change: Callable[[str], str]) -> None:
-    """Edit a file as a page asks for; there must be something to edit."""
-    before = file.read_text(encoding="utf-8")
-    after = change(before)
-    assert after != before, f"{file} has nothing of what the page changes:\n{before}"
-    file.write_text(after, encoding="utf-8")
-
-
 def test_the_tutorial_works_from_top_to_bottom(demo: Path, tmp_path: Path) -> None:
     page = read_page("docs/tutorial.md")
     shown, folder = page.read_text(encoding="utf-8"), tmp_path
-    # What the sentences between the blocks ask for, before these commands.
-    edits: dict[str, Callable[[], None]] = {
-        "doctor": lambda: edit(
-            folder / "config/data.yaml", lambda text: text.replace("# test: data/test", "test: data/test")
-        ),
-        "plan": lambda: edit(
-            folder / "config/benchmark.yaml", lambda text: re.sub(r".*kind: torch.*\n", "", text)
-        ),
-    }
+    edits = list_tutorial_edits()
     promised = {
         "init": ["layout bakeoff (certain)", "wrote config/data.yaml (2 TODOs)", "next: replace each TODO"],
         "doctor": ["configuration: 3 backbones; all keys are valid", "0 faults"],
@@ -118,7 +101,8 @@ def test_the_tutorial_works_from_top_to_bottom(demo: Path, tmp_path: Path) -> No
                 continue
             (words,) = commands
             stage = words[0] if words[0] not in done else f"{words[0]} again"
-            edits.get(stage, lambda: None)()
+            if stage in edits:
+                edits[stage](folder)
             found = bakeoff(folder, *words, *(FAST if words[0] == "run" else ()))
             assert found.returncode in (DECIDED if words[0] == "run" else (0,)), found.stderr
             for text in promised[stage]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bakeoff.disk.durable import make_folder
 from bakeoff.errors import CheckpointError
 from bakeoff.measure.backends import OnnxRuntime, OpenVino, TensorBackend, Torch, onnx_export, onnxruntime
 from bakeoff.measure.backends.parity import (
@@ -204,11 +205,6 @@ def test_answers_that_are_not_whole_are_computed_again(
     again = read_answers(sample)
     assert again is not None
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(again, kept, strict=True))
-
-
-def make_folder(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 def reverse_labels(source: Path, destination: Path) -> None:

@@ -118,7 +118,7 @@ class Torch(Record):
         found = (
             parity.compare_with_itself(wanted, checkpoint, sample)
             if self.is_reference
-            else self._compare(wanted, checkpoint, folder, sample)
+            else self._compare(wanted, checkpoint, sample)
         )
         parity.write_check(
             found,
@@ -154,10 +154,9 @@ class Torch(Record):
         self,
         wanted: Sequence[NDArray[np.float32]],
         checkpoint: Checkpoint,
-        folder: Path,
         sample: parity.Sample,
     ) -> parity.Agreement:
-        session = self.load(checkpoint, folder, is_verified=True)
+        session = self._open(checkpoint)
         try:
             return parity.compare(wanted, session, checkpoint, sample)
         except _compile_errors() as error:

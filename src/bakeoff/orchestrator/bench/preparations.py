@@ -25,7 +25,7 @@ from bakeoff.run.measuring.orders import Done, PendingOrder, run_side_by_side
 
 # Share of the free memory that these processes may use.
 MEMORY_SHARE = 0.6
-# What a process with PyTorch takes, and an export for each byte of weights: see backends/export.py.
+# What a process with PyTorch takes, and an export for each byte of weights: see backends/onnx_export.py.
 PROCESS_BYTES = 1 << 30
 BYTES_PER_WEIGHT_BYTE = 8
 _ANSWERS_FILE = "answers.npz"
@@ -96,9 +96,8 @@ class Preparations:
         The runtime that is PyTorch itself does nothing else, so it comes first. Without it, an order of its
         own does so, whose folder is thrown away.
         """
-        tasks = [
-            UntimedTask(_change(task.order, answers_file=aside / _ANSWERS_FILE), task.end) for task in tasks
-        ]
+        file = aside / _ANSWERS_FILE
+        tasks = [task._replace(order=_change(task.order, answers_file=file)) for task in tasks]
         first = next((task for task in tasks if _is_reference(task.order)), None)
         if first is None:
             model = tasks[0].order
@@ -143,7 +142,7 @@ def prepare_together(
         The error of each folder that could not be made.
     """
     with planning_preparations(project, ready, claims) as preparations:
-        if preparations.rest or preparations.first:
+        if preparations.rest:  # what comes first comes for one of these
             n_at_once = count_at_once(project, ready)
             run_tasks(preparations.first, n_at_once, claims)
             run_tasks(preparations.rest, n_at_once, claims)
